@@ -1,0 +1,289 @@
+// The API with the real engine and the embedded model, which is good enough to test what answers mean.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  generate,
+  getVersion,
+  isPlatformSupported,
+  isSupported,
+  loadModel,
+  RECOMMENDED_MODELS,
+  VERSION,
+} from '../js/index.js'
+import { getNative } from '../js/native.js'
+import type { LoadProgress, Message, Model } from '../js/types.js'
+
+const GREEDY = { temperature: 0, maxTokens: 40 }
+
+let model: Model
+const progress: LoadProgress[] = []
+
+beforeAll(async () => {
+  model = await loadModel('demo', { onProgress: (report) => progress.push(report) })
+})
+
+afterAll(async () => {
+  await model.dispose()
+})
+
+const ask = async (prompt: Parameters<Model['generate']>[0], options = {}) =>
+  (await model.generate(prompt, { ...GREEDY, ...options })).text
+
+describe('the package', () => {
+  it('says what it is and where it runs', () => {
+    expect([isPlatformSupported(), isSupported()]).toEqual([true, true])
+    expect(getVersion()).toBe(VERSION)
+  })
+
+  it('recommends the models whose names the addon knows', () => {
+    const known = getNative()
+      .recommendedModels()
+      .map(({ alias, repository }) => [alias, repository])
+    expect(Object.entries(RECOMMENDED_MODELS)).toEqual(known)
+  })
+})
+
+describe('loading', () => {
+  it('reports progress from nothing to everything', () => {
+    expect(progress.length).toBeGreaterThan(0)
+    expect(progress.at(-1)?.loadedBytes).toBe(progress.at(-1)?.totalBytes)
+    const loaded = progress.map(({ loadedBytes }) => loadedBytes)
+    expect(loaded).toEqual([...loaded].sort((a, b) => a - b))
+  })
+
+  it('says what was loaded', () => {
+    expect(model.info).toMatchObject({
+      architecture: 'qwen3',
+      quantization: { mode: 'affine', bits: 4 },
+      hasTokenizer: true,
+      hasChatTemplate: true,
+    })
+    expect(model.info.parameters).toBeGreaterThan(6e6)
+    expect(model.info.bytes).toBeLessThan(8e6)
+    expect(model.info.eosTokens.length).toBeGreaterThan(0)
+  })
+
+  it('rejects what is not there, and says what to do', async () => {
+    await expect(loadModel('/no/such/folder')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' })
+    await expect(loadModel('someone/something')).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+      message: expect.stringMatching(
+        /does not download.*hf download someone\/something/s,
+      ) as string,
+    })
+  })
+})
+
+describe('answers', () => {
+  it.each([
+    ['What is the capital of France?', /Paris/],
+    ['What is the capital of Japan?', /Tokyo/],
+    ['What is 23 + 45?', /68/],
+    ['What is the opposite of hot?', /cold/],
+  ])('%s', async (question, answer) => {
+    expect(await ask(question)).toMatch(answer)
+  })
+
+  it('remember what was said', async () => {
+    const messages: Message[] = [
+      { role: 'user', content: 'My favourite colour is teal.' },
+      { role: 'assistant', content: 'Thank you, I will remember that.' },
+      { role: 'user', content: 'What is my favourite colour?' },
+    ]
+    expect(await ask(messages)).toMatch(/teal/)
+  })
+
+  it('come in pieces that make up the whole', async () => {
+    const generation = model.generate('Tell me a short story about a fox.', {
+      ...GREEDY,
+      maxTokens: 30,
+    })
+    const pieces: string[] = []
+    const tokens: number[] = []
+    for await (const piece of generation) {
+      pieces.push(piece.text)
+      tokens.push(...piece.tokens)
+    }
+    const result = await generation
+    expect(pieces.join('')).toBe(result.text)
+    expect(tokens).toEqual(result.tokens)
+    expect(pieces.length).toBeGreaterThan(5)
+    expect(result.text).toMatch(/fox/)
+  })
+
+  it('end at the limit, and say so', async () => {
+    const result = await model.generate('Tell me a short story about a cat.', {
+      ...GREEDY,
+      maxTokens: 5,
+    })
+    expect(result.finishReason).toBe('length')
+    expect(result.tokens).toHaveLength(5)
+    expect(result.usage).toMatchObject({ completionTokens: 5, cachedTokens: 0 })
+    expect(result.usage.promptTokens).toBeGreaterThan(5)
+    expect(result.timings.tokensPerSecond).toBeGreaterThan(0)
+    expect(result.timings.timeToFirstTokenMs).toBeLessThanOrEqual(result.timings.totalMs)
+    expect(result.peakMemoryBytes).toBeGreaterThan(model.info.bytes)
+  })
+
+  it('end at a stop string, which is not part of them', async () => {
+    const result = await model.generate('What is the capital of France?', {
+      ...GREEDY,
+      stop: ['never', ' Paris'],
+    })
+    expect(result).toMatchObject({ finishReason: 'stop', stopString: ' Paris' })
+    expect(result.text).toMatch(/France is$/)
+  })
+
+  it('are the same for the same seed, and differ for others', async () => {
+    const story = (seed: number) =>
+      ask('Tell me a short story.', { temperature: 1.5, seed, maxTokens: 12 })
+    const [first, again, other] = [await story(1), await story(1), await story(2)]
+    expect(again).toBe(first)
+    expect(other).not.toBe(first)
+  })
+
+  it('have log-probabilities, the likeliest first', async () => {
+    const { tokens, logprobs } = await model.generate('What is 2 + 2?', { ...GREEDY, logprobs: 3 })
+    expect(logprobs?.map(({ token }) => token)).toEqual(tokens)
+    for (const { token, logprob, top } of logprobs ?? []) {
+      expect(top).toHaveLength(3)
+      // Greedy decoding takes the likeliest.
+      expect(top[0]).toMatchObject({ token, logprob })
+      expect(logprob).toBeLessThanOrEqual(0)
+      expect(top[1]?.logprob).toBeLessThanOrEqual(logprob)
+    }
+  })
+
+  it('are bent by a logit bias', async () => {
+    const [paris] = await model.tokenize(' Paris', { addSpecialTokens: false })
+    const biased = await ask('What is the capital of France?', {
+      logitBias: { [paris ?? 0]: -100 },
+    })
+    expect(biased).not.toMatch(/Paris/)
+  })
+
+  it.each([{ kvBits: 8 }, { kvBits: 4, kvGroupSize: 32 }, { maxKvSize: 40 }] as const)(
+    'survive a cache of less memory: %o',
+    async (limits) => {
+      expect(await ask('What is the capital of France?', limits)).toMatch(/Paris/)
+    },
+  )
+
+  it('stop within a chunk of a long prompt', async () => {
+    const prompt = { tokens: Array.from({ length: 3000 }, (_, index) => 300 + (index % 1000)) }
+    const seen: number[] = []
+    const generation = model.generate(prompt, {
+      onPrefill: ({ processed }) => {
+        seen.push(processed)
+        generation.abort()
+      },
+    })
+    const { finishReason, tokens, usage } = await generation
+    expect({ finishReason, tokens }).toEqual({ finishReason: 'abort', tokens: [] })
+    expect(usage.promptTokens).toBe(3000)
+    // The chunk that was being read when the abort came, and no other.
+    expect(seen.length).toBeLessThan(4)
+    expect(seen.at(-1)).toBeLessThan(1500)
+  })
+
+  it('come from one call, too', async () => {
+    expect((await generate('demo', 'What is the capital of Italy?', GREEDY)).text).toMatch(/Rome/)
+  })
+})
+
+describe('prompts', () => {
+  it('mean the same as text, as tokens and as messages', async () => {
+    const messages: Message[] = [{ role: 'user', content: 'What is the capital of Spain?' }]
+    const text = await model.applyChatTemplate(messages)
+    const tokens = await model.tokenize(text, { addSpecialTokens: false })
+    const answers = [
+      await ask(messages),
+      await ask({ text }),
+      await ask({ tokens }),
+      await ask({ tokens: Uint32Array.from(tokens) }),
+    ]
+    expect(new Set(answers).size).toBe(1)
+    expect(answers[0]).toMatch(/Madrid/)
+  })
+
+  it('follow the system message', async () => {
+    const messages: Message[] = [
+      { role: 'system', content: 'Answer with one word.' },
+      { role: 'user', content: 'What is the capital of France?' },
+    ]
+    expect(await model.applyChatTemplate(messages)).toContain('Answer with one word.')
+    expect(await ask(messages)).toMatch(/Paris/)
+  })
+
+  it('too long for the context are refused', async () => {
+    const { contextLength = 0 } = model.info
+    const generation = model.generate({ tokens: new Uint32Array(contextLength + 1).fill(5) })
+    await expect(generation.then()).rejects.toMatchObject({ code: 'CONTEXT_OVERFLOW' })
+  })
+
+  it('that the template refuses reject with its error', async () => {
+    const broken = { chatTemplateOptions: { template: '{{ raise_exception("not this one") }}' } }
+    await expect(model.generate('Hi', broken).then()).rejects.toMatchObject({
+      code: 'TEMPLATE_ERROR',
+      message: expect.stringContaining('not this one') as string,
+    })
+  })
+})
+
+describe('tokens', () => {
+  it('come back as the same text', async () => {
+    for (const text of ['Hello, world', ' leading and trailing ', 'Grüße, 世界 🙂\n\ttabs', '']) {
+      const tokens = await model.tokenize(text, { addSpecialTokens: false })
+      expect(await model.detokenize(tokens)).toBe(text)
+    }
+  })
+
+  it('of special kinds can be left out', async () => {
+    const text = await model.applyChatTemplate([{ role: 'user', content: 'Hi there' }])
+    const tokens = await model.tokenize(text, { addSpecialTokens: false })
+    expect(await model.detokenize(tokens)).toBe(text)
+    const plain = await model.detokenize(tokens, { skipSpecialTokens: true })
+    expect(plain).toContain('Hi there')
+    expect(plain.length).toBeLessThan(text.length)
+  })
+
+  it('have logits, whose largest is what greedy decoding takes', async () => {
+    const tokens = await model.tokenize(
+      await model.applyChatTemplate([{ role: 'user', content: 'What is 1 + 1?' }]),
+      { addSpecialTokens: false },
+    )
+    const { data, shape } = await model.logits(tokens)
+    expect(shape).toEqual([tokens.length, model.info.vocabularySize])
+    const last = data.subarray(data.length - model.info.vocabularySize)
+    const best = last.indexOf(last.reduce((a, b) => Math.max(a, b)))
+    const { tokens: generated } = await model.generate({ tokens }, { temperature: 0, maxTokens: 1 })
+    expect(generated[0]).toBe(best)
+  })
+})
+
+describe('two generations at once', () => {
+  it('both go on', async () => {
+    const prompt = 'Tell me a short story about a dog.'
+    const options = { ...GREEDY, maxTokens: 16 }
+    const order: string[] = []
+    const read = async (name: string) => {
+      for await (const piece of model.generate(prompt, options))
+        order.push(...piece.tokens.map(() => name))
+    }
+    await Promise.all([read('a'), read('b')])
+    const half = order.slice(0, 16)
+    // Neither is through before the other is well under way.
+    expect(half.filter((name) => name === 'a').length).toBeGreaterThan(4)
+    expect(half.filter((name) => name === 'b').length).toBeGreaterThan(4)
+  })
+
+  it('do not change what a seed gives', async () => {
+    const seeded = () => ask('Tell me a short story.', { temperature: 1.2, seed: 7, maxTokens: 12 })
+    const alone = await seeded()
+    const others = [3, 4].map((seed) =>
+      model.generate('Count to ten.', { temperature: 2, seed, maxTokens: 12 }),
+    )
+    const [together] = await Promise.all([seeded(), ...others])
+    expect(together).toBe(alone)
+  })
+})

@@ -1,0 +1,71 @@
+// The programs that people copy, run as they are.
+
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { ROOT, runProgram, type ChildOptions } from './support/child.js'
+
+const run = (file: string, args: string[] = [], options?: ChildOptions) =>
+  runProgram(process.execPath, [join(ROOT, 'examples', file), ...args], options)
+
+describe('the example', () => {
+  it('first-program.mjs answers', async () => {
+    const { code, stdout } = await run('first-program.mjs', ['What is the capital of France?'])
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/Paris.*\n\d+ tokens, [\d.]+ tokens per second\n$/)
+  })
+
+  it('commonjs.cjs answers', async () => {
+    expect(await run('commonjs.cjs')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('cold') as string,
+      stderr: '',
+    })
+  })
+
+  it('stream.mjs stops after a sentence', async () => {
+    const { code, stdout } = await run('stream.mjs')
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^[^.]*fox[^.]*\.[^.]*\n\(abort, \d+ tokens\)\n$/)
+  })
+
+  it('chat.mjs remembers', async () => {
+    const { code, stdout } = await run('chat.mjs', [], {
+      input: 'My favourite colour is teal.\nWhat is my favourite colour?\n',
+    })
+    expect(code).toBe(0)
+    expect(stdout.trim().split('\n').at(-1)).toContain('teal')
+  })
+
+  it('worker/main.mjs answers from another thread', async () => {
+    expect(await run('worker/main.mjs')).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('Tokyo') as string,
+      stderr: '',
+    })
+  })
+
+  it('sse-server.mjs streams events, refuses what is wrong, and stops when asked to', async () => {
+    const answers: Promise<[number, string]>[] = []
+    const ask = async (url: string): Promise<[number, string]> => {
+      const response = await fetch(url)
+      return [response.status, await response.text()]
+    }
+    const { code, signal } = await run('sse-server.mjs', [], {
+      environment: { PORT: '0' },
+      onOutput: (text, kill) => {
+        const [base = ''] = /http:\/\/\S+/.exec(text) ?? []
+        answers.push(ask(`${base}/?prompt=What+is+the+capital+of+Italy?`), ask(base))
+        void Promise.allSettled(answers).then(() => {
+          kill('SIGTERM')
+        })
+      },
+    })
+    expect({ code, signal }).toEqual({ code: 0, signal: null })
+    const [right, wrong] = await Promise.all(answers)
+    expect(right?.[0]).toBe(200)
+    const pieces = [...(right?.[1] ?? '').matchAll(/event: text\ndata: (.*)\n/g)]
+    expect(pieces.map(([, data = '']) => JSON.parse(data) as string).join('')).toContain('Rome')
+    expect(right?.[1]).toMatch(/event: done\ndata: \{"finishReason":"stop",.*\}\n\n$/)
+    expect(wrong?.[0]).toBe(400)
+  })
+})

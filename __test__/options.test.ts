@@ -1,0 +1,222 @@
+import { describe, expect, it } from 'vitest'
+import type { NodeMlxError } from '../js/errors.js'
+import { LoadedModel } from '../js/model.js'
+import { loadOptions } from '../js/options.js'
+import { FakeModel, fakeInfo, words } from './support/fake-native.js'
+
+/** A model that takes what it gets; only TypeScript's own checks are asked here. */
+const native = new FakeModel(fakeInfo(), () => words('ok'))
+const model = new LoadedModel(native)
+
+function refusal(action: () => unknown): {
+  code: string
+  option: string | undefined
+  message: string
+} {
+  try {
+    action()
+  } catch (error) {
+    const { code, option, message } = error as NodeMlxError
+    return { code, option, message }
+  }
+  throw new Error('nothing was refused')
+}
+
+/** An option and a wrong value for it, and what the error says. */
+const WRONG: [option: string, value: unknown, says: RegExp][] = [
+  ['maxTokens', 0, /whole number from 1/],
+  ['maxTokens', -1, /got -1/],
+  ['maxTokens', 1.5, /whole number/],
+  ['maxTokens', Number.NaN, /got NaN/],
+  ['maxTokens', Number.POSITIVE_INFINITY, /got Infinity/],
+  ['maxTokens', 2 ** 31, /to 2147483647/],
+  ['maxTokens', '10', /got "10"/],
+  ['maxTokens', 10n, /bigint/],
+  ['maxTokens', null, /got null/],
+  ['temperature', -0.1, /from 0 to 10/],
+  ['temperature', 70, /got 70/],
+  ['temperature', Number.NaN, /NaN/],
+  ['temperature', Number.POSITIVE_INFINITY, /Infinity/],
+  ['temperature', '0.7', /got "0.7"/],
+  ['temperature', true, /got true/],
+  ['topP', 0, /above 0 and up to 1/],
+  ['topP', 1.01, /up to 1/],
+  ['topP', Number.NaN, /NaN/],
+  ['topK', -1, /from 0/],
+  ['topK', 2.5, /whole number/],
+  ['minP', -0.01, /from 0 to 1/],
+  ['minP', 2, /from 0 to 1/],
+  ['seed', -1, /from 0/],
+  ['seed', 2 ** 53, /9007199254740991/],
+  ['seed', 0.5, /whole number/],
+  ['seed', 'abc', /got "abc"/],
+  ['stop', 'END', /array of strings.*got "END"/],
+  ['stop', [''], /is empty/],
+  ['stop', [1], /expected a string/],
+  ['stop', ['a', '\uD800'], /lone surrogate.*position 0/],
+  ['repetitionPenalty', 0, /above 0/],
+  ['repetitionPenalty', -1, /above 0/],
+  ['repetitionPenalty', Number.NaN, /NaN/],
+  ['repetitionContextSize', 0, /from 1/],
+  ['presencePenalty', 3, /-2 to 2/],
+  ['frequencyPenalty', '1', /got "1"/],
+  ['logitBias', [1, 2], /object of numbers.*an array/],
+  ['logitBias', { cat: 1 }, /not a token/],
+  ['logitBias', { 5: 1000 }, /-100 to 100/],
+  ['logitBias', { 100: 1 }, /tokens are 0 to 99/],
+  ['xtcProbability', 1.5, /0 to 1/],
+  ['xtcThreshold', 0.6, /0 to 0.5/],
+  ['logprobs', -1, /0 to 20/],
+  ['logprobs', 21, /0 to 20/],
+  ['logprobs', true, /got true/],
+  ['maxKvSize', 8, /from 16/],
+  ['kvBits', 3, /one of 4, 8/],
+  ['kvGroupSize', 64, /no effect without kvBits/],
+  ['promptCache', { id: 1 }, /createPromptCache/],
+  ['onPrefill', 'x', /a function/],
+  ['signal', {}, /AbortSignal/],
+  ['signal', new AbortController(), /the controller's \.signal/],
+  ['chatTemplateOptions', [], /an object/],
+  ['chatTemplateOptions', new Map(), /Map/],
+]
+
+describe('options of generate', () => {
+  it.each(WRONG)('%s refuses %o', (option, value, says) => {
+    const error = refusal(() => model.generate('Hi', { [option]: value }))
+    expect(error.code).toBe('INVALID_ARGUMENT')
+    expect(error.option).toMatch(new RegExp(`^${option}(\\[.+\\])?$`))
+    expect(error.message).toMatch(new RegExp(`^${option}`))
+    expect(error.message).toMatch(says)
+  })
+
+  it('reach the engine as they are, and what was left out is not there', () => {
+    const options = {
+      maxTokens: 10,
+      temperature: 0,
+      topP: 1,
+      topK: 0,
+      minP: 0,
+      seed: Number.MAX_SAFE_INTEGER,
+      stop: ['a', '🙂'],
+      repetitionPenalty: 1.1,
+      repetitionContextSize: 64,
+      presencePenalty: -2,
+      frequencyPenalty: 2,
+      logitBias: { 7: -100 },
+      xtcProbability: 0.5,
+      xtcThreshold: 0.1,
+      logprobs: 0,
+      maxKvSize: 16,
+      kvBits: 8,
+      kvGroupSize: 32,
+    } as const
+    model.generate({ text: 'x' }, options)
+    expect(native.generations.at(-1)?.request).toEqual({
+      prompt: { text: 'x' },
+      ...options,
+    })
+    model.generate({ text: 'x' }, { seed: undefined })
+    expect(native.generations.at(-1)?.request).toEqual({ prompt: { text: 'x' } })
+  })
+
+  it.each([
+    ['temperatur', 'temperature'],
+    ['temprature', 'temperature'],
+    ['temp', 'temperature'],
+    ['max_tokens', 'maxTokens'],
+    ['maxNewTokens', 'maxTokens'],
+    ['max_new_tokens', 'maxTokens'],
+    ['top_p', 'topP'],
+    ['TopK', 'topK'],
+    ['minp', 'minP'],
+    ['stopSequences', 'stop'],
+    ['repeat_penalty', 'repetitionPenalty'],
+    ['abortSignal', 'signal'],
+    ['log_probs', 'logprobs'],
+  ])('unknown %s asks whether %s was meant', (wrong, right) => {
+    const error = refusal(() => model.generate('Hi', { [wrong]: 1 }))
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', option: wrong })
+    expect(error.message).toBe(`${wrong}: is not an option; did you mean ${right}?`)
+  })
+
+  it('that are like no other list all', () => {
+    expect(refusal(() => model.generate('Hi', { zebra: 1 } as object)).message).toMatch(
+      /^zebra: is not an option; known are maxTokens, temperature/,
+    )
+  })
+
+  it.each([null, 'x', 5, [], new Map(), () => undefined])(
+    'refuse %o in place of an object',
+    (value) => {
+      expect(refusal(() => model.generate('Hi', value as object))).toMatchObject({
+        code: 'INVALID_ARGUMENT',
+        option: 'options',
+      })
+    },
+  )
+
+  it('that would do nothing are refused', () => {
+    expect(refusal(() => model.generate('Hi', { repetitionContextSize: 5 })).option).toBe(
+      'repetitionContextSize',
+    )
+    expect(refusal(() => model.generate('Hi', { xtcThreshold: 0.1 })).option).toBe('xtcThreshold')
+    const template = { chatTemplateOptions: { addGenerationPrompt: true } }
+    expect(refusal(() => model.generate({ text: 'Hi' }, template)).option).toBe(
+      'chatTemplateOptions',
+    )
+    expect(refusal(() => model.generate({ tokens: [1] }, template)).option).toBe(
+      'chatTemplateOptions',
+    )
+  })
+
+  it('take repetitionContextSize where the model itself has a repetition penalty', () => {
+    const penalized = new FakeModel(
+      fakeInfo({ generationDefaults: { repetitionPenalty: 1.1 } }),
+      () => words('ok'),
+    )
+    new LoadedModel(penalized).generate('Hi', { repetitionContextSize: 5 })
+    expect(penalized.generations[0]?.request.repetitionContextSize).toBe(5)
+  })
+
+  it('of the chat template are checked, too', () => {
+    const wrong = (chatTemplateOptions: object) =>
+      refusal(() => model.generate('Hi', { chatTemplateOptions }))
+    expect(wrong({ tool: [] }).message).toBe(
+      'chatTemplateOptions.tool: is not an option; did you mean tools?',
+    )
+    expect(wrong({ tools: {} }).option).toBe('chatTemplateOptions.tools')
+    expect(wrong({ tools: ['x'] }).option).toBe('chatTemplateOptions.tools[0]')
+    expect(wrong({ addGenerationPrompt: 1 }).option).toBe('chatTemplateOptions.addGenerationPrompt')
+    expect(wrong({ template: '' }).option).toBe('chatTemplateOptions.template')
+    expect(wrong({ addGenerationPrompt: true, continueFinalMessage: true })).toMatchObject({
+      option: 'chatTemplateOptions.continueFinalMessage',
+    })
+    expect(wrong({ variables: { now: Number.NaN } })).toMatchObject({
+      option: 'chatTemplateOptions.variables.now',
+    })
+  })
+})
+
+describe('options of loadModel', () => {
+  it.each([
+    ['device', 'metal', /'auto', 'gpu', 'cpu', got "metal"/],
+    ['device', 'CPU', /did you mean 'cpu'/],
+    ['dtype', 'bf16', /'bfloat16'/],
+    ['dtype', 'float-32', /did you mean 'float32'/],
+    ['dtype', 16, /got 16/],
+    ['threads', 0, /whole number from 1/],
+    ['threads', 2.5, /whole number/],
+    ['threads', '2', /got "2"/],
+    ['precision', 'high', /fast.*exact.*got "high"/],
+    ['precision', 'exat', /did you mean .exact./],
+    ['numThreads', 2, /did you mean threads/],
+    ['onProgress', {}, /a function/],
+    ['signal', 'x', /AbortSignal/],
+    ['devise', 'cpu', /did you mean device/],
+    ['progressCallback', () => undefined, /did you mean onProgress/],
+  ])('%s refuses %o', (option, value, says) => {
+    const error = refusal(() => loadOptions({ [option]: value }))
+    expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', option })
+    expect(error.message).toMatch(says)
+  })
+})

@@ -1,0 +1,260 @@
+import type {
+  Native,
+  NativeBatch,
+  NativeCacheLimits,
+  NativeGenerateRequest,
+  NativeGeneration,
+  NativeLoad,
+  NativeLoadRequest,
+  NativeLoadProgress,
+  NativeModel,
+  NativePromptCache,
+  NativeResult,
+} from '../../js/native.js'
+import type { ModelInfo } from '../../js/types.js'
+
+/** What the addon throws: an error with a code. */
+export function nativeError(code: string, message: string): Error {
+  return Object.assign(new Error(message), { code })
+}
+
+export function fakeInfo(changes: Partial<ModelInfo> = {}): ModelInfo {
+  return {
+    architecture: 'llama',
+    modelType: 'llama',
+    parameters: 8_100_000,
+    bytes: 7_400_000,
+    quantization: { mode: 'affine', bits: 4, groupSize: 64, mixed: false },
+    contextLength: 2048,
+    vocabularySize: 100,
+    layers: 4,
+    device: 'cpu',
+    dtype: 'float32',
+    hasTokenizer: true,
+    hasChatTemplate: true,
+    eosTokens: [2],
+    generationDefaults: {},
+    path: '/models/fake',
+    ...changes,
+  }
+}
+
+/** A generation whose events the test hands out; it counts how often it was asked. */
+export class FakeGeneration implements NativeGeneration {
+  readonly request: NativeGenerateRequest
+  pulls = 0
+  aborts = 0
+  readonly #events: (Partial<NativeBatch> | Error)[]
+  #tokens = 0
+  #wake: (() => void) | undefined
+
+  constructor(request: NativeGenerateRequest, events: (Partial<NativeBatch> | Error)[]) {
+    this.request = request
+    this.#events = [...events]
+  }
+
+  async next(): Promise<NativeBatch> {
+    this.pulls++
+    while (this.#events.length === 0 && this.aborts === 0) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    const event = this.aborts > 0 ? { done: result('abort', this.#tokens) } : this.#events.shift()
+    if (event instanceof Error) throw event
+    this.#tokens += event?.tokens?.length ?? 0
+    return { text: '', tokens: new Uint32Array(), ...event }
+  }
+
+  /** Adds events while the generation runs. */
+  emit(...events: (Partial<NativeBatch> | Error)[]): void {
+    this.#events.push(...events)
+    this.#wake?.()
+  }
+
+  abort(): void {
+    this.aborts++
+    this.#wake?.()
+  }
+}
+
+export function result(
+  finishReason: NativeResult['finishReason'],
+  completionTokens: number,
+): NativeResult {
+  return {
+    finishReason,
+    usage: { promptTokens: 5, completionTokens, cachedTokens: 0 },
+    timings: {
+      queueMs: 0,
+      prefillMs: 1,
+      timeToFirstTokenMs: 2,
+      promptTokensPerSecond: 1000,
+      tokensPerSecond: 100,
+      totalMs: 30,
+    },
+    peakMemoryBytes: 1_000_000,
+  }
+}
+
+/** The events of an answer of words, one token each. */
+export function words(...texts: string[]): Partial<NativeBatch>[] {
+  return [
+    { prefill: { processed: 5, total: 5 } },
+    ...texts.map((text, index) => ({ text, tokens: Uint32Array.of(10 + index) })),
+    { done: result('stop', texts.length) },
+  ]
+}
+
+class FakePromptCache implements NativePromptCache {
+  constructor(private readonly calls: unknown[][]) {}
+
+  id(): number {
+    return 7
+  }
+
+  size(): Promise<{ tokens: number; bytes: number }> {
+    return Promise.resolve({ tokens: 0, bytes: 0 })
+  }
+
+  save(path: string): Promise<void> {
+    this.calls.push(['save', path])
+    return Promise.resolve()
+  }
+
+  dispose(): void {
+    this.calls.push(['dispose'])
+  }
+}
+
+export class FakeModel implements NativeModel {
+  readonly generations: FakeGeneration[] = []
+  readonly calls: unknown[][] = []
+  disposals = 0
+  readonly #info: ModelInfo
+  readonly #answer: () => (Partial<NativeBatch> | Error)[]
+
+  constructor(info: ModelInfo, answer: () => (Partial<NativeBatch> | Error)[]) {
+    this.#info = info
+    this.#answer = answer
+  }
+
+  info(): ModelInfo {
+    return structuredClone(this.#info)
+  }
+
+  generate(request: NativeGenerateRequest): FakeGeneration {
+    const generation = new FakeGeneration(request, this.#answer())
+    this.generations.push(generation)
+    return generation
+  }
+
+  tokenize(text: string, addSpecialTokens: boolean): Promise<Uint32Array> {
+    this.calls.push(['tokenize', text, addSpecialTokens])
+    return Promise.resolve(Uint32Array.from(text, (character) => character.charCodeAt(0) % 100))
+  }
+
+  detokenize(tokens: Uint32Array, skipSpecialTokens: boolean): Promise<string> {
+    this.calls.push(['detokenize', tokens, skipSpecialTokens])
+    return Promise.resolve(tokens.join(' '))
+  }
+
+  applyChatTemplate(messagesJson: string, optionsJson: string): Promise<string> {
+    this.calls.push(['applyChatTemplate', JSON.parse(messagesJson), JSON.parse(optionsJson)])
+    return Promise.resolve('<prompt>')
+  }
+
+  promptCache(limits: NativeCacheLimits): NativePromptCache {
+    this.calls.push(['promptCache', limits])
+    return new FakePromptCache(this.calls)
+  }
+
+  loadPromptCache(path: string): Promise<NativePromptCache> {
+    this.calls.push(['loadPromptCache', path])
+    return Promise.resolve(new FakePromptCache(this.calls))
+  }
+
+  logits(tokens: Uint32Array): Promise<{ data: Float32Array; shape: number[] }> {
+    return Promise.resolve({
+      data: new Float32Array(tokens.length * this.#info.vocabularySize),
+      shape: [tokens.length, this.#info.vocabularySize],
+    })
+  }
+
+  dispose(): Promise<void> {
+    this.disposals++
+    return Promise.resolve()
+  }
+}
+
+/** An addon without MLX, for tests of what TypeScript alone does. */
+export class FakeNative implements Native {
+  info = fakeInfo()
+  answer: () => (Partial<NativeBatch> | Error)[] = () => words('Hello', ' world')
+  /** What loading a model does, before it succeeds. */
+  onLoad: (load: {
+    aborted: boolean
+    report: (progress: NativeLoadProgress) => void
+  }) => Promise<void> = () => Promise.resolve()
+  readonly loads: NativeLoadRequest[] = []
+  readonly models: FakeModel[] = []
+
+  nativeVersion(): { addon: string; mlx: string } {
+    return { addon: '0.1.0', mlx: '0.32.2' }
+  }
+
+  systemInfo(): ReturnType<Native['systemInfo']> {
+    return {
+      devices: [{ kind: 'cpu', name: 'A processor', memoryBytes: 16e9 }],
+      defaultDevice: 'cpu',
+    }
+  }
+
+  memoryStats(): ReturnType<Native['memoryStats']> {
+    return { activeBytes: 0, cacheBytes: 0, peakBytes: 0 }
+  }
+
+  clearMemoryCache(): void {
+    // There is none.
+  }
+
+  resolveModel(model: string): Promise<string> {
+    if (model.startsWith('missing')) {
+      return Promise.reject(
+        nativeError('MODEL_NOT_FOUND', `${model} is not in the Hugging Face cache`),
+      )
+    }
+    return Promise.resolve(`/models/${model}`)
+  }
+
+  recommendedModels(): ReturnType<Native['recommendedModels']> {
+    return []
+  }
+
+  loadModel(
+    request: NativeLoadRequest,
+    onProgress?: (progress: NativeLoadProgress) => void,
+  ): NativeLoad {
+    this.loads.push(request)
+    const load = {
+      aborted: false,
+      report: (progress: NativeLoadProgress) => onProgress?.(progress),
+    }
+    const run = async (): Promise<NativeModel> => {
+      // Reports come from another thread, never within the call.
+      await Promise.resolve()
+      await this.onLoad(load)
+      if (load.aborted) throw nativeError('ABORTED', 'loading was aborted')
+      const model = new FakeModel(this.info, this.answer)
+      this.models.push(model)
+      return model
+    }
+    const promise = run()
+    return {
+      promise: () => promise,
+      abort: () => {
+        load.aborted = true
+      },
+    }
+  }
+}

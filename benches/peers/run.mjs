@@ -1,0 +1,225 @@
+#!/usr/bin/env node
+// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --tokens 32 --nice -5]: nodemlx on the CPU beside node-llama-cpp and mlx-lm, in turns, with models of one shape
+// and as many bits per weight. Prints a table of medians and writes it to docs/benchmarks.md.
+
+import { spawnSync } from 'node:child_process'
+import * as fs from 'node:fs'
+import * as os from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { buildAddon, currentAddon } from '../../scripts/lib/addon.mjs'
+import { ensureDist } from '../../scripts/lib/dist.mjs'
+import { buildDir, mlxVersion, root } from '../../scripts/lib/project.mjs'
+import { fail, foreground, Problem, run } from '../../scripts/lib/run.mjs'
+import { ensureSetUp } from '../../scripts/setup.mjs'
+import { writeGguf } from './gguf.mjs'
+
+const LLAMA = '3.22.1'
+const MLX_LM = '0.32.2'
+/** Outside of what git knows; nothing of it is a dependency of the project. */
+const folder = join(buildDir, 'peers')
+const python = join(folder, 'venv', 'bin', 'python')
+const checkpoint = join(folder, 'llama-4bit')
+const gguf = join(folder, 'llama-q4_0.gguf')
+const document = join(root, 'docs', 'benchmarks.md')
+const MARKS = ['<!-- bench:peers -->', '<!-- /bench:peers -->']
+
+/** mlx-lm is so slow that it gets this short a turn. */
+const [SHORT_PROMPT, SHORT_ANSWER] = [8, 2]
+
+async function installPeers() {
+  fs.mkdirSync(folder, { recursive: true })
+  if (!fs.existsSync(join(folder, 'node_modules', 'node-llama-cpp'))) {
+    fs.writeFileSync(join(folder, 'package.json'), '{ "private": true }\n')
+    const flags = ['--no-audit', '--no-fund', '--no-package-lock', '--ignore-scripts']
+    await run('npm', ['install', ...flags, `node-llama-cpp@${LLAMA}`], { cwd: folder })
+  }
+  if (!fs.existsSync(python)) await run('python3', ['-m', 'venv', join(folder, 'venv')])
+  const packages = [`mlx-lm==${MLX_LM}`, `mlx[cpu]==${mlxVersion}`]
+  await run(python, ['-m', 'pip', 'install', '--quiet', ...packages])
+}
+
+/** The program of benches/throughput.rs, which writes our checkpoint and measures the memory. */
+function throughput() {
+  const args = ['bench', '--bench', 'throughput', '--no-run', '--message-format', 'json']
+  const { status, stdout } = spawnSync('cargo', args, {
+    cwd: root,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+    maxBuffer: 2 ** 28,
+  })
+  if (status !== 0) throw new Problem('cargo could not build the benchmark "throughput".')
+  const artifacts = stdout
+    .split('\n')
+    .filter(Boolean)
+    .map((line) => JSON.parse(line))
+  return artifacts.find(({ target, executable }) => target?.name === 'throughput' && executable)
+    .executable
+}
+
+/** What a program prints last, as JSON; undefined where it takes longer than the limit. */
+function measured({ nice, limit }, command, ...args) {
+  const { status, error, stdout, stderr } = spawnSync(
+    'nice',
+    ['-n', nice, command, ...args.map(String)],
+    { encoding: 'utf8', timeout: 1000 * Number(limit), killSignal: 'SIGKILL' },
+  )
+  if (error?.code === 'ETIMEDOUT') return undefined
+  if (status !== 0) throw new Problem(`${command} failed:\n${stderr}`)
+  return JSON.parse(stdout.trim().split('\n').at(-1))
+}
+
+function median(values) {
+  const sorted = values.filter((value) => value !== undefined).sort((a, b) => a - b)
+  const half = sorted.length / 2
+  return sorted.length === 0
+    ? undefined
+    : (sorted[Math.ceil(half) - 1] + sorted[Math.floor(half)]) / 2
+}
+
+/** The greatest of the figures that there are. */
+function best(turns, field) {
+  const figures = turns.filter(Boolean).map((turn) => turn[field])
+  return figures.length === 0 ? undefined : Math.max(...figures)
+}
+
+/** The rounds of one length of prompt. */
+function compare(settings, bench, prompt) {
+  const { rounds, tokens } = settings
+  const cli = join(root, 'dist', 'cli', 'main.js')
+  const peer = join(root, 'benches', 'peers', 'node-llama-cpp.mjs')
+  const samples = []
+  for (let round = 0; round < Number(rounds); round++) {
+    const load = os.loadavg()[0]
+    const bandwidth = measured(settings, bench, '--bandwidth', 5)
+    // By itself it may take more threads than there are cores. It gets the number that suits it better.
+    const turns = [1, os.cpus().length].map((threads) =>
+      measured(settings, process.execPath, peer, folder, gguf, prompt, tokens, threads),
+    )
+    const flags = ['--json', '--device', 'cpu', '--rounds', 1]
+    const lengths = ['--prompt-tokens', prompt, '--max-tokens', tokens]
+    const ours = measured(
+      settings,
+      process.execPath,
+      cli,
+      'bench',
+      checkpoint,
+      ...flags,
+      ...lengths,
+    )
+    const { promptTokensPerSecond, tokensPerSecond } = ours?.median ?? {}
+    samples.push({
+      load,
+      bandwidth,
+      ours: { prefill: promptTokensPerSecond, decode: tokensPerSecond },
+      theirs: { prefill: best(turns, 'prefill'), decode: best(turns, 'decode') },
+    })
+    process.stderr.write(`${JSON.stringify({ prompt, ...samples.at(-1) })}\n`)
+  }
+  return samples
+}
+
+const figure = (value) => (value === undefined ? '–' : value.toFixed(value < 10 ? 2 : 1))
+
+/** A median, with the rounds that it rests on where some were cut off. */
+function middle(values) {
+  const finished = values.filter((value) => value !== undefined).length
+  const rounds = finished < values.length ? ` (${finished} of ${values.length} rounds)` : ''
+  return `${figure(median(values))}${rounds}`
+}
+
+function row(what, samples, field) {
+  // Each round has its own ratio: what disturbs a round disturbs both.
+  const ratios = samples.map(({ ours, theirs }) =>
+    ours[field] !== undefined && theirs[field] !== undefined
+      ? ours[field] / theirs[field]
+      : undefined,
+  )
+  const columns = [
+    samples.map(({ ours }) => ours[field]),
+    samples.map(({ theirs }) => theirs[field]),
+    ratios,
+  ]
+  return `| ${what} | ${columns.map(middle).join(' | ')} |`
+}
+
+/** Decoded weights per second as a part of what a plain read reaches. */
+function share(samples, bytes) {
+  return median(
+    samples.map(({ ours, bandwidth }) =>
+      ours.decode === undefined ? undefined : (ours.decode * bytes) / 1e9 / bandwidth,
+    ),
+  )
+}
+
+function report(settings, results, slow) {
+  const bytes = fs.statSync(join(checkpoint, 'model.safetensors')).size
+  const all = results.flatMap(({ samples }) => samples)
+  const before = all[0].load
+  const cores = os.cpus()
+  const length = `${SHORT_PROMPT} tokens of prompt and ${SHORT_ANSWER} of answer`
+  return [
+    `On ${cores.length} × ${cores[0].model}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of 1 and ${cores.length} threads. ` +
+      `The shape is that of Llama 3.2 1B with a vocabulary of 32000, random weights of 4.5 bits. Tokens per second, medians:`,
+    '',
+    `| | nodemlx | node-llama-cpp ${LLAMA} (Q4_0) | ratio |`,
+    '|---|---|---|---|',
+    ...results.flatMap(({ prompt, samples }) => [
+      row(`prefill, ${prompt} tokens`, samples, 'prefill'),
+      row(`decode after ${prompt} tokens`, samples, 'decode'),
+    ]),
+    '',
+    `A plain read reached ${figure(median(all.map(({ bandwidth }) => bandwidth)))} GB/s between the rounds; decoding after ${results[0].prompt} tokens read weights at ${figure(share(results[0].samples, bytes) * 100)} % of that. ` +
+      (slow === undefined
+        ? `mlx-lm ${MLX_LM} did not finish ${length} in ${settings.limit} s.`
+        : `mlx-lm ${MLX_LM} on the same CPU, with ${length}: prefill ${figure(slow.prefill)}, decode ${slow.decode.toFixed(3)}.`),
+    ...(before > cores.length / 4
+      ? [
+          '',
+          `**The machine was not idle** (load ${figure(before)} when it began): this says how the programs do beside other work, not how fast they are alone.`,
+        ]
+      : []),
+  ].join('\n')
+}
+
+function publish(text) {
+  const before = fs.readFileSync(document, 'utf8')
+  const [start, end] = MARKS.map((mark) => before.indexOf(mark))
+  if (start < 0 || end < start) throw new Problem(`${document} lacks ${MARKS.join(' and ')}.`)
+  const head = before.slice(0, start + MARKS[0].length)
+  fs.writeFileSync(document, `${head}\n\n${text}\n\n${before.slice(end)}`)
+}
+
+async function main(args) {
+  const text = (value) => ({ type: 'string', default: value })
+  const { values: settings } = parseArgs({
+    args,
+    options: {
+      rounds: text('3'),
+      prompts: text('256,1024'),
+      tokens: text('32'),
+      nice: text('0'),
+      limit: text('600'),
+    },
+  })
+  await ensureSetUp()
+  if (currentAddon() !== 'release') buildAddon('release')
+  await ensureDist()
+  await installPeers()
+  const bench = throughput()
+  if (!fs.existsSync(join(checkpoint, 'config.json')))
+    foreground(bench, ['--write', checkpoint], { what: 'Writing the checkpoint' })
+  const config = JSON.parse(fs.readFileSync(join(checkpoint, 'config.json'), 'utf8'))
+  if (!fs.existsSync(gguf)) writeGguf(gguf, config)
+  const results = settings.prompts.split(',').map((prompt) => ({
+    prompt,
+    samples: compare(settings, bench, prompt),
+  }))
+  const script = join(root, 'benches', 'peers', 'mlx-lm.py')
+  const slow = measured(settings, python, script, checkpoint, SHORT_PROMPT, SHORT_ANSWER)
+  const table = report(settings, results, slow)
+  publish(table)
+  process.stdout.write(`${table}\n`)
+}
+
+main(process.argv.slice(2)).catch(fail)

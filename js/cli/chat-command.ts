@@ -1,0 +1,81 @@
+import { NodeMlxError } from '../errors.js'
+import { VERSION } from '../package-root.js'
+import type { Arguments } from './arguments.js'
+import { completeChatCommand, isChatCommand, runChatCommand } from './chat-commands.js'
+import { Conversation } from './conversation.js'
+import { EXIT, UsageError } from './errors.js'
+import { modelLine, statistics } from './format.js'
+import { readHistory, writeHistory } from './history.js'
+import { LineInput } from './line-input.js'
+import { interruptible } from './loading.js'
+import { generateSettings, loadSettings, modelName } from './settings.js'
+import { styleFor } from './style.js'
+
+/** `nodemlx chat`: answers go to standard output, everything that is said about them to standard error. */
+export async function chat({ flags, positionals }: Arguments): Promise<number> {
+  if (positionals.length > 0)
+    throw new UsageError('a chat takes no prompt; type it once the chat has begun', 'chat')
+  const name = modelName(flags)
+  const load = loadSettings(flags)
+  const settings = generateSettings(flags)
+  const conversation = await interruptible((signal) =>
+    Conversation.start(name, load, settings, signal),
+  )
+  conversation.system = flags.get('system')
+
+  const style = styleFor(process.stderr)
+  const note = (text: string): void => {
+    process.stderr.write(`${text}\n`)
+  }
+  if (process.stdin.isTTY) {
+    note(`${style.bold(`nodemlx ${VERSION}`)}  ${name}: ${modelLine(conversation.model.info)}`)
+    note(style.dim('/help shows the commands, Ctrl-C stops an answer, Ctrl-D leaves.'))
+  }
+  const input = new LineInput({
+    prompt: styleFor(process.stdout).bold('> '),
+    history: process.stdin.isTTY ? readHistory() : [],
+    onHistory: writeHistory,
+    complete: completeChatCommand,
+    note: (text) => {
+      note(style.dim(text))
+    },
+  })
+  try {
+    for (;;) {
+      const line = await input.read()
+      if (line === undefined) {
+        if (process.stdin.isTTY) note('')
+        return EXIT.ok
+      }
+      if (line.trim() === '') continue
+      const controller = new AbortController()
+      input.onInterrupt = () => {
+        controller.abort()
+      }
+      try {
+        if (isChatCommand(line)) {
+          if (await runChatCommand(line, { conversation, note, style, signal: controller.signal }))
+            return EXIT.ok
+          continue
+        }
+        const result = await conversation.say(line, controller.signal)
+        if (!flags.has('no-stats')) note(style.dim(statistics(result)))
+      } catch (error) {
+        // What went wrong with one message or command ends only that; without a terminal nobody could do anything about it.
+        if (!(error instanceof NodeMlxError) || !process.stdin.isTTY || conversation.model.disposed)
+          throw error
+        note(`${style.red('Error:')} ${explain(error)}`)
+      }
+    }
+  } finally {
+    input.close()
+    await conversation.end()
+  }
+}
+
+function explain(error: NodeMlxError): string {
+  if (error.code === 'CONTEXT_OVERFLOW') {
+    return `${error.message}. /clear begins a new conversation.`
+  }
+  return error.code === 'ABORTED' ? 'stopped' : error.message
+}

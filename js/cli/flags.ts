@@ -1,0 +1,153 @@
+/** An option of the command line. */
+export interface Flag {
+  /** The long name, without dashes. */
+  name: string
+  short?: string
+  /** What the value is called in the help; a flag without one takes no value. */
+  value?: string
+  /** May be given several times. */
+  many?: boolean
+  help: string
+}
+
+export interface Command {
+  name: string
+  /** What goes after the name. */
+  usage: string
+  summary: string
+  /** More about it, for its own help. */
+  details: string
+  flags: readonly Flag[]
+  /** Lines `[what is typed, what it does]`. */
+  examples: readonly (readonly [string, string])[]
+}
+
+const MODEL: Flag = {
+  name: 'model',
+  short: 'm',
+  value: 'MODEL',
+  help: "A folder, an alias, owner/name[@revision], or 'demo' (the default)",
+}
+const LOADING: readonly Flag[] = [
+  MODEL,
+  { name: 'device', value: 'DEVICE', help: 'auto, gpu or cpu' },
+  { name: 'dtype', value: 'TYPE', help: 'auto, float32, bfloat16 or float16' },
+  { name: 'threads', value: 'N', help: 'How many threads compute on the CPU' },
+  { name: 'precision', value: 'P', help: 'fast or exact: how the CPU multiplies' },
+]
+const SAMPLING: readonly Flag[] = [
+  { name: 'system', value: 'TEXT', help: 'A system prompt' },
+  { name: 'max-tokens', short: 'n', value: 'N', help: 'The most tokens to generate' },
+  {
+    name: 'temperature',
+    short: 't',
+    value: 'X',
+    help: '0 always takes the likeliest token, more is more varied',
+  },
+  {
+    name: 'top-p',
+    value: 'X',
+    help: 'Take from the likeliest tokens that together have this probability',
+  },
+  { name: 'top-k', value: 'N', help: 'Take from this many likeliest tokens' },
+  {
+    name: 'min-p',
+    value: 'X',
+    help: "Leave out tokens below this part of the likeliest one's probability",
+  },
+  {
+    name: 'repetition-penalty',
+    value: 'X',
+    help: 'Above 1: make what was said lately less likely',
+  },
+  {
+    name: 'max-kv-size',
+    value: 'N',
+    help: 'Keep the first four tokens and the latest, no more than this many',
+  },
+  { name: 'kv-bits', value: 'BITS', help: 'Pack keys and values in 4 or 8 bits to save memory' },
+  { name: 'seed', value: 'N', help: 'The same seed gives the same answer' },
+  {
+    name: 'stop',
+    value: 'TEXT',
+    many: true,
+    help: 'End the answer where this text appears; may be repeated',
+  },
+]
+const JSON_FLAG: Flag = { name: 'json', help: 'Print one JSON object instead' }
+const NO_STATS: Flag = { name: 'no-stats', help: 'Print no statistics' }
+
+/** Understood with every command. */
+const COMMON: readonly Flag[] = [
+  { name: 'verbose', help: 'Show where an error comes from' },
+  { name: 'help', short: 'h', help: 'Show this help' },
+  { name: 'version', short: 'v', help: 'Show the version' },
+]
+
+/** What `nodemlx` does without a command. */
+export const PROMPT_COMMAND: Command = {
+  name: '',
+  usage: '[options] [prompt…]',
+  summary: 'Answer a prompt, or start a chat where there is none',
+  details:
+    'The answer goes to standard output, everything else to standard error. What is piped in is added to the prompt, or is the prompt. ' +
+    'A prompt that is also the name of a command goes after --.',
+  flags: [
+    ...LOADING,
+    ...SAMPLING,
+    { name: 'raw', help: 'Continue the prompt as it is, without the chat template' },
+    JSON_FLAG,
+    NO_STATS,
+    ...COMMON,
+  ],
+  examples: [
+    ['nodemlx "What is the capital of France?"', 'Answer with the demo model'],
+    ['cat notes.txt | nodemlx -m qwen "Summarise:"', 'Work on what is piped in'],
+    ['nodemlx --json -t 0 "Spell cat." | jq -r .text', 'Use it in scripts'],
+  ],
+}
+
+/** By name. */
+export const COMMANDS: readonly Command[] = [
+  {
+    name: 'chat',
+    usage: '[options]',
+    summary: 'Talk with a model that remembers the conversation',
+    details: 'Ctrl-C stops an answer, Ctrl-D leaves. /help shows the commands inside.',
+    flags: [...LOADING, ...SAMPLING, NO_STATS, ...COMMON],
+    examples: [['nodemlx chat -m qwen --system "Answer briefly."', 'Talk with another model']],
+  },
+  {
+    name: 'info',
+    usage: '[options] [model]',
+    summary: 'Show what a model is, or, without one, what this machine has',
+    details: '',
+    flags: [...LOADING, JSON_FLAG, ...COMMON],
+    examples: [['nodemlx info demo', 'About the demo model']],
+  },
+  {
+    name: 'bench',
+    usage: '[options] [model]',
+    summary: 'Measure how fast a model reads and writes',
+    details:
+      'Every round reads a prompt of random tokens and generates from it; the figures are the median of the rounds.',
+    flags: [
+      ...LOADING,
+      { name: 'prompt-tokens', short: 'p', value: 'N', help: 'Tokens of the prompt (512)' },
+      { name: 'max-tokens', short: 'n', value: 'N', help: 'Tokens to generate (128)' },
+      {
+        name: 'rounds',
+        short: 'r',
+        value: 'N',
+        help: 'Rounds to measure, after one that is not (3)',
+      },
+      JSON_FLAG,
+      ...COMMON,
+    ],
+    examples: [['nodemlx bench -m llama-3.2-1b -p 2048', 'A longer prompt']],
+  },
+]
+
+export function commandNamed(name: string): Command | undefined {
+  return COMMANDS.find((command) => command.name === name)
+}

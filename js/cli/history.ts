@@ -1,0 +1,34 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+
+/** The file of what was typed in chats; NODEMLX_HISTORY names another, or none where it is empty. */
+function historyFile(): string | undefined {
+  const path = process.env['NODEMLX_HISTORY'] ?? join(homedir(), '.nodemlx_history')
+  return path === '' ? undefined : path
+}
+
+/** Lines typed earlier, the newest first. A file that cannot be read is an empty one: a chat needs no history. */
+export function readHistory(): string[] {
+  const file = historyFile()
+  if (file === undefined) return []
+  try {
+    return readFileSync(file, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .reverse()
+  } catch {
+    return []
+  }
+}
+
+/** Keeps lines, given the newest first, for the user's own eyes only. */
+export function writeHistory(lines: readonly string[]): void {
+  const file = historyFile()
+  if (file === undefined) return
+  try {
+    writeFileSync(file, `${[...lines].reverse().join('\n')}\n`, { mode: 0o600 })
+  } catch {
+    // A folder that cannot be written to is no reason to end a chat.
+  }
+}

@@ -1,0 +1,65 @@
+import type { Generation, GenerationResult } from '../types.js'
+
+/** The reader of standard output has gone (`nodemlx … | head -1`): there is nobody left to write for, and that is no error. */
+export class OutputClosed extends Error {}
+
+let closed = false
+
+/** Standard output reports a reader that has gone by an event, and not where something is written. */
+export function watchOutput(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+    closed = true
+  })
+  // Where standard error has gone nobody can be told anything.
+  process.stderr.on('error', () => undefined)
+}
+
+/** Writes to standard output and waits where its reader is slow, so that the model waits, too. */
+export async function write(text: string): Promise<void> {
+  if (isClosed()) throw new OutputClosed()
+  if (!process.stdout.write(text)) await writable()
+  if (isClosed()) throw new OutputClosed()
+}
+
+/** A function, because the compiler does not know that an event changes it. */
+function isClosed(): boolean {
+  return closed
+}
+
+/** Waits until standard output takes more, or never will. */
+function writable(): Promise<void> {
+  return new Promise((resolve) => {
+    const events = ['drain', 'error', 'close']
+    const done = (): void => {
+      for (const event of events) process.stdout.off(event, done)
+      resolve()
+    }
+    for (const event of events) process.stdout.on(event, done)
+  })
+}
+
+/** Prints an answer while it is generated, and ends its last line. */
+export async function printAnswer(generation: Generation): Promise<GenerationResult> {
+  let last = '\n'
+  try {
+    for await (const text of generation.textStream) {
+      await write(process.stdout.isTTY ? harmless(text) : text)
+      last = text
+    }
+  } finally {
+    // Also where it fails half-way: the error is to stand on a line of its own.
+    if (!last.endsWith('\n') && !isClosed()) await write('\n')
+  }
+  return generation
+}
+
+/** Text of a model must not move the cursor, change colours or name the window: control characters are shown as pictures of themselves. */
+export function harmless(text: string): string {
+  // eslint-disable-next-line no-control-regex -- they are what is looked for
+  return text.replaceAll(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g, (character) => {
+    const code = character.charCodeAt(0)
+    if (code < 0x20) return String.fromCharCode(0x2400 + code)
+    return code === 0x7f ? '\u2421' : '\uFFFD'
+  })
+}

@@ -1,0 +1,70 @@
+import { getNative } from '../native.js'
+import { VERSION } from '../package-root.js'
+import { isSupported } from '../support.js'
+import { parseArguments, type Arguments } from './arguments.js'
+import { bench } from './bench-command.js'
+import { chat } from './chat-command.js'
+import { EXIT, Interrupted, UsageError } from './errors.js'
+import { helpText } from './help.js'
+import { info } from './info-command.js'
+import { OutputClosed, watchOutput, write } from './output.js'
+import { answer } from './prompt-command.js'
+import { styleFor } from './style.js'
+
+const RUN: Record<string, (args: Arguments) => Promise<number>> = { '': answer, chat, info, bench }
+
+/** Runs a command line; gives the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  watchOutput()
+  try {
+    const args = parseArguments(argv)
+    const { command, flags } = args
+    if (flags.has('help')) {
+      await write(helpText(command, styleFor(process.stdout), terminalWidth()))
+      return EXIT.ok
+    }
+    if (flags.has('version')) {
+      await write(
+        `nodemlx ${VERSION}${isSupported() ? ` (MLX ${getNative().nativeVersion().mlx})` : ''}\n`,
+      )
+      return EXIT.ok
+    }
+    return await (RUN[command.name] ?? answer)(args)
+  } catch (error) {
+    return report(error, argv)
+  }
+}
+
+/** The columns of the terminal; Node.js has none where the output is no terminal, whatever the types say. */
+function terminalWidth(): number {
+  return process.stdout.isTTY ? process.stdout.columns : 80
+}
+
+/** Says what went wrong in one line; gives the exit code. */
+function report(error: unknown, argv: readonly string[]): number {
+  if (error instanceof OutputClosed) return EXIT.ok
+  if (
+    error instanceof Interrupted ||
+    (error instanceof Error && error.cause instanceof Interrupted)
+  ) {
+    return EXIT.interrupted
+  }
+  const style = styleFor(process.stderr)
+  const verbose = argv.includes('--verbose') || /nodemlx|\*|1/.test(process.env['DEBUG'] ?? '')
+  const message = error instanceof Error ? error.message : String(error)
+  const shown =
+    verbose && error instanceof Error && !(error instanceof UsageError)
+      ? withCauses(error)
+      : message
+  process.stderr.write(`${style.red('nodemlx:')} ${shown}\n`)
+  if (!(error instanceof UsageError)) return EXIT.failure
+  process.stderr.write(
+    `${style.dim(`See "nodemlx${error.command ? ` ${error.command}` : ''} --help".`)}\n`,
+  )
+  return EXIT.usage
+}
+
+function withCauses(error: Error): string {
+  const own = error.stack ?? error.message
+  return error.cause instanceof Error ? `${own}\ncaused by: ${withCauses(error.cause)}` : own
+}

@@ -1,0 +1,53 @@
+import { NodeMlxError } from '../errors.js'
+import { generateOptions, loadOptions } from '../options.js'
+import type { GenerateOptions, LoadModelOptions } from '../types.js'
+import type { FlagValues } from './arguments.js'
+import { UsageError } from './errors.js'
+
+/** The model that was asked for, or the demo model. */
+export function modelName(flags: FlagValues): string {
+  return flags.get('model') ?? process.env['NODEMLX_MODEL'] ?? 'demo'
+}
+
+/** How a model is to be loaded. */
+export function loadSettings(flags: FlagValues): LoadModelOptions {
+  return checked(() =>
+    loadOptions({
+      device: flags.get('device'),
+      dtype: flags.get('dtype'),
+      threads: flags.number('threads'),
+      precision: flags.get('precision'),
+    }),
+  )
+}
+
+/** How an answer is to be generated. */
+export function generateSettings(flags: FlagValues): GenerateOptions {
+  return checked(() =>
+    generateOptions({
+      maxTokens: flags.number('max-tokens'),
+      temperature: flags.number('temperature'),
+      topP: flags.number('top-p'),
+      topK: flags.number('top-k'),
+      minP: flags.number('min-p'),
+      maxKvSize: flags.number('max-kv-size'),
+      kvBits: flags.number('kv-bits'),
+      repetitionPenalty: flags.number('repetition-penalty'),
+      seed: flags.number('seed'),
+      stop: flags.all('stop'),
+    }),
+  )
+}
+
+/** An option that the API refuses is a wrong flag here, and is called as it was typed. */
+function checked<T>(check: () => T): T {
+  try {
+    return check()
+  } catch (error) {
+    if (!(error instanceof NodeMlxError) || error.option === undefined) throw error
+    const flag = error.option
+      .replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+      .replace(/\[\d+\]$/, '')
+    throw new UsageError(`--${flag}${error.message.slice(error.option.length)}`)
+  }
+}

@@ -1,0 +1,101 @@
+/** The stable codes of {@link NodeMlxError}. New codes may be added in minor versions. */
+export type NodeMlxErrorCode =
+  /** An option or argument has a wrong name, type, range or combination; `option` names it. */
+  | 'INVALID_ARGUMENT'
+  /** The request is well formed, but this model or device cannot honour it. */
+  | 'UNSUPPORTED'
+  /** No build of the native addon exists for this operating system or processor. */
+  | 'UNSUPPORTED_PLATFORM'
+  /** The native addon for this platform is not installed, or could not be loaded. */
+  | 'ADDON_UNAVAILABLE'
+  /** There is no model at that place. */
+  | 'MODEL_NOT_FOUND'
+  /** `config.json` or `generation_config.json` is missing, is not JSON, or lacks a field. */
+  | 'INVALID_CONFIG'
+  /** The model's architecture is not implemented. */
+  | 'UNKNOWN_ARCHITECTURE'
+  /** A checkpoint file is broken, or does not hold the tensors that the configuration promises. */
+  | 'INVALID_WEIGHTS'
+  /** The tokenizer's files are broken. */
+  | 'INVALID_PROMPT_CACHE'
+  | 'INVALID_TOKENIZER'
+  /** The checkpoint has no tokenizer, and the request needs text. */
+  | 'NO_TOKENIZER'
+  /** The chat template does not parse, or fails on these messages. */
+  | 'TEMPLATE_ERROR'
+  /** The model has no chat template, and the request needs one. */
+  | 'NO_CHAT_TEMPLATE'
+  /** The prompt and the tokens to be generated do not fit the model's context. */
+  | 'CONTEXT_OVERFLOW'
+  /** The caller aborted the operation; `cause` is the reason that was given. */
+  | 'ABORTED'
+  /** The model was disposed of. */
+  | 'DISPOSED'
+  /** The device that was asked for is not there. */
+  | 'DEVICE_UNAVAILABLE'
+  /** MLX reported an error. */
+  | 'MLX_ERROR'
+  /** The model's engine died; this model cannot be used any more. */
+  | 'ENGINE_FAILED'
+  /** The operating system refused to read a file. */
+  | 'IO_ERROR'
+  /** Anything else; please report it. */
+  | 'INTERNAL_ERROR'
+  // Any string is accepted where a code is compared, so that new codes break no build.
+  | (string & {})
+
+/** Every error that this package throws or rejects with. */
+export class NodeMlxError extends Error {
+  /** Stable, and meant for `switch`; the message is meant for people and may change. */
+  readonly code: NodeMlxErrorCode
+  /** With `INVALID_ARGUMENT`: the option or argument, as the caller wrote it (`temperature`, `messages[2].role`). */
+  declare readonly option?: string
+
+  constructor(
+    code: NodeMlxErrorCode,
+    message: string,
+    details: { cause?: unknown; option?: string } = {},
+  ) {
+    super(message, 'cause' in details ? { cause: details.cause } : undefined)
+    this.code = code
+    // Only where there is one: an undefined field would show up in every printed error.
+    if (details.option !== undefined) this.option = details.option
+  }
+
+  static {
+    // On the prototype, where built-in errors have it: a field would show up in every printed error.
+    Object.defineProperty(this.prototype, 'name', {
+      value: 'NodeMlxError',
+      configurable: true,
+      writable: true,
+    })
+  }
+}
+
+/** An `INVALID_ARGUMENT` error for `option`; the message starts with the option's name. */
+export function invalidArgument(option: string, message: string): NodeMlxError {
+  return new NodeMlxError('INVALID_ARGUMENT', `${option}: ${message}`, { option })
+}
+
+/** An `ABORTED` error that keeps the caller's reason. */
+export function aborted(what: string, reason: unknown): NodeMlxError {
+  return new NodeMlxError('ABORTED', `${what} was aborted`, { cause: reason })
+}
+
+/** What the addon throws, as a {@link NodeMlxError}; anything that is not the addon's is kept as the cause. */
+export function fromNative(error: unknown): NodeMlxError {
+  if (error instanceof NodeMlxError) return error
+  const code = isCoded(error) ? error.code : 'INTERNAL_ERROR'
+  const message = error instanceof Error ? error.message : String(error)
+  const option = code === 'INVALID_ARGUMENT' ? /^([^\s:]+): /.exec(message)?.[1] : undefined
+  return new NodeMlxError(code, message, {
+    cause: error,
+    ...(option === undefined ? {} : { option }),
+  })
+}
+
+function isCoded(error: unknown): error is { code: string } {
+  return (
+    typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
+  )
+}

@@ -1,0 +1,293 @@
+import { fromNative } from './errors.js'
+import type { NativeBatch, NativeLogprob, NativeResult } from './native.js'
+import type {
+  AsyncIterableStream,
+  GeneratedLogprob,
+  Generation,
+  GenerationChunk,
+  GenerationResult,
+  PrefillProgress,
+} from './types.js'
+
+/** Where a generation's events come from: the addon's generation, or a model that is loaded first. */
+export interface Source {
+  /** The next events. A source whose last batch was `done` is not asked again. */
+  next(): Promise<NativeBatch>
+  /** Makes the source end soon, with the finish reason `'abort'`. */
+  abort(): void
+}
+
+/** The source of a generation that is aborted before it begins. */
+export const NOTHING: Source = {
+  next: () =>
+    Promise.resolve({
+      text: '',
+      tokens: new Uint32Array(),
+      done: {
+        finishReason: 'abort',
+        usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
+        timings: {
+          queueMs: 0,
+          prefillMs: 0,
+          timeToFirstTokenMs: 0,
+          promptTokensPerSecond: 0,
+          tokensPerSecond: 0,
+          totalMs: 0,
+        },
+        peakMemoryBytes: 0,
+      },
+    }),
+  abort() {
+    // It has ended already.
+  },
+}
+
+/** What goes with a generation besides its source. */
+export interface GenerationHooks {
+  onPrefill?: ((progress: PrefillProgress) => void) | undefined
+  signal?: AbortSignal | undefined
+}
+
+/**
+ * Pulls a source's events when someone wants them, one pull at a time, and keeps them, so that everyone who reads sees all of them.
+ * How far the engine runs ahead is therefore bound by the fastest reader, and nothing is pulled where nobody reads.
+ */
+export class PulledGeneration implements Generation {
+  readonly [Symbol.toStringTag] = 'Generation'
+  readonly #source: Source
+  readonly #onPrefill: GenerationHooks['onPrefill']
+  readonly #chunks: GenerationChunk[] = []
+  readonly #readers = new Set<Reader>()
+  #end: { result: GenerationResult } | { error: unknown } | undefined
+  #pulling: Promise<void> | undefined
+  #result: Promise<GenerationResult> | undefined
+  #stream: AsyncIterableStream<GenerationChunk> | undefined
+  #textStream: AsyncIterableStream<string> | undefined
+  #abort: { reason: unknown } | undefined
+  #forgetSignal: (() => void) | undefined
+
+  constructor(source: Source, { onPrefill, signal }: GenerationHooks = {}) {
+    this.#source = source
+    this.#onPrefill = onPrefill
+    if (signal?.aborted === true) this.abort(signal.reason)
+    else if (signal !== undefined) this.#listen(signal)
+  }
+
+  /** A signal can live for long, so it must not keep a generation alive that everyone has forgotten. */
+  #listen(signal: AbortSignal): void {
+    const self = new WeakRef(this)
+    const onAbort = (): void => self.deref()?.abort(signal.reason)
+    signal.addEventListener('abort', onAbort, { once: true })
+    this.#forgetSignal = () => {
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  abort(reason?: unknown): void {
+    if (this.#end !== undefined || this.#abort !== undefined) return
+    this.#abort = { reason }
+    this.#forgetSignal?.()
+    this.#source.abort()
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<GenerationChunk, undefined> {
+    return this.#read()
+  }
+
+  get stream(): AsyncIterableStream<GenerationChunk> {
+    return (this.#stream ??= toStream(this.#read()))
+  }
+
+  get textStream(): AsyncIterableStream<string> {
+    return (this.#textStream ??= toStream(
+      this.#read(),
+      (chunk) => chunk.text,
+      (text) => text !== '',
+    ))
+  }
+
+  then<T = GenerationResult, E = never>(
+    onFulfilled?: ((value: GenerationResult) => T | PromiseLike<T>) | null,
+    onRejected?: ((reason: unknown) => E | PromiseLike<E>) | null,
+  ): Promise<T | E> {
+    return (this.#result ??= this.#drain()).then(onFulfilled, onRejected)
+  }
+
+  catch<T = never>(
+    onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
+  ): Promise<GenerationResult | T> {
+    return this.then(undefined, onRejected)
+  }
+
+  finally(onFinally?: (() => void) | null): Promise<GenerationResult> {
+    return this.then().finally(onFinally)
+  }
+
+  async #drain(): Promise<GenerationResult> {
+    while (this.#end === undefined) await this.#pull()
+    if ('error' in this.#end) throw this.#end.error
+    return this.#end.result
+  }
+
+  #read(): Reader {
+    const reader: Reader = new Reader(
+      async (index) => {
+        this.#readers.add(reader)
+        while (index >= this.#chunks.length && this.#end === undefined) await this.#pull()
+        const chunk = this.#chunks[index]
+        if (chunk !== undefined) return chunk
+        this.#readers.delete(reader)
+        if (this.#end !== undefined && 'error' in this.#end) throw this.#end.error
+        return undefined
+      },
+      () => {
+        this.#readers.delete(reader)
+        if (this.#readers.size === 0 && this.#result === undefined) this.abort()
+      },
+    )
+    return reader
+  }
+
+  /** Takes the source's next batch; whoever comes while that is under way waits for the same one. Never rejects: see `#end`. */
+  #pull(): Promise<void> {
+    this.#pulling ??= this.#take().finally(() => {
+      this.#pulling = undefined
+    })
+    return this.#pulling
+  }
+
+  async #take(): Promise<void> {
+    try {
+      const batch = await this.#source.next()
+      if (batch.prefill !== undefined && this.#abort === undefined)
+        this.#reportPrefill(batch.prefill)
+      // What the engine had done ahead of an abort was seen by nobody, and is not part of the answer.
+      if (this.#abort === undefined && (batch.tokens.length > 0 || batch.text !== ''))
+        this.#chunks.push(toChunk(batch))
+      if (batch.done !== undefined) this.#finish({ result: this.#toResult(batch.done) })
+    } catch (error) {
+      this.#finish({ error: error instanceof UserError ? error.cause : fromNative(error) })
+    }
+  }
+
+  #reportPrefill(progress: PrefillProgress): void {
+    try {
+      this.#onPrefill?.({ processed: progress.processed, total: progress.total })
+    } catch (error) {
+      this.#source.abort()
+      throw new UserError(error)
+    }
+  }
+
+  #finish(end: { result: GenerationResult } | { error: unknown }): void {
+    this.#end = end
+    this.#forgetSignal?.()
+  }
+
+  #toResult(done: NativeResult): GenerationResult {
+    const chunks = this.#chunks
+    const tokens = chunks.flatMap((chunk) => chunk.tokens)
+    const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
+    const aborted = this.#abort !== undefined
+    const { stopString, usage, timings, peakMemoryBytes } = done
+    return {
+      text: chunks.map((chunk) => chunk.text).join(''),
+      tokens,
+      ...(logprobs.length > 0 || chunks.some((chunk) => chunk.logprobs !== undefined)
+        ? { logprobs }
+        : {}),
+      finishReason: aborted ? 'abort' : done.finishReason,
+      ...(stopString === undefined || aborted ? {} : { stopString }),
+      ...(this.#abort?.reason === undefined ? {} : { abortReason: this.#abort.reason }),
+      usage: { ...usage, completionTokens: aborted ? tokens.length : usage.completionTokens },
+      timings: { ...timings, prefillMs: timings.prefillMs ?? 0 },
+      peakMemoryBytes,
+    }
+  }
+}
+
+/** An exception of the user's own code, which is to come out as it is. */
+class UserError extends Error {
+  constructor(cause: unknown) {
+    super('a callback has thrown', { cause })
+  }
+}
+
+/** Someone who reads a generation from its beginning. */
+class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
+  readonly #at: (index: number) => Promise<GenerationChunk | undefined>
+  readonly #leave: () => void
+  #index = 0
+  #done = false
+
+  constructor(at: (index: number) => Promise<GenerationChunk | undefined>, leave: () => void) {
+    this.#at = at
+    this.#leave = leave
+  }
+
+  async next(): Promise<IteratorResult<GenerationChunk, undefined>> {
+    if (this.#done) return { done: true, value: undefined }
+    try {
+      // The place is taken before waiting, so that calls that do not wait for each other get different pieces.
+      const value = await this.#at(this.#index++)
+      if (value !== undefined) return { done: false, value }
+      this.#done = true
+      return { done: true, value: undefined }
+    } catch (error) {
+      this.#done = true
+      throw error
+    }
+  }
+
+  return(): Promise<IteratorResult<GenerationChunk, undefined>> {
+    if (!this.#done) {
+      this.#done = true
+      this.#leave()
+    }
+    return Promise.resolve({ done: true, value: undefined })
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this
+  }
+}
+
+/** A stream that pulls only when it is read, so that the engine waits for who reads it. */
+function toStream<T = GenerationChunk>(
+  reader: Reader,
+  map?: (chunk: GenerationChunk) => T,
+  keep?: (value: T) => boolean,
+): AsyncIterableStream<T> {
+  const stream = new ReadableStream<T>(
+    {
+      async pull(controller) {
+        for (;;) {
+          const { value } = await reader.next()
+          if (value === undefined) {
+            controller.close()
+            return
+          }
+          const mapped = map === undefined ? (value as T) : map(value)
+          if (keep !== undefined && !keep(mapped)) continue
+          controller.enqueue(mapped)
+          return
+        }
+      },
+      async cancel() {
+        await reader.return()
+      },
+    },
+    { highWaterMark: 0 },
+  )
+  return stream as AsyncIterableStream<T>
+}
+
+function toChunk({ text, tokens, logprobs }: NativeBatch): GenerationChunk {
+  const chunk: GenerationChunk = { text, tokens: Array.from(tokens) }
+  if (logprobs !== undefined) chunk.logprobs = logprobs.map(toLogprob)
+  return chunk
+}
+
+function toLogprob({ token, text, logprob, top }: NativeLogprob): GeneratedLogprob {
+  return { token, ...(text === undefined ? {} : { text }), logprob, top }
+}

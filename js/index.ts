@@ -1,0 +1,7 @@
+export { NodeMlxError, type NodeMlxErrorCode } from './errors.js'
+export { loadModel } from './model.js'
+export { generate } from './once.js'
+export { getVersion, isPlatformSupported, isSupported } from './support.js'
+export { VERSION } from './package-root.js'
+export { RECOMMENDED_MODELS } from './recommended-models.js'
+export type * from './types.js'

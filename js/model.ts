@@ -1,0 +1,294 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { aborted, fromNative, NodeMlxError } from './errors.js'
+import { NOTHING, PulledGeneration, type Source } from './generation.js'
+import {
+  getNative,
+  type Native,
+  type NativeGeneration,
+  type NativeLoad,
+  type NativeLoadRequest,
+  type NativeModel,
+} from './native.js'
+import {
+  booleanOption,
+  chatTemplateOptions,
+  generateOptions,
+  loadOptions,
+  nativeSettings,
+  promptCacheOptions,
+  checkForModel,
+} from './options.js'
+import { PACKAGE_ROOT } from './package-root.js'
+import { HeldPromptCache } from './prompt-cache.js'
+import {
+  checkPrompt,
+  messagesJson,
+  nativePrompt,
+  templateJson,
+  tokenArray,
+  tokenList,
+  type CheckedPrompt,
+} from './prompt.js'
+import type {
+  ChatTemplateOptions,
+  DetokenizeOptions,
+  GenerateOptions,
+  Generation,
+  LoadModelOptions,
+  LoadProgress,
+  Logits,
+  Message,
+  Model,
+  ModelInfo,
+  Prompt,
+  PromptCache,
+  PromptCacheOptions,
+  TokenizeOptions,
+} from './types.js'
+import { nonEmptyString, string } from './validate.js'
+
+/**
+ * Loads a model.
+ *
+ * @param model - A folder with a checkpoint in Hugging Face's layout, `'demo'` for the small model that comes with this package, an alias of
+ *   `RECOMMENDED_MODELS`, or `'owner/name'` or `'owner/name@revision'` for a model in the Hugging Face cache.
+ */
+export function loadModel(model: string, options?: LoadModelOptions): Promise<Model> {
+  return load(model, options)
+}
+
+/** `loadModel`, for those who need more of the model than everyone does. */
+export async function load(model: string, options?: LoadModelOptions): Promise<LoadedModel> {
+  const checked = loadOptions(options)
+  const { signal } = checked
+  const name = nonEmptyString(model, 'model')
+  if (signal?.aborted === true) throw aborted('Loading the model', signal.reason)
+  const loading = new Loading(name, checked)
+  const onAbort = (): void => {
+    loading.abort(signal?.reason)
+  }
+  signal?.addEventListener('abort', onAbort, { once: true })
+  try {
+    return await loading.model
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+  }
+}
+
+/** A model that is being loaded, with a name and options that have been checked. */
+export class Loading {
+  readonly model: Promise<LoadedModel>
+  #native: NativeLoad | undefined
+  /** Why the loading was ended, where it was. */
+  #ended: { error: unknown } | undefined
+
+  constructor(name: string, options: LoadModelOptions) {
+    this.model = this.#run(name, options)
+  }
+
+  abort(reason?: unknown): void {
+    this.#end(aborted('Loading the model', reason))
+  }
+
+  #end(error: unknown): void {
+    this.#ended ??= { error }
+    this.#native?.abort()
+  }
+
+  async #run(name: string, options: LoadModelOptions): Promise<LoadedModel> {
+    try {
+      // First: without the addon nothing else matters.
+      const native = getNative()
+      return await this.#load(native, await resolveModel(name), options)
+    } catch (error) {
+      this.#native = undefined
+      throw this.#ended === undefined ? fromNative(error) : this.#ended.error
+    }
+  }
+
+  async #load(native: Native, path: string, options: LoadModelOptions): Promise<LoadedModel> {
+    this.#goOn()
+    const { device = 'auto', dtype = 'auto', threads, precision, onProgress } = options
+    const report = (progress: LoadProgress): void => {
+      this.#report(progress, onProgress)
+    }
+    const request: NativeLoadRequest = { path, device, dtype }
+    if (threads !== undefined) request.threads = threads
+    if (precision !== undefined) request.precision = precision
+    this.#native = native.loadModel(request, onProgress === undefined ? undefined : report)
+    const model = await this.#native.promise()
+    this.#native = undefined
+    try {
+      this.#goOn()
+      return new LoadedModel(model)
+    } catch (error) {
+      await model.dispose()
+      throw error
+    }
+  }
+
+  #report(progress: LoadProgress, onProgress: LoadModelOptions['onProgress']): void {
+    // Reports can come late.
+    if (this.#ended !== undefined) return
+    try {
+      onProgress?.(progress)
+    } catch (error) {
+      this.#end(error)
+    }
+  }
+
+  /** Throws where the loading was ended. */
+  #goOn(): void {
+    if (this.#ended !== undefined) throw this.#ended.error
+  }
+}
+
+/** The folder of a model's files. Looks only, and loads nothing. */
+export async function resolveModel(model: string): Promise<string> {
+  if (model !== 'demo') {
+    try {
+      return await getNative().resolveModel(model)
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+  const folder = join(PACKAGE_ROOT, 'models', 'demo')
+  if (existsSync(folder)) return folder
+  throw new NodeMlxError(
+    'MODEL_NOT_FOUND',
+    `The demo model is missing: there is no folder ${folder}. Install nodemlx again.`,
+  )
+}
+
+export class LoadedModel implements Model {
+  readonly info: ModelInfo
+  readonly #native: NativeModel
+  #disposing: Promise<void> | undefined;
+  // Defined below, because older versions of Node.js 20 have no such symbol.
+  declare [Symbol.asyncDispose]: () => Promise<void>
+
+  constructor(native: NativeModel) {
+    this.#native = native
+    this.info = deepFreeze(native.info())
+  }
+
+  get disposed(): boolean {
+    return this.#disposing !== undefined
+  }
+
+  generate(prompt: Prompt, options?: GenerateOptions): Generation {
+    const checked = generateOptions(options)
+    const { chatTemplateOptions: template, signal, onPrefill } = checked
+    const start = this.prepare(checkPrompt(prompt, template), checked)
+    return new PulledGeneration(signal?.aborted === true ? NOTHING : start(), { signal, onPrefill })
+  }
+
+  /** Checks what needs the model; the function that comes back starts to generate. */
+  prepare(
+    prompt: CheckedPrompt,
+    options: GenerateOptions,
+    more: { ignoreEos?: boolean } = {},
+  ): () => NativeGeneration & Source {
+    const native = this.#alive()
+    checkForModel(options, this.info)
+    const request = {
+      prompt: nativePrompt(prompt, this.info, options.chatTemplateOptions),
+      ...nativeSettings(options),
+      ...more,
+    }
+    return () => coded(() => native.generate(request))
+  }
+
+  async tokenize(text: string, options?: TokenizeOptions): Promise<number[]> {
+    const addSpecialTokens = booleanOption(options, 'addSpecialTokens', true)
+    const tokens = await this.#call((native) =>
+      native.tokenize(string(text, 'text'), addSpecialTokens),
+    )
+    return Array.from(tokens)
+  }
+
+  async detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string> {
+    const skipSpecialTokens = booleanOption(options, 'skipSpecialTokens', false)
+    return this.#call((native) => native.detokenize(this.#tokens(tokens), skipSpecialTokens))
+  }
+
+  async applyChatTemplate(
+    messages: readonly Message[],
+    options?: ChatTemplateOptions,
+  ): Promise<string> {
+    const template = chatTemplateOptions(options)
+    return this.#call((native) =>
+      native.applyChatTemplate(
+        messagesJson(messages, 'messages'),
+        templateJson(template, 'options'),
+      ),
+    )
+  }
+
+  createPromptCache(options?: PromptCacheOptions): PromptCache {
+    const limits = promptCacheOptions(options)
+    const native = this.#alive()
+    return new HeldPromptCache(coded(() => native.promptCache(limits)))
+  }
+
+  async loadPromptCache(path: string): Promise<PromptCache> {
+    const absolute = resolve(nonEmptyString(path, 'path'))
+    return new HeldPromptCache(await this.#call((native) => native.loadPromptCache(absolute)))
+  }
+
+  async logits(tokens: ArrayLike<number>): Promise<Logits> {
+    const { data, shape } = await this.#call((native) => native.logits(this.#tokens(tokens)))
+    return { data, shape: shape as Logits['shape'] }
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposing ??= this.#native.dispose()
+    await this.#disposing.catch((error: unknown) => {
+      throw fromNative(error)
+    })
+  }
+
+  #tokens(tokens: ArrayLike<number>): Uint32Array {
+    return tokenArray(tokenList(tokens, 'tokens'), 'tokens', this.info)
+  }
+
+  #alive(): NativeModel {
+    if (this.disposed) throw new NodeMlxError('DISPOSED', 'the model has been disposed of')
+    return this.#native
+  }
+
+  async #call<T>(method: (native: NativeModel) => Promise<T>): Promise<T> {
+    try {
+      return await method(this.#alive())
+    } catch (error) {
+      throw fromNative(error)
+    }
+  }
+}
+
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- see the field's comment
+if (Symbol.asyncDispose) {
+  Object.defineProperty(LoadedModel.prototype, Symbol.asyncDispose, {
+    value: function (this: LoadedModel) {
+      return this.dispose()
+    },
+    configurable: true,
+    writable: true,
+  })
+}
+
+function coded<T>(call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    throw fromNative(error)
+  }
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const item of Object.values(value)) {
+    if (typeof item === 'object' && item !== null) deepFreeze(item as object)
+  }
+  return Object.freeze(value)
+}

@@ -1,0 +1,212 @@
+import { invalidArgument, NodeMlxError } from './errors.js'
+import { toJson } from './json.js'
+import type { NativePrompt } from './native.js'
+import type { ChatTemplateOptions, ModelInfo } from './types.js'
+import { closest, isPlainObject, nonEmptyString, show, string } from './validate.js'
+
+const ROLES = ['system', 'developer', 'user', 'assistant', 'tool']
+
+const PROMPT_SHAPES = 'a string, an array of messages, { text } or { tokens }'
+
+/** A checked prompt that does not depend on a model yet. */
+export type CheckedPrompt =
+  | { kind: 'string'; text: string }
+  | { kind: 'text'; text: string }
+  | { kind: 'tokens'; tokens: ArrayLike<number> }
+  | { kind: 'messages'; json: string }
+
+/** Checks a prompt's shape; {@link nativePrompt} does what needs the model. */
+export function checkPrompt(
+  prompt: unknown,
+  options: ChatTemplateOptions | undefined,
+): CheckedPrompt {
+  const checked = shape(prompt)
+  if (options !== undefined && (checked.kind === 'text' || checked.kind === 'tokens')) {
+    throw invalidArgument(
+      'chatTemplateOptions',
+      `has no effect on a { ${checked.kind} } prompt, which does not go through the chat template`,
+    )
+  }
+  return checked
+}
+
+function shape(prompt: unknown): CheckedPrompt {
+  if (typeof prompt === 'string') return { kind: 'string', text: nonEmptyString(prompt, 'prompt') }
+  if (Array.isArray(prompt)) return { kind: 'messages', json: messagesJson(prompt, 'prompt') }
+  if (!isPlainObject(prompt))
+    throw invalidArgument('prompt', `expected ${PROMPT_SHAPES}, got ${show(prompt)}`)
+  if ('role' in prompt) throw invalidArgument('prompt', 'is a single message; put it in an array')
+  if ('messages' in prompt)
+    throw invalidArgument('prompt', 'give the array of messages itself, without { messages }')
+  const names = Object.keys(prompt)
+  const name = names[0]
+  if (names.length !== 1 || (name !== 'text' && name !== 'tokens')) {
+    throw invalidArgument(
+      'prompt',
+      `expected ${PROMPT_SHAPES}, got an object with ${names.length === 0 ? 'nothing in it' : names.join(', ')}`,
+    )
+  }
+  if (name === 'text') return { kind: 'text', text: nonEmptyString(prompt['text'], 'prompt.text') }
+  const tokens = tokenList(prompt['tokens'], 'prompt.tokens')
+  if (tokens.length === 0) throw invalidArgument('prompt.tokens', 'is empty')
+  return { kind: 'tokens', tokens }
+}
+
+/** The addon's form of a prompt for a certain model. */
+export function nativePrompt(
+  prompt: CheckedPrompt,
+  info: ModelInfo,
+  options: ChatTemplateOptions | undefined,
+): NativePrompt {
+  switch (prompt.kind) {
+    case 'text':
+      return { text: prompt.text }
+    case 'tokens':
+      return { tokens: tokenArray(prompt.tokens, 'prompt.tokens', info) }
+    case 'messages':
+      return {
+        messagesJson: prompt.json,
+        templateOptionsJson: templateJson(options, 'chatTemplateOptions'),
+      }
+    case 'string':
+      // A template can also be given with the request.
+      if (info.hasChatTemplate || options?.template !== undefined) {
+        return {
+          messagesJson: JSON.stringify([{ role: 'user', content: prompt.text }]),
+          templateOptionsJson: templateJson(options, 'chatTemplateOptions'),
+        }
+      }
+      if (options !== undefined) {
+        throw new NodeMlxError(
+          'NO_CHAT_TEMPLATE',
+          'chatTemplateOptions: this model has no chat template, so a string prompt is continued as it is',
+          {
+            option: 'chatTemplateOptions',
+          },
+        )
+      }
+      return { text: prompt.text }
+  }
+}
+
+/** The chat template's options as JSON. */
+export function templateJson(options: ChatTemplateOptions | undefined, where: string): string {
+  const { addGenerationPrompt, continueFinalMessage = false, ...rest } = options ?? {}
+  return toJson(
+    {
+      ...rest,
+      addGenerationPrompt: addGenerationPrompt ?? !continueFinalMessage,
+      continueFinalMessage,
+    },
+    where,
+  )
+}
+
+/** A conversation as JSON, every message checked. */
+export function messagesJson(messages: unknown, where: string): string {
+  if (!Array.isArray(messages))
+    throw invalidArgument(where, `expected an array of messages, got ${show(messages)}`)
+  if (messages.length === 0) throw invalidArgument(where, 'is empty; give at least one message')
+  Array.from(messages, (message: unknown, index) => {
+    checkMessage(message, `${where}[${index}]`)
+  })
+  return toJson(messages, where)
+}
+
+function checkMessage(message: unknown, where: string): void {
+  if (!isPlainObject(message))
+    throw invalidArgument(
+      where,
+      `expected a message such as { role: 'user', content: 'Hello' }, got ${show(message)}`,
+    )
+  const role = message['role']
+  if (typeof role !== 'string' || role === '') {
+    const near =
+      'role' in message
+        ? undefined
+        : Object.keys(message).find((key) => closest(key, ['role']) !== undefined)
+    throw invalidArgument(
+      `${where}.role`,
+      `expected a string such as ${ROLES.map((name) => `'${name}'`).join(', ')}, got ${show(role)}${near === undefined ? '' : `; did you mean role where ${near} is?`}`,
+    )
+  }
+  // Templates may know other roles; what differs by a letter or by case is a slip.
+  const near = ROLES.includes(role) ? undefined : closest(role, ROLES)
+  if (near !== undefined)
+    throw invalidArgument(`${where}.role`, `${show(role)} is not a role; did you mean '${near}'?`)
+  checkContent(message, `${where}.content`)
+  const calls = message['tool_calls']
+  if (calls !== undefined && calls !== null && !Array.isArray(calls))
+    throw invalidArgument(`${where}.tool_calls`, `expected an array, got ${show(calls)}`)
+}
+
+function checkContent(message: Record<string, unknown>, where: string): void {
+  const { content, tool_calls: calls } = message
+  if (typeof content === 'string') {
+    string(content, where)
+  } else if (Array.isArray(content)) {
+    Array.from(content, (part: unknown, index) => {
+      checkPart(part, `${where}[${index}]`)
+    })
+  } else if (content !== undefined && content !== null) {
+    throw invalidArgument(where, `expected a string or an array of parts, got ${show(content)}`)
+  } else if (!Array.isArray(calls) || calls.length === 0) {
+    throw invalidArgument(
+      where,
+      `expected a string, got ${show(content)}; only a message with tool_calls can go without`,
+    )
+  }
+}
+
+function checkPart(part: unknown, where: string): void {
+  if (!isPlainObject(part) || typeof part['type'] !== 'string') {
+    throw invalidArgument(
+      where,
+      `expected a part such as { type: 'text', text: 'Hello' }, got ${show(part)}`,
+    )
+  }
+  if (part['type'] !== 'text') {
+    throw new NodeMlxError(
+      'UNSUPPORTED',
+      `${where}: this model takes text only, not a part of the type ${show(part['type'])}`,
+      { option: where },
+    )
+  }
+  string(part['text'], `${where}.text`)
+}
+
+/** Checks that a value is a list, and not what only has a length. */
+export function tokenList(tokens: unknown, where: string): ArrayLike<number> {
+  if (Array.isArray(tokens) || (ArrayBuffer.isView(tokens) && 'length' in tokens))
+    return tokens as ArrayLike<number>
+  if (
+    typeof tokens === 'object' &&
+    tokens !== null &&
+    'length' in tokens &&
+    Number.isInteger(tokens.length) &&
+    (tokens.length as number) >= 0
+  ) {
+    return tokens as ArrayLike<number>
+  }
+  throw invalidArgument(where, `expected an array of tokens, got ${show(tokens)}`)
+}
+
+/** Tokens for the addon, every one of the model's vocabulary. */
+export function tokenArray(tokens: ArrayLike<number>, where: string, info: ModelInfo): Uint32Array {
+  const array = new Uint32Array(tokens.length)
+  for (let i = 0; i < tokens.length; i++) {
+    const token: unknown = tokens[i]
+    if (
+      !Number.isInteger(token) ||
+      (token as number) < 0 ||
+      (token as number) >= info.vocabularySize
+    ) {
+      throw invalidArgument(
+        `${where}[${i}]`,
+        `expected a token, a whole number from 0 to ${info.vocabularySize - 1}, got ${show(token)}`,
+      )
+    }
+    array[i] = token as number
+  }
+  return array
+}

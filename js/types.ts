@@ -1,0 +1,367 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
+/** Where a model's arithmetic runs. `'auto'` takes the GPU (Metal or CUDA) where there is one, else the CPU. */
+export type Device = 'auto' | 'gpu' | 'cpu'
+
+/** The type of activations and unquantized weights. `'auto'` keeps the checkpoint's own type where the device is fast at it. */
+export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
+
+/**
+ * How the CPU multiplies activations with quantized weights. `'fast'` rounds the activations to 16 bits in groups of at most 64, which changes logits by some
+ * 0.003 %; `'exact'` keeps them in float32.
+ */
+export type Precision = 'fast' | 'exact'
+
+/** How far a model has been loaded. */
+export interface LoadProgress {
+  /** What is being done now, such as `'weights'` or `'tokenizer'`. */
+  stage: string
+  /** Bytes of weights read so far. */
+  loadedBytes: number
+  /** Bytes of weights in all. */
+  totalBytes: number
+}
+
+/** Options of `loadModel`. */
+export interface LoadModelOptions {
+  /** @defaultValue 'auto' */
+  device?: Device | undefined
+  /** @defaultValue 'auto' */
+  dtype?: Dtype | undefined
+  /**
+   * How many threads may compute at the same time, on the CPU; models that run together share them. Refused on a GPU.
+   *
+   * @defaultValue the number of physical cores
+   */
+  threads?: number | undefined
+  /** On the CPU; refused on a GPU. @defaultValue 'fast' */
+  precision?: Precision | undefined
+  /** Called while the model loads, at most some dozens of times. An exception thrown in it ends the loading, which then rejects with it. */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  /** Aborts the loading, which then rejects with the code `ABORTED` and the signal's reason as `cause`. */
+  signal?: AbortSignal | undefined
+}
+
+/** How a checkpoint's weights are quantized. */
+export interface Quantization {
+  /** Such as `'affine'`. */
+  mode: string
+  bits: number
+  groupSize: number
+  /** Some layers have settings of their own. */
+  mixed: boolean
+}
+
+/** The sampling settings that a checkpoint's `generation_config.json` recommends. They are used wherever an option is left out. */
+export interface GenerationDefaults {
+  temperature?: number
+  topP?: number
+  topK?: number
+  minP?: number
+  repetitionPenalty?: number
+  maxTokens?: number
+}
+
+/** What is known of a loaded model. */
+export interface ModelInfo {
+  /** The architecture's name here, such as `'llama'`. */
+  readonly architecture: string
+  /** `model_type` of the checkpoint's `config.json`. */
+  readonly modelType: string
+  /** The number of parameters, counted before quantization. */
+  readonly parameters: number
+  /** Bytes of the weights in memory. */
+  readonly bytes: number
+  /** `null` where the weights are not quantized. */
+  readonly quantization: Readonly<Quantization> | null
+  /** How many tokens a prompt and its answer can have together; missing where the checkpoint does not say. */
+  readonly contextLength?: number
+  readonly vocabularySize: number
+  readonly layers: number
+  readonly device: 'gpu' | 'cpu'
+  readonly dtype: 'float32' | 'bfloat16' | 'float16'
+  /** Without a tokenizer only `{ tokens }` prompts work, and answers are tokens without text. */
+  readonly hasTokenizer: boolean
+  /** Without a chat template a string prompt is continued as it is, and messages are refused. */
+  readonly hasChatTemplate: boolean
+  /** The tokens that end an answer. */
+  readonly eosTokens: readonly number[]
+  readonly generationDefaults: Readonly<GenerationDefaults>
+  /** The folder that the model was loaded from. */
+  readonly path: string
+}
+
+/** A part of a message's content. Models that take text only refuse every other kind of part. */
+export interface TextPart {
+  type: 'text'
+  text: string
+}
+
+/** A call that the model made in an earlier turn, in the shape that chat templates know. */
+export interface ToolCall {
+  id?: string | undefined
+  type?: 'function' | undefined
+  function: { name: string; arguments: Record<string, unknown> | string }
+}
+
+/**
+ * A turn of a conversation, in the shape that chat templates know (which is OpenAI's). Further fields, such as
+ * `reasoning_content`, are handed to the template as they are.
+ */
+export interface Message {
+  role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | (string & {})
+  /** May be left out only where `tool_calls` is there. */
+  content?: string | readonly TextPart[] | null | undefined
+  name?: string | undefined
+  tool_calls?: readonly ToolCall[] | undefined
+  tool_call_id?: string | undefined
+  [field: string]: unknown
+}
+
+/** A tool that the model may call: OpenAI's shape, with a JSON schema for the parameters. */
+export interface ToolDefinition {
+  type: 'function'
+  function: {
+    name: string
+    description?: string | undefined
+    parameters?: Record<string, unknown> | undefined
+    [field: string]: unknown
+  }
+}
+
+/** Options of the chat template. */
+export interface ChatTemplateOptions {
+  /** Tools that the template describes to the model. */
+  tools?: readonly ToolDefinition[] | undefined
+  /** Documents for templates that know retrieval. */
+  documents?: readonly Record<string, unknown>[] | undefined
+  /** End the prompt with the opening of the assistant's turn. @defaultValue true, unless `continueFinalMessage` */
+  addGenerationPrompt?: boolean | undefined
+  /** Leave the last message open, so that the model goes on writing it. @defaultValue false */
+  continueFinalMessage?: boolean | undefined
+  /** Another template than the model's: its name, where the model has several, or its source. */
+  template?: string | undefined
+  /** Further variables of the template, such as `{ enable_thinking: false }`. */
+  variables?: Record<string, unknown> | undefined
+}
+
+/**
+ * What the model is to continue:
+ * - a string: a user's message where the model has a chat template, else text that is continued as it is;
+ * - messages: a conversation, laid out by the model's chat template;
+ * - `{ text }`: text that is continued as it is, special tokens spelled out in it included;
+ * - `{ tokens }`: tokens, as `model.tokenize` gives them.
+ */
+export type Prompt = string | readonly Message[] | { text: string } | { tokens: ArrayLike<number> }
+
+/** How much of a prompt has been read. */
+export interface PrefillProgress {
+  /** Tokens read so far. */
+  processed: number
+  /** Tokens of the prompt. */
+  total: number
+}
+
+/** Options of `model.generate`. What is left out comes from the model's `generation_config.json`, else is what is said here. */
+export interface GenerateOptions {
+  /** The most tokens to generate. @defaultValue as many as the context holds */
+  maxTokens?: number | undefined
+  /** 0 always takes the likeliest token; higher is more varied (0 to 10). @defaultValue 0.7 */
+  temperature?: number | undefined
+  /** Take from the likeliest tokens that together have this probability (above 0, to 1). @defaultValue 1 */
+  topP?: number | undefined
+  /** Take from this many likeliest tokens; 0 is no limit. @defaultValue 0 */
+  topK?: number | undefined
+  /** Leave out tokens less probable than this part of the likeliest one's probability (0 to 1). @defaultValue 0 */
+  minP?: number | undefined
+  /** The same seed, prompt and options give the same text on the same machine. @defaultValue a new one each time */
+  seed?: number | undefined
+  /** Text that ends the answer as soon as it appears; it is not part of the answer. */
+  stop?: readonly string[] | undefined
+  /** Makes tokens that appeared lately less likely (above 1) or likelier (below 1). @defaultValue 1 */
+  repetitionPenalty?: number | undefined
+  /** How many of the last tokens the penalties look at. @defaultValue 20 */
+  repetitionContextSize?: number | undefined
+  /** Lowers the logits of tokens that appeared lately, once (-2 to 2). @defaultValue 0 */
+  presencePenalty?: number | undefined
+  /** Lowers the logits of tokens that appeared lately, each time again (-2 to 2). @defaultValue 0 */
+  frequencyPenalty?: number | undefined
+  /** Added to the logits of single tokens (-100 to 100 each), by token. */
+  logitBias?: Readonly<Record<number, number>> | undefined
+  /** How often to leave out all likely tokens but the least likely of them, for variety (XTC; 0 to 1). @defaultValue 0 */
+  xtcProbability?: number | undefined
+  /** From which probability a token is likely for XTC (0 to 0.5). @defaultValue 0.1 */
+  xtcThreshold?: number | undefined
+  /** Give the log-probability of every token, and of this many likeliest alternatives (0 to 20). */
+  logprobs?: number | undefined
+  /** The most tokens whose keys and values are kept (16 or more): the first four and the latest. Older ones are forgotten. @defaultValue all of them */
+  maxKvSize?: number | undefined
+  /** Pack keys and values in this many bits, which takes less memory for long contexts and is a little less exact. Refused where a model's heads cannot be packed. @defaultValue not packed */
+  kvBits?: 4 | 8 | undefined
+  /** How many features share a scale in packed keys and values. @defaultValue 64, or 32 where 64 does not divide a head */
+  kvGroupSize?: 32 | 64 | 128 | undefined
+  /** Go on from what this cache holds of the prompt's beginning, and leave prompt and answer in it: `usage.cachedTokens` counts what need not be read again. One generation at a time can use it. */
+  promptCache?: PromptCache | undefined
+  /** Only where the prompt goes through the chat template. */
+  chatTemplateOptions?: ChatTemplateOptions | undefined
+  /** Called while the prompt is read, after each chunk of it. An exception thrown in it ends the generation, which then rejects with it. */
+  onPrefill?: ((progress: PrefillProgress) => void) | undefined
+  /** Stops the generation, as `generation.abort()` does. */
+  signal?: AbortSignal | undefined
+}
+
+/** Options of `model.createPromptCache`. */
+export type PromptCacheOptions = Pick<GenerateOptions, 'maxKvSize' | 'kvBits' | 'kvGroupSize'>
+
+/**
+ * The keys and values, or states, of tokens that a model has read. A conversation whose turns share one reads only what is new; a long
+ * beginning that many prompts share can be read once and kept in a file.
+ */
+export interface PromptCache {
+  /** How many tokens it holds, and how many bytes they take. */
+  size(): Promise<{ tokens: number; bytes: number }>
+  /** Writes it to a file that `model.loadPromptCache` reads, and mlx-lm too. */
+  save(path: string): Promise<void>
+  /** Gives its memory back. A cache that is no longer used is given back with the garbage, too. */
+  dispose(): void
+  [Symbol.dispose]: () => void
+}
+
+/** Options of the `generate` function, which loads a model, generates and disposes of the model. */
+export interface GenerateOnceOptions
+  extends Omit<LoadModelOptions, 'signal'>, Omit<GenerateOptions, 'promptCache'> {}
+
+/** A token and its natural log-probability, before temperature and truncation. */
+export interface TokenLogprob {
+  token: number
+  /** The token's text on its own; missing without a tokenizer. */
+  text?: string
+  logprob: number
+}
+
+/** A generated token, with the likeliest alternatives at its place. */
+export interface GeneratedLogprob extends TokenLogprob {
+  /** The likeliest tokens, best first; as many as `logprobs` asked for. */
+  top: TokenLogprob[]
+}
+
+/** A piece of an answer: everything that was generated since the last one, usually a token. */
+export interface GenerationChunk {
+  /** May be empty: a character can take several tokens, and text that might begin a stop string is held back. */
+  text: string
+  tokens: number[]
+  /** One for each of `tokens`, with the option `logprobs`. */
+  logprobs?: GeneratedLogprob[]
+}
+
+/** Why a generation ended: the model ended its answer or a stop string appeared, `maxTokens` or the context was reached, or it was aborted. */
+export type FinishReason = 'stop' | 'length' | 'abort'
+
+/** A finished generation. */
+export interface GenerationResult {
+  text: string
+  tokens: number[]
+  /** With the option `logprobs`. */
+  logprobs?: GeneratedLogprob[]
+  finishReason: FinishReason
+  /** The stop string that ended the answer. */
+  stopString?: string
+  /** What `abort(reason)` or the signal gave as the reason. */
+  abortReason?: unknown
+  usage: {
+    promptTokens: number
+    completionTokens: number
+    /** The tokens of the prompt that did not have to be read again. */
+    cachedTokens: number
+  }
+  timings: {
+    /** Waiting for the model to be free. */
+    queueMs: number
+    /** Reading the prompt. */
+    prefillMs: number
+    /** From the call to the first token. */
+    timeToFirstTokenMs: number
+    promptTokensPerSecond: number
+    /** Generated tokens per second, after the first. */
+    tokensPerSecond: number
+    totalMs: number
+  }
+  /** The most memory that MLX held at a time. */
+  peakMemoryBytes: number
+}
+
+/** A stream of the platform that can be read with `for await`, too. */
+export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
+
+/**
+ * An answer that is being generated. It starts at once, runs a little ahead of who reads it, and can be taken in any of these ways, several at a time and
+ * as often as wanted; everyone sees all of it, from its beginning:
+ * - `await generation` for the whole result,
+ * - `for await (const { text } of generation)` for its pieces,
+ * - `generation.textStream` and `generation.stream` for streams of the platform.
+ *
+ * Leaving a `for await` early or cancelling a stream aborts the generation, unless someone else is still reading or awaiting it. An aborted
+ * generation is no error: loops end, and the result has what was generated until then, with the finish reason `'abort'`. Everything
+ * else that goes wrong rejects with a `NodeMlxError` for whoever reads or awaits; when nobody does, nothing is thrown.
+ *
+ * It is awaitable itself, so an `async` function that returns one gives its caller the result, not the generation.
+ */
+export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult> {
+  /** The text alone, without empty pieces. */
+  readonly textStream: AsyncIterableStream<string>
+  /** The pieces. */
+  readonly stream: AsyncIterableStream<GenerationChunk>
+  /** Stops within a token or a chunk of the prompt; does nothing where the generation has ended. The first reason stays. */
+  abort(reason?: unknown): void
+  catch<T = never>(
+    onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
+  ): Promise<GenerationResult | T>
+  finally(onFinally?: (() => void) | null): Promise<GenerationResult>
+}
+
+/** The logits of some tokens. */
+export interface Logits {
+  /** Row after row. */
+  data: Float32Array
+  /** `[tokens, vocabulary]` */
+  shape: [tokens: number, vocabulary: number]
+}
+
+/** Options of `model.tokenize`. */
+export interface TokenizeOptions {
+  /** Add what the tokenizer puts around a text, such as a token for its beginning. @defaultValue true */
+  addSpecialTokens?: boolean | undefined
+}
+
+/** Options of `model.detokenize`. */
+export interface DetokenizeOptions {
+  /** Leave special tokens out of the text. @defaultValue false */
+  skipSpecialTokens?: boolean | undefined
+}
+
+/** A loaded model. Its methods may be called at the same time; generations then take turns. */
+export interface Model extends AsyncDisposable {
+  readonly info: ModelInfo
+  /** Whether `dispose` was called. */
+  readonly disposed: boolean
+  /**
+   * Starts to generate and returns at once.
+   *
+   * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
+   */
+  generate(prompt: Prompt, options?: GenerateOptions): Generation
+  /** A text's tokens. */
+  tokenize(text: string, options?: TokenizeOptions): Promise<number[]>
+  /** The text of tokens. */
+  detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string>
+  /** The prompt that the model's chat template makes of a conversation. */
+  applyChatTemplate(messages: readonly Message[], options?: ChatTemplateOptions): Promise<string>
+  /** An empty prompt cache, for generations of this model. */
+  createPromptCache(options?: PromptCacheOptions): PromptCache
+  /** A prompt cache from a file that this model's `promptCache.save` wrote, or mlx-lm; a prompt goes on behind what mlx-lm wrote, since that file does not tell its tokens. */
+  loadPromptCache(path: string): Promise<PromptCache>
+  /** The logits after each of some tokens, in a single pass without a cache. */
+  logits(tokens: ArrayLike<number>): Promise<Logits>
+  /** Gives the model's memory back. Running generations reject with the code `DISPOSED`. May be called again. */
+  dispose(): Promise<void>
+}

@@ -1,0 +1,83 @@
+// Where things are, and which exact versions the project is made with.
+
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The root of the checkout. */
+export const root = resolve(fileURLToPath(import.meta.url), '../../..')
+
+/** Everything that set-up makes or downloads; git ignores it. */
+export const buildDir = join(root, '.build')
+
+/** `linux-x64`, `linux-arm64` or `darwin-arm64`: also the name of the folder under `npm/`. */
+export const platform = `${process.platform}-${process.arch}`
+
+/** What the addon can be built on, and Rust's name for it. */
+export const targets = {
+  'darwin-arm64': 'aarch64-apple-darwin',
+  'linux-arm64': 'aarch64-unknown-linux-gnu',
+  'linux-x64': 'x86_64-unknown-linux-gnu',
+}
+
+/** The MLX release that mlx-sys is written against. Its ABI changes between patch releases. */
+export const mlxVersion = '0.32.2'
+
+/** The oldest toolchains that work. `rust` is `rust-version` in Cargo.toml. */
+export const required = {
+  node: '20.19.0',
+  rust: /^rust-version = "(.+)"$/m.exec(readFileSync(join(root, 'Cargo.toml'), 'utf8'))[1],
+  gcc: '12',
+  glibc: '2.35',
+}
+
+/** Python wheels that are taken apart for what is in them, never installed. */
+export const wheels = {
+  mlx: {
+    'linux-x64': {
+      requirement: `mlx-cpu==${mlxVersion}`,
+      sha256: 'fc5d31b90fc4f457b2f9614ed45651a567d22a6a11a03d114a90a4e10bdd8878',
+    },
+    'linux-arm64': {
+      requirement: `mlx-cpu==${mlxVersion}`,
+      sha256: 'd0f94625588b51a878786dd51cec5617894ce586cf3c94645ce1b64e24c27c0b',
+    },
+  },
+  mlxCuda: {
+    'linux-x64-cuda13': {
+      requirement: `mlx-cuda-13==${mlxVersion}`,
+      sha256: '335094ccd1c0c6dc3e09c8caba207c8180602bacc0c38ba20c1d81e9456ab394',
+    },
+  },
+  libclang: {
+    'linux-x64': {
+      requirement: 'libclang==18.1.1',
+      sha256: 'c533091d8a3bbf7460a00cb6c1a71da93bffe148f172c7d03b1c31fbf8aa2a0b',
+    },
+    'linux-arm64': {
+      requirement: 'libclang==18.1.1',
+      sha256: '54dda940a4a0491a9d1532bf071ea3ef26e6dbaf03b5000ed94dd7174e8f9592',
+    },
+  },
+}
+
+/** Whether the version `found` is at least `least`, both dotted numbers. */
+export function atLeast(found, least) {
+  const a = found.split('.').map((part) => Number.parseInt(part, 10))
+  const b = least.split('.').map((part) => Number.parseInt(part, 10))
+  for (let i = 0; i < b.length; i++) {
+    if ((a[i] ?? 0) !== b[i]) return (a[i] ?? 0) > b[i]
+  }
+  return true
+}
+
+/** A short key that changes when any of the parts does. */
+export function keyOf(...parts) {
+  const hash = createHash('sha256')
+  for (const part of parts) {
+    const bytes = Buffer.from(part)
+    hash.update(`${bytes.length}:`).update(bytes)
+  }
+  return hash.digest('hex').slice(0, 16)
+}

@@ -1,0 +1,164 @@
+//! The cache of a window of positions.
+//!
+//! A chunk of tokens is appended to the window in temporal order, so that each of its tokens still
+//! sees a whole window; a single token overwrites the oldest entry of a ring that skips the first
+//! `keep` positions (attention sinks, Xiao et al. 2023).
+
+use super::rows::{Packing, Rows};
+use super::{STEP, mask};
+use crate::error::Result;
+use crate::mlx::Array;
+use crate::mlx::fast::Mask;
+
+/// Keys and values of the last `max_size` positions and of the first `keep`.
+#[derive(Debug, Clone)]
+pub struct RotatingCache {
+    pub(super) buffers: Option<(Rows, Rows)>,
+    pub(super) offset: i32,
+    pub(super) max_size: i32,
+    pub(super) keep: i32,
+    /// Where in the buffer the next single token goes.
+    pub(super) index: i32,
+    pub(super) packing: Option<Packing>,
+}
+
+impl RotatingCache {
+    pub(super) fn new(max_size: i32, keep: i32) -> Self {
+        Self { buffers: None, offset: 0, max_size, keep, index: 0, packing: None }
+    }
+
+    pub(super) fn offset(&self) -> i32 {
+        self.offset
+    }
+
+    pub(super) fn extend(&mut self, keys: &Array, values: &Array) -> Result<(Rows, Rows)> {
+        let (keys, values) = (Rows::new(keys, self.packing)?, Rows::new(values, self.packing)?);
+        if keys.length() == 1 {
+            self.overwrite(&keys, &values)
+        } else {
+            self.append(&keys, &values)
+        }
+    }
+
+    fn append(&mut self, keys: &Rows, values: &Rows) -> Result<(Rows, Rows)> {
+        let buffers = match self.buffers.take() {
+            None => (keys.clone(), values.clone()),
+            Some((old_keys, old_values)) => {
+                let (old_keys, old_values) = (self.ordered(old_keys)?, self.ordered(old_values)?);
+                // The oldest of the new tokens needs max_size − 1 positions before it.
+                let surplus = old_keys.length() - self.max_size + 1;
+                (
+                    self.without_oldest(surplus, &old_keys, Some(keys))?,
+                    self.without_oldest(surplus, &old_values, Some(values))?,
+                )
+            }
+        };
+        self.offset += keys.length();
+        self.index = buffers.0.length();
+        self.buffers = Some(buffers.clone());
+        Ok(buffers)
+    }
+
+    fn overwrite(&mut self, keys: &Rows, values: &Rows) -> Result<(Rows, Rows)> {
+        let mut buffers = self.buffers.take();
+        let capacity = buffers.as_ref().map_or(0, |(keys, _)| keys.length());
+        if buffers.is_none() || (self.offset >= capacity && capacity < self.max_size) {
+            let room = STEP.min(self.max_size - self.offset);
+            let grow = |old: Option<Rows>, like: &Rows| {
+                let new = like.zeros_like(room)?;
+                match old {
+                    Some(old) => old.concatenated(&[&new]),
+                    None => Ok(new),
+                }
+            };
+            let (old_keys, old_values) = buffers.unzip();
+            buffers = Some((grow(old_keys, keys)?, grow(old_values, values)?));
+            self.index = self.offset;
+        }
+        let (mut all_keys, mut all_values) = match buffers {
+            Some(buffers) => buffers,
+            None => (keys.clone(), values.clone()),
+        };
+        let surplus = all_keys.length() - self.max_size;
+        if surplus > 0 {
+            all_keys = self.without_oldest(surplus, &all_keys, None)?;
+            all_values = self.without_oldest(surplus, &all_values, None)?;
+            self.index = self.max_size;
+        }
+        if self.index == self.max_size {
+            self.index = self.keep;
+        }
+        all_keys = all_keys.written(keys, self.index)?;
+        all_values = all_values.written(values, self.index)?;
+        self.offset += 1;
+        self.index += 1;
+        let seen = (all_keys.first(self.offset)?, all_values.first(self.offset)?);
+        self.buffers = Some((all_keys, all_values));
+        Ok(seen)
+    }
+
+    pub(super) fn last(&self) -> Result<Option<(Rows, Rows)>> {
+        let Some((keys, values)) = &self.buffers else { return Ok(None) };
+        Ok(Some((keys.first(self.offset)?, values.first(self.offset)?)))
+    }
+
+    /// The used part of a buffer, oldest position first.
+    fn ordered(&self, buffer: Rows) -> Result<Rows> {
+        let capacity = buffer.length();
+        if self.index == capacity {
+            Ok(buffer)
+        } else if self.index < self.offset {
+            buffer.slice(0, self.keep)?.concatenated(&[
+                &buffer.slice(self.index, capacity)?,
+                &buffer.slice(self.keep, self.index)?,
+            ])
+        } else {
+            buffer.slice(0, self.index)
+        }
+    }
+
+    /// An ordered buffer without its `surplus` oldest positions after the kept ones, and with `new`
+    /// behind it.
+    fn without_oldest(&self, surplus: i32, buffer: &Rows, new: Option<&Rows>) -> Result<Rows> {
+        if surplus <= 0 {
+            return match new {
+                Some(new) => buffer.concatenated(&[new]),
+                None => Ok(buffer.clone()),
+            };
+        }
+        let rest = buffer.slice(surplus + self.keep, buffer.length())?;
+        let parts: Vec<&Rows> = std::iter::once(&rest).chain(new).collect();
+        buffer.slice(0, self.keep)?.concatenated(&parts)
+    }
+
+    pub(super) fn mask(&self, length: i32) -> Result<Mask> {
+        let offset = self.offset.min(self.max_size - 1);
+        if length == 1 {
+            Ok(Mask::None)
+        } else if offset + length > self.max_size {
+            // The ring holds the kept positions and as many of the last as fit beside them.
+            mask::causal(length, offset, Some(self.max_size - self.keep), self.keep)
+                .map(Mask::Array)
+        } else {
+            Ok(Mask::Causal)
+        }
+    }
+
+    pub(super) fn is_trimmable(&self) -> bool {
+        self.offset < self.max_size
+    }
+
+    pub(super) fn trim(&mut self, count: i32) -> i32 {
+        if !self.is_trimmable() {
+            return 0;
+        }
+        let count = count.clamp(0, self.offset);
+        self.offset -= count;
+        self.index -= count;
+        count
+    }
+
+    pub(super) fn arrays(&self) -> Vec<&Array> {
+        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(Rows::arrays).collect()
+    }
+}

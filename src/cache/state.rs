@@ -1,0 +1,286 @@
+//! The caches of a sequence as a tree of arrays and numbers, in the shape that mlx-lm 0.32.2 gives
+//! them in its prompt-cache files.
+
+use super::rows::{Packing, Rows};
+use super::{ArraysCache, Cache, ChunkedCache, RotatingCache, StandardCache};
+use crate::mlx::Array;
+use crate::mlx::quantized::{Format, Mode, Packed};
+
+/// A node of the tree.
+#[derive(Debug, Clone)]
+pub(super) enum State {
+    /// An array.
+    Array(Array),
+    /// A number that is no array.
+    Number(i64),
+    /// The name of a class.
+    Text(String),
+    /// Python's `None`.
+    Nothing,
+    /// Further nodes.
+    List(Vec<State>),
+}
+
+/// Windows and chunks of packed keys and values, which mlx-lm does not have.
+const PACKED_WINDOW: &str = "QuantizedRotatingKVCache";
+const PACKED_CHUNK: &str = "QuantizedChunkedKVCache";
+
+/// Several caches of one layer.
+const LIST: &str = "CacheList";
+
+/// The name of a cache's class in mlx-lm, and its state.
+pub(super) fn of(cache: &Cache) -> (&'static str, State) {
+    match cache {
+        Cache::Standard(StandardCache { buffers, offset, packing }) => {
+            let mut state = rows(buffers.as_ref());
+            state.push(number(*offset));
+            let class = match packing {
+                None => "KVCache",
+                Some(packing) => {
+                    state.extend(packing_of(buffers.as_ref(), *packing));
+                    "QuantizedKVCache"
+                }
+            };
+            (class, State::List(state))
+        }
+        Cache::Rotating(RotatingCache { buffers, offset, max_size, keep, index, packing }) => {
+            let mut state = rows(buffers.as_ref());
+            state.extend([*offset, *keep, *max_size, *index].map(number));
+            let class = match packing {
+                None => "RotatingKVCache",
+                Some(packing) => {
+                    state.extend(packing_of(buffers.as_ref(), *packing));
+                    PACKED_WINDOW
+                }
+            };
+            (class, State::List(state))
+        }
+        Cache::Chunked(ChunkedCache { buffers, offset, chunk, start, packing, .. }) => {
+            let mut state = rows(buffers.as_ref());
+            state.extend([*offset, *chunk, *start].map(number));
+            let class = match packing {
+                None => "ChunkedKVCache",
+                Some(packing) => {
+                    state.extend(packing_of(buffers.as_ref(), *packing));
+                    PACKED_CHUNK
+                }
+            };
+            (class, State::List(state))
+        }
+        Cache::Arrays(cache) => {
+            let entries = cache.entries().iter();
+            let entries =
+                entries.map(|entry| entry.clone().map_or(State::Nothing, State::Array)).collect();
+            // Left padding and lengths are those of a batch.
+            let state = vec![State::List(entries), State::Nothing, State::Nothing];
+            ("ArraysCache", State::List(state))
+        }
+        Cache::List(parts) => {
+            let part = |part| {
+                let (class, state) = of(part);
+                State::List(vec![state, State::Text(class.to_owned())])
+            };
+            (LIST, State::List(parts.iter().map(part).collect()))
+        }
+    }
+}
+
+/// The cache of a class and state; `None` where they do not make sense. The positions that went into
+/// arrays are not in the state: they are `positions`.
+pub(super) fn restore(class: &str, state: &State, positions: i32) -> Option<Cache> {
+    let State::List(fields) = state else { return None };
+    let cache = match (class, fields.as_slice()) {
+        ("KVCache", [keys, values, offset]) => Cache::Standard(StandardCache {
+            buffers: buffers(keys, values, None)?,
+            offset: offset.as_length()?,
+            packing: None,
+        }),
+        ("QuantizedKVCache", [keys, values, offset, group_size, bits]) => {
+            let packing = packing(group_size, bits)?;
+            Cache::Standard(StandardCache {
+                buffers: buffers(keys, values, Some(packing))?,
+                offset: offset.as_length()?,
+                packing: Some(packing),
+            })
+        }
+        ("RotatingKVCache", [keys, values, window @ ..]) => {
+            rotating(buffers(keys, values, None)?, window, None)?
+        }
+        (PACKED_WINDOW, [keys, values, window @ .., group_size, bits]) => {
+            let packing = packing(group_size, bits)?;
+            rotating(buffers(keys, values, Some(packing))?, window, Some(packing))?
+        }
+        ("ChunkedKVCache", [keys, values, chunk @ ..]) => {
+            chunked(buffers(keys, values, None)?, chunk, None)?
+        }
+        (PACKED_CHUNK, [keys, values, chunk @ .., group_size, bits]) => {
+            let packing = packing(group_size, bits)?;
+            chunked(buffers(keys, values, Some(packing))?, chunk, Some(packing))?
+        }
+        ("ArraysCache", [State::List(entries), State::Nothing, State::Nothing]) => {
+            let entries = entries.iter().map(State::as_optional_array).collect::<Option<_>>()?;
+            Cache::Arrays(ArraysCache::of(entries, positions))
+        }
+        (LIST, parts) => {
+            let part = |part: &State| match part {
+                State::List(part) => match part.as_slice() {
+                    [state, State::Text(class)] if class != LIST => {
+                        restore(class, state, positions)
+                    }
+                    _ => None,
+                },
+                _ => None,
+            };
+            Cache::List(parts.iter().map(part).collect::<Option<_>>()?)
+        }
+        _ => return None,
+    };
+    is_sound(&cache).then_some(cache)
+}
+
+fn rotating(
+    buffers: Option<(Rows, Rows)>,
+    window: &[State],
+    packing: Option<Packing>,
+) -> Option<Cache> {
+    let [offset, keep, max_size, index] = window else { return None };
+    Some(Cache::Rotating(RotatingCache {
+        buffers,
+        offset: offset.as_length()?,
+        max_size: max_size.as_length()?,
+        keep: keep.as_length()?,
+        index: index.as_length()?,
+        packing,
+    }))
+}
+
+fn chunked(
+    buffers: Option<(Rows, Rows)>,
+    place: &[State],
+    packing: Option<Packing>,
+) -> Option<Cache> {
+    let [offset, chunk, start] = place else { return None };
+    let (offset, chunk) = (offset.as_length()?, chunk.as_length().filter(|&chunk| chunk > 0)?);
+    let seen = offset / chunk * chunk;
+    let start = start.as_length()?;
+    Some(Cache::Chunked(ChunkedCache { buffers, offset, chunk, start, seen, packing }))
+}
+
+/// Whether no later step can reach outside of the buffers.
+fn is_sound(cache: &Cache) -> bool {
+    match cache {
+        Cache::Standard(cache) => match &cache.buffers {
+            Some((keys, values)) => {
+                cache.offset <= keys.length() && keys.length() == values.length()
+            }
+            None => cache.offset == 0,
+        },
+        Cache::Rotating(cache) => {
+            let filled = match &cache.buffers {
+                Some((keys, values)) => {
+                    cache.index <= keys.length()
+                        && cache.offset.min(cache.max_size) <= keys.length()
+                        && keys.length() == values.length()
+                }
+                None => cache.offset == 0 && cache.index == 0,
+            };
+            filled && cache.keep < cache.max_size && cache.index <= cache.offset
+        }
+        Cache::Chunked(cache) => match &cache.buffers {
+            Some((keys, values)) => {
+                cache.start <= cache.seen
+                    && cache.offset - cache.start <= keys.length()
+                    && keys.length() == values.length()
+            }
+            None => cache.offset == 0 && cache.start == 0,
+        },
+        // The parts of a list were looked at one by one.
+        Cache::Arrays(_) | Cache::List(_) => true,
+    }
+}
+
+fn number(value: i32) -> State {
+    State::Number(i64::from(value))
+}
+
+fn rows(buffers: Option<&(Rows, Rows)>) -> Vec<State> {
+    let state = |rows: &Rows| match rows {
+        Rows::Plain(array) => State::Array(array.clone()),
+        Rows::Packed(_) => {
+            State::List(rows.arrays().into_iter().cloned().map(State::Array).collect())
+        }
+    };
+    match buffers {
+        Some((keys, values)) => vec![state(keys), state(values)],
+        None => vec![State::Nothing, State::Nothing],
+    }
+}
+
+/// The group size and the bits: of what was packed, or else as asked for.
+fn packing_of(buffers: Option<&(Rows, Rows)>, packing: Packing) -> [State; 2] {
+    let group_size = match buffers {
+        Some((Rows::Packed(packed), _)) => packed.format.group_size,
+        _ => packing.group_size.unwrap_or(64),
+    };
+    [number(group_size), number(packing.bits)]
+}
+
+fn packing(group_size: &State, bits: &State) -> Option<Packing> {
+    let (group_size, bits) = (group_size.as_length()?, bits.as_length()?);
+    let known = [32, 64, 128].contains(&group_size) && [2, 3, 4, 5, 6, 8].contains(&bits);
+    known.then_some(Packing { group_size: Some(group_size), bits })
+}
+
+/// Outside: whether the state makes sense. Inside: `None` for buffers that are not there yet.
+fn buffers(keys: &State, values: &State, packing: Option<Packing>) -> Option<Option<(Rows, Rows)>> {
+    if let (State::Nothing, State::Nothing) = (keys, values) {
+        return Some(None);
+    }
+    Some(Some((read_rows(keys, packing)?, read_rows(values, packing)?)))
+}
+
+fn read_rows(state: &State, packing: Option<Packing>) -> Option<Rows> {
+    match (state, packing) {
+        (State::Array(array), None) => (array.ndim() == 4).then(|| Rows::Plain(array.clone())),
+        (State::List(parts), Some(Packing { group_size: Some(group_size), bits })) => {
+            let [State::Array(weight), State::Array(scales), State::Array(biases)] =
+                parts.as_slice()
+            else {
+                return None;
+            };
+            let alike = scales.shape() == biases.shape()
+                && weight.ndim() == 4
+                && scales.ndim() == 4
+                && weight.shape()[..3] == scales.shape()[..3]
+                && i64::from(weight.dim(3)) * 32
+                    == i64::from(scales.dim(3)) * i64::from(group_size) * i64::from(bits);
+            alike.then(|| {
+                Rows::Packed(Packed {
+                    weight: weight.clone(),
+                    scales: scales.clone(),
+                    biases: Some(biases.clone()),
+                    format: Format { mode: Mode::Affine, group_size, bits },
+                    dtype: scales.dtype(),
+                })
+            })
+        }
+        _ => None,
+    }
+}
+
+impl State {
+    fn as_length(&self) -> Option<i32> {
+        match self {
+            Self::Number(number) => i32::try_from(*number).ok().filter(|&number| number >= 0),
+            _ => None,
+        }
+    }
+
+    fn as_optional_array(&self) -> Option<Option<Array>> {
+        match self {
+            Self::Array(array) => Some(Some(array.clone())),
+            Self::Nothing => Some(None),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The work of one task: blocks of keys and values, with a running maximum and sum.
+#![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
+
+use super::{Attention, BLOCK, Cached, FEW, Task};
+use crate::cpu::floats::Floats;
+use crate::cpu::gemm::{self, Product, Strided, VECTORS};
+use crate::cpu::math::{exp, tanh};
+use crate::cpu::pool::Shared;
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::{Kernel, Simd};
+
+/// Computes a task.
+pub struct Compute<'a> {
+    pub attention: &'a Attention<'a>,
+    pub task: Task,
+    pub y: Shared<f32>,
+    pub partial: Shared<f32>,
+}
+
+impl Kernel for Compute<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { attention, task, y, partial } = self;
+        let Attention { queries, keys, values, .. } = attention;
+        let group = attention.group();
+        let dim = queries.shape[3];
+        let value_dim = values.shape[3];
+        let rows = (task.queries.1 - task.queries.0) * group;
+        let width = VECTORS * S::LANES;
+        let (wide, value_wide) = (dim.next_multiple_of(width), value_dim.next_multiple_of(width));
+        let mut memory = Scratch::new(rows * (wide + BLOCK + value_wide + 2) + 16);
+        let q = memory.floats().as_mut_ptr();
+        let scores = q.add(rows * wide);
+        let acc = scores.add(rows * BLOCK);
+        let sums = acc.add(rows * value_wide);
+        let most = sums.add(rows);
+        std::ptr::write_bytes(acc, 0, rows * value_wide);
+        for row in 0..rows {
+            let head = task.kv_head * group + row % group;
+            let from = queries.vector(task.batch, head, task.queries.0 + row / group);
+            let to = q.add(row * wide);
+            std::ptr::write_bytes(to.add(dim), 0, wide - dim);
+            for (k, x) in from.iter().enumerate() {
+                *to.add(k) = x * attention.scale;
+            }
+            *sums.add(row) = 0.0;
+            *most.add(row) = f32::NEG_INFINITY;
+        }
+        let mut lines = Scratch::new((wide * (S::LANES + width)).max(BLOCK * value_wide));
+        let lines = lines.floats().as_mut_ptr();
+        for start in (task.keys.0..task.keys.1).step_by(BLOCK) {
+            let count = BLOCK.min(task.keys.1 - start);
+            let block =
+                Keys { cached: keys, from: keys.at(task.batch, task.kv_head, start), count };
+            if rows <= FEW {
+                S::enter(FewScores { block, q, wide, rows, scores });
+            } else {
+                block.scores::<S>(q, wide, rows, scores, lines);
+            }
+            for row in 0..rows {
+                let query = task.queries.0 + row / group;
+                let scores = std::slice::from_raw_parts_mut(scores.add(row * BLOCK), BLOCK);
+                scores[count..].fill(f32::NEG_INFINITY);
+                if let Some(cap) = attention.cap {
+                    for i in (0..count).step_by(S::LANES) {
+                        let to = scores.as_mut_ptr().add(i);
+                        let capped = tanh::<S>(S::div(S::load(to), S::splat(cap)));
+                        S::store(to, S::mul(S::splat(cap), capped));
+                    }
+                    scores[count..].fill(f32::NEG_INFINITY);
+                }
+                let head = task.kv_head * group + row % group;
+                attention.hide(task.batch, head, query, start, &mut scores[..count]);
+                let factor = soften::<S>(scores, &mut *most.add(row), &mut *sums.add(row));
+                if factor != 1.0 {
+                    for k in (0..value_wide).step_by(S::LANES) {
+                        let to = acc.add(row * value_wide + k);
+                        S::store(to, S::mul(S::load(to), S::splat(factor)));
+                    }
+                }
+            }
+            let from = values.at(task.batch, task.kv_head, start);
+            let (panel, stride) = match values.values {
+                Floats::F32(all) if value_wide == value_dim => {
+                    (all.as_ptr().add(from), values.strides[2])
+                }
+                _ => {
+                    for i in 0..count {
+                        let to = lines.add(i * value_wide);
+                        let from = from + i * values.strides[2];
+                        values.values.read::<S>(from, value_dim, to);
+                        std::ptr::write_bytes(to.add(value_dim), 0, value_wide - value_dim);
+                    }
+                    (lines.cast_const(), value_wide)
+                }
+            };
+            for k in (0..value_wide).step_by(width) {
+                let panel = panel.add(k);
+                let product = Product { panel, stride, k: count, count: rows, n: width, add: true };
+                let (x, y) = (scores.cast_const(), acc.add(k));
+                S::enter(Strided { product, x, x_stride: BLOCK, y, y_stride: value_wide });
+            }
+        }
+        for row in 0..rows {
+            let head = task.kv_head * group + row % group;
+            let acc = std::slice::from_raw_parts(acc.add(row * value_wide), value_dim);
+            let (most, mut sum) = (*most.add(row), *sums.add(row));
+            if let Some(at) = task.partial {
+                let to = partial.slice(at + row * (2 + value_dim), 2 + value_dim);
+                to[0] = most;
+                to[1] = sum;
+                to[2..].copy_from_slice(acc);
+                continue;
+            }
+            let y = attention.output(y, task.batch, task.queries.0 + row / group, head);
+            let mut factor = 1.0;
+            if let Some(sink) = attention.sink(head) {
+                let all = most.max(sink);
+                factor = if most == f32::NEG_INFINITY { 0.0 } else { (most - all).exp() };
+                sum = sum * factor + (sink - all).exp();
+            }
+            let factor = if sum == 0.0 { 0.0 } else { factor / sum };
+            for (y, acc) in y.iter_mut().zip(acc) {
+                *y = acc * factor;
+            }
+        }
+    }
+}
+
+/// Turns a block of scores into weights: e^(score − maximum so far). Gives the factor by which what was summed up before is to be multiplied.
+#[inline(always)]
+unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> f32 {
+    let mut block_most = S::splat(*most);
+    for i in (0..BLOCK).step_by(S::LANES) {
+        block_most = S::max(S::load(scores.as_ptr().add(i)), block_most);
+    }
+    let new_most = S::max_lane(block_most);
+    let base = if new_most == f32::NEG_INFINITY { 0.0 } else { new_most };
+    let mut block_sum = S::splat(0.0);
+    for i in (0..BLOCK).step_by(S::LANES) {
+        let to = scores.as_mut_ptr().add(i);
+        let weight = exp::<S>(S::sub(S::load(to), S::splat(base)));
+        block_sum = S::add(block_sum, weight);
+        S::store(to, weight);
+    }
+    let factor = if *most == new_most { 1.0 } else { (*most - new_most).exp() };
+    *sum = *sum * factor + S::sum(block_sum);
+    *most = new_most;
+    factor
+}
+
+/// A block of keys.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    cached: &'a Cached<'a>,
+    /// Where it begins.
+    from: usize,
+    count: usize,
+}
+
+impl Keys<'_> {
+    /// `scores[row][i]` by panels.
+    #[inline(always)]
+    unsafe fn scores<S: Simd>(
+        &self,
+        q: *const f32,
+        wide: usize,
+        rows: usize,
+        scores: *mut f32,
+        lines: *mut f32,
+    ) {
+        let width = VECTORS * S::LANES;
+        let dim = self.cached.shape[3];
+        let panel = lines.add(wide * S::LANES);
+        for first in (0..self.count).step_by(width) {
+            for vector in 0..VECTORS {
+                for lane in 0..S::LANES {
+                    let to = lines.add(lane * wide);
+                    let at = first + vector * S::LANES + lane;
+                    if at < self.count {
+                        let from = self.from + at * self.cached.strides[2];
+                        self.cached.values.read::<S>(from, dim, to);
+                        std::ptr::write_bytes(to.add(dim), 0, wide - dim);
+                    } else {
+                        std::ptr::write_bytes(to, 0, wide);
+                    }
+                }
+                gemm::fill::<S>(lines.cast(), wide, wide, panel.cast(), vector);
+            }
+            let product =
+                Product { panel, stride: width, k: dim, count: rows, n: width, add: false };
+            let y = scores.add(first);
+            S::enter(Strided { product, x: q, x_stride: wide, y, y_stride: BLOCK });
+        }
+    }
+}
+
+/// `scores[row][i]`, with each key read once.
+struct FewScores<'a> {
+    block: Keys<'a>,
+    q: *const f32,
+    wide: usize,
+    rows: usize,
+    scores: *mut f32,
+}
+
+impl Kernel for FewScores<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { block, q, wide, rows, scores } = self;
+        let dim = block.cached.shape[3];
+        let mut key = Scratch::new(wide);
+        let key = key.floats().as_mut_ptr();
+        for i in 0..block.count {
+            let from = block.from + i * block.cached.strides[2];
+            let key = match block.cached.values {
+                Floats::F32(all) if wide == dim => all.as_ptr().add(from),
+                values => {
+                    values.read::<S>(from, dim, key);
+                    std::ptr::write_bytes(key.add(dim), 0, wide - dim);
+                    key.cast_const()
+                }
+            };
+            let mut row = 0;
+            while row < rows {
+                // The last row again, where there is none.
+                let mut rows_of_q = [q; 4];
+                for (m, of_q) in rows_of_q.iter_mut().enumerate() {
+                    *of_q = q.add((row + m).min(rows - 1) * wide);
+                }
+                let mut acc = [S::splat(0.0); 4];
+                for k in (0..wide).step_by(S::LANES) {
+                    let key = S::load(key.add(k));
+                    for m in 0..4 {
+                        acc[m] = S::fma(key, S::load(rows_of_q[m].add(k)), acc[m]);
+                    }
+                }
+                for (m, &acc) in acc.iter().enumerate().take(rows - row) {
+                    *scores.add((row + m) * BLOCK + i) = S::sum(acc);
+                }
+                row += 4;
+            }
+        }
+    }
+}

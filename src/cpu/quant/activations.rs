@@ -1,0 +1,152 @@
+//! Activations made ready for a product with quantized weights.
+#![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
+
+use super::{Isa, Kernel, Shared, Simd, Weights, parallel_for};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::BLOCK;
+
+/// Rows that one task of the preparation takes.
+const ROWS: usize = 8;
+
+/// The greatest integer that an activation becomes: two signed bytes of which no one is -128, so that the sums of their products with codes can be computed with
+/// every instruction set.
+const MOST: f32 = 256.0 * 127.0;
+
+/// Rows of activations with, for each unit of columns (a group, or half a group of 128), what the product needs. All rows are padded with 0: values to whole
+/// blocks, units to a multiple of 16.
+pub struct Activations {
+    memory: Scratch,
+    rows: usize,
+    /// Padded columns.
+    pub cols: usize,
+    /// Padded units.
+    pub units: usize,
+    integer: bool,
+}
+
+/// One prepared row.
+#[derive(Clone, Copy)]
+pub struct Row {
+    /// As integers, `x ≈ scale · (256 · high + low)`: the high bytes.
+    pub high: *const i8,
+    /// The low bytes.
+    pub low: *const i8,
+    /// The scale of each unit.
+    pub scales: *const f32,
+    /// The sum of the integers of each unit times the scale.
+    pub integer_sums: *const f32,
+    /// As they are.
+    pub values: *const f32,
+    /// The sum of the values of each unit.
+    pub sums: *const f32,
+}
+
+impl Activations {
+    /// Prepares `x`, `[rows, weights.cols]`; as integers too if `integer`.
+    pub fn new(weights: &Weights, x: &[f32], integer: bool, isa: Isa) -> Self {
+        let rows = x.len() / weights.cols;
+        let unit = weights.format.unit();
+        let cols = weights.cols.next_multiple_of(BLOCK);
+        let units = (weights.cols / unit).next_multiple_of(16);
+        let mut prepared = Self { memory: Scratch::new(0), rows, cols, units, integer };
+        prepared.memory = Scratch::new(rows * prepared.row_floats());
+        let each = prepared.row_floats();
+        let memory = Shared::new(prepared.memory.floats());
+        parallel_for(rows.div_ceil(ROWS), |i| {
+            for row in i * ROWS..((i + 1) * ROWS).min(rows) {
+                let x = &x[row * weights.cols..(row + 1) * weights.cols];
+                // SAFETY: every row is prepared once, in its own part.
+                let to = unsafe { memory.slice(row * each, each) };
+                isa.run(Prepare { x, to, unit, cols, units, integer });
+            }
+        });
+        prepared
+    }
+
+    /// A row is: values, sums, a flag, then, with integers: scales, their sums, high bytes, low bytes.
+    fn row_floats(&self) -> usize {
+        let integers = if self.integer { 2 * self.units + self.cols / 2 } else { 0 };
+        (self.cols + self.units + 16 + integers).next_multiple_of(16)
+    }
+
+    /// Row `row`. The pointers are good while `self` lives; those to integers and their scales only if they were asked for.
+    pub fn row(&self, row: usize) -> Row {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        // SAFETY: the parts lie within the row, which lies within the memory.
+        unsafe {
+            let values = self.memory.as_ptr().add(row * self.row_floats());
+            let sums = values.add(self.cols);
+            let scales = sums.add(self.units + 16);
+            let integer_sums = scales.wrapping_add(self.units);
+            let high: *const i8 = integer_sums.wrapping_add(self.units).cast();
+            let low = high.wrapping_add(self.cols);
+            Row { high, low, scales, integer_sums, values, sums }
+        }
+    }
+
+    /// Whether row `row` has neither NaN nor infinity.
+    pub fn finite(&self, row: usize) -> bool {
+        // SAFETY: the flag follows the sums.
+        unsafe { *self.row(row).sums.add(self.units) == 0.0 }
+    }
+}
+
+struct Prepare<'a> {
+    x: &'a [f32],
+    to: &'a mut [f32],
+    unit: usize,
+    cols: usize,
+    units: usize,
+    integer: bool,
+}
+
+impl Kernel for Prepare<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { x, to, unit, cols, units, integer } = self;
+        let values = to.as_mut_ptr();
+        std::ptr::copy_nonoverlapping(x.as_ptr(), values, x.len());
+        std::ptr::write_bytes(values.add(x.len()), 0, to.len() - x.len());
+        let sums = values.add(cols);
+        let flag = sums.add(units);
+        let scales = flag.add(16);
+        let integer_sums = scales.wrapping_add(units);
+        let high = integer_sums.wrapping_add(units).cast::<i8>();
+        let low = high.wrapping_add(cols);
+        // 0 · v is 0 for numbers, NaN for NaN and infinities.
+        let mut zeros = S::splat(0.0);
+        for u in 0..x.len() / unit {
+            let from = values.add(u * unit);
+            let (mut sum, mut most) = (S::splat(0.0), S::splat(0.0));
+            for i in (0..unit).step_by(S::LANES) {
+                let v = S::load(from.add(i));
+                sum = S::add(sum, v);
+                most = S::max(most, S::abs(v));
+                zeros = S::fma(v, S::splat(0.0), zeros);
+            }
+            *sums.add(u) = S::sum(sum);
+            if !integer {
+                continue;
+            }
+            let most = S::max_lane(most);
+            let scale = most / MOST;
+            // Where the scale is too small to be inverted, all become 0: an error below 1e-33.
+            let inverse = if most > 1e-33 { MOST / most } else { 0.0 };
+            let mut sum = S::splat(0.0);
+            for i in (0..unit).step_by(S::LANES) {
+                let whole = S::round(S::mul(S::load(from.add(i)), S::splat(inverse)));
+                let upper = S::round(S::mul(whole, S::splat(1.0 / 256.0)));
+                // Between -128 and 128; the ends become 127, which is no worse than the rounding.
+                let lower = S::fma(upper, S::splat(-256.0), whole);
+                let lower = S::max(S::splat(-127.0), S::min(S::splat(127.0), lower));
+                sum = S::add(sum, S::fma(upper, S::splat(256.0), lower));
+                S::store_i8(high.add(u * unit + i), upper);
+                S::store_i8(low.add(u * unit + i), lower);
+            }
+            *scales.add(u) = scale;
+            *integer_sums.add(u) = S::sum(sum) * scale;
+        }
+        *flag = S::sum(zeros);
+    }
+}

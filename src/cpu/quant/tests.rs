@@ -1,0 +1,270 @@
+//! Every format, odd sizes and every instruction set against a plain reference in f64.
+
+use half::{bf16, f16};
+
+use super::*;
+use crate::cpu::testing::{Random, assert_close, execs};
+
+/// A random matrix in a quantized format, and the same in f64.
+struct Matrix {
+    format: Format,
+    packed: Vec<u8>,
+    scales: Vec<f32>,
+    scale_bytes: Vec<u8>,
+    biases: Vec<f32>,
+    slabs: usize,
+    rows: usize,
+    cols: usize,
+    values: Vec<f64>,
+}
+
+const E2M1: [f64; 8] = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0];
+
+fn e4m3_value(code: u8) -> f64 {
+    let sign = if code & 0x80 == 0 { 1.0 } else { -1.0 };
+    let (exponent, mantissa) = (i32::from(code >> 3 & 15), f64::from(code & 7));
+    sign * if exponent == 0 {
+        mantissa * 2f64.powi(-9)
+    } else {
+        (8.0 + mantissa) * 2f64.powi(exponent - 10)
+    }
+}
+
+impl Matrix {
+    fn new(random: &mut Random, format: Format, slabs: usize, rows: usize, cols: usize) -> Self {
+        let (bits, group) = (format.bits(), format.group());
+        let (n, groups) = (slabs * rows * cols, slabs * rows * cols / group);
+        let mut packed = random.bytes(n * bits / 8);
+        if format == Format::Mxfp8 {
+            // 0x7f and 0xff are NaN.
+            packed.iter_mut().for_each(|b| *b = if *b & 0x7f == 0x7f { 1 } else { *b });
+        }
+        // bfloat16 numbers, so that the scales are the same in all types.
+        let bf = |x: f32| bf16::from_f32(x).to_f32();
+        let most = ((1 << bits) - 1) as f32;
+        let scales: Vec<_> =
+            (0..groups).map(|_| bf((0.5 + random.normal().abs()) / most)).collect();
+        let biases: Vec<_> = scales.iter().map(|s| bf(-s * most / 2.0)).collect();
+        let scale_bytes: Vec<_> = (0..groups)
+            .map(|_| match format {
+                Format::Nvfp4 => 0x28 + random.below(32) as u8,
+                _ => 120 + random.below(8) as u8,
+            })
+            .collect();
+        let values = (0..n)
+            .map(|i| {
+                let bit = i * bits;
+                let window = u16::from(packed[bit / 8])
+                    | u16::from(*packed.get(bit / 8 + 1).unwrap_or(&0)) << 8;
+                let code = window >> (bit % 8) & ((1 << bits) - 1);
+                let g = i / group;
+                let power = |b: u8| 2f64.powi(i32::from(b) - 127);
+                let half = E2M1[usize::from(code & 7)] * if code & 8 == 0 { 1.0 } else { -1.0 };
+                match format {
+                    Format::Affine { .. } => {
+                        f64::from(code) * f64::from(scales[g]) + f64::from(biases[g])
+                    }
+                    Format::Mxfp4 => half * power(scale_bytes[g]),
+                    Format::Nvfp4 => half * e4m3_value(scale_bytes[g]),
+                    Format::Mxfp8 => e4m3_value(code as u8) * power(scale_bytes[g]),
+                }
+            })
+            .collect();
+        Self { format, packed, scales, scale_bytes, biases, slabs, rows, cols, values }
+    }
+
+    fn weights<'a>(&'a self, scales: Floats<'a>, biases: Floats<'a>) -> Weights<'a> {
+        let (scales, biases) = match self.format {
+            Format::Affine { .. } => (Scales::Floats(scales), Some(biases)),
+            Format::Nvfp4 => (Scales::E4m3(&self.scale_bytes), None),
+            _ => (Scales::E8m0(&self.scale_bytes), None),
+        };
+        let Self { format, slabs, rows, cols, .. } = *self;
+        Weights { format, packed: &self.packed, scales, biases, slabs, rows, cols }
+    }
+
+    fn with_f32(&self) -> Weights<'_> {
+        self.weights(Floats::F32(&self.scales), Floats::F32(&self.biases))
+    }
+
+    fn product(&self, x: &[f32], routes: &[Route]) -> Vec<f64> {
+        let mut y = Vec::new();
+        for route in routes {
+            let x = &x[route.x * self.cols..(route.x + 1) * self.cols];
+            for row in 0..self.rows {
+                let at = (route.slab * self.rows + row) * self.cols;
+                let w = &self.values[at..at + self.cols];
+                y.push(w.iter().zip(x).map(|(w, x)| w * f64::from(*x)).sum());
+            }
+        }
+        y
+    }
+
+    /// The size of a sum of `cols` products of a weight and a number of deviation 1.
+    fn size(&self) -> f64 {
+        let square: f64 = self.values.iter().map(|v| v * v).sum();
+        (square / self.values.len() as f64 * self.cols as f64).sqrt()
+    }
+}
+
+fn formats() -> Vec<Format> {
+    let mut formats = vec![Format::Mxfp4, Format::Nvfp4, Format::Mxfp8];
+    for bits in [2, 3, 4, 5, 6, 8] {
+        formats.extend([32, 64, 128].map(|group| Format::Affine { bits, group }));
+    }
+    formats
+}
+
+/// Asserts that a product is as precise as it should be: in f32 up to rounding; with integers, of which the step is about 2.7 / 32512 for numbers of deviation 1
+/// in groups of 64, to a relative error of 2.4e-5, and ten times that for the greatest error where a group has an exceptional activation.
+#[track_caller]
+fn check(y: &[f32], expected: &[f64], size: f64, exec: Exec, what: &dyn std::fmt::Debug) {
+    let bound = if exec.precision == Precision::Exact { 1e-5 } else { 3e-4 };
+    assert_close(y, expected, size, bound, what);
+}
+
+#[test]
+fn products_match_the_reference() {
+    let mut random = Random::new(1);
+    for format in formats() {
+        for cols in [1, 3, 17, 66].map(|groups| groups * format.group()) {
+            let rows = 1 + random.below(35);
+            let matrix = Matrix::new(&mut random, format, 1, rows, cols);
+            for m in [1, 3, 5, 6, 13] {
+                let x = random.normals(m * cols);
+                let routes: Vec<_> = (0..m).map(|x| Route { x, slab: 0 }).collect();
+                let expected = matrix.product(&x, &routes);
+                for exec in execs() {
+                    let mut y = vec![f32::NAN; m * rows];
+                    matmul(&matrix.with_f32(), &x, &mut y, exec).unwrap();
+                    let what = (format, rows, cols, m, exec);
+                    check(&y, &expected, matrix.size(), exec, &what);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn integer_products_equal_those_of_the_rounded_activations() {
+    // Activations that are whole numbers with greatest 32512 in every group are integers already: nothing is rounded.
+    let mut random = Random::new(2);
+    for format in formats() {
+        let cols = 5 * format.group();
+        let matrix = Matrix::new(&mut random, format, 1, 19, cols);
+        for m in [1, 4, 7, 12] {
+            let whole = |random: &mut Random| {
+                256.0 * (random.below(253) as f32 - 126.0) + random.below(255) as f32 - 127.0
+            };
+            let mut x: Vec<_> = (0..m * cols).map(|_| whole(&mut random)).collect();
+            x.iter_mut().step_by(16).for_each(|x| *x = 32_512.0);
+            let routes: Vec<_> = (0..m).map(|x| Route { x, slab: 0 }).collect();
+            let expected = matrix.product(&x, &routes);
+            for exec in execs() {
+                let mut y = vec![f32::NAN; m * 19];
+                matmul(&matrix.with_f32(), &x, &mut y, exec).unwrap();
+                assert_close(&y, &expected, 18_771.0 * matrix.size(), 1e-5, &(format, m, exec));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_type_of_the_scales_does_not_matter() {
+    let mut random = Random::new(3);
+    for group in [32, 64, 128] {
+        let cols = 19 * group;
+        let matrix = Matrix::new(&mut random, Format::Affine { bits: 4, group }, 1, 7, cols);
+        let half = |v: &[f32]| v.iter().map(|x| f16::from_f32(*x)).collect::<Vec<_>>();
+        let brain = |v: &[f32]| v.iter().map(|x| bf16::from_f32(*x)).collect::<Vec<_>>();
+        let x = random.normals(9 * cols);
+        let routes: Vec<_> = (0..9).map(|x| Route { x, slab: 0 }).collect();
+        let expected = matrix.product(&x, &routes);
+        let (s16, b16) = (half(&matrix.scales), half(&matrix.biases));
+        let (sb, bb) = (brain(&matrix.scales), brain(&matrix.biases));
+        for weights in [
+            matrix.weights(Floats::F16(&s16), Floats::F16(&b16)),
+            matrix.weights(Floats::Bf16(&sb), Floats::Bf16(&bb)),
+        ] {
+            for exec in execs() {
+                for m in [1, 9] {
+                    let mut y = vec![f32::NAN; m * 7];
+                    matmul(&weights, &x[..m * cols], &mut y, exec).unwrap();
+                    check(&y, &expected[..m * 7], matrix.size(), exec, &(group, m, exec));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn gathered_products_go_where_the_routes_lead() {
+    let mut random = Random::new(4);
+    for format in [Format::Affine { bits: 4, group: 64 }, Format::Mxfp4, Format::Mxfp8] {
+        let cols = 2 * format.group();
+        let matrix = Matrix::new(&mut random, format, 5, 37, cols);
+        let x = random.normals(30 * cols);
+        for count in [1, 8, 60] {
+            let routes: Vec<_> =
+                (0..count).map(|_| Route { x: random.below(30), slab: random.below(4) }).collect();
+            let expected = matrix.product(&x, &routes);
+            for exec in execs() {
+                let mut y = vec![f32::NAN; count * 37];
+                gather_matmul(&matrix.with_f32(), &x, &routes, &mut y, exec).unwrap();
+                let what = (format, count, exec);
+                check(&y, &expected, matrix.size(), exec, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_spoil_their_own_rows_only() {
+    let mut random = Random::new(5);
+    let matrix = Matrix::new(&mut random, Format::Affine { bits: 4, group: 64 }, 1, 6, 192);
+    for m in [3, 8] {
+        let mut x = random.normals(m * 192);
+        x[5] = f32::NAN;
+        x[192 + 70] = f32::INFINITY;
+        let routes: Vec<_> = (0..m).map(|x| Route { x, slab: 0 }).collect();
+        let expected = matrix.product(&x, &routes);
+        for exec in execs() {
+            let mut y = vec![0.0; m * 6];
+            matmul(&matrix.with_f32(), &x, &mut y, exec).unwrap();
+            assert!(y[..6].iter().all(|y| y.is_nan()), "{exec:?}");
+            assert!(y[6..12].iter().all(|y| !y.is_finite()), "{exec:?}");
+            check(&y[12..], &expected[12..], matrix.size(), exec, &(m, exec));
+        }
+    }
+}
+
+#[test]
+fn wrong_sizes_are_refused() {
+    let mut random = Random::new(6);
+    let matrix = Matrix::new(&mut random, Format::Affine { bits: 4, group: 64 }, 2, 6, 128);
+    let good = matrix.with_f32();
+    let x = vec![0.0; 128];
+    let route = Route { x: 0, slab: 1 };
+    let mut y = vec![0.0; 6];
+    let exec = Exec::default();
+    gather_matmul(&good, &x, &[route], &mut y, exec).unwrap();
+    let bad = |weights: Weights, x: &[f32], route: Route, y: usize| {
+        let outcome = gather_matmul(&weights, x, &[route], &mut vec![0.0; y], exec);
+        assert_eq!(outcome.unwrap_err().code(), "INVALID_ARGUMENT");
+    };
+    bad(Weights { packed: &matrix.packed[1..], ..good }, &x, route, 6);
+    bad(Weights { scales: Scales::Floats(Floats::F32(&matrix.scales[1..])), ..good }, &x, route, 6);
+    bad(Weights { biases: None, ..good }, &x, route, 6);
+    bad(Weights { biases: Some(Floats::F32(&[])), ..good }, &x, route, 6);
+    bad(Weights { format: Format::Mxfp4, ..good }, &x, route, 6);
+    bad(Weights { format: Format::Affine { bits: 7, group: 64 }, ..good }, &x, route, 6);
+    bad(Weights { format: Format::Affine { bits: 4, group: 16 }, ..good }, &x, route, 6);
+    bad(Weights { cols: 100, ..good }, &x, route, 6);
+    bad(Weights { cols: 0, ..good }, &x, route, 6);
+    bad(Weights { slabs: usize::MAX, ..good }, &x, route, 6);
+    bad(good, &x[1..], route, 6);
+    bad(good, &x, Route { x: 1, slab: 0 }, 6);
+    bad(good, &x, Route { x: 0, slab: 2 }, 6);
+    bad(good, &x, route, 7);
+    assert_eq!(matmul(&good, &x, &mut y, exec).unwrap_err().code(), "INVALID_ARGUMENT");
+}

@@ -1,0 +1,329 @@
+//! AVX2 with FMA, F16C and BMI2 (Haswell, Zen and later); `VNNI` says that there is AVX-VNNI too.
+#![allow(
+    unsafe_op_in_unsafe_fn,
+    reason = "every operation has the trait's one condition: the machine has the instructions"
+)]
+
+use std::arch::x86_64::*;
+
+use super::{Kernel, Simd};
+
+/// The unit.
+pub struct Avx2<const VNNI: bool>;
+
+impl<const VNNI: bool> Avx2<VNNI> {
+    /// Sums of four products of codes and signed bytes. Without VNNI two products are first added in 16 bits, which holds
+    /// twice 127 · 127, and also 128 · 127 for the offset 8-bit codes, of which the absolute value is taken.
+    #[inline(always)]
+    unsafe fn dot<const WIDE: bool>(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+        if VNNI {
+            return _mm256_dpbusd_avx_epi32(acc, codes, x);
+        }
+        let pairs = if WIDE {
+            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
+        } else {
+            _mm256_maddubs_epi16(codes, x)
+        };
+        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+
+    /// The 8 codes from `8 * eighth`.
+    #[inline(always)]
+    unsafe fn floats<const WIDE: bool>(codes: [__m256i; 2], eighth: usize) -> __m256 {
+        let half = codes[eighth / 4];
+        let quarter = if eighth % 4 < 2 {
+            _mm256_castsi256_si128(half)
+        } else {
+            _mm256_extracti128_si256::<1>(half)
+        };
+        let bytes = if eighth.is_multiple_of(2) { quarter } else { _mm_srli_si128::<8>(quarter) };
+        _mm256_cvtepi32_ps(if WIDE && !VNNI {
+            _mm256_cvtepi8_epi32(bytes)
+        } else {
+            _mm256_cvtepu8_epi32(bytes)
+        })
+    }
+}
+
+/// The `N` bytes (at most 8) from `from`, as a number.
+#[inline(always)]
+unsafe fn bytes<const N: usize>(from: *const u8) -> u64 {
+    let mut bytes = [0; 8];
+    std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), N);
+    u64::from_le_bytes(bytes)
+}
+
+#[inline(always)]
+unsafe fn sum128(a: __m128) -> f32 {
+    let pairs = _mm_add_ps(a, _mm_movehl_ps(a, a));
+    _mm_cvtss_f32(_mm_add_ss(pairs, _mm_movehdup_ps(pairs)))
+}
+
+impl<const VNNI: bool> Simd for Avx2<VNNI> {
+    type F = __m256;
+    type I = __m256i;
+    type Q = [__m256i; 2];
+
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+    const OFFSET8: i32 = if VNNI { 0 } else { 128 };
+    const FAST_DOT: bool = VNNI;
+
+    #[inline]
+    unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,f16c,bmi2")]
+        unsafe fn plain<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run::<Avx2<false>>()
+        }
+        #[inline(never)]
+        #[target_feature(enable = "avx2,fma,f16c,bmi2,avxvnni")]
+        unsafe fn vnni<K: Kernel>(kernel: K) -> K::Output {
+            kernel.run::<Avx2<true>>()
+        }
+        if VNNI { vnni(kernel) } else { plain(kernel) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> __m256 {
+        _mm256_set1_ps(value)
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> __m256 {
+        _mm256_loadu_ps(from)
+    }
+    #[inline(always)]
+    unsafe fn store(to: *mut f32, value: __m256) {
+        _mm256_storeu_ps(to, value);
+    }
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const u16) -> __m256 {
+        let words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words))
+    }
+    #[inline(always)]
+    unsafe fn load_f16(from: *const u16) -> __m256 {
+        _mm256_cvtph_ps(_mm_loadu_si128(from.cast()))
+    }
+    #[inline(always)]
+    unsafe fn add(a: __m256, b: __m256) -> __m256 {
+        _mm256_add_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn sub(a: __m256, b: __m256) -> __m256 {
+        _mm256_sub_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn mul(a: __m256, b: __m256) -> __m256 {
+        _mm256_mul_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn div(a: __m256, b: __m256) -> __m256 {
+        _mm256_div_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn fma(a: __m256, b: __m256, c: __m256) -> __m256 {
+        _mm256_fmadd_ps(a, b, c)
+    }
+    #[inline(always)]
+    unsafe fn max(a: __m256, b: __m256) -> __m256 {
+        _mm256_max_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn min(a: __m256, b: __m256) -> __m256 {
+        _mm256_min_ps(a, b)
+    }
+    #[inline(always)]
+    unsafe fn abs(a: __m256) -> __m256 {
+        _mm256_andnot_ps(_mm256_set1_ps(-0.0), a)
+    }
+    #[inline(always)]
+    unsafe fn sqrt(a: __m256) -> __m256 {
+        _mm256_sqrt_ps(a)
+    }
+    #[inline(always)]
+    unsafe fn round(a: __m256) -> __m256 {
+        _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a)
+    }
+    #[inline(always)]
+    unsafe fn exp2i(n: __m256) -> __m256 {
+        let biased = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<23>(biased))
+    }
+    #[inline(always)]
+    unsafe fn select_gt(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+        _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_GT_OQ>(a, b))
+    }
+    #[inline(always)]
+    unsafe fn sum(a: __m256) -> f32 {
+        sum128(_mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a)))
+    }
+    #[inline(always)]
+    unsafe fn max_lane(a: __m256) -> f32 {
+        let halves = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
+        let pairs = _mm_max_ps(halves, _mm_movehl_ps(halves, halves));
+        _mm_cvtss_f32(_mm_max_ss(pairs, _mm_movehdup_ps(pairs)))
+    }
+    #[inline(always)]
+    unsafe fn store_i8(to: *mut i8, value: __m256) {
+        let words = _mm256_cvtps_epi32(value);
+        let halves =
+            _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+        _mm_storel_epi64(to.cast(), _mm_packs_epi16(halves, halves));
+    }
+
+    #[inline(always)]
+    unsafe fn zero_i() -> __m256i {
+        _mm256_setzero_si256()
+    }
+    #[inline(always)]
+    unsafe fn load_i(from: *const u8) -> __m256i {
+        _mm256_loadu_si256(from.cast())
+    }
+    #[inline(always)]
+    unsafe fn splat_i(value: i32) -> __m256i {
+        _mm256_set1_epi32(value)
+    }
+    #[inline(always)]
+    unsafe fn to_f32(value: __m256i) -> __m256 {
+        _mm256_cvtepi32_ps(value)
+    }
+    #[inline(always)]
+    unsafe fn times_256(value: __m256i) -> __m256i {
+        _mm256_slli_epi32::<8>(value)
+    }
+    #[inline(always)]
+    unsafe fn dot4<const WIDE: bool>(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+        Self::dot::<WIDE>(acc, codes, x)
+    }
+
+    #[inline(always)]
+    unsafe fn unpack<const BITS: usize>(from: *const u8) -> [__m256i; 2] {
+        let half = |half: usize| {
+            let from = from.add(4 * BITS * half);
+            match BITS {
+                8 => {
+                    let codes = _mm256_loadu_si256(from.cast());
+                    if VNNI { codes } else { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) }
+                }
+                4 => {
+                    let words = _mm256_cvtepu8_epi16(_mm_loadu_si128(from.cast()));
+                    let codes = _mm256_or_si256(words, _mm256_slli_epi16::<4>(words));
+                    _mm256_and_si256(codes, _mm256_set1_epi8(0x0f))
+                }
+                2 => {
+                    let words = _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()));
+                    let words = _mm256_or_si256(words, _mm256_slli_epi32::<12>(words));
+                    let words = _mm256_or_si256(words, _mm256_slli_epi32::<6>(words));
+                    _mm256_and_si256(words, _mm256_set1_epi8(0x03))
+                }
+                _ => {
+                    let mask = 0x0101_0101_0101_0101 * ((1 << BITS) - 1);
+                    let eight =
+                        |i: usize| _pdep_u64(bytes::<BITS>(from.add(BITS * i)), mask) as i64;
+                    _mm256_setr_epi64x(eight(0), eight(1), eight(2), eight(3))
+                }
+            }
+        };
+        [half(0), half(1)]
+    }
+    #[inline(always)]
+    unsafe fn lookup(codes: [__m256i; 2], table: &[u8; 16]) -> [__m256i; 2] {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        [_mm256_shuffle_epi8(table, codes[0]), _mm256_shuffle_epi8(table, codes[1])]
+    }
+    #[inline(always)]
+    unsafe fn store_q(to: *mut u8, codes: [__m256i; 2]) {
+        _mm256_storeu_si256(to.cast(), codes[0]);
+        _mm256_storeu_si256(to.add(32).cast(), codes[1]);
+    }
+    #[inline(always)]
+    unsafe fn dot_block<const GROUPS: usize, const WIDE: bool>(
+        acc: __m256,
+        codes: [__m256i; 2],
+        high: *const i8,
+        low: *const i8,
+        scales: *const f32,
+    ) -> __m256 {
+        let dot = |half: usize| {
+            let high = _mm256_loadu_si256(high.add(32 * half).cast());
+            let low = _mm256_loadu_si256(low.add(32 * half).cast());
+            let dots = Self::dot::<WIDE>(_mm256_setzero_si256(), codes[half], high);
+            Self::dot::<WIDE>(_mm256_slli_epi32::<8>(dots), codes[half], low)
+        };
+        let (first, second) = (dot(0), dot(1));
+        let pair =
+            |i| _mm256_set_m128(_mm_set1_ps(*scales.add(i + 1)), _mm_set1_ps(*scales.add(i)));
+        if GROUPS == 1 {
+            let both = _mm256_add_epi32(first, second);
+            return _mm256_fmadd_ps(_mm256_cvtepi32_ps(both), _mm256_set1_ps(*scales), acc);
+        }
+        let (first_scale, second_scale) = if GROUPS == 2 {
+            (_mm256_set1_ps(*scales), _mm256_set1_ps(*scales.add(1)))
+        } else {
+            (pair(0), pair(2))
+        };
+        let acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(first), first_scale, acc);
+        _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), second_scale, acc)
+    }
+    #[inline(always)]
+    unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> __m256 {
+        let bytes = _mm_loadl_epi64(from.cast());
+        _mm256_cvtepi32_ps(if WIDE && !VNNI {
+            _mm256_cvtepi8_epi32(bytes)
+        } else {
+            _mm256_cvtepu8_epi32(bytes)
+        })
+    }
+    #[inline(always)]
+    unsafe fn dot_block_f32<const GROUPS: usize, const WIDE: bool>(
+        acc: __m256,
+        codes: [__m256i; 2],
+        x: *const f32,
+        scales: *const f32,
+    ) -> __m256 {
+        let mut acc = acc;
+        let each = 8 / GROUPS;
+        for group in 0..GROUPS {
+            let mut dots = _mm256_setzero_ps();
+            for i in group * each..(group + 1) * each {
+                let x = _mm256_loadu_ps(x.add(8 * i));
+                dots = _mm256_fmadd_ps(Self::floats::<WIDE>(codes, i), x, dots);
+            }
+            acc = _mm256_fmadd_ps(dots, _mm256_set1_ps(*scales.add(group)), acc);
+        }
+        acc
+    }
+
+    #[inline(always)]
+    unsafe fn transpose(from: *const u8, stride: usize, to: *mut u8, to_stride: usize) {
+        let mut a = [_mm256_setzero_ps(); 8];
+        let mut b = a;
+        for (i, row) in a.iter_mut().enumerate() {
+            *row = _mm256_loadu_ps(from.add(i * stride).cast());
+        }
+        for i in 0..4 {
+            b[2 * i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]);
+            b[2 * i + 1] = _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+        }
+        for i in 0..2 {
+            for j in 0..2 {
+                let (low, high) = (b[4 * i + j], b[4 * i + 2 + j]);
+                a[4 * i + 2 * j] = _mm256_shuffle_ps::<0x44>(low, high);
+                a[4 * i + 2 * j + 1] = _mm256_shuffle_ps::<0xee>(low, high);
+            }
+        }
+        // Now a[4 i + c] holds in its half h the rows 4 i .. 4 i + 4 of column 4 h + c.
+        for c in 0..4 {
+            let low = _mm256_permute2f128_ps::<0x20>(a[c], a[4 + c]);
+            let high = _mm256_permute2f128_ps::<0x31>(a[c], a[4 + c]);
+            _mm256_storeu_ps(to.add(c * to_stride).cast(), low);
+            _mm256_storeu_ps(to.add((4 + c) * to_stride).cast(), high);
+        }
+    }
+}

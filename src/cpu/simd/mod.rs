@@ -1,0 +1,214 @@
+//! What the kernels need of a vector unit, and the choice of one at run time.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod portable;
+
+use std::sync::OnceLock;
+
+/// Codes of a quantized matrix that are unpacked at a time.
+pub const BLOCK: usize = 64;
+
+/// An instruction set for which the kernels are compiled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isa {
+    /// Plain Rust, which the compiler vectorizes as it can.
+    Portable,
+    /// AVX2 with FMA, F16C and BMI2.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// AVX2 and the 8-bit dot product of AVX-VNNI.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
+    /// AVX-512 F, BW, DQ, VL, VBMI and VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// NEON.
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+    /// NEON and the 8-bit dot product.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot,
+}
+
+impl Isa {
+    /// Those that this machine can run, the best one last.
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::is_x86_feature_detected as has;
+            if has!("avx2") && has!("fma") && has!("f16c") && has!("bmi2") {
+                found.push(Self::Avx2);
+                if has!("avxvnni") {
+                    found.push(Self::AvxVnni);
+                }
+                if has!("avx512f")
+                    && has!("avx512bw")
+                    && has!("avx512dq")
+                    && has!("avx512vl")
+                    && has!("avx512vbmi")
+                    && has!("avx512vnni")
+                {
+                    found.push(Self::Avx512);
+                }
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            found.push(Self::Neon);
+            if std::arch::is_aarch64_feature_detected!("dotprod") {
+                found.push(Self::NeonDot);
+            }
+        }
+        found
+    }
+
+    /// The machine's best.
+    pub fn best() -> Self {
+        static BEST: OnceLock<Isa> = OnceLock::new();
+        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::Portable))
+    }
+
+    /// Runs `kernel` with this instruction set.
+    ///
+    /// # Panics
+    /// When the machine does not have it.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        // The best one is there; any other was asked for by a test or a benchmark.
+        assert!(self == Self::best() || Self::available().contains(&self), "no {self:?} here");
+        // SAFETY: the machine has the instructions (checked above).
+        unsafe {
+            match self {
+                Self::Portable => portable::Portable::enter(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx2 => avx2::Avx2::<false>::enter(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Self::AvxVnni => avx2::Avx2::<true>::enter(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Self::Avx512 => avx512::Avx512::enter(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Self::Neon => neon::Neon::<false>::enter(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Self::NeonDot => neon::Neon::<true>::enter(kernel),
+            }
+        }
+    }
+}
+
+/// A piece of work that is compiled once for each instruction set.
+pub trait Kernel {
+    /// What it gives back.
+    type Output;
+    /// Does the work. Everything down to the vector operations must be `#[inline(always)]`, because only [`Simd::enter`] is compiled
+    /// with the instructions switched on.
+    ///
+    /// # Safety
+    /// The machine has the instructions of `S`; further conditions are the kernel's own, and whoever constructs it sees to them.
+    unsafe fn run<S: Simd>(self) -> Self::Output;
+}
+
+/// A vector unit.
+///
+/// # Safety
+/// Every function requires that the machine has the instructions. Functions that take a pointer read or write, without any
+/// requirement of alignment, as many elements as their description says.
+#[allow(clippy::missing_safety_doc, reason = "one condition for all, stated above")]
+pub trait Simd: 'static {
+    /// [`Simd::LANES`] × f32.
+    type F: Copy;
+    /// [`Simd::LANES`] × i32; also four times as many bytes.
+    type I: Copy;
+    /// [`BLOCK`] bytes, each a code.
+    type Q: Copy;
+
+    /// Lanes of `F`; a divisor of 16.
+    const LANES: usize;
+    /// Vector registers.
+    const REGISTERS: usize;
+    /// What is subtracted from codes of 8 bits so that the unit's dot product can take them: 128 or 0.
+    const OFFSET8: i32;
+    /// Whether [`Simd::dot4`] is one instruction.
+    const FAST_DOT: bool;
+
+    /// Calls the kernel with the unit's instructions switched on. Never inlined: a kernel that calls another one shares its code.
+    unsafe fn enter<K: Kernel>(kernel: K) -> K::Output;
+
+    /// Asks for the cache line at `at`, which need not be memory of ours, or memory at all.
+    unsafe fn prefetch(at: *const u8);
+
+    unsafe fn splat(value: f32) -> Self::F;
+    unsafe fn load(from: *const f32) -> Self::F;
+    unsafe fn store(to: *mut f32, value: Self::F);
+    /// bfloat16 → f32.
+    unsafe fn load_bf16(from: *const u16) -> Self::F;
+    /// IEEE half precision → f32.
+    unsafe fn load_f16(from: *const u16) -> Self::F;
+    unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn mul(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn div(a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// The greater one; `b` where one is NaN (so a NaN in `b` gets through).
+    unsafe fn max(a: Self::F, b: Self::F) -> Self::F;
+    /// The lesser one; `b` where one is NaN.
+    unsafe fn min(a: Self::F, b: Self::F) -> Self::F;
+    unsafe fn abs(a: Self::F) -> Self::F;
+    unsafe fn sqrt(a: Self::F) -> Self::F;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(a: Self::F) -> Self::F;
+    /// 2ⁿ for whole n in −126..=127.
+    unsafe fn exp2i(n: Self::F) -> Self::F;
+    /// `if a > b { yes } else { no }`, lane by lane.
+    unsafe fn select_gt(a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
+    unsafe fn sum(a: Self::F) -> f32;
+    /// The greatest lane; NaNs may be passed over.
+    unsafe fn max_lane(a: Self::F) -> f32;
+    /// Turns whole numbers in −127..=127 into bytes and stores [`Simd::LANES`] of them.
+    unsafe fn store_i8(to: *mut i8, value: Self::F);
+
+    unsafe fn zero_i() -> Self::I;
+    unsafe fn load_i(from: *const u8) -> Self::I;
+    unsafe fn splat_i(value: i32) -> Self::I;
+    unsafe fn to_f32(value: Self::I) -> Self::F;
+    /// `256 * value`.
+    unsafe fn times_256(value: Self::I) -> Self::I;
+    /// Adds to every lane the product of its four codes with its four signed bytes of `x`. `WIDE` says that codes have 8 bits.
+    unsafe fn dot4<const WIDE: bool>(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
+
+    /// Unpacks [`BLOCK`] codes of `BITS` bits from `8 * BITS` bytes (a little-endian stream of bits). 8-bit codes come
+    /// less [`Simd::OFFSET8`] (two's complement).
+    unsafe fn unpack<const BITS: usize>(from: *const u8) -> Self::Q;
+    /// Replaces every byte below 16 by that of the table.
+    unsafe fn lookup(codes: Self::Q, table: &[u8; 16]) -> Self::Q;
+    /// Stores [`BLOCK`] bytes.
+    unsafe fn store_q(to: *mut u8, codes: Self::Q);
+    /// Adds the dot product of [`BLOCK`] codes with as many numbers `256 * high + low`, each of the `GROUPS` (1, 2 or 4) equal
+    /// parts multiplied by its scale. The lanes of the result are partial sums.
+    unsafe fn dot_block<const GROUPS: usize, const WIDE: bool>(
+        acc: Self::F,
+        codes: Self::Q,
+        high: *const i8,
+        low: *const i8,
+        scales: *const f32,
+    ) -> Self::F;
+    /// Reads [`Simd::LANES`] codes, each a byte as [`Simd::store_q`] stores it.
+    unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> Self::F;
+    /// As [`Simd::dot_block`], with f32.
+    unsafe fn dot_block_f32<const GROUPS: usize, const WIDE: bool>(
+        acc: Self::F,
+        codes: Self::Q,
+        x: *const f32,
+        scales: *const f32,
+    ) -> Self::F;
+
+    /// Transposes a square of [`Simd::LANES`] 32-bit elements; `from` has rows `stride` bytes apart, `to` rows
+    /// `to_stride` bytes apart.
+    unsafe fn transpose(from: *const u8, stride: usize, to: *mut u8, to_stride: usize);
+}

@@ -1,0 +1,67 @@
+//! What the scheduler asks of a model. The scheduler knows nothing else of MLX, so its rules can
+//! be tested with models that wait, fail and panic on command.
+
+use std::path::Path;
+
+use super::prompt_caches::PromptCacheSize;
+use crate::cache::CacheLimits;
+use crate::cache::file::CacheBytes;
+use crate::error::Result;
+use crate::generate::{Prefill, SequenceOptions, TokenOutput};
+
+/// A model that sequences run on. Everything happens on the engine's thread.
+pub trait Backend {
+    /// The state of one sequence: its sampler, its caches, its token in flight.
+    type Sequence;
+    /// The caches of a sequence that is only read.
+    type Caches;
+    /// What a sequence leaves for the next one that begins alike.
+    type PromptCache;
+
+    /// Begins a sequence that continues `prompt`, which is not empty, and of which `cache` may hold a
+    /// part.
+    fn start(
+        &self,
+        prompt: Vec<u32>,
+        options: SequenceOptions,
+        cache: Option<Self::PromptCache>,
+    ) -> Result<Self::Sequence>;
+
+    /// How many of the prompt's tokens were in the cache.
+    fn cached_tokens(&self, sequence: &Self::Sequence) -> usize;
+
+    /// What a sequence leaves.
+    fn leave(&self, sequence: Self::Sequence) -> Self::PromptCache;
+
+    /// An empty one.
+    fn prompt_cache(&self, limits: CacheLimits) -> Self::PromptCache;
+
+    /// What it holds.
+    fn prompt_cache_size(&self, cache: &Self::PromptCache) -> PromptCacheSize;
+
+    /// Its file's bytes.
+    fn prompt_cache_bytes(&self, cache: &Self::PromptCache) -> Result<CacheBytes>;
+
+    /// Reads one from a file.
+    fn load_prompt_cache(&self, path: &Path) -> Result<Self::PromptCache>;
+
+    /// Reads the next chunk of the prompt.
+    fn prefill(&self, sequence: &mut Self::Sequence) -> Result<Prefill>;
+
+    /// Makes the next token of each of `sequences`, in their order. A failure is that sequence's
+    /// alone.
+    fn decode(&self, sequences: &mut [&mut Self::Sequence]) -> Vec<Result<TokenOutput>>;
+
+    /// Empty caches for [`Backend::logits`].
+    fn caches(&self) -> Self::Caches;
+
+    /// The logits after each of `tokens`, row by row, and the tokens' keys and values added to
+    /// `caches`.
+    fn logits(&self, tokens: &[u32], caches: &mut Self::Caches) -> Result<Vec<f32>>;
+
+    /// Starts the measurement of [`Backend::peak_memory`] anew.
+    fn reset_peak_memory(&self);
+
+    /// The most memory that arrays took, in bytes, in the whole process.
+    fn peak_memory(&self) -> usize;
+}

@@ -1,0 +1,165 @@
+//! Loading a model, and the life of its engine's thread.
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+
+use super::backend::Backend;
+use super::core::CoreBackend;
+use super::exit;
+use super::model::{Engine, Model, ModelInfo};
+use super::pool::{ENGINES, panic_message};
+use super::profile::Profile;
+use super::request::{LoadProgress, LoadRequest, LoadStage};
+use super::scheduler::{Message, Scheduler};
+use super::status::{Callback, Reply, Status};
+use super::text::Text;
+use crate::error::{Error, Result};
+use crate::mlx::{self, DeviceKind, Precision};
+use crate::models;
+
+/// How many tokens of a prompt are read in one turn. An abort and the other generations wait for
+/// that long, so it is smaller where reading is slow.
+const fn prefill_chunk(device: DeviceKind) -> usize {
+    match device {
+        DeviceKind::Gpu => 2048,
+        DeviceKind::Cpu => 128,
+    }
+}
+
+/// Begins to load a model on a thread of its own, where it then runs.
+///
+/// `progress` is called on that thread, `callback` once with the outcome. A load that is aborted
+/// with [`Engine::abort_load`] fails with [`Error::Aborted`].
+pub fn load(
+    request: LoadRequest,
+    progress: Box<dyn FnMut(LoadProgress) + Send>,
+    callback: Callback<Model>,
+) -> Arc<Engine> {
+    launch(callback, move |aborted| build(&request, aborted, progress))
+}
+
+/// Starts an engine whose model `build` makes, on the engine's thread.
+pub(super) fn launch<B: Backend>(
+    callback: Callback<Model>,
+    build: impl FnOnce(&AtomicBool) -> Result<(B, ModelInfo, Arc<Profile>)> + Send + 'static,
+) -> Arc<Engine> {
+    let (sender, inbox) = channel();
+    let status = Arc::new(Status::default());
+    let aborted = Arc::new(AtomicBool::new(false));
+    let engine = Arc::new(Engine::new(sender, Arc::clone(&status), Arc::clone(&aborted)));
+    let reply = Reply::new(callback, Arc::clone(&status));
+    let owned = Arc::clone(&engine);
+    ENGINES.run(move |started| {
+        let turn = exit::begin_turn();
+        let built = started.and_then(|()| {
+            catch_unwind(AssertUnwindSafe(|| build(&aborted)))
+                .unwrap_or_else(|panic| Err(Error::EngineFailed(panic_message(&*panic))))
+        });
+        drop(turn);
+        match built {
+            Ok((backend, info, profile)) => {
+                reply.send(Ok(Model::new(owned, info, &profile)));
+                serve(backend, profile, inbox, &status);
+                give_back();
+                Some(Box::new(move || status.end()))
+            }
+            Err(error) => {
+                status.refuse(error.clone());
+                give_back();
+                // The caller may begin the next load at once, and this thread is free for it.
+                Some(Box::new(move || {
+                    status.end();
+                    reply.send(Err(error));
+                }))
+            }
+        }
+    });
+    engine
+}
+
+/// Runs the scheduler to its end and drops everything that it held.
+fn serve<B: Backend>(backend: B, profile: Arc<Profile>, inbox: Receiver<Message>, status: &Status) {
+    let mut scheduler = Scheduler::new(backend, profile);
+    let outcome = catch_unwind(AssertUnwindSafe(|| scheduler.run(&inbox)));
+    status.refuse(match outcome {
+        Ok(()) => Error::Disposed,
+        Err(panic) => Error::EngineFailed(panic_message(&*panic)),
+    });
+    let _turn = exit::begin_turn();
+    // After a panic a part of the state may be broken, and dropping it may panic again; whoever
+    // waits has its answer from the status in any case.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(scheduler)));
+    drop(inbox);
+}
+
+/// Gives the buffers that MLX keeps for reuse back to the system.
+fn give_back() {
+    let _turn = exit::begin_turn();
+    // It cannot fail but for an MLX that never started, which then holds nothing.
+    let _ = mlx::memory::clear_cache();
+}
+
+fn build(
+    request: &LoadRequest,
+    aborted: &AtomicBool,
+    mut progress: Box<dyn FnMut(LoadProgress) + Send>,
+) -> Result<(CoreBackend, ModelInfo, Arc<Profile>)> {
+    let check = || match aborted.load(Ordering::Relaxed) {
+        true => Err(Error::Aborted("loading the model was aborted".to_owned())),
+        false => Ok(()),
+    };
+    check()?;
+    let device = request.device.unwrap_or_else(best_device);
+    mlx::enter(device)?;
+    if device == DeviceKind::Gpu {
+        let given =
+            [("threads", request.threads.is_some()), ("precision", request.precision.is_some())];
+        if let Some((option, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(Error::Unsupported(format!(
+                "{option} is for the CPU, and the model is to run on the GPU: leave it out, or load the model with device \"cpu\""
+            )));
+        }
+    }
+    // Threads of engines are used again: each load sets all.
+    mlx::set_threads(request.threads);
+    mlx::set_precision(request.precision.unwrap_or(Precision::Fast));
+    let mut weights = LoadProgress { stage: LoadStage::Weights, loaded_bytes: 0, total_bytes: 0 };
+    let options = models::LoadOptions { dtype: request.dtype };
+    let loaded = models::load(&request.path, &options, &mut |step| {
+        weights.loaded_bytes = step.loaded_bytes;
+        weights.total_bytes = step.total_bytes;
+        progress(weights);
+        if aborted.load(Ordering::Relaxed) {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    check()?;
+    progress(LoadProgress { stage: LoadStage::Tokenizer, ..weights });
+    let profile = Profile {
+        text: Text::from_dir(&request.path)?,
+        defaults: loaded.info.generation,
+        vocabulary_size: loaded.info.vocabulary_size,
+        context_length: loaded.info.context_length,
+        prefill_chunk: prefill_chunk(device),
+    };
+    exit::guard();
+    let info = ModelInfo {
+        model: loaded.info,
+        device,
+        path: request.path.clone(),
+        has_tokenizer: profile.text.has_tokenizer(),
+        has_chat_template: profile.text.has_chat_template(),
+        end_tokens: profile.text.end_tokens().to_vec(),
+    };
+    let backend = CoreBackend::new(loaded.model, info.model.fingerprint.clone());
+    Ok((backend, info, Arc::new(profile)))
+}
+
+fn best_device() -> DeviceKind {
+    if mlx::gpu_available() { DeviceKind::Gpu } else { DeviceKind::Cpu }
+}

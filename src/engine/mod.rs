@@ -1,0 +1,39 @@
+//! One engine for each loaded model: a thread that owns every MLX array of it, and the handles
+//! through which other threads ask it for work.
+//!
+//! MLX's streams belong to threads, so nothing of MLX leaves an engine's thread. Requests go in
+//! over a channel; what a generation makes goes out through a queue of its own, from which its
+//! consumer pulls. Threads are reused ([`pool`]), because MLX never gives a thread's streams back.
+//!
+//! A panic on an engine's thread is caught and kept: that model is lost, every pending and later
+//! call to it fails with [`Error::EngineFailed`](crate::error::Error::EngineFailed), and all
+//! others go on.
+
+mod backend;
+mod core;
+pub mod exit;
+mod load;
+mod model;
+pub mod pool;
+mod profile;
+mod prompt_caches;
+mod request;
+mod running;
+mod scheduler;
+mod status;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod text;
+
+pub use load::load;
+pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};
+pub use profile::{Profile, default_temperature};
+pub use prompt_caches::{PromptCacheId, PromptCacheSize};
+pub use request::{
+    Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
+    LoadStage, Prompt, Timings, TokenLogprob,
+};
+pub use status::{Callback, Status};
+pub use stream::MAX_AHEAD;
+pub use text::Text;

@@ -1,0 +1,297 @@
+//! The handles on a loaded model and its generations, for any thread.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Weak, mpsc};
+use std::time::Instant;
+
+use super::pool;
+use super::profile::Profile;
+use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCacheSize};
+use super::request::{Batch, GenerateRequest, check_limits};
+use super::scheduler::Message;
+use super::status::{Callback, Reply, Status};
+use super::stream::{Producer, Stream};
+use crate::cache::CacheLimits;
+use crate::error::{Error, Result};
+use crate::mlx::DeviceKind;
+use crate::models;
+
+/// The line to one engine's thread, from the beginning of its load. When the last handle is gone
+/// the engine gives everything back.
+pub struct Engine {
+    inbox: Sender<Message>,
+    status: Arc<Status>,
+    load_aborted: Arc<AtomicBool>,
+}
+
+impl Engine {
+    pub(super) fn new(
+        inbox: Sender<Message>,
+        status: Arc<Status>,
+        load_aborted: Arc<AtomicBool>,
+    ) -> Self {
+        Self { inbox, status, load_aborted }
+    }
+
+    /// Aborts the load, if it has not ended: it then fails with [`Error::Aborted`].
+    pub fn abort_load(&self) {
+        self.load_aborted.store(true, Ordering::Relaxed);
+    }
+
+    /// Ends a load, or everything that the model does, with [`Error::Disposed`], and gives its
+    /// memory back. Returns at once; [`Engine::status`] tells when that is done.
+    pub fn dispose(&self) {
+        self.status.refuse(Error::Disposed);
+        self.abort_load();
+        // An engine that has ended has no inbox, and needs no message.
+        let _ = self.inbox.send(Message::Dispose);
+    }
+
+    /// Whether it still serves.
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+}
+
+/// What is known of a loaded model.
+#[derive(Debug, Clone)]
+pub struct ModelInfo {
+    /// What its checkpoint says.
+    pub model: models::Info,
+    /// Where it runs.
+    pub device: DeviceKind,
+    /// Its folder.
+    pub path: PathBuf,
+    /// Whether it takes and gives text.
+    pub has_tokenizer: bool,
+    /// Whether it takes messages.
+    pub has_chat_template: bool,
+    /// The tokens that end its texts.
+    pub end_tokens: Vec<u32>,
+}
+
+/// A loaded model. Its arrays live on the engine's thread, which this is a handle on.
+#[derive(Clone)]
+pub struct Model {
+    engine: Arc<Engine>,
+    info: Arc<ModelInfo>,
+    /// The engine holds it, so that tokenizers, which are large, end with the engine and not with
+    /// the last handle, which may wait long for a garbage collector.
+    profile: Weak<Profile>,
+}
+
+impl Model {
+    pub(super) fn new(engine: Arc<Engine>, info: ModelInfo, profile: &Arc<Profile>) -> Self {
+        Self { engine, info: Arc::new(info), profile: Arc::downgrade(profile) }
+    }
+
+    /// What is known of it.
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    /// The line to its engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Begins a generation. What goes wrong later, a model that was disposed of included, is told
+    /// by [`Generation::next`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for options out of range.
+    pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
+        request.check()?;
+        let stream = Arc::new(Stream::default());
+        let producer = Producer::new(Arc::clone(&stream), Arc::clone(&self.engine.status));
+        let message =
+            Message::Generate { producer, request: Box::new(request), requested: Instant::now() };
+        // An engine that has ended drops the message, and with it the producer, which tells the
+        // consumer.
+        let _ = self.engine.inbox.send(message);
+        Ok(Generation { stream, engine: Arc::clone(&self.engine) })
+    }
+
+    /// An empty prompt cache within `limits`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for limits out of range.
+    pub fn prompt_cache(&self, limits: CacheLimits) -> Result<HeldPromptCache> {
+        check_limits(limits)?;
+        let cache = HeldPromptCache::new(&self.engine);
+        cache.ask(PromptCacheRequest::Create(limits));
+        Ok(cache)
+    }
+
+    /// A prompt cache from a file; `for `callback`.
+    pub fn load_prompt_cache(&self, path: PathBuf, callback: Callback<HeldPromptCache>) {
+        let cache = HeldPromptCache::new(&self.engine);
+        let id = cache.id;
+        let reply = Reply::new(
+            Box::new(move |read: Result<()>| callback(read.map(|()| cache))),
+            Arc::clone(&self.engine.status),
+        );
+        let message = Message::PromptCache(id, PromptCacheRequest::Load(path, reply));
+        // As in `HeldPromptCache::ask`.
+        let _ = self.engine.inbox.send(message);
+    }
+
+    /// The logits after each of `tokens`: as many rows, each as wide as the vocabulary.
+    pub fn logits(&self, tokens: Vec<u32>, callback: Callback<Vec<f32>>) {
+        let checked = self.profile().and_then(|it| it.check_tokens("tokens", &tokens));
+        if let Err(error) = checked {
+            return callback(Err(error));
+        }
+        let reply = Reply::new(callback, Arc::clone(&self.engine.status));
+        let _ = self.engine.inbox.send(Message::Logits { tokens, reply });
+    }
+
+    /// The tokens of `text`, with the special tokens around it that the tokenizer adds, if wanted.
+    pub fn tokenize(&self, text: String, add_special_tokens: bool, callback: Callback<Vec<u32>>) {
+        self.with_text(callback, move |profile| {
+            profile.text.tokenizer()?.encode(&text, add_special_tokens)
+        });
+    }
+
+    /// The text of `tokens`, special tokens left out, if wanted.
+    pub fn detokenize(
+        &self,
+        tokens: Vec<u32>,
+        skip_special_tokens: bool,
+        callback: Callback<String>,
+    ) {
+        self.with_text(callback, move |profile| {
+            profile.text.tokenizer()?.decode(&tokens, skip_special_tokens)
+        });
+    }
+
+    /// The conversation as the chat template writes it. `messages` and `options` are JSON.
+    pub fn apply_chat_template(
+        &self,
+        messages: String,
+        options: String,
+        callback: Callback<String>,
+    ) {
+        self.with_text(callback, move |profile| profile.text.render(&messages, &options));
+    }
+
+    /// Ends everything, and calls `done` when the memory has been given back.
+    pub fn dispose(&self, done: Callback<()>) {
+        self.engine.dispose();
+        self.engine.status.when_ended(done);
+    }
+
+    /// Runs `work` on a helper thread, whatever the engine does.
+    fn with_text<T: Send + 'static>(
+        &self,
+        callback: Callback<T>,
+        work: impl FnOnce(&Profile) -> Result<T> + Send + 'static,
+    ) {
+        match self.profile() {
+            Ok(profile) => pool::call(callback, move || work(&profile)),
+            Err(error) => callback(Err(error)),
+        }
+    }
+
+    /// Its text side, limits and defaults, while its engine serves.
+    fn profile(&self) -> Result<Arc<Profile>> {
+        match (self.engine.status.refusal(), self.profile.upgrade()) {
+            (None, Some(profile)) => Ok(profile),
+            (Some(error), _) => Err(error),
+            (None, None) => Err(self.engine.status.reason()),
+        }
+    }
+}
+
+/// A prompt cache, for its owner. Dropping it forgets it.
+pub struct HeldPromptCache {
+    id: PromptCacheId,
+    engine: Arc<Engine>,
+}
+
+impl HeldPromptCache {
+    fn new(engine: &Arc<Engine>) -> Self {
+        Self { id: PromptCacheId::next(), engine: Arc::clone(engine) }
+    }
+
+    /// Its number, for requests to the same model.
+    pub fn id(&self) -> PromptCacheId {
+        self.id
+    }
+
+    /// Writes it to a file.
+    pub fn save(&self, path: PathBuf, callback: Callback<()>) {
+        self.ask(PromptCacheRequest::Save(path, self.reply(callback)));
+    }
+
+    /// Forgets it before it is dropped.
+    pub fn forget(&self) {
+        self.ask(PromptCacheRequest::Drop);
+    }
+
+    /// How much it holds.
+    pub fn size(&self, callback: Callback<PromptCacheSize>) {
+        self.ask(PromptCacheRequest::Measure(self.reply(callback)));
+    }
+
+    fn reply<T>(&self, callback: Callback<T>) -> Reply<T> {
+        Reply::new(callback, Arc::clone(&self.engine.status))
+    }
+
+    fn ask(&self, request: PromptCacheRequest) {
+        // An engine that has ended drops the message, and with it the reply, which tells the caller.
+        let _ = self.engine.inbox.send(Message::PromptCache(self.id, request));
+    }
+}
+
+impl Drop for HeldPromptCache {
+    fn drop(&mut self) {
+        self.forget();
+    }
+}
+
+/// A generation, for its consumer. Dropping it aborts it.
+pub struct Generation {
+    stream: Arc<Stream>,
+    engine: Arc<Engine>,
+}
+
+impl Generation {
+    /// Calls `callback` with everything that was made since the last call, as soon as that is
+    /// anything. After the end every call is answered with the end again.
+    pub fn next(&self, callback: Callback<Batch>) {
+        if self.stream.pull(callback) {
+            self.wake();
+        }
+    }
+
+    /// Like [`Generation::next`], but waits. Not for an engine's own thread.
+    pub fn wait_next(&self) -> Result<Batch> {
+        let (sender, receiver) = mpsc::channel();
+        self.next(Box::new(move |batch| {
+            // The receiver waits below.
+            let _ = sender.send(batch);
+        }));
+        receiver.recv().unwrap_or_else(|_| Err(self.engine.status.reason()))
+    }
+
+    /// Ends the generation within one token, or one chunk of its prompt. May be called again.
+    pub fn abort(&self) {
+        if self.stream.abort() {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        // An engine that has ended has nothing to wake for.
+        let _ = self.engine.inbox.send(Message::Wake);
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}

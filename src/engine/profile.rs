@@ -1,0 +1,150 @@
+//! What a request is checked against, and completed by: the model's text, defaults and limits.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use super::request::{GenerateRequest, Prompt};
+use super::text::Text;
+use crate::error::{Error, Result};
+use crate::generate::{Penalties, SamplingOptions, SequenceOptions};
+use crate::models::GenerationDefaults;
+
+/// The most tokens of a generation whose request sets no limit, on a model that names no context
+/// length.
+const MAX_TOKENS_WITHOUT_CONTEXT: usize = 8192;
+
+/// What is known of a loaded model, apart from its arrays.
+#[derive(Debug)]
+pub struct Profile {
+    /// Its tokenizer, template and end tokens.
+    pub text: Text,
+    /// What its `generation_config.json` says.
+    pub defaults: GenerationDefaults,
+    /// The number of its tokens.
+    pub vocabulary_size: usize,
+    /// The most tokens it can look back on, where it names a limit.
+    pub context_length: Option<usize>,
+    /// How many tokens of a prompt are read in one turn.
+    pub prefill_chunk: usize,
+}
+
+impl Profile {
+    /// The prompt's tokens and the complete options of `request`.
+    ///
+    /// # Errors
+    /// Those of the tokenizer and the template; [`Error::InvalidArgument`] for tokens that the
+    /// model does not have; [`Error::ContextOverflow`] for a prompt that leaves no room.
+    pub fn prepare(&self, request: &GenerateRequest) -> Result<(Vec<u32>, SequenceOptions)> {
+        let prompt = match &request.prompt {
+            Prompt::Text(text) => self.text.tokenizer()?.encode(text, true)?,
+            Prompt::Tokens(tokens) => tokens.clone(),
+            // A template writes the special tokens itself.
+            Prompt::Messages { messages, options } => {
+                let text = self.text.render(messages, options)?;
+                self.text.tokenizer()?.encode(&text, false)?
+            }
+        };
+        self.check_tokens("prompt", &prompt)?;
+        if !request.stop.is_empty() {
+            let _ = self.text.tokenizer()?;
+        }
+        let room = match self.context_length {
+            Some(length) if prompt.len() >= length => {
+                return Err(Error::ContextOverflow(format!(
+                    "the prompt has {} tokens, and the model's context holds {length}: shorten it",
+                    prompt.len()
+                )));
+            }
+            Some(length) => length - prompt.len(),
+            None => MAX_TOKENS_WITHOUT_CONTEXT,
+        };
+        let max_tokens = match request.max_tokens.or(self.defaults.max_new_tokens) {
+            Some(tokens) if self.context_length.is_none() => tokens,
+            Some(tokens) => tokens.min(room),
+            None => room,
+        };
+        let options = SequenceOptions {
+            sampling: self.sampling(request)?,
+            penalties: self.penalties(request)?,
+            seed: request.seed.unwrap_or_else(random_seed),
+            max_tokens,
+            logprobs: request.logprobs,
+            prefill_chunk: self.prefill_chunk,
+            cache_limits: request.cache_limits,
+        };
+        Ok((prompt, options))
+    }
+
+    fn sampling(&self, request: &GenerateRequest) -> Result<SamplingOptions> {
+        let standard = SamplingOptions::default();
+        let temperature = request.temperature.or(default_temperature(&self.defaults));
+        Ok(SamplingOptions {
+            temperature: temperature.unwrap_or(standard.temperature),
+            top_p: request.top_p.or(self.defaults.top_p).unwrap_or(standard.top_p),
+            top_k: request.top_k.or(self.defaults.top_k).unwrap_or(standard.top_k),
+            min_p: request.min_p.or(self.defaults.min_p).unwrap_or(standard.min_p),
+            min_tokens_to_keep: standard.min_tokens_to_keep,
+            xtc_probability: request.xtc_probability,
+            xtc_threshold: request.xtc_threshold.unwrap_or(standard.xtc_threshold),
+            // As in mlx-lm: a text must be able to end, and to begin a new line.
+            xtc_special_tokens: if request.xtc_probability > 0.0 {
+                let mut tokens = self.text.end_tokens().to_vec();
+                if let Ok(tokenizer) = self.text.tokenizer() {
+                    tokens.extend(tokenizer.encode("\n", false)?);
+                }
+                tokens
+            } else {
+                Vec::new()
+            },
+        })
+    }
+
+    fn penalties(&self, request: &GenerateRequest) -> Result<Penalties> {
+        let standard = Penalties::default();
+        if let Some((token, _)) =
+            request.logit_bias.iter().find(|(token, _)| *token as usize >= self.vocabulary_size)
+        {
+            return Err(self.unknown_token("logitBias", *token));
+        }
+        Ok(Penalties {
+            repetition: request
+                .repetition_penalty
+                .or(self.defaults.repetition_penalty)
+                .unwrap_or(standard.repetition),
+            repetition_context: request.penalty_context.unwrap_or(standard.repetition_context),
+            presence: request.presence_penalty,
+            presence_context: request.penalty_context.unwrap_or(standard.presence_context),
+            frequency: request.frequency_penalty,
+            frequency_context: request.penalty_context.unwrap_or(standard.frequency_context),
+            logit_bias: request.logit_bias.clone(),
+        })
+    }
+
+    /// Refuses an empty list of tokens, and tokens that the model does not have.
+    pub fn check_tokens(&self, option: &str, tokens: &[u32]) -> Result<()> {
+        if tokens.is_empty() {
+            return Err(Error::argument(option, "is empty: at least one token is needed"));
+        }
+        match tokens.iter().find(|&&token| token as usize >= self.vocabulary_size) {
+            Some(&token) => Err(self.unknown_token(option, token)),
+            None => Ok(()),
+        }
+    }
+
+    fn unknown_token(&self, option: &str, token: u32) -> Error {
+        let size = self.vocabulary_size;
+        Error::argument(option, format!("{token} is outside of the vocabulary of {size} tokens"))
+    }
+}
+
+/// The temperature that a model's files ask for: 0 where they ask for greedy decoding.
+pub fn default_temperature(defaults: &GenerationDefaults) -> Option<f32> {
+    match defaults.do_sample {
+        Some(false) => Some(0.0),
+        _ => defaults.temperature,
+    }
+}
+
+fn random_seed() -> u64 {
+    // The standard library seeds each of these from the system's random numbers.
+    RandomState::new().build_hasher().finish()
+}

@@ -1,0 +1,320 @@
+//! What can be asked of an engine, and what comes back. Plain data.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::prompt_caches::PromptCacheId;
+use crate::cache::{CacheLimits, Packing};
+use crate::error::{Error, Result};
+use crate::mlx::{DeviceKind, Dtype, Precision};
+
+/// The fewest positions that a limited cache can hold.
+const MIN_CACHE_SIZE: i32 = 16;
+
+/// What to load, and how.
+#[derive(Debug, Clone)]
+pub struct LoadRequest {
+    /// The model's folder.
+    pub path: PathBuf,
+    /// The device; `None` for the best one there is.
+    pub device: Option<DeviceKind>,
+    /// The type of the weights that are not quantized; `None` for the checkpoint's own.
+    pub dtype: Option<Dtype>,
+    /// How many threads may compute at the same time on the CPU; `None` for one on each physical core.
+    pub threads: Option<usize>,
+    /// How the CPU multiplies activations with quantized weights; `None` for [`Precision::Fast`].
+    pub precision: Option<Precision>,
+}
+
+/// How far a load has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadProgress {
+    /// What is being loaded.
+    pub stage: LoadStage,
+    /// The bytes of the weights that have been read.
+    pub loaded_bytes: usize,
+    /// All bytes of the weights.
+    pub total_bytes: usize,
+}
+
+/// What is being loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadStage {
+    /// The weights.
+    Weights,
+    /// The tokenizer, the chat template and the generation defaults.
+    Tokenizer,
+}
+
+impl LoadStage {
+    /// The stage's name in JavaScript.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Weights => "weights",
+            Self::Tokenizer => "tokenizer",
+        }
+    }
+}
+
+/// What a generation continues.
+#[derive(Debug, Clone)]
+pub enum Prompt {
+    /// Text as it is; special tokens are added as the tokenizer would.
+    Text(String),
+    /// Tokens as they are.
+    Tokens(Vec<u32>),
+    /// A conversation, for the model's chat template.
+    Messages {
+        /// The messages, a JSON array.
+        messages: String,
+        /// The template's options, a JSON object.
+        options: String,
+    },
+}
+
+/// One generation. What is `None` comes from the model's `generation_config.json`, else it is
+/// temperature 0.7, top-p 1 and no penalties, to the end of the model's context.
+#[derive(Debug, Clone)]
+pub struct GenerateRequest {
+    /// What to continue.
+    pub prompt: Prompt,
+    /// The most tokens to make.
+    pub max_tokens: Option<usize>,
+    /// 0 for greedy decoding.
+    pub temperature: Option<f32>,
+    /// The nucleus: the smallest set of tokens with this much probability.
+    pub top_p: Option<f32>,
+    /// The number of likeliest tokens to choose from; 0 for all.
+    pub top_k: Option<u32>,
+    /// The least probability, as a part of the likeliest token's.
+    pub min_p: Option<f32>,
+    /// The random generator's seed; `None` for one from the system.
+    pub seed: Option<u64>,
+    /// Strings that end the text, and are not part of it.
+    pub stop: Vec<String>,
+    /// Divides (or multiplies, where negative) the logits of tokens already seen; 1 for none.
+    pub repetition_penalty: Option<f32>,
+    /// Subtracted from the logits of tokens already seen; 0 for none.
+    pub presence_penalty: f32,
+    /// Subtracted for each time that a token was seen; 0 for none.
+    pub frequency_penalty: f32,
+    /// How many of the last tokens count as seen.
+    pub penalty_context: Option<usize>,
+    /// Added to the logits of single tokens.
+    pub logit_bias: Vec<(u32, f32)>,
+    /// The chance of leaving out the likeliest tokens (XTC) each time; 0 for never.
+    pub xtc_probability: f32,
+    /// The probability from which tokens are left out then.
+    pub xtc_threshold: Option<f32>,
+    /// How many of the likeliest tokens to report with each token; `None` for no log
+    /// probabilities at all.
+    pub logprobs: Option<usize>,
+    /// Whether end tokens are tokens like others: the generation then ends at its limit.
+    pub ignore_end_tokens: bool,
+    /// What its caches may take; a prompt cache has limits of its own.
+    pub cache_limits: CacheLimits,
+    /// The cache that it goes on from, and leaves what it read in.
+    pub prompt_cache: Option<PromptCacheId>,
+}
+
+impl GenerateRequest {
+    /// A request with nothing but a prompt.
+    pub fn new(prompt: Prompt) -> Self {
+        Self {
+            prompt,
+            max_tokens: None,
+            temperature: None,
+            top_p: None,
+            top_k: None,
+            min_p: None,
+            seed: None,
+            stop: Vec::new(),
+            repetition_penalty: None,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
+            penalty_context: None,
+            logit_bias: Vec::new(),
+            xtc_probability: 0.0,
+            xtc_threshold: None,
+            logprobs: None,
+            ignore_end_tokens: false,
+            cache_limits: CacheLimits::default(),
+            prompt_cache: None,
+        }
+    }
+
+    /// Refuses what no model could honour.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] with the option's name in JavaScript.
+    pub fn check(&self) -> Result<()> {
+        let in_range =
+            |option: &str, value: Option<f32>, accepted: &str, ok: fn(f32) -> bool| match value {
+                Some(value) if !ok(value) => {
+                    Err(Error::argument(option, format!("must be {accepted}, not {value}")))
+                }
+                _ => Ok(()),
+            };
+        let finite = "a finite number";
+        in_range("temperature", self.temperature, "a finite number from 0", |it| {
+            it.is_finite() && it >= 0.0
+        })?;
+        in_range("topP", self.top_p, "above 0 and at most 1", |it| it > 0.0 && it <= 1.0)?;
+        in_range("minP", self.min_p, "from 0 to 1", |it| (0.0..=1.0).contains(&it))?;
+        in_range("repetitionPenalty", self.repetition_penalty, "a finite number above 0", |it| {
+            it.is_finite() && it > 0.0
+        })?;
+        in_range("presencePenalty", Some(self.presence_penalty), finite, f32::is_finite)?;
+        in_range("frequencyPenalty", Some(self.frequency_penalty), finite, f32::is_finite)?;
+        in_range("xtcProbability", Some(self.xtc_probability), "from 0 to 1", |it| {
+            (0.0..=1.0).contains(&it)
+        })?;
+        in_range("xtcThreshold", self.xtc_threshold, "from 0 to 0.5", |it| {
+            (0.0..=0.5).contains(&it)
+        })?;
+        for &(_, bias) in &self.logit_bias {
+            in_range("logitBias", Some(bias), "finite numbers", f32::is_finite)?;
+        }
+        if self.max_tokens == Some(0) {
+            return Err(Error::argument("maxTokens", "must be at least 1"));
+        }
+        if self.penalty_context == Some(0) {
+            return Err(Error::argument("repetitionContextSize", "must be at least 1"));
+        }
+        if self.prompt_cache.is_some() && self.cache_limits != CacheLimits::default() {
+            let message = "has the limits that it was made with: leave maxKvSize and kvBits out";
+            return Err(Error::argument("promptCache", message));
+        }
+        check_limits(self.cache_limits)?;
+        if self.stop.iter().any(String::is_empty) {
+            return Err(Error::argument("stop", "must not contain an empty string"));
+        }
+        Ok(())
+    }
+}
+
+/// Refuses limits that no cache could honour.
+///
+/// # Errors
+/// [`Error::InvalidArgument`] with the option's name in JavaScript.
+pub fn check_limits(limits: CacheLimits) -> Result<()> {
+    let CacheLimits { max_size, packing } = limits;
+    if max_size.is_some_and(|size| size < MIN_CACHE_SIZE) {
+        let message = format!("must be at least {MIN_CACHE_SIZE}");
+        return Err(Error::argument("maxKvSize", message));
+    }
+    if let Some(Packing { group_size, bits }) = packing {
+        if ![4, 8].contains(&bits) {
+            return Err(Error::argument("kvBits", format!("must be 4 or 8, not {bits}")));
+        }
+        if let Some(size) = group_size.filter(|size| ![32, 64, 128].contains(size)) {
+            let message = format!("must be 32, 64 or 128, not {size}");
+            return Err(Error::argument("kvGroupSize", message));
+        }
+    }
+    Ok(())
+}
+
+/// What a generation made since the last pull.
+#[derive(Debug, Clone, Default)]
+pub struct Batch {
+    /// The text that is certain: no half characters, no part of a stop string.
+    pub text: String,
+    /// The tokens, end tokens excluded. Their text may come later.
+    pub tokens: Vec<u32>,
+    /// One entry for each token, where they were asked for.
+    pub logprobs: Vec<TokenLogprob>,
+    /// The prompt's tokens that have been read, and all of them; where that changed.
+    pub prefill: Option<(usize, usize)>,
+    /// How the generation ended, in the last batch.
+    pub done: Option<Arc<Finished>>,
+}
+
+impl Batch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.text.is_empty()
+            && self.tokens.is_empty()
+            && self.prefill.is_none()
+            && self.done.is_none()
+    }
+}
+
+/// A token and how likely it was.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenLogprob {
+    /// The token that was chosen.
+    pub chosen: Candidate,
+    /// The likeliest tokens, likeliest first.
+    pub top: Vec<Candidate>,
+}
+
+/// One token that could have been chosen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// The token.
+    pub token: u32,
+    /// The natural logarithm of its probability, before temperature and filters.
+    pub logprob: f32,
+    /// Its text alone, where the model has a tokenizer.
+    pub text: Option<String>,
+}
+
+/// Why a generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// An end token or a stop string.
+    Stop,
+    /// The most tokens, or the end of the context.
+    Length,
+    /// The caller's abort.
+    Abort,
+}
+
+impl FinishReason {
+    /// The reason's name in JavaScript.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// How a generation ended.
+#[derive(Debug, Clone)]
+pub struct Finished {
+    /// Why it ended.
+    pub reason: FinishReason,
+    /// The stop string that ended it.
+    pub stop_string: Option<String>,
+    /// The prompt's tokens.
+    pub prompt_tokens: usize,
+    /// The tokens that were made, end token excluded.
+    pub completion_tokens: usize,
+    /// The prompt's tokens whose keys and values were already there.
+    pub cached_tokens: usize,
+    /// How long it took.
+    pub timings: Timings,
+    /// The most memory that MLX's arrays took while it ran, in bytes.
+    pub peak_memory: usize,
+}
+
+/// How long the parts of a generation took. Where others run at the same time, their turns are
+/// included.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Timings {
+    /// From the request to the first work on it, in milliseconds.
+    pub queue_ms: f64,
+    /// Reading the prompt, its last token excluded, in milliseconds.
+    pub prefill_ms: Option<f64>,
+    /// From the request to the first token, in milliseconds.
+    pub first_token_ms: Option<f64>,
+    /// The prompt's tokens through the time from the first work to the first token.
+    pub prompt_tokens_per_second: Option<f64>,
+    /// The tokens after the first through the time that they took.
+    pub tokens_per_second: Option<f64>,
+    /// From the request to the end, in milliseconds.
+    pub total_ms: f64,
+}

@@ -1,0 +1,206 @@
+//! The engine with a real model: the embedded one, on the CPU. What it says is not judged here.
+
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::{PATIENCE, dispose};
+use crate::engine::{
+    Callback, FinishReason, Finished, GenerateRequest, LoadRequest, LoadStage, Model, Prompt,
+    TokenLogprob, load,
+};
+use crate::error::Result;
+use crate::mlx::DeviceKind;
+
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/demo");
+
+fn demo() -> LoadRequest {
+    LoadRequest {
+        path: DEMO.into(),
+        device: Some(DeviceKind::Cpu),
+        dtype: None,
+        threads: None,
+        precision: None,
+    }
+}
+
+fn load_demo() -> Model {
+    wait(|callback| drop(load(demo(), Box::new(|_| {}), callback))).unwrap()
+}
+
+/// Calls `start` and waits for what it calls back with.
+fn wait<T: Send + 'static>(start: impl FnOnce(Callback<T>)) -> Result<T> {
+    let (sender, receiver) = channel();
+    start(Box::new(move |result| sender.send(result).unwrap()));
+    receiver.recv_timeout(PATIENCE).unwrap()
+}
+
+struct Whole {
+    text: String,
+    tokens: Vec<u32>,
+    logprobs: Vec<TokenLogprob>,
+    done: Arc<Finished>,
+}
+
+fn generate(model: &Model, request: GenerateRequest) -> Whole {
+    let generation = model.generate(request).unwrap();
+    let (mut text, mut tokens, mut logprobs) = (String::new(), Vec::new(), Vec::new());
+    loop {
+        let batch = generation.wait_next().unwrap();
+        text += &batch.text;
+        tokens.extend(batch.tokens);
+        logprobs.extend(batch.logprobs);
+        if let Some(done) = batch.done {
+            return Whole { text, tokens, logprobs, done };
+        }
+    }
+}
+
+fn request(text: &str, max_tokens: usize) -> GenerateRequest {
+    GenerateRequest {
+        max_tokens: Some(max_tokens),
+        seed: Some(3),
+        temperature: Some(1.0),
+        ignore_end_tokens: true,
+        ..GenerateRequest::new(Prompt::Text(text.to_owned()))
+    }
+}
+
+#[test]
+fn text_tokens_and_numbers_agree() {
+    let model = load_demo();
+    let whole = generate(&model, request("The capital of France", 24));
+    let decoded = wait(|it| model.detokenize(whole.tokens.clone(), true, it)).unwrap();
+    assert_eq!(whole.text, decoded);
+    assert_eq!(whole.tokens.len(), 24);
+    let prompt = wait(|it| model.tokenize("The capital of France".to_owned(), true, it)).unwrap();
+    assert_eq!(whole.done.prompt_tokens, prompt.len());
+    assert!(whole.done.peak_memory > 0);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_text_whatever_else_runs() {
+    let model = load_demo();
+    let alone = generate(&model, request("Once upon a time", 24));
+    let others: Vec<_> =
+        (0..3).map(|_| model.generate(request("Something else", 1000)).unwrap()).collect();
+    let among = generate(&model, request("Once upon a time", 24));
+    drop(others);
+    assert_eq!(alone.tokens, among.tokens);
+    assert_eq!(alone.text, among.text);
+}
+
+#[test]
+fn a_stop_string_ends_the_text_before_it() {
+    let model = load_demo();
+    let whole = generate(&model, request("Once upon a time", 24)).text;
+    let third = whole.char_indices().nth(whole.chars().count() / 2).unwrap().0;
+    let stop: String = whole[third..].chars().take(3).collect();
+    let expected = &whole[..whole.find(&stop).unwrap()];
+    let stopped = generate(
+        &model,
+        GenerateRequest { stop: vec![stop.clone()], ..request("Once upon a time", 24) },
+    );
+    assert_eq!(stopped.text, expected);
+    assert_eq!(stopped.done.reason, FinishReason::Stop);
+    assert_eq!(stopped.done.stop_string, Some(stop));
+}
+
+#[test]
+fn logprobs_come_with_every_token_likeliest_first() {
+    let model = load_demo();
+    let asked = GenerateRequest {
+        logprobs: Some(3),
+        temperature: Some(0.0),
+        ..request("Once upon a time", 5)
+    };
+    let whole = generate(&model, asked);
+    assert_eq!(whole.logprobs.len(), whole.tokens.len());
+    for (entry, &token) in whole.logprobs.iter().zip(&whole.tokens) {
+        assert_eq!(entry.chosen.token, token);
+        assert_eq!(entry.top.len(), 3);
+        assert_eq!(entry.top[0], entry.chosen, "greedy decoding takes the likeliest");
+        assert!(entry.top.windows(2).all(|pair| pair[0].logprob >= pair[1].logprob));
+        assert!(entry.chosen.text.is_some());
+    }
+}
+
+#[test]
+fn a_conversation_goes_through_the_chat_template() {
+    let model = load_demo();
+    let messages = r#"[{"role": "user", "content": "Hello"}]"#.to_owned();
+    let options = r#"{"addGenerationPrompt": true}"#.to_owned();
+    let text = wait(|it| model.apply_chat_template(messages.clone(), options.clone(), it)).unwrap();
+    assert!(text.contains("Hello"));
+    let tokens = wait(|it| model.tokenize(text, false, it)).unwrap();
+    let prompt = Prompt::Messages { messages: messages.clone(), options };
+    let whole = generate(&model, GenerateRequest { prompt, ..request("", 1) });
+    assert_eq!(whole.done.prompt_tokens, tokens.len());
+
+    let own = r#"{"template": "<{{ messages[0].content }}>{{ eos_token }}"}"#.to_owned();
+    let text = wait(|it| model.apply_chat_template(messages.clone(), own, it)).unwrap();
+    assert!(text.starts_with("<Hello>") && text.len() > "<Hello>".len(), "{text}");
+    let unknown = r#"{"tolls": []}"#.to_owned();
+    let error = wait(|it| model.apply_chat_template(messages, unknown, it)).unwrap_err();
+    assert_eq!(error.code(), "INVALID_ARGUMENT");
+}
+
+#[test]
+fn a_prompt_beyond_the_context_is_refused() {
+    let model = load_demo();
+    let length = model.info().model.context_length.unwrap();
+    let prompt = Prompt::Tokens(vec![5; length]);
+    let generation = model.generate(GenerateRequest::new(prompt)).unwrap();
+    let error = loop {
+        if let Err(error) = generation.wait_next() {
+            break error;
+        }
+    };
+    assert_eq!(error.code(), "CONTEXT_OVERFLOW");
+}
+
+#[test]
+fn logits_have_a_row_for_each_token_and_look_back_over_chunks() {
+    let model = load_demo();
+    let width = model.info().model.vocabulary_size;
+    let tokens: Vec<u32> = (100..400).collect();
+    let rows = wait(|it| model.logits(tokens.clone(), it)).unwrap();
+    assert_eq!(rows.len(), 300 * width);
+    let same = wait(|it| model.logits(tokens[..256].to_vec(), it)).unwrap();
+    assert!(rows.starts_with(&same), "a row depends on what comes after it");
+    let mut other = tokens;
+    other[0] = 99;
+    let other = wait(|it| model.logits(other, it)).unwrap();
+    assert_ne!(rows[299 * width..], other[299 * width..], "the last row forgot the first token");
+}
+
+#[test]
+fn loading_tells_its_progress_and_can_be_aborted() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let progress = {
+        let seen = Arc::clone(&seen);
+        Box::new(move |step| seen.lock().unwrap().push(step))
+    };
+    let model = wait(|callback| drop(load(demo(), progress, callback))).unwrap();
+    let seen = seen.lock().unwrap();
+    let weights: Vec<_> = seen.iter().filter(|step| step.stage == LoadStage::Weights).collect();
+    assert!(weights.windows(2).all(|pair| pair[0].loaded_bytes <= pair[1].loaded_bytes));
+    assert!(weights.iter().any(|step| step.loaded_bytes == step.total_bytes));
+    assert_eq!(seen.last().unwrap().stage, LoadStage::Tokenizer);
+    dispose(&model);
+
+    let (sender, receiver) = channel();
+    let engine = load(demo(), Box::new(|_| {}), Box::new(move |it| sender.send(it).unwrap()));
+    engine.abort_load();
+    let error = receiver.recv_timeout(PATIENCE).unwrap().err().unwrap();
+    assert_eq!(error.code(), "ABORTED");
+    assert!(engine.status().wait_ended(Instant::now() + PATIENCE));
+}
+
+#[test]
+fn a_folder_without_a_model_is_refused() {
+    let request = LoadRequest { path: Path::new("/nowhere").into(), ..demo() };
+    let error = wait(|callback| drop(load(request, Box::new(|_| {}), callback))).err().unwrap();
+    assert_eq!(error.code(), "MODEL_NOT_FOUND");
+}

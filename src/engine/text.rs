@@ -1,0 +1,147 @@
+//! The text side of a loaded model. Free of MLX, so it is used on any thread.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+use crate::text::{ChatTemplate, ChatTemplateOptions, Tokenizer, end_tokens};
+
+/// A model's tokenizer, chat template and end tokens, as far as it has them.
+#[derive(Debug)]
+pub struct Text {
+    tokenizer: Option<Arc<Tokenizer>>,
+    /// A template that is broken fails when it is used: without it there is much left to do.
+    template: Result<Option<ChatTemplate>>,
+    end_tokens: Vec<u32>,
+}
+
+impl Text {
+    /// Reads them from the model's folder.
+    ///
+    /// # Errors
+    /// Only for files that are there and broken; a chat template fails when it is used.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        let tokenizer = Tokenizer::from_dir(dir)?.map(Arc::new);
+        let template = ChatTemplate::from_dir(dir, tokenizer.as_deref());
+        let end_tokens = end_tokens(dir, tokenizer.as_deref())?;
+        Ok(Self { tokenizer, template, end_tokens })
+    }
+
+    /// Whether there is a tokenizer.
+    pub fn has_tokenizer(&self) -> bool {
+        self.tokenizer.is_some()
+    }
+
+    /// Whether there is a chat template.
+    pub fn has_chat_template(&self) -> bool {
+        !matches!(self.template, Ok(None))
+    }
+
+    /// The tokens that end a text.
+    pub fn end_tokens(&self) -> &[u32] {
+        &self.end_tokens
+    }
+
+    /// The tokenizer.
+    ///
+    /// # Errors
+    /// [`Error::NoTokenizer`], saying what can be done without one.
+    pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
+        self.tokenizer.as_ref().ok_or_else(|| {
+            Error::NoTokenizer(
+                "the model has no tokenizer.json, so it takes and gives tokens only: pass the \
+                 prompt as { tokens }"
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// The conversation as the model's chat template writes it, or one given with the options.
+    ///
+    /// `messages` is a JSON array, `options` a JSON object with the fields of [`ChatTemplateOptions`]
+    /// in camelCase; its `template` may also be the text of a template.
+    pub fn render(&self, messages: &str, options: &str) -> Result<String> {
+        let RenderOptions(mut options) = parse("chatTemplateOptions", options)?;
+        let messages = parse("messages", messages)?;
+        if let Some(source) = options.template.take_if(|template| self.is_source(template)) {
+            if let Some(tokenizer) = &self.tokenizer {
+                let mut variables = tokenizer.special_tokens().clone();
+                variables.extend(options.variables);
+                options.variables = variables;
+            }
+            return ChatTemplate::from_source(&source)?.render(&messages, &options);
+        }
+        let template = self.template.as_ref().map_err(Error::clone)?;
+        let template = template.as_ref().ok_or_else(|| {
+            let message = "the model has no chat template: pass the prompt as { text }, or give a \
+                           template with the request";
+            Error::NoChatTemplate(message.to_owned())
+        })?;
+        template.render(&messages, &options)
+    }
+
+    /// Whether `template` is the text of a template, and not the name of one that the model has.
+    fn is_source(&self, template: &str) -> bool {
+        let own = self.template.as_ref().ok().and_then(Option::as_ref);
+        template.contains('{') && !own.is_some_and(|own| own.names().any(|name| name == template))
+    }
+}
+
+fn parse<T: DeserializeOwned>(option: &str, json: &str) -> Result<T> {
+    serde_json::from_str(json).map_err(|error| Error::argument(option, error.to_string()))
+}
+
+/// [`ChatTemplateOptions`] from JavaScript's words.
+#[derive(Deserialize)]
+#[serde(from = "CamelCase")]
+struct RenderOptions(ChatTemplateOptions);
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct CamelCase {
+    tools: Option<Value>,
+    documents: Option<Value>,
+    add_generation_prompt: bool,
+    continue_final_message: bool,
+    template: Option<String>,
+    continue_field: Option<String>,
+    now: Option<String>,
+    variables: Map<String, Value>,
+}
+
+impl From<CamelCase> for RenderOptions {
+    fn from(options: CamelCase) -> Self {
+        let CamelCase {
+            tools,
+            documents,
+            add_generation_prompt,
+            continue_final_message,
+            template,
+            continue_field,
+            now,
+            variables,
+        } = options;
+        Self(ChatTemplateOptions {
+            tools,
+            documents,
+            add_generation_prompt,
+            continue_final_message,
+            template,
+            continue_field,
+            now,
+            variables,
+        })
+    }
+}
+
+#[cfg(test)]
+impl Text {
+    /// A text side with nothing but end tokens.
+    pub fn for_tests(end_tokens: Vec<u32>) -> Self {
+        Self { tokenizer: None, template: Ok(None), end_tokens }
+    }
+}

@@ -1,0 +1,261 @@
+//! One sequence: its prompt, cache, sampler and processors, and the decode loop one token ahead.
+
+use super::processors::{Penalties, Processors};
+use super::prompt_cache::PromptCache;
+use super::sampler::{Sampler, SamplingOptions, most_likely};
+use crate::cache::{Cache, CacheLimits};
+use crate::error::{Error, Result};
+use crate::mlx::{self, Array, Dtype, ops};
+use crate::models::LanguageModel;
+
+/// Freed buffers are given back after this many tokens, as caches leave sizes behind that never recur.
+const CLEAR_EVERY: u64 = 256;
+
+/// How a sequence is generated.
+#[derive(Debug, Clone)]
+pub struct SequenceOptions {
+    /// How tokens are drawn.
+    pub sampling: SamplingOptions,
+    /// What changes the logits before.
+    pub penalties: Penalties,
+    /// Names the random draws.
+    pub seed: u64,
+    /// How many tokens will be asked for at most.
+    pub max_tokens: usize,
+    /// Report log-probabilities: of the drawn token and this many of the most likely ones.
+    pub logprobs: Option<usize>,
+    /// Prompt tokens that are processed at once.
+    pub prefill_chunk: usize,
+    /// What its caches may take.
+    pub cache_limits: CacheLimits,
+}
+
+/// How far the prompt has been processed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prefill {
+    /// Tokens processed.
+    pub processed: usize,
+    /// Tokens of the prompt.
+    pub total: usize,
+    /// Whether [`Sequence::step`] is next.
+    pub done: bool,
+}
+
+/// A generated token.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TokenOutput {
+    /// Its id.
+    pub token: u32,
+    /// Its log-probability, if that was asked for. Penalties and biases are included, the temperature
+    /// and the filters are not.
+    pub logprob: Option<f32>,
+    /// The most likely tokens and their log-probabilities, most likely first.
+    pub top: Vec<(u32, f32)>,
+}
+
+/// What one step computes.
+struct Pending {
+    token: Array,
+    logprobs: Option<PendingLogprobs>,
+}
+
+struct PendingLogprobs {
+    chosen: Array,
+    /// Ids and log-probabilities, unordered.
+    top: Option<(Array, Array)>,
+}
+
+/// A sequence that is being generated.
+pub struct Sequence {
+    prompt: Vec<u32>,
+    processed: usize,
+    /// How many of the prompt's first tokens were in the caches from the beginning.
+    cached: usize,
+    /// What went into the caches, where that is known.
+    read: Option<Vec<u32>>,
+    caches: Vec<Cache>,
+    sampler: Sampler,
+    processors: Processors,
+    options: SequenceOptions,
+    /// The step that runs on the device while the host reads the one before.
+    pending: Option<Pending>,
+    /// Steps queued.
+    queued: u64,
+}
+
+impl Sequence {
+    /// A sequence that begins with `prompt`, of which `cache` may hold a part.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an empty prompt, a token beyond the vocabulary or an option out
+    /// of range.
+    pub fn new(
+        model: &dyn LanguageModel,
+        prompt: Vec<u32>,
+        options: SequenceOptions,
+        cache: Option<PromptCache>,
+    ) -> Result<Self> {
+        let vocabulary = model.vocabulary();
+        if prompt.is_empty() {
+            return Err(Error::argument("prompt", "is empty: there is no token to go on from"));
+        }
+        if let Some(token) = prompt.iter().find(|&&token| token as usize >= vocabulary) {
+            let message = format!("token {token} is beyond the model's vocabulary of {vocabulary}");
+            return Err(Error::argument("prompt", message));
+        }
+        if options.prefill_chunk == 0 {
+            return Err(Error::argument("prefillChunk", "must be above 0"));
+        }
+        let mut options = options;
+        if let Some(cache) = &cache {
+            options.cache_limits = cache.limits();
+        }
+        let cache = cache.unwrap_or_else(|| PromptCache::new(model, options.cache_limits));
+        let (caches, read, cached) = cache.begin(model, &prompt);
+        Ok(Self {
+            sampler: Sampler::new(options.sampling.clone(), options.seed)?,
+            processors: Processors::new(options.penalties.clone(), &prompt, vocabulary)?,
+            caches,
+            prompt,
+            processed: cached,
+            cached,
+            read,
+            options,
+            pending: None,
+            queued: 0,
+        })
+    }
+
+    /// Processes the next chunk of the prompt; its last token is left to the first step.
+    pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
+        let last = self.prompt.len() - 1;
+        if self.processed < last {
+            let end = last.min(self.processed + self.options.prefill_chunk);
+            let chunk = &self.prompt[self.processed..end];
+            let chunk = mlx::from_u32(chunk, &[1, chunk.len() as i32]);
+            // Only the caches are computed, not the logits.
+            model.forward(&chunk, &mut self.caches)?;
+            let states: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
+            mlx::eval(&states)?;
+            mlx::memory::clear_cache()?;
+            if let Some(read) = &mut self.read {
+                read.extend(&self.prompt[self.processed..end]);
+            }
+            self.processed = end;
+        }
+        Ok(Prefill {
+            processed: self.processed,
+            total: self.prompt.len(),
+            done: self.processed == last,
+        })
+    }
+
+    /// Gives the next token. The step after it is queued before this one is waited for.
+    ///
+    /// # Panics
+    /// If the prompt has not been processed.
+    pub fn step(&mut self, model: &dyn LanguageModel) -> Result<TokenOutput> {
+        let current = match self.pending.take() {
+            Some(pending) => pending,
+            None => {
+                assert!(self.processed + 1 == self.prompt.len(), "prefill comes before step");
+                let last = &self.prompt[self.processed..];
+                if let Some(read) = &mut self.read {
+                    read.extend(last);
+                }
+                let last = mlx::from_u32(last, &[1, 1]);
+                self.processed += 1;
+                self.queue(model, &last)?
+            }
+        };
+        if self.queued < self.options.max_tokens as u64 {
+            let token = ops::reshape(&current.token, &[1, 1])?;
+            self.pending = Some(self.queue(model, &token)?);
+        }
+        let output = read(&current)?;
+        if let (Some(read), Some(_)) = (&mut self.read, &self.pending) {
+            read.push(output.token);
+        }
+        Ok(output)
+    }
+
+    /// How many of the prompt's tokens were there already.
+    pub fn cached_tokens(&self) -> usize {
+        self.cached
+    }
+
+    /// What it leaves for a sequence that begins alike.
+    pub fn into_prompt_cache(self) -> PromptCache {
+        PromptCache::of(self.caches, self.read, self.options.cache_limits)
+    }
+
+    /// The caches, for measuring.
+    pub fn caches(&self) -> &[Cache] {
+        &self.caches
+    }
+
+    /// Starts the step that follows `token` `[1, 1]`.
+    fn queue(&mut self, model: &dyn LanguageModel, token: &Array) -> Result<Pending> {
+        let pending = self.build(model, token)?;
+        let mut outputs = vec![&pending.token];
+        if let Some(logprobs) = &pending.logprobs {
+            outputs.push(&logprobs.chosen);
+            if let Some((ids, values)) = &logprobs.top {
+                outputs.extend([ids, values]);
+            }
+        }
+        mlx::async_eval(&outputs)?;
+        if self.queued.is_multiple_of(CLEAR_EVERY) {
+            mlx::memory::clear_cache()?;
+        }
+        Ok(pending)
+    }
+
+    /// The graph of the step that follows `token` `[1, 1]`; nothing is computed.
+    fn build(&mut self, model: &dyn LanguageModel, token: &Array) -> Result<Pending> {
+        let logits = model.forward(token, &mut self.caches)?;
+        let mut logits = ops::reshape(&logits, &[1, logits.dim(-1)])?;
+        if !self.processors.is_empty() {
+            logits = self.processors.apply(&logits)?;
+        }
+        let wanted = self.options.logprobs;
+        if wanted.is_some() || !self.sampler.is_greedy() {
+            logits = ops::astype(&logits, Dtype::Float32)?;
+            logits = ops::subtract(&logits, &ops::logsumexp(&logits, -1)?)?;
+        }
+        let token = self.sampler.sample(&logits, self.queued)?;
+        self.queued += 1;
+        self.processors.push(&token)?;
+        let logprobs = match wanted {
+            Some(count) => Some(PendingLogprobs {
+                chosen: ops::take_along(&logits, &ops::reshape(&token, &[1, 1])?, -1)?,
+                top: top(&logits, count)?,
+            }),
+            None => None,
+        };
+        Ok(Pending { token, logprobs })
+    }
+}
+
+/// The `count` most likely tokens of `[1, vocabulary]`, unordered.
+fn top(logprobs: &Array, count: usize) -> Result<Option<(Array, Array)>> {
+    if count == 0 {
+        return Ok(None);
+    }
+    let ids = most_likely(logprobs, u32::try_from(count).unwrap_or(u32::MAX))?;
+    let values = ops::take_along(logprobs, &ids, -1)?;
+    Ok(Some((ids, values)))
+}
+
+fn read(pending: &Pending) -> Result<TokenOutput> {
+    let token = mlx::item_u32(&pending.token)?;
+    let Some(logprobs) = &pending.logprobs else {
+        return Ok(TokenOutput { token, logprob: None, top: Vec::new() });
+    };
+    let mut top = Vec::new();
+    if let Some((ids, values)) = &logprobs.top {
+        top = mlx::to_u32_vec(ids)?.into_iter().zip(mlx::to_f32_vec(values)?).collect();
+        top.sort_by(|a: &(u32, f32), b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    }
+    Ok(TokenOutput { token, logprob: Some(mlx::item_f32(&logprobs.chosen)?), top })
+}

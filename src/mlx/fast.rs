@@ -1,0 +1,191 @@
+//! MLX's fused operations.
+
+use std::ffi::CStr;
+
+use super::call::{op, optional};
+use super::{Array, kernels, ops};
+pub use crate::cpu::activation::Activation;
+use crate::error::Result;
+
+/// x · wᵀ for a weight `[outputs, inputs]`; `turned` is the same, transposed.
+pub fn linear(x: &Array, weight: &Array, turned: &Array) -> Result<Array> {
+    if kernels::take(x) && kernels::takes_weight(weight) {
+        return kernels::linear(x, weight);
+    }
+    ops::matmul(x, turned)
+}
+
+/// Root-mean-square norm over the last axis: x / √(mean(x²) + eps) · weight.
+pub fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
+    if kernels::take(x) {
+        return kernels::rms_norm(x, weight, eps);
+    }
+    op!(mlx_fast_rms_norm(x.as_ptr(), optional(weight), eps))
+}
+
+/// Layer norm over the last axis: (x − mean) / √(var + eps) · weight + bias.
+pub fn layer_norm(
+    x: &Array,
+    weight: Option<&Array>,
+    bias: Option<&Array>,
+    eps: f32,
+) -> Result<Array> {
+    op!(mlx_fast_layer_norm(x.as_ptr(), optional(weight), optional(bias), eps))
+}
+
+/// The angles of a rotary embedding.
+#[derive(Debug, Clone)]
+pub enum Frequencies {
+    /// Wavelengths base^(2i/d).
+    Base(f32),
+    /// Explicit wavelengths, `[dims / 2]`, `f32`.
+    Wavelengths(Array),
+}
+
+/// Rotary position embedding (Su et al. 2021) of the first `dims` features.
+///
+/// `x` is `[batch, heads, length, head_dim]`; its positions are `offset`, `offset + 1`, … times
+/// `scale`. `traditional` rotates neighbouring features, otherwise the two halves.
+pub fn rope(
+    x: &Array,
+    dims: i32,
+    traditional: bool,
+    frequencies: &Frequencies,
+    scale: f32,
+    offset: i32,
+) -> Result<Array> {
+    if kernels::take(x) {
+        return kernels::rope(x, dims, traditional, frequencies, scale, offset);
+    }
+    let (base, freqs) = match frequencies {
+        Frequencies::Base(base) => {
+            (mlx_sys::mlx_optional_float { value: *base, has_value: true }, None)
+        }
+        Frequencies::Wavelengths(freqs) => {
+            (mlx_sys::mlx_optional_float { value: 0.0, has_value: false }, Some(freqs))
+        }
+    };
+    op!(mlx_fast_rope(x.as_ptr(), dims, traditional, base, scale, offset, optional(freqs)))
+}
+
+/// Which keys a query may look at.
+#[derive(Debug, Clone)]
+pub enum Mask {
+    /// All of them.
+    None,
+    /// Those at its own position and before; the last query is aligned with the last key.
+    Causal,
+    /// Those where the array, broadcast to `[batch, heads, queries, keys]`, is true.
+    Array(Array),
+}
+
+/// Soft-max(scale · q kᵀ + mask) v with grouped-query heads.
+///
+/// `queries` is `[batch, heads, length, head_dim]`, `keys` and `values` are
+/// `[batch, kv_heads, keys, head_dim]`. `sinks`, `[heads]`, are scores of a key without a value (Xiao et
+/// al. 2023).
+pub fn attention(
+    queries: &Array,
+    keys: &Array,
+    values: &Array,
+    scale: f32,
+    mask: &Mask,
+    sinks: Option<&Array>,
+) -> Result<Array> {
+    if kernels::take(queries) && kernels::takes_attention(keys, values, mask) {
+        return kernels::attention(queries, keys, values, scale, mask, None, sinks);
+    }
+    let (mode, array): (&CStr, _) = match mask {
+        Mask::None => (c"", None),
+        Mask::Causal => (c"causal", None),
+        Mask::Array(array) => (c"array", Some(array)),
+    };
+    op!(mlx_fast_scaled_dot_product_attention(
+        queries.as_ptr(),
+        keys.as_ptr(),
+        values.as_ptr(),
+        scale,
+        mode.as_ptr(),
+        optional(array),
+        optional(sinks),
+        false
+    ))
+}
+
+/// [`attention`] with scores bounded by cap · tanh(score / cap) before the mask; `None` where no fused kernel does
+/// that.
+pub fn capped_attention(
+    queries: &Array,
+    keys: &Array,
+    values: &Array,
+    scale: f32,
+    mask: &Mask,
+    cap: f32,
+) -> Result<Option<Array>> {
+    if kernels::take(queries) && kernels::takes_attention(keys, values, mask) {
+        return kernels::attention(queries, keys, values, scale, mask, Some(cap), None).map(Some);
+    }
+    Ok(None)
+}
+
+/// activation(gate) · up; `None` where no fused kernel does that.
+pub fn gated(activation: Activation, gate: &Array, up: &Array) -> Result<Option<Array>> {
+    if kernels::take(gate) && kernels::take(up) {
+        return kernels::gate(activation, gate, up).map(Some);
+    }
+    Ok(None)
+}
+
+/// The gated activation gate · σ(gate) · up (Shazeer 2020).
+pub fn swiglu(gate: &Array, up: &Array) -> Result<Array> {
+    if let Some(fused) = gated(Activation::Silu, gate, up)? {
+        return Ok(fused);
+    }
+    ops::multiply(&ops::multiply(gate, &ops::sigmoid(gate)?)?, up)
+}
+
+/// A convolution of each channel by itself, over its own position and those before:
+/// y\[t, c\] = act(Σₖ w\[k, c\] · x\[t + k, c\] + b\[c\]), act being x σ(x) with `silu`.
+///
+/// `x` is `[batch, kernel − 1 + length, channels]`, the weight `[kernel, channels]`; gives
+/// `[batch, length, channels]`.
+pub fn causal_conv(x: &Array, weight: &Array, bias: Option<&Array>, silu: bool) -> Result<Array> {
+    if kernels::take(x) {
+        return kernels::causal_conv(x, weight, bias, silu);
+    }
+    let (kernel, length) = (weight.dim(0), x.dim(1) - weight.dim(0) + 1);
+    let mut y = if length == 1 {
+        ops::sum(&ops::multiply(x, weight)?, 1)?
+    } else {
+        let channels = x.dim(2);
+        let turned = ops::transpose(weight, &[1, 0])?;
+        let turned = ops::reshape(&turned, &[channels, kernel, 1])?;
+        op!(mlx_conv1d(x.as_ptr(), turned.as_ptr(), 1, 0, 1, channels))?
+    };
+    if let Some(bias) = bias {
+        y = ops::add(&y, bias)?;
+    }
+    if silu { ops::multiply(&y, &ops::sigmoid(&y)?) } else { Ok(y) }
+}
+
+/// A recurrence over the positions whose state is a matrix for each head,
+/// Sₜ = gₜ Sₜ₋₁ + δₜ kₜᵀ and yₜ = Sₜ qₜ: with δ = v the selective scan of Mamba 2 (Dao and Gu 2024),
+/// with δ = β (v − gₜ Sₜ₋₁ kₜ) for `rates` β the gated delta rule (Yang et al. 2024).
+///
+/// Queries and keys are `[batch, length, groups, key_dim]`, values
+/// `[batch, length, groups, heads, value_dim]`, log g and β `[batch, length, groups, heads]`, the state
+/// `[batch, groups, heads, value_dim, key_dim]`. Gives y, of the shape of the values, and the last state;
+/// `None` where no fused kernel does that.
+pub fn recurrence(
+    queries: &Array,
+    keys: &Array,
+    values: &Array,
+    log_decay: &Array,
+    rates: Option<&Array>,
+    state: &Array,
+) -> Result<Option<(Array, Array)>> {
+    if kernels::take(values) {
+        return kernels::recurrence([queries, keys, values, log_decay], rates, state).map(Some);
+    }
+    Ok(None)
+}

@@ -1,0 +1,103 @@
+//! Our CPU kernels as nodes of MLX's graph.
+
+mod attention;
+mod products;
+mod recurrence;
+
+use std::cell::Cell;
+use std::ffi::CStr;
+
+use half::{bf16, f16};
+
+use super::primitive::{Input, Kernel, Output, custom_one};
+use super::{Array, Dtype, is_float, on_gpu};
+use crate::cpu::activation::{Activation, gated};
+use crate::cpu::{Exec, Floats, Isa, Precision, norm};
+use crate::error::{Error, Result};
+
+pub(super) use attention::{attention, rope, takes_attention};
+pub(super) use products::{
+    gather_matmul, gather_quantized_matmul, linear, quantized_matmul, takes_stack, takes_weight,
+};
+pub(super) use recurrence::{causal_conv, recurrence};
+
+thread_local! {
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::Fast) };
+}
+
+/// Chooses the precision of the products on this thread's CPU from now on.
+pub fn set_precision(precision: Precision) {
+    PRECISION.set(precision);
+}
+
+/// Whether an operation on `x` is ours: on the CPU, in `f32`.
+pub(super) fn take(x: &Array) -> bool {
+    !on_gpu() && x.dtype() == Dtype::Float32
+}
+
+fn exec() -> Exec {
+    Exec { isa: Isa::best(), precision: PRECISION.get() }
+}
+
+/// Whether an array has one of the types of [`Floats`].
+fn readable(array: &Array) -> bool {
+    is_float(array.dtype()) && array.dtype() != Dtype::Float64
+}
+
+/// The memory of an input of any float type, from its first to its last element.
+fn float_span<'a>(input: &Input<'a>) -> Result<Floats<'a>> {
+    match input.dtype() {
+        Dtype::Float32 => input.span().map(Floats::F32),
+        Dtype::Float16 => input.span::<f16>().map(Floats::F16),
+        Dtype::Bfloat16 => input.span::<bf16>().map(Floats::Bf16),
+        other => Err(Error::Mlx(format!("{other:?} instead of floating-point numbers"))),
+    }
+}
+
+/// The elements of an input of any float type.
+fn floats<'a>(input: &Input<'a>) -> Result<Floats<'a>> {
+    if !input.contiguous() {
+        return Err(Error::Mlx("a contiguous array was expected".to_owned()));
+    }
+    float_span(input)
+}
+
+struct RmsNorm {
+    eps: f32,
+}
+
+impl Kernel for RmsNorm {
+    const NAME: &'static CStr = c"RmsNorm";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let dims = inputs[0].shape().last().map_or(0, |&dim| dim as usize);
+        let weight = inputs.get(1).map(floats).transpose()?;
+        let (x, y) = (inputs[0].values()?, outputs[0].slice()?);
+        norm::rms_norm(&x, None, weight, dims, self.eps, y, Isa::best())
+    }
+}
+
+/// Root-mean-square norm over the last axis.
+pub(super) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
+    let inputs: Vec<_> = [x].into_iter().chain(weight).collect();
+    custom_one(RmsNorm { eps }, &inputs, x.shape(), Dtype::Float32)
+}
+
+struct Gate(Activation);
+
+impl Kernel for Gate {
+    const NAME: &'static CStr = c"GatedActivation";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let (gate, up) = (inputs[0].values()?, inputs[1].values()?);
+        gated(self.0, &gate, &up, outputs[0].slice()?, Isa::best())
+    }
+}
+
+/// activation(gate) · up.
+pub(super) fn gate(activation: Activation, gate: &Array, up: &Array) -> Result<Array> {
+    custom_one(Gate(activation), &[gate, up], gate.shape(), Dtype::Float32)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! MLX's memory statistics, in bytes, for the whole process.
+
+use mlx_sys as sys;
+
+use super::call::check;
+use super::mapped::bytes_in_place;
+use crate::error::Result;
+
+fn read(f: impl FnOnce(*mut usize) -> i32) -> Result<usize> {
+    let mut bytes = 0;
+    check(f(&mut bytes)).map(|()| bytes)
+}
+
+/// Bytes held by live arrays, those that lie in mapped files included.
+pub fn active() -> Result<usize> {
+    // SAFETY: writes one number.
+    read(|out| unsafe { sys::mlx_get_active_memory(out) }).map(|bytes| bytes + bytes_in_place())
+}
+
+/// Bytes kept for reuse by later arrays.
+pub fn cache() -> Result<usize> {
+    // SAFETY: writes one number.
+    read(|out| unsafe { sys::mlx_get_cache_memory(out) })
+}
+
+/// The largest value of [`active`] since the last [`reset_peak`], as far as MLX's own memory goes, and what lies
+/// in mapped files now.
+pub fn peak() -> Result<usize> {
+    // SAFETY: writes one number.
+    read(|out| unsafe { sys::mlx_get_peak_memory(out) }).map(|bytes| bytes + bytes_in_place())
+}
+
+/// Starts [`peak`] anew.
+pub fn reset_peak() -> Result<()> {
+    // SAFETY: no arguments.
+    check(unsafe { sys::mlx_reset_peak_memory() })
+}
+
+/// Gives the memory kept for reuse back to the system.
+pub fn clear_cache() -> Result<()> {
+    // SAFETY: no arguments.
+    check(unsafe { sys::mlx_clear_cache() })
+}

@@ -1,0 +1,261 @@
+//! Nodes of MLX's graph whose work is done by a kernel in Rust, on the CPU.
+
+mod views;
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use mlx_sys as sys;
+
+use super::call::{Arrays, check};
+use super::{Array, Dtype, device};
+use crate::cpu::pool::{self, with_threads};
+use crate::error::{Error, Result};
+pub use views::{Input, Output};
+use views::{RawView, part};
+
+/// A kernel: it computes the outputs from the inputs when MLX evaluates the graph.
+pub trait Kernel: Send + Sync + 'static {
+    /// How it is called in error messages and in the printed graph.
+    const NAME: &'static CStr;
+
+    /// Does the work, on the thread of the stream.
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()>;
+}
+
+/// `nodemlx_kernel` of native/primitives/custom.h.
+#[repr(C)]
+struct RawKernel {
+    this: *mut c_void,
+    name: *const c_char,
+    run: extern "C" fn(
+        *mut c_void,
+        *const RawView,
+        usize,
+        *const RawView,
+        usize,
+        *mut c_char,
+        usize,
+    ) -> c_int,
+    drop: extern "C" fn(*mut c_void),
+}
+
+unsafe extern "C" {
+    fn nodemlx_custom(
+        outputs: *mut sys::mlx_vector_array,
+        kernel: RawKernel,
+        inputs: *const sys::mlx_array,
+        input_count: usize,
+        shapes: *const i32,
+        dims: *const usize,
+        dtypes: *const sys::mlx_dtype,
+        output_count: usize,
+        stream: sys::mlx_stream,
+    ) -> c_int;
+}
+
+extern "C" fn run<K: Kernel>(
+    this: *mut c_void,
+    inputs: *const RawView,
+    input_count: usize,
+    outputs: *const RawView,
+    output_count: usize,
+    error: *mut c_char,
+    error_size: usize,
+) -> c_int {
+    let inputs: Vec<_> = part(inputs, input_count).iter().map(Input).collect();
+    let mut outputs: Vec<_> = part(outputs, output_count).iter().map(Output).collect();
+    // SAFETY: `this` is the box of `custom`, which is dropped after the last run.
+    let Node { kernel, threads } = unsafe { &*this.cast::<Node<K>>() };
+    let run = || with_threads(*threads, || kernel.run(&inputs, &mut outputs));
+    let message = match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(())) => return 0,
+        Ok(Err(error)) => error.to_string(),
+        Err(payload) => match payload.downcast_ref::<&str>() {
+            Some(text) => (*text).to_owned(),
+            None => payload.downcast::<String>().map_or("it panicked".to_owned(), |text| *text),
+        },
+    };
+    let len = message.len().min(error_size - 1);
+    // SAFETY: there are `error_size` bytes, the last of which takes the final NUL.
+    unsafe {
+        std::ptr::copy_nonoverlapping(message.as_ptr().cast(), error, len);
+        *error.add(len) = 0;
+    }
+    1
+}
+
+extern "C" fn drop_kernel<K: Kernel>(this: *mut c_void) {
+    // SAFETY: the box of `custom`, given back once.
+    drop(unsafe { Box::from_raw(this.cast::<Node<K>>()) });
+}
+
+thread_local! {
+    static THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+/// Chooses how many threads may work at the same time for the kernels of this thread's graphs from now on; `None` for one on each physical core.
+pub fn set_threads(threads: Option<usize>) {
+    THREADS.set(threads.unwrap_or_else(pool::default_threads));
+    pool::Pool::global().grow(THREADS.get());
+}
+
+/// A kernel in the graph.
+struct Node<K> {
+    kernel: K,
+    /// How many threads it may use.
+    threads: usize,
+}
+
+/// Adds a kernel to the graph of this thread, whose device must be the CPU.
+pub fn custom<K: Kernel>(
+    kernel: K,
+    inputs: &[&Array],
+    outputs: &[(&[i32], Dtype)],
+) -> Result<Vec<Array>> {
+    let stream = device::current_stream()?;
+    let inputs: Vec<_> = inputs.iter().map(|array| array.as_ptr()).collect();
+    let shapes: Vec<_> = outputs.iter().flat_map(|(shape, _)| *shape).copied().collect();
+    let dims: Vec<_> = outputs.iter().map(|(shape, _)| shape.len()).collect();
+    let dtypes: Vec<sys::mlx_dtype> = outputs.iter().map(|(_, dtype)| (*dtype).into()).collect();
+    let mut arrays = Arrays::empty();
+    let kernel = RawKernel {
+        this: Box::into_raw(Box::new(Node { kernel, threads: THREADS.get() })).cast(),
+        name: K::NAME.as_ptr(),
+        run: run::<K>,
+        drop: drop_kernel::<K>,
+    };
+    // SAFETY: the handles are live for the call; all pointers come with their lengths; the kernel is given away.
+    check(unsafe {
+        nodemlx_custom(
+            arrays.handle_mut(),
+            kernel,
+            inputs.as_ptr(),
+            inputs.len(),
+            shapes.as_ptr(),
+            dims.as_ptr(),
+            dtypes.as_ptr(),
+            dtypes.len(),
+            stream,
+        )
+    })?;
+    arrays.into_vec()
+}
+
+/// [`custom`] with one output.
+pub fn custom_one<K: Kernel>(
+    kernel: K,
+    inputs: &[&Array],
+    shape: &[i32],
+    dtype: Dtype,
+) -> Result<Array> {
+    let mut arrays = custom(kernel, inputs, &[(shape, dtype)])?;
+    arrays.pop().ok_or_else(|| Error::Mlx("a kernel without an output".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, eval, from_f32, ops, to_f32_vec};
+
+    /// Writes x + `amount`, and the sum of x; counts its drops.
+    struct Shift {
+        amount: f32,
+        dropped: Arc<AtomicUsize>,
+    }
+
+    impl Drop for Shift {
+        fn drop(&mut self) {
+            self.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Kernel for Shift {
+        const NAME: &'static CStr = c"Shift";
+        fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+            let x = inputs[0].slice::<f32>()?;
+            for (y, x) in outputs[0].slice::<f32>()?.iter_mut().zip(x) {
+                *y = x + self.amount;
+            }
+            outputs[1].slice::<f32>()?[0] = x.iter().sum();
+            Ok(())
+        }
+    }
+
+    struct Panics;
+
+    impl Kernel for Panics {
+        const NAME: &'static CStr = c"Panics";
+        fn run(&self, inputs: &[Input], _: &mut [Output]) -> Result<()> {
+            assert!(inputs.is_empty(), "there are {} inputs", inputs.len());
+            Ok(())
+        }
+    }
+
+    /// Copies a matrix with any strides.
+    struct Copy;
+
+    impl Kernel for Copy {
+        const NAME: &'static CStr = c"Copy";
+        fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+            let (x, strides) = (inputs[0].span::<f32>()?, inputs[0].strides());
+            let columns = inputs[0].shape()[1] as usize;
+            for (i, y) in outputs[0].slice::<f32>()?.iter_mut().enumerate() {
+                let (row, column) = ((i / columns) as i64, (i % columns) as i64);
+                *y = x[(row * strides[0] + column * strides[1]) as usize];
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_kernel_is_a_node_of_the_graph() {
+        enter(DeviceKind::Cpu).unwrap();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let shift = Shift { amount: 1.5, dropped: Arc::clone(&dropped) };
+        let x = from_f32(&[1.0, 2.0, 3.0], &[3]);
+        // The input is a result that is not computed yet, and nothing but the graph keeps it.
+        let twice = ops::add(&x, &x).unwrap();
+        let outputs =
+            custom(shift, &[&twice], &[(&[3], Dtype::Float32), (&[], Dtype::Float32)]).unwrap();
+        drop((x, twice));
+        let end = ops::add(&outputs[0], &outputs[1]).unwrap();
+        assert_eq!(to_f32_vec(&end).unwrap(), [15.5, 17.5, 19.5]);
+        drop((outputs, end));
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_kernel_that_never_runs_is_dropped() {
+        enter(DeviceKind::Cpu).unwrap();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let shift = Shift { amount: 0.0, dropped: Arc::clone(&dropped) };
+        let x = from_f32(&[1.0], &[1]);
+        drop(custom(shift, &[&x], &[(&[1], Dtype::Float32), (&[], Dtype::Float32)]).unwrap());
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_the_evaluation() {
+        enter(DeviceKind::Cpu).unwrap();
+        let x = from_f32(&[1.0], &[1]);
+        let y = custom_one(Panics, &[&x], &[1], Dtype::Float32).unwrap();
+        let error = eval(&[&y]).unwrap_err().to_string();
+        assert!(error.contains("Panics: there are 1 inputs"), "{error}");
+        // The stream goes on.
+        assert_eq!(to_f32_vec(&ops::add(&x, &x).unwrap()).unwrap(), [2.0]);
+    }
+
+    #[test]
+    fn strided_inputs_come_as_they_are() {
+        enter(DeviceKind::Cpu).unwrap();
+        let x = from_f32(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3]);
+        let turned = ops::transpose(&x, &[1, 0]).unwrap();
+        let copy = custom_one(Copy, &[&turned], &[3, 2], Dtype::Float32).unwrap();
+        assert_eq!(to_f32_vec(&copy).unwrap(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+}

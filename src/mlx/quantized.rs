@@ -1,0 +1,169 @@
+//! Products with quantized matrices.
+
+use std::ffi::CStr;
+
+use super::call::{Arrays, check, op, optional};
+use super::{Array, Dtype, device, kernels};
+use crate::error::{Error, Result};
+
+/// How a matrix is packed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Format {
+    /// The kind of codes and scales.
+    pub mode: Mode,
+    /// Consecutive input features that share a scale.
+    pub group_size: i32,
+    /// Bits per element.
+    pub bits: i32,
+}
+
+/// The kind of codes and scales.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// scale · q + bias with whole numbers q.
+    Affine,
+    /// 4-bit floats, 32 of them with a power of two (OCP Microscaling).
+    Mxfp4,
+    /// 8-bit floats, 32 of them with a power of two (OCP Microscaling).
+    Mxfp8,
+    /// 4-bit floats, 16 of them with an 8-bit float (NVIDIA).
+    Nvfp4,
+}
+
+impl Mode {
+    /// Every mode.
+    pub const ALL: [Self; 4] = [Self::Affine, Self::Mxfp4, Self::Mxfp8, Self::Nvfp4];
+
+    /// The name in configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Affine => "affine",
+            Self::Mxfp4 => "mxfp4",
+            Self::Mxfp8 => "mxfp8",
+            Self::Nvfp4 => "nvfp4",
+        }
+    }
+
+    /// The group size and bits where a configuration does not say.
+    pub fn defaults(self) -> (i32, i32) {
+        match self {
+            Self::Affine => (64, 4),
+            Self::Mxfp4 => (32, 4),
+            Self::Mxfp8 => (32, 8),
+            Self::Nvfp4 => (16, 4),
+        }
+    }
+
+    fn c_name(self) -> &'static CStr {
+        match self {
+            Self::Affine => c"affine",
+            Self::Mxfp4 => c"mxfp4",
+            Self::Mxfp8 => c"mxfp8",
+            Self::Nvfp4 => c"nvfp4",
+        }
+    }
+}
+
+impl Format {
+    fn group_size(self) -> mlx_sys::mlx_optional_int {
+        mlx_sys::mlx_optional_int { value: self.group_size, has_value: true }
+    }
+
+    fn bits(self) -> mlx_sys::mlx_optional_int {
+        mlx_sys::mlx_optional_int { value: self.bits, has_value: true }
+    }
+}
+
+/// A packed matrix, or several stacked along further axes in front.
+#[derive(Debug, Clone)]
+pub struct Packed {
+    /// `[outputs, inputs · bits / 32]`, `uint32`.
+    pub weight: Array,
+    /// `[outputs, inputs / group_size]`: floating-point numbers of an affine format, else bytes.
+    pub scales: Array,
+    /// As `scales`; of affine formats only.
+    pub biases: Option<Array>,
+    /// The packing.
+    pub format: Format,
+    /// The type of activations, to which [`dequantize`] unpacks.
+    pub dtype: Dtype,
+}
+
+/// x · wᵀ for `x` `[…, inputs]`: `[…, outputs]`.
+pub fn matmul(x: &Array, w: &Packed) -> Result<Array> {
+    if kernels::take(x) { kernels::quantized_matmul(x, w) } else { batched_matmul(x, w, true) }
+}
+
+/// The same with a matrix for each of `x`'s axes in front, which broadcast; without `transposed`, x · w
+/// for `x` `[…, outputs]`: `[…, inputs]`.
+pub fn batched_matmul(x: &Array, w: &Packed, transposed: bool) -> Result<Array> {
+    op!(mlx_quantized_matmul(
+        x.as_ptr(),
+        w.weight.as_ptr(),
+        w.scales.as_ptr(),
+        optional(w.biases.as_ref()),
+        transposed,
+        w.format.group_size(),
+        w.format.bits(),
+        w.format.mode.c_name().as_ptr()
+    ))
+}
+
+/// Packs the last axis of an array of numbers, in an affine format.
+pub fn quantize(x: &Array, format: Format) -> Result<Packed> {
+    let stream = device::current_stream()?;
+    let mut parts = Arrays::empty();
+    // SAFETY: `parts` is a live vector to fill, `x` and the stream are live for the call, and no
+    // global scale is given.
+    check(unsafe {
+        mlx_sys::mlx_quantize(
+            parts.handle_mut(),
+            x.as_ptr(),
+            format.group_size(),
+            format.bits(),
+            format.mode.c_name().as_ptr(),
+            optional(None),
+            stream,
+        )
+    })?;
+    let mut parts = parts.into_vec()?.into_iter();
+    let (Some(weight), Some(scales)) = (parts.next(), parts.next()) else {
+        return Err(Error::Mlx("a packed array without scales".to_owned()));
+    };
+    Ok(Packed { weight, scales, biases: parts.next(), format, dtype: x.dtype() })
+}
+
+/// x · wᵀ with one of several stacked matrices for each row block of `x`, as `experts` says;
+/// `sorted` promises that `experts` ascends.
+pub fn gather_matmul(x: &Array, w: &Packed, experts: &Array, sorted: bool) -> Result<Array> {
+    if kernels::take(x) {
+        return kernels::gather_quantized_matmul(x, w, experts);
+    }
+    op!(mlx_gather_qmm(
+        x.as_ptr(),
+        w.weight.as_ptr(),
+        w.scales.as_ptr(),
+        optional(w.biases.as_ref()),
+        optional(None),
+        experts.as_ptr(),
+        true,
+        w.format.group_size(),
+        w.format.bits(),
+        w.format.mode.c_name().as_ptr(),
+        sorted
+    ))
+}
+
+/// The matrix, or some of its rows, as floating-point numbers.
+pub fn dequantize(w: &Packed) -> Result<Array> {
+    op!(mlx_dequantize(
+        w.weight.as_ptr(),
+        w.scales.as_ptr(),
+        optional(w.biases.as_ref()),
+        w.format.group_size(),
+        w.format.bits(),
+        w.format.mode.c_name().as_ptr(),
+        optional(None),
+        mlx_sys::mlx_optional_dtype { value: w.dtype.into(), has_value: true }
+    ))
+}

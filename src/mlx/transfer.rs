@@ -1,0 +1,86 @@
+//! Evaluation, and the ways between arrays and the host's memory.
+
+use mlx_sys as sys;
+
+use super::call::{Arrays, check};
+use super::{Array, Dtype, ops};
+use crate::error::{Error, Result};
+
+/// Computes `arrays` and waits for them.
+pub fn eval(arrays: &[&Array]) -> Result<()> {
+    // SAFETY: the vector is live for the call.
+    check(unsafe { sys::mlx_eval(Arrays::of(arrays).handle()) })
+}
+
+/// Queues the computation of `arrays` without waiting for it (on the CPU it may still wait).
+pub fn async_eval(arrays: &[&Array]) -> Result<()> {
+    // SAFETY: the vector is live for the call.
+    check(unsafe { sys::mlx_async_eval(Arrays::of(arrays).handle()) })
+}
+
+/// A scalar `f32`. In an operation with a half-precision array it would promote the result; cast it
+/// to that array's type first.
+pub fn scalar(value: f32) -> Array {
+    Array::from_f32(value)
+}
+
+/// An array of token ids or indices; copies `data`.
+///
+/// # Panics
+/// If `shape` does not hold exactly `data.len()` elements.
+pub fn from_u32(data: &[u32], shape: &[i32]) -> Array {
+    Array::from_slice(data, shape)
+}
+
+/// An array of `f32`; copies `data`.
+///
+/// # Panics
+/// If `shape` does not hold exactly `data.len()` elements.
+pub fn from_f32(data: &[f32], shape: &[i32]) -> Array {
+    Array::from_slice(data, shape)
+}
+
+/// The value of an array of one `u32`; waits for it.
+pub fn item_u32(array: &Array) -> Result<u32> {
+    let mut value = 0;
+    // SAFETY: `array` is live; MLX checks the size and reports other types as errors.
+    check(unsafe { sys::mlx_array_item_uint32(&mut value, array.as_ptr()) })?;
+    Ok(value)
+}
+
+/// The value of an array of one `f32`; waits for it.
+pub fn item_f32(array: &Array) -> Result<f32> {
+    let mut value = 0.0;
+    // SAFETY: `array` is live; MLX checks the size.
+    check(unsafe { sys::mlx_array_item_float32(&mut value, array.as_ptr()) })?;
+    Ok(value)
+}
+
+fn contiguous(array: &Array, dtype: Dtype) -> Result<Array> {
+    let array = ops::contiguous(&ops::astype(array, dtype)?)?;
+    eval(&[&array])?;
+    Ok(array)
+}
+
+/// The elements in row-major order as `f32`; waits for them.
+pub fn to_f32_vec(array: &Array) -> Result<Vec<f32>> {
+    let array = contiguous(array, Dtype::Float32)?;
+    array.try_as_slice::<f32>().map(<[f32]>::to_vec).or_else(|error| empty_or(&array, error))
+}
+
+/// The elements in row-major order as `u32`; waits for them.
+pub fn to_u32_vec(array: &Array) -> Result<Vec<u32>> {
+    let array = contiguous(array, Dtype::Uint32)?;
+    array.try_as_slice::<u32>().map(<[u32]>::to_vec).or_else(|error| empty_or(&array, error))
+}
+
+/// The elements in row-major order as they lie in memory; waits for them.
+pub fn to_bytes(array: &Array) -> Result<Vec<u8>> {
+    let bytes = ops::view(&ops::contiguous(array)?, Dtype::Uint8)?;
+    eval(&[&bytes])?;
+    bytes.try_as_slice::<u8>().map(<[u8]>::to_vec).or_else(|error| empty_or(&bytes, error))
+}
+
+fn empty_or<T>(array: &Array, error: impl std::fmt::Display) -> Result<Vec<T>> {
+    if array.size() == 0 { Ok(Vec::new()) } else { Err(Error::Mlx(error.to_string())) }
+}

@@ -1,0 +1,28 @@
+//! Command R (Cohere 2024): parallel blocks after one layer norm, neighbouring features rotated, logits
+//! scaled, and in the larger model a norm of its own for each query and key head.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::nn::{NormKind, NormLayout, QkNorm};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "cohere",
+    model_types: &["cohere"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let rope = RopeDefaults { base: Some(8_000_000.0), traditional: true, share: 1.0 };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.norm = NormKind::Layer;
+    decoder.layout = NormLayout::Parallel;
+    decoder.tied = Some(true);
+    decoder.logit_scale = Some(file.optional("logit_scale")?.unwrap_or(0.0625));
+    if file.flag("use_qk_norm")? {
+        decoder.attention.qk_norm = QkNorm::LayerForEachHead(decoder.eps);
+    }
+    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+}

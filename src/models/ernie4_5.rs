@@ -1,0 +1,26 @@
+//! ERNIE 4.5 (Baidu 2025): Llama with neighbouring features rotated, and biases everywhere or nowhere.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{Activation, Mlp};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "ernie4_5",
+    model_types: &["ernie4_5"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: 1.0 };
+    let mut decoder = file.decoder(&rope)?;
+    let bias = file.flag("use_bias")?;
+    decoder.attention.qkv_bias = bias;
+    decoder.attention.output_bias = bias;
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, bias, Activation::Silu)?))
+    })?))
+}

@@ -1,0 +1,29 @@
+//! Gemma (Gemma Team 2024): norms stored less 1, embeddings scaled, a gated MLP with GELU.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{Activation, Mlp, NormKind};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "gemma",
+    model_types: &["gemma"],
+    build,
+    ignores: |file, tensor| tensor == "lm_head.weight" || super::rotary_or_tied_head(file, tensor),
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.norm = NormKind::RmsPlusOne;
+    decoder.tied = Some(true);
+    decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
+    // The "gelu" of `hidden_act` in the first releases means the approximation.
+    let activation = file.optional("hidden_activation")?.unwrap_or(Activation::GeluTanh);
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    Ok(Box::new(
+        decoder.build(w, |_, w| {
+            Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, activation)?))
+        })?,
+    ))
+}

@@ -1,0 +1,35 @@
+//! Gemma 2 (Gemma Team 2024): norms before and after each block, stored less 1; bounded scores and
+//! logits; every second layer within a window.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{Activation, Mlp, NormKind, NormLayout};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "gemma2",
+    model_types: &["gemma2"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.norm = NormKind::RmsPlusOne;
+    decoder.layout = NormLayout::Sandwich;
+    decoder.tied = Some(true);
+    decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
+    let scalar: f32 = file.optional("query_pre_attn_scalar")?.unwrap_or(144.0);
+    decoder.attention.scale = Some(scalar.sqrt().recip());
+    decoder.attention.soft_cap = Some(file.optional("attn_logit_softcapping")?.unwrap_or(50.0));
+    decoder.logit_cap = Some(file.optional("final_logit_softcapping")?.unwrap_or(30.0));
+    let window = file.size_or("sliding_window", 4096)?;
+    for layer in decoder.layers.iter_mut().step_by(2) {
+        layer.window = Some(window);
+    }
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?))
+    })?))
+}

@@ -1,0 +1,176 @@
+//! Gemma 4 (Google DeepMind 2026): Gemma 3 with values that are normalized, too, and scores that are
+//! not scaled. Layers that see all positions have wider heads, rotated in part, whose keys may serve as
+//! values. In the smaller models the last layers share the keys and values of earlier ones and every
+//! layer has an embedding; in the larger ones experts stand beside the MLP. Of checkpoints that also see
+//! and hear, the language model.
+
+use serde_json::json;
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::Array;
+use crate::nn::{
+    Activation, Attention, FeedForward, Mlp, MoeConfig, NormLayout, PerLayerConfig,
+    PerLayerDecoder, QkNorm, Routing, SharedAttention, SideExperts, Values, language_model,
+    shared_caches,
+};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "gemma4",
+    model_types: &["gemma4_text", "gemma4", "gemma4_unified"],
+    build: |file, w| build(file, &super::language_part(w)),
+    ignores: |file, tensor| {
+        const OTHER_PARTS: [&str; 6] = [
+            "vision_tower.",
+            "vision_embedder.",
+            "audio_tower.",
+            "embed_vision.",
+            "embed_audio.",
+            "multi_modal_projector.",
+        ];
+        let part = tensor.strip_prefix("model.").unwrap_or(tensor);
+        // Frequencies, and ranges of activations that quantization was trained with.
+        const UNUSED: [&str; 5] =
+            ["rotary_emb", "input_min", "input_max", "output_min", "output_max"];
+        OTHER_PARTS.iter().any(|other| part.starts_with(other))
+            || UNUSED.iter().any(|name| tensor.contains(name))
+            || text(file).is_ok_and(|file| file.is_of_shared_layer(tensor))
+    },
+};
+
+/// The configuration of the language model.
+fn text(file: &ConfigFile) -> Result<ConfigFile> {
+    Ok(file.text_part_or_whole()?.with_defaults([
+        ("hidden_size", json!(1536)),
+        ("num_hidden_layers", json!(35)),
+        ("intermediate_size", json!(6144)),
+        ("num_attention_heads", json!(8)),
+        ("num_key_value_heads", json!(1)),
+        ("head_dim", json!(256)),
+        ("global_head_dim", json!(512)),
+        ("rms_norm_eps", json!(1e-6)),
+        ("vocab_size", json!(262_144)),
+        ("vocab_size_per_layer_input", json!(262_144)),
+        ("hidden_size_per_layer_input", json!(256)),
+        ("num_kv_shared_layers", json!(20)),
+        ("use_double_wide_mlp", json!(true)),
+        ("final_logit_softcapping", json!(30.0)),
+        ("tie_word_embeddings", json!(true)),
+        (
+            "rope_parameters",
+            json!({
+                "full_attention": {
+                    "rope_type": "proportional", "partial_rotary_factor": 0.25, "rope_theta": 1e6
+                },
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            }),
+        ),
+    ]))
+}
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &text(file)?;
+    let rope = RopeDefaults::base(10_000.0);
+    let mut decoder = file.decoder(&rope)?;
+    decoder.layout = NormLayout::Sandwich;
+    decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
+    decoder.logit_cap = file.optional("final_logit_softcapping")?;
+    decoder.attention.scale = Some(1.0);
+    decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+    decoder.attention.values = Values::Normed(decoder.eps);
+
+    let mut global = decoder.attention.clone();
+    if file.optional::<i64>("global_head_dim")?.is_some_and(|head_dim| head_dim != 0) {
+        let field = "global_head_dim";
+        global.head_dim = file.bounded(field, file.require(field)?, 1 << 14)?;
+    }
+    if file.flag("attention_k_eq_v")? {
+        global.values = Values::NormedKeys(decoder.eps);
+        let field = "num_global_key_value_heads";
+        global.kv_heads = file.size_or(field, global.kv_heads)?;
+        if global.heads % global.kv_heads != 0 {
+            let (heads, kv_heads) = (global.heads, global.kv_heads);
+            return Err(file.error(format!("\"{field}\" {kv_heads} does not divide {heads} heads")));
+        }
+    }
+    let rope = |layers: &str, head_dim: i32| {
+        file.rope_parameters_of(layers).as_ref().unwrap_or(file).rope(head_dim, rope.base, false)
+    };
+    let global_rope = rope("full_attention", global.head_dim)?;
+    let local_rope = rope("sliding_attention", decoder.attention.head_dim)?;
+    let windows = file.windows(512, 5)?;
+    for (layer, &window) in decoder.layers.iter_mut().zip(&windows) {
+        layer.window = window;
+        layer.rope = Some(if window.is_some() { &local_rope } else { &global_rope }.clone());
+    }
+
+    let own = file.layers_with_own_cache()?;
+    let caches = shared_caches(&windows, own).ok_or_else(|| file.nothing_to_share())?;
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    let wide = file.flag("use_double_wide_mlp")?;
+    let mut experts = None;
+    if file.flag("enable_moe_block")? {
+        decoder.layout = NormLayout::OpenSandwich;
+        let count = file.size("num_experts")?;
+        experts = Some(MoeConfig {
+            dims,
+            hidden: file.size("moe_intermediate_size")?,
+            experts: count,
+            active: file.bounded("top_k_experts", file.require("top_k_experts")?, count.into())?,
+            routing: Routing::TopThenSoftmax,
+        });
+    }
+    let built = decoder.build_hybrid(
+        w,
+        |index, w| {
+            let (w, layer) = (w.at("self_attn"), decoder.layers[index].clone());
+            let config = if layer.window.is_none() { &global } else { &decoder.attention }.clone();
+            Ok(if index < own {
+                Box::new(Attention::new(&w, config, layer.rope, layer.window)?)
+            } else {
+                Box::new(SharedAttention::new(&w, config, layer.rope, layer.window)?)
+            })
+        },
+        |index, w| -> Result<Box<dyn FeedForward>> {
+            let hidden = if wide && index >= own { 2 * hidden } else { hidden };
+            let mlp = Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?;
+            Ok(match experts {
+                Some(config) => Box::new(SideExperts::new(w, config, mlp, decoder.eps)?),
+                None => Box::new(mlp),
+            })
+        },
+    )?;
+    let field = "hidden_size_per_layer_input";
+    let per_layer = match file.optional(field)?.unwrap_or(0) {
+        0 => None,
+        width => Some(PerLayerConfig {
+            dims,
+            width: file.bounded(field, width, 1 << 14)?,
+            layers: windows.len() as i32,
+            rows: file.size("vocab_size_per_layer_input")?,
+            eps: decoder.eps,
+        }),
+    };
+    Ok(Box::new(PerLayerDecoder::new(&language_model(w), built, per_layer, caches)?))
+}
+
+impl LanguageModel for PerLayerDecoder {
+    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
+        Self::forward(self, tokens, caches)
+    }
+
+    fn make_caches(&self) -> Vec<Cache> {
+        Self::make_caches(self)
+    }
+
+    fn layers(&self) -> usize {
+        self.decoder().layers.len()
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.decoder().vocabulary()
+    }
+}

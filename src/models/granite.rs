@@ -1,0 +1,42 @@
+//! Granite 3 (IBM 2024): Llama, or a mixture of experts, with factors on embeddings, scores, residuals and
+//! logits.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::nn::{ExpertNames, Experts, Moe, MoeConfig, Router, Routing};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "granite",
+    model_types: &["granite", "granitemoe"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.attention.scale = Some(file.require("attention_multiplier")?);
+    decoder.embedding_scale = Some(file.require("embedding_multiplier")?);
+    decoder.residual_scale = Some(file.require("residual_multiplier")?);
+    decoder.logit_scale = Some(file.require::<f32>("logits_scaling")?.recip());
+    let dims = decoder.attention.dims;
+    if file.model_type()? == "granite" {
+        return Ok(Box::new(decoder.build(w, mlp(file, dims)?)?));
+    }
+    let experts = file.size("num_local_experts")?;
+    let config = MoeConfig {
+        dims,
+        hidden: file.size("intermediate_size")?,
+        experts,
+        active: file.active_experts(experts, None)?,
+        routing: Routing::TopThenSoftmax,
+    };
+    let fused = ["input_linear.weight", "output_linear.weight"];
+    let names = ExpertNames { fused, ..ExpertNames::default() };
+    Ok(Box::new(decoder.build(w, |_, w| {
+        let w = w.at("block_sparse_moe");
+        let router = Router::new(&w.at("router.layer"), config, false)?;
+        Ok(Box::new(Moe::of(router, Experts::new(&w, config, names)?)))
+    })?))
+}

@@ -1,0 +1,20 @@
+//! Helium (Kyutai 2025): Llama with neighbouring features rotated.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "helium",
+    model_types: &["helium"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let rope = RopeDefaults { base: Some(100_000.0), traditional: true, share: 1.0 };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.attention.output_bias = false;
+    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+}

@@ -1,0 +1,73 @@
+//! LFM2 (Liquid AI 2025): most layers are gated short convolutions, a few attend.
+
+use serde::Deserialize;
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{Activation, Mlp, NormLayout, ProjectionNames, QkNorm, ShortConv};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "lfm2",
+    model_types: &["lfm2"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Conv,
+    FullAttention,
+}
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    decoder.layout = NormLayout::PreNamed(["operator_norm", "ffn_norm"]);
+    decoder.final_norm = "embedding_norm";
+    decoder.tied = Some(true);
+    decoder.attention.names = ProjectionNames::Separate("out_proj");
+    decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+    decoder.attention.norm_names = ["q_layernorm", "k_layernorm"];
+    let attends = attending_layers(file, decoder.layers.len())?;
+    let (kernel, bias) = (file.size("conv_L_cache")?, file.flag("conv_bias")?);
+    let (dims, hidden) = (decoder.attention.dims, hidden(file)?);
+    Ok(Box::new(decoder.build_hybrid(
+        w,
+        |index, w| match attends[index] {
+            true => decoder.attention(index, w),
+            false => Ok(Box::new(ShortConv::new(&w.at("conv"), dims, kernel, bias)?)),
+        },
+        |_, w| {
+            let (w, names) = (w.at("feed_forward"), ["w1", "w3", "w2"]);
+            Ok(Box::new(Mlp::named(&w, names, dims, hidden, false, Activation::Silu)?))
+        },
+    )?))
+}
+
+/// Which layers attend: `full_attn_idxs`, or those that `layer_types` says so of.
+fn attending_layers(file: &ConfigFile, layers: usize) -> Result<Vec<bool>> {
+    if let Some(indices) = file.optional::<Vec<usize>>("full_attn_idxs")? {
+        return Ok((0..layers).map(|layer| indices.contains(&layer)).collect());
+    }
+    let kinds: Option<Vec<Kind>> = file.layer_kinds()?;
+    let kinds = kinds.ok_or_else(|| file.error("\"layer_types\" is missing"))?;
+    Ok(kinds.into_iter().map(|kind| kind == Kind::FullAttention).collect())
+}
+
+/// The width of the feed-forward blocks: ⅔ of `block_ff_dim` times a factor, rounded up to a multiple,
+/// where the configuration asks for it.
+fn hidden(file: &ConfigFile) -> Result<i32> {
+    let hidden = match file.optional::<i32>("block_ff_dim")? {
+        Some(_) => file.size("block_ff_dim")?,
+        None => file.size("intermediate_size")?,
+    };
+    if !file.flag("block_auto_adjust_ff_dim")? {
+        return Ok(hidden);
+    }
+    let factor: f64 = file.optional("block_ffn_dim_multiplier")?.unwrap_or(1.0);
+    let adjusted = (f64::from(2 * hidden / 3) * factor).clamp(1.0, f64::from(1 << 24)) as i32;
+    let multiple = file.size("block_multiple_of")?;
+    Ok((adjusted + multiple - 1) / multiple * multiple)
+}

@@ -1,0 +1,45 @@
+//! Ministral 3 (Mistral AI 2025): Mistral with queries that grow with their position. Of checkpoints that
+//! also see images, see Llama.
+
+use serde::Deserialize;
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, llama, mlp};
+use crate::error::Result;
+use crate::nn::{Attention, LayerConfig, QueryTemperature};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "ministral3",
+    model_types: &["ministral3"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+/// What `rope_parameters` say beside the rotation.
+#[derive(Deserialize)]
+struct Growth {
+    llama_4_scaling_beta: f32,
+    original_max_position_embeddings: f32,
+}
+
+pub(super) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    llama::set_windows(file, &mut decoder, true)?;
+    let growth: Growth = file.require("rope_parameters")?;
+    let temperature = QueryTemperature {
+        scale: growth.llama_4_scaling_beta,
+        floor: growth.original_max_position_embeddings,
+        first: 0,
+    };
+    Ok(Box::new(decoder.build_hybrid(
+        w,
+        |index, w| {
+            let LayerConfig { rope, window } = decoder.layers[index].clone();
+            let config = decoder.attention.clone();
+            let attention = Attention::new(&w.at("self_attn"), config, rope, window)?;
+            Ok(Box::new(attention.with_temperature(temperature)))
+        },
+        mlp(file, decoder.attention.dims)?,
+    )?))
+}

@@ -1,0 +1,35 @@
+//! Mixtral (Jiang et al. 2024): Llama with a mixture of experts in every layer.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{ExpertNames, Moe, MoeConfig, Routing};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "mixtral",
+    model_types: &["mixtral"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    if file.optional::<i32>("sliding_window")?.is_some() {
+        let window = file.window()?;
+        decoder.layers.iter_mut().for_each(|layer| layer.window = Some(window));
+    }
+    let experts = file.size_or("num_local_experts", 8)?;
+    let config = MoeConfig {
+        dims: decoder.attention.dims,
+        hidden: file.size("intermediate_size")?,
+        experts,
+        active: file.active_experts(experts, Some(2))?,
+        routing: Routing::TopThenSoftmax,
+    };
+    let names = ExpertNames { single: ["w1", "w3", "w2"], ..ExpertNames::default() };
+    Ok(Box::new(
+        decoder
+            .build(w, |_, w| Ok(Box::new(Moe::new(&w.at("block_sparse_moe"), config, names)?)))?,
+    ))
+}

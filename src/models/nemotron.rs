@@ -1,0 +1,28 @@
+//! Nemotron and Minitron (NVIDIA 2024): layer norms stored less 1, a plain MLP, and a rotation of the
+//! first part of each head.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{Activation, NormKind, PlainMlp};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "nemotron",
+    model_types: &["nemotron"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.5);
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.norm = NormKind::LayerPlusOne;
+    let (bias, names) = (file.flag("mlp_bias")?, ["up_proj", "down_proj"]);
+    let activation = file.optional("hidden_act")?.unwrap_or(Activation::ReluSquared);
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        Ok(Box::new(PlainMlp::new(&w.at("mlp"), names, dims, hidden, bias, activation)?))
+    })?))
+}

@@ -1,0 +1,33 @@
+//! OLMoE (Muennighoff et al. 2024): Llama with experts in every layer, and norms over all queries and all
+//! keys.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{ExpertNames, Moe, MoeConfig, QkNorm, Routing};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "olmoe",
+    model_types: &["olmoe"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.attention.qk_norm = QkNorm::Whole(decoder.eps);
+    let experts = file.size("num_experts")?;
+    let config = MoeConfig {
+        dims: decoder.attention.dims,
+        hidden: file.size("intermediate_size")?,
+        experts,
+        active: file.active_experts(experts, None)?,
+        routing: Routing::SoftmaxThenTop { normalize: file.flag("norm_topk_prob")? },
+    };
+    Ok(Box::new(
+        decoder.build(w, |_, w| {
+            Ok(Box::new(Moe::new(&w.at("mlp"), config, ExpertNames::default())?))
+        })?,
+    ))
+}

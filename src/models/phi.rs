@@ -1,0 +1,29 @@
+//! Phi 1, 1.5 and 2 (Gunasekar et al. 2023): parallel blocks after one layer norm, biases everywhere, a
+//! plain MLP, and a rotation of the first part of each head.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, rotary_or_tied_head};
+use crate::error::Result;
+use crate::nn::{Activation, NormKind, NormLayout, PlainMlp, ProjectionNames};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture { name: "phi", model_types: &["phi"], build, ignores: rotary_or_tied_head };
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.4);
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.norm = NormKind::Layer;
+    decoder.layout = NormLayout::Parallel;
+    decoder.final_norm = "final_layernorm";
+    decoder.attention.names = ProjectionNames::Separate("dense");
+    decoder.attention.qkv_bias = true;
+    decoder.attention.output_bias = true;
+    decoder.tied = Some(false);
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        let (w, names) = (w.at("mlp"), ["fc1", "fc2"]);
+        Ok(Box::new(PlainMlp::new(&w, names, dims, hidden, true, Activation::GeluTanh)?))
+    })?))
+}

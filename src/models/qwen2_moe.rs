@@ -1,0 +1,31 @@
+//! Qwen 1.5 and 2 MoE (Yang et al. 2024): Qwen 2 with experts, one of which sees every token.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::qwen3_moe::{experts, sparse_layers};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::nn::{ExpertNames, Moe};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "qwen2_moe",
+    model_types: &["qwen2_moe"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    decoder.attention.qkv_bias = true;
+    let dims = decoder.attention.dims;
+    let shared = file.size("shared_expert_intermediate_size")?;
+    let config = experts(file, dims)?;
+    let (sparse, dense) = (sparse_layers(file)?, mlp(file, dims)?);
+    Ok(Box::new(decoder.build(w, |index, layer| {
+        if !sparse(index) {
+            return dense(index, layer);
+        }
+        let w = layer.at("mlp");
+        Ok(Box::new(Moe::new(&w, config, ExpertNames::default())?.with_shared_expert(&w, shared)?))
+    })?))
+}

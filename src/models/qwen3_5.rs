@@ -1,0 +1,52 @@
+//! Qwen 3.5 (Qwen Team 2026), dense and with experts: the layers of Qwen 3 Next with other projections.
+//! Of checkpoints that also see images, the language model.
+
+use serde_json::json;
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::qwen3_next::{build_hybrid, experts_and_shared};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::nn::DeltaProjections;
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "qwen3_5",
+    model_types: &["qwen3_5", "qwen3_5_moe"],
+    build,
+    ignores: |file, tensor| {
+        let tied = || file.text_part_or_whole().is_ok_and(|text| text.is_tied());
+        ["mtp.", "vision_tower.", "model.visual."].iter().any(|part| tensor.starts_with(part))
+            || (tensor.ends_with("lm_head.weight") && tied())
+    },
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.text_part_or_whole()?.with_defaults([
+        ("hidden_size", json!(4096)),
+        ("intermediate_size", json!(14336)),
+        ("num_hidden_layers", json!(32)),
+        ("num_attention_heads", json!(32)),
+        ("num_key_value_heads", json!(8)),
+        ("rms_norm_eps", json!(1e-6)),
+        ("vocab_size", json!(151_936)),
+        ("linear_num_value_heads", json!(64)),
+        ("linear_num_key_heads", json!(16)),
+        ("linear_key_head_dim", json!(192)),
+        ("linear_value_head_dim", json!(128)),
+        ("linear_conv_kernel_dim", json!(4)),
+        ("norm_topk_prob", json!(true)),
+    ]);
+    let share = file.rotated_share()?.unwrap_or(0.25);
+    let rope = RopeDefaults { base: Some(100_000.0), traditional: false, share };
+    let decoder = file.decoder(&rope)?;
+    let dims = decoder.attention.dims;
+    let root = &super::language_part(w);
+    let projections = DeltaProjections::Separate;
+    if file.optional::<i32>("num_experts")?.is_some_and(|experts| experts > 0) {
+        let experts = experts_and_shared(file, dims)?;
+        build_hybrid(file, root, decoder, projections, |_, w| experts(w))
+    } else {
+        build_hybrid(file, root, decoder, projections, mlp(file, dims)?)
+    }
+}

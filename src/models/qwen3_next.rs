@@ -1,0 +1,91 @@
+//! Qwen 3 Next (Qwen Team 2025): most layers are gated delta nets, every few attend behind a gate; all
+//! of them with experts.
+
+use serde::Deserialize;
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::qwen3_moe::{experts, sparse_layers};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::nn::{
+    DeltaProjections, ExpertNames, FeedForward, GatedDelta, Moe, NormKind, QkNorm, StandardDecoder,
+    language_model,
+};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "qwen3_next",
+    model_types: &["qwen3_next"],
+    build,
+    ignores: |file, tensor| tensor.starts_with("mtp.") || super::rotary_or_tied_head(file, tensor),
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let share = file.rotated_share()?.unwrap_or(0.25);
+    let decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
+    let dims = decoder.attention.dims;
+    let (sparse, dense) = (sparse_layers(file)?, mlp(file, dims)?);
+    let experts = experts_and_shared(file, dims)?;
+    build_hybrid(file, w, decoder, DeltaProjections::ByKeyHead, |index, w| match sparse(index) {
+        true => experts(w),
+        false => dense(index, w),
+    })
+}
+
+#[derive(PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    LinearAttention,
+    FullAttention,
+}
+
+/// Qwen's decoder of gated delta nets and gated attention: where `layer_types` says so, or every
+/// `full_attention_interval` layers.
+pub(super) fn build_hybrid(
+    file: &ConfigFile,
+    w: &Weights,
+    mut decoder: StandardDecoder,
+    projections: DeltaProjections,
+    feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
+) -> Result<Box<dyn LanguageModel>> {
+    let delta = file.gated_delta()?;
+    let interval = file.size_or("full_attention_interval", 4)?.unsigned_abs() as usize;
+    let kinds: Option<Vec<Kind>> = file.layer_kinds()?;
+    let attends = |layer: usize| match &kinds {
+        Some(kinds) => kinds[layer] == Kind::FullAttention,
+        None => (layer + 1).is_multiple_of(interval),
+    };
+    // Published checkpoints store the norms less 1; those that were converted store the sum, and turn
+    // the convolutions.
+    let layers = language_model(w).at("layers");
+    let published = (0..decoder.layers.len()).any(|layer| {
+        let conv = layers.at(layer).at("linear_attn.conv1d");
+        conv.shape("weight").is_some_and(|shape| shape.last() != Some(&1))
+    });
+    decoder.attention.output_gate = true;
+    (decoder.norm, decoder.attention.qk_norm) = match published {
+        true => (NormKind::RmsPlusOne, QkNorm::HeadPlusOne(decoder.eps)),
+        false => (NormKind::Rms, QkNorm::Head(decoder.eps)),
+    };
+    Ok(Box::new(decoder.build_hybrid(
+        w,
+        |index, w| match attends(index) {
+            true => decoder.attention(index, w),
+            false => Ok(Box::new(GatedDelta::new(&w.at("linear_attn"), delta, projections)?)),
+        },
+        feed_forward,
+    )?))
+}
+
+/// Qwen's experts, one of which sees every token.
+pub(super) fn experts_and_shared(
+    file: &ConfigFile,
+    dims: i32,
+) -> Result<impl Fn(&Weights) -> Result<Box<dyn FeedForward>> + use<>> {
+    let (config, shared) = (experts(file, dims)?, file.size("shared_expert_intermediate_size")?);
+    Ok(move |w: &Weights| -> Result<Box<dyn FeedForward>> {
+        let w = w.at("mlp");
+        let moe = Moe::new(&w, config, ExpertNames::default())?;
+        Ok(Box::new(moe.with_shared_expert(&w, shared)?))
+    })
+}

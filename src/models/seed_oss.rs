@@ -1,0 +1,19 @@
+//! Seed-OSS (ByteDance 2025): Llama whose biases are said for each kind of projection.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "seed_oss",
+    model_types: &["seed_oss"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.attention.output_bias = file.flag("attention_out_bias")?;
+    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+}

@@ -1,0 +1,31 @@
+//! Stable LM (Stability AI 2024): layer norms, a rotation of the first part of each head, and in the larger
+//! models parallel blocks and a norm of its own for each query and key head.
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
+use crate::nn::{NormKind, NormLayout, QkNorm};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture {
+    name: "stablelm",
+    model_types: &["stablelm"],
+    build,
+    ignores: super::rotary_or_tied_head,
+};
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.25);
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.norm = NormKind::Layer;
+    decoder.attention.qkv_bias = file.flag("use_qkv_bias")?;
+    if file.flag("use_parallel_residual")? {
+        decoder.layout = NormLayout::Parallel;
+    }
+    if file.flag("qk_layernorm")? {
+        decoder.attention.qk_norm = QkNorm::LayerForEachHead(decoder.eps);
+        decoder.attention.norm_names = ["q_layernorm", "k_layernorm"];
+    }
+    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+}

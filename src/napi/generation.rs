@@ -1,0 +1,194 @@
+//! A running generation.
+
+use std::sync::Arc;
+
+use napi::Env;
+use napi::bindgen_prelude::{Object, Uint32Array};
+use napi_derive::napi;
+
+use super::error::Result;
+use super::promise::promise;
+use crate::engine::{Batch, Candidate, Finished, Generation, TokenLogprob};
+
+/// What a generation made since the last call.
+#[napi(object, object_from_js = false)]
+pub struct NativeBatch {
+    /// The text that is certain.
+    pub text: String,
+    /// The tokens, end tokens excluded.
+    pub tokens: Uint32Array,
+    /// One entry for each token, where they were asked for.
+    pub logprobs: Option<Vec<NativeLogprob>>,
+    /// How far the prompt has been read, where that changed.
+    pub prefill: Option<NativePrefill>,
+    /// How the generation ended, in the last batch.
+    pub done: Option<NativeResult>,
+}
+
+/// A token and how likely it was.
+#[napi(object, object_from_js = false)]
+pub struct NativeLogprob {
+    /// The token.
+    pub token: u32,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
+    /// Its text alone.
+    pub text: Option<String>,
+    /// The likeliest tokens at its place, likeliest first.
+    pub top: Vec<NativeCandidate>,
+}
+
+/// A token that could have been chosen.
+#[napi(object, object_from_js = false)]
+pub struct NativeCandidate {
+    /// The token.
+    pub token: u32,
+    /// The natural logarithm of its probability.
+    pub logprob: f64,
+    /// Its text alone.
+    pub text: Option<String>,
+}
+
+/// How far a prompt has been read.
+#[napi(object, object_from_js = false)]
+pub struct NativePrefill {
+    /// The tokens that have been read.
+    pub processed: u32,
+    /// All tokens of the prompt.
+    pub total: u32,
+}
+
+/// How a generation ended.
+#[napi(object, object_from_js = false)]
+pub struct NativeResult {
+    /// Why it ended.
+    #[napi(ts_type = "'stop' | 'length' | 'abort'")]
+    pub finish_reason: &'static str,
+    /// The stop string that ended it.
+    pub stop_string: Option<String>,
+    /// Its tokens.
+    pub usage: NativeUsage,
+    /// How long it took.
+    pub timings: NativeTimings,
+    /// The most memory that MLX's arrays took while it ran.
+    pub peak_memory_bytes: f64,
+}
+
+/// The tokens of a generation.
+#[napi(object, object_from_js = false)]
+pub struct NativeUsage {
+    /// The prompt's.
+    pub prompt_tokens: u32,
+    /// Those that were made, end token excluded.
+    pub completion_tokens: u32,
+    /// The prompt's whose keys and values were already there.
+    pub cached_tokens: u32,
+}
+
+/// How long a generation took. What did not happen is 0.
+#[napi(object, object_from_js = false)]
+pub struct NativeTimings {
+    /// From the request to the first work on it.
+    pub queue_ms: f64,
+    /// Reading the prompt.
+    pub prefill_ms: Option<f64>,
+    /// From the request to the first token.
+    pub time_to_first_token_ms: f64,
+    /// The speed of reading the prompt.
+    pub prompt_tokens_per_second: f64,
+    /// The speed of making the tokens after the first.
+    pub tokens_per_second: f64,
+    /// From the request to the end.
+    pub total_ms: f64,
+}
+
+/// A running generation. Collected as garbage, it is aborted.
+#[napi]
+pub struct NativeGeneration {
+    generation: Arc<Generation>,
+}
+
+impl NativeGeneration {
+    /// The JavaScript side of `generation`.
+    pub fn new(generation: Generation) -> Self {
+        Self { generation: Arc::new(generation) }
+    }
+}
+
+#[napi]
+impl NativeGeneration {
+    /// Everything that was made since the last call, as soon as that is anything. After the end
+    /// the end again.
+    #[napi(ts_return_type = "Promise<NativeBatch>")]
+    pub fn next<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        // Held until the answer: a promise that is waited for is reason enough to go on.
+        let held = Arc::clone(&self.generation);
+        let (promise, callback) = promise(env, NativeBatch::from)?;
+        self.generation.next(Box::new(move |batch| {
+            callback(batch);
+            drop(held);
+        }));
+        Ok(promise)
+    }
+
+    /// Ends the generation within one token, or one chunk of its prompt. May be called again.
+    #[napi]
+    pub fn abort(&self) {
+        self.generation.abort();
+    }
+}
+
+impl From<Batch> for NativeBatch {
+    fn from(batch: Batch) -> Self {
+        let logprobs: Vec<NativeLogprob> = batch.logprobs.into_iter().map(Into::into).collect();
+        Self {
+            text: batch.text,
+            tokens: Uint32Array::new(batch.tokens),
+            logprobs: (!logprobs.is_empty()).then_some(logprobs),
+            prefill: batch.prefill.map(|(processed, total)| NativePrefill {
+                processed: processed as u32,
+                total: total as u32,
+            }),
+            done: batch.done.as_deref().map(Into::into),
+        }
+    }
+}
+
+impl From<TokenLogprob> for NativeLogprob {
+    fn from(logprob: TokenLogprob) -> Self {
+        let NativeCandidate { token, logprob: value, text } = logprob.chosen.into();
+        let top = logprob.top.into_iter().map(Into::into).collect();
+        Self { token, logprob: value, text, top }
+    }
+}
+
+impl From<Candidate> for NativeCandidate {
+    fn from(candidate: Candidate) -> Self {
+        let Candidate { token, logprob, text } = candidate;
+        Self { token, logprob: f64::from(logprob), text }
+    }
+}
+
+impl From<&Finished> for NativeResult {
+    fn from(finished: &Finished) -> Self {
+        let timings = &finished.timings;
+        Self {
+            finish_reason: finished.reason.as_str(),
+            stop_string: finished.stop_string.clone(),
+            usage: NativeUsage {
+                prompt_tokens: finished.prompt_tokens as u32,
+                completion_tokens: finished.completion_tokens as u32,
+                cached_tokens: finished.cached_tokens as u32,
+            },
+            timings: NativeTimings {
+                queue_ms: timings.queue_ms,
+                prefill_ms: timings.prefill_ms,
+                time_to_first_token_ms: timings.first_token_ms.unwrap_or(0.0),
+                prompt_tokens_per_second: timings.prompt_tokens_per_second.unwrap_or(0.0),
+                tokens_per_second: timings.tokens_per_second.unwrap_or(0.0),
+                total_ms: timings.total_ms,
+            },
+            peak_memory_bytes: finished.peak_memory as f64,
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A loaded model.
+
+use std::path::PathBuf;
+
+use napi::Env;
+use napi::bindgen_prelude::{Float32Array, Object, Uint32Array};
+use napi_derive::napi;
+
+use super::error::{Result, throw};
+use super::generation::NativeGeneration;
+use super::promise::promise;
+use super::prompt_cache::{NativeCacheLimits, NativePromptCache};
+use super::request::{NativeGenerateRequest, cache_limits};
+use super::system::device_name;
+use crate::engine::{Model, default_temperature};
+use crate::mlx::dtype_name;
+
+/// What is known of a model.
+#[napi(object, object_from_js = false)]
+pub struct NativeModelInfo {
+    /// The architecture that runs it.
+    pub architecture: String,
+    /// `model_type` of its `config.json`.
+    pub model_type: String,
+    /// The number of its parameters, counted before quantization.
+    pub parameters: f64,
+    /// The bytes of its weights.
+    pub bytes: f64,
+    /// How it is quantized; `null` where it is not.
+    #[napi(ts_type = "NativeQuantization | null")]
+    pub quantization: napi::Either<NativeQuantization, napi::bindgen_prelude::Null>,
+    /// The most tokens that a prompt and its answer can have together, where the model says so.
+    pub context_length: Option<f64>,
+    /// The number of its tokens.
+    pub vocabulary_size: u32,
+    /// The number of its layers.
+    pub layers: u32,
+    /// Where it runs.
+    #[napi(ts_type = "'gpu' | 'cpu'")]
+    pub device: &'static str,
+    /// The type of its activations.
+    #[napi(ts_type = "'float32' | 'bfloat16' | 'float16'")]
+    pub dtype: &'static str,
+    /// Whether it takes and gives text.
+    pub has_tokenizer: bool,
+    /// Whether it takes messages.
+    pub has_chat_template: bool,
+    /// The tokens that end its texts.
+    pub eos_tokens: Vec<u32>,
+    /// What its `generation_config.json` says.
+    pub generation_defaults: NativeGenerationDefaults,
+    /// Its folder.
+    pub path: String,
+}
+
+/// How a model is quantized.
+#[napi(object, object_from_js = false)]
+pub struct NativeQuantization {
+    /// The kind of quantization.
+    pub mode: &'static str,
+    /// Bits for each weight.
+    pub bits: u32,
+    /// Weights that share a scale.
+    pub group_size: u32,
+    /// Whether some layers differ.
+    pub mixed: bool,
+}
+
+/// What a model's `generation_config.json` says.
+#[napi(object, object_from_js = false)]
+pub struct NativeGenerationDefaults {
+    /// 0 for greedy decoding.
+    pub temperature: Option<f64>,
+    /// The nucleus.
+    pub top_p: Option<f64>,
+    /// The number of candidates.
+    pub top_k: Option<u32>,
+    /// The least probability, as a part of the likeliest token's.
+    pub min_p: Option<f64>,
+    /// The penalty for tokens already seen.
+    pub repetition_penalty: Option<f64>,
+    /// The most tokens to make.
+    pub max_tokens: Option<f64>,
+}
+
+/// Logits, row by row.
+#[napi(object, object_from_js = false)]
+pub struct NativeLogits {
+    /// The rows, one after the other.
+    pub data: Float32Array,
+    /// The number of rows, and their width.
+    pub shape: Vec<u32>,
+}
+
+/// A loaded model. Collected as garbage it is disposed of, once its generations are over.
+#[napi]
+pub struct NativeModel {
+    model: Model,
+}
+
+impl NativeModel {
+    /// The JavaScript side of `model`.
+    pub fn new(model: Model) -> Self {
+        Self { model }
+    }
+}
+
+#[napi]
+impl NativeModel {
+    /// What is known of it.
+    #[napi]
+    pub fn info(&self) -> NativeModelInfo {
+        let info = self.model.info();
+        let defaults = &info.model.generation;
+        NativeModelInfo {
+            architecture: info.model.architecture.to_owned(),
+            model_type: info.model.model_type.clone(),
+            parameters: info.model.parameters as f64,
+            bytes: info.model.bytes as f64,
+            quantization: match info.model.quantization {
+                Some(format) => napi::Either::A(NativeQuantization {
+                    mode: format.mode.name(),
+                    bits: format.bits.unsigned_abs(),
+                    group_size: format.group_size.unsigned_abs(),
+                    mixed: info.model.mixed_quantization,
+                }),
+                None => napi::Either::B(napi::bindgen_prelude::Null),
+            },
+            context_length: info.model.context_length.map(|length| length as f64),
+            vocabulary_size: info.model.vocabulary_size as u32,
+            layers: info.model.layers as u32,
+            device: device_name(info.device),
+            dtype: dtype_name(info.model.dtype),
+            has_tokenizer: info.has_tokenizer,
+            has_chat_template: info.has_chat_template,
+            eos_tokens: info.end_tokens.clone(),
+            generation_defaults: NativeGenerationDefaults {
+                temperature: default_temperature(defaults).map(widen),
+                top_p: defaults.top_p.map(widen),
+                top_k: defaults.top_k,
+                min_p: defaults.min_p.map(widen),
+                repetition_penalty: defaults.repetition_penalty.map(widen),
+                max_tokens: defaults.max_new_tokens.map(|tokens| tokens as f64),
+            },
+            path: info.path.to_string_lossy().into_owned(),
+        }
+    }
+
+    /// Begins a generation. Throws for options out of range; everything else is told by
+    /// `NativeGeneration.next`.
+    #[napi]
+    pub fn generate(&self, request: NativeGenerateRequest) -> Result<NativeGeneration> {
+        let request = request.translate().map_err(throw)?;
+        self.model.generate(request).map(NativeGeneration::new).map_err(throw)
+    }
+
+    /// An empty prompt cache.
+    #[napi]
+    pub fn prompt_cache(&self, limits: NativeCacheLimits) -> Result<NativePromptCache> {
+        let NativeCacheLimits { max_kv_size, kv_bits, kv_group_size } = limits;
+        cache_limits(max_kv_size, kv_bits, kv_group_size)
+            .and_then(|limits| self.model.prompt_cache(limits))
+            .map(NativePromptCache::new)
+            .map_err(throw)
+    }
+
+    /// A prompt cache from a file.
+    #[napi(ts_return_type = "Promise<NativePromptCache>")]
+    pub fn load_prompt_cache<'env>(&self, env: &'env Env, path: String) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, NativePromptCache::new)?;
+        self.model.load_prompt_cache(PathBuf::from(path), callback);
+        Ok(promise)
+    }
+
+    /// The tokens of a text.
+    #[napi(ts_return_type = "Promise<Uint32Array>")]
+    pub fn tokenize<'env>(
+        &self,
+        env: &'env Env,
+        text: String,
+        add_special_tokens: bool,
+    ) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, Uint32Array::new)?;
+        self.model.tokenize(text, add_special_tokens, callback);
+        Ok(promise)
+    }
+
+    /// The text of tokens.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn detokenize<'env>(
+        &self,
+        env: &'env Env,
+        tokens: Uint32Array,
+        skip_special_tokens: bool,
+    ) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, |text: String| text)?;
+        self.model.detokenize(tokens.to_vec(), skip_special_tokens, callback);
+        Ok(promise)
+    }
+
+    /// A conversation as the model's chat template writes it.
+    #[napi(ts_return_type = "Promise<string>")]
+    pub fn apply_chat_template<'env>(
+        &self,
+        env: &'env Env,
+        messages_json: String,
+        options_json: String,
+    ) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, |text: String| text)?;
+        self.model.apply_chat_template(messages_json, options_json, callback);
+        Ok(promise)
+    }
+
+    /// The logits after each of the tokens.
+    #[napi(ts_return_type = "Promise<NativeLogits>")]
+    pub fn logits<'env>(&self, env: &'env Env, tokens: Uint32Array) -> Result<Object<'env>> {
+        let tokens = tokens.to_vec();
+        let shape = vec![tokens.len() as u32, self.model.info().model.vocabulary_size as u32];
+        let (promise, callback) = promise(env, move |logits: Vec<f32>| NativeLogits {
+            data: Float32Array::new(logits),
+            shape,
+        })?;
+        self.model.logits(tokens, callback);
+        Ok(promise)
+    }
+
+    /// Ends everything that the model does, and resolves when its memory has been given back.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn dispose<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, |()| ())?;
+        self.model.dispose(callback);
+        Ok(promise)
+    }
+}
+
+/// A number of a JSON file as it was written there: 0.95, not 0.949999988079071.
+fn widen(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}

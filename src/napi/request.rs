@@ -1,0 +1,159 @@
+//! The request of a generation.
+
+use std::collections::HashMap;
+
+use napi::bindgen_prelude::Uint32Array;
+use napi_derive::napi;
+
+use crate::cache::{CacheLimits, Packing};
+use crate::engine::{GenerateRequest, Prompt, PromptCacheId};
+use crate::error::{Error, Result};
+
+/// What to continue: exactly one of `text`, `tokens` and `messagesJson`.
+#[napi(object, object_to_js = false)]
+pub struct NativePrompt {
+    /// Text as it is.
+    pub text: Option<String>,
+    /// Tokens as they are.
+    pub tokens: Option<Uint32Array>,
+    /// A conversation for the chat template, a JSON array.
+    pub messages_json: Option<String>,
+    /// The template's options, a JSON object; with `messagesJson`.
+    pub template_options_json: Option<String>,
+}
+
+/// A generation. What is left out comes from the model's `generation_config.json`.
+#[napi(object, object_to_js = false)]
+pub struct NativeGenerateRequest {
+    /// What to continue.
+    pub prompt: NativePrompt,
+    /// The most tokens to make.
+    pub max_tokens: Option<f64>,
+    /// 0 for greedy decoding.
+    pub temperature: Option<f64>,
+    /// The nucleus.
+    pub top_p: Option<f64>,
+    /// The number of candidates; 0 for all.
+    pub top_k: Option<f64>,
+    /// The least probability, as a part of the likeliest token's.
+    pub min_p: Option<f64>,
+    /// The seed.
+    pub seed: Option<f64>,
+    /// Strings that end the text.
+    pub stop: Option<Vec<String>>,
+    /// The penalty for tokens already seen; 1 for none.
+    pub repetition_penalty: Option<f64>,
+    /// How many of the last tokens count as seen.
+    pub repetition_context_size: Option<f64>,
+    /// Subtracted from the logits of tokens already seen; 0 for none.
+    pub presence_penalty: Option<f64>,
+    /// Subtracted for each time that a token was seen; 0 for none.
+    pub frequency_penalty: Option<f64>,
+    /// Added to the logits of single tokens.
+    #[napi(ts_type = "Record<number, number>")]
+    pub logit_bias: Option<HashMap<String, f64>>,
+    /// The chance of leaving out the likeliest tokens each time.
+    pub xtc_probability: Option<f64>,
+    /// The probability from which tokens are left out then.
+    pub xtc_threshold: Option<f64>,
+    /// How many of the likeliest tokens to report with each token.
+    pub logprobs: Option<f64>,
+    /// Whether end tokens are tokens like others.
+    pub ignore_eos: Option<bool>,
+    /// The most positions that a layer's cache holds.
+    pub max_kv_size: Option<f64>,
+    /// The bits of cached keys and values.
+    pub kv_bits: Option<f64>,
+    /// How many features of them share a scale.
+    pub kv_group_size: Option<f64>,
+    /// The number of the prompt cache that it goes on from.
+    pub prompt_cache: Option<f64>,
+}
+
+impl NativeGenerateRequest {
+    /// The engine's form of it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what has no such form.
+    pub fn translate(self) -> Result<GenerateRequest> {
+        let NativePrompt { text, tokens, messages_json, template_options_json } = self.prompt;
+        let prompt = match (text, tokens, messages_json) {
+            (Some(text), None, None) => Prompt::Text(text),
+            (None, Some(tokens), None) => Prompt::Tokens(tokens.to_vec()),
+            (None, None, Some(messages)) => Prompt::Messages {
+                messages,
+                options: template_options_json.unwrap_or_else(|| "{}".to_owned()),
+            },
+            _ => {
+                let message = "must have exactly one of text, tokens and messagesJson";
+                return Err(Error::argument("prompt", message));
+            }
+        };
+        let narrow = |value: Option<f64>| value.map(|value| value as f32);
+        Ok(GenerateRequest {
+            prompt,
+            max_tokens: whole("maxTokens", self.max_tokens)?,
+            temperature: narrow(self.temperature),
+            top_p: narrow(self.top_p),
+            top_k: whole("topK", self.top_k)?.map(|count| count.try_into().unwrap_or(u32::MAX)),
+            min_p: narrow(self.min_p),
+            seed: whole("seed", self.seed)?.map(|seed| seed as u64),
+            stop: self.stop.unwrap_or_default(),
+            repetition_penalty: narrow(self.repetition_penalty),
+            presence_penalty: narrow(self.presence_penalty).unwrap_or(0.0),
+            frequency_penalty: narrow(self.frequency_penalty).unwrap_or(0.0),
+            penalty_context: whole("repetitionContextSize", self.repetition_context_size)?,
+            logit_bias: biases(self.logit_bias.unwrap_or_default())?,
+            xtc_probability: narrow(self.xtc_probability).unwrap_or(0.0),
+            xtc_threshold: narrow(self.xtc_threshold),
+            logprobs: whole("logprobs", self.logprobs)?,
+            ignore_end_tokens: self.ignore_eos.unwrap_or(false),
+            cache_limits: cache_limits(self.max_kv_size, self.kv_bits, self.kv_group_size)?,
+            prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
+        })
+    }
+}
+
+/// The biases in the order of their tokens, so that equal requests are equal.
+fn biases(record: HashMap<String, f64>) -> Result<Vec<(u32, f32)>> {
+    let mut biases = Vec::with_capacity(record.len());
+    for (token, bias) in record {
+        let token = token.parse().map_err(|_| {
+            Error::argument("logitBias", format!("\"{token}\" is not the number of a token"))
+        })?;
+        biases.push((token, bias as f32));
+    }
+    biases.sort_by_key(|&(token, _)| token);
+    Ok(biases)
+}
+
+/// The largest number up to which JavaScript has every whole number.
+const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
+
+/// What caches may take.
+pub fn cache_limits(
+    max_kv_size: Option<f64>,
+    kv_bits: Option<f64>,
+    kv_group_size: Option<f64>,
+) -> Result<CacheLimits> {
+    let packing = match small("kvBits", kv_bits)? {
+        Some(bits) => Some(Packing { group_size: small("kvGroupSize", kv_group_size)?, bits }),
+        None => None,
+    };
+    Ok(CacheLimits { max_size: small("maxKvSize", max_kv_size)?, packing })
+}
+
+/// A whole number that an `i32` has room for; a larger one is as good as the largest.
+fn small(option: &str, value: Option<f64>) -> Result<Option<i32>> {
+    Ok(whole(option, value)?.map(|value| i32::try_from(value).unwrap_or(i32::MAX)))
+}
+
+fn whole(option: &str, value: Option<f64>) -> Result<Option<usize>> {
+    match value {
+        Some(value) if value.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&value) => {
+            Err(Error::argument(option, format!("must be a whole number from 0, not {value}")))
+        }
+        Some(value) => Ok(Some(value as usize)),
+        None => Ok(None),
+    }
+}

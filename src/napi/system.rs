@@ -1,0 +1,133 @@
+//! Functions that need no model.
+
+use napi::Env;
+use napi::bindgen_prelude::Object;
+use napi_derive::napi;
+
+use super::error::{Result, throw};
+use super::promise::promise;
+use crate::engine::pool;
+use crate::hub;
+use crate::mlx::{self, DeviceKind};
+
+/// The versions of the addon and of the MLX it runs on.
+#[napi(object, object_from_js = false)]
+pub struct NativeVersion {
+    /// The addon's version.
+    pub addon: String,
+    /// MLX's version.
+    pub mlx: String,
+}
+
+/// The versions of the addon and of the MLX it runs on.
+#[napi]
+pub fn native_version() -> Result<NativeVersion> {
+    mlx::init();
+    let mlx = mlx::version().map_err(throw)?;
+    Ok(NativeVersion { addon: env!("CARGO_PKG_VERSION").to_owned(), mlx })
+}
+
+/// A device that models can run on.
+#[napi(object, object_from_js = false)]
+pub struct NativeDevice {
+    /// What it is.
+    #[napi(ts_type = "'gpu' | 'cpu'")]
+    pub kind: &'static str,
+    /// Its name, as far as it is known.
+    pub name: Option<String>,
+    /// Its memory, as far as it is known.
+    pub memory_bytes: Option<f64>,
+}
+
+/// What this machine has.
+#[napi(object, object_from_js = false)]
+pub struct NativeSystemInfo {
+    /// Its devices, the best first.
+    pub devices: Vec<NativeDevice>,
+    /// What `auto` stands for.
+    #[napi(ts_type = "'gpu' | 'cpu'")]
+    pub default_device: &'static str,
+}
+
+/// What this machine has. Never throws.
+#[napi]
+pub fn system_info() -> NativeSystemInfo {
+    mlx::init();
+    let kinds: &[DeviceKind] =
+        if mlx::gpu_available() { &[DeviceKind::Gpu, DeviceKind::Cpu] } else { &[DeviceKind::Cpu] };
+    let devices = kinds
+        .iter()
+        .map(|&kind| NativeDevice {
+            kind: device_name(kind),
+            name: mlx::device_name(kind),
+            memory_bytes: mlx::device_memory(kind).map(|bytes| bytes as f64),
+        })
+        .collect();
+    NativeSystemInfo { devices, default_device: device_name(kinds[0]) }
+}
+
+/// The device's name in JavaScript.
+pub fn device_name(kind: DeviceKind) -> &'static str {
+    match kind {
+        DeviceKind::Gpu => "gpu",
+        DeviceKind::Cpu => "cpu",
+    }
+}
+
+/// MLX's memory in this process, in bytes.
+#[napi(object, object_from_js = false)]
+pub struct NativeMemoryStats {
+    /// What arrays take.
+    pub active_bytes: f64,
+    /// What is kept for reuse.
+    pub cache_bytes: f64,
+    /// The most that arrays took.
+    pub peak_bytes: f64,
+}
+
+/// MLX's memory in this process, in bytes.
+#[napi]
+pub fn memory_stats() -> Result<NativeMemoryStats> {
+    mlx::init();
+    Ok(NativeMemoryStats {
+        active_bytes: mlx::memory::active().map_err(throw)? as f64,
+        cache_bytes: mlx::memory::cache().map_err(throw)? as f64,
+        peak_bytes: mlx::memory::peak().map_err(throw)? as f64,
+    })
+}
+
+/// Gives the memory that MLX keeps for reuse back to the system.
+#[napi]
+pub fn clear_memory_cache() -> Result<()> {
+    mlx::init();
+    mlx::memory::clear_cache().map_err(throw)
+}
+
+/// The folder of a model: of a folder itself, an alias, or `owner/name[@revision]` in the Hugging
+/// Face cache.
+#[napi(ts_return_type = "Promise<string>")]
+pub fn resolve_model<'env>(env: &'env Env, model: String) -> Result<Object<'env>> {
+    let (promise, callback) = promise(env, |path: String| path)?;
+    pool::call(callback, move || {
+        hub::resolve(&model).map(|path| path.to_string_lossy().into_owned())
+    });
+    Ok(promise)
+}
+
+/// A model with a short name.
+#[napi(object, object_from_js = false)]
+pub struct NativeRecommendedModel {
+    /// The short name.
+    pub alias: &'static str,
+    /// Its repository on the Hugging Face hub.
+    pub repository: &'static str,
+}
+
+/// The models that have a short name.
+#[napi]
+pub fn recommended_models() -> Vec<NativeRecommendedModel> {
+    hub::recommended_models()
+        .iter()
+        .map(|model| NativeRecommendedModel { alias: model.name, repository: model.repository })
+        .collect()
+}

@@ -1,0 +1,102 @@
+//! A stack of layers that are one block each, as in Mamba and what came of it.
+
+use super::decoder::Head;
+use super::embedding::Embedding;
+use super::mixer::{Masks, Mixer};
+use super::mlp::FeedForward;
+use super::norm::Norm;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::mlx::{Array, ops};
+use crate::weights::Weights;
+
+/// What a layer adds to the residual stream: x + block(norm(x)).
+#[derive(Debug)]
+pub enum Block {
+    /// What mixes positions.
+    Mixer(Box<dyn Mixer>),
+    /// What works on each position, and has no cache.
+    FeedForward(Box<dyn FeedForward>),
+}
+
+/// A whole model.
+#[derive(Debug)]
+pub struct Backbone {
+    /// Token embeddings.
+    pub embedding: Embedding,
+    /// First to last, each with the norm before it.
+    pub layers: Vec<(Norm, Block)>,
+    /// After the last layer.
+    pub norm: Norm,
+    /// The output.
+    pub head: Head,
+}
+
+/// The measures of a [`Backbone`].
+#[derive(Debug, Clone, Copy)]
+pub struct BackboneConfig {
+    /// Rows of the embedding and of the output.
+    pub vocabulary: i32,
+    /// Features of the residual stream.
+    pub dims: i32,
+    /// Number of layers.
+    pub layers: usize,
+    /// Epsilon of the norms.
+    pub eps: f32,
+    /// Whether the embedding is the output head; `None` where the configuration does not say.
+    pub tied: Option<bool>,
+}
+
+impl Backbone {
+    /// Takes `backbone` (`embeddings`, `layers.N.norm`, `norm_f`) and `lm_head`; `block` builds the block
+    /// of a layer from `layers.N.mixer`.
+    pub fn new(
+        w: &Weights,
+        config: BackboneConfig,
+        block: impl Fn(usize, &Weights) -> Result<Block>,
+    ) -> Result<Self> {
+        let BackboneConfig { vocabulary, dims, layers, eps, tied } = config;
+        let backbone = w.at("backbone");
+        let layer = |index| {
+            let w = backbone.at("layers").at(index);
+            Ok((Norm::rms(&w.at("norm"), dims, eps)?, block(index, &w.at("mixer"))?))
+        };
+        Ok(Self {
+            embedding: Embedding::new(&backbone.at("embeddings"), vocabulary, dims)?,
+            layers: (0..layers).map(layer).collect::<Result<_>>()?,
+            norm: Norm::rms(&backbone.at("norm_f"), dims, eps)?,
+            head: Head::new(&w.at("lm_head"), tied, dims, vocabulary)?,
+        })
+    }
+
+    /// Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
+    pub fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
+        let mut x = self.embedding.forward(tokens)?;
+        let (mut masks, mut caches) = (Masks::default(), caches.iter_mut());
+        for (norm, block) in &self.layers {
+            let normed = norm.forward(&x)?;
+            let output = match block {
+                Block::FeedForward(block) => block.forward(&normed)?,
+                Block::Mixer(mixer) => {
+                    let missing = || Error::argument("caches", "fewer than the model's mixers");
+                    mixer.forward(&normed, &mut masks, caches.next().ok_or_else(missing)?)?
+                }
+            };
+            x = ops::add(&x, &output)?;
+        }
+        let x = self.norm.forward(&x)?;
+        match &self.head {
+            Head::Tied => self.embedding.as_linear(&x),
+            Head::Linear(head) => head.forward(&x),
+        }
+    }
+
+    /// An empty cache for each layer that mixes positions.
+    pub fn make_caches(&self) -> Vec<Cache> {
+        let cache = |(_, block): &(Norm, Block)| match block {
+            Block::Mixer(mixer) => Some(mixer.make_cache()),
+            Block::FeedForward(_) => None,
+        };
+        self.layers.iter().filter_map(cache).collect()
+    }
+}

@@ -1,0 +1,98 @@
+//! Short convolutions over positions: what gives a recurrent layer its view of the last few tokens.
+
+use super::linear::{Linear, Projections};
+use super::mixer::{Masks, Mixer};
+use crate::cache::{ArraysCache, Cache};
+use crate::error::Result;
+use crate::mlx::{Array, eval, fast, ops};
+use crate::weights::Weights;
+
+/// A convolution of each channel by itself, over its own position and the `kernel − 1` before it:
+/// y\[t, c\] = Σₖ w\[k, c\] · x\[t − kernel + 1 + k, c\] + b\[c\]. Before the first position there are
+/// zeros.
+#[derive(Debug)]
+pub struct CausalConv {
+    /// `[kernel, channels]`.
+    weight: Array,
+    /// `[channels]`.
+    bias: Option<Array>,
+    silu: bool,
+}
+
+impl CausalConv {
+    /// Takes `weight`, `[channels, kernel, 1]` or as it is published `[channels, 1, kernel]`, and with
+    /// `bias` also `bias` `[channels]`.
+    pub fn new(w: &Weights, channels: i32, kernel: i32, bias: bool) -> Result<Self> {
+        let published = [channels, 1, kernel];
+        let stored = if w.shape("weight") == Some(published.as_slice()) {
+            w.take("weight", &published)?
+        } else {
+            w.take("weight", &[channels, kernel, 1])?
+        };
+        // Either way the elements lie channel by channel.
+        let weight = ops::transpose(&ops::reshape(&stored, &[channels, kernel])?, &[1, 0])?;
+        let weight = ops::contiguous(&weight)?;
+        eval(&[&weight])?;
+        let bias = if bias { Some(w.take("bias", &[channels])?) } else { None };
+        Ok(Self { weight, bias, silu: false })
+    }
+
+    /// The same, with SiLU of what it gives.
+    pub fn with_silu(self) -> Self {
+        Self { silu: true, ..self }
+    }
+
+    /// `[batch, length, channels]` to the same shape; entry `index` of the state keeps the last inputs,
+    /// `[batch, kernel − 1, channels]`.
+    pub fn forward(&self, x: &Array, state: &mut ArraysCache, index: usize) -> Result<Array> {
+        let (batch, length, channels) = (x.dim(0), x.dim(1), x.dim(2));
+        let kernel = self.weight.dim(0);
+        let inputs = match state.get(index) {
+            // A state that was read from a file may have another type.
+            Some(before) => ops::concatenate(&[&ops::astype(before, x.dtype())?, x], 1)?,
+            None => {
+                let before = ops::zeros(&[batch, kernel - 1, channels], x.dtype())?;
+                ops::concatenate(&[&before, x], 1)?
+            }
+        };
+        // A copy of its own, so that the inputs of a long prompt need not stay in memory.
+        let last = ops::slice_axis(&inputs, 1, length, length + kernel - 1)?;
+        state.set(index, ops::contiguous(&last)?);
+        fast::causal_conv(&inputs, &self.weight, self.bias.as_ref(), self.silu)
+    }
+}
+
+/// The gated short convolution of LFM2 (Liquid AI 2025): B, C, x = in(u); out(C · conv(B · x)).
+#[derive(Debug)]
+pub struct ShortConv {
+    input: Projections,
+    conv: CausalConv,
+    output: Linear,
+}
+
+impl ShortConv {
+    /// Takes `in_proj`, `conv` and `out_proj`, all of them with biases or none.
+    pub fn new(w: &Weights, dims: i32, kernel: i32, bias: bool) -> Result<Self> {
+        let input = Linear::new(&w.at("in_proj"), dims, 3 * dims, bias)?;
+        Ok(Self {
+            input: Projections::stacked(input, &[dims; 3]),
+            conv: CausalConv::new(&w.at("conv"), dims, kernel, bias)?,
+            output: Linear::new(&w.at("out_proj"), dims, dims, bias)?,
+        })
+    }
+}
+
+impl Mixer for ShortConv {
+    fn forward(&self, x: &Array, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let state = cache.state()?;
+        let projected = self.input.forward(x)?;
+        let gated = ops::multiply(&projected[0], &projected[2])?;
+        let mixed = self.conv.forward(&gated, state, 0)?;
+        state.advance(x.dim(1));
+        self.output.forward(&ops::multiply(&projected[1], &mixed)?)
+    }
+
+    fn make_cache(&self) -> Cache {
+        Cache::arrays_of(1)
+    }
+}

@@ -1,0 +1,219 @@
+//! The gated delta net (Yang et al. 2024): a short convolution, the gated delta rule, and a gated norm.
+
+use super::conv::CausalConv;
+use super::delta::DeltaRule;
+use super::linear::{Linear, Projections};
+use super::mixer::{Masks, Mixer};
+use super::norm::Norm;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::{Array, Dtype, eval, fast, from_u32, ops, scalar};
+use crate::weights::Weights;
+
+/// What varies between architectures.
+#[derive(Debug, Clone, Copy)]
+pub struct GatedDeltaConfig {
+    /// Input and output features.
+    pub dims: i32,
+    /// Heads of queries and keys.
+    pub key_heads: i32,
+    /// Heads of values; a multiple of `key_heads`.
+    pub value_heads: i32,
+    /// Features of a query or key.
+    pub key_dim: i32,
+    /// Features of a value.
+    pub value_dim: i32,
+    /// Positions that the convolution sees.
+    pub kernel: i32,
+    /// Epsilon of the gated norm.
+    pub eps: f32,
+}
+
+impl GatedDeltaConfig {
+    /// Features of all queries, all keys and all values.
+    fn parts(self) -> [i32; 3] {
+        let keys = self.key_heads * self.key_dim;
+        [keys, keys, self.value_heads * self.value_dim]
+    }
+}
+
+/// How a checkpoint cuts the input projections.
+#[derive(Debug, Clone, Copy)]
+pub enum DeltaProjections {
+    /// `in_proj_qkvz` and `in_proj_ba`, in which the outputs of each key head lie together.
+    ByKeyHead,
+    /// `in_proj_qkv`, `in_proj_z`, `in_proj_b` and `in_proj_a`.
+    Separate,
+}
+
+impl DeltaProjections {
+    /// Takes what gives queries, keys and values, and z; and what gives b and a.
+    fn take(self, w: &Weights, config: GatedDeltaConfig) -> Result<(Projections, Projections)> {
+        let GatedDeltaConfig { dims, key_heads, value_heads, key_dim, value_dim, .. } = config;
+        let parts = config.parts();
+        let wide = [parts.iter().sum(), parts[2]];
+        let narrow = [value_heads, value_heads];
+        let linear = |name: &str, outputs| Linear::new(&w.at(name), dims, outputs, false);
+        match self {
+            Self::ByKeyHead => {
+                let group = value_heads / key_heads;
+                let values = group * value_dim;
+                let order = regrouped(key_heads, &[key_dim, key_dim, values, values]);
+                let qkvz = linear("in_proj_qkvz", wide.iter().sum())?.with_rows(&order)?;
+                let order = regrouped(key_heads, &[group, group]);
+                let ba = linear("in_proj_ba", narrow.iter().sum())?.with_rows(&order)?;
+                Ok((Projections::stacked(qkvz, &wide), Projections::stacked(ba, &narrow)))
+            }
+            Self::Separate => {
+                let both = |names: [&str; 2], outputs: [i32; 2]| {
+                    let part = |(name, outputs)| Ok((linear(name, outputs)?, outputs));
+                    let parts = names.into_iter().zip(outputs).map(part);
+                    Projections::new(parts.collect::<Result<_>>()?)
+                };
+                Ok((
+                    both(["in_proj_qkv", "in_proj_z"], wide)?,
+                    both(["in_proj_b", "in_proj_a"], narrow)?,
+                ))
+            }
+        }
+    }
+}
+
+/// q, k, v, z, b, a = in(x); q, k, v = silu(conv(q, k, v)); y = delta rule(q, k, v) with rates σ(b) and
+/// decays exp(−exp(A_log) · softplus(a + dt_bias)); out(norm(y) · silu(z)).
+#[derive(Debug)]
+pub struct GatedDelta {
+    config: GatedDeltaConfig,
+    /// Queries, keys and values; z.
+    wide: Projections,
+    /// b; a.
+    narrow: Projections,
+    conv: CausalConv,
+    query_norm: Norm,
+    key_norm: Norm,
+    /// `[value_heads]`, `f32`, as all numbers of the recurrence are: its errors add up.
+    step_bias: Array,
+    /// −exp(A_log), `[value_heads]`, `f32`.
+    a: Array,
+    /// `[value_dim]`.
+    norm: Array,
+    output: Linear,
+}
+
+impl GatedDelta {
+    /// Takes the input projections, `conv1d`, `dt_bias`, `A_log`, `norm` and `out_proj`.
+    pub fn new(
+        w: &Weights,
+        config: GatedDeltaConfig,
+        projections: DeltaProjections,
+    ) -> Result<Self> {
+        let GatedDeltaConfig { dims, value_heads, value_dim, kernel, .. } = config;
+        let parts = config.parts();
+        let (mixed, inner) = (parts.iter().sum(), parts[2]);
+        let (wide, narrow) = projections.take(w, config)?;
+        let a = ops::negative(&ops::exp(&w.take_f32("A_log", &[value_heads])?)?)?;
+        eval(&[&a])?;
+        Ok(Self {
+            config,
+            wide,
+            narrow,
+            conv: CausalConv::new(&w.at("conv1d"), mixed, kernel, false)?.with_silu(),
+            query_norm: unit(config.key_dim, (config.key_dim as f32).sqrt().recip())?,
+            key_norm: unit(config.key_dim, 1.0)?,
+            step_bias: w.take_f32("dt_bias", &[value_heads])?,
+            a,
+            norm: w.take("norm.weight", &[value_dim])?,
+            output: Linear::new(&w.at("out_proj"), inner, dims, false)?,
+        })
+    }
+
+    /// log g = −exp(A_log) · softplus(raw + bias).
+    fn log_decay(&self, raw: &Array) -> Result<Array> {
+        let shifted = ops::add(&ops::astype(raw, Dtype::Float32)?, &self.step_bias)?;
+        ops::multiply(&self.a, &ops::log_add_exp(&shifted, &scalar(0.0))?)
+    }
+}
+
+/// The norm x / √(Σ x² + 10⁻⁶) · `scale` over the last axis, as one of root-mean-squares.
+fn unit(dims: i32, scale: f32) -> Result<Norm> {
+    let width = dims as f32;
+    let weight = ops::broadcast_to(&scalar(scale / width.sqrt()), &[dims])?;
+    let weight = ops::contiguous(&weight)?;
+    eval(&[&weight])?;
+    Ok(Norm::Rms { weight, eps: 1e-6 / width })
+}
+
+/// The order of rows in which the parts of all groups follow each other, part by part, where the
+/// checkpoint has them group by group; `sizes` are those of the parts of one group.
+fn regrouped(groups: i32, sizes: &[i32]) -> Array {
+    let whole: i32 = sizes.iter().sum();
+    let mut rows = Vec::new();
+    let mut start = 0;
+    for size in sizes {
+        for group in 0..groups {
+            rows.extend((0..*size).map(|row| (group * whole + start + row).unsigned_abs()));
+        }
+        start += size;
+    }
+    from_u32(&rows, &[groups * whole])
+}
+
+impl Mixer for GatedDelta {
+    fn forward(&self, x: &Array, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let GatedDeltaConfig { key_heads, value_heads, key_dim, value_dim, eps, .. } = self.config;
+        let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
+        let group = value_heads / key_heads;
+        let state = cache.state()?;
+        let (wide, narrow) = (self.wide.forward(x)?, self.narrow.forward(x)?);
+        let mixed = self.conv.forward(&wide[0], state, 0)?;
+        let [queries, keys, _] = self.config.parts();
+        let parts = ops::split_at(&mixed, &[queries, queries + keys], -1)?;
+        let part = |index: usize, shape: &[i32]| {
+            let part = ops::reshape(&parts[index], &[&[batch, length], shape].concat())?;
+            ops::astype(&part, Dtype::Float32)
+        };
+        let by_key = |a: &Array| ops::reshape(a, &[batch, length, key_heads, group]);
+        let rate = ops::sigmoid(&ops::astype(&narrow[0], Dtype::Float32)?)?;
+        let rule = DeltaRule {
+            queries: &self.query_norm.forward(&part(0, &[key_heads, key_dim])?)?,
+            keys: &self.key_norm.forward(&part(1, &[key_heads, key_dim])?)?,
+            values: &part(2, &[key_heads, group, value_dim])?,
+            log_decay: &by_key(&self.log_decay(&narrow[1])?)?,
+            rate: &by_key(&rate)?,
+        };
+        let shape = [batch, key_heads, group, value_dim, key_dim];
+        let before = match state.get(1) {
+            // One that was read from a file may have another type.
+            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
+            None => ops::zeros(&shape, Dtype::Float32)?,
+        };
+        let (y, after) = rule.run(&before)?;
+        state.set(1, ops::reshape(&after, &[batch, value_heads, value_dim, key_dim])?);
+        state.advance(length);
+        let y = ops::reshape(&y, &[batch, length, value_heads, value_dim])?;
+        let normed = fast::rms_norm(&y, Some(&self.norm), eps)?;
+        let normed = ops::reshape(&normed, &[batch, length, value_heads * value_dim])?;
+        let gate = ops::astype(&wide[1], normed.dtype())?;
+        let gated = ops::astype(&fast::swiglu(&gate, &normed)?, dtype)?;
+        self.output.forward(&gated)
+    }
+
+    fn make_cache(&self) -> Cache {
+        Cache::arrays_of(2)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{self, DeviceKind};
+
+    #[test]
+    fn rows_are_put_part_by_part() {
+        mlx::enter(DeviceKind::Cpu).unwrap();
+        // Two groups of a part of 2 rows and one of 1: a a b, a a b.
+        let order = mlx::to_u32_vec(&regrouped(2, &[2, 1])).unwrap();
+        assert_eq!(order, [0, 1, 3, 4, 2, 5]);
+    }
+}

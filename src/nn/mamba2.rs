@@ -1,0 +1,192 @@
+//! The Mamba 2 mixer (Dao and Gu 2024): a short convolution, the selective state-space recurrence, and
+//! a gated norm.
+
+use super::conv::CausalConv;
+use super::linear::Linear;
+use super::mixer::{Masks, Mixer};
+use super::ssm::Scan;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::{Array, Dtype, eval, fast, from_f32, ops, scalar};
+use crate::weights::Weights;
+
+/// What varies between architectures.
+#[derive(Debug, Clone, Copy)]
+pub struct Mamba2Config {
+    /// Input and output features.
+    pub dims: i32,
+    /// Heads of the recurrence.
+    pub heads: i32,
+    /// Features of a head.
+    pub head_dim: i32,
+    /// Numbers that each feature of a head remembers.
+    pub state: i32,
+    /// Groups of heads that share B and C, and are normalized together; divides `heads`.
+    pub groups: i32,
+    /// Positions that the convolution sees.
+    pub kernel: i32,
+    /// Where the norm stands.
+    pub norm: GatedNorm,
+    /// Its epsilon.
+    pub eps: f32,
+    /// Whether the convolution has a bias.
+    pub conv_bias: bool,
+    /// Whether the input projection has a bias.
+    pub projection_bias: bool,
+    /// Whether the output projection has one.
+    pub output_bias: bool,
+    /// Multiply what the input projection gives: the gate, x, B, C and Δ (Yang et al. 2022, "Tensor
+    /// Programs V"); `None` for 1.
+    pub projection_scales: Option<[f32; 5]>,
+    /// The least and the largest step.
+    pub time_step_limit: (f32, f32),
+}
+
+/// Where a mixer's root-mean-square norm of each group stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatedNorm {
+    /// norm(silu(gate) · y).
+    AfterGate,
+    /// silu(gate) · norm(y).
+    BeforeGate,
+    /// There is none: silu(gate) · y.
+    None,
+}
+
+/// gate, u, Δ = in(x); x, B, C = silu(conv(u)); y = scan(x, Δ, B, C) + D · x;
+/// out(norm(silu(gate) · y)), or with the norm elsewhere.
+#[derive(Debug)]
+pub struct Mamba2 {
+    config: Mamba2Config,
+    input: Linear,
+    /// A factor for each output of it, `[2 · inner + 2 · groups · state + heads]`.
+    scales: Option<Array>,
+    conv: CausalConv,
+    /// `[heads]`, `f32`, as all numbers of the recurrence are: its errors add up.
+    step_bias: Array,
+    /// A = −exp(A_log), `[groups, heads per group]`, `f32`.
+    a: Array,
+    /// `[heads, 1]`, `f32`.
+    d: Array,
+    /// `[inner]`.
+    norm: Option<Array>,
+    output: Linear,
+}
+
+impl Mamba2 {
+    /// Takes `in_proj`, `conv1d`, `dt_bias`, `A_log`, `D`, where there is one `norm`, and `out_proj`.
+    pub fn new(w: &Weights, config: Mamba2Config) -> Result<Self> {
+        let Mamba2Config { dims, heads, head_dim, state, groups, kernel, .. } = config;
+        let inner = heads * head_dim;
+        let channels = inner + 2 * groups * state;
+        let outputs = inner + channels + heads;
+        let scales = config.projection_scales.map(|scales| {
+            let sizes = [inner, inner, groups * state, groups * state, heads];
+            let each = scales.into_iter().zip(sizes);
+            let all: Vec<_> =
+                each.flat_map(|(scale, size)| std::iter::repeat_n(scale, size as usize)).collect();
+            from_f32(&all, &[outputs])
+        });
+        let a = ops::negative(&ops::exp(&w.take_f32("A_log", &[heads])?)?)?;
+        let a = ops::reshape(&a, &[groups, heads / groups])?;
+        eval(&[&a])?;
+        Ok(Self {
+            config,
+            input: Linear::new(&w.at("in_proj"), dims, outputs, config.projection_bias)?,
+            scales,
+            conv: CausalConv::new(&w.at("conv1d"), channels, kernel, config.conv_bias)?.with_silu(),
+            step_bias: w.take_f32("dt_bias", &[heads])?,
+            a,
+            d: ops::reshape(&w.take_f32("D", &[heads])?, &[heads, 1])?,
+            norm: match config.norm {
+                GatedNorm::None => None,
+                GatedNorm::AfterGate | GatedNorm::BeforeGate => {
+                    Some(w.take("norm.weight", &[inner])?)
+                }
+            },
+            output: Linear::new(&w.at("out_proj"), inner, dims, config.output_bias)?,
+        })
+    }
+
+    /// Δ = softplus(raw + bias), within the limits.
+    fn steps(&self, raw: &Array) -> Result<Array> {
+        let shifted = ops::add(&ops::astype(raw, Dtype::Float32)?, &self.step_bias)?;
+        let mut steps = ops::log_add_exp(&shifted, &scalar(0.0))?;
+        let (least, largest) = self.config.time_step_limit;
+        if least > 0.0 {
+            steps = ops::maximum(&steps, &scalar(least))?;
+        }
+        if largest < f32::INFINITY {
+            steps = ops::minimum(&steps, &scalar(largest))?;
+        }
+        Ok(steps)
+    }
+
+    /// y, gated and normalized.
+    fn gated(&self, gate: &Array, y: &Array) -> Result<Array> {
+        match self.config.norm {
+            GatedNorm::AfterGate => self.normed(&fast::swiglu(gate, y)?),
+            GatedNorm::BeforeGate => fast::swiglu(gate, &self.normed(y)?),
+            GatedNorm::None => fast::swiglu(gate, y),
+        }
+    }
+
+    /// Root-mean-square norm of each group.
+    fn normed(&self, x: &Array) -> Result<Array> {
+        let Mamba2Config { groups, eps, .. } = self.config;
+        let Some(weight) = self.norm.as_ref().filter(|_| groups > 1) else {
+            return fast::rms_norm(x, self.norm.as_ref(), eps);
+        };
+        let (batch, length, inner) = (x.dim(0), x.dim(1), x.dim(2));
+        let grouped = ops::reshape(x, &[batch, length, groups, inner / groups])?;
+        let normed = fast::rms_norm(&grouped, None, eps)?;
+        ops::multiply(&ops::reshape(&normed, &[batch, length, inner])?, weight)
+    }
+}
+
+impl Mixer for Mamba2 {
+    fn forward(&self, x: &Array, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let Mamba2Config { heads, head_dim, state: size, groups, .. } = self.config;
+        let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
+        let (inner, shared) = (heads * head_dim, groups * size);
+        let state = cache.state()?;
+        let mut projected = self.input.forward(x)?;
+        if let Some(scales) = &self.scales {
+            projected = ops::multiply(&projected, &ops::astype(scales, dtype)?)?;
+        }
+        let projected = ops::split_at(&projected, &[inner, 2 * inner + 2 * shared], -1)?;
+        let mixed = self.conv.forward(&projected[1], state, 0)?;
+        let parts = ops::split_at(&mixed, &[inner, inner + shared], -1)?;
+        let part = |index: usize, shape: &[i32]| {
+            ops::astype(
+                &ops::reshape(&parts[index], &[&[batch, length], shape].concat())?,
+                Dtype::Float32,
+            )
+        };
+        let x = part(0, &[heads, head_dim])?;
+        let (b, c) = (part(1, &[groups, size])?, part(2, &[groups, size])?);
+        let steps = self.steps(&projected[2])?;
+        let weighted = ops::multiply(&x, &ops::expand_dims(&steps, -1)?)?;
+        let by_group = [batch, length, groups, heads / groups, head_dim];
+        let log_decay = ops::multiply(&ops::reshape(&steps, &by_group[..4])?, &self.a)?;
+        let scan =
+            Scan { x: &ops::reshape(&weighted, &by_group)?, log_decay: &log_decay, b: &b, c: &c };
+        let shape = [batch, groups, heads / groups, head_dim, size];
+        let before = match state.get(1) {
+            // One that was read from a file may have another type.
+            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
+            None => ops::zeros(&shape, Dtype::Float32)?,
+        };
+        let (y, after) = scan.run(&before)?;
+        state.set(1, ops::reshape(&after, &[batch, heads, head_dim, size])?);
+        state.advance(length);
+        let y = ops::reshape(&y, &[batch, length, heads, head_dim])?;
+        let y = ops::add(&y, &ops::multiply(&self.d, &x)?)?;
+        let y = ops::astype(&ops::reshape(&y, &[batch, length, inner])?, dtype)?;
+        self.output.forward(&self.gated(&projected[0], &y)?)
+    }
+
+    fn make_cache(&self) -> Cache {
+        Cache::arrays_of(2)
+    }
+}

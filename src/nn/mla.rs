@@ -1,0 +1,296 @@
+//! Multi-head latent attention (DeepSeek-AI 2024, "DeepSeek-V2"): the keys and values of all heads are
+//! projections of one latent vector, which is all that the cache holds of a position, beside one
+//! rotated key for all heads.
+
+use super::attention::{join_heads, split_heads};
+use super::decoder::scaled;
+use super::dot_product::masked;
+use super::heads::HeadMatrices;
+use super::linear::{Linear, Projections};
+use super::mixer::{Masks, Mixer};
+use super::norm::Norm;
+use super::rope::Rope;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::fast::Mask;
+use crate::mlx::{self, Array, fast, ops};
+use crate::weights::Weights;
+
+/// What varies between architectures, by the names of configurations.
+#[derive(Debug, Clone, Copy)]
+pub struct MlaConfig {
+    /// Input and output features.
+    pub dims: i32,
+    /// Heads.
+    pub heads: i32,
+    /// Features that queries are compressed to; `None` for queries straight from the input.
+    pub q_lora_rank: Option<i32>,
+    /// Features of the latent vector.
+    pub kv_lora_rank: i32,
+    /// Features of a head's queries and keys that do not look at positions.
+    pub qk_nope_head_dim: i32,
+    /// Features that are rotated.
+    pub qk_rope_head_dim: i32,
+    /// Features of a head's values.
+    pub v_head_dim: i32,
+    /// Whether the projections from and to the residual stream have biases.
+    pub bias: bool,
+    /// Multiplies the scores.
+    pub scale: f32,
+}
+
+impl MlaConfig {
+    /// Whether `length` queries over `seen` positions take fewer multiplications in the absorbed form.
+    ///
+    /// For each head it is r · (n + v) for each query, and 2r + p for each pair; expanded, r · (n + v)
+    /// for each position seen, and n + p + v for each pair, with r for `kv_lora_rank`, n and p for the
+    /// two parts of keys, and v for `v_head_dim`.
+    fn absorbs(&self, length: i32, seen: i32) -> bool {
+        let Self { kv_lora_rank, qk_nope_head_dim, v_head_dim, .. } = *self;
+        let (rank, expanded) = (f64::from(kv_lora_rank), f64::from(qk_nope_head_dim + v_head_dim));
+        let (length, seen) = (f64::from(length), f64::from(seen));
+        length * seen * (2.0 * rank - expanded) < (seen - length) * rank * expanded
+    }
+}
+
+/// Epsilon of the norms over compressed queries and latent vectors, whatever the other norms have.
+const EPS: f32 = 1e-6;
+
+/// The attention block of one layer.
+#[derive(Debug)]
+pub struct Mla {
+    config: MlaConfig,
+    /// Queries (compressed, if there is a second projection), and latent vector and rotated key.
+    input: Projections,
+    /// From compressed queries to those of the heads.
+    queries: Option<(Norm, Linear)>,
+    latent_norm: Norm,
+    /// `[heads, qk_nope_head_dim, kv_lora_rank]`: latent vectors to keys.
+    keys: HeadMatrices,
+    /// `[heads, v_head_dim, kv_lora_rank]`: latent vectors to values.
+    values: HeadMatrices,
+    output: Linear,
+    rope: Rope,
+}
+
+impl Mla {
+    /// Takes the projections and norms by DeepSeek's names; the matrices of keys and values together
+    /// (`kv_b_proj`) or by themselves (`embed_q`, transposed, and `unembed_out`).
+    pub fn new(w: &Weights, config: MlaConfig, rope: Rope) -> Result<Self> {
+        let MlaConfig { dims, heads, kv_lora_rank: latent, bias, .. } = config;
+        let (nope, values) = (config.qk_nope_head_dim, config.v_head_dim);
+        let outputs = heads * (nope + config.qk_rope_head_dim);
+        let linear = |name, inputs, outputs, bias| Linear::new(&w.at(name), inputs, outputs, bias);
+        let (first, queries) = match config.q_lora_rank {
+            Some(rank) => {
+                let norm = Norm::rms(&w.at("q_a_layernorm"), rank, EPS)?;
+                let second = linear("q_b_proj", rank, outputs, false)?;
+                ((linear("q_a_proj", dims, rank, bias)?, rank), Some((norm, second)))
+            }
+            None => ((linear("q_proj", dims, outputs, false)?, outputs), None),
+        };
+        let compressed = latent + config.qk_rope_head_dim;
+        let second = (linear("kv_a_proj_with_mqa", dims, compressed, bias)?, compressed);
+        let joint = w.at("kv_b_proj");
+        let (key_matrices, value_matrices) = if joint.has("weight") {
+            HeadMatrices::pair(&joint, heads, [nope, values], latent)?
+        } else {
+            (
+                HeadMatrices::new(&w.at("embed_q"), heads, latent, nope)?.transposed(),
+                HeadMatrices::new(&w.at("unembed_out"), heads, values, latent)?,
+            )
+        };
+        Ok(Self {
+            config,
+            input: Projections::new(vec![first, second])?,
+            queries,
+            latent_norm: Norm::rms(&w.at("kv_a_layernorm"), latent, EPS)?,
+            keys: key_matrices,
+            values: value_matrices,
+            output: linear("o_proj", heads * values, dims, bias)?,
+            rope,
+        })
+    }
+
+    /// Attention to the latent vectors themselves, as the one key and value of all heads: the matrices
+    /// of keys go into the queries, those of values come after the sum.
+    fn absorbed(&self, q: &Split, k: &Cached, mask: &Mask) -> Result<Array> {
+        let MlaConfig { heads, kv_lora_rank: rank, scale, .. } = self.config;
+        let (batch, length, seen) = (q.nope.dim(0), q.nope.dim(2), k.latent.dim(2));
+        let queries = self.keys.turned_product(&q.nope)?;
+        // As heads share their keys, they are so many rows of one.
+        let queries = ops::reshape(&queries, &[batch, 1, heads * length, rank])?;
+        let scores = self.position_scores(q, k, mask)?;
+        let scores = ops::reshape(&scores, &[batch, 1, heads * length, seen])?;
+        let mask = Mask::Array(scores);
+        let attended = fast::attention(&queries, &k.latent, &k.latent, scale, &mask, None)?;
+        self.values.product(&ops::reshape(&attended, &[batch, heads, length, rank])?)
+    }
+
+    /// Attention to the keys and values of each head.
+    fn expanded(&self, q: &Split, k: &Cached, mask: &Mask) -> Result<Array> {
+        let scale = self.config.scale;
+        let (keys, values) = (self.keys.product(&k.latent)?, self.values.product(&k.latent)?);
+        if mlx::on_gpu() {
+            // The fused kernels know the sizes of heads without the rotated part.
+            return self.attend_with_scores(q, k, [&keys, &values], mask);
+        }
+        let mut shape = keys.shape().to_vec();
+        shape[3] = k.rotated.dim(3);
+        let rotated = ops::broadcast_to(&k.rotated, &shape)?;
+        let queries = ops::concatenate(&[&q.nope, &q.rotated], -1)?;
+        let keys = ops::concatenate(&[&keys, &rotated], -1)?;
+        fast::attention(&queries, &keys, &values, scale, mask, None)
+    }
+
+    /// Attention to keys without their rotated part, whose scores are added.
+    fn attend_with_scores(
+        &self,
+        q: &Split,
+        k: &Cached,
+        [keys, values]: [&Array; 2],
+        mask: &Mask,
+    ) -> Result<Array> {
+        let scores = Mask::Array(self.position_scores(q, k, mask)?);
+        fast::attention(&q.nope, keys, values, self.config.scale, &scores, None)
+    }
+
+    /// The scores of the rotated parts, `[batch, heads, length, seen]`; −∞ where the mask hides a
+    /// position.
+    fn position_scores(&self, q: &Split, k: &Cached, mask: &Mask) -> Result<Array> {
+        let (batch, heads, length) = (q.rotated.dim(0), q.rotated.dim(1), q.rotated.dim(2));
+        let (dims, seen) = (q.rotated.dim(3), k.rotated.dim(2));
+        let rows = ops::reshape(&q.rotated, &[batch, 1, heads * length, dims])?;
+        let turned = ops::swap_axes(&k.rotated, -1, -2)?;
+        let scores = ops::matmul(&scaled(&rows, self.config.scale)?, &turned)?;
+        masked(&ops::reshape(&scores, &[batch, heads, length, seen])?, mask)
+    }
+}
+
+/// Queries, `[batch, heads, length, dims]`.
+struct Split {
+    nope: Array,
+    rotated: Array,
+}
+
+/// What is known of every position seen, `[batch, 1, seen, dims]`.
+struct Cached {
+    latent: Array,
+    rotated: Array,
+}
+
+impl Mixer for Mla {
+    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let (batch, length, offset) = (x.dim(0), x.dim(1), cache.offset());
+        let MlaConfig { heads, kv_lora_rank, qk_nope_head_dim: nope, .. } = self.config;
+        let mask = masks.get(length, None, cache)?;
+        let projected = self.input.forward(x)?;
+        let queries = match &self.queries {
+            Some((norm, linear)) => linear.forward(&norm.forward(&projected[0])?)?,
+            None => projected[0].clone(),
+        };
+        let head_dim = nope + self.config.qk_rope_head_dim;
+        let queries = split_heads(&queries, batch, length, heads, head_dim)?;
+        let queries = ops::split_at(&queries, &[nope], -1)?;
+        let compressed = ops::split_at(&projected[1], &[kv_lora_rank], -1)?;
+        let latent = ops::expand_dims(&self.latent_norm.forward(&compressed[0])?, 1)?;
+        let rotated = self.rope.forward(&ops::expand_dims(&compressed[1], 1)?, offset)?;
+        let (latent, rotated) = cache.update(&latent, &rotated)?;
+        let k = Cached { latent, rotated };
+        let rotated = self.rope.forward(&queries[1], offset)?;
+        let q = Split { nope: queries[0].clone(), rotated };
+        let attended = if self.config.absorbs(length, k.latent.dim(2)) {
+            self.absorbed(&q, &k, mask)?
+        } else {
+            self.expanded(&q, &k, mask)?
+        };
+        self.output.forward(&join_heads(&attended)?)
+    }
+
+    fn make_cache(&self) -> Cache {
+        Cache::standard()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::mlx::{DeviceKind, Dtype, enter, from_f32, to_f32_vec};
+    use crate::nn::RopeConfig;
+    use crate::weights::{Checkpoint, Precision, Quantization};
+
+    fn close(a: &Array, b: &Array) {
+        assert_eq!(a.shape(), b.shape());
+        let (a, b) = (to_f32_vec(a).unwrap(), to_f32_vec(b).unwrap());
+        let difference = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(difference < 1e-4, "{difference}");
+    }
+
+    #[test]
+    fn every_form_gives_the_same_attention() {
+        enter(DeviceKind::Cpu).unwrap();
+        let folder =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/deepseek-v3-raw");
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let quantization = Quantization::default();
+        let precision = Precision { activations: Some(Dtype::Float32) };
+        let weights = Weights::new(&checkpoint, &quantization, precision, |_| true);
+        let config = MlaConfig {
+            dims: 32,
+            heads: 2,
+            q_lora_rank: Some(24),
+            kv_lora_rank: 16,
+            qk_nope_head_dim: 16,
+            qk_rope_head_dim: 8,
+            v_head_dim: 12,
+            bias: false,
+            scale: 0.3,
+        };
+        let rope = Rope::new(&RopeConfig {
+            dims: 8,
+            base: 10_000.0,
+            traditional: true,
+            scaling: None,
+            max_positions: None,
+        });
+        let mla = Mla::new(&weights.at("model.layers.0.self_attn"), config, rope.unwrap()).unwrap();
+        for (batch, length, seen) in [(1, 1, 7), (2, 3, 5), (1, 4, 4)] {
+            let draw = |shape: &[i32]| {
+                let count = shape.iter().product::<i32>();
+                let values: Vec<_> = (0..count).map(|i| ((i * 37 % 101) as f32).sin()).collect();
+                from_f32(&values, shape)
+            };
+            let q = Split {
+                nope: draw(&[batch, 2, length, 16]),
+                rotated: draw(&[batch, 2, length, 8]),
+            };
+            let k =
+                Cached { latent: draw(&[batch, 1, seen, 16]), rotated: draw(&[batch, 1, seen, 8]) };
+            let expanded = mla.expanded(&q, &k, &Mask::Causal).unwrap();
+            close(&mla.absorbed(&q, &k, &Mask::Causal).unwrap(), &expanded);
+            let keys = mla.keys.product(&k.latent).unwrap();
+            let values = mla.values.product(&k.latent).unwrap();
+            let added = mla.attend_with_scores(&q, &k, [&keys, &values], &Mask::Causal);
+            close(&added.unwrap(), &expanded);
+        }
+    }
+
+    #[test]
+    fn few_queries_over_a_long_past_are_absorbed() {
+        let config = MlaConfig {
+            dims: 7168,
+            heads: 128,
+            q_lora_rank: Some(1536),
+            kv_lora_rank: 512,
+            qk_nope_head_dim: 128,
+            qk_rope_head_dim: 64,
+            v_head_dim: 128,
+            bias: false,
+            scale: 1.0,
+        };
+        assert!(config.absorbs(1, 2) && config.absorbs(8, 4096));
+        assert!(!config.absorbs(2048, 2048) && !config.absorbs(2048, 100_000));
+    }
+}

@@ -1,0 +1,271 @@
+//! Mixture of experts (Shazeer et al. 2017): a router sends each token to a few of many MLPs.
+
+use super::activation::Activation;
+use super::linear::{ExpertLinear, ExpertMatrix, Linear};
+use super::mlp::{FeedForward, Mlp};
+use super::router::{Router, Routing};
+use crate::error::Result;
+use crate::mlx::{Array, eval, on_gpu, ops};
+use crate::weights::Weights;
+
+/// From this many choices on, tokens are sorted by expert, so that each expert's weights are read once.
+const SORT_FROM: usize = 64;
+
+/// What varies between architectures.
+#[derive(Debug, Clone, Copy)]
+pub struct MoeConfig {
+    /// Input and output features.
+    pub dims: i32,
+    /// Features inside an expert.
+    pub hidden: i32,
+    /// Number of experts.
+    pub experts: i32,
+    /// Experts that a token is sent to.
+    pub active: i32,
+    /// How the chosen experts are weighted.
+    pub routing: Routing,
+}
+
+/// How a checkpoint names the experts' projections.
+#[derive(Debug, Clone, Copy)]
+pub struct ExpertNames {
+    /// Gate, up and down of one expert below `experts.N`.
+    pub single: [&'static str; 3],
+    /// Gate, up and down of all experts together.
+    pub stacked: [&'static str; 3],
+    /// Tensors of all experts together: gate and up, whose outputs follow each other, and down.
+    pub fused: [&'static str; 2],
+}
+
+impl Default for ExpertNames {
+    fn default() -> Self {
+        Self {
+            single: ["gate_proj", "up_proj", "down_proj"],
+            stacked: ["switch_mlp.gate_proj", "switch_mlp.up_proj", "switch_mlp.down_proj"],
+            fused: ["experts.gate_up_proj", "experts.down_proj"],
+        }
+    }
+}
+
+/// A router, its experts, and perhaps one that sees every token.
+#[derive(Debug)]
+pub struct Moe {
+    router: Router,
+    experts: Experts,
+    /// Between the residual stream and the features that the experts work on, and back.
+    latent: Option<[Linear; 2]>,
+    shared: Option<SharedExpert>,
+}
+
+impl Moe {
+    /// A mixture of these parts.
+    pub fn of(router: Router, experts: Experts) -> Self {
+        Self { router, experts, latent: None, shared: None }
+    }
+
+    /// Takes `gate`, and the experts one by one (`experts.N`), stacked or fused.
+    pub fn new(w: &Weights, config: MoeConfig, names: ExpertNames) -> Result<Self> {
+        let router = Router::new(&w.at("gate"), config, false)?;
+        Ok(Self::of(router, Experts::new(w, config, names)?))
+    }
+
+    /// Adds `shared_expert`, weighted by the logistic function of `shared_expert_gate`.
+    pub fn with_shared_expert(mut self, w: &Weights, hidden: i32) -> Result<Self> {
+        let dims = self.router.dims();
+        self.shared = Some(SharedExpert {
+            mlp: Box::new(Mlp::new(&w.at("shared_expert"), dims, hidden, false, Activation::Silu)?),
+            gate: Some(Linear::new(&w.at("shared_expert_gate"), dims, 1, false)?),
+        });
+        Ok(self)
+    }
+
+    /// Adds an MLP of `hidden` features that sees every token as it is: one expert, or several together.
+    pub fn with_shared_mlp(self, w: &Weights, hidden: i32) -> Result<Self> {
+        let dims = self.router.dims();
+        Ok(self.with_shared(Mlp::new(w, dims, hidden, false, Activation::Silu)?))
+    }
+
+    /// Adds an expert that sees every token.
+    pub fn with_shared(mut self, expert: impl FeedForward + 'static) -> Self {
+        self.shared = Some(SharedExpert { mlp: Box::new(expert), gate: None });
+        self
+    }
+
+    /// Puts the experts between projections to fewer features and back.
+    pub fn within(mut self, down: Linear, up: Linear) -> Self {
+        self.latent = Some([down, up]);
+        self
+    }
+}
+
+impl FeedForward for Moe {
+    fn forward(&self, x: &Array) -> Result<Array> {
+        let (chosen, scores) = self.router.forward(x)?;
+        let mix = |x: &Array| {
+            if self.router.weighs_inputs() {
+                let outputs = self.experts.forward(&ops::multiply(x, &scores)?, &chosen)?;
+                return ops::squeeze(&outputs, -2);
+            }
+            self.experts.weighted(x, &chosen, &scores)
+        };
+        let sum = match &self.latent {
+            None => mix(x)?,
+            Some([down, up]) => up.forward(&mix(&down.forward(x)?)?)?,
+        };
+        match &self.shared {
+            Some(shared) => ops::add(&sum, &shared.forward(x)?),
+            None => Ok(sum),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SharedExpert {
+    mlp: Box<dyn FeedForward>,
+    /// Weighs it by the logistic function.
+    gate: Option<Linear>,
+}
+
+impl SharedExpert {
+    fn forward(&self, x: &Array) -> Result<Array> {
+        let output = self.mlp.forward(x)?;
+        match &self.gate {
+            Some(gate) => ops::multiply(&ops::sigmoid(&gate.forward(x)?)?, &output),
+            None => Ok(output),
+        }
+    }
+}
+
+/// MLPs whose weights are stacked, so that one product serves tokens of different experts.
+#[derive(Debug)]
+pub struct Experts {
+    inner: Inner,
+    down: ExpertLinear,
+}
+
+/// What an expert does before its last projection.
+#[derive(Debug)]
+enum Inner {
+    /// act(gate(x), up(x)).
+    Gated([ExpertLinear; 2], fn(&Array, &Array) -> Result<Array>),
+    /// act(up(x)).
+    Plain(ExpertLinear, Activation),
+}
+
+impl Experts {
+    /// Experts of these projections (gate, up, down) and the activation of gate and up.
+    pub fn of(
+        [gate, up, down]: [ExpertLinear; 3],
+        activation: fn(&Array, &Array) -> Result<Array>,
+    ) -> Self {
+        Self { inner: Inner::Gated([gate, up], activation), down }
+    }
+
+    /// Experts down(act(up(x))) of these projections.
+    pub fn plain([up, down]: [ExpertLinear; 2], activation: Activation) -> Self {
+        Self { inner: Inner::Plain(up, activation), down }
+    }
+
+    /// Takes `gate_up_proj` `[experts, dims, 2 · hidden]`, whose first outputs are those of the gates, and
+    /// `down_proj` `[experts, hidden, dims]`: inputs before outputs, as Llama 4 is published.
+    pub fn turned(w: &Weights, config: MoeConfig) -> Result<Self> {
+        let MoeConfig { dims, hidden, experts, .. } = config;
+        let gate_up = w.take_matrix("gate_up_proj", &[experts, dims, 2 * hidden])?;
+        let down = w.take_matrix("down_proj", &[experts, hidden, dims])?;
+        let linear = |stored: &Array, start: i32, end: i32| {
+            let matrix = ExpertMatrix::turned(&ops::slice_axis(stored, 2, start, end)?)?;
+            Ok(ExpertLinear::new(matrix, None))
+        };
+        let projections = [
+            linear(&gate_up, 0, hidden)?,
+            linear(&gate_up, hidden, 2 * hidden)?,
+            linear(&down, 0, dims)?,
+        ];
+        Ok(Self::of(projections, |gate, up| Activation::Silu.gated(gate, up)))
+    }
+
+    /// Takes experts with SiLU, however they are stored.
+    pub fn new(w: &Weights, config: MoeConfig, names: ExpertNames) -> Result<Self> {
+        let projections = Self::take(w, config, names)?;
+        Ok(Self::of(projections, |gate, up| Activation::Silu.gated(gate, up)))
+    }
+
+    /// Takes the projections (gate, up, down) of experts that are fused, stacked, or one by one.
+    pub(super) fn take(
+        w: &Weights,
+        config: MoeConfig,
+        names: ExpertNames,
+    ) -> Result<[ExpertLinear; 3]> {
+        let MoeConfig { dims, hidden, experts, .. } = config;
+        if w.has(names.fused[0]) {
+            let gate_up = w.take(names.fused[0], &[experts, 2 * hidden, dims])?;
+            let part = |start| {
+                let half = ops::slice_axis(&gate_up, 1, start, start + hidden)?;
+                let half = ops::contiguous(&half)?;
+                eval(&[&half])?;
+                ExpertMatrix::dense(&half)
+            };
+            let down = w.take(names.fused[1], &[experts, dims, hidden])?;
+            let matrices = [part(0)?, part(hidden)?, ExpertMatrix::dense(&down)?];
+            return Ok(matrices.map(|matrix| ExpertLinear::new(matrix, None)));
+        }
+        let linear = |index: usize, inputs: i32, outputs: i32| {
+            let names = [names.single[index], names.stacked[index]];
+            Self::projection(w, names, inputs, outputs, experts)
+        };
+        Ok([linear(0, dims, hidden)?, linear(1, dims, hidden)?, linear(2, hidden, dims)?])
+    }
+
+    /// `[batch, length, dims]` to the sum of the chosen experts' outputs times their weights; `chosen` and
+    /// `scores` are `[batch, length, active]`.
+    pub(super) fn weighted(&self, x: &Array, chosen: &Array, scores: &Array) -> Result<Array> {
+        let outputs = self.forward(x, chosen)?;
+        let weighted = ops::multiply(&outputs, &ops::expand_dims(scores, -1)?)?;
+        // The weights may be more precise than the outputs.
+        ops::astype(&ops::squeeze(&ops::sum(&weighted, -2)?, -2)?, outputs.dtype())
+    }
+
+    /// Takes a projection of all experts, one by one below `experts.N` or stacked, by its names.
+    pub fn projection(
+        w: &Weights,
+        [single, stacked]: [&str; 2],
+        inputs: i32,
+        outputs: i32,
+        experts: i32,
+    ) -> Result<ExpertLinear> {
+        let single = |expert| w.at("experts").at(expert).at(single);
+        let matrix = ExpertMatrix::new(&w.at(stacked), single, inputs, outputs, experts)?;
+        Ok(ExpertLinear::new(matrix, None))
+    }
+
+    /// `[batch, length, dims]` and choices `[batch, length, active]` to each choice's output,
+    /// `[batch, length, active, dims]`.
+    fn forward(&self, x: &Array, chosen: &Array) -> Result<Array> {
+        let (batch, length, dims) = (x.dim(0), x.dim(1), x.dim(2));
+        let active = chosen.dim(2);
+        // The CPU's kernel sorts by itself.
+        if chosen.size() < SORT_FROM || !on_gpu() {
+            let x = ops::reshape(x, &[batch, length, 1, 1, dims])?;
+            return ops::squeeze(&self.apply(&x, chosen, false)?, -2);
+        }
+        let flat = ops::reshape(chosen, &[-1])?;
+        let order = ops::argsort(&flat, 0)?;
+        let tokens = ops::floor_divide(&order, &Array::from_int(active))?;
+        let tokens = ops::astype(&tokens, order.dtype())?;
+        let x = ops::reshape(x, &[batch * length, 1, dims])?;
+        let sorted = ops::take(&x, &tokens, 0)?;
+        let outputs = self.apply(&sorted, &ops::take(&flat, &order, 0)?, true)?;
+        let outputs = ops::take(&outputs, &ops::argsort(&order, 0)?, 0)?;
+        ops::reshape(&outputs, &[batch, length, active, dims])
+    }
+
+    fn apply(&self, x: &Array, experts: &Array, sorted: bool) -> Result<Array> {
+        let hidden = match &self.inner {
+            Inner::Gated([gate, up], activation) => {
+                activation(&gate.apply(x, experts, sorted)?, &up.apply(x, experts, sorted)?)?
+            }
+            Inner::Plain(up, activation) => activation.apply(&up.apply(x, experts, sorted)?)?,
+        };
+        self.down.apply(&hidden, experts, sorted)
+    }
+}

@@ -1,0 +1,38 @@
+//! Blocks whose outputs are multiplied before they are added to the residual stream.
+
+use super::decoder::scaled;
+use super::mixer::{Masks, Mixer};
+use super::mlp::FeedForward;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::Array;
+
+/// factor · block(x).
+#[derive(Debug)]
+pub struct Scaled<B: ?Sized> {
+    factor: f32,
+    block: Box<B>,
+}
+
+impl<B: ?Sized> Scaled<B> {
+    /// The block's outputs times `factor`.
+    pub fn new(factor: f32, block: Box<B>) -> Self {
+        Self { factor, block }
+    }
+}
+
+impl Mixer for Scaled<dyn Mixer> {
+    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        scaled(&self.block.forward(x, masks, cache)?, self.factor)
+    }
+
+    fn make_cache(&self) -> Cache {
+        self.block.make_cache()
+    }
+}
+
+impl FeedForward for Scaled<dyn FeedForward> {
+    fn forward(&self, x: &Array) -> Result<Array> {
+        scaled(&self.block.forward(x)?, self.factor)
+    }
+}

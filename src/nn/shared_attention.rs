@@ -1,0 +1,104 @@
+//! Attention to the keys and values of an earlier layer (Brandon et al. 2024).
+
+use super::attention::{AttentionConfig, QkNorm, join_heads, split_heads};
+use super::dot_product::{Scoring, attend};
+use super::linear::Linear;
+use super::mixer::{Masks, Mixer};
+use super::norm::Norm;
+use super::rope::Rope;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::mlx::Array;
+use crate::weights::Weights;
+
+/// An attention block that has queries of its own only. It is handed the cache of the layer that it
+/// shares, after that layer, and leaves it as it is.
+#[derive(Debug)]
+pub struct SharedAttention {
+    config: AttentionConfig,
+    queries: Linear,
+    norm: Option<Norm>,
+    output: Linear,
+    rope: Option<Rope>,
+    /// How many positions a token sees, as in the layer that is shared; `None` for all.
+    window: Option<i32>,
+}
+
+impl SharedAttention {
+    /// Takes `q_proj`, `q_norm` where configured, and `o_proj`.
+    pub fn new(
+        w: &Weights,
+        config: AttentionConfig,
+        rope: Option<Rope>,
+        window: Option<i32>,
+    ) -> Result<Self> {
+        let AttentionConfig { dims, heads, head_dim, qkv_bias, output_bias, .. } = config;
+        let norm = match config.qk_norm {
+            QkNorm::Head(eps) => Some(Norm::rms(&w.at("q_norm"), head_dim, eps)?),
+            _ => None,
+        };
+        Ok(Self {
+            queries: Linear::new(&w.at("q_proj"), dims, heads * head_dim, qkv_bias)?,
+            norm,
+            output: Linear::new(&w.at("o_proj"), heads * head_dim, dims, output_bias)?,
+            rope,
+            window,
+            config,
+        })
+    }
+}
+
+impl Mixer for SharedAttention {
+    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let (batch, length) = (x.dim(0), x.dim(1));
+        let AttentionConfig { heads, head_dim, scale, .. } = self.config;
+        let Some((keys, values)) = cache.last()? else {
+            let message = "the layer whose keys and values are shared has not run";
+            return Err(Error::argument("caches", message));
+        };
+        let projected = self.queries.forward(x)?;
+        let mut queries = split_heads(&projected, batch, length, heads, head_dim)?;
+        if let Some(norm) = &self.norm {
+            queries = norm.forward(&queries)?;
+        }
+        if let Some(rope) = &self.rope {
+            queries = rope.forward(&queries, cache.offset() - length)?;
+        }
+        // The mask that the other layer asked for, before the cache took the new positions.
+        let mask = masks.get(length, self.window, cache)?;
+        let scale = scale.unwrap_or_else(|| (head_dim as f32).sqrt().recip());
+        let scoring = Scoring { scale, cap: None, sinks: None };
+        let attended = attend(&queries, &keys, &values, mask, &scoring)?;
+        self.output.forward(&join_heads(&attended)?)
+    }
+
+    fn make_cache(&self) -> Cache {
+        match self.window {
+            Some(window) => Cache::rotating(window, 0),
+            None => Cache::standard(),
+        }
+    }
+}
+
+/// For each layer the number of its cache: its own of the first `own` layers, and of the others that of
+/// the last of these which sees as much. `None` if there is none for a layer.
+pub fn shared_caches(windows: &[Option<i32>], own: usize) -> Option<Vec<usize>> {
+    let lender = |(index, window): (usize, &Option<i32>)| {
+        if index < own { Some(index) } else { windows[..own].iter().rposition(|w| w == window) }
+    };
+    windows.iter().enumerate().map(lender).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_layers_share_the_last_cache_of_their_kind() {
+        let (full, near) = (None, Some(8));
+        let layers = [near, full, near, near, full, near, full];
+        assert_eq!(shared_caches(&layers, 4), Some(vec![0, 1, 2, 3, 1, 3, 1]));
+        assert_eq!(shared_caches(&layers, 7), Some(vec![0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(shared_caches(&layers, 1), None);
+    }
+}

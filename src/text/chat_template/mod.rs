@@ -1,0 +1,145 @@
+//! Chat templates: the Jinja programs that turn messages into the text a model was trained on.
+//!
+//! The reference is `apply_chat_template` of Hugging Face's transformers. Templates come with
+//! checkpoints, so they are not trusted: they run in minijinja without files and with limits on
+//! time, memory and recursion.
+
+mod convert;
+mod engine;
+mod environment;
+mod json;
+mod load;
+mod messages;
+mod methods;
+mod python;
+mod source;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use self::engine::Compiled;
+use super::tokenizer::Tokenizer;
+use crate::error::{Error, Result};
+
+/// The chat templates of a model, most often one. `Send + Sync`.
+#[derive(Debug, Clone)]
+pub struct ChatTemplate {
+    templates: BTreeMap<String, Arc<Compiled>>,
+    /// `bos_token` and so on.
+    special_tokens: Map<String, Value>,
+}
+
+/// What a template is rendered with, besides the messages.
+#[derive(Debug, Clone, Default)]
+pub struct ChatTemplateOptions {
+    /// The functions the model may call: a list of JSON schemas, as the template expects them.
+    pub tools: Option<Value>,
+    /// Documents to answer from: a list of objects.
+    pub documents: Option<Value>,
+    /// Whether the beginning of the assistant's answer is appended.
+    pub add_generation_prompt: bool,
+    /// Whether the last message is left open, for the model to go on with.
+    pub continue_final_message: bool,
+    /// The template's name, if the model has several. Otherwise `tool_use` with tools, else `default`.
+    pub template: Option<String>,
+    /// The field of the last message that is left open; `content` if none is given.
+    pub continue_field: Option<String>,
+    /// The local time that the template sees, as `2025-12-31T23:59:58`; the present if none is given.
+    /// With it, the same messages give the same prompt tomorrow.
+    pub now: Option<String>,
+    /// Further variables, such as `enable_thinking`. They win over the special tokens.
+    pub variables: Map<String, Value>,
+}
+
+impl ChatTemplate {
+    /// Reads the templates of the model in `dir`; `None` if it has none.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if one of them does not parse, with the file and the line;
+    /// [`Error::Tokenizer`] if the JSON around it is broken.
+    pub fn from_dir(dir: &Path, tokenizer: Option<&Tokenizer>) -> Result<Option<Self>> {
+        let sources = load::sources(dir)?;
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let mut templates = BTreeMap::new();
+        for (name, source) in sources {
+            templates.insert(name, Arc::new(Compiled::new(&source.origin, &source.text)?));
+        }
+        let special_tokens = tokenizer.map(|it| it.special_tokens().clone()).unwrap_or_default();
+        Ok(Some(Self { templates, special_tokens }))
+    }
+
+    /// A template given as text.
+    ///
+    /// # Errors
+    /// [`Error::Template`] if it does not parse.
+    pub fn from_source(source: &str) -> Result<Self> {
+        let compiled = Arc::new(Compiled::new("chat template", source)?);
+        let templates = BTreeMap::from([(load::DEFAULT.to_owned(), compiled)]);
+        Ok(Self { templates, special_tokens: Map::new() })
+    }
+
+    /// The names of the templates.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.templates.keys().map(String::as_str)
+    }
+
+    /// The template's text: the named one, or the one that is used without tools.
+    pub fn source(&self, name: Option<&str>) -> Option<&str> {
+        self.templates.get(name.unwrap_or(load::DEFAULT)).map(|it| it.source())
+    }
+
+    /// The prompt for `messages`, an array of objects with a `role`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if the messages or options have the wrong form;
+    /// [`Error::Template`] if the template fails, with its name and line. What a template raises
+    /// itself comes through word for word.
+    pub fn render(&self, messages: &Value, options: &ChatTemplateOptions) -> Result<String> {
+        let template = self.choose(options)?;
+        let chat = messages::Chat::new(messages, options, template.source())?;
+        let mut variables = self.special_tokens.clone();
+        variables.extend(options.variables.clone());
+        let tools = options.tools.clone().unwrap_or(Value::Null);
+        let documents = options.documents.clone().unwrap_or(Value::Null);
+        variables.insert("messages".into(), chat.messages().clone());
+        variables.insert("tools".into(), tools);
+        variables.insert("documents".into(), documents);
+        variables.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
+        if let Some(now) = &options.now {
+            variables.insert(environment::NOW.into(), now.clone().into());
+        }
+        let rendered = template.render(variables)?;
+        chat.finish(rendered)
+    }
+
+    fn choose(&self, options: &ChatTemplateOptions) -> Result<&Compiled> {
+        if let Some(name) = &options.template {
+            return self.templates.get(name).map(Arc::as_ref).ok_or_else(|| {
+                Error::argument(
+                    "template",
+                    format!("no template \"{name}\"; this model has {}", self.listed()),
+                )
+            });
+        }
+        let tool_use = options.tools.as_ref().and_then(|_| self.templates.get("tool_use"));
+        tool_use.or_else(|| self.templates.get(load::DEFAULT)).map(Arc::as_ref).ok_or_else(|| {
+            Error::argument(
+                "template",
+                format!("this model has no default template; choose one of {}", self.listed()),
+            )
+        })
+    }
+
+    fn listed(&self) -> String {
+        let names: Vec<String> = self.names().map(|name| format!("\"{name}\"")).collect();
+        names.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests;

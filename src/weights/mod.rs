@@ -1,0 +1,11 @@
+//! Checkpoints: safetensors files, seen as a tree of named tensors that models take from.
+//!
+//! Loading is strict. A tensor that is missing, has another shape or an unexpected type, or that
+//! nobody took, is an error that names it and its file.
+
+mod checkpoint;
+mod fp8;
+mod view;
+
+pub use checkpoint::Checkpoint;
+pub use view::{Precision, Quantization, Weights};

@@ -1,0 +1,343 @@
+//! A path-prefixed view of a checkpoint: `w.at("self_attn").at("q_proj").take("weight", …)`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::rc::Rc;
+
+use super::Checkpoint;
+use crate::error::{Error, Result};
+use crate::mlx::quantized::{Format, Mode, Packed};
+use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, on_gpu, ops};
+
+/// The element types that a model is loaded with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Precision {
+    /// The type of activations, norms, biases and scales; `None` keeps what the checkpoint has.
+    pub activations: Option<Dtype>,
+}
+
+/// What `config.json` says of quantized layers.
+#[derive(Debug, Clone, Default)]
+pub struct Quantization {
+    /// The format of layers that are not named.
+    pub default: Option<Format>,
+    /// Formats by the layer's path; `None` for a layer that is explicitly not quantized.
+    pub layers: std::collections::BTreeMap<String, Option<Format>>,
+    /// Rows and columns of the blocks that matrices of 8-bit floats have a scale for
+    /// (`weight_scale_inv`).
+    pub fp8_block: Option<[i32; 2]>,
+}
+
+type Progress<'a> = Box<dyn FnMut(usize) -> bool + 'a>;
+
+struct Shared<'a> {
+    checkpoint: &'a Checkpoint,
+    quantization: &'a Quantization,
+    precision: Precision,
+    taken: RefCell<BTreeSet<String>>,
+    loaded: Cell<usize>,
+    parameters: Cell<u64>,
+    dtype: Cell<Option<Dtype>>,
+    progress: RefCell<Progress<'a>>,
+}
+
+/// A view of the tensors below one path.
+#[derive(Clone)]
+pub struct Weights<'a> {
+    shared: Rc<Shared<'a>>,
+    prefix: String,
+}
+
+impl<'a> Weights<'a> {
+    /// The view of a whole checkpoint.
+    ///
+    /// `progress` is told the bytes taken so far and answers whether to go on.
+    pub fn new(
+        checkpoint: &'a Checkpoint,
+        quantization: &'a Quantization,
+        precision: Precision,
+        progress: impl FnMut(usize) -> bool + 'a,
+    ) -> Self {
+        let shared = Shared {
+            checkpoint,
+            quantization,
+            precision,
+            taken: RefCell::default(),
+            loaded: Cell::new(0),
+            parameters: Cell::new(0),
+            dtype: Cell::new(None),
+            progress: RefCell::new(Box::new(progress)),
+        };
+        Self { shared: Rc::new(shared), prefix: String::new() }
+    }
+
+    /// The view below `name`, a module's name or a layer's number.
+    pub fn at(&self, name: impl Display) -> Self {
+        Self { shared: Rc::clone(&self.shared), prefix: self.path(name) }
+    }
+
+    /// This view's path.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    fn path(&self, name: impl Display) -> String {
+        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+    }
+
+    /// Whether the checkpoint holds the tensor.
+    pub fn has(&self, name: &str) -> bool {
+        self.shared.checkpoint.entry(&self.path(name)).is_some()
+    }
+
+    /// The shape of a tensor, if the checkpoint holds it.
+    pub fn shape(&self, name: &str) -> Option<&[i32]> {
+        self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.shape.as_slice())
+    }
+
+    fn dtype(&self, name: &str) -> Option<Dtype> {
+        self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.dtype)
+    }
+
+    /// An error about a tensor of this view.
+    pub fn error(&self, name: &str, message: impl Display) -> Error {
+        let path = self.path(name);
+        let file = self.shared.checkpoint.path_of(&path);
+        Error::weights(file, format!("tensor \"{path}\" {message}"))
+    }
+
+    /// Takes a tensor of floating-point numbers, in the precision that the model is loaded with.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it is missing, has another shape, or holds integers.
+    pub fn take(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        let array = self.take_float(name, shape)?;
+        self.count(shape.iter().map(|&dim| i64::from(dim)).product());
+        self.cast(array)
+    }
+
+    /// Takes a tensor of floating-point numbers that stays in `f32` whatever the model is loaded with.
+    ///
+    /// # Errors
+    /// As for [`Weights::take`].
+    pub fn take_f32(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        let array = ops::astype(&self.take_float(name, shape)?, Dtype::Float32)?;
+        self.count(shape.iter().map(|&dim| i64::from(dim)).product());
+        eval(&[&array])?;
+        Ok(array)
+    }
+
+    /// Takes the floating-point matrix of a product; as [`Weights::take`], but the CPU leaves it as it is stored.
+    ///
+    /// # Errors
+    /// As for [`Weights::take`].
+    pub fn take_matrix(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        let array = match self.shared.quantization.fp8_block {
+            Some(block) if self.has(&format!("{name}_scale_inv")) => {
+                self.take_fp8(name, shape, block)?
+            }
+            _ => self.take_float(name, shape)?,
+        };
+        self.count(shape.iter().map(|&dim| i64::from(dim)).product());
+        self.cast_matrix(array)
+    }
+
+    /// The type of activations that the model is loaded with; `None` for that of the checkpoint.
+    pub fn activations(&self) -> Option<Dtype> {
+        self.shared.precision.activations
+    }
+
+    /// Takes bytes as they are stored.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the tensor is missing, has another shape or holds anything else.
+    pub fn take_bytes(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        let array = self.take_raw(name, shape)?;
+        if array.dtype() == Dtype::Uint8 {
+            return Ok(array);
+        }
+        let found = dtype_name(array.dtype());
+        Err(self.error(name, format!("holds {found}, expected uint8")))
+    }
+
+    /// Counts the parameters of a tensor that [`Weights::take_bytes`] gave.
+    pub fn count(&self, parameters: i64) {
+        let counter = &self.shared.parameters;
+        counter.set(counter.get() + parameters.unsigned_abs());
+    }
+
+    /// Takes a packed matrix `[outputs, inputs]`: `weight`, `scales` and, of affine formats, `biases`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if one of them is missing or does not fit the format.
+    pub fn take_packed(&self, inputs: i32, outputs: i32, format: Format) -> Result<Packed> {
+        self.take_packed_stack(inputs, &[outputs], format)
+    }
+
+    /// As [`Weights::take_packed`], for matrices stacked along the axes before the last of
+    /// `outputs`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if a tensor is missing or does not fit the format.
+    pub fn take_packed_stack(
+        &self,
+        inputs: i32,
+        outputs: &[i32],
+        format: Format,
+    ) -> Result<Packed> {
+        let Format { mode, group_size, bits } = format;
+        if inputs % group_size != 0 || inputs * bits % 32 != 0 {
+            let message = format!(
+                "cannot hold {inputs} input features in groups of {group_size} at {bits} bits"
+            );
+            return Err(self.error("weight", message));
+        }
+        let with_last = |last: i32| [outputs, &[last]].concat();
+        let weight = self.take_raw("weight", &with_last(inputs * bits / 32))?;
+        if weight.dtype() != Dtype::Uint32 {
+            let found = dtype_name(weight.dtype());
+            return Err(self.error("weight", format!("holds {found}, expected packed uint32")));
+        }
+        let groups = with_last(inputs / group_size);
+        let (scales, biases) = match mode {
+            Mode::Affine => {
+                let scales = self.take_float("scales", &groups)?;
+                let biases = self.take_float("biases", &groups)?;
+                // The kernels of single matrices read scales of any type, those of experts do not.
+                let single = outputs.len() == 1;
+                let cast = |array| if single { self.cast_matrix(array) } else { self.cast(array) };
+                (cast(scales)?, Some(cast(biases)?))
+            }
+            Mode::Mxfp4 | Mode::Mxfp8 | Mode::Nvfp4 => (self.take_bytes("scales", &groups)?, None),
+        };
+        self.count(outputs.iter().chain([&inputs]).map(|&dim| i64::from(dim)).product());
+        let dtype = match (&biases, self.shared.precision.activations) {
+            (_, Some(dtype)) => dtype,
+            (Some(biases), None) => biases.dtype(),
+            (None, None) => self.shared.dtype.get().unwrap_or(Dtype::Bfloat16),
+        };
+        Ok(Packed { weight, scales, biases, format, dtype })
+    }
+
+    /// The array in the precision of activations; computed at once, so that the source need not stay
+    /// in memory.
+    fn cast(&self, array: Array) -> Result<Array> {
+        let Some(dtype) = self.shared.precision.activations else { return Ok(array) };
+        let cast = ops::astype(&array, dtype)?;
+        eval(&[&cast])?;
+        Ok(cast)
+    }
+
+    /// As [`Weights::cast`], for what only products read: with activations in `f32` the CPU's kernels take any type, so it
+    /// stays mapped, and half the size.
+    fn cast_matrix(&self, array: Array) -> Result<Array> {
+        let kept = !on_gpu() && self.activations() == Some(Dtype::Float32);
+        if kept && array.dtype() != Dtype::Float64 { Ok(array) } else { self.cast(array) }
+    }
+
+    fn take_float(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        let array = self.take_raw(name, shape)?;
+        if !is_float(array.dtype()) {
+            let found = dtype_name(array.dtype());
+            return Err(self.error(name, format!("holds {found}, not floating-point numbers")));
+        }
+        if self.shared.dtype.get().is_none() {
+            self.shared.dtype.set(Some(array.dtype()));
+        }
+        Ok(array)
+    }
+
+    fn take_raw(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        let path = self.path(name);
+        let shared = &self.shared;
+        let Some(entry) = shared.checkpoint.entry(&path) else {
+            return Err(self.error(name, format!("is missing (expected shape {shape:?})")));
+        };
+        if entry.shape != shape {
+            let found = &entry.shape;
+            return Err(self.error(name, format!("has shape {found:?}, expected {shape:?}")));
+        }
+        let array = shared.checkpoint.array(entry)?;
+        shared.loaded.set(shared.loaded.get() + shared.checkpoint.tensor_bytes(&path));
+        shared.taken.borrow_mut().insert(path);
+        if !(shared.progress.borrow_mut())(shared.loaded.get()) {
+            return Err(Error::Aborted("loading the model was aborted".to_owned()));
+        }
+        Ok(array)
+    }
+
+    /// The packing of this view's matrix with `inputs` input features; `None` if it is not quantized.
+    ///
+    /// As in mlx-lm, what `config.json` says of the layer wins; otherwise a layer with `scales` is
+    /// quantized and its format is read off the shapes.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if the shapes fit no format.
+    pub fn format(&self, inputs: i32) -> Result<Option<Format>> {
+        let quantization = self.shared.quantization;
+        if let Some(format) = quantization.layers.get(&self.prefix) {
+            return Ok(*format);
+        }
+        let Some(scales) = self.shape("scales") else { return Ok(None) };
+        if quantization.default.is_none() {
+            let message = "belongs to a quantized layer, but config.json has no \"quantization\"";
+            return Err(self.error("scales", message));
+        }
+        let groups = scales.last().copied().unwrap_or(0);
+        let words = self.shape("weight").and_then(<[i32]>::last).copied().unwrap_or(0);
+        let bits = i64::from(words) * 32 / i64::from(inputs.max(1));
+        let group_size = inputs.checked_div(groups).unwrap_or(0);
+        let bits = i32::try_from(bits).unwrap_or(0);
+        // Only affine scales are floating-point numbers; the other modes have one format each.
+        let mode = if self.dtype("scales") == Some(Dtype::Uint8) {
+            Mode::ALL
+                .into_iter()
+                .find(|mode| *mode != Mode::Affine && mode.defaults() == (group_size, bits))
+        } else {
+            Some(Mode::Affine)
+        };
+        let Some(mode) = mode else {
+            let message = format!("fits no format of {bits} bits in groups of {group_size}");
+            return Err(self.error("scales", message));
+        };
+        let format = Format { mode, group_size, bits };
+        if !matches!(format.bits, 2 | 3 | 4 | 5 | 6 | 8) || format.group_size < 1 {
+            let message = format!("fits no quantization of {inputs} input features");
+            return Err(self.error("scales", message));
+        }
+        Ok(Some(format))
+    }
+
+    /// The number of parameters taken, counting packed ones by what they stand for.
+    pub fn parameters(&self) -> u64 {
+        self.shared.parameters.get()
+    }
+
+    /// The type of the first floating-point tensor taken, as it is stored.
+    pub fn stored_dtype(&self) -> Option<Dtype> {
+        self.shared.dtype.get()
+    }
+
+    /// Checks that every tensor was taken, but for those that `ignore` names.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with the names of the first tensors that nobody took.
+    pub fn finish(&self, ignore: impl Fn(&str) -> bool) -> Result<()> {
+        let taken = self.shared.taken.borrow();
+        let checkpoint = self.shared.checkpoint;
+        let left: Vec<&str> =
+            checkpoint.names().filter(|name| !taken.contains(*name) && !ignore(name)).collect();
+        let Some(first) = left.first() else { return Ok(()) };
+        let shown = left.iter().take(5).map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
+        let more = if left.len() > shown.len() { ", …" } else { "" };
+        Err(Error::weights(
+            checkpoint.path_of(first),
+            format!(
+                "{} tensor(s) belong to no part of this architecture: {}{more}",
+                left.len(),
+                shown.join(", ")
+            ),
+        ))
+    }
+}

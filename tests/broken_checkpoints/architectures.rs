@@ -1,0 +1,171 @@
+//! Fields that some architectures have, with values that no model can have.
+
+use serde_json::{Value, json};
+
+use super::{copy_of, edit_config, edit_header, expect};
+
+/// Each value of a field must be refused by the configuration's reader, which names the field.
+#[track_caller]
+fn expect_refusal(fixture: &str, field: &str, values: &[Value]) {
+    for value in values {
+        let dir = copy_of(fixture);
+        edit_config(&dir, |config| {
+            let fields = match config.get_mut("text_config") {
+                Some(text) => text.as_object_mut().unwrap(),
+                None => config,
+            };
+            fields.insert(field.to_owned(), value.clone());
+        });
+        expect(&dir, "INVALID_CONFIG", &["config.json", field]);
+    }
+}
+
+#[test]
+fn absurd_numbers_of_experts_are_refused() {
+    let absurd = [json!(0), json!(-1), json!(1_u64 << 40), json!("many"), json!(1.5)];
+    expect_refusal("deepseek-v3", "n_routed_experts", &absurd);
+    expect_refusal("glm4-moe", "n_routed_experts", &absurd);
+    expect_refusal("llama4", "num_local_experts", &absurd);
+    expect_refusal("mixtral", "num_local_experts", &absurd);
+    expect_refusal("qwen3-moe", "num_experts", &absurd);
+    expect_refusal("deepseek-v3", "n_shared_experts", &[json!(0), json!(1 << 23)]);
+}
+
+#[test]
+fn more_experts_than_were_counted_are_missing() {
+    for experts in [5, 1 << 24] {
+        let dir = copy_of("glm4-moe-raw-normed");
+        edit_config(&dir, |config| {
+            config.insert("n_routed_experts".to_owned(), json!(experts));
+        });
+        expect(&dir, "INVALID_WEIGHTS", &["mlp.gate.weight"]);
+    }
+}
+
+#[test]
+fn a_token_cannot_be_sent_to_more_experts_than_there_are() {
+    let absurd = [json!(0), json!(-2), json!(129), json!(1_u64 << 40)];
+    for fixture in ["deepseek-v3", "glm4-moe", "mixtral", "gpt-oss", "qwen3-moe", "qwen2-moe"] {
+        expect_refusal(fixture, "num_experts_per_tok", &absurd);
+    }
+    expect_refusal("llama4", "num_experts_per_tok", &[json!(0), json!(2)]);
+}
+
+#[test]
+fn groups_that_do_not_divide_the_experts_are_refused() {
+    // Of four experts, in groups of two at least.
+    expect_refusal("glm4-moe", "n_group", &[json!(0), json!(-2), json!(3), json!(4), json!(8)]);
+    expect_refusal("deepseek-v3", "n_group", &[json!(0), json!(3), json!(1_u64 << 40)]);
+    expect_refusal("deepseek-v3", "topk_group", &[json!(0), json!(3), Value::Null]);
+    // One of four groups has two experts, and three are wanted.
+    expect_refusal("glm4-moe-groups", "topk_group", &[json!(1)]);
+}
+
+#[test]
+fn latent_attention_without_features_is_refused() {
+    let absurd = [json!(0), json!(-1), json!(1_u64 << 33), json!("wide")];
+    let widths =
+        ["kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"];
+    for field in widths {
+        expect_refusal("deepseek-v3", field, &absurd);
+    }
+    expect_refusal("deepseek-v3", "num_attention_heads", &[json!(0), json!(1 << 20)]);
+    expect_refusal("deepseek-v3", "moe_layer_freq", &[json!(0)]);
+    let dir = copy_of("deepseek-v3");
+    edit_config(&dir, |config| {
+        config.insert("qk_rope_head_dim".to_owned(), json!(7));
+    });
+    expect(&dir, "INVALID_CONFIG", &["cannot rotate 7 features"]);
+}
+
+#[test]
+fn blocks_of_no_size_and_other_8_bit_floats_are_refused() {
+    let blocks = [json!([0, 128]), json!([128]), json!([-1, 128]), json!(128), Value::Null];
+    for block in blocks {
+        let dir = copy_of("deepseek-v3-raw-fp8");
+        edit_config(&dir, |config| {
+            config["quantization_config"]["weight_block_size"] = block.clone();
+        });
+        expect(&dir, "INVALID_CONFIG", &["weight_block_size"]);
+    }
+    let dir = copy_of("deepseek-v3-raw-fp8");
+    edit_config(&dir, |config| config["quantization_config"]["fmt"] = json!("e5m2"));
+    expect(&dir, "INVALID_CONFIG", &["e4m3"]);
+}
+
+#[test]
+fn blocks_without_their_scales_are_named() {
+    let scales = "model.layers.0.self_attn.q_a_proj.weight_scale_inv";
+    let dir = copy_of("deepseek-v3-raw-fp8");
+    edit_header(&dir, |header| {
+        let tensor = header.remove(scales).unwrap();
+        header.insert("elsewhere".to_owned(), tensor);
+    });
+    expect(&dir, "INVALID_WEIGHTS", &["q_a_proj.weight", "uint8"]);
+    let dir = copy_of("deepseek-v3-raw-fp8");
+    edit_config(&dir, |config| {
+        config["quantization_config"]["weight_block_size"] = json!([8, 8]);
+    });
+    expect(&dir, "INVALID_WEIGHTS", &["weight_scale_inv", "[1, 1]"]);
+}
+
+#[test]
+fn chunks_of_no_size_are_refused() {
+    let absurd = [json!(0), json!(-8), json!("all"), json!(1_u64 << 40)];
+    for fixture in ["llama4", "llama4-text"] {
+        expect_refusal(fixture, "attention_chunk_size", &absurd);
+        expect_refusal(fixture, "head_dim", &absurd);
+        expect_refusal(fixture, "no_rope_layers", &[json!([1]), json!([1, 1, 1]), json!("none")]);
+    }
+    expect_refusal("llama4", "interleave_moe_layer_step", &[json!(0)]);
+    expect_refusal("llama4", "floor_scale", &[json!(0)]);
+}
+
+#[test]
+fn a_rotation_of_more_than_a_head_is_refused() {
+    let absurd = [json!(0), json!(-0.5), json!(1.5), json!("half")];
+    for fixture in ["glm4-moe", "phi", "phi3-partial-su"] {
+        expect_refusal(fixture, "partial_rotary_factor", &absurd);
+    }
+}
+
+#[test]
+fn recurrent_heads_that_do_not_fit_are_refused() {
+    let absurd = [json!(0), json!(-1), json!(3), json!(1_u64 << 40)];
+    expect_refusal("nemotron-h", "n_groups", &absurd);
+    expect_refusal("granitemoehybrid", "mamba_n_groups", &absurd);
+    expect_refusal("qwen3-next", "linear_num_key_heads", &absurd);
+    expect_refusal("qwen3-5", "linear_num_key_heads", &absurd);
+    // Of four heads, which together would be too wide.
+    expect_refusal("mamba2", "head_dim", &[json!(0), json!(1 << 23)]);
+    expect_refusal("qwen3-next", "linear_value_head_dim", &[json!(0), json!(1 << 23)]);
+    expect_refusal("mamba2", "time_step_limit", &[json!([0.1]), json!("auto")]);
+    expect_refusal("lfm2", "conv_L_cache", &[json!(0), json!(-1)]);
+}
+
+#[test]
+fn layers_of_unknown_kinds_are_refused() {
+    let patterns = [json!("M*X"), json!(["M", "mixer"]), json!(5)];
+    expect_refusal("nemotron-h", "hybrid_override_pattern", &patterns);
+    expect_refusal(
+        "granitemoehybrid",
+        "layer_types",
+        &[json!(["mamba"]), json!(["mamba", "conv"])],
+    );
+    expect_refusal(
+        "qwen3-5",
+        "layer_types",
+        &[json!(["full_attention"]), json!(["conv", "conv", "conv"])],
+    );
+    expect_refusal("lfm2-layer-types", "layer_types", &[json!(["conv"]), Value::Null]);
+}
+
+#[test]
+fn a_layer_that_is_said_to_attend_must_have_the_tensors() {
+    let dir = copy_of("qwen3-next");
+    edit_config(&dir, |config| {
+        let kinds = json!(["full_attention", "linear_attention", "linear_attention"]);
+        config.insert("layer_types".to_owned(), kinds);
+    });
+    expect(&dir, "INVALID_WEIGHTS", &["layers.0.self_attn"]);
+}

@@ -1,0 +1,208 @@
+//! Parity with mlx-lm: every folder of `tests/fixtures/models` is a checkpoint with the reference's
+//! logits and greedy tokens, computed in float32 on the CPU. Adding a case is adding a folder;
+//! `FIXTURES=llama cargo test --test models` checks those whose names begin so.
+//! What passes is what `docs/models.md` says (see `table.rs`).
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod table;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use nodemlx::cache::{Cache, CacheLimits};
+use nodemlx::generate::{Penalties, SamplingOptions, Sequence, SequenceOptions};
+use nodemlx::mlx::{self, DeviceKind, Dtype, Precision};
+use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
+use safetensors::SafeTensors;
+use table::Table;
+
+/// ‖a − b‖ / ‖b‖ of the logits: what float32 arithmetic in another order stays below, and what it stays below with the activations of quantized products rounded to
+/// 16 bits.
+const TOLERANCES: [(Precision, f64); 2] = [(Precision::Exact, 1e-4), (Precision::Fast, 3e-4)];
+
+/// Checkpoints whose logits move by more with [`Precision::Fast`]: noise of 2⁻¹⁵ at the inputs of their
+/// quantized products moves the reference's own by 10⁻³, for what the delta rule gives is normalized,
+/// however small it is.
+const SENSITIVE: ([&str; 2], f64) = (["qwen3-next-4bit", "qwen3-5-moe-4bit"], 2e-3);
+
+fn fixtures() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    let mut folders: Vec<_> =
+        std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|folder| folder.join("golden.safetensors").is_file());
+    folders.sort();
+    assert!(folders.len() >= 8, "the fixtures are missing");
+    if let Ok(prefix) = std::env::var("FIXTURES") {
+        folders.retain(|folder| folder.file_name().unwrap().to_string_lossy().starts_with(&prefix));
+        assert!(!folders.is_empty(), "no fixture is named {prefix}…");
+    }
+    folders
+}
+
+struct Golden {
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+    logits_cached: Vec<f32>,
+    greedy: Vec<u32>,
+    /// Whether the logits do not depend on how the tokens are cut into chunks. They do where the
+    /// rotation's base grows with the length.
+    cached_agrees: bool,
+}
+
+impl Golden {
+    fn read(folder: &Path) -> Self {
+        let bytes = std::fs::read(folder.join("golden.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let words = |name: &str| -> Vec<[u8; 4]> {
+            let data = tensors.tensor(name).unwrap().data();
+            data.chunks_exact(4).map(|word| word.try_into().unwrap()).collect()
+        };
+        let facts = std::fs::read(folder.join("golden.json")).unwrap();
+        let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
+        let ids = |name| words(name).into_iter().map(u32::from_le_bytes).collect();
+        let floats = |name| words(name).into_iter().map(f32::from_le_bytes).collect();
+        Self {
+            tokens: ids("tokens"),
+            logits: floats("logits"),
+            logits_cached: floats("logits_cached"),
+            greedy: ids("greedy"),
+            cached_agrees: facts["cached_agrees"].as_bool().unwrap(),
+        }
+    }
+}
+
+fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)));
+    difference / norm(&mut b.iter().map(|&b| f64::from(b)))
+}
+
+/// The logits of `tokens`, fed in chunks of the given size through one set of caches.
+fn logits(model: &dyn LanguageModel, tokens: &[u32], chunk: usize) -> Vec<f32> {
+    let mut caches: Vec<Cache> = model.make_caches();
+    let mut all = Vec::new();
+    for part in tokens.chunks(chunk) {
+        let part = mlx::from_u32(part, &[1, part.len() as i32]);
+        let logits = model.forward(&part, &mut caches).unwrap();
+        all.extend(mlx::to_f32_vec(&logits).unwrap());
+    }
+    assert!(caches.iter().all(|cache| cache.offset() == tokens.len() as i32));
+    all
+}
+
+fn greedy(model: &dyn LanguageModel, prompt: &[u32], count: usize, chunk: usize) -> Vec<u32> {
+    let mut sequence =
+        Sequence::new(model, prompt.to_vec(), options(count, chunk, CacheLimits::default()), None)
+            .unwrap();
+    while !sequence.prefill(model).unwrap().done {}
+    (0..count).map(|_| sequence.step(model).unwrap().token).collect()
+}
+
+fn options(count: usize, chunk: usize, cache_limits: CacheLimits) -> SequenceOptions {
+    SequenceOptions {
+        sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
+        penalties: Penalties::default(),
+        seed: 0,
+        max_tokens: count,
+        logprobs: None,
+        prefill_chunk: chunk,
+        cache_limits,
+    }
+}
+
+/// As the reference does it: the whole prompt at once, then each token by itself.
+fn greedy_by_hand(model: &dyn LanguageModel, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut caches = model.make_caches();
+    let mut next = prompt.to_vec();
+    let mut step = || {
+        let logits = model.forward(&mlx::from_u32(&next, &[1, next.len() as i32]), &mut caches);
+        let best = mlx::ops::argmax(&logits.unwrap(), -1).unwrap();
+        next = vec![*mlx::to_u32_vec(&best).unwrap().last().unwrap()];
+        next[0]
+    };
+    (0..count).map(|_| step()).collect()
+}
+
+/// The model, and the largest error of its logits.
+fn check(folder: &Path, tolerance: f64) -> Result<(Loaded, f64), String> {
+    let golden = Golden::read(folder);
+    let options = LoadOptions { dtype: Some(Dtype::Float32) };
+    let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(()))
+        .map_err(|error| error.to_string())?;
+    let model = &*loaded.model;
+    let length = golden.tokens.len();
+    let mut largest = 0.0_f64;
+    let mut expect = |what: &str, actual: &[f32], expected: &[f32]| {
+        let error = relative_error(actual, expected);
+        largest = largest.max(error);
+        if error < tolerance { Ok(()) } else { Err(format!("{what}: relative error {error:.2e}")) }
+    };
+    expect("full pass", &logits(model, &golden.tokens, length), &golden.logits)?;
+    expect("token by token", &logits(model, &golden.tokens, 1), &golden.logits_cached)?;
+    if golden.cached_agrees {
+        for chunk in [3, length / 2 + 1] {
+            let actual = logits(model, &golden.tokens, chunk);
+            expect(&format!("chunks of {chunk}"), &actual, &golden.logits)?;
+        }
+    }
+    let count = golden.greedy.len();
+    let mut continuations = vec![greedy_by_hand(model, &golden.tokens, count)];
+    if golden.cached_agrees {
+        continuations.extend([5, 2048].map(|chunk| greedy(model, &golden.tokens, count, chunk)));
+    }
+    match continuations.iter().find(|tokens| **tokens != golden.greedy) {
+        Some(tokens) => Err(format!("greedy tokens {tokens:?}, expected {:?}", golden.greedy)),
+        None => Ok((loaded, largest)),
+    }
+}
+
+#[test]
+fn logits_and_greedy_tokens_agree_with_the_reference() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    mlx::set_precision(Precision::Exact);
+    let mut failures = Vec::new();
+    let mut table = Table::default();
+    for (precision, tolerance) in TOLERANCES {
+        mlx::set_precision(precision);
+        for folder in fixtures() {
+            let name = folder.file_name().unwrap().display().to_string();
+            let sensitive = precision == Precision::Fast && SENSITIVE.0.contains(&name.as_str());
+            match check(&folder, if sensitive { SENSITIVE.1 } else { tolerance }) {
+                Ok((loaded, error)) => table.add(&folder, &loaded, precision, error),
+                Err(message) => failures.push(format!("{name}, {precision:?}: {message}")),
+            }
+        }
+    }
+    let (all, write) = (std::env::var("FIXTURES").is_err(), std::env::var("WRITE_DOCS").is_ok());
+    if all && write {
+        table.write();
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+    if all && !write {
+        table.check();
+    }
+}
+
+/// Every architecture goes on within a limit, and takes no more memory from there on.
+#[test]
+fn a_limited_cache_stops_growing_in_every_architecture() {
+    const LIMIT: i32 = 16;
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    for folder in fixtures() {
+        let name = folder.file_name().unwrap().display().to_string();
+        let load = LoadOptions { dtype: Some(Dtype::Float32) };
+        let loaded = models::load(&folder, &load, &mut |_| ControlFlow::Continue(())).unwrap();
+        let limits = CacheLimits { max_size: Some(LIMIT), packing: None };
+        let prompt = Golden::read(&folder).tokens;
+        let mut sequence =
+            Sequence::new(&*loaded.model, prompt, options(64, 8, limits), None).unwrap();
+        while !sequence.prefill(&*loaded.model).unwrap().done {}
+        let mut bytes = Vec::new();
+        for _ in 0..40 {
+            sequence.step(&*loaded.model).unwrap();
+            bytes.push(sequence.caches().iter().map(Cache::nbytes).sum::<usize>());
+        }
+        assert_eq!(bytes[bytes.len() / 2], bytes[bytes.len() - 1], "{name}");
+    }
+}

@@ -1,0 +1,169 @@
+//! `docs/models.md`, made of what passes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use nodemlx::mlx::Precision;
+use nodemlx::mlx::quantized::Mode;
+use nodemlx::models::{self, Loaded};
+
+use crate::TOLERANCES;
+
+const HEADER: &str = "\
+# Models
+
+The architectures that run, and how far they are from mlx-lm. `WRITE_DOCS=1 cargo test --test models` makes this file of what passes; without `WRITE_DOCS` the test fails
+where the file is behind.
+
+Each architecture has small checkpoints with random weights that exercise every kind of layer and every switch of its configuration, as mlx-lm saves them and as they are
+published, with the logits and greedy tokens of [the oracle](../tools/oracle/README.md). They are run in one pass, token by token and in chunks, past every window.
+
+- **Caches**: the kinds that its layers use.
+- **Checkpoints**: as mlx-lm saves them + as published.
+- **Quantized**: the formats among these checkpoints, with the bits of affine ones; *mixed* where single layers differ. The blocks are shared: what one architecture was tried with
+  the others can load, too.
+- **Exact**, **default**: the largest relative error ‖a − b‖ / ‖b‖ of the logits of any pass over any checkpoint on a CPU, with every product in float32, and as models run by default
+  (activations of quantized products in 16 bits). Rounded up to one digit; other processors differ a little, and the test allows ten times as much.
+- **Lines**: of its file in [src/models](../src/models), with imports and comments. What is general stands in [src/nn](../src/nn).
+
+[A guide](adding-a-model.md) says how to add one.
+
+| Architecture | `model_type` | Caches | Checkpoints | Quantized | Exact | Default | Lines |
+|---|---|---|---|---|---|---|---|
+";
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/models.md");
+
+/// How much of a figure in the file the same figure may be elsewhere.
+const LEEWAY: f64 = 10.0;
+
+/// What was found out about every architecture, by name.
+#[derive(Default)]
+pub struct Table(BTreeMap<&'static str, Row>);
+
+#[derive(Default)]
+struct Row {
+    caches: BTreeSet<&'static str>,
+    formats: BTreeMap<&'static str, BTreeSet<i32>>,
+    mixed: bool,
+    /// As mlx-lm saves them, and as published.
+    checkpoints: [BTreeSet<PathBuf>; 2],
+    /// The largest error at each of [`TOLERANCES`].
+    errors: [f64; 2],
+}
+
+impl Table {
+    /// Takes down that a checkpoint passed, with this largest error.
+    pub fn add(&mut self, folder: &Path, loaded: &Loaded, precision: Precision, error: f64) {
+        let row = self.0.entry(loaded.info.architecture).or_default();
+        row.caches.extend(loaded.model.make_caches().iter().map(nodemlx::cache::Cache::kind));
+        if let Some(format) = loaded.info.quantization {
+            row.formats.entry(format.mode.name()).or_default().insert(format.bits);
+            row.mixed |= loaded.info.mixed_quantization;
+        }
+        let facts = std::fs::read(folder.join("golden.json")).unwrap();
+        let facts: serde_json::Value = serde_json::from_slice(&facts).unwrap();
+        row.checkpoints[usize::from(facts["kind"] == "raw")].insert(folder.to_owned());
+        let column = TOLERANCES.iter().position(|(other, _)| *other == precision).unwrap();
+        row.errors[column] = row.errors[column].max(error);
+    }
+
+    /// Makes the file anew.
+    pub fn write(&self) {
+        std::fs::write(FILE, self.render()).unwrap();
+    }
+
+    /// Fails where the file says anything else.
+    pub fn check(&self) {
+        let (old, old_figures) = without_figures(&std::fs::read_to_string(FILE).unwrap());
+        let (new, new_figures) = without_figures(&self.render());
+        let behind =
+            "docs/models.md is behind; WRITE_DOCS=1 cargo test --test models makes it anew";
+        let lines = |text: &str| text.lines().map(str::to_owned).collect::<BTreeSet<_>>();
+        let (old, new) = (lines(&old), lines(&new));
+        let (gone, come): (Vec<_>, Vec<_>) =
+            (old.difference(&new).collect(), new.difference(&old).collect());
+        assert!(gone.is_empty() && come.is_empty(), "{behind}: not {gone:#?} but {come:#?}");
+        for (old, new) in old_figures.iter().zip(&new_figures) {
+            assert!(*new <= old * LEEWAY, "an error has grown from {old:e} to {new:e}; {behind}");
+        }
+    }
+
+    fn render(&self) -> String {
+        let mut text = HEADER.to_owned();
+        let mut all_lines = Vec::new();
+        for (name, model_types) in models::architectures() {
+            let Some(row) = self.0.get(name) else { panic!("{name} has no fixtures") };
+            let count = row.checkpoints.each_ref().map(BTreeSet::len);
+            assert!(count.iter().all(|&count| count > 0), "{name} lacks a kind of fixture");
+            let source = format!("{}/src/models/{name}.rs", env!("CARGO_MANIFEST_DIR"));
+            let lines = std::fs::read_to_string(source).unwrap().lines().count();
+            all_lines.push(lines);
+            let types: Vec<_> = model_types.iter().map(|name| format!("`{name}`")).collect();
+            let caches: Vec<_> = row.caches.iter().copied().collect();
+            let cells = [
+                name.to_owned(),
+                types.join(", "),
+                caches.join(", "),
+                format!("{} + {}", count[0], count[1]),
+                row.quantizations(),
+                rounded_up(row.errors[0]),
+                rounded_up(row.errors[1]),
+                lines.to_string(),
+            ];
+            text += &format!("| {} |\n", cells.join(" | "));
+        }
+        all_lines.sort_unstable();
+        let (median, largest) = (all_lines[all_lines.len() / 2], all_lines[all_lines.len() - 1]);
+        text += &format!(
+            "\n{} architectures; the median file has {median} lines, the largest {largest}.\n",
+            all_lines.len()
+        );
+        text
+    }
+}
+
+impl Row {
+    fn quantizations(&self) -> String {
+        let mut parts = Vec::new();
+        for (mode, bits) in &self.formats {
+            if *mode == Mode::Affine.name() {
+                let bits: Vec<_> = bits.iter().map(ToString::to_string).collect();
+                parts.push(format!("{mode} {}", bits.join(", ")));
+            } else {
+                parts.push((*mode).to_owned());
+            }
+        }
+        if self.mixed {
+            parts.push("mixed".to_owned());
+        }
+        parts.join("; ")
+    }
+}
+
+/// The next number of one digit.
+fn rounded_up(error: f64) -> String {
+    let mut exponent = error.log10().floor() as i32;
+    let mut digit = (error / 10f64.powi(exponent)).ceil();
+    if digit >= 10.0 {
+        (exponent, digit) = (exponent + 1, 1.0);
+    }
+    format!("{digit}e{exponent}")
+}
+
+/// The text with the figures that depend on the processor left out, and these.
+fn without_figures(text: &str) -> (String, Vec<f64>) {
+    let mut figures = Vec::new();
+    let mut cell = |cell: &str| match cell.trim().parse::<f64>() {
+        Ok(figure) if cell.contains("e-") => {
+            figures.push(figure);
+            String::new()
+        }
+        _ => cell.to_owned(),
+    };
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| line.split('|').map(&mut cell).collect::<Vec<_>>().join("|"))
+        .collect();
+    (lines.join("\n"), figures)
+}

@@ -1,0 +1,1 @@
+"""What is taught. Each module makes single turns (`Turn`) or whole conversations (`Conversation`)."""

@@ -1,0 +1,90 @@
+"""cohere2: attention and MLP side by side behind one LayerNorm; windows with a rotation but for every fourth layer, which has neither."""
+
+from generate.declaration import ABSENT, Architecture, Fixture
+
+ARCHITECTURE = Architecture(
+    transformers=("Cohere2Config", "Cohere2ForCausalLM"),
+    config={
+        "model_type": "cohere2",
+        "hidden_size": 32,
+        "intermediate_size": 24,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": 96,
+        "max_position_embeddings": 256,
+        "layer_norm_eps": 1e-5,
+        "rope_theta": 50000.0,
+        "logit_scale": 0.25,
+        "sliding_window": 8,
+        "sliding_window_pattern": 4,
+        "attention_bias": False,
+        "pad_token_id": None,
+        "tie_word_embeddings": True,
+    },
+    fixtures=[
+        Fixture("cohere2", "mlx", length=30),
+        Fixture(
+            "cohere2-biases",
+            "mlx",
+            config={
+                "num_hidden_layers": 3,
+                "sliding_window_pattern": 2,
+                "attention_bias": True,
+                "layer_norm_bias": True,
+                "logit_scale": ABSENT,
+                "rope_theta": ABSENT,
+                "layer_norm_eps": 1e-2,
+                "num_key_value_heads": 1,
+            },
+            dtype="float16",
+            length=30,
+        ),
+        Fixture(
+            "cohere2-4bit",
+            "mlx",
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "head_dim": 16,
+                "num_hidden_layers": 2,
+                "sliding_window_pattern": 2,
+            },
+            quantization={"group_size": 64, "bits": 4, "model.layers.1.mlp.down_proj": {"group_size": 32, "bits": 8}},
+            length=30,
+        ),
+        Fixture(
+            "cohere2-mxfp8",
+            "mlx",
+            config={"intermediate_size": 32, "num_hidden_layers": 2, "sliding_window_pattern": 2},
+            quantization={"group_size": 32, "bits": 8, "mode": "mxfp8"},
+            length=30,
+        ),
+        Fixture("cohere2-raw", "raw", length=30),
+        Fixture(
+            "cohere2-raw-bias",
+            "raw",
+            config={
+                "num_hidden_layers": 3,
+                "sliding_window_pattern": 3,
+                "attention_bias": True,
+                "num_key_value_heads": 4,
+            },
+            dtype="float16",
+            length=30,
+        ),
+        Fixture(
+            "cohere2-raw-layer-types",
+            "raw",
+            config={
+                "num_hidden_layers": 3,
+                "sliding_window_pattern": ABSENT,
+                "layer_types": ["full_attention", "sliding_attention", "full_attention"],
+            },
+            length=30,
+            oracle="transformers",
+            reason="mlx-lm does not look at layer_types, in which transformers 5 keeps the pattern",
+        ),
+    ],
+)

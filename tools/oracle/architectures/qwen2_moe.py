@@ -1,0 +1,80 @@
+"""qwen2_moe: qwen2's attention, and beside the routed experts one that sees every token, behind a sigmoid gate."""
+
+from generate.declaration import Architecture, Fixture
+
+ARCHITECTURE = Architecture(
+    transformers=("Qwen2MoeConfig", "Qwen2MoeForCausalLM"),
+    config={
+        "model_type": "qwen2_moe",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "shared_expert_intermediate_size": 24,
+        "decoder_sparse_step": 1,
+        "norm_topk_prob": False,
+        "vocab_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "use_sliding_window": False,
+        "sliding_window": 128,
+        "max_window_layers": 2,
+        "tie_word_embeddings": False,
+    },
+    fixtures=[
+        Fixture("qwen2-moe", "mlx", length=40),
+        Fixture(
+            "qwen2-moe-traditional",
+            "mlx",
+            config={
+                "rope_traditional": True,
+                "num_key_value_heads": 4,
+                "num_experts_per_tok": 3,
+                "shared_expert_intermediate_size": 16,
+                "rms_norm_eps": 1e-2,
+                "rope_theta": 5000.0,
+            },
+            dtype="float16",
+        ),
+        Fixture(
+            "qwen2-moe-4bit",
+            "mlx",
+            config={"hidden_size": 64, "moe_intermediate_size": 32, "shared_expert_intermediate_size": 32},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.0.mlp.gate": {"group_size": 64, "bits": 8},
+                "model.layers.0.mlp.shared_expert_gate": {"group_size": 64, "bits": 8},
+                "model.layers.1.mlp.shared_expert_gate": False,
+            },
+            length=40,
+        ),
+        Fixture("qwen2-moe-raw", "raw", length=40),
+        Fixture(
+            "qwen2-moe-raw-normed",
+            "raw",
+            config={"norm_topk_prob": True, "num_key_value_heads": 1},
+            dtype="float16",
+            oracle="transformers",
+            reason="norm_topk_prob scales the chosen experts' weights to a sum of one; mlx-lm does not look at it",
+        ),
+        Fixture(
+            "qwen2-moe-raw-sparse-steps",
+            "raw",
+            config={
+                "num_hidden_layers": 3,
+                "decoder_sparse_step": 2,
+                "mlp_only_layers": [0],
+                "tie_word_embeddings": True,
+                "moe_intermediate_size": 16,
+            },
+            oracle="transformers",
+            reason="mlx-lm reads neither decoder_sparse_step nor mlp_only_layers, nor ties the head, and refuses such checkpoints",
+        ),
+    ],
+)

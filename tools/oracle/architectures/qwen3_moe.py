@@ -1,0 +1,113 @@
+"""qwen3_moe: qwen3's attention; soft-max before top-k; dense layers where the configuration says so."""
+
+from generate.declaration import Architecture, Fixture
+
+ARCHITECTURE = Architecture(
+    transformers=("Qwen3MoeConfig", "Qwen3MoeForCausalLM"),
+    config={
+        "model_type": "qwen3_moe",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 12,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 16,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "norm_topk_prob": True,
+        "vocab_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": False,
+    },
+    fixtures=[
+        # 40 tokens with two experts each are sorted by expert; single ones are not.
+        Fixture("qwen3-moe", "mlx", length=40),
+        Fixture(
+            "qwen3-moe-sparse-steps",
+            "mlx",
+            config={
+                "num_hidden_layers": 4,
+                "intermediate_size": 24,
+                "decoder_sparse_step": 2,
+                "mlp_only_layers": [3],
+                "norm_topk_prob": False,
+                "num_experts_per_tok": 3,
+                "head_dim": 8,
+                "num_key_value_heads": 1,
+                "rms_norm_eps": 1e-2,
+                "tie_word_embeddings": True,
+            },
+            dtype="float16",
+        ),
+        Fixture(
+            "qwen3-moe-4bit",
+            "mlx",
+            config={"hidden_size": 64, "moe_intermediate_size": 32, "head_dim": 16},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.0.self_attn.q_proj": {"group_size": 64, "bits": 5},
+                "model.layers.1.mlp.switch_mlp.gate_proj": {"group_size": 64, "bits": 3},
+                "model.layers.1.mlp.switch_mlp.down_proj": {"group_size": 32, "bits": 6},
+                "lm_head": False,
+            },
+            length=40,
+        ),
+        Fixture(
+            "qwen3-moe-mxfp4",
+            "mlx",
+            config={
+                "hidden_size": 64,
+                "moe_intermediate_size": 32,
+                "head_dim": 16,
+                "tie_word_embeddings": True,
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "mode": "mxfp4",
+                "model.layers.0.mlp.gate": {"group_size": 64, "bits": 8, "mode": "affine"},
+                "model.layers.1.mlp.gate": {"group_size": 32, "bits": 8, "mode": "mxfp8"},
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 32, "bits": 8, "mode": "mxfp8"},
+            },
+            length=40,
+        ),
+        Fixture(
+            "qwen3-moe-nvfp4",
+            "mlx",
+            config={"hidden_size": 64, "moe_intermediate_size": 32, "head_dim": 16},
+            quantization={
+                "group_size": 16,
+                "bits": 4,
+                "mode": "nvfp4",
+                "global_scale": True,
+                "model.layers.0.mlp.gate": False,
+                "model.layers.1.mlp.gate": False,
+            },
+            undeclared=("model.layers.1.mlp.switch_mlp.gate_proj",),
+            length=40,
+        ),
+        Fixture("qwen3-moe-raw", "raw", length=40),
+        Fixture(
+            "qwen3-moe-raw-tied",
+            "raw",
+            config={"decoder_sparse_step": 2, "head_dim": 8, "norm_topk_prob": False, "tie_word_embeddings": True},
+            dtype="float32",
+        ),
+        Fixture(
+            "qwen3-moe-raw-yarn",
+            "raw",
+            config={
+                "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
+                "head_dim": 16,
+            },
+            oracle="transformers",
+            reason="mlx-lm does not look at rope_scaling",
+        ),
+    ],
+)

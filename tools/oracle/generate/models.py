@@ -1,0 +1,147 @@
+"""Model fixtures: tiny checkpoints and the values that mlx-lm computes with them."""
+
+import importlib
+import pkgutil
+import shutil
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import torch
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+from safetensors.numpy import save_file
+
+import architectures
+
+from . import gathering
+from .checkpoints import read_config, versions, write_mlx, write_raw
+from .declaration import Architecture, Fixture
+from .writing import write_json
+
+GREEDY_TOKENS = 32
+# Two ways of computing the same logits may differ by this much: the norm of the difference over the norm.
+AGREEMENT = 1e-4
+# The two best logits of a greedy step are at least this far apart, relative to the logits' spread: rounding cannot swap them.
+MARGIN = 2e-3
+
+
+def declared(only: list[str]) -> list[Architecture]:
+    """The architectures of the folder `architectures` by name: those of `only`, or all where it is empty."""
+    names = only or sorted(module.name for module in pkgutil.iter_modules(architectures.__path__))
+    return [importlib.import_module(f"architectures.{name}").ARCHITECTURE for name in names]
+
+
+def relative_error(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+
+class MlxOracle:
+    """A checkpoint in mlx-lm: stored values, floating-point parameters cast to float32, on the CPU."""
+
+    def __init__(self, folder: Path):
+        # transformers 5 nests what mlx-lm reads at the top level in most of its models.
+        nested = read_config(folder).get("rope_parameters")
+        overrides = (
+            {"rope_theta": nested["rope_theta"], "rope_scaling": nested} if nested and "rope_theta" in nested else None
+        )
+        self.model, _ = load_model(folder, model_config=overrides)
+        self.model.set_dtype(mx.float32)
+
+    def start(self):
+        return make_prompt_cache(self.model)
+
+    def step(self, tokens: np.ndarray, cache) -> np.ndarray:
+        """Logits `[n, vocab]` of `n` more tokens."""
+        return np.array(self.model(mx.array(tokens[None].astype(np.int32)), cache=cache)[0])
+
+
+class TransformersOracle:
+    """The same with transformers: `cache` is the list of the tokens so far, and every step is a pass over them all."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def start(self):
+        return []
+
+    def step(self, tokens: np.ndarray, cache) -> np.ndarray:
+        cache.extend(int(token) for token in tokens)
+        with torch.no_grad():
+            logits = self.model(torch.tensor([cache]), use_cache=False).logits
+        return logits[0, -len(tokens) :].float().numpy()
+
+
+def greedy(oracle, tokens: np.ndarray) -> tuple[np.ndarray, float]:
+    """The greedy continuation, and the smallest margin by which a token of it won."""
+    cache = oracle.start()
+    chosen, margin = [], np.inf
+    logits = oracle.step(tokens, cache)[-1]
+    for _ in range(GREEDY_TOKENS):
+        second, best = np.sort(logits)[-2:]
+        margin = min(margin, float(best - second) / float(np.std(logits)))
+        chosen.append(int(np.argmax(logits)))
+        logits = oracle.step(np.array(chosen[-1:]), cache)[-1]
+    return np.array(chosen, dtype=np.int32), margin
+
+
+def prompt(oracle, vocabulary: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random tokens and their greedy continuation, none of whose steps is close."""
+    for seed in range(64):
+        tokens = np.random.default_rng(seed).integers(0, vocabulary, length).astype(np.int32)
+        continuation, margin = greedy(oracle, tokens)
+        if margin > MARGIN:
+            return tokens, continuation
+    raise ValueError("every prompt has a greedy step that is nearly a tie")
+
+
+def golden(oracle, vocabulary: int, fixture: Fixture) -> dict[str, np.ndarray]:
+    tokens, continuation = prompt(oracle, vocabulary, fixture.length)
+    full = oracle.step(tokens, oracle.start())
+    cache = oracle.start()
+    single = np.concatenate([oracle.step(tokens[i : i + 1], cache) for i in range(len(tokens))])
+    agree = relative_error(single, full) < AGREEMENT
+    if agree != fixture.cached_agrees:
+        raise ValueError(f"{fixture.name}: token by token differs by {relative_error(single, full):.1e}")
+    return {"tokens": tokens, "logits": full, "logits_cached": single, "greedy": continuation}
+
+
+def make_fixture(architecture: Architecture, fixture: Fixture, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    write = write_raw if fixture.kind == "raw" else write_mlx
+    other = write(architecture, fixture, folder)
+    config = read_config(folder)
+    second = TransformersOracle(other) if other is not None else None
+    first = second if fixture.oracle == "transformers" else MlxOracle(folder)
+    vocabulary = config.get("vocab_size") or config["text_config"]["vocab_size"]
+    values = golden(first, vocabulary, fixture)
+    notes = {
+        "kind": fixture.kind,
+        "dtype": fixture.dtype,
+        "oracle": fixture.oracle,
+        "reason": fixture.reason,
+        "cached_agrees": fixture.cached_agrees,
+        "versions": versions(),
+    }
+    if second is not None and fixture.oracle == "mlx-lm":
+        difference = relative_error(second.step(values["tokens"], second.start()), values["logits"])
+        if (difference < AGREEMENT) != (fixture.transformers_differs is None):
+            raise ValueError(f"{fixture.name}: transformers differs by {difference:.1e}")
+        notes["transformers"] = {
+            "relative_error": float(f"{difference:.0e}"),
+            "differs_because": fixture.transformers_differs,
+        }
+    save_file(values, folder / "golden.safetensors")
+    write_json(folder / "golden.json", notes)
+
+
+def make(out: Path, only: list[str]) -> None:
+    """Makes the fixtures of the architectures `only` anew, or of all where it is empty."""
+    gathering.install()
+    if not only:
+        shutil.rmtree(out / "models", ignore_errors=True)
+    for architecture in declared(only):
+        for fixture in architecture.fixtures:
+            folder = out / "models" / fixture.name
+            shutil.rmtree(folder, ignore_errors=True)
+            make_fixture(architecture, fixture, folder)
