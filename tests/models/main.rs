@@ -16,9 +16,9 @@ use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
 use safetensors::SafeTensors;
 use table::Table;
 
-/// ‖a − b‖ / ‖b‖ of the logits: what float32 arithmetic in another order stays below, and what it stays below with the activations of quantized products rounded to
-/// 16 bits.
-const TOLERANCES: [(Precision, f64); 2] = [(Precision::Exact, 1e-4), (Precision::Fast, 3e-4)];
+/// ‖a − b‖ / ‖b‖ of the logits: what float32 arithmetic in another order stays below, and what it stays
+/// below with the activations of quantized products rounded to 16 bits.
+const TOLERANCES: [(Precision, f64); 2] = [(Precision::Exact, 1e-4), (Precision::Fast, 5e-4)];
 
 /// Checkpoints whose logits move by more with [`Precision::Fast`]: noise of 2⁻¹⁵ at the inputs of their
 /// quantized products moves the reference's own by 10⁻³, for what the delta rule gives is normalized,
