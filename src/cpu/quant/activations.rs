@@ -12,8 +12,26 @@ const ROWS: usize = 8;
 /// every instruction set.
 const MOST: f32 = 256.0 * 127.0;
 
-/// Rows of activations with, for each unit of columns (a group, or half a group of 128), what the product needs. All rows are padded with 0: values to whole
-/// blocks, units to a multiple of 16.
+/// What activations are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Nothing: they stay f32.
+    Floats,
+    /// Integers too.
+    Integers,
+    /// Integers too, of every two blocks first the high bytes at even places, then those at odd ones, then the low bytes likewise: as codes of 4 bits are unpacked
+    /// with the least work, and one pointer leads to all.
+    Halves,
+}
+
+impl Form {
+    fn integer(self) -> bool {
+        self != Self::Floats
+    }
+}
+
+/// Rows of activations with, for each unit of columns (a group, or half a group of 128), what the product needs. All rows are padded with 0: values to pairs
+/// of blocks, units to a multiple of 16.
 pub struct Activations {
     memory: Scratch,
     rows: usize,
@@ -21,7 +39,7 @@ pub struct Activations {
     pub cols: usize,
     /// Padded units.
     pub units: usize,
-    integer: bool,
+    form: Form,
 }
 
 /// One prepared row.
@@ -31,6 +49,8 @@ pub struct Row {
     pub high: *const i8,
     /// The low bytes.
     pub low: *const i8,
+    /// Both, where they are [`Form::Halves`] (and then not where `high` and `low` point).
+    pub halves: *const i8,
     /// The scale of each unit.
     pub scales: *const f32,
     /// The sum of the integers of each unit times the scale.
@@ -42,13 +62,13 @@ pub struct Row {
 }
 
 impl Activations {
-    /// Prepares `x`, `[rows, weights.cols]`; as integers too if `integer`.
-    pub fn new(weights: &Weights, x: &[f32], integer: bool, isa: Isa) -> Self {
+    /// Prepares `x`, `[rows, weights.cols]`.
+    pub fn new(weights: &Weights, x: &[f32], form: Form, isa: Isa) -> Self {
         let rows = x.len() / weights.cols;
         let unit = weights.format.unit();
-        let cols = weights.cols.next_multiple_of(BLOCK);
+        let cols = weights.cols.next_multiple_of(2 * BLOCK);
         let units = (weights.cols / unit).next_multiple_of(16);
-        let mut prepared = Self { memory: Scratch::new(0), rows, cols, units, integer };
+        let mut prepared = Self { memory: Scratch::new(0), rows, cols, units, form };
         prepared.memory = Scratch::new(rows * prepared.row_floats());
         let each = prepared.row_floats();
         let memory = Shared::new(prepared.memory.floats());
@@ -57,7 +77,7 @@ impl Activations {
                 let x = &x[row * weights.cols..(row + 1) * weights.cols];
                 // SAFETY: every row is prepared once, in its own part.
                 let to = unsafe { memory.slice(row * each, each) };
-                isa.run(Prepare { x, to, unit, cols, units, integer });
+                isa.run(Prepare { x, to, unit, cols, units, form });
             }
         });
         prepared
@@ -65,8 +85,13 @@ impl Activations {
 
     /// A row is: values, sums, a flag, then, with integers: scales, their sums, high bytes, low bytes.
     fn row_floats(&self) -> usize {
-        let integers = if self.integer { 2 * self.units + self.cols / 2 } else { 0 };
+        let integers = if self.form.integer() { 2 * self.units + self.cols / 2 } else { 0 };
         (self.cols + self.units + 16 + integers).next_multiple_of(16)
+    }
+
+    /// What they were made.
+    pub fn form(&self) -> Form {
+        self.form
     }
 
     /// Row `row`. The pointers are good while `self` lives; those to integers and their scales only if they were asked for.
@@ -80,7 +105,7 @@ impl Activations {
             let integer_sums = scales.wrapping_add(self.units);
             let high: *const i8 = integer_sums.wrapping_add(self.units).cast();
             let low = high.wrapping_add(self.cols);
-            Row { high, low, scales, integer_sums, values, sums }
+            Row { high, low, halves: high, scales, integer_sums, values, sums }
         }
     }
 
@@ -97,14 +122,14 @@ struct Prepare<'a> {
     unit: usize,
     cols: usize,
     units: usize,
-    integer: bool,
+    form: Form,
 }
 
 impl Kernel for Prepare<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { x, to, unit, cols, units, integer } = self;
+        let Self { x, to, unit, cols, units, form } = self;
         let values = to.as_mut_ptr();
         std::ptr::copy_nonoverlapping(x.as_ptr(), values, x.len());
         std::ptr::write_bytes(values.add(x.len()), 0, to.len() - x.len());
@@ -126,7 +151,7 @@ impl Kernel for Prepare<'_> {
                 zeros = S::fma(v, S::splat(0.0), zeros);
             }
             *sums.add(u) = S::sum(sum);
-            if !integer {
+            if !form.integer() {
                 continue;
             }
             let most = S::max_lane(most);
@@ -148,5 +173,30 @@ impl Kernel for Prepare<'_> {
             *integer_sums.add(u) = S::sum(sum) * scale;
         }
         *flag = S::sum(zeros);
+        if form == Form::Halves {
+            let mut natural = Scratch::of_bytes(2 * cols);
+            let natural = natural.bytes();
+            // The low bytes follow the high ones.
+            let to = std::slice::from_raw_parts_mut(high.cast::<u8>(), 2 * cols);
+            natural.copy_from_slice(to);
+            split(natural, to);
+        }
+    }
+}
+
+/// Turns high bytes, followed by as many low bytes, into [`Form::Halves`].
+#[inline(always)]
+fn split(natural: &[u8], to: &mut [u8]) {
+    let (high, low) = natural.split_at(natural.len() / 2);
+    let (to, _) = to.as_chunks_mut::<{ 4 * BLOCK }>();
+    let (high, _) = high.as_chunks::<{ 2 * BLOCK }>();
+    let (low, _) = low.as_chunks::<{ 2 * BLOCK }>();
+    for ((to, high), low) in to.iter_mut().zip(high).zip(low) {
+        for i in 0..BLOCK {
+            to[i] = high[2 * i];
+            to[BLOCK + i] = high[2 * i + 1];
+            to[2 * BLOCK + i] = low[2 * i];
+            to[3 * BLOCK + i] = low[2 * i + 1];
+        }
     }
 }

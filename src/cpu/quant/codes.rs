@@ -36,6 +36,12 @@ pub trait Codes {
     unsafe fn put<S: Simd>(block: Self::Block<S>, to: *mut u8);
 }
 
+/// A kind of code of 4 bits.
+pub trait Nibbles: Codes {
+    /// Reads [`BLOCK`] bytes: the codes at even places and those at odd ones.
+    unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2];
+}
+
 /// Affine codes.
 pub struct Int<const BITS: usize>;
 
@@ -81,6 +87,13 @@ impl<const BITS: usize> Codes for Int<BITS> {
     }
 }
 
+impl Nibbles for Int<4> {
+    #[inline(always)]
+    unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2] {
+        S::split(from)
+    }
+}
+
 /// e2m1: 0, ½, 1, 1½, 2, 3, 4, 6 and their negatives. Twice the value plus 12 is a small unsigned integer, which makes it an affine code.
 pub struct Fp4;
 
@@ -117,6 +130,14 @@ impl Codes for Fp4 {
     #[inline(always)]
     unsafe fn put<S: Simd>(block: S::Q, to: *mut u8) {
         S::store_q(to, block);
+    }
+}
+
+impl Nibbles for Fp4 {
+    #[inline(always)]
+    unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2] {
+        let [even, odd] = S::split(from);
+        [S::lookup(even, &FP4), S::lookup(odd, &FP4)]
     }
 }
 

@@ -4,107 +4,266 @@
 use std::marker::PhantomData;
 
 use super::activations::Row;
-use super::codes::{Codes, ReadScales, partial};
+use super::codes::{Codes, Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
+use crate::cpu::routes::TILED;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::BLOCK;
 
 /// Units whose scales are read at a time: those of several rows, or part of a very long one.
 const UNITS: usize = 1024;
 
+/// Products of scales that there is room for, one after the other: not the size of a page, lest reads of one row of them wait for writes of another.
+const PRODUCTS: usize = UNITS + 16;
+
+/// Rows of weights that are taken at once, so that activations are loaded once for all.
+const MOST_ROWS: usize = 2;
+
+/// Rows of activations that are taken at once.
+const MOST_X: usize = 4;
+
+/// Rows of activations that there are at most, filled up to whole fours.
+const FEW: usize = TILED.next_multiple_of(MOST_X);
+
+/// Columns that are taken at once with several rows of activations, which then stay in the first-level cache.
+const COLUMNS: usize = 2048;
+
 /// How far ahead of what is multiplied codes are asked for, in bytes: what the memory delivers within its latency. The processor's own prefetching ends at every page, and
 /// has to begin again with the scales.
-const AHEAD: usize = 2048;
+const AHEAD: usize = 6144;
+
+/// Units whose factors are taken hold of at once.
+const RUN: usize = 16;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Computes a piece, one row of weights after the other.
-pub struct Rows<'a, C, const GROUPS: usize, const EXACT: bool>(Piece<'a>, PhantomData<C>);
+/// How a row of weights is multiplied with a few rows of activations, chunk by chunk.
+pub trait Way {
+    /// The kind of codes.
+    type Codes: Codes;
+    /// Columns of a chunk, a multiple of [`BLOCK`].
+    const COLUMNS: usize;
+    /// Units of a chunk.
+    const UNITS: usize;
+    /// Rows of activations that are best taken at once.
+    const ROWS: usize;
+    /// Whether activations are integers.
+    const INTEGER: bool;
 
-impl<'a, C, const GROUPS: usize, const EXACT: bool> Rows<'a, C, GROUPS, EXACT> {
-    /// The kernel for `piece`, whose weights have codes `C` with `GROUPS` groups in a block, and whose activations are integers unless `EXACT`.
-    pub fn new(piece: Piece<'a>) -> Self {
-        Self(piece, PhantomData)
-    }
+    /// Adds the products of `chunks` chunks of each row of codes with the columns from `at` of each row of activations, unit by unit multiplied by the factors of
+    /// both. There are at most [`RUN`] units.
+    unsafe fn add<S: Simd, const R: usize, const M: usize>(
+        acc: &mut [[S::F; M]; R],
+        codes: [*const u8; R],
+        chunks: usize,
+        x: &[Row; M],
+        at: usize,
+        factors: [[*const f32; M]; R],
+    );
 }
 
-impl<C: Codes, const GROUPS: usize, const EXACT: bool> Kernel for Rows<'_, C, GROUPS, EXACT> {
-    type Output = ();
+/// In f32, `GROUPS` units in a block. Several rows of activations at once would gain little: it is the multiplications that take the time.
+pub struct Floats<C, const GROUPS: usize>(PhantomData<C>);
+
+impl<C: Codes, const GROUPS: usize> Way for Floats<C, GROUPS> {
+    type Codes = C;
+    const COLUMNS: usize = BLOCK;
+    const UNITS: usize = GROUPS;
+    const ROWS: usize = 1;
+    const INTEGER: bool = false;
+
     #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let piece = self.0;
-        let weights = piece.weights;
-        let count = piece.order.len();
-        let outputs = piece.task.outputs.len();
-        let unit = BLOCK / GROUPS;
-        let units = weights.cols / unit;
-        let first_row = piece.task.slab * weights.rows + piece.task.outputs.start;
-        let rows_at_once = (UNITS / units).max(1);
-        let mut memory = Scratch::new(6 * UNITS);
-        let (scales, rest) = memory.floats().split_at_mut(UNITS);
-        let (biases, products) = rest.split_at_mut(UNITS);
-        let scale_bytes = weights.scale_bytes();
-        for from in (0..units).step_by(UNITS) {
-            let n = UNITS.min(units - from);
-            for first in (0..outputs).step_by(rows_at_once) {
-                let rows = rows_at_once.min(outputs - first);
-                let (scales, biases) = (&mut scales[..rows * n], &mut biases[..rows * n]);
-                S::enter(ReadScales {
-                    weights,
-                    unit: (first_row + first) * units + from,
-                    scales: &mut *scales,
-                    biases: &mut *biases,
-                });
-                for row in 0..rows {
-                    let codes = (first_row + first + row) * weights.row_bytes();
-                    let ahead = (first_row + first + row + rows_at_once) * units + from;
-                    for (scales, size) in scale_bytes {
-                        for byte in (0..n * size).step_by(LINE) {
-                            S::prefetch(scales.wrapping_add(ahead * size + byte));
-                        }
-                    }
-                    let part = Part {
-                        codes: weights.packed.as_ptr().add(codes + from * unit * C::BITS / 8),
-                        scales: scales.as_ptr().add(row * n),
-                        biases: biases.as_ptr().add(row * n),
-                        products: products.as_mut_ptr(),
-                        from,
-                        units: n,
-                    };
-                    let put = |i: usize, dot: f32| {
-                        let y = &mut piece.output(i)[first + row];
-                        *y = if from > 0 { *y + dot } else { dot };
-                    };
-                    // In f32 several rows at once would gain little: it is the multiplications that take the time.
-                    let step = if EXACT { 1 } else { 4 };
-                    for i in (0..count).step_by(step) {
-                        if EXACT || i + 1 == count {
-                            put(i, part.dots::<S, C, GROUPS, 1, EXACT>([piece.row(i)])[0]);
-                        } else {
-                            // Less than four are filled up with the last one: the memory is the limit.
-                            let mut x = [piece.row(i); 4];
-                            for m in 1..4 {
-                                x[m] = piece.row((i + m).min(count - 1));
-                            }
-                            let dots = part.dots::<S, C, GROUPS, 4, EXACT>(x);
-                            for (m, &dot) in dots.iter().enumerate().take(count - i) {
-                                put(i + m, dot);
-                            }
-                        }
-                    }
+    unsafe fn add<S: Simd, const R: usize, const M: usize>(
+        acc: &mut [[S::F; M]; R],
+        codes: [*const u8; R],
+        chunks: usize,
+        x: &[Row; M],
+        at: usize,
+        factors: [[*const f32; M]; R],
+    ) {
+        for chunk in 0..chunks {
+            let at = at + chunk * BLOCK;
+            for r in 0..R {
+                let block = C::block::<S>(fetch::<S, C>(codes[r], chunk * BLOCK));
+                for m in 0..M {
+                    let factors = factors[r][m].add(chunk * GROUPS);
+                    let x = x[m].values.add(at);
+                    acc[r][m] = C::dot_f32::<S, GROUPS>(acc[r][m], block, x, factors);
                 }
             }
         }
     }
 }
 
-/// A row of weights, or a part of one.
+/// In integers, `GROUPS` units in a block.
+pub struct Integers<C, const GROUPS: usize>(PhantomData<C>);
+
+impl<C: Codes, const GROUPS: usize> Way for Integers<C, GROUPS> {
+    type Codes = C;
+    const COLUMNS: usize = BLOCK;
+    const UNITS: usize = GROUPS;
+    const ROWS: usize = MOST_X;
+    const INTEGER: bool = true;
+
+    #[inline(always)]
+    unsafe fn add<S: Simd, const R: usize, const M: usize>(
+        acc: &mut [[S::F; M]; R],
+        codes: [*const u8; R],
+        chunks: usize,
+        x: &[Row; M],
+        at: usize,
+        factors: [[*const f32; M]; R],
+    ) {
+        for chunk in 0..chunks {
+            let at = at + chunk * BLOCK;
+            for r in 0..R {
+                let block = C::block::<S>(fetch::<S, C>(codes[r], chunk * BLOCK));
+                for m in 0..M {
+                    let factors = factors[r][m].add(chunk * GROUPS);
+                    let (high, low) = (x[m].high.add(at), x[m].low.add(at));
+                    acc[r][m] = C::dot::<S, GROUPS>(acc[r][m], block, high, low, factors);
+                }
+            }
+        }
+    }
+}
+
+/// In integers that are [`Form::Halves`](super::activations::Form::Halves), with codes of 4 bits and `UNITS` units in two blocks.
+pub struct Halves<C, const UNITS: usize>(PhantomData<C>);
+
+impl<C: Nibbles, const UNITS: usize> Way for Halves<C, UNITS> {
+    type Codes = C;
+    const COLUMNS: usize = 2 * BLOCK;
+    const UNITS: usize = UNITS;
+    const ROWS: usize = MOST_X;
+    const INTEGER: bool = true;
+
+    #[inline(always)]
+    unsafe fn add<S: Simd, const R: usize, const M: usize>(
+        acc: &mut [[S::F; M]; R],
+        codes: [*const u8; R],
+        chunks: usize,
+        x: &[Row; M],
+        at: usize,
+        factors: [[*const f32; M]; R],
+    ) {
+        let mut scales = [[S::scales(factors[0][0]); M]; R];
+        for r in 0..R {
+            for m in 0..M {
+                scales[r][m] = S::scales(factors[r][m]);
+            }
+        }
+        for chunk in 0..chunks {
+            let at = 2 * (at + chunk * 2 * BLOCK);
+            for r in 0..R {
+                let blocks = C::split::<S>(fetch::<S, C>(codes[r], chunk * 2 * BLOCK));
+                for m in 0..M {
+                    let x = x[m].halves.add(at);
+                    acc[r][m] = S::dot_split::<UNITS>(acc[r][m], blocks, x, scales[r][m], chunk);
+                }
+            }
+        }
+    }
+}
+
+/// Where the code of a column is; the memory is told which will be next.
+#[inline(always)]
+unsafe fn fetch<S: Simd, C: Codes>(codes: *const u8, column: usize) -> *const u8 {
+    let codes = codes.add(column * C::BITS / 8);
+    S::prefetch(codes.wrapping_add(AHEAD));
+    codes
+}
+
+/// Computes a piece, one row of weights after the other.
+pub struct Rows<'a, W>(Piece<'a>, PhantomData<W>);
+
+impl<'a, W: Way> Rows<'a, W> {
+    /// The kernel for `piece`, whose weights and activations are as `W` takes them.
+    pub fn new(piece: Piece<'a>) -> Self {
+        Self(piece, PhantomData)
+    }
+}
+
+impl<W: Way> Kernel for Rows<'_, W> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let piece = self.0;
+        let weights = piece.weights;
+        let (count, outputs) = (piece.order.len(), piece.task.outputs.len());
+        let unit = W::COLUMNS / W::UNITS;
+        let units = weights.cols / unit;
+        let first_row = piece.task.slab * weights.rows + piece.task.outputs.start;
+        // Less than four rows are filled up with the last one.
+        let x = std::array::from_fn(|i| piece.row(i.min(count - 1)));
+        let y = std::array::from_fn(|i| piece.output(i.min(count - 1)).as_mut_ptr());
+        let units_at_once = if count > 1 { UNITS.min(COLUMNS / unit) } else { UNITS };
+        let rows_at_once = (UNITS / units.min(units_at_once)).max(1);
+        let mut memory = Scratch::new(2 * UNITS + MOST_ROWS * MOST_X * PRODUCTS);
+        let (scales, rest) = memory.floats().split_at_mut(UNITS);
+        let (biases, products) = rest.split_at_mut(UNITS);
+        let products = products.as_mut_ptr();
+        let scale_bytes = weights.scale_bytes();
+        for from in (0..units).step_by(units_at_once) {
+            let n = units_at_once.min(units - from);
+            for first in (0..outputs).step_by(rows_at_once) {
+                let rows = rows_at_once.min(outputs - first);
+                let unit_of = |row: usize| (first_row + row) * units + from;
+                // All at once where they follow one another.
+                let each = if n == units { rows } else { 1 };
+                for row in (0..rows).step_by(each) {
+                    S::enter(ReadScales {
+                        weights,
+                        unit: unit_of(first + row),
+                        scales: &mut scales[row * n..(row + each) * n],
+                        biases: &mut biases[row * n..(row + each) * n],
+                    });
+                    // Those of the rows that come next.
+                    for (scales, size) in scale_bytes {
+                        for byte in (0..each * n * size).step_by(LINE) {
+                            let next = unit_of(first + row + rows_at_once) * size + byte;
+                            S::prefetch(scales.wrapping_add(next));
+                        }
+                    }
+                }
+                let part = |row: usize| Part {
+                    codes: weights
+                        .packed
+                        .as_ptr()
+                        .add(unit_of(first + row) * unit * W::Codes::BITS / 8),
+                    row_bytes: weights.row_bytes(),
+                    scales: scales.as_ptr().add(row * n),
+                    biases: biases.as_ptr().add(row * n),
+                    products,
+                    from,
+                    units: n,
+                };
+                let mut row = 0;
+                while count == 1 && row + MOST_ROWS <= rows {
+                    part(row).all::<S, W, MOST_ROWS>(&x, &y, count, first + row);
+                    row += MOST_ROWS;
+                }
+                while row < rows {
+                    part(row).all::<S, W, 1>(&x, &y, count, first + row);
+                    row += 1;
+                }
+            }
+        }
+    }
+}
+
+/// Some rows of weights, or a part of each.
 struct Part {
+    /// Those of the first row.
     codes: *const u8,
+    /// From one row to the next.
+    row_bytes: usize,
+    /// `[rows, units]`.
     scales: *const f32,
+    /// `[rows, units]`.
     biases: *const f32,
-    /// Room for `4 * UNITS` floats.
+    /// Room for [`PRODUCTS`] floats for each of [`MOST_ROWS`] rows of weights and [`MOST_X`] of activations.
     products: *mut f32,
     /// The first unit in the row.
     from: usize,
@@ -112,72 +271,106 @@ struct Part {
 }
 
 impl Part {
-    /// The dot products with `M` rows of activations.
+    /// The outputs from `output` of `R` rows of weights, for `count` rows of activations.
     #[inline(always)]
-    unsafe fn dots<S: Simd, C: Codes, const GROUPS: usize, const M: usize, const EXACT: bool>(
+    unsafe fn all<S: Simd, W: Way, const R: usize>(
+        &self,
+        x: &[Row; FEW],
+        y: &[*mut f32; FEW],
+        count: usize,
+        output: usize,
+    ) {
+        let put = |i: usize, r: usize, dot: f32| {
+            let y = y[i].add(output + r);
+            *y = if self.from > 0 { *y + dot } else { dot };
+        };
+        for i in (0..count).step_by(W::ROWS) {
+            if W::ROWS == 1 || i + 1 == count {
+                let dots = self.dots::<S, W, R, 1>([x[i]]);
+                for (r, &[dot]) in dots.iter().enumerate() {
+                    put(i, r, dot);
+                }
+            } else {
+                let x = std::array::from_fn(|m| x[i + m]);
+                let dots = self.dots::<S, W, R, MOST_X>(x);
+                for (r, dots) in dots.iter().enumerate() {
+                    for (m, &dot) in dots.iter().enumerate().take(count - i) {
+                        put(i + m, r, dot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The dot products of `R` rows of weights with `M` rows of activations.
+    #[inline(always)]
+    unsafe fn dots<S: Simd, W: Way, const R: usize, const M: usize>(
         &self,
         x: [Row; M],
-    ) -> [f32; M] {
-        let &Self { codes, scales, biases, products, from, units } = self;
-        let unit = BLOCK / GROUPS;
-        let mut sums = [0.0; M];
+    ) -> [[f32; M]; R] {
+        let &Self { codes, row_bytes, scales, biases, products, from, units } = self;
+        let unit = W::COLUMNS / W::UNITS;
+        let mut sums = [[0.0; M]; R];
+        let mut acc = [[S::splat(0.0); M]; R];
         // The biases with the sums of the activations, and the scales of both sides multiplied.
-        for m in 0..M {
-            let x_sums = if EXACT { x[m].sums } else { x[m].integer_sums }.add(from);
-            let mut acc = S::splat(0.0);
-            let whole = units - units % S::LANES;
-            for u in (0..whole).step_by(S::LANES) {
-                acc = S::fma(S::load(biases.add(u)), S::load(x_sums.add(u)), acc);
-            }
-            sums[m] = S::sum(acc);
-            for u in whole..units {
-                sums[m] += *biases.add(u) * *x_sums.add(u);
-            }
-            if !EXACT {
-                let (x_scales, products) = (x[m].scales.add(from), products.add(m * UNITS));
+        let whole = units - units % S::LANES;
+        let mut factors = [[scales; M]; R];
+        for r in 0..R {
+            let (scales, biases) = (scales.add(r * units), biases.add(r * units));
+            for m in 0..M {
+                let x_sums = if W::INTEGER { x[m].integer_sums } else { x[m].sums }.add(from);
                 for u in (0..whole).step_by(S::LANES) {
-                    let product = S::mul(S::load(scales.add(u)), S::load(x_scales.add(u)));
-                    S::store(products.add(u), product);
+                    acc[r][m] = S::fma(S::load(biases.add(u)), S::load(x_sums.add(u)), acc[r][m]);
                 }
                 for u in whole..units {
-                    *products.add(u) = *scales.add(u) * *x_scales.add(u);
+                    sums[r][m] += *biases.add(u) * *x_sums.add(u);
+                }
+                if W::INTEGER {
+                    let x_scales = x[m].scales.add(from);
+                    let products = products.add((r * MOST_X + m) * PRODUCTS);
+                    for u in (0..whole).step_by(S::LANES) {
+                        let product = S::mul(S::load(scales.add(u)), S::load(x_scales.add(u)));
+                        S::store(products.add(u), product);
+                    }
+                    for u in whole..units {
+                        *products.add(u) = *scales.add(u) * *x_scales.add(u);
+                    }
+                    factors[r][m] = products;
+                } else {
+                    factors[r][m] = scales;
                 }
             }
         }
-        let mut acc = [S::splat(0.0); M];
-        // Scales from `factors`, for each row of activations `stride` further.
-        let mut add = |block: C::Block<S>, u: usize, factors: *const f32, stride: usize| {
-            let at = (from + u) * unit;
-            for m in 0..M {
-                let factors = factors.add(m * stride);
-                acc[m] = if EXACT {
-                    C::dot_f32::<S, GROUPS>(acc[m], block, x[m].values.add(at), factors)
-                } else {
-                    let (high, low) = (x[m].high.add(at), x[m].low.add(at));
-                    C::dot::<S, GROUPS>(acc[m], block, high, low, factors)
-                };
-            }
-        };
-        let (factors, stride) = if EXACT { (scales, 0) } else { (products.cast_const(), UNITS) };
-        let whole = units - units % GROUPS;
-        for u in (0..whole).step_by(GROUPS) {
-            S::prefetch(codes.wrapping_add(u * unit * C::BITS / 8 + AHEAD));
-            add(C::block::<S>(codes.add(u * unit * C::BITS / 8)), u, factors.add(u), stride);
+        let bytes = |u: usize| u * unit * W::Codes::BITS / 8;
+        let whole = units - units % W::UNITS;
+        for u in (0..whole).step_by(RUN) {
+            let chunks = RUN.min(whole - u) / W::UNITS;
+            let codes = std::array::from_fn(|r| codes.wrapping_add(r * row_bytes + bytes(u)));
+            let factors = factors.map(|row| row.map(|factors| factors.wrapping_add(u)));
+            W::add::<S, R, M>(&mut acc, codes, chunks, &x, (from + u) * unit, factors);
         }
         if whole < units {
-            let codes = codes.add(whole * unit * C::BITS / 8);
-            // What follows the row's last scale may be anything, and 0 · NaN would be seen.
-            let mut last = [[0.0; GROUPS]; M];
-            for m in 0..M {
-                for u in whole..units {
-                    last[m][u - whole] = *factors.add(m * stride + u);
+            // What follows the row's last code and scale may be anything, and 0 · NaN would be seen.
+            let mut last_codes = [[0; 2 * BLOCK]; R];
+            let mut last = [[[0.0; RUN]; M]; R];
+            for r in 0..R {
+                let rest = codes.add(r * row_bytes + bytes(whole));
+                let to = last_codes[r].as_mut_ptr();
+                std::ptr::copy_nonoverlapping(rest, to, bytes(units - whole));
+                for m in 0..M {
+                    for u in whole..units {
+                        last[r][m][u - whole] = *factors[r][m].add(u);
+                    }
                 }
             }
-            let block = partial::<S, C>(codes, (units - whole) * unit);
-            add(block, whole, last.as_ptr().cast(), GROUPS);
+            let codes = last_codes.each_ref().map(|codes| codes.as_ptr());
+            let factors = last.each_ref().map(|row| row.each_ref().map(|last| last.as_ptr()));
+            W::add::<S, R, M>(&mut acc, codes, 1, &x, (from + whole) * unit, factors);
         }
-        for m in 0..M {
-            sums[m] += S::sum(acc[m]);
+        for r in 0..R {
+            for m in 0..M {
+                sums[r][m] += S::sum(acc[r][m]);
+            }
         }
         sums
     }

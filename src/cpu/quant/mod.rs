@@ -22,8 +22,9 @@ use super::routes::{Plan, Route, TILED, Task};
 use super::simd::{Isa, Kernel, Simd};
 use super::{Exec, Precision};
 use crate::error::{Error, Result};
-use activations::{Activations, Row};
+use activations::{Activations, Form, Row};
 use codes::{Codes, Fp4, Fp8, Int};
+use dots::{Halves, Integers, Rows};
 
 /// A quantized format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,7 +213,7 @@ fn run(weights: &Weights, x: &[f32], routes: &[Route], y: &mut [f32], exec: Exec
         return Ok(());
     }
     let integer = exec.precision == Precision::Fast && weights.format != Format::Mxfp8;
-    let x = Activations::new(weights, x, integer, exec.isa);
+    let x = Activations::new(weights, x, form(weights, routes, integer), exec.isa);
     let kind = |route: &Route| integer && x.finite(route.x);
     let tile = exec.isa.run(gemm::Width);
     let Plan { order, tasks } = Plan::new(routes, kind, weights.rows, weights.row_bytes(), tile);
@@ -223,6 +224,22 @@ fn run(weights: &Weights, x: &[f32], routes: &[Route], y: &mut [f32], exec: Exec
         Piece { weights, x: &x, routes, order, task, y }.compute(exec.isa);
     });
     Ok(())
+}
+
+/// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in units that are too small.
+fn form(weights: &Weights, routes: &[Route], integer: bool) -> Form {
+    let many = || {
+        let mut counts = vec![0; weights.slabs];
+        routes.iter().any(|route| {
+            counts[route.slab] += 1;
+            counts[route.slab] >= TILED
+        })
+    };
+    match weights.format {
+        _ if !integer => Form::Floats,
+        Format::Affine { bits: 4, .. } | Format::Mxfp4 if !many() => Form::Halves,
+        _ => Form::Integers,
+    }
 }
 
 /// Whether tiles of integers are faster than tiles of f32.
@@ -257,10 +274,16 @@ impl<'a> Piece<'a> {
                 isa.run(tiles::Exact(self));
             };
         }
+        let halves = self.task.kind && self.x.form() == Form::Halves;
         match self.weights.format {
+            Format::Mxfp4 if halves => isa.run(Rows::<Halves<Fp4, 4>>::new(self)),
             Format::Mxfp4 => self.compute_as::<Fp4, 2>(isa),
             Format::Nvfp4 => self.compute_as::<Fp4, 4>(isa),
             Format::Mxfp8 => self.compute_as::<Fp8, 2>(isa),
+            Format::Affine { group: 32, .. } if halves => {
+                isa.run(Rows::<Halves<Int<4>, 4>>::new(self));
+            }
+            Format::Affine { .. } if halves => isa.run(Rows::<Halves<Int<4>, 2>>::new(self)),
             Format::Affine { bits, group: 32 } => match bits {
                 2 => self.compute_as::<Int<2>, 2>(isa),
                 3 => self.compute_as::<Int<3>, 2>(isa),
@@ -282,9 +305,9 @@ impl<'a> Piece<'a> {
 
     fn compute_as<C: Codes, const GROUPS: usize>(self, isa: Isa) {
         if C::INTEGER && self.task.kind {
-            isa.run(dots::Rows::<C, GROUPS, false>::new(self));
+            isa.run(Rows::<Integers<C, GROUPS>>::new(self));
         } else {
-            isa.run(dots::Rows::<C, GROUPS, true>::new(self));
+            isa.run(Rows::<dots::Floats<C, GROUPS>>::new(self));
         }
     }
 

@@ -63,6 +63,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     type F = __m256;
     type I = __m256i;
     type Q = [__m256i; 2];
+    type Scales = *const f32;
 
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
@@ -86,7 +87,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
 
     #[inline(always)]
     unsafe fn prefetch(at: *const u8) {
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        _mm_prefetch::<_MM_HINT_T1>(at.cast());
     }
 
     #[inline(always)]
@@ -270,6 +271,29 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         };
         let acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(first), first_scale, acc);
         _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), second_scale, acc)
+    }
+    #[inline(always)]
+    unsafe fn split(from: *const u8) -> [[__m256i; 2]; 2] {
+        let bytes = [0, 32].map(|at| _mm256_loadu_si256(from.add(at).cast()));
+        let mask = _mm256_set1_epi8(0x0f);
+        [
+            bytes.map(|bytes| _mm256_and_si256(bytes, mask)),
+            bytes.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)),
+        ]
+    }
+    #[inline(always)]
+    unsafe fn scales(from: *const f32) -> *const f32 {
+        from
+    }
+    #[inline(always)]
+    unsafe fn dot_split<const GROUPS: usize>(
+        acc: __m256,
+        blocks: [[__m256i; 2]; 2],
+        x: *const i8,
+        scales: *const f32,
+        chunk: usize,
+    ) -> __m256 {
+        super::dot_blocks::<Self, GROUPS>(acc, blocks, x, scales, chunk)
     }
     #[inline(always)]
     unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> __m256 {

@@ -40,15 +40,21 @@ impl<const BITS: usize> Tables<BITS> {
     const SHIFTS: [u8; 64] = shifts(BITS);
 }
 
+/// Which of `GROUPS` scales each lane has.
+#[inline(always)]
+unsafe fn lanes<const GROUPS: usize>() -> __m512i {
+    match GROUPS {
+        2 => _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1),
+        _ => _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+    }
+}
+
 #[inline(always)]
 unsafe fn scales_of<const GROUPS: usize>(scales: *const f32) -> __m512 {
     match GROUPS {
         1 => _mm512_set1_ps(*scales),
         2 => _mm512_insertf32x8::<1>(_mm512_set1_ps(*scales), _mm256_set1_ps(*scales.add(1))),
-        _ => _mm512_permutexvar_ps(
-            _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
-            _mm512_castps128_ps512(_mm_loadu_ps(scales)),
-        ),
+        _ => _mm512_permutexvar_ps(lanes::<4>(), _mm512_castps128_ps512(_mm_loadu_ps(scales))),
     }
 }
 
@@ -71,6 +77,7 @@ impl Simd for Avx512 {
     type F = __m512;
     type I = __m512i;
     type Q = __m512i;
+    type Scales = __m512;
 
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
@@ -87,7 +94,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn prefetch(at: *const u8) {
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        _mm_prefetch::<_MM_HINT_T1>(at.cast());
     }
 
     #[inline(always)]
@@ -239,6 +246,34 @@ impl Simd for Avx512 {
         let dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), codes, high);
         let dots = _mm512_dpbusd_epi32(_mm512_slli_epi32::<8>(dots), codes, low);
         _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales_of::<GROUPS>(scales), acc)
+    }
+    #[inline(always)]
+    unsafe fn split(from: *const u8) -> [__m512i; 2] {
+        let bytes = _mm512_loadu_si512(from.cast());
+        let mask = _mm512_set1_epi8(0x0f);
+        let odd = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+        [_mm512_and_si512(bytes, mask), odd]
+    }
+    #[inline(always)]
+    unsafe fn scales(from: *const f32) -> __m512 {
+        _mm512_loadu_ps(from)
+    }
+    #[inline(always)]
+    unsafe fn dot_split<const GROUPS: usize>(
+        acc: __m512,
+        [even, odd]: [__m512i; 2],
+        x: *const i8,
+        scales: __m512,
+        chunk: usize,
+    ) -> __m512 {
+        let x = |quarter: usize| _mm512_loadu_si512(x.add(64 * quarter).cast());
+        let dots = _mm512_dpbusd_epi32(_mm512_setzero_si512(), even, x(0));
+        let dots = _mm512_slli_epi32::<8>(_mm512_dpbusd_epi32(dots, odd, x(1)));
+        let dots = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(dots, even, x(2)), odd, x(3));
+        // Permuted out of a register: broadcasts would be more loads, and there is one each cycle.
+        let first = _mm512_set1_epi32((GROUPS * chunk) as i32);
+        let scales = _mm512_permutexvar_ps(_mm512_add_epi32(first, lanes::<GROUPS>()), scales);
+        _mm512_fmadd_ps(_mm512_cvtepi32_ps(dots), scales, acc)
     }
     #[inline(always)]
     unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> __m512 {

@@ -126,6 +126,8 @@ pub trait Simd: 'static {
     type I: Copy;
     /// [`BLOCK`] bytes, each a code.
     type Q: Copy;
+    /// 16 scales: a register, or where they lie.
+    type Scales: Copy;
 
     /// Lanes of `F`; a divisor of 16.
     const LANES: usize;
@@ -139,7 +141,7 @@ pub trait Simd: 'static {
     /// Calls the kernel with the unit's instructions switched on. Never inlined: a kernel that calls another one shares its code.
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output;
 
-    /// Asks for the cache line at `at`, which need not be memory of ours, or memory at all.
+    /// Asks for the cache line at `at` in the second-level cache: the first one's few outstanding lines do not cover the memory's latency. It need not be memory of ours, or memory at all.
     unsafe fn prefetch(at: *const u8);
 
     unsafe fn splat(value: f32) -> Self::F;
@@ -198,6 +200,19 @@ pub trait Simd: 'static {
         low: *const i8,
         scales: *const f32,
     ) -> Self::F;
+    /// Unpacks twice [`BLOCK`] codes of 4 bits, those at even places and those at odd ones: cheaper than in their order.
+    unsafe fn split(from: *const u8) -> [Self::Q; 2];
+    /// Takes hold of 16 scales.
+    unsafe fn scales(from: *const f32) -> Self::Scales;
+    /// [`Simd::dot_block`] of both blocks that [`Simd::split`] gives, with the scales from `GROUPS * chunk`; `x` points to four times [`BLOCK`] bytes: the high ones
+    /// for even places, those for odd ones, and the low ones likewise.
+    unsafe fn dot_split<const GROUPS: usize>(
+        acc: Self::F,
+        blocks: [Self::Q; 2],
+        x: *const i8,
+        scales: Self::Scales,
+        chunk: usize,
+    ) -> Self::F;
     /// Reads [`Simd::LANES`] codes, each a byte as [`Simd::store_q`] stores it.
     unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> Self::F;
     /// As [`Simd::dot_block`], with f32.
@@ -211,4 +226,21 @@ pub trait Simd: 'static {
     /// Transposes a square of [`Simd::LANES`] 32-bit elements; `from` has rows `stride` bytes apart, `to` rows
     /// `to_stride` bytes apart.
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut u8, to_stride: usize);
+}
+
+/// [`Simd::dot_split`] as two [`Simd::dot_block`]s, where scales stay in memory.
+#[inline(always)]
+unsafe fn dot_blocks<S: Simd, const GROUPS: usize>(
+    acc: S::F,
+    [even, odd]: [S::Q; 2],
+    x: *const i8,
+    scales: *const f32,
+    chunk: usize,
+) -> S::F {
+    // SAFETY: as for the function that this is.
+    unsafe {
+        let (low, scales) = (x.add(2 * BLOCK), scales.add(GROUPS * chunk));
+        let acc = S::dot_block::<GROUPS, false>(acc, even, x, low, scales);
+        S::dot_block::<GROUPS, false>(acc, odd, x.add(BLOCK), low.add(BLOCK), scales)
+    }
 }

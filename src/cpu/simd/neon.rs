@@ -96,6 +96,7 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     type F = float32x4_t;
     type I = int32x4_t;
     type Q = [uint8x16_t; 4];
+    type Scales = *const f32;
 
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
@@ -297,6 +298,26 @@ impl<const DOT: bool> Simd for Neon<DOT> {
             acc = vfmaq_n_f32(acc, vcvtq_f32_s32(dots), *scales.add(group));
         }
         acc
+    }
+    #[inline(always)]
+    unsafe fn split(from: *const u8) -> [[uint8x16_t; 4]; 2] {
+        let bytes = [0, 16, 32, 48].map(|at| vld1q_u8(from.add(at)));
+        let mask = vdupq_n_u8(0x0f);
+        [bytes.map(|bytes| vandq_u8(bytes, mask)), bytes.map(|bytes| vshrq_n_u8::<4>(bytes))]
+    }
+    #[inline(always)]
+    unsafe fn scales(from: *const f32) -> *const f32 {
+        from
+    }
+    #[inline(always)]
+    unsafe fn dot_split<const GROUPS: usize>(
+        acc: float32x4_t,
+        blocks: [[uint8x16_t; 4]; 2],
+        x: *const i8,
+        scales: *const f32,
+        chunk: usize,
+    ) -> float32x4_t {
+        super::dot_blocks::<Self, GROUPS>(acc, blocks, x, scales, chunk)
     }
     #[inline(always)]
     unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> float32x4_t {

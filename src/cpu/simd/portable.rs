@@ -27,6 +27,7 @@ impl Simd for Portable {
     type F = [f32; N];
     type I = [i32; N];
     type Q = [u8; BLOCK];
+    type Scales = *const f32;
 
     const LANES: usize = N;
     const REGISTERS: usize = 16;
@@ -192,6 +193,25 @@ impl Simd for Portable {
             acc[group] += dot as f32 * *scales.add(group);
         }
         acc
+    }
+    #[inline(always)]
+    unsafe fn split(from: *const u8) -> [[u8; BLOCK]; 2] {
+        let bytes = from.cast::<[u8; BLOCK]>().read();
+        [bytes.map(|byte| byte & 15), bytes.map(|byte| byte >> 4)]
+    }
+    #[inline(always)]
+    unsafe fn scales(from: *const f32) -> *const f32 {
+        from
+    }
+    #[inline(always)]
+    unsafe fn dot_split<const GROUPS: usize>(
+        acc: [f32; N],
+        blocks: [[u8; BLOCK]; 2],
+        x: *const i8,
+        scales: *const f32,
+        chunk: usize,
+    ) -> [f32; N] {
+        super::dot_blocks::<Self, GROUPS>(acc, blocks, x, scales, chunk)
     }
     #[inline(always)]
     unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> [f32; N] {
