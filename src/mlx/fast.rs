@@ -23,6 +23,21 @@ pub fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     op!(mlx_fast_rms_norm(x.as_ptr(), optional(weight), eps))
 }
 
+/// x + delta, and its [`rms_norm`].
+pub fn add_rms_norm(
+    x: &Array,
+    delta: &Array,
+    weight: Option<&Array>,
+    eps: f32,
+) -> Result<[Array; 2]> {
+    if kernels::take(x) && kernels::take(delta) && x.shape() == delta.shape() {
+        return kernels::add_rms_norm(x, delta, weight, eps);
+    }
+    let sum = ops::add(x, delta)?;
+    let normed = rms_norm(&sum, weight, eps)?;
+    Ok([sum, normed])
+}
+
 /// Layer norm over the last axis: (x − mean) / √(var + eps) · weight + bias.
 pub fn layer_norm(
     x: &Array,

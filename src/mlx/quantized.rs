@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::call::{Arrays, check, op, optional};
-use super::{Array, Dtype, device, kernels};
+use super::{Array, Dtype, device, fast, kernels};
 use crate::error::{Error, Result};
 
 /// How a matrix is packed.
@@ -89,12 +89,24 @@ pub struct Packed {
     pub dtype: Dtype,
 }
 
-/// x · wᵀ for `x` `[…, inputs]`: `[…, outputs]`.
-pub fn matmul(x: &Array, w: &Packed) -> Result<Array> {
-    if kernels::take(x) { kernels::quantized_matmul(x, w) } else { batched_matmul(x, w, true) }
+/// x · wᵀ for `x` `[…, inputs]` with each of several matrices: `[…, outputs]` of each.
+pub fn matmuls(x: &Array, matrices: &[&Packed]) -> Result<Vec<Array>> {
+    if kernels::take(x) {
+        return kernels::quantized_matmuls(x, matrices);
+    }
+    matrices.iter().map(|w| batched_matmul(x, w, true)).collect()
 }
 
-/// The same with a matrix for each of `x`'s axes in front, which broadcast; without `transposed`, x · w
+/// activation(x · gateᵀ) · (x · upᵀ); `None` where no fused kernel does that.
+pub fn gated_matmuls(
+    x: &Array,
+    gate_up: [&Packed; 2],
+    activation: fast::Activation,
+) -> Result<Option<Array>> {
+    if kernels::take(x) { kernels::gated_products(x, gate_up, activation) } else { Ok(None) }
+}
+
+/// x · wᵀ with a matrix for each of `x`'s axes in front, which broadcast; without `transposed`, x · w
 /// for `x` `[…, outputs]`: `[…, inputs]`.
 pub fn batched_matmul(x: &Array, w: &Packed, transposed: bool) -> Result<Array> {
     op!(mlx_quantized_matmul(

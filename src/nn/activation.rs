@@ -51,16 +51,25 @@ impl Activation {
 
     /// act(gate) · up.
     pub fn gated(self, gate: &Array, up: &Array) -> Result<Array> {
-        let fused = match self {
-            Self::Silu => return fast::swiglu(gate, up),
-            Self::Gelu => fast::gated(fast::Activation::Gelu, gate, up)?,
-            Self::GeluTanh => fast::gated(fast::Activation::GeluTanh, gate, up)?,
-            Self::Relu => fast::gated(fast::Activation::Relu, gate, up)?,
-            Self::ReluSquared => None,
+        let fused = match self.fused() {
+            Some(fast::Activation::Silu) => return fast::swiglu(gate, up),
+            Some(activation) => fast::gated(activation, gate, up)?,
+            None => None,
         };
         match fused {
             Some(fused) => Ok(fused),
             None => ops::multiply(&self.apply(gate)?, up),
+        }
+    }
+
+    /// The same for the fused kernels, where they have it.
+    pub(super) fn fused(self) -> Option<fast::Activation> {
+        match self {
+            Self::Silu => Some(fast::Activation::Silu),
+            Self::Gelu => Some(fast::Activation::Gelu),
+            Self::GeluTanh => Some(fast::Activation::GeluTanh),
+            Self::Relu => Some(fast::Activation::Relu),
+            Self::ReluSquared => None,
         }
     }
 }

@@ -67,8 +67,9 @@ impl DecoderLayer {
     pub fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
         match &self.norms {
             Norms::Pre { mixer, feed_forward } => {
-                let x = ops::add(x, &self.mixer.forward(&mixer.forward(x)?, masks, cache)?)?;
-                ops::add(&x, &self.feed_forward.forward(&feed_forward.forward(&x)?)?)
+                let mixed = self.mixer.forward(&mixer.forward(x)?, masks, cache)?;
+                let [x, normed] = feed_forward.forward_sum(x, &mixed)?;
+                ops::add(&x, &self.feed_forward.forward(&normed)?)
             }
             Norms::Post { mixer, feed_forward } => {
                 let x = ops::add(x, &mixer.forward(&self.mixer.forward(x, masks, cache)?)?)?;

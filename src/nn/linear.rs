@@ -1,5 +1,6 @@
 //! The linear layer: one type for dense and quantized weights.
 
+use super::activation::Activation;
 use super::decoder::scaled;
 use crate::error::Result;
 use crate::mlx::quantized::{self, Packed};
@@ -35,7 +36,22 @@ impl Matrix {
     pub(super) fn apply(&self, x: &Array) -> Result<Array> {
         match self {
             Self::Dense { stored, turned } => fast::linear(x, stored, turned),
-            Self::Quantized(packed) => quantized::matmul(x, packed),
+            Self::Quantized(packed) => Ok(quantized::matmuls(x, &[packed])?.remove(0)),
+        }
+    }
+
+    /// The same with each of several matrices, at once where that is faster.
+    fn apply_each(matrices: &[&Self], x: &Array) -> Result<Vec<Array>> {
+        match matrices.iter().map(|matrix| matrix.packed()).collect::<Option<Vec<_>>>() {
+            Some(packed) => quantized::matmuls(x, &packed),
+            None => matrices.iter().map(|matrix| matrix.apply(x)).collect(),
+        }
+    }
+
+    fn packed(&self) -> Option<&Packed> {
+        match self {
+            Self::Dense { .. } => None,
+            Self::Quantized(packed) => Some(packed),
         }
     }
 
@@ -71,13 +87,8 @@ impl Matrix {
             }
             return Self::dense(stack_rows(&stored)?).map(Some);
         }
-        let packed = |part: &&Self| match part {
-            Self::Dense { .. } => None,
-            Self::Quantized(packed) => Some(packed.clone()),
-        };
-        let Some(packed) = parts.iter().map(packed).collect::<Option<Vec<_>>>() else {
-            return Ok(None);
-        };
+        let packed = parts.iter().map(|part| part.packed().cloned());
+        let Some(packed) = packed.collect::<Option<Vec<_>>>() else { return Ok(None) };
         let same =
             |a: &Packed, b: &Packed| a.format == b.format && a.scales.dtype() == b.scales.dtype();
         if packed.windows(2).any(|pair| !same(&pair[0], &pair[1])) {
@@ -191,10 +202,28 @@ impl Projections {
     /// `[…, inputs]` to `[…, outputs]` for each part, in order.
     pub(super) fn forward(&self, x: &Array) -> Result<Vec<Array>> {
         match self {
+            Self::Separate(parts) if parts.iter().all(|part| part.bias.is_none()) => {
+                Matrix::apply_each(&parts.iter().map(|part| &part.matrix).collect::<Vec<_>>(), x)
+            }
             Self::Separate(parts) => parts.iter().map(|part| part.forward(x)).collect(),
             Self::Stacked { linear, ends } => {
                 ops::split_at(&linear.forward(x)?, &ends[..ends.len() - 1], -1)
             }
+        }
+    }
+
+    /// act(first(x)) · second(x) of two projections; `None` where no fused kernel does that.
+    pub(super) fn gated(&self, x: &Array, activation: Activation) -> Result<Option<Array>> {
+        let Self::Separate(parts) = self else { return Ok(None) };
+        fn packed(part: &Linear) -> Option<&Packed> {
+            part.matrix.packed().filter(|_| part.bias.is_none())
+        }
+        match (&parts[..], activation.fused()) {
+            ([gate, up], Some(activation)) => match (packed(gate), packed(up)) {
+                (Some(gate), Some(up)) => quantized::gated_matmuls(x, [gate, up], activation),
+                _ => Ok(None),
+            },
+            _ => Ok(None),
         }
     }
 }

@@ -90,6 +90,12 @@ impl Mlp {
 
 impl FeedForward for Mlp {
     fn forward(&self, x: &Array) -> Result<Array> {
+        if self.gate_scale.is_none()
+            && self.cutoff.is_none()
+            && let Some(hidden) = self.gate_up.gated(x, self.activation)?
+        {
+            return self.down.forward(&hidden);
+        }
         let mut gate_up = self.gate_up.forward(x)?;
         if let Some(factor) = self.gate_scale {
             gate_up[0] = scaled(&gate_up[0], factor)?;

@@ -87,6 +87,18 @@ impl Norm {
             }
         }
     }
+
+    /// x + delta, and its norm.
+    pub fn forward_sum(&self, x: &Array, delta: &Array) -> Result<[Array; 2]> {
+        match self {
+            Self::Rms { weight, eps } => fast::add_rms_norm(x, delta, Some(weight), *eps),
+            _ => {
+                let sum = ops::add(x, delta)?;
+                let normed = self.forward(&sum)?;
+                Ok([sum, normed])
+            }
+        }
+    }
 }
 
 fn plus_one(weight: &Array) -> Result<Array> {

@@ -167,17 +167,31 @@ impl Weights<'_> {
 /// # Errors
 /// `INVALID_ARGUMENT` when a length or the format does not fit.
 pub fn matmul(weights: &Weights, x: &[f32], y: &mut [f32], exec: Exec) -> Result<()> {
-    weights.validate()?;
-    if weights.slabs != 1 {
-        return Err(Error::argument("quantized weights", "several matrices need routes"));
+    matmul_each(&[*weights], x, &mut [y], exec)
+}
+
+/// [`matmul`] with each of several matrices of one format, with as many outputs: the work on `x` is done once, and threads meet once.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when a length or a format does not fit.
+pub fn matmul_each(weights: &[Weights], x: &[f32], y: &mut [&mut [f32]], exec: Exec) -> Result<()> {
+    let Some(first) = weights.first() else { return Ok(()) };
+    for weights in weights {
+        weights.validate()?;
+        if weights.slabs != 1 {
+            return Err(Error::argument("quantized weights", "several matrices need routes"));
+        }
+        if (weights.format, weights.cols) != (first.format, first.cols) {
+            return Err(Error::argument("quantized weights", "the matrices differ in kind"));
+        }
     }
-    if !x.len().is_multiple_of(weights.cols) {
+    if !x.len().is_multiple_of(first.cols) {
         return Err(Error::argument(
             "x",
-            format!("{} elements are no whole rows of {}", x.len(), weights.cols),
+            format!("{} elements are no whole rows of {}", x.len(), first.cols),
         ));
     }
-    run(weights, x, &Route::straight(x.len() / weights.cols), y, exec)
+    run(weights, x, &Route::straight(x.len() / first.cols), y, exec)
 }
 
 /// `y[i] = x[routes[i].x] W[routes[i].slab]ᵀ`: `x` is `[any, cols]`, `y` is `[routes, rows]`. Only the matrices that are named are read, each once.
@@ -199,29 +213,51 @@ pub fn gather_matmul(
             format!("{route:?} leads outside {rows} rows and {} matrices", weights.slabs),
         ));
     }
-    run(weights, x, routes, y, exec)
+    run(&[*weights], x, routes, &mut [y], exec)
 }
 
-fn run(weights: &Weights, x: &[f32], routes: &[Route], y: &mut [f32], exec: Exec) -> Result<()> {
-    if y.len() != routes.len() * weights.rows {
-        return Err(Error::argument(
-            "y",
-            format!("{} elements, and [{}, {}] were expected", y.len(), routes.len(), weights.rows),
-        ));
+/// A product of each of `weights`, which are alike but for their rows, with the same rows of `x`.
+fn run(
+    weights: &[Weights],
+    x: &[f32],
+    routes: &[Route],
+    y: &mut [&mut [f32]],
+    exec: Exec,
+) -> Result<()> {
+    for (weights, y) in weights.iter().zip(&*y) {
+        if y.len() != routes.len() * weights.rows {
+            return Err(Error::argument(
+                "y",
+                format!(
+                    "{} elements, and [{}, {}] were expected",
+                    y.len(),
+                    routes.len(),
+                    weights.rows
+                ),
+            ));
+        }
     }
-    if y.is_empty() {
+    if weights.len() != y.len() {
+        let message = format!("{} outputs of {} matrices", y.len(), weights.len());
+        return Err(Error::argument("y", message));
+    }
+    if routes.is_empty() {
         return Ok(());
     }
-    let integer = exec.precision == Precision::Fast && weights.format != Format::Mxfp8;
-    let x = Activations::new(weights, x, form(weights, routes, integer), exec.isa);
+    let first = &weights[0];
+    let integer = exec.precision == Precision::Fast && first.format != Format::Mxfp8;
+    let x = Activations::new(first, x, form(first, routes, integer), exec.isa);
     let kind = |route: &Route| integer && x.finite(route.x);
     let tile = exec.isa.run(gemm::Width);
-    let Plan { order, tasks } = Plan::new(routes, kind, weights.rows, weights.row_bytes(), tile);
-    let y = Shared::new(y);
-    parallel_for(tasks.len(), |i| {
-        let task = &tasks[i];
-        let order = &order[task.routes.clone()];
-        Piece { weights, x: &x, routes, order, task, y }.compute(exec.isa);
+    let plan = |w: &Weights| Plan::new(routes, kind, w.rows, w.row_bytes(), tile);
+    let plans: Vec<_> = weights.iter().map(plan).collect();
+    let y: Vec<_> = y.iter_mut().map(|y| Shared::new(y)).collect();
+    let tasks: Vec<_> =
+        (0..weights.len()).flat_map(|i| plans[i].tasks.iter().map(move |task| (i, task))).collect();
+    parallel_for(tasks.len(), |task| {
+        let (i, task) = tasks[task];
+        let order = &plans[i].order[task.routes.clone()];
+        Piece { weights: &weights[i], x: &x, routes, order, task, y: y[i] }.compute(exec.isa);
     });
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::ffi::CStr;
 
 use half::{bf16, f16};
 
-use super::primitive::{Input, Kernel, Output, custom_one};
+use super::primitive::{Input, Kernel, Output, custom, custom_one};
 use super::{Array, Dtype, is_float, on_gpu};
 use crate::cpu::activation::{Activation, gated};
 use crate::cpu::{Exec, Floats, Isa, Precision, norm};
@@ -17,7 +17,8 @@ use crate::error::{Error, Result};
 
 pub(super) use attention::{attention, rope, takes_attention};
 pub(super) use products::{
-    gather_matmul, gather_quantized_matmul, linear, quantized_matmul, takes_stack, takes_weight,
+    gated_products, gather_matmul, gather_quantized_matmul, linear, quantized_matmuls, takes_stack,
+    takes_weight,
 };
 pub(super) use recurrence::{causal_conv, recurrence};
 
@@ -81,6 +82,40 @@ impl Kernel for RmsNorm {
 pub(super) fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     let inputs: Vec<_> = [x].into_iter().chain(weight).collect();
     custom_one(RmsNorm { eps }, &inputs, x.shape(), Dtype::Float32)
+}
+
+struct AddRmsNorm {
+    eps: f32,
+}
+
+impl Kernel for AddRmsNorm {
+    const NAME: &'static CStr = c"AddRmsNorm";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let dims = inputs[0].shape().last().map_or(0, |&dim| dim as usize);
+        let weight = inputs.get(2).map(floats).transpose()?;
+        let [sum, normed] = outputs else {
+            return Err(Error::Mlx(format!("{} outputs", outputs.len())));
+        };
+        let sum: &mut [f32] = sum.slice()?;
+        sum.copy_from_slice(&inputs[0].values()?);
+        let (delta, normed) = (inputs[1].values()?, normed.slice()?);
+        norm::rms_norm(&delta, Some(sum), weight, dims, self.eps, normed, Isa::best())
+    }
+}
+
+/// x + delta, and its root-mean-square norm over the last axis.
+pub(super) fn add_rms_norm(
+    x: &Array,
+    delta: &Array,
+    weight: Option<&Array>,
+    eps: f32,
+) -> Result<[Array; 2]> {
+    let inputs: Vec<_> = [x, delta].into_iter().chain(weight).collect();
+    let outputs = [(x.shape(), Dtype::Float32); 2];
+    custom(AddRmsNorm { eps }, &inputs, &outputs)?
+        .try_into()
+        .map_err(|outputs: Vec<_>| Error::Mlx(format!("{} outputs", outputs.len())))
 }
 
 struct Gate(Activation);

@@ -2,10 +2,11 @@
 
 use std::ffi::CStr;
 
-use super::super::primitive::{Input, Kernel, Output, custom_one};
+use super::super::primitive::{Input, Kernel, Output, custom, custom_one};
 use super::super::quantized::{Mode, Packed};
 use super::super::{Array, Dtype, ops};
 use super::{exec, floats, readable};
+use crate::cpu::activation::{Activation, gated};
 use crate::cpu::quant::{self, Scales};
 use crate::cpu::{Exec, Isa, Route, dense};
 use crate::error::{Error, Result};
@@ -63,27 +64,99 @@ impl PackedShape {
     }
 }
 
-struct QuantizedMatmul {
-    shape: PackedShape,
+/// Inputs are x, then codes, scales and perhaps biases of each matrix.
+struct QuantizedMatmuls {
+    shapes: Vec<PackedShape>,
     exec: Exec,
 }
 
-impl Kernel for QuantizedMatmul {
-    const NAME: &'static CStr = c"QuantizedMatmul";
+impl QuantizedMatmuls {
+    fn of(matrices: &[&Packed]) -> Self {
+        Self { shapes: matrices.iter().map(|w| PackedShape::of(w)).collect(), exec: exec() }
+    }
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
-        let weights = self.shape.weights(&inputs[1..])?;
-        quant::matmul(&weights, &inputs[0].values()?, outputs[0].slice()?, self.exec)
+    fn inputs<'a>(x: &'a Array, matrices: &[&'a Packed]) -> Vec<&'a Array> {
+        let mut inputs = vec![x];
+        for w in matrices {
+            inputs.extend([&w.weight, &w.scales]);
+            inputs.extend(&w.biases);
+        }
+        inputs
+    }
+
+    fn products(&self, inputs: &[Input], outputs: &mut [&mut [f32]]) -> Result<()> {
+        let each = (inputs.len() - 1) / self.shapes.len();
+        let weights = self.shapes.iter().zip(inputs[1..].chunks(each));
+        let weights = weights.map(|(shape, inputs)| shape.weights(inputs));
+        let weights = weights.collect::<Result<Vec<_>>>()?;
+        quant::matmul_each(&weights, &inputs[0].values()?, outputs, self.exec)
     }
 }
 
-/// x · wᵀ.
-pub(in crate::mlx) fn quantized_matmul(x: &Array, w: &Packed) -> Result<Array> {
-    let shape = PackedShape::of(w);
-    let mut inputs = vec![x, &w.weight, &w.scales];
-    inputs.extend(&w.biases);
-    let kernel = QuantizedMatmul { shape, exec: exec() };
-    custom_one(kernel, &inputs, &with_last(x, shape.rows as i32), Dtype::Float32)
+impl Kernel for QuantizedMatmuls {
+    const NAME: &'static CStr = c"QuantizedMatmul";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let outputs = outputs.iter_mut().map(Output::slice);
+        let mut outputs = outputs.collect::<Result<Vec<&mut [f32]>>>()?;
+        self.products(inputs, &mut outputs)
+    }
+}
+
+/// Whether matrices may be multiplied with the same rows at once.
+fn alike(matrices: &[&Packed]) -> bool {
+    let kind = |w: &Packed| (w.format, w.weight.dim(-1), w.biases.is_some());
+    matrices.windows(2).all(|pair| kind(pair[0]) == kind(pair[1]))
+}
+
+/// x · wᵀ with each of several matrices, at once where they are alike.
+pub(in crate::mlx) fn quantized_matmuls(x: &Array, matrices: &[&Packed]) -> Result<Vec<Array>> {
+    if !alike(matrices) {
+        let each = matrices.iter().map(|w| quantized_matmuls(x, &[w]));
+        return Ok(each.collect::<Result<Vec<_>>>()?.concat());
+    }
+    let kernel = QuantizedMatmuls::of(matrices);
+    let shapes: Vec<_> = kernel.shapes.iter().map(|w| with_last(x, w.rows as i32)).collect();
+    let outputs: Vec<_> = shapes.iter().map(|shape| (&shape[..], Dtype::Float32)).collect();
+    custom(kernel, &QuantizedMatmuls::inputs(x, matrices), &outputs)
+}
+
+/// activation(x · gateᵀ) · (x · upᵀ).
+struct GatedProducts {
+    products: QuantizedMatmuls,
+    activation: Activation,
+}
+
+impl Kernel for GatedProducts {
+    const NAME: &'static CStr = c"GatedProducts";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let y = outputs[0].slice()?;
+        let mut memory = vec![0.0; 2 * y.len()];
+        let (gate, up) = memory.split_at_mut(y.len());
+        self.products.products(inputs, &mut [gate, up])?;
+        gated(self.activation, gate, up, y, self.products.exec.isa)
+    }
+}
+
+/// Rows of x up to which it is worth computing a gate and what it gates at once: with more, the work between is little beside the products.
+pub(super) const GATED_ROWS: usize = 16;
+
+/// activation(x · gateᵀ) · (x · upᵀ); `None` for many rows, and for matrices that are not alike.
+pub(in crate::mlx) fn gated_products(
+    x: &Array,
+    matrices: [&Packed; 2],
+    activation: Activation,
+) -> Result<Option<Array>> {
+    let products = QuantizedMatmuls::of(&matrices);
+    let rows = products.shapes[0].rows;
+    let many = x.size() > GATED_ROWS * products.shapes[0].cols;
+    if many || !alike(&matrices) || products.shapes[1].rows != rows {
+        return Ok(None);
+    }
+    let shape = with_last(x, rows as i32);
+    let inputs = QuantizedMatmuls::inputs(x, &matrices);
+    custom_one(GatedProducts { products, activation }, &inputs, &shape, Dtype::Float32).map(Some)
 }
 
 /// The axes of two arrays broadcast against each other.

@@ -3,6 +3,7 @@
 use super::super::fast::{Frequencies, Mask};
 use super::super::quantized::{Format, Mode, Packed, dequantize};
 use super::super::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec};
+use super::products::GATED_ROWS;
 use super::*;
 
 /// Numbers between -1 and 1 that look random.
@@ -97,8 +98,37 @@ fn quantized_products_are_those_with_the_unpacked_matrix() {
             let size = to_f32_vec(&theirs).unwrap().iter().fold(0.0_f32, |a, x| a.max(x.abs()));
             for (precision, bound) in [(Precision::Exact, 1e-5), (Precision::Fast, 1e-4)] {
                 set_precision(precision);
-                assert_close(&quantized_matmul(&x, &w).unwrap(), &theirs, bound * size);
+                assert_close(&quantized_matmuls(&x, &[&w]).unwrap()[0], &theirs, bound * size);
             }
+        }
+    }
+}
+
+#[test]
+fn products_at_once_are_those_of_each() {
+    enter(DeviceKind::Cpu).unwrap();
+    let four = |outputs| packed(Mode::Affine, 4, 64, &[outputs], 256);
+    let (wide, narrow) = (four(90), four(37));
+    let other = packed(Mode::Affine, 8, 64, &[20], 256);
+    for precision in [Precision::Exact, Precision::Fast] {
+        set_precision(precision);
+        for x in [numbers(&[1, 1, 256], 1), numbers(&[2, 3, 256], 1), numbers(&[1, 40, 256], 1)] {
+            let single = |w| quantized_matmuls(&x, &[w]).unwrap().remove(0);
+            for matrices in [vec![&wide, &narrow], vec![&narrow, &other, &wide]] {
+                let all = quantized_matmuls(&x, &matrices).unwrap();
+                assert_eq!(all.len(), matrices.len());
+                for (product, w) in all.iter().zip(matrices) {
+                    assert_close(product, &single(w), 0.0);
+                }
+            }
+            let gated = |up| gated_products(&x, [&wide, up], Activation::Silu).unwrap();
+            if x.size() > GATED_ROWS * 256 {
+                assert!(gated(&wide).is_none());
+                continue;
+            }
+            assert!(gated(&narrow).is_none() && gated(&other).is_none());
+            let theirs = gate(Activation::Silu, &single(&wide), &single(&wide)).unwrap();
+            assert_close(&gated(&wide).unwrap(), &theirs, 0.0);
         }
     }
 }
@@ -166,6 +196,11 @@ fn the_norm_is_what_its_definition_says() {
             .collect();
         let theirs = from_f32(&expected, x.shape());
         assert_close(&rms_norm(&x, weight, 1e-3).unwrap(), &theirs, 1e-5);
+        let (part, rest) = (numbers(&[5, 2, 24], 7), numbers(&[1], 8));
+        let rest = ops::subtract(&ops::multiply(&x, &rest).unwrap(), &part).unwrap();
+        let [sum, normed] = add_rms_norm(&part, &rest, weight, 1e-3).unwrap();
+        assert_close(&sum, &ops::add(&part, &rest).unwrap(), 0.0);
+        assert_close(&normed, &rms_norm(&sum, weight, 1e-3).unwrap(), 0.0);
     }
 }
 
