@@ -7,8 +7,8 @@ export type Device = 'auto' | 'gpu' | 'cpu'
 export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
 
 /**
- * How the CPU multiplies activations with quantized weights. `'fast'` rounds the activations to 16 bits in groups of at most 64, which changes logits by some
- * 0.003 %; `'exact'` keeps them in float32.
+ * How precise the CPU is. `'fast'` rounds activations that are multiplied with quantized weights to 16 bits in groups of at most 64, and keeps keys and values of
+ * checkpoints in bfloat16 or float16 as float16 (unless `dtype` is given); `'exact'` keeps all in float32. What that changes stands in docs/benchmarks.md.
  */
 export type Precision = 'fast' | 'exact'
 

@@ -1,4 +1,5 @@
-//! What rounding the activations of quantized products costs: the demo model's logits and perplexity with the fast kernels and the exact ones.
+//! What it costs to round the activations of quantized products, and the keys and values that are kept: the demo model's logits and perplexity as it runs by default
+//! and exactly.
 //!
 //! `tests/fixtures/conversations.txt` are held-out conversations of the generator in tools/demo-model, seed 20. The figures in docs/benchmarks.md are what this test prints
 //! (`cargo test --test precision -- --nocapture`).
@@ -27,7 +28,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 #[test]
-fn fast_products_leave_logits_and_perplexity_as_they_are() {
+fn speed_leaves_logits_and_perplexity_as_they_are() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = root.join("models/demo");
     let text = std::fs::read_to_string(root.join("tests/fixtures/conversations.txt")).unwrap();
@@ -38,10 +39,10 @@ fn fast_products_leave_logits_and_perplexity_as_they_are() {
         tokens.truncate(300);
     }
     mlx::enter(DeviceKind::Cpu).unwrap();
-    let options = LoadOptions::default();
-    let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
     let logits = [Precision::Exact, Precision::Fast].map(|precision| {
         mlx::set_precision(precision);
+        let options = LoadOptions::default();
+        let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         let shape = [1, tokens.len() as i32];
         let mut caches = loaded.model.make_caches();
         let logits = loaded.model.forward(&mlx::from_u32(&tokens, &shape), &mut caches).unwrap();
@@ -53,7 +54,7 @@ fn fast_products_leave_logits_and_perplexity_as_they_are() {
     let [exact, fast] = [exact, fast].map(|logits| cross_entropy(logits, &tokens).exp());
     println!("{} tokens: logits differ by {error:.2e}", tokens.len());
     println!("perplexity {exact:.6} exact, {fast:.6} fast: {:.1e}", (fast / exact - 1.0).abs());
-    assert!(error < 3e-4, "{error}");
+    assert!(error < 1e-3, "{error}");
     assert!((fast / exact - 1.0).abs() < 1e-4, "{fast} instead of {exact}");
     // Questions count too, which nobody could foresee; still, a model that knows nothing would be at 4096.
     assert!(exact < 1000.0, "{exact}");

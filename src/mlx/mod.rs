@@ -22,7 +22,7 @@ pub use crate::cpu::Precision;
 pub use device::{
     DeviceKind, device_memory, device_name, enter, gpu_available, init, on_gpu, version,
 };
-pub use kernels::set_precision;
+pub use kernels::{precision, set_precision};
 pub use mapped::MappedFile;
 pub use mlx_rs::{Array, Dtype};
 pub use primitive::set_threads;

@@ -289,10 +289,13 @@ pub fn load(
         None if !mlx::on_gpu() => Some(Dtype::Float32),
         None => None,
     };
-    let weights =
-        Weights::new(&checkpoint, &quantization, Precision { activations }, |loaded_bytes| {
-            progress(Progress { loaded_bytes, total_bytes }).is_continue()
-        });
+    // Half as much to be read again for each token.
+    let half_caches =
+        options.dtype.is_none() && !mlx::on_gpu() && mlx::precision() == mlx::Precision::Fast;
+    let precision = Precision { activations, half_caches };
+    let weights = Weights::new(&checkpoint, &quantization, precision, |loaded_bytes| {
+        progress(Progress { loaded_bytes, total_bytes }).is_continue()
+    });
     let model = (architecture.build)(&config, &weights)?;
     weights.finish(|name| (architecture.ignores)(&config, name))?;
     let dtype = activations.or_else(|| weights.stored_dtype()).unwrap_or(Dtype::Float32);

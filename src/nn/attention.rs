@@ -7,7 +7,7 @@ use super::norm::Norm;
 use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::{Array, fast, from_f32, ops};
+use crate::mlx::{Array, Dtype, fast, from_f32, ops};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -121,6 +121,8 @@ pub struct Attention {
     reach: Reach,
     temperature: Option<QueryTemperature>,
     scale: f32,
+    /// The type in which keys and values are kept; `None` for as they come.
+    kept: Option<Dtype>,
 }
 
 impl Attention {
@@ -187,6 +189,7 @@ impl Attention {
             reach: window.into(),
             temperature: None,
             scale,
+            kept: w.cache_dtype(),
         })
     }
 
@@ -225,7 +228,7 @@ impl Mixer for Attention {
             Values::NormedKeys(_) => keys.clone(),
             _ => split_heads(&projected[2], batch, length, kv_heads, head_dim)?,
         };
-        let values = match self.config.values {
+        let mut values = match self.config.values {
             Values::Projected => values,
             Values::Normed(eps) | Values::NormedKeys(eps) => fast::rms_norm(&values, None, eps)?,
         };
@@ -242,6 +245,9 @@ impl Mixer for Attention {
         }
         if let Some(temperature) = self.temperature {
             queries = temperature.apply(&queries, cache.offset())?;
+        }
+        if let Some(kept) = self.kept {
+            (keys, values) = (ops::astype(&keys, kept)?, ops::astype(&values, kept)?);
         }
         let (keys, values) = cache.extend(&keys, &values)?;
         let scoring =

@@ -235,7 +235,7 @@ mod tests {
             Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/deepseek-v3-raw");
         let checkpoint = Checkpoint::open(&folder).unwrap();
         let quantization = Quantization::default();
-        let precision = Precision { activations: Some(Dtype::Float32) };
+        let precision = Precision { activations: Some(Dtype::Float32), half_caches: false };
         let weights = Weights::new(&checkpoint, &quantization, precision, |_| true);
         let config = MlaConfig {
             dims: 32,

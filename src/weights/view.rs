@@ -15,6 +15,8 @@ use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, on_gpu, ops};
 pub struct Precision {
     /// The type of activations, norms, biases and scales; `None` keeps what the checkpoint has.
     pub activations: Option<Dtype>,
+    /// Whether attention keeps keys and values of checkpoints whose own type has 16 bits in 16 bits, whatever activations have.
+    pub half_caches: bool,
 }
 
 /// What `config.json` says of quantized layers.
@@ -317,6 +319,13 @@ impl<'a> Weights<'a> {
     /// The type of the first floating-point tensor taken, as it is stored.
     pub fn stored_dtype(&self) -> Option<Dtype> {
         self.shared.dtype.get()
+    }
+
+    /// The type in which keys and values are kept; `None` for that of activations. Of the two with 16 bits the one that is eight times as
+    /// precise: keys and values, unlike the residual stream, stay far below its greatest number.
+    pub fn cache_dtype(&self) -> Option<Dtype> {
+        let half = matches!(self.stored_dtype(), Some(Dtype::Bfloat16 | Dtype::Float16));
+        (half && self.shared.precision.half_caches).then_some(Dtype::Float16)
     }
 
     /// Checks that every tensor was taken, but for those that `ignore` names.

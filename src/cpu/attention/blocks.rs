@@ -7,7 +7,7 @@ use crate::cpu::gemm::{self, Product, Strided, VECTORS};
 use crate::cpu::math::{exp, tanh};
 use crate::cpu::pool::Shared;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::simd::{Kernel, LINE, Simd};
 
 /// Computes a task.
 pub struct Compute<'a> {
@@ -54,7 +54,8 @@ impl Kernel for Compute<'_> {
             let block =
                 Keys { cached: keys, from: keys.at(task.batch, task.kv_head, start), count };
             if rows <= FEW {
-                S::enter(FewScores { block, q, wide, rows, scores });
+                let next = values.at(task.batch, task.kv_head, start + BLOCK);
+                S::enter(FewScores { block, next: (values, next), q, wide, rows, scores });
             } else {
                 block.scores::<S>(q, wide, rows, scores, lines);
             }
@@ -150,6 +151,18 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> 
     factor
 }
 
+impl Cached<'_> {
+    /// Asks the memory for the features from element `at`, which need not be there.
+    #[inline(always)]
+    unsafe fn prefetch<S: Simd>(&self, at: usize) {
+        let size = self.values.element_size();
+        let start = self.values.as_ptr().wrapping_add(at * size);
+        for byte in (0..self.shape[3] * size).step_by(LINE) {
+            S::prefetch(start.wrapping_add(byte));
+        }
+    }
+}
+
 /// A block of keys.
 #[derive(Clone, Copy)]
 struct Keys<'a> {
@@ -199,6 +212,8 @@ impl Keys<'_> {
 /// `scores[row][i]`, with each key read once.
 struct FewScores<'a> {
     block: Keys<'a>,
+    /// The values of the next block, which are asked for together with its keys.
+    next: (&'a Cached<'a>, usize),
     q: *const f32,
     wide: usize,
     rows: usize,
@@ -209,12 +224,14 @@ impl Kernel for FewScores<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Self { block, q, wide, rows, scores } = self;
+        let Self { block, next, q, wide, rows, scores } = self;
         let dim = block.cached.shape[3];
         let mut key = Scratch::new(wide);
         let key = key.floats().as_mut_ptr();
         for i in 0..block.count {
             let from = block.from + i * block.cached.strides[2];
+            block.cached.prefetch::<S>(from + BLOCK * block.cached.strides[2]);
+            next.0.prefetch::<S>(next.1 + i * next.0.strides[2]);
             let key = match block.cached.values {
                 Floats::F32(all) if wide == dim => all.as_ptr().add(from),
                 values => {
@@ -237,8 +254,8 @@ impl Kernel for FewScores<'_> {
                         acc[m] = S::fma(key, S::load(rows_of_q[m].add(k)), acc[m]);
                     }
                 }
-                for (m, &acc) in acc.iter().enumerate().take(rows - row) {
-                    *scores.add((row + m) * BLOCK + i) = S::sum(acc);
+                for (m, &sum) in S::sums(acc).iter().enumerate().take(rows - row) {
+                    *scores.add((row + m) * BLOCK + i) = sum;
                 }
                 row += 4;
             }

@@ -8,7 +8,7 @@ use super::codes::{Codes, Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
 use crate::cpu::routes::TILED;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::BLOCK;
+use crate::cpu::simd::{BLOCK, LINE};
 
 /// Units whose scales are read at a time: those of several rows, or part of a very long one.
 const UNITS: usize = 1024;
@@ -34,9 +34,6 @@ const AHEAD: usize = 8192;
 
 /// Units whose factors are taken hold of at once.
 const RUN: usize = 16;
-
-/// Bytes of a cache line.
-const LINE: usize = 64;
 
 /// How a row of weights is multiplied with a few rows of activations, chunk by chunk.
 pub trait Way {
@@ -368,8 +365,13 @@ impl Part {
             W::add::<S, R, M>(&mut acc, codes, 1, &x, (from + whole) * unit, factors);
         }
         for r in 0..R {
+            if M == 1 {
+                sums[r][0] += S::sum(acc[r][0]);
+                continue;
+            }
+            let totals = S::sums(std::array::from_fn(|m| acc[r][m]));
             for m in 0..M {
-                sums[r][m] += S::sum(acc[r][m]);
+                sums[r][m] += totals[m];
             }
         }
         sums

@@ -172,6 +172,20 @@ impl Simd for Avx512 {
         _mm512_reduce_add_ps(a)
     }
     #[inline(always)]
+    unsafe fn sums([a, b, c, d]: [__m512; 4]) -> [f32; 4] {
+        // Sums of pairs, then of fours: every quarter holds a part of each.
+        let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        let low = _mm512_shuffle_ps::<0x44>(ab, cd);
+        let quarters = _mm512_add_ps(low, _mm512_shuffle_ps::<0xee>(ab, cd));
+        let halves =
+            _mm256_add_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps::<1>(quarters));
+        let all = _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps::<1>(halves));
+        let mut sums = [0.0; 4];
+        _mm_storeu_ps(sums.as_mut_ptr(), all);
+        sums
+    }
+    #[inline(always)]
     unsafe fn max_lane(a: __m512) -> f32 {
         _mm512_reduce_max_ps(a)
     }

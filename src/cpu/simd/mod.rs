@@ -13,6 +13,9 @@ use std::sync::OnceLock;
 /// Codes of a quantized matrix that are unpacked at a time.
 pub const BLOCK: usize = 64;
 
+/// Bytes of a cache line.
+pub const LINE: usize = 64;
+
 /// An instruction set for which the kernels are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -170,6 +173,12 @@ pub trait Simd: 'static {
     /// `if a > b { yes } else { no }`, lane by lane.
     unsafe fn select_gt(a: Self::F, b: Self::F, yes: Self::F, no: Self::F) -> Self::F;
     unsafe fn sum(a: Self::F) -> f32;
+    /// The sum of each.
+    #[inline(always)]
+    unsafe fn sums(a: [Self::F; 4]) -> [f32; 4] {
+        // SAFETY: the machine has the instructions.
+        a.map(|a| unsafe { Self::sum(a) })
+    }
     /// The greatest lane; NaNs may be passed over.
     unsafe fn max_lane(a: Self::F) -> f32;
     /// Turns whole numbers in −127..=127 into bytes and stores [`Simd::LANES`] of them.

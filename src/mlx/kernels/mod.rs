@@ -31,13 +31,18 @@ pub fn set_precision(precision: Precision) {
     PRECISION.set(precision);
 }
 
+/// The precision of the products on this thread's CPU.
+pub fn precision() -> Precision {
+    PRECISION.get()
+}
+
 /// Whether an operation on `x` is ours: on the CPU, in `f32`.
 pub(super) fn take(x: &Array) -> bool {
     !on_gpu() && x.dtype() == Dtype::Float32
 }
 
 fn exec() -> Exec {
-    Exec { isa: Isa::best(), precision: PRECISION.get() }
+    Exec { isa: Isa::best(), precision: precision() }
 }
 
 /// Whether an array has one of the types of [`Floats`].
