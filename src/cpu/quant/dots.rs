@@ -194,7 +194,11 @@ impl<W: Way> Kernel for Rows<'_, W> {
         let first_row = piece.task.slab * weights.rows + piece.task.outputs.start;
         // Less than four rows are filled up with the last one.
         let x = std::array::from_fn(|i| piece.row(i.min(count - 1)));
-        let y = std::array::from_fn(|i| piece.output(i.min(count - 1)).as_mut_ptr());
+        // Of these there are not: no output has two pointers.
+        let mut y = [std::ptr::null_mut(); FEW];
+        for (i, y) in y.iter_mut().enumerate().take(count) {
+            *y = piece.output(i).as_mut_ptr();
+        }
         let units_at_once = if count > 1 { UNITS.min(COLUMNS / unit) } else { UNITS };
         let rows_at_once = (UNITS / units.min(units_at_once)).max(1);
         let mut memory = Scratch::new(2 * UNITS + MOST_ROWS * MOST_X * PRODUCTS);
