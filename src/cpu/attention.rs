@@ -141,6 +141,7 @@ impl<'a> Attention<'a> {
         if (key_batch, key_dim) != (batch, dim)
             || self.values.shape[..3] != self.keys.shape[..3]
             || kv_heads == 0
+            || dim == 0
             || !heads.is_multiple_of(kv_heads)
         {
             return fail("queries, keys and values do not fit together");

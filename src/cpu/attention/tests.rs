@@ -230,6 +230,9 @@ fn wrong_sizes_are_refused() {
     a.values.shape[2] = 7;
     bad(a, size);
     let mut a = good;
+    (a.queries.shape[3], a.keys.shape[3]) = (0, 0);
+    bad(a, size);
+    let mut a = good;
     (a.keys.shape[2], a.values.shape[2]) = (2, 2);
     bad(Attention { mask: Mask::Causal { window: None }, ..a }, size);
 }
