@@ -2,6 +2,7 @@
 //! that no matrix of scores is ever stored. When there are few queries the keys are split between tasks, whose results are put together in the end.
 
 mod blocks;
+mod few;
 
 use std::ops::Range;
 

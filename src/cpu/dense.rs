@@ -1,9 +1,7 @@
 //! Products with matrices of floats.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
-use half::{bf16, f16};
-
-use super::floats::Floats;
+use super::floats::{Element, Floats};
 use super::gemm::{self, VECTORS};
 use super::pool::{Shared, parallel_for};
 use super::routes::{Plan, Route, TILED, Task};
@@ -117,42 +115,6 @@ impl<'a> Piece<'a> {
         let from = self.order[i] * self.weights.rows + outputs.start;
         // SAFETY: no two tasks have the same output of the same route; the slice outlives the tasks.
         unsafe { self.y.slice(from, outputs.len()) }
-    }
-}
-
-/// An element of a matrix.
-trait Element: Copy {
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F;
-    fn value(self) -> f32;
-}
-
-impl Element for f32 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        S::load(from)
-    }
-    fn value(self) -> f32 {
-        self
-    }
-}
-
-impl Element for f16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        S::load_f16(from.cast())
-    }
-    fn value(self) -> f32 {
-        self.to_f32()
-    }
-}
-
-impl Element for bf16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        S::load_bf16(from.cast())
-    }
-    fn value(self) -> f32 {
-        self.to_f32()
     }
 }
 
@@ -290,6 +252,8 @@ impl Kernel for Multiply<'_> {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+
     use super::super::testing::{Random, assert_close};
     use super::*;
 

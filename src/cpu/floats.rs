@@ -4,6 +4,50 @@ use half::{bf16, f16};
 
 use super::simd::Simd;
 
+/// A float type that MLX stores.
+pub trait Element: Copy {
+    /// Reads a vector.
+    ///
+    /// # Safety
+    /// There are so many elements, and the machine has the instructions of `S`.
+    unsafe fn load<S: Simd>(from: *const Self) -> S::F;
+    /// The element as f32.
+    fn value(self) -> f32;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
+        // SAFETY: as the caller promises.
+        unsafe { S::load(from) }
+    }
+    fn value(self) -> f32 {
+        self
+    }
+}
+
+impl Element for f16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
+        // SAFETY: as the caller promises.
+        unsafe { S::load_f16(from.cast()) }
+    }
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
+        // SAFETY: as the caller promises.
+        unsafe { S::load_bf16(from.cast()) }
+    }
+    fn value(self) -> f32 {
+        self.to_f32()
+    }
+}
+
 /// A slice of floats of one of the types that MLX stores.
 #[derive(Clone, Copy, Debug)]
 pub enum Floats<'a> {
@@ -71,31 +115,31 @@ impl<'a> Floats<'a> {
     /// The elements are there, `to` has room for them, and the machine has the instructions of `S`.
     #[inline(always)]
     pub unsafe fn read<S: Simd>(&self, from: usize, n: usize, to: *mut f32) {
-        // SAFETY: as the caller promises; vectors stay below `n`.
+        // SAFETY: as the caller promises.
         unsafe {
             match self {
                 Self::F32(s) => std::ptr::copy_nonoverlapping(s.as_ptr().add(from), to, n),
-                Self::F16(s) => {
-                    let source = s.as_ptr().add(from);
-                    let whole = n - n % S::LANES;
-                    for i in (0..whole).step_by(S::LANES) {
-                        S::store(to.add(i), S::load_f16(source.add(i).cast()));
-                    }
-                    for i in whole..n {
-                        *to.add(i) = (*source.add(i)).to_f32();
-                    }
-                }
-                Self::Bf16(s) => {
-                    let source = s.as_ptr().add(from);
-                    let whole = n - n % S::LANES;
-                    for i in (0..whole).step_by(S::LANES) {
-                        S::store(to.add(i), S::load_bf16(source.add(i).cast()));
-                    }
-                    for i in whole..n {
-                        *to.add(i) = (*source.add(i)).to_f32();
-                    }
-                }
+                Self::F16(s) => convert::<S, _>(s.as_ptr().add(from), n, to),
+                Self::Bf16(s) => convert::<S, _>(s.as_ptr().add(from), n, to),
             }
+        }
+    }
+}
+
+/// Converts `n` elements.
+///
+/// # Safety
+/// As for [`Floats::read`].
+#[inline(always)]
+unsafe fn convert<S: Simd, E: Element>(from: *const E, n: usize, to: *mut f32) {
+    // SAFETY: as the caller promises; vectors stay below `n`.
+    unsafe {
+        let whole = n - n % S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            S::store(to.add(i), E::load::<S>(from.add(i)));
+        }
+        for i in whole..n {
+            *to.add(i) = (*from.add(i)).value();
         }
     }
 }

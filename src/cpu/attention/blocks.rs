@@ -1,13 +1,14 @@
 //! The work of one task: blocks of keys and values, with a running maximum and sum.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
+use super::few::{Block, Scores, Sums};
 use super::{Attention, BLOCK, Cached, FEW, Task};
 use crate::cpu::floats::Floats;
 use crate::cpu::gemm::{self, Product, Strided, VECTORS};
 use crate::cpu::math::{exp, tanh};
 use crate::cpu::pool::Shared;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Kernel, LINE, Simd};
+use crate::cpu::simd::{Kernel, Simd};
 
 /// Computes a task.
 pub struct Compute<'a> {
@@ -27,6 +28,7 @@ impl Kernel for Compute<'_> {
         let dim = queries.shape[3];
         let value_dim = values.shape[3];
         let rows = (task.queries.1 - task.queries.0) * group;
+        let few = rows <= FEW;
         let width = VECTORS * S::LANES;
         let (wide, value_wide) = (dim.next_multiple_of(width), value_dim.next_multiple_of(width));
         let mut memory = Scratch::new(rows * (wide + BLOCK + value_wide + 2) + 16);
@@ -51,13 +53,16 @@ impl Kernel for Compute<'_> {
         let lines = lines.floats().as_mut_ptr();
         for start in (task.keys.0..task.keys.1).step_by(BLOCK) {
             let count = BLOCK.min(task.keys.1 - start);
-            let block =
-                Keys { cached: keys, from: keys.at(task.batch, task.kv_head, start), count };
-            if rows <= FEW {
-                let next = values.at(task.batch, task.kv_head, start + BLOCK);
-                S::enter(FewScores { block, next: (values, next), q, wide, rows, scores });
+            let block = |cached, start| {
+                let from = Cached::at(cached, task.batch, task.kv_head, start);
+                Block { cached, from, count }
+            };
+            let (key_block, value_block) = (block(keys, start), block(values, start));
+            if few {
+                let keys = key_block;
+                S::enter(Scores { keys, next: value_block, q, wide, rows, scores });
             } else {
-                block.scores::<S>(q, wide, rows, scores, lines);
+                key_block.scores::<S>(q, wide, rows, scores, lines);
             }
             for row in 0..rows {
                 let query = task.queries.0 + row / group;
@@ -81,7 +86,13 @@ impl Kernel for Compute<'_> {
                     }
                 }
             }
-            let from = values.at(task.batch, task.kv_head, start);
+            if few {
+                let next = block(keys, start + BLOCK);
+                let (weights, sums, wide) = (scores.cast_const(), acc, value_wide);
+                S::enter(Sums { values: value_block, next, weights, wide, rows, sums });
+                continue;
+            }
+            let from = value_block.from;
             let (panel, stride) = match values.values {
                 Floats::F32(all) if value_wide == value_dim => {
                     (all.as_ptr().add(from), values.strides[2])
@@ -151,28 +162,7 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> 
     factor
 }
 
-impl Cached<'_> {
-    /// Asks the memory for the features from element `at`, which need not be there.
-    #[inline(always)]
-    unsafe fn prefetch<S: Simd>(&self, at: usize) {
-        let size = self.values.element_size();
-        let start = self.values.as_ptr().wrapping_add(at * size);
-        for byte in (0..self.shape[3] * size).step_by(LINE) {
-            S::prefetch(start.wrapping_add(byte));
-        }
-    }
-}
-
-/// A block of keys.
-#[derive(Clone, Copy)]
-struct Keys<'a> {
-    cached: &'a Cached<'a>,
-    /// Where it begins.
-    from: usize,
-    count: usize,
-}
-
-impl Keys<'_> {
+impl Block<'_> {
     /// `scores[row][i]` by panels.
     #[inline(always)]
     unsafe fn scores<S: Simd>(
@@ -205,60 +195,6 @@ impl Keys<'_> {
                 Product { panel, stride: width, k: dim, count: rows, n: width, add: false };
             let y = scores.add(first);
             S::enter(Strided { product, x: q, x_stride: wide, y, y_stride: BLOCK });
-        }
-    }
-}
-
-/// `scores[row][i]`, with each key read once.
-struct FewScores<'a> {
-    block: Keys<'a>,
-    /// The values of the next block, which are asked for together with its keys.
-    next: (&'a Cached<'a>, usize),
-    q: *const f32,
-    wide: usize,
-    rows: usize,
-    scores: *mut f32,
-}
-
-impl Kernel for FewScores<'_> {
-    type Output = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Self { block, next, q, wide, rows, scores } = self;
-        let dim = block.cached.shape[3];
-        let mut key = Scratch::new(wide);
-        let key = key.floats().as_mut_ptr();
-        for i in 0..block.count {
-            let from = block.from + i * block.cached.strides[2];
-            block.cached.prefetch::<S>(from + BLOCK * block.cached.strides[2]);
-            next.0.prefetch::<S>(next.1 + i * next.0.strides[2]);
-            let key = match block.cached.values {
-                Floats::F32(all) if wide == dim => all.as_ptr().add(from),
-                values => {
-                    values.read::<S>(from, dim, key);
-                    std::ptr::write_bytes(key.add(dim), 0, wide - dim);
-                    key.cast_const()
-                }
-            };
-            let mut row = 0;
-            while row < rows {
-                // The last row again, where there is none.
-                let mut rows_of_q = [q; 4];
-                for (m, of_q) in rows_of_q.iter_mut().enumerate() {
-                    *of_q = q.add((row + m).min(rows - 1) * wide);
-                }
-                let mut acc = [S::splat(0.0); 4];
-                for k in (0..wide).step_by(S::LANES) {
-                    let key = S::load(key.add(k));
-                    for m in 0..4 {
-                        acc[m] = S::fma(key, S::load(rows_of_q[m].add(k)), acc[m]);
-                    }
-                }
-                for (m, &sum) in S::sums(acc).iter().enumerate().take(rows - row) {
-                    *scores.add((row + m) * BLOCK + i) = sum;
-                }
-                row += 4;
-            }
         }
     }
 }
