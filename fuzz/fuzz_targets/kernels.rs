@@ -11,8 +11,9 @@ use nodemlx::cpu::dense;
 use nodemlx::cpu::norm::rms_norm;
 use nodemlx::cpu::quant::{self, Format, Scales};
 use nodemlx::cpu::recurrence::Recurrence;
+use nodemlx::cpu::prepare::{HeadNorm, Preparation};
 use nodemlx::cpu::rope::{Angles, Heads, Rope};
-use nodemlx::cpu::{Exec, Floats, Isa, Precision, Route};
+use nodemlx::cpu::{Exec, Floats, FloatsMut, Isa, Precision, Route};
 
 /// Shapes and numbers from the fuzzer's bytes.
 struct Source<'a>(Unstructured<'a>);
@@ -263,9 +264,15 @@ fn small(source: &mut Source) -> Result<()> {
     let angles =
         if source.0.arbitrary()? { Angles::Base(1e4) } else { Angles::Wavelengths(&wavelengths) };
     let offset = source.0.arbitrary()?;
-    let rope = Rope { dims, traditional: source.0.arbitrary()?, angles, scale: 1.0, offset };
-    let mut y = vec![0.0; shape.iter().product()].into_boxed_slice();
-    let _ = rope.apply(&heads, &mut y);
+    let traditional = source.0.arbitrary()?;
+    let rope = Rope { dims, traditional, angles, scale: 1.0, gain: 1.5, offset };
+    let weight = source.floats(shape[3])?;
+    let norm = HeadNorm { weight: Some(Floats::F32(&weight)), eps: 1e-5 };
+    let preparation = Preparation { norm: Some(norm), rope: Some(rope) };
+    let (capacity, start) = (source.size(20)?, source.size(20)?);
+    every(batch * shape[1] * capacity * shape[3], 1e-3, |y, isa| {
+        preparation.write(&heads, FloatsMut::F32(y), capacity, start, isa).is_ok()
+    });
     Ok(())
 }
 

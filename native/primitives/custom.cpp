@@ -1,5 +1,6 @@
 #include "custom.h"
 
+#include <cstring>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -63,10 +64,27 @@ struct View {
   bool contiguous;
 };
 
+/// Copies the elements from `at`, in elements, along the axes from `axis`, each of `size` bytes, one behind the other; gives the end of what was written.
+char* gather(const View& from, size_t axis, int64_t at, size_t size, char* to) {
+  bool whole = axis == 0 && from.contiguous;
+  if (whole || axis == from.shape.size()) {
+    size_t count = 1;
+    for (size_t i = axis; i < from.shape.size(); ++i) {
+      count *= from.shape[i];
+    }
+    std::memcpy(to, static_cast<const char*>(from.data) + at * size, count * size);
+    return to + count * size;
+  }
+  for (int i = 0; i < from.shape[axis]; ++i) {
+    to = gather(from, axis + 1, at + i * from.strides[axis], size, to);
+  }
+  return to;
+}
+
 class Custom : public mx::Primitive {
  public:
-  Custom(mx::Stream stream, std::shared_ptr<Kernel> kernel)
-      : mx::Primitive(stream), kernel_(std::move(kernel)) {}
+  Custom(mx::Stream stream, std::shared_ptr<Kernel> kernel, bool updates)
+      : mx::Primitive(stream), kernel_(std::move(kernel)), updates_(updates) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
     std::vector<View> views;
@@ -75,15 +93,24 @@ class Custom : public mx::Primitive {
       views.emplace_back(input);
     }
     size_t bytes = 0;
+    bool in_place = updates_ && inputs[0].is_donatable() && inputs[0].flags().row_contiguous;
     for (auto& output : outputs) {
-      output.set_data(mx::allocator::malloc(output.nbytes()));
+      if (in_place) {
+        output.copy_shared_buffer(inputs[0]);
+      } else {
+        output.set_data(mx::allocator::malloc(output.nbytes()));
+      }
       bytes += output.nbytes();
       views.emplace_back(output);
     }
     if (bytes == 0) {
       return;
     }
-    auto task = [kernel = kernel_, views = std::move(views), input_count = inputs.size()] {
+    size_t copied = updates_ && !in_place ? inputs[0].itemsize() : 0;
+    auto task = [kernel = kernel_, views = std::move(views), input_count = inputs.size(), copied] {
+      if (copied) {
+        gather(views[0], 0, 0, copied, static_cast<char*>(views[input_count].data));
+      }
       std::vector<nodemlx_view> raw;
       raw.reserve(views.size());
       for (const auto& view : views) {
@@ -104,6 +131,7 @@ class Custom : public mx::Primitive {
 
  private:
   std::shared_ptr<Kernel> kernel_;
+  bool updates_;
 };
 
 } // namespace
@@ -117,6 +145,7 @@ extern "C" int nodemlx_custom(
     const size_t* dims,
     const mlx_dtype* dtypes,
     size_t output_count,
+    bool updates,
     mlx_stream stream) {
   try {
     auto kernel = std::make_shared<Kernel>(raw);
@@ -132,7 +161,7 @@ extern "C" int nodemlx_custom(
       output_dtypes.push_back(mlx_dtype_to_cpp(dtypes[i]));
       shapes += dims[i];
     }
-    auto primitive = std::make_shared<Custom>(mlx_stream_get_(stream), std::move(kernel));
+    auto primitive = std::make_shared<Custom>(mlx_stream_get_(stream), std::move(kernel), updates);
     mlx_vector_array_set_(
         *outputs, mx::array::make_arrays(output_shapes, output_dtypes, primitive, nodes));
     return 0;

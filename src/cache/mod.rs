@@ -17,8 +17,8 @@ pub use rows::{Packing, Rows};
 pub use standard::StandardCache;
 
 use crate::error::{Error, Result};
-use crate::mlx::Array;
 use crate::mlx::fast::Mask;
+use crate::mlx::{Array, Dtype};
 
 /// Buffers grow in steps of this many positions, so that most tokens are written in place. CUDA's
 /// fused attention for one token relies on a capacity that is a multiple of it.
@@ -192,6 +192,21 @@ impl Cache {
             Self::Rotating(cache) => cache.extend(keys, values),
             Self::Chunked(cache) => cache.extend(keys, values),
             Self::Arrays(_) | Self::List(_) => Err(wrong_kind("keys and values")),
+        }
+    }
+
+    /// Lets `write` put `new` positions, `[batch, kv_heads, length, head_dim]`, into the buffers of keys and values: it gets them with room for
+    /// these behind those that are there, and gives them back. `None`, without a call, where positions do not simply lie one behind
+    /// the other in arrays of numbers. Buffers are of type `dtype`, unless they are there already.
+    pub fn extend_with<T>(
+        &mut self,
+        new: [i32; 4],
+        dtype: Dtype,
+        write: impl FnOnce([Array; 2]) -> Result<(T, [Array; 2])>,
+    ) -> Result<Option<T>> {
+        match self {
+            Self::Standard(cache) => cache.extend_with(new, dtype, write),
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => Ok(None),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use super::rows::{Packing, Rows};
 use super::{STEP, mask};
-use crate::error::Result;
-use crate::mlx::Array;
+use crate::error::{Error, Result};
 use crate::mlx::fast::Mask;
+use crate::mlx::{Array, Dtype, ops};
 
 /// Keys and values of every position, in buffers that grow by [`STEP`] positions.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +30,32 @@ impl StandardCache {
         self.buffers = Some((all_keys, all_values));
         self.offset = end;
         Ok((seen_keys, seen_values))
+    }
+
+    pub(super) fn extend_with<T>(
+        &mut self,
+        new: [i32; 4],
+        dtype: Dtype,
+        write: impl FnOnce([Array; 2]) -> Result<(T, [Array; 2])>,
+    ) -> Result<Option<T>> {
+        if self.packing.is_some() {
+            return Ok(None);
+        }
+        let [batch, heads, length, head_dim] = new;
+        let (start, end) = (self.offset, self.offset + length);
+        let room = |buffer: Option<Rows>| {
+            with_room(buffer, start, end, |positions| {
+                ops::zeros(&[batch, heads, positions, head_dim], dtype).map(Rows::Plain)
+            })
+        };
+        let (keys, values) = self.buffers.take().unzip();
+        let (Rows::Plain(keys), Rows::Plain(values)) = (room(keys)?, room(values)?) else {
+            return Err(Error::Mlx("packed positions in a cache of plain ones".to_owned()));
+        };
+        let (output, [keys, values]) = write([keys, values])?;
+        self.buffers = Some((Rows::Plain(keys), Rows::Plain(values)));
+        self.offset = end;
+        Ok(Some(output))
     }
 
     pub(super) fn last(&self) -> Result<Option<(Rows, Rows)>> {
@@ -61,18 +87,28 @@ impl StandardCache {
 /// Writes `new` at `start..end` of a buffer, which grows if it must; gives the buffer and its part up
 /// to `end`.
 fn write(buffer: Option<Rows>, new: &Rows, start: i32, end: i32) -> Result<(Rows, Rows)> {
-    let buffer = match buffer {
-        Some(buffer) if end <= buffer.length() => buffer,
-        buffer => {
-            let grown = (end + STEP - 1) / STEP * STEP;
-            let room = new.zeros_like(grown - start)?;
-            match buffer {
-                Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room])?,
-                _ => room,
-            }
-        }
-    };
+    let buffer = with_room(buffer, start, end, |positions| new.zeros_like(positions))?;
     let buffer = buffer.written(new, start)?;
     let seen = buffer.first(end)?;
     Ok((buffer, seen))
+}
+
+/// The buffer with its first `start` positions and room up to `end`; where it must grow, with as many `zeros` as it takes.
+fn with_room(
+    buffer: Option<Rows>,
+    start: i32,
+    end: i32,
+    zeros: impl FnOnce(i32) -> Result<Rows>,
+) -> Result<Rows> {
+    match buffer {
+        Some(buffer) if end <= buffer.length() => Ok(buffer),
+        buffer => {
+            let grown = (end + STEP - 1) / STEP * STEP;
+            let room = zeros(grown - start)?;
+            match buffer {
+                Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room]),
+                _ => Ok(room),
+            }
+        }
+    }
 }

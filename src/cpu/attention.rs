@@ -2,7 +2,7 @@
 //! that no matrix of scores is ever stored. When there are few queries the keys are split between tasks, whose results are put together in the end.
 
 mod blocks;
-mod few;
+mod products;
 
 use std::ops::Range;
 
@@ -19,9 +19,6 @@ const BLOCK: usize = 64;
 
 /// Rows of scores (queries times the heads that share their keys) that a task has, about.
 const ROWS: usize = 32;
-
-/// With at most so many rows every key is read once and multiplied with all of them; with more, blocks of keys are turned into panels first.
-const FEW: usize = 8;
 
 /// Keys that a task has at least when they are split.
 const SPLIT: usize = 256;
@@ -150,9 +147,7 @@ impl<'a> Attention<'a> {
         if y != batch * length * heads * self.values.shape[3] {
             return fail("the output has another size");
         }
-        let queries_fit = self.queries.shape.contains(&0)
-            || self.queries.at(batch - 1, heads - 1, length - 1) + dim <= self.queries.values.len();
-        if !queries_fit || !self.keys.fits() || !self.values.fits() {
+        if !self.queries.fits() || !self.keys.fits() || !self.values.fits() {
             return fail("the strides lead outside of the memory");
         }
         if self.sinks.is_some_and(|sinks| sinks.len() != heads) {

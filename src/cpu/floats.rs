@@ -1,11 +1,12 @@
 //! Slices of the float types that weights and caches come in.
 
+use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
 use super::simd::Simd;
 
 /// A float type that MLX stores.
-pub trait Element: Copy {
+pub trait Element: Copy + Send {
     /// Reads a vector.
     ///
     /// # Safety
@@ -13,6 +14,11 @@ pub trait Element: Copy {
     unsafe fn load<S: Simd>(from: *const Self) -> S::F;
     /// The element as f32.
     fn value(self) -> f32;
+    /// Converts as many elements, to the nearest.
+    ///
+    /// # Panics
+    /// When the lengths differ.
+    fn store(from: &[f32], to: &mut [Self]);
 }
 
 impl Element for f32 {
@@ -23,6 +29,9 @@ impl Element for f32 {
     }
     fn value(self) -> f32 {
         self
+    }
+    fn store(from: &[f32], to: &mut [Self]) {
+        to.copy_from_slice(from);
     }
 }
 
@@ -35,6 +44,9 @@ impl Element for f16 {
     fn value(self) -> f32 {
         self.to_f32()
     }
+    fn store(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
 }
 
 impl Element for bf16 {
@@ -45,6 +57,36 @@ impl Element for bf16 {
     }
     fn value(self) -> f32 {
         self.to_f32()
+    }
+    fn store(from: &[f32], to: &mut [Self]) {
+        to.convert_from_f32_slice(from);
+    }
+}
+
+/// A slice of floats of one of the types that MLX stores, to be written.
+#[derive(Debug)]
+pub enum FloatsMut<'a> {
+    /// Single precision.
+    F32(&'a mut [f32]),
+    /// Half precision.
+    F16(&'a mut [f16]),
+    /// bfloat16.
+    Bf16(&'a mut [bf16]),
+}
+
+impl FloatsMut<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::F32(s) => s.len(),
+            Self::F16(s) => s.len(),
+            Self::Bf16(s) => s.len(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 

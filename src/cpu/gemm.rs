@@ -114,26 +114,6 @@ impl Product {
     }
 }
 
-/// A product whose rows of activations and of results lie at equal distances.
-pub struct Strided {
-    pub product: Product,
-    pub x: *const f32,
-    /// In floats.
-    pub x_stride: usize,
-    pub y: *mut f32,
-    /// In floats.
-    pub y_stride: usize,
-}
-
-impl Kernel for Strided {
-    type Output = ();
-    #[inline(always)]
-    unsafe fn run<S: Simd>(self) {
-        let Self { product, x, x_stride, y, y_stride } = self;
-        product.run::<S>(|i| x.wrapping_add(i * x_stride), |i| y.wrapping_add(i * y_stride));
-    }
-}
-
 /// Turns `LANES` rows of `k` 32-bit elements (a multiple of `LANES`), `stride` elements apart, into column `vector` of a panel.
 #[inline(always)]
 pub unsafe fn fill<S: Simd>(

@@ -21,6 +21,7 @@ mod gemm;
 mod math;
 pub mod norm;
 pub mod pool;
+pub mod prepare;
 pub mod quant;
 pub mod recurrence;
 pub mod rope;
@@ -28,7 +29,7 @@ mod routes;
 mod scratch;
 mod simd;
 
-pub use floats::Floats;
+pub use floats::{Floats, FloatsMut};
 pub use routes::Route;
 pub use simd::Isa;
 

@@ -33,13 +33,8 @@ pub fn rms_norm(
         return Err(Error::argument("x", message));
     }
     let rows = x.len() / dims;
-    let mut weights = Scratch::new(dims);
-    let weights = weights.floats();
-    match weight {
-        Some(weight) => isa.run(Read(weight, weights)),
-        None => weights.fill(1.0),
-    }
-    let weights = &*weights;
+    let mut memory = Scratch::new(dims);
+    let weights = read_weights(weight, &mut memory, isa);
     let each = (CHUNK / dims).max(1);
     let y = Shared::new(y);
     let residual = residual.map(Shared::new);
@@ -51,10 +46,24 @@ pub fn rms_norm(
             let y = unsafe { y.slice(from, dims) };
             // SAFETY: as above.
             let residual = residual.map(|residual| unsafe { residual.slice(from, dims) });
-            isa.run(Norm { x, residual, weights, eps, y });
+            isa.run(Row { x, residual, weights, eps, y });
         }
     });
     Ok(())
+}
+
+/// The weights as f32; 1 where there are none.
+pub(super) fn read_weights<'a>(
+    weight: Option<Floats>,
+    memory: &'a mut Scratch,
+    isa: Isa,
+) -> &'a [f32] {
+    let weights = memory.floats();
+    match weight {
+        Some(weight) => isa.run(Read(weight, weights)),
+        None => weights.fill(1.0),
+    }
+    weights
 }
 
 struct Read<'a>(Floats<'a>, &'a mut [f32]);
@@ -67,7 +76,7 @@ impl Kernel for Read<'_> {
     }
 }
 
-struct Norm<'a> {
+struct Row<'a> {
     x: &'a [f32],
     residual: Option<&'a mut [f32]>,
     weights: &'a [f32],
@@ -75,7 +84,7 @@ struct Norm<'a> {
     y: &'a mut [f32],
 }
 
-impl Kernel for Norm<'_> {
+impl Kernel for Row<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
@@ -94,21 +103,29 @@ impl Kernel for Norm<'_> {
             }
             None => x,
         };
-        let whole = x.len() - x.len() % S::LANES;
-        let mut squares = S::splat(0.0);
-        for i in (0..whole).step_by(S::LANES) {
-            let x = S::load(x.as_ptr().add(i));
-            squares = S::fma(x, x, squares);
-        }
-        let square = S::sum(squares) + x[whole..].iter().map(|x| x * x).sum::<f32>();
-        let factor = 1.0 / (square / x.len() as f32 + eps).sqrt();
-        for i in (0..whole).step_by(S::LANES) {
-            let normed = S::mul(S::load(x.as_ptr().add(i)), S::splat(factor));
-            S::store(y.as_mut_ptr().add(i), S::mul(normed, S::load(weights.as_ptr().add(i))));
-        }
-        for i in whole..x.len() {
-            y[i] = x[i] * factor * weights[i];
-        }
+        y.copy_from_slice(x);
+        norm_row::<S>(y, weights, eps);
+    }
+}
+
+/// Norms a row in place; there is a weight for each element.
+#[inline(always)]
+pub(super) unsafe fn norm_row<S: Simd>(row: &mut [f32], weights: &[f32], eps: f32) {
+    let whole = row.len() - row.len() % S::LANES;
+    let mut squares = S::splat(0.0);
+    for i in (0..whole).step_by(S::LANES) {
+        let x = S::load(row.as_ptr().add(i));
+        squares = S::fma(x, x, squares);
+    }
+    let square = S::sum(squares) + row[whole..].iter().map(|x| x * x).sum::<f32>();
+    let factor = 1.0 / (square / row.len() as f32 + eps).sqrt();
+    for i in (0..whole).step_by(S::LANES) {
+        let to = row.as_mut_ptr().add(i);
+        let normed = S::mul(S::load(to), S::splat(factor));
+        S::store(to, S::mul(normed, S::load(weights.as_ptr().add(i))));
+    }
+    for i in whole..row.len() {
+        row[i] *= factor * weights[i];
     }
 }
 

@@ -1,6 +1,11 @@
 //! Rotary position embedding (Su et al. 2021).
 
-use super::pool::{Shared, parallel_for};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::floats::FloatsMut;
+use super::prepare::Preparation;
+use super::simd::Isa;
 use crate::error::{Error, Result};
 
 /// A tensor `[batch, heads, length, head_dim]` with any strides but that of the features, which is 1.
@@ -15,6 +20,13 @@ pub struct Heads<'a> {
 }
 
 impl<'a> Heads<'a> {
+    /// Whether the strides stay within the memory.
+    pub(super) fn fits(&self) -> bool {
+        let [batch, heads, length, dim] = self.shape;
+        self.shape.contains(&0)
+            || self.at(batch - 1, heads - 1, length - 1) + dim <= self.values.len()
+    }
+
     /// Where the vector `[batch, head, position]` begins.
     pub(super) fn at(&self, batch: usize, head: usize, position: usize) -> usize {
         batch * self.strides[0] + head * self.strides[1] + position * self.strides[2]
@@ -34,10 +46,19 @@ pub enum Angles<'a> {
     Wavelengths(&'a [f32]),
 }
 
+impl Angles<'_> {
+    fn numbers(&self) -> &[f32] {
+        match self {
+            Self::Base(base) => std::slice::from_ref(base),
+            Self::Wavelengths(wavelengths) => wavelengths,
+        }
+    }
+}
+
 /// Which features are rotated, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct Rope<'a> {
-    /// Features that are rotated, the first ones; the others are copied.
+    /// Features that are rotated, the first ones; the others stay as they are.
     pub dims: usize,
     /// Whether neighbouring features are rotated, not the two halves.
     pub traditional: bool,
@@ -45,6 +66,8 @@ pub struct Rope<'a> {
     pub angles: Angles<'a>,
     /// Multiplies positions.
     pub scale: f32,
+    /// Multiplies the rotated features.
+    pub gain: f32,
     /// The position of the first vector.
     pub offset: i32,
 }
@@ -54,25 +77,35 @@ impl Rope<'_> {
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the sizes do not fit.
-    pub fn apply(&self, x: &Heads, y: &mut [f32]) -> Result<()> {
-        let [batch, heads, length, dim] = x.shape;
-        let half = self.dims / 2;
+    pub fn apply(&self, x: &Heads, y: &mut [f32], isa: Isa) -> Result<()> {
+        let length = x.shape[2];
+        let preparation = Preparation { norm: None, rope: Some(*self) };
+        preparation.write(x, FloatsMut::F32(y), length, 0, isa)
+    }
+
+    /// The rotations of `length` positions of vectors of `dim` features: those of the layer before, where they are the same.
+    pub(super) fn turns(&self, length: usize, dim: usize) -> Result<Arc<Turns>> {
         let fail = |message: &str| Err(Error::argument("rope", message.to_owned()));
-        if y.len() != x.shape.iter().product::<usize>() {
-            return fail("the output has another size");
-        }
         if self.dims > dim || !self.dims.is_multiple_of(2) {
             return fail("the rotated features are odd, or more than there are");
         }
-        if matches!(self.angles, Angles::Wavelengths(w) if w.len() != half) {
+        if matches!(self.angles, Angles::Wavelengths(w) if w.len() != self.dims / 2) {
             return fail("there must be a wavelength for each pair of features");
         }
-        if y.is_empty() {
-            return Ok(());
-        }
-        if x.at(batch - 1, heads - 1, length - 1) + dim > x.values.len() {
-            return fail("the strides lead outside of the memory");
-        }
+        RECENT.with_borrow_mut(|recent| {
+            if let Some(known) = recent.iter().find(|turns| turns.are(self, length)) {
+                return Ok(Arc::clone(known));
+            }
+            let turns = Arc::new(self.compute_turns(length));
+            // The oldest go first.
+            recent.truncate(MOST_RECENT - 1);
+            recent.insert(0, Arc::clone(&turns));
+            Ok(turns)
+        })
+    }
+
+    fn compute_turns(&self, length: usize) -> Turns {
+        let half = self.dims / 2;
         // In f32 as in MLX: at positions in the thousands, the rounding of the product is visible.
         let frequencies: Vec<f32> = match self.angles {
             Angles::Base(base) => {
@@ -80,40 +113,73 @@ impl Rope<'_> {
             }
             Angles::Wavelengths(wavelengths) => wavelengths.iter().map(|w| 1.0 / w).collect(),
         };
-        let mut turns = Vec::with_capacity(length * half);
+        let (mut sines, mut cosines) = (Vec::new(), Vec::new());
+        sines.reserve_exact(length * half);
+        cosines.reserve_exact(length * half);
         for i in 0..length {
             let position = (self.offset as f32 + i as f32) * self.scale;
-            turns.extend(frequencies.iter().map(|f| (position * f).sin_cos()));
-        }
-        let y = Shared::new(y);
-        parallel_for(batch * heads, |i| {
-            for position in 0..length {
-                // SAFETY: every vector is written once.
-                let to = unsafe { y.slice((i * length + position) * dim, dim) };
-                let from = x.vector(i / heads, i % heads, position);
-                self.rotate(from, &turns[position * half..][..half], to);
+            for frequency in &frequencies {
+                let (sin, cos) = (position * frequency).sin_cos();
+                sines.push(sin * self.gain);
+                cosines.push(cos * self.gain);
             }
-        });
-        Ok(())
+        }
+        let explicit = matches!(self.angles, Angles::Wavelengths(_));
+        let angles = self.angles.numbers().to_vec();
+        let Self { traditional, scale, gain, offset, .. } = *self;
+        Turns { sines, cosines, half, length, traditional, scale, gain, offset, explicit, angles }
+    }
+}
+
+/// How many rotations are remembered: models have up to two kinds of layers.
+const MOST_RECENT: usize = 2;
+
+thread_local! {
+    /// What the layers before have computed for the same positions, the latest first.
+    static RECENT: RefCell<Vec<Arc<Turns>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The rotations of some positions, and what they were computed from.
+pub(super) struct Turns {
+    /// `[length, half]`.
+    sines: Vec<f32>,
+    /// `[length, half]`.
+    cosines: Vec<f32>,
+    half: usize,
+    length: usize,
+    traditional: bool,
+    scale: f32,
+    gain: f32,
+    offset: i32,
+    /// Whether `angles` are wavelengths.
+    explicit: bool,
+    angles: Vec<f32>,
+}
+
+impl Turns {
+    /// Whether they are those of `length` positions of `rope`.
+    fn are(&self, rope: &Rope, length: usize) -> bool {
+        let own = (self.half, self.length, self.traditional, self.offset, self.explicit);
+        let explicit = matches!(rope.angles, Angles::Wavelengths(_));
+        own == (rope.dims / 2, length, rope.traditional, rope.offset, explicit)
+            && (self.scale, self.gain) == (rope.scale, rope.gain)
+            && self.angles == rope.angles.numbers()
     }
 
-    fn rotate(&self, from: &[f32], turns: &[(f32, f32)], to: &mut [f32]) {
-        let (from, from_rest) = from.split_at(self.dims);
-        let (to, to_rest) = to.split_at_mut(self.dims);
-        to_rest.copy_from_slice(from_rest);
+    /// Rotates a vector by position `i`.
+    #[inline(always)]
+    pub(super) fn rotate(&self, i: usize, x: &mut [f32]) {
+        let turns = i * self.half..(i + 1) * self.half;
+        let (sines, cosines) = (&self.sines[turns.clone()], &self.cosines[turns]);
+        let x = &mut x[..2 * self.half];
         if self.traditional {
-            for ((from, to), (sin, cos)) in
-                from.chunks_exact(2).zip(to.chunks_exact_mut(2)).zip(turns)
-            {
-                to[0] = from[0] * cos - from[1] * sin;
-                to[1] = from[0] * sin + from[1] * cos;
+            for ((pair, sin), cos) in x.chunks_exact_mut(2).zip(sines).zip(cosines) {
+                (pair[0], pair[1]) = (pair[0] * cos - pair[1] * sin, pair[0] * sin + pair[1] * cos);
             }
         } else {
-            let (a, b) = from.split_at(turns.len());
-            let (to_a, to_b) = to.split_at_mut(turns.len());
-            for (i, (sin, cos)) in turns.iter().enumerate() {
-                to_a[i] = a[i] * cos - b[i] * sin;
-                to_b[i] = a[i] * sin + b[i] * cos;
+            let (a, b) = x.split_at_mut(self.half);
+            for (((a, b), sin), cos) in a.iter_mut().zip(b).zip(sines).zip(cosines) {
+                (*a, *b) = (*a * cos - *b * sin, *a * sin + *b * cos);
             }
         }
     }
@@ -140,9 +206,9 @@ mod tests {
                 (6, Angles::Wavelengths(&wavelengths)),
                 (0, Angles::Base(1.0)),
             ] {
-                let rope = Rope { dims, traditional, angles, scale: 0.5, offset: 7 };
+                let rope = Rope { dims, traditional, angles, scale: 0.5, gain: 1.5, offset: 7 };
                 let mut y = vec![f32::NAN; values.len()];
-                rope.apply(&x, &mut y).unwrap();
+                rope.apply(&x, &mut y, Isa::best()).unwrap();
                 let mut expected = Vec::new();
                 for (b, h, p) in (0..batch * heads * length)
                     .map(|i| (i / (heads * length), i / length % heads, i % length))
@@ -159,8 +225,8 @@ mod tests {
                         let (sin, cos) = ((7 + p) as f64 * 0.5 / wavelength).sin_cos();
                         let (first, second) =
                             if traditional { (2 * i, 2 * i + 1) } else { (i, i + dims / 2) };
-                        rotated[first] = v[first] * cos - v[second] * sin;
-                        rotated[second] = v[first] * sin + v[second] * cos;
+                        rotated[first] = 1.5 * (v[first] * cos - v[second] * sin);
+                        rotated[second] = 1.5 * (v[first] * sin + v[second] * cos);
                     }
                     expected.extend(rotated);
                 }
@@ -172,11 +238,20 @@ mod tests {
     #[test]
     fn wrong_sizes_are_refused() {
         let good = Heads { values: &[0.0; 8], shape: [1, 1, 2, 4], strides: [8, 8, 4] };
-        let rope =
-            Rope { dims: 4, traditional: false, angles: Angles::Base(1e4), scale: 1.0, offset: 0 };
-        rope.apply(&good, &mut [0.0; 8]).unwrap();
+        let rope = Rope {
+            dims: 4,
+            traditional: false,
+            angles: Angles::Base(1e4),
+            scale: 1.0,
+            gain: 1.0,
+            offset: 0,
+        };
+        rope.apply(&good, &mut [0.0; 8], Isa::best()).unwrap();
         let bad = |rope: Rope, x: Heads, y: usize| {
-            assert_eq!(rope.apply(&x, &mut vec![0.0; y]).unwrap_err().code(), "INVALID_ARGUMENT");
+            assert_eq!(
+                rope.apply(&x, &mut vec![0.0; y], Isa::best()).unwrap_err().code(),
+                "INVALID_ARGUMENT"
+            );
         };
         bad(rope, good, 7);
         bad(Rope { dims: 3, ..rope }, good, 8);

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::call::{op, optional};
-use super::{Array, kernels, ops};
+use super::{Array, kernels, ops, scalar};
 pub use crate::cpu::activation::Activation;
 use crate::error::Result;
 
@@ -57,21 +57,39 @@ pub enum Frequencies {
     Wavelengths(Array),
 }
 
-/// Rotary position embedding (Su et al. 2021) of the first `dims` features.
-///
-/// `x` is `[batch, heads, length, head_dim]`; its positions are `offset`, `offset + 1`, … times
-/// `scale`. `traditional` rotates neighbouring features, otherwise the two halves.
-pub fn rope(
-    x: &Array,
-    dims: i32,
-    traditional: bool,
-    frequencies: &Frequencies,
-    scale: f32,
-    offset: i32,
-) -> Result<Array> {
-    if kernels::take(x) {
-        return kernels::rope(x, dims, traditional, frequencies, scale, offset);
+/// A rotary position embedding (Su et al. 2021).
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// Features that are rotated, the first ones.
+    pub dims: i32,
+    /// Whether neighbouring features are rotated, not the two halves.
+    pub traditional: bool,
+    /// The angles.
+    pub frequencies: Frequencies,
+    /// Multiplies positions.
+    pub scale: f32,
+    /// Multiplies the rotated features.
+    pub gain: f32,
+    /// The first position; the others follow it.
+    pub offset: i32,
+}
+
+impl Rotation {
+    /// The wavelengths, where they are explicit.
+    pub(super) fn wavelengths(&self) -> Option<&Array> {
+        match &self.frequencies {
+            Frequencies::Base(_) => None,
+            Frequencies::Wavelengths(wavelengths) => Some(wavelengths),
+        }
     }
+}
+
+/// Rotates `[batch, heads, length, head_dim]`.
+pub fn rope(x: &Array, rotation: &Rotation) -> Result<Array> {
+    if kernels::take(x) {
+        return kernels::rope(x, rotation);
+    }
+    let Rotation { dims, traditional, ref frequencies, scale, gain, offset } = *rotation;
     let (base, freqs) = match frequencies {
         Frequencies::Base(base) => {
             (mlx_sys::mlx_optional_float { value: *base, has_value: true }, None)
@@ -80,7 +98,18 @@ pub fn rope(
             (mlx_sys::mlx_optional_float { value: 0.0, has_value: false }, Some(freqs))
         }
     };
-    op!(mlx_fast_rope(x.as_ptr(), dims, traditional, base, scale, offset, optional(freqs)))
+    let scaled = if gain == 1.0 { x.clone() } else { scale_first(x, dims, gain)? };
+    op!(mlx_fast_rope(scaled.as_ptr(), dims, traditional, base, scale, offset, optional(freqs)))
+}
+
+/// `x` with its first `dims` features multiplied.
+fn scale_first(x: &Array, dims: i32, gain: f32) -> Result<Array> {
+    let gain = ops::astype(&scalar(gain), x.dtype())?;
+    if x.dim(-1) == dims {
+        return ops::multiply(x, &gain);
+    }
+    let parts = ops::split_at(x, &[dims], -1)?;
+    ops::concatenate(&[&ops::multiply(&parts[0], &gain)?, &parts[1]], -1)
 }
 
 /// Which keys a query may look at.
@@ -94,11 +123,21 @@ pub enum Mask {
     Array(Array),
 }
 
+/// How the products of queries and keys become scores.
+#[derive(Debug, Clone, Copy)]
+pub struct Scores<'a> {
+    /// Multiplies q kᵀ.
+    pub scale: f32,
+    /// Bounds the scores, before the mask: cap · tanh(score / cap).
+    pub cap: Option<f32>,
+    /// A score for each head of a key without a value, `[heads]` (Xiao et al. 2023).
+    pub sinks: Option<&'a Array>,
+}
+
 /// Soft-max(scale · q kᵀ + mask) v with grouped-query heads.
 ///
 /// `queries` is `[batch, heads, length, head_dim]`, `keys` and `values` are
-/// `[batch, kv_heads, keys, head_dim]`. `sinks`, `[heads]`, are scores of a key without a value (Xiao et
-/// al. 2023).
+/// `[batch, kv_heads, keys, head_dim]`. `sinks` are those of [`Scores`].
 pub fn attention(
     queries: &Array,
     keys: &Array,
@@ -108,7 +147,8 @@ pub fn attention(
     sinks: Option<&Array>,
 ) -> Result<Array> {
     if kernels::take(queries) && kernels::takes_attention(keys, values, mask) {
-        return kernels::attention(queries, keys, values, scale, mask, None, sinks);
+        let scores = Scores { scale, cap: None, sinks };
+        return kernels::attention(queries, keys, values, &scores, mask);
     }
     let (mode, array): (&CStr, _) = match mask {
         Mask::None => (c"", None),
@@ -138,9 +178,55 @@ pub fn capped_attention(
     cap: f32,
 ) -> Result<Option<Array>> {
     if kernels::take(queries) && kernels::takes_attention(keys, values, mask) {
-        return kernels::attention(queries, keys, values, scale, mask, Some(cap), None).map(Some);
+        let scores = Scores { scale, cap: Some(cap), sinks: None };
+        return kernels::attention(queries, keys, values, &scores, mask).map(Some);
     }
     Ok(None)
+}
+
+/// What is done to the vectors of each head before attention: a root-mean-square norm, then a rotation.
+#[derive(Debug, Clone, Default)]
+pub struct Preparation<'a> {
+    /// The norm's weight, `[head_dim]`, if it has one, and its epsilon.
+    pub norm: Option<(Option<&'a Array>, f32)>,
+    /// The rotation.
+    pub rope: Option<Rotation>,
+}
+
+/// New positions as projections give them, `[batch, length, heads · head_dim]` each.
+#[derive(Debug)]
+pub struct NewPositions<'a> {
+    /// What looks.
+    pub queries: &'a Array,
+    /// What is looked at.
+    pub keys: &'a Array,
+    /// What is found there.
+    pub values: &'a Array,
+    /// What is done to the queries first.
+    pub prepare_queries: Preparation<'a>,
+    /// What is done to the keys first.
+    pub prepare_keys: Preparation<'a>,
+}
+
+/// Whether [`cached_attention`] can take these.
+pub fn takes_positions(new: &NewPositions, mask: &Mask) -> bool {
+    kernels::takes_positions(new, mask)
+}
+
+/// [`attention`] over a cache whose `buffers`, `[batch, kv_heads, capacity, head_dim]` for keys and for values, hold `start`
+/// positions and have room for the new ones, which are written there first. Gives
+/// `[batch, length, heads · head_dim]`, and the buffers.
+///
+/// # Errors
+/// [`Error::Mlx`](crate::error::Error::Mlx) when the shapes do not fit together.
+pub fn cached_attention(
+    new: &NewPositions,
+    buffers: [Array; 2],
+    start: i32,
+    scores: &Scores,
+    mask: &Mask,
+) -> Result<(Array, [Array; 2])> {
+    kernels::cached_attention(new, buffers, start, scores, mask)
 }
 
 /// activation(gate) · up; `None` where no fused kernel does that.

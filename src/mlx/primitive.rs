@@ -51,6 +51,7 @@ unsafe extern "C" {
         dims: *const usize,
         dtypes: *const sys::mlx_dtype,
         output_count: usize,
+        updates: bool,
         stream: sys::mlx_stream,
     ) -> c_int;
 }
@@ -114,6 +115,38 @@ pub fn custom<K: Kernel>(
     inputs: &[&Array],
     outputs: &[(&[i32], Dtype)],
 ) -> Result<Vec<Array>> {
+    add(kernel, inputs, outputs, false)
+}
+
+/// [`custom`] with one output.
+pub fn custom_one<K: Kernel>(
+    kernel: K,
+    inputs: &[&Array],
+    shape: &[i32],
+    dtype: Dtype,
+) -> Result<Array> {
+    only(custom(kernel, inputs, &[(shape, dtype)])?)
+}
+
+/// [`custom`] with one output that begins as the first input: in its memory, if that is not used any more. The kernel writes what is to be different, and does not look at the
+/// first input.
+pub fn updated<K: Kernel>(kernel: K, inputs: &[&Array]) -> Result<Array> {
+    let Some(first) = inputs.first() else {
+        return Err(Error::Mlx("there is nothing to update".to_owned()));
+    };
+    only(add(kernel, inputs, &[(first.shape(), first.dtype())], true)?)
+}
+
+fn only(mut arrays: Vec<Array>) -> Result<Array> {
+    arrays.pop().ok_or_else(|| Error::Mlx("a kernel without an output".to_owned()))
+}
+
+fn add<K: Kernel>(
+    kernel: K,
+    inputs: &[&Array],
+    outputs: &[(&[i32], Dtype)],
+    updates: bool,
+) -> Result<Vec<Array>> {
     let stream = device::current_stream()?;
     let inputs: Vec<_> = inputs.iter().map(|array| array.as_ptr()).collect();
     let shapes: Vec<_> = outputs.iter().flat_map(|(shape, _)| *shape).copied().collect();
@@ -137,21 +170,11 @@ pub fn custom<K: Kernel>(
             dims.as_ptr(),
             dtypes.as_ptr(),
             dtypes.len(),
+            updates,
             stream,
         )
     })?;
     arrays.into_vec()
-}
-
-/// [`custom`] with one output.
-pub fn custom_one<K: Kernel>(
-    kernel: K,
-    inputs: &[&Array],
-    shape: &[i32],
-    dtype: Dtype,
-) -> Result<Array> {
-    let mut arrays = custom(kernel, inputs, &[(shape, dtype)])?;
-    arrays.pop().ok_or_else(|| Error::Mlx("a kernel without an output".to_owned()))
 }
 
 #[cfg(test)]
@@ -248,6 +271,52 @@ mod tests {
         assert!(error.contains("Panics: there are 1 inputs"), "{error}");
         // The stream goes on.
         assert_eq!(to_f32_vec(&ops::add(&x, &x).unwrap()).unwrap(), [2.0]);
+    }
+
+    /// Writes a number over the element of that index.
+    struct Put(usize, f32);
+
+    impl Kernel for Put {
+        const NAME: &'static CStr = c"Put";
+        fn run(&self, _: &[Input], outputs: &mut [Output]) -> Result<()> {
+            outputs[0].slice::<f32>()?[self.0] = self.1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_update_takes_over_the_memory_of_what_nobody_uses_any_more() {
+        enter(DeviceKind::Cpu).unwrap();
+        let x = ops::zeros(&[1000], Dtype::Float32).unwrap();
+        eval(&[&x]).unwrap();
+        let memory = |x: &Array| x.as_slice::<f32>().as_ptr();
+        let before = memory(&x);
+        let first = updated(Put(1, 5.0), &[&x]).unwrap();
+        drop(x);
+        let second = updated(Put(2, 6.0), &[&first]).unwrap();
+        drop(first);
+        eval(&[&second]).unwrap();
+        assert_eq!(memory(&second), before);
+        assert_eq!(to_f32_vec(&second).unwrap()[..4], [0.0, 5.0, 6.0, 0.0]);
+        // What somebody still looks at stays as it is.
+        let third = updated(Put(3, 7.0), &[&second]).unwrap();
+        eval(&[&third]).unwrap();
+        assert_ne!(memory(&third), before);
+        assert_eq!(to_f32_vec(&second).unwrap()[..4], [0.0, 5.0, 6.0, 0.0]);
+        assert_eq!(to_f32_vec(&third).unwrap()[..4], [0.0, 5.0, 6.0, 7.0]);
+    }
+
+    #[test]
+    fn an_update_of_what_is_strided_is_contiguous() {
+        enter(DeviceKind::Cpu).unwrap();
+        let x = from_f32(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[2, 3]);
+        for x in [ops::transpose(&x, &[1, 0]).unwrap(), ops::slice_axis(&x, 1, 0, 2).unwrap()] {
+            let mut expected = to_f32_vec(&ops::contiguous(&x).unwrap()).unwrap();
+            expected[1] = 9.0;
+            assert_eq!(to_f32_vec(&updated(Put(1, 9.0), &[&x]).unwrap()).unwrap(), expected);
+        }
+        let one = ops::broadcast_to(&from_f32(&[4.0], &[1]), &[3]).unwrap();
+        assert_eq!(to_f32_vec(&updated(Put(1, 9.0), &[&one]).unwrap()).unwrap(), [4.0, 9.0, 4.0]);
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Multi-head attention with grouped key/value heads (Ainslie et al. 2023).
 
-use super::dot_product::{Scoring, attend};
+use super::dot_product::attend;
 use super::linear::{Linear, Projections};
 use super::mixer::{Masks, Mixer, Reach};
 use super::norm::Norm;
 use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::{Array, Dtype, fast, from_f32, ops};
+use crate::mlx::fast::{self, Mask, NewPositions, Preparation, Scores};
+use crate::mlx::{Array, Dtype, from_f32, ops};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -204,24 +205,17 @@ impl Attention {
     }
 }
 
-impl Mixer for Attention {
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let (batch, length) = (x.dim(0), x.dim(1));
+impl Attention {
+    /// What `projected` queries, keys and values find in the cache, step by step: `[batch, length, heads · head_dim]`.
+    fn attend(
+        &self,
+        projected: &[Array],
+        mask: &Mask,
+        cache: &mut Cache,
+        scores: &Scores,
+    ) -> Result<Array> {
+        let (batch, length) = (projected[0].dim(0), projected[0].dim(1));
         let AttentionConfig { heads, kv_heads, head_dim, .. } = self.config;
-        let mask = masks.get(length, self.reach, cache)?;
-        let mut projected = self.qkv.forward(x)?;
-        let gate = if self.config.output_gate {
-            let (queries, gate) = split_gate(&projected[0], heads, head_dim)?;
-            projected[0] = queries;
-            Some(gate)
-        } else {
-            None
-        };
-        if let (QkNorm::Whole(_), Some((query_norm, key_norm))) = (self.config.qk_norm, &self.norms)
-        {
-            projected[0] = query_norm.forward(&projected[0])?;
-            projected[1] = key_norm.forward(&projected[1])?;
-        }
         let mut queries = split_heads(&projected[0], batch, length, heads, head_dim)?;
         let mut keys = split_heads(&projected[1], batch, length, kv_heads, head_dim)?;
         let values = match self.config.values {
@@ -232,9 +226,7 @@ impl Mixer for Attention {
             Values::Projected => values,
             Values::Normed(eps) | Values::NormedKeys(eps) => fast::rms_norm(&values, None, eps)?,
         };
-        if let Some((query_norm, key_norm)) = &self.norms
-            && !matches!(self.config.qk_norm, QkNorm::Whole(_))
-        {
+        if let Some((query_norm, key_norm)) = self.head_norms() {
             queries = query_norm.forward(&queries)?;
             keys = key_norm.forward(&keys)?;
         }
@@ -250,9 +242,84 @@ impl Mixer for Attention {
             (keys, values) = (ops::astype(&keys, kept)?, ops::astype(&values, kept)?);
         }
         let (keys, values) = cache.extend(&keys, &values)?;
-        let scoring =
-            Scoring { scale: self.scale, cap: self.config.soft_cap, sinks: self.sinks.as_ref() };
-        let attended = join_heads(&attend(&queries, &keys, &values, mask, &scoring)?)?;
+        join_heads(&attend(&queries, &keys, &values, mask, scores)?)
+    }
+
+    /// The same with all steps in the kernels that write and read the cache; `None` where there are none for that.
+    fn attend_in_place(
+        &self,
+        projected: &[Array],
+        mask: &Mask,
+        cache: &mut Cache,
+        scores: &Scores,
+    ) -> Result<Option<Array>> {
+        let [queries, keys, values] = projected else { return Ok(None) };
+        if self.temperature.is_some() || !matches!(self.config.values, Values::Projected) {
+            return Ok(None);
+        }
+        let (offset, length) = (cache.offset(), keys.dim(1));
+        let (query_norm, key_norm) = self.head_norms().unzip();
+        let prepare_queries = self.preparation(query_norm, offset, length);
+        let prepare_keys = self.preparation(key_norm, offset, length);
+        let (Some(prepare_queries), Some(prepare_keys)) = (prepare_queries, prepare_keys) else {
+            return Ok(None);
+        };
+        let new = NewPositions { queries, keys, values, prepare_queries, prepare_keys };
+        if !fast::takes_positions(&new, mask) {
+            return Ok(None);
+        }
+        let AttentionConfig { kv_heads, head_dim, .. } = self.config;
+        let dtype = self.kept.unwrap_or(keys.dtype());
+        let positions = [keys.dim(0), kv_heads, length, head_dim];
+        cache.extend_with(positions, dtype, |buffers| {
+            fast::cached_attention(&new, buffers, offset, scores, mask)
+        })
+    }
+
+    /// What is done to queries or keys from position `offset`, as far as kernels can.
+    fn preparation<'a>(
+        &self,
+        norm: Option<&'a Norm>,
+        offset: i32,
+        length: i32,
+    ) -> Option<Preparation<'a>> {
+        let norm = match norm {
+            Some(norm) => Some(norm.root_mean_square()?),
+            None => None,
+        };
+        Some(Preparation { norm, rope: self.rope.as_ref().map(|rope| rope.at(offset, length)) })
+    }
+
+    /// The norms of each head of queries and keys.
+    fn head_norms(&self) -> Option<(&Norm, &Norm)> {
+        let norms = self.norms.as_ref().map(|(queries, keys)| (queries, keys));
+        norms.filter(|_| !matches!(self.config.qk_norm, QkNorm::Whole(_)))
+    }
+}
+
+impl Mixer for Attention {
+    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let AttentionConfig { heads, head_dim, .. } = self.config;
+        let mask = masks.get(x.dim(1), self.reach, cache)?;
+        let mut projected = self.qkv.forward(x)?;
+        let gate = if self.config.output_gate {
+            let (queries, gate) = split_gate(&projected[0], heads, head_dim)?;
+            projected[0] = queries;
+            Some(gate)
+        } else {
+            None
+        };
+        if let (QkNorm::Whole(_), Some((query_norm, key_norm))) = (self.config.qk_norm, &self.norms)
+        {
+            projected[0] = query_norm.forward(&projected[0])?;
+            projected[1] = key_norm.forward(&projected[1])?;
+        }
+        let scores =
+            Scores { scale: self.scale, cap: self.config.soft_cap, sinks: self.sinks.as_ref() };
+        let attended = match self.attend_in_place(&projected, mask, cache, &scores)? {
+            Some(attended) => attended,
+            None => self.attend(&projected, mask, cache, &scores)?,
+        };
         match gate {
             Some(gate) => self.output.forward(&ops::multiply(&attended, &ops::sigmoid(&gate)?)?),
             None => self.output.forward(&attended),

@@ -3,19 +3,9 @@
 use super::decoder::{scaled, soft_cap};
 use crate::cache::{self, Rows};
 use crate::error::Result;
-use crate::mlx::fast::Mask;
+use crate::mlx::fast::{Mask, Scores};
 use crate::mlx::quantized::{self, Packed};
 use crate::mlx::{self, Array, fast, ops, scalar};
-
-/// How scores become weights.
-pub(super) struct Scoring<'a> {
-    /// Multiplies q kᵀ.
-    pub scale: f32,
-    /// Bounds the scores: cap · tanh(score / cap).
-    pub cap: Option<f32>,
-    /// A score for each head of a key without a value, `[heads]`.
-    pub sinks: Option<&'a Array>,
-}
 
 /// What `queries` `[batch, heads, length, head_dim]` find in the keys and values that they may see: the
 /// same shape. Packed ones are read as they are on a GPU, where the transfer of numbers is what takes the
@@ -25,20 +15,20 @@ pub(super) fn attend(
     keys: &Rows,
     values: &Rows,
     mask: &Mask,
-    scoring: &Scoring,
+    scores: &Scores,
 ) -> Result<Array> {
     let packed = matches!(keys, Rows::Packed(_));
-    if packed && scoring.sinks.is_none() && mlx::on_gpu() {
-        return explicit(queries, keys, values, mask, scoring);
+    if packed && scores.sinks.is_none() && mlx::on_gpu() {
+        return explicit(queries, keys, values, mask, scores);
     }
     let (keys, values) = (keys.unpacked()?, values.unpacked()?);
-    let Scoring { scale, cap, sinks } = *scoring;
+    let Scores { scale, cap, sinks } = *scores;
     let Some(cap) = cap else {
         return fast::attention(queries, &keys, &values, scale, mask, sinks);
     };
     match fast::capped_attention(queries, &keys, &values, scale, mask, cap)? {
         Some(attended) => Ok(attended),
-        None => explicit(queries, &Rows::Plain(keys), &Rows::Plain(values), mask, scoring),
+        None => explicit(queries, &Rows::Plain(keys), &Rows::Plain(values), mask, scores),
     }
 }
 
@@ -49,24 +39,23 @@ fn explicit(
     keys: &Rows,
     values: &Rows,
     mask: &Mask,
-    scoring: &Scoring,
+    scores: &Scores,
 ) -> Result<Array> {
     let (batch, heads, length, head_dim) =
         (queries.dim(0), queries.dim(1), queries.dim(2), queries.dim(3));
     let kv_heads = keys.arrays()[0].dim(1);
     let groups = [batch, kv_heads, heads / kv_heads, length, head_dim];
-    let queries = ops::reshape(&scaled(queries, scoring.scale)?, &groups)?;
-    let mut scores = match keys {
+    let queries = ops::reshape(&scaled(queries, scores.scale)?, &groups)?;
+    let mut products = match keys {
         Rows::Plain(keys) => {
             ops::matmul(&queries, &ops::swap_axes(&ops::expand_dims(keys, 2)?, -1, -2)?)
         }
         Rows::Packed(keys) => quantized::batched_matmul(&queries, &for_each_group(keys)?, true),
     }?;
-    if let Some(cap) = scoring.cap {
-        scores = soft_cap(&scores, cap)?;
+    if let Some(cap) = scores.cap {
+        products = soft_cap(&products, cap)?;
     }
-    let scores = masked(&scores, mask)?;
-    let weights = ops::softmax(&scores, -1, true)?;
+    let weights = ops::softmax(&masked(&products, mask)?, -1, true)?;
     let attended = match values {
         Rows::Plain(values) => ops::matmul(&weights, &ops::expand_dims(values, 2)?),
         Rows::Packed(values) => {
@@ -124,11 +113,11 @@ mod tests {
             let values = Rows::new(&numbers(&[2, 2, 7, 64], 3), packing).unwrap();
             for (mask, cap) in [(Mask::None, None), (Mask::Causal, None), (Mask::Causal, Some(5.0))]
             {
-                let scoring = Scoring { scale: 0.125, cap, sinks: None };
-                let read = explicit(&queries, &keys, &values, &mask, &scoring).unwrap();
+                let scores = Scores { scale: 0.125, cap, sinks: None };
+                let read = explicit(&queries, &keys, &values, &mask, &scores).unwrap();
                 let unpacked = [&keys, &values].map(|rows| Rows::Plain(rows.unpacked().unwrap()));
                 let expected =
-                    explicit(&queries, &unpacked[0], &unpacked[1], &mask, &scoring).unwrap();
+                    explicit(&queries, &unpacked[0], &unpacked[1], &mask, &scores).unwrap();
                 let (read, expected) =
                     (mlx::to_f32_vec(&read).unwrap(), mlx::to_f32_vec(&expected).unwrap());
                 let worst = read.iter().zip(&expected).map(|(a, b)| (a - b).abs());

@@ -88,6 +88,15 @@ impl Norm {
         }
     }
 
+    /// The weight and the epsilon, if it is a root-mean-square norm.
+    pub fn root_mean_square(&self) -> Option<(Option<&Array>, f32)> {
+        match self {
+            Self::Rms { weight, eps } => Some((Some(weight), *eps)),
+            Self::Unweighted { eps } => Some((None, *eps)),
+            Self::Layer { .. } | Self::Heads { .. } => None,
+        }
+    }
+
     /// x + delta, and its norm.
     pub fn forward_sum(&self, x: &Array, delta: &Array) -> Result<[Array; 2]> {
         match self {

@@ -8,8 +8,8 @@ use std::f32::consts::PI;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::mlx::fast::{self, Frequencies};
-use crate::mlx::{Array, from_f32, ops, scalar};
+use crate::mlx::fast::{self, Frequencies, Rotation};
+use crate::mlx::{Array, from_f32};
 
 /// What a model's configuration says of its positions.
 #[derive(Debug, Clone)]
@@ -100,8 +100,8 @@ pub struct Rope {
     angles: Angles,
     /// Multiplies positions.
     position_scale: f32,
-    /// Multiplies the rotated features; `None` for 1.
-    input_scale: Option<f32>,
+    /// Multiplies the rotated features.
+    gain: f32,
 }
 
 #[derive(Debug, Clone)]
@@ -130,7 +130,7 @@ impl Rope {
             traditional: config.traditional,
             angles: Angles::Fixed(Frequencies::Base(config.base)),
             position_scale: 1.0,
-            input_scale: None,
+            gain: 1.0,
         };
         let Some(scaling) = &config.scaling else { return Ok(rope) };
         let rule = scaling.rule();
@@ -156,14 +156,13 @@ impl Rope {
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => {
                 rope.angles = explicit(&yarn(config, scaling)?);
                 let factor = scaling.factor()?;
-                let scale = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
+                rope.gain = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
                     / yarn_scale(factor, scaling.mscale_all_dim.unwrap_or(0.0));
-                rope.input_scale = Some(scale).filter(|&scale| scale != 1.0);
             }
             "longrope" | "su" => {
                 rope.traditional = false;
                 rope.angles = explicit(&longrope(config, scaling)?);
-                rope.input_scale = Some(longrope_scale(config, scaling)?).filter(|&s| s != 1.0);
+                rope.gain = longrope_scale(config, scaling)?;
             }
             "proportional" => rope.angles = explicit(&proportional(config, scaling)?),
             other => {
@@ -174,38 +173,32 @@ impl Rope {
         Ok(rope)
     }
 
-    /// Rotates `[batch, heads, length, head_dim]`, whose first position is `offset`.
-    pub fn forward(&self, x: &Array, offset: i32) -> Result<Array> {
-        let scaled;
-        let x = match self.input_scale {
-            Some(scale) => {
-                scaled = scale_first(x, self.dims, scale)?;
-                &scaled
-            }
-            None => x,
-        };
+    /// The rotation of `length` positions, of which `offset` is the first.
+    pub fn at(&self, offset: i32, length: i32) -> Rotation {
         let frequencies = match &self.angles {
-            Angles::Fixed(frequencies) => frequencies,
+            Angles::Fixed(frequencies) => frequencies.clone(),
             Angles::Dynamic { base, factor, max_positions } => {
                 // base · (f·s/m − (f−1))^(d/(d−2)), s = max(length, m)
-                let length = ((x.dim(2) + offset) as f32).max(*max_positions);
+                let length = ((length + offset) as f32).max(*max_positions);
                 let growth = factor * length / max_positions - (factor - 1.0);
                 let dims = self.dims as f32;
-                &Frequencies::Base(base * growth.powf(dims / (dims - 2.0)))
+                Frequencies::Base(base * growth.powf(dims / (dims - 2.0)))
             }
         };
-        fast::rope(x, self.dims, self.traditional, frequencies, self.position_scale, offset)
+        Rotation {
+            dims: self.dims,
+            traditional: self.traditional,
+            frequencies,
+            scale: self.position_scale,
+            gain: self.gain,
+            offset,
+        }
     }
-}
 
-/// `x` with its first `dims` features multiplied.
-fn scale_first(x: &Array, dims: i32, scale: f32) -> Result<Array> {
-    let factor = ops::astype(&scalar(scale), x.dtype())?;
-    if x.dim(-1) == dims {
-        return ops::multiply(x, &factor);
+    /// Rotates `[batch, heads, length, head_dim]`, whose first position is `offset`.
+    pub fn forward(&self, x: &Array, offset: i32) -> Result<Array> {
+        fast::rope(x, &self.at(offset, x.dim(2)))
     }
-    let parts = ops::split_at(x, &[dims], -1)?;
-    ops::concatenate(&[&ops::multiply(&parts[0], &factor)?, &parts[1]], -1)
 }
 
 fn explicit(wavelengths: &[f32]) -> Angles {

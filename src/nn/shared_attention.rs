@@ -1,7 +1,7 @@
 //! Attention to the keys and values of an earlier layer (Brandon et al. 2024).
 
 use super::attention::{AttentionConfig, QkNorm, join_heads, split_heads};
-use super::dot_product::{Scoring, attend};
+use super::dot_product::attend;
 use super::linear::Linear;
 use super::mixer::{Masks, Mixer};
 use super::norm::Norm;
@@ -9,6 +9,7 @@ use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::mlx::Array;
+use crate::mlx::fast::Scores;
 use crate::weights::Weights;
 
 /// An attention block that has queries of its own only. It is handed the cache of the layer that it
@@ -67,8 +68,8 @@ impl Mixer for SharedAttention {
         // The mask that the other layer asked for, before the cache took the new positions.
         let mask = masks.get(length, self.window, cache)?;
         let scale = scale.unwrap_or_else(|| (head_dim as f32).sqrt().recip());
-        let scoring = Scoring { scale, cap: None, sinks: None };
-        let attended = attend(&queries, &keys, &values, mask, &scoring)?;
+        let scores = Scores { scale, cap: None, sinks: None };
+        let attended = attend(&queries, &keys, &values, mask, &scores)?;
         self.output.forward(&join_heads(&attended)?)
     }
 

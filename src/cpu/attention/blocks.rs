@@ -1,10 +1,8 @@
 //! The work of one task: blocks of keys and values, with a running maximum and sum.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
-use super::few::{Block, Scores, Sums};
-use super::{Attention, BLOCK, Cached, FEW, Task};
-use crate::cpu::floats::Floats;
-use crate::cpu::gemm::{self, Product, Strided, VECTORS};
+use super::products::{Block, Scores, Sums};
+use super::{Attention, BLOCK, Cached, Task};
 use crate::cpu::math::{exp, tanh};
 use crate::cpu::pool::Shared;
 use crate::cpu::scratch::Scratch;
@@ -28,9 +26,8 @@ impl Kernel for Compute<'_> {
         let dim = queries.shape[3];
         let value_dim = values.shape[3];
         let rows = (task.queries.1 - task.queries.0) * group;
-        let few = rows <= FEW;
-        let width = VECTORS * S::LANES;
-        let (wide, value_wide) = (dim.next_multiple_of(width), value_dim.next_multiple_of(width));
+        let wide = dim.next_multiple_of(S::LANES);
+        let value_wide = value_dim.next_multiple_of(S::LANES);
         let mut memory = Scratch::new(rows * (wide + BLOCK + value_wide + 2) + 16);
         let q = memory.floats().as_mut_ptr();
         let scores = q.add(rows * wide);
@@ -49,8 +46,6 @@ impl Kernel for Compute<'_> {
             *sums.add(row) = 0.0;
             *most.add(row) = f32::NEG_INFINITY;
         }
-        let mut lines = Scratch::new((wide * (S::LANES + width)).max(BLOCK * value_wide));
-        let lines = lines.floats().as_mut_ptr();
         for start in (task.keys.0..task.keys.1).step_by(BLOCK) {
             let count = BLOCK.min(task.keys.1 - start);
             let block = |cached, start| {
@@ -58,12 +53,7 @@ impl Kernel for Compute<'_> {
                 Block { cached, from, count }
             };
             let (key_block, value_block) = (block(keys, start), block(values, start));
-            if few {
-                let keys = key_block;
-                S::enter(Scores { keys, next: value_block, q, wide, rows, scores });
-            } else {
-                key_block.scores::<S>(q, wide, rows, scores, lines);
-            }
+            S::enter(Scores { keys: key_block, next: value_block, q, wide, rows, scores });
             for row in 0..rows {
                 let query = task.queries.0 + row / group;
                 let scores = std::slice::from_raw_parts_mut(scores.add(row * BLOCK), BLOCK);
@@ -86,33 +76,9 @@ impl Kernel for Compute<'_> {
                     }
                 }
             }
-            if few {
-                let next = block(keys, start + BLOCK);
-                let (weights, sums, wide) = (scores.cast_const(), acc, value_wide);
-                S::enter(Sums { values: value_block, next, weights, wide, rows, sums });
-                continue;
-            }
-            let from = value_block.from;
-            let (panel, stride) = match values.values {
-                Floats::F32(all) if value_wide == value_dim => {
-                    (all.as_ptr().add(from), values.strides[2])
-                }
-                _ => {
-                    for i in 0..count {
-                        let to = lines.add(i * value_wide);
-                        let from = from + i * values.strides[2];
-                        values.values.read::<S>(from, value_dim, to);
-                        std::ptr::write_bytes(to.add(value_dim), 0, value_wide - value_dim);
-                    }
-                    (lines.cast_const(), value_wide)
-                }
-            };
-            for k in (0..value_wide).step_by(width) {
-                let panel = panel.add(k);
-                let product = Product { panel, stride, k: count, count: rows, n: width, add: true };
-                let (x, y) = (scores.cast_const(), acc.add(k));
-                S::enter(Strided { product, x, x_stride: BLOCK, y, y_stride: value_wide });
-            }
+            let next = block(keys, start + BLOCK);
+            let (weights, sums, wide) = (scores.cast_const(), acc, value_wide);
+            S::enter(Sums { values: value_block, next, weights, wide, rows, sums });
         }
         for row in 0..rows {
             let head = task.kv_head * group + row % group;
@@ -160,41 +126,4 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> 
     *sum = *sum * factor + S::sum(block_sum);
     *most = new_most;
     factor
-}
-
-impl Block<'_> {
-    /// `scores[row][i]` by panels.
-    #[inline(always)]
-    unsafe fn scores<S: Simd>(
-        &self,
-        q: *const f32,
-        wide: usize,
-        rows: usize,
-        scores: *mut f32,
-        lines: *mut f32,
-    ) {
-        let width = VECTORS * S::LANES;
-        let dim = self.cached.shape[3];
-        let panel = lines.add(wide * S::LANES);
-        for first in (0..self.count).step_by(width) {
-            for vector in 0..VECTORS {
-                for lane in 0..S::LANES {
-                    let to = lines.add(lane * wide);
-                    let at = first + vector * S::LANES + lane;
-                    if at < self.count {
-                        let from = self.from + at * self.cached.strides[2];
-                        self.cached.values.read::<S>(from, dim, to);
-                        std::ptr::write_bytes(to.add(dim), 0, wide - dim);
-                    } else {
-                        std::ptr::write_bytes(to, 0, wide);
-                    }
-                }
-                gemm::fill::<S>(lines.cast(), wide, wide, panel.cast(), vector);
-            }
-            let product =
-                Product { panel, stride: width, k: dim, count: rows, n: width, add: false };
-            let y = scores.add(first);
-            S::enter(Strided { product, x: q, x_stride: wide, y, y_stride: BLOCK });
-        }
-    }
 }

@@ -292,7 +292,7 @@ impl Part {
                     put(i, r, dot);
                 }
             } else {
-                let x = std::array::from_fn(|m| x[i + m]);
+                let x = [x[i], x[i + 1], x[i + 2], x[i + 3]];
                 let dots = self.dots::<S, W, R, MOST_X>(x);
                 for (r, dots) in dots.iter().enumerate() {
                     for (m, &dot) in dots.iter().enumerate().take(count - i) {
@@ -346,8 +346,13 @@ impl Part {
         let whole = units - units % W::UNITS;
         for u in (0..whole).step_by(RUN) {
             let chunks = RUN.min(whole - u) / W::UNITS;
-            let codes = std::array::from_fn(|r| codes.wrapping_add(r * row_bytes + bytes(u)));
-            let factors = factors.map(|row| row.map(|factors| factors.wrapping_add(u)));
+            let (mut codes, mut factors) = ([codes; R], factors);
+            for r in 0..R {
+                codes[r] = codes[r].wrapping_add(r * row_bytes + bytes(u));
+                for m in 0..M {
+                    factors[r][m] = factors[r][m].wrapping_add(u);
+                }
+            }
             W::add::<S, R, M>(&mut acc, codes, chunks, &x, (from + u) * unit, factors);
         }
         if whole < units {
@@ -364,8 +369,13 @@ impl Part {
                     }
                 }
             }
-            let codes = last_codes.each_ref().map(|codes| codes.as_ptr());
-            let factors = last.each_ref().map(|row| row.each_ref().map(|last| last.as_ptr()));
+            let (mut codes, mut factors) = ([codes; R], factors);
+            for r in 0..R {
+                codes[r] = last_codes[r].as_ptr();
+                for m in 0..M {
+                    factors[r][m] = last[r][m].as_ptr();
+                }
+            }
             W::add::<S, R, M>(&mut acc, codes, 1, &x, (from + whole) * unit, factors);
         }
         for r in 0..R {
@@ -373,7 +383,7 @@ impl Part {
                 sums[r][0] += S::sum(acc[r][0]);
                 continue;
             }
-            let totals = S::sums(std::array::from_fn(|m| acc[r][m]));
+            let totals = S::sums([acc[r][0], acc[r][1], acc[r][2], acc[r][3]]);
             for m in 0..M {
                 sums[r][m] += totals[m];
             }

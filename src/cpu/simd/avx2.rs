@@ -274,11 +274,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
     #[inline(always)]
     unsafe fn split(from: *const u8) -> [[__m256i; 2]; 2] {
-        let bytes = [0, 32].map(|at| _mm256_loadu_si256(from.add(at).cast()));
+        let [a, b] = [_mm256_loadu_si256(from.cast()), _mm256_loadu_si256(from.add(32).cast())];
         let mask = _mm256_set1_epi8(0x0f);
+        let (high_a, high_b) = (_mm256_srli_epi16::<4>(a), _mm256_srli_epi16::<4>(b));
         [
-            bytes.map(|bytes| _mm256_and_si256(bytes, mask)),
-            bytes.map(|bytes| _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask)),
+            [_mm256_and_si256(a, mask), _mm256_and_si256(b, mask)],
+            [_mm256_and_si256(high_a, mask), _mm256_and_si256(high_b, mask)],
         ]
     }
     #[inline(always)]

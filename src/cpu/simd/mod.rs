@@ -109,7 +109,7 @@ pub trait Kernel {
     /// What it gives back.
     type Output;
     /// Does the work. Everything down to the vector operations must be `#[inline(always)]`, because only [`Simd::enter`] is compiled
-    /// with the instructions switched on.
+    /// with the instructions switched on. Closures for `array::map` and `array::from_fn` are not: loops take their place.
     ///
     /// # Safety
     /// The machine has the instructions of `S`; further conditions are the kernel's own, and whoever constructs it sees to them.
@@ -177,7 +177,7 @@ pub trait Simd: 'static {
     #[inline(always)]
     unsafe fn sums(a: [Self::F; 4]) -> [f32; 4] {
         // SAFETY: the machine has the instructions.
-        a.map(|a| unsafe { Self::sum(a) })
+        unsafe { [Self::sum(a[0]), Self::sum(a[1]), Self::sum(a[2]), Self::sum(a[3])] }
     }
     /// The greatest lane; NaNs may be passed over.
     unsafe fn max_lane(a: Self::F) -> f32;

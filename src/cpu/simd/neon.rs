@@ -268,7 +268,8 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     #[inline(always)]
     unsafe fn lookup(codes: [uint8x16_t; 4], table: &[u8; 16]) -> [uint8x16_t; 4] {
         let table = vld1q_u8(table.as_ptr());
-        codes.map(|codes| vqtbl1q_u8(table, codes))
+        let [a, b, c, d] = codes;
+        [vqtbl1q_u8(table, a), vqtbl1q_u8(table, b), vqtbl1q_u8(table, c), vqtbl1q_u8(table, d)]
     }
     #[inline(always)]
     unsafe fn store_q(to: *mut u8, codes: [uint8x16_t; 4]) {
@@ -301,9 +302,14 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
     #[inline(always)]
     unsafe fn split(from: *const u8) -> [[uint8x16_t; 4]; 2] {
-        let bytes = [0, 16, 32, 48].map(|at| vld1q_u8(from.add(at)));
         let mask = vdupq_n_u8(0x0f);
-        [bytes.map(|bytes| vandq_u8(bytes, mask)), bytes.map(|bytes| vshrq_n_u8::<4>(bytes))]
+        let (mut even, mut odd) = ([mask; 4], [mask; 4]);
+        for i in 0..4 {
+            let bytes = vld1q_u8(from.add(16 * i));
+            even[i] = vandq_u8(bytes, mask);
+            odd[i] = vshrq_n_u8::<4>(bytes);
+        }
+        [even, odd]
     }
     #[inline(always)]
     unsafe fn scales(from: *const f32) -> *const f32 {

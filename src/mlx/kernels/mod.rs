@@ -15,7 +15,7 @@ use crate::cpu::activation::{Activation, gated};
 use crate::cpu::{Exec, Floats, Isa, Precision, norm};
 use crate::error::{Error, Result};
 
-pub(super) use attention::{attention, rope, takes_attention};
+pub(super) use attention::{attention, cached_attention, rope, takes_attention, takes_positions};
 pub(super) use products::{
     gated_products, gather_matmul, gather_quantized_matmul, linear, quantized_matmuls, takes_stack,
     takes_weight,

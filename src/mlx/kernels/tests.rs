@@ -1,6 +1,6 @@
 //! Every kernel against the operation of MLX that it stands in for.
 
-use super::super::fast::{Frequencies, Mask};
+use super::super::fast::{Frequencies, Mask, NewPositions, Preparation, Rotation, Scores};
 use super::super::quantized::{Format, Mode, Packed, dequantize};
 use super::super::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec};
 use super::products::GATED_ROWS;
@@ -214,10 +214,14 @@ fn rotations_are_those_of_mlx() {
     for traditional in [false, true] {
         for frequencies in [Frequencies::Base(500.0), Frequencies::Wavelengths(wavelengths.clone())]
         {
-            let ours = rope(&x, 12, traditional, &frequencies, 0.5, 300).unwrap();
-            let theirs =
-                super::super::fast::rope(&double, 12, traditional, &frequencies, 0.5, 300).unwrap();
-            assert_close(&ours, &ops::astype(&theirs, Dtype::Float32).unwrap(), 1e-5);
+            for gain in [1.0, 1.25] {
+                let frequencies = frequencies.clone();
+                let (dims, scale, offset) = (12, 0.5, 300);
+                let rotation = Rotation { dims, traditional, frequencies, scale, gain, offset };
+                let ours = rope(&x, &rotation).unwrap();
+                let theirs = super::super::fast::rope(&double, &rotation).unwrap();
+                assert_close(&ours, &ops::astype(&theirs, Dtype::Float32).unwrap(), 2e-5);
+            }
         }
     }
 }
@@ -261,7 +265,112 @@ fn attention_is_what_its_definition_says() {
             scores = ops::add(&scores, added).unwrap();
         }
         let theirs = ops::matmul(&ops::softmax(&scores, -1, true).unwrap(), &all_v).unwrap();
-        assert_close(&attention(&q, &k, &v, 0.7, &mask, None, None).unwrap(), &theirs, 1e-5);
+        let scores = Scores { scale: 0.7, cap: None, sinks: None };
+        assert_close(&attention(&q, &k, &v, &scores, &mask).unwrap(), &theirs, 1e-5);
+    }
+}
+
+#[test]
+fn new_positions_are_written_into_the_cache_and_attended_to() {
+    enter(DeviceKind::Cpu).unwrap();
+    let (batch, heads, kv_heads, capacity, start, dim) = (2, 6, 2, 32, 9, 24);
+    let (weight, sinks) = (numbers(&[dim], 4), numbers(&[heads], 5));
+    let wavelengths = from_f32(&[1.0, 2.5, 9.0, 40.0, 100.0, 1000.0], &[6]);
+    let rope = |offset| Rotation {
+        dims: 12,
+        traditional: false,
+        frequencies: Frequencies::Wavelengths(wavelengths.clone()),
+        scale: 1.0,
+        gain: 1.1,
+        offset,
+    };
+    let float = |x: &Array| ops::astype(x, Dtype::Float32).unwrap();
+    for (length, dtype, norm, rotated) in [
+        (1, Dtype::Float16, Some((Some(&weight), 1e-5)), true),
+        (5, Dtype::Float32, Some((None, 1e-5)), true),
+        (3, Dtype::Bfloat16, None, true),
+        (5, Dtype::Float16, None, false),
+    ] {
+        // Parts of one projection: strided.
+        let all = numbers(&[batch, length, (heads + 2 * kv_heads) * dim], 1);
+        let at = |from: i32, count: i32| {
+            ops::slice_axis(&all, 2, from * dim, (from + count) * dim).unwrap()
+        };
+        let [queries, keys, values] =
+            [at(0, heads), at(heads, kv_heads), at(heads + kv_heads, kv_heads)];
+        let buffer = |seed| {
+            let all = numbers(&[batch, kv_heads, capacity, dim], seed);
+            ops::astype(&all, dtype).unwrap()
+        };
+        let [old_keys, old_values] = [buffer(2), buffer(3)];
+        let preparation = || Preparation { norm, rope: rotated.then(|| rope(start)) };
+        let new = NewPositions {
+            queries: &queries,
+            keys: &keys,
+            values: &values,
+            prepare_queries: preparation(),
+            prepare_keys: preparation(),
+        };
+        let scores = Scores { scale: 0.3, cap: Some(4.0), sinks: Some(&sinks) };
+        assert!(takes_positions(&new, &Mask::Causal));
+        let buffers = [old_keys.clone(), old_values.clone()];
+        let (ours, [ours_k, ours_v]) =
+            cached_attention(&new, buffers, start, &scores, &Mask::Causal).unwrap();
+        // The same, one step after the other.
+        let prepared = |x: &Array, heads, prepare| {
+            let by_head = ops::reshape(x, &[batch, length, heads, dim]).unwrap();
+            let mut x = ops::transpose(&by_head, &[0, 2, 1, 3]).unwrap();
+            if prepare && let Some((weight, eps)) = norm {
+                x = rms_norm(&x, weight, eps).unwrap();
+            }
+            if prepare && rotated {
+                x = super::rope(&x, &rope(start)).unwrap();
+            }
+            x
+        };
+        let put = |buffer: &Array, x: &Array| {
+            let x = ops::astype(x, dtype).unwrap();
+            ops::slice_update_axis(buffer, &x, 2, start).unwrap()
+        };
+        let k = put(&old_keys, &prepared(&keys, kv_heads, true));
+        let v = put(&old_values, &prepared(&values, kv_heads, false));
+        let seen = |x: &Array| ops::slice_axis(x, 2, 0, start + length).unwrap();
+        let q = prepared(&queries, heads, true);
+        let theirs = attention(&q, &seen(&k), &seen(&v), &scores, &Mask::Causal).unwrap();
+        let theirs = ops::transpose(&theirs, &[0, 2, 1, 3]).unwrap();
+        let theirs = ops::reshape(&theirs, &[batch, length, heads * dim]).unwrap();
+        assert_close(&float(&ours_k), &float(&k), 0.0);
+        assert_close(&float(&ours_v), &float(&v), 0.0);
+        assert_close(&ours, &theirs, 1e-6);
+    }
+}
+
+#[test]
+fn positions_that_do_not_fit_the_cache_are_refused() {
+    enter(DeviceKind::Cpu).unwrap();
+    let [queries, keys] = [[1, 2, 24], [1, 2, 8]].map(|shape| numbers(&shape, 1));
+    let scores = Scores { scale: 1.0, cap: None, sinks: None };
+    let buffer = || numbers(&[1, 2, 16, 4], 2);
+    let run = |values: &Array, buffers, start| {
+        let new = NewPositions {
+            queries: &queries,
+            keys: &keys,
+            values,
+            prepare_queries: Preparation::default(),
+            prepare_keys: Preparation::default(),
+        };
+        cached_attention(&new, buffers, start, &scores, &Mask::Causal).map(|_| ())
+    };
+    run(&keys, [buffer(), buffer()], 14).unwrap();
+    for (values, buffers, start) in [
+        (keys.clone(), [buffer(), buffer()], 15),
+        (keys.clone(), [buffer(), numbers(&[1, 1, 16, 8], 2)], 0),
+        (keys.clone(), [numbers(&[2, 2, 16, 4], 2), buffer()], 0),
+        (numbers(&[1, 1, 8], 1), [buffer(), buffer()], 0),
+        (numbers(&[1, 2, 12], 1), [buffer(), buffer()], 0),
+    ] {
+        let error = run(&values, buffers, start).unwrap_err().to_string();
+        assert!(error.contains("do not fit a cache"), "{error}");
     }
 }
 

@@ -140,13 +140,18 @@ fn gather(from: &[f32], shape: &[i32], strides: &[i64], to: &mut Vec<f32>) {
     }
 }
 
-/// An output's memory while a kernel runs: contiguous, not initialized.
+/// An output's memory while a kernel runs: contiguous; not initialized, unless it is an update.
 pub struct Output<'a>(pub(super) &'a RawView);
 
 impl Output<'_> {
     /// The length of each axis.
     pub fn shape(&self) -> &[i32] {
         part(self.0.shape, self.0.dims)
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> Dtype {
+        dtype(self.0)
     }
 
     /// The elements, to be written.

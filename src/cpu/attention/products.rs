@@ -1,4 +1,4 @@
-//! Scores and sums of a few rows: every key and every value is read once, as it is, and multiplied with all of them. The memory is to be the limit.
+//! Scores and weighted sums: keys and values are read as they are, and multiplied with several rows at once.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::{BLOCK, Cached};
@@ -176,7 +176,7 @@ impl Scores<'_> {
         for (m, acc) in acc.iter().enumerate().take(rows - row) {
             let to = scores.add((row + m) * BLOCK + first);
             if K == 4 {
-                let sums = S::sums(std::array::from_fn(|k| acc[k]));
+                let sums = S::sums([acc[0], acc[1], acc[2], acc[3]]);
                 to.cast::<[f32; 4]>().write_unaligned(sums);
             } else {
                 for (k, &acc) in acc.iter().enumerate() {
