@@ -3,7 +3,7 @@
 
 use super::floats::{Element, Floats};
 use super::gemm::{self, VECTORS};
-use super::pool::{Shared, parallel_for};
+use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
 use super::routes::{Plan, Route, TILED, Task};
 use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Simd};
@@ -69,6 +69,12 @@ pub fn gather_matmul(
     }
     let tile = isa.run(gemm::Width);
     let row_bytes = cols * values.element_size();
+    if routes.len() < TILED {
+        // Of several nobody knows beforehand which are read.
+        let known = if slabs == 1 { rows } else { 0 };
+        let streams = [(values.as_ptr(), row_bytes), (values.as_ptr(), 0), (values.as_ptr(), 0)];
+        pool::reads(Matrices::new(std::iter::once(Matrix::new(known, streams))));
+    }
     let Plan { order, tasks } = Plan::new(routes, |_| true, rows, row_bytes, tile);
     let y = Shared::new(y);
     parallel_for(tasks.len(), |i| {

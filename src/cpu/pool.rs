@@ -8,6 +8,8 @@
 //! Why not rayon: `rayon_core::scope` called from a thread outside its pool puts that thread to sleep and wakes it again,
 //! which costs two thread switches per kernel; a token is about a hundred kernels. `benches/kernels.rs` measures both.
 
+mod ahead;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -16,9 +18,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use ahead::{Ahead, Fetched};
+pub use ahead::{Matrices, Matrix};
+
 /// How long a thread looks for work, or for the end of its kernel, before it sleeps: longer than MLX takes from the end of one
 /// kernel to the start of the next, shorter than anybody notices.
-const SPIN: Duration = Duration::from_micros(30);
+const SPIN: Duration = Duration::from_micros(100);
 
 thread_local! {
     static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
@@ -78,11 +83,11 @@ unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// The number of a thread more that works on it, if there may be one.
-    fn join(&self) -> Option<usize> {
+    /// Counts a thread more that works on it, if there may be one.
+    fn join(&self) -> bool {
         let most = self.parts.len();
         let next = |joined| (joined < most).then_some(joined + 1);
-        self.joined.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+        self.joined.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 
     /// Works on chunks, first those of part `own`, until none is left to claim.
@@ -132,6 +137,7 @@ struct State {
 /// A pool of threads. Kernels share [`Pool::global`].
 pub struct Pool {
     state: Mutex<State>,
+    ahead: Ahead,
     wake: Condvar,
     /// Counts jobs ever submitted; lets idle workers look for work without taking the lock.
     submitted: AtomicUsize,
@@ -167,6 +173,7 @@ impl Pool {
     pub fn leak(threads: usize) -> &'static Self {
         Box::leak(Box::new(Self {
             state: Mutex::default(),
+            ahead: Ahead::default(),
             wake: Condvar::new(),
             submitted: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
@@ -247,7 +254,8 @@ impl Pool {
         while state.workers < self.threads() - 1 {
             let name = format!("nodemlx-cpu-{}", state.workers);
             // Without the thread (the system has no more to give) the others do its work.
-            if thread::Builder::new().name(name).spawn(|| self.serve()).is_err() {
+            let number = state.workers + 1;
+            if thread::Builder::new().name(name).spawn(move || self.serve(number)).is_err() {
                 break;
             }
             state.workers += 1;
@@ -270,41 +278,59 @@ impl Pool {
     }
 
     /// A job to help with, if there is one and a thread more may work; the thread then counts as busy.
-    fn join(&self, state: &State) -> Option<(Arc<Job>, usize)> {
+    fn join(&self, state: &State) -> Option<Arc<Job>> {
         let job = state.jobs.iter().find(|job| job.open())?;
         let limit = self.threads();
         self.busy
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < limit).then_some(n + 1))
             .ok()?;
         // Threads join under the lock, so that what was open is not full by now.
-        let Some(own) = job.join() else {
+        if !job.join() {
             self.busy.fetch_sub(1, Ordering::Relaxed);
             return None;
-        };
-        Some((Arc::clone(job), own))
+        }
+        Some(Arc::clone(job))
     }
 
-    /// The life of a worker.
-    fn serve(&self) {
+    /// The life of worker `number`, counted from 1.
+    fn serve(&self, number: usize) {
+        let mut fetched = Fetched::default();
         loop {
             let seen = self.submitted.load(Ordering::Acquire);
             let mut found = self.join(&lock(&self.state));
-            if found.is_none() && !spin_until(|| self.submitted.load(Ordering::Acquire) != seen) {
-                let mut state = lock(&self.state);
-                found = loop {
-                    if let Some(job) = self.join(&state) {
-                        break Some(job);
-                    }
-                    state.sleeping += 1;
-                    state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                    state.sleeping -= 1;
-                };
+            if found.is_none() {
+                let more = || self.submitted.load(Ordering::Acquire) != seen;
+                self.ahead.fetch(&mut fetched, number, self.threads(), more);
+                if !spin_until(more) {
+                    found = Some(self.sleep());
+                }
             }
-            if let Some((job, own)) = found {
-                job.work(own);
+            if let Some(job) = found {
+                job.work(number % job.parts.len());
                 self.busy.fetch_sub(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Sleeps until there is a job to help with.
+    fn sleep(&self) -> Arc<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            if let Some(job) = self.join(&state) {
+                return job;
+            }
+            state.sleeping += 1;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.sleeping -= 1;
+        }
+    }
+}
+
+/// To be called before a kernel that reads a few matrices at the speed of the memory: threads that wait for the next one then fetch what was read after
+/// these the last time.
+pub fn reads(now: Matrices) {
+    if let Some(next) = ahead::after(now) {
+        Pool::global().ahead.announce(next);
     }
 }
 
@@ -356,118 +382,4 @@ impl<T> Shared<T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::atomic::AtomicU32;
-
-    #[test]
-    fn every_chunk_runs_once() {
-        let pool = Pool::leak(4);
-        for total in [0, 1, 2, 3, 7, 64, 1000] {
-            let counts: Vec<AtomicU32> = (0..total).map(|_| AtomicU32::new(0)).collect();
-            pool.parallel_for(total, |i| {
-                counts[i].fetch_add(1, Ordering::Relaxed);
-            });
-            assert!(counts.iter().all(|count| count.load(Ordering::Relaxed) == 1), "{total}");
-        }
-    }
-
-    #[test]
-    fn a_panic_reaches_the_caller_and_the_pool_lives_on() {
-        let pool = Pool::leak(3);
-        for _ in 0..50 {
-            let outcome = catch_unwind(AssertUnwindSafe(|| {
-                pool.parallel_for(20, |i| assert!(i != 11, "chunk eleven"));
-            }));
-            let payload = outcome.expect_err("the panic was lost");
-            assert!(payload.downcast_ref::<&str>().is_some_and(|text| *text == "chunk eleven"));
-        }
-        let sum = AtomicUsize::new(0);
-        pool.parallel_for(100, |i| {
-            sum.fetch_add(i, Ordering::Relaxed);
-        });
-        assert_eq!(sum.into_inner(), 4950);
-    }
-
-    #[test]
-    fn a_caller_gets_no_more_threads_than_it_wants() {
-        let pool = Pool::leak(4);
-        for wanted in [1, 2, 3] {
-            let threads = Mutex::new(std::collections::HashSet::new());
-            with_threads(wanted, || {
-                for _ in 0..50 {
-                    pool.parallel_for(64, |_| {
-                        lock(&threads).insert(thread::current().id());
-                        thread::yield_now();
-                    });
-                    let mut seen = lock(&threads);
-                    assert!(seen.len() <= wanted, "{} instead of {wanted}", seen.len());
-                    seen.clear();
-                }
-            });
-        }
-        assert_eq!(MOST.get(), usize::MAX);
-    }
-
-    #[test]
-    fn callers_share_the_pool_and_never_exceed_it_by_more_than_themselves() {
-        let pool = Pool::leak(3);
-        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        thread::scope(|scope| {
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..200 {
-                        pool.parallel_for(16, |_| {
-                            let now = running.fetch_add(1, Ordering::SeqCst) + 1;
-                            most.fetch_max(now, Ordering::SeqCst);
-                            std::hint::spin_loop();
-                            running.fetch_sub(1, Ordering::SeqCst);
-                        });
-                    }
-                });
-            }
-        });
-        // A caller that arrives while both workers are busy is one more, until a worker has finished its job.
-        assert!(most.into_inner() <= 4);
-    }
-
-    #[test]
-    fn nested_calls_finish() {
-        let pool = Pool::leak(2);
-        let sum = AtomicUsize::new(0);
-        pool.parallel_for(8, |_| {
-            pool.parallel_for(8, |_| {
-                sum.fetch_add(1, Ordering::Relaxed);
-            });
-        });
-        assert_eq!(sum.into_inner(), 64);
-    }
-
-    #[test]
-    fn idle_workers_sleep() {
-        let pool = Pool::leak(2);
-        pool.parallel_for(8, |_| thread::sleep(Duration::from_millis(1)));
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while lock(&pool.state).sleeping != 1 {
-            assert!(Instant::now() < deadline, "the worker never went to sleep");
-            thread::sleep(Duration::from_millis(1));
-        }
-        assert_eq!(pool.busy.load(Ordering::Relaxed), 0);
-    }
-
-    #[test]
-    fn the_limit_can_grow() {
-        let pool = Pool::leak(1);
-        pool.grow(0);
-        assert_eq!(pool.threads(), 1);
-        let main = thread::current().id();
-        pool.parallel_for(16, |_| assert_eq!(thread::current().id(), main));
-        pool.grow(3);
-        assert_eq!(pool.threads(), 3);
-        let sum = AtomicUsize::new(0);
-        pool.parallel_for(16, |i| {
-            sum.fetch_add(i, Ordering::Relaxed);
-        });
-        assert_eq!(sum.into_inner(), 120);
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ mod tests;
 
 use super::floats::Floats;
 use super::gemm;
-use super::pool::{Shared, parallel_for};
+use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
 use super::routes::{Plan, Route, TILED, Task};
 use super::simd::{Isa, Kernel, Simd};
 use super::{Exec, Precision};
@@ -127,6 +127,14 @@ impl Weights<'_> {
         let biases = self.biases.map_or(scales, |biases| (biases.as_ptr(), biases.element_size()));
         let double = self.format.group() / self.format.unit();
         [scales, biases].map(|(start, size)| (start, size / double))
+    }
+
+    /// Where it lies; without rows if it is one of several, of which nobody knows beforehand which are read.
+    fn place(&self) -> Matrix {
+        let rows = if self.slabs == 1 { self.rows } else { 0 };
+        let units = self.cols / self.format.unit();
+        let [scales, biases] = self.scale_bytes().map(|(start, bytes)| (start, bytes * units));
+        Matrix::new(rows, [(self.packed.as_ptr(), self.row_bytes()), scales, biases])
     }
 
     fn validate(&self) -> Result<()> {
@@ -243,6 +251,9 @@ fn run(
     }
     if routes.is_empty() {
         return Ok(());
+    }
+    if routes.len() < TILED {
+        pool::reads(Matrices::new(weights.iter().map(Weights::place)));
     }
     let first = &weights[0];
     let integer = exec.precision == Precision::Fast && first.format != Format::Mxfp8;
