@@ -6,7 +6,7 @@ use half::{bf16, f16};
 use super::floats::Floats;
 use super::gemm::{self, VECTORS};
 use super::pool::{Shared, parallel_for};
-use super::routes::{Plan, Route, TILED, Task};
+use super::routes::{Plan, Route, TILED, Task, few};
 use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Simd};
 use crate::error::{Error, Result};
@@ -71,7 +71,8 @@ pub fn gather_matmul(
     }
     let tile = isa.run(gemm::Width);
     let row_bytes = cols * values.element_size();
-    let Plan { order, tasks } = Plan::new(routes, |_| true, rows, row_bytes, tile);
+    let step = |count, _| if count >= TILED { tile } else { few(row_bytes) };
+    let Plan { order, tasks } = Plan::new(routes, |_| true, rows, step);
     let y = Shared::new(y);
     parallel_for(tasks.len(), |i| {
         let task = &tasks[i];

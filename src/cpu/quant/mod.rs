@@ -10,21 +10,23 @@
 mod activations;
 mod codes;
 mod dots;
+mod lanes;
 mod tiles;
 
 #[cfg(test)]
 mod tests;
 
 use super::floats::Floats;
-use super::gemm;
+use super::gemm::{self, VECTORS};
 use super::pool::{Shared, parallel_for};
-use super::routes::{Plan, Route, TILED, Task};
+use super::routes::{Plan, Route, TILED, Task, few};
 use super::simd::{Isa, Kernel, Simd};
 use super::{Exec, Precision};
 use crate::error::{Error, Result};
 use activations::{Activations, Form, Row};
 use codes::{Codes, Fp4, Fp8, Int};
 use dots::{Halves, Integers, Rows};
+use lanes::Lanes;
 
 /// A quantized format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,10 +248,19 @@ fn run(
     }
     let first = &weights[0];
     let integer = exec.precision == Precision::Fast && first.format != Format::Mxfp8;
-    let x = Activations::new(first, x, form(first, routes, integer), exec.isa);
-    let kind = |route: &Route| integer && x.finite(route.x);
     let tile = exec.isa.run(gemm::Width);
-    let plan = |w: &Weights| Plan::new(routes, kind, w.rows, w.row_bytes(), tile);
+    let lanes = tile / VECTORS;
+    let x = Activations::new(first, x, form(weights, routes, integer, lanes), exec.isa);
+    let kind = |route: &Route| integer && x.finite(route.x);
+    let plan = |w: &Weights| {
+        let few = few(w.row_bytes());
+        let step = |count, kind| match Way::new(w, &x, lanes, count, kind) {
+            Way::Dots => few,
+            Way::Lanes => few.next_multiple_of(lanes),
+            Way::Tiles => tile,
+        };
+        Plan::new(routes, kind, w.rows, step)
+    };
     let plans: Vec<_> = weights.iter().map(plan).collect();
     let y: Vec<_> = y.iter_mut().map(|y| Shared::new(y)).collect();
     let tasks: Vec<_> =
@@ -263,18 +274,44 @@ fn run(
 }
 
 /// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in units that are too small.
-fn form(weights: &Weights, routes: &[Route], integer: bool) -> Form {
+fn form(weights: &[Weights], routes: &[Route], integer: bool, lanes: usize) -> Form {
+    let first = &weights[0];
     let many = || {
-        let mut counts = vec![0; weights.slabs];
+        let most = if weights.iter().all(|w| w.rows >= lanes) { lanes::MANY } else { TILED };
+        let mut counts = vec![0; first.slabs];
         routes.iter().any(|route| {
             counts[route.slab] += 1;
-            counts[route.slab] >= TILED
+            counts[route.slab] >= most
         })
     };
-    match weights.format {
+    match first.format {
         _ if !integer => Form::Floats,
         Format::Affine { bits: 4, .. } | Format::Mxfp4 if !many() => Form::Halves,
         _ => Form::Integers,
+    }
+}
+
+/// How a few or many rows are multiplied with a matrix.
+enum Way {
+    /// [`dots`].
+    Dots,
+    /// [`lanes`].
+    Lanes,
+    /// [`tiles`].
+    Tiles,
+}
+
+impl Way {
+    /// For `count` rows of activations of one kind.
+    fn new(weights: &Weights, x: &Activations, lanes: usize, count: usize, kind: bool) -> Self {
+        // Where one row of activations is all there is, the memory is the limit either way, and there it is read in its order.
+        if kind && x.form() == Form::Halves && weights.rows >= lanes && count > 1 {
+            Self::Lanes
+        } else if count >= TILED {
+            Self::Tiles
+        } else {
+            Self::Dots
+        }
     }
 }
 
@@ -303,13 +340,20 @@ struct Piece<'a> {
 impl<'a> Piece<'a> {
     /// Computes the piece with the kernel for the format.
     fn compute(self, isa: Isa) {
-        if self.order.len() >= TILED {
-            return if self.task.kind && isa.run(FastDot) {
-                isa.run(tiles::Integer(self));
-            } else {
-                isa.run(tiles::Exact(self));
-            };
+        let lanes = isa.run(gemm::Width) / VECTORS;
+        match Way::new(self.weights, self.x, lanes, self.order.len(), self.task.kind) {
+            Way::Dots => self.dots(isa),
+            Way::Lanes if self.weights.format == Format::Mxfp4 => {
+                isa.run(Lanes::<Fp4>::new(self));
+            }
+            Way::Lanes => isa.run(Lanes::<Int<4>>::new(self)),
+            Way::Tiles if self.task.kind && isa.run(FastDot) => isa.run(tiles::Integer(self)),
+            Way::Tiles => isa.run(tiles::Exact(self)),
         }
+    }
+
+    /// Computes it row by row.
+    fn dots(self, isa: Isa) {
         let halves = self.task.kind && self.x.form() == Form::Halves;
         match self.weights.format {
             Format::Mxfp4 if halves => isa.run(Rows::<Halves<Fp4, 4>>::new(self)),
