@@ -4,7 +4,7 @@
 use super::floats::{Element, Floats};
 use super::gemm::{self, VECTORS};
 use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
-use super::routes::{Plan, Route, TILED, Task};
+use super::routes::{Plan, Route, TILED, Task, few};
 use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Simd};
 use crate::error::{Error, Result};
@@ -69,13 +69,15 @@ pub fn gather_matmul(
     }
     let tile = isa.run(gemm::Width);
     let row_bytes = cols * values.element_size();
-    if routes.len() < TILED {
+    let step = |count, _| if count >= TILED { tile } else { few(row_bytes) };
+    let plan = Plan::new(routes, |_| true, rows, step);
+    if plan.few() {
         // Of several nobody knows beforehand which are read.
         let known = if slabs == 1 { rows } else { 0 };
         let streams = [(values.as_ptr(), row_bytes), (values.as_ptr(), 0), (values.as_ptr(), 0)];
         pool::reads(Matrices::new(std::iter::once(Matrix::new(known, streams))));
     }
-    let Plan { order, tasks } = Plan::new(routes, |_| true, rows, row_bytes, tile);
+    let Plan { order, tasks } = plan;
     let y = Shared::new(y);
     parallel_for(tasks.len(), |i| {
         let task = &tasks[i];

@@ -16,6 +16,7 @@ pub mod activation;
 pub mod attention;
 pub mod conv;
 pub mod dense;
+pub mod experts;
 mod floats;
 mod gemm;
 mod math;

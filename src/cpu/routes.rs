@@ -44,24 +44,27 @@ pub const TILED: usize = 6;
 /// Bytes of weights that a task of a product with few rows reads: some microseconds' worth.
 const TASK_BYTES: usize = 64 * 1024;
 
+/// Outputs of a task of a product with few rows, for weights with rows of `row_bytes`.
+pub fn few(row_bytes: usize) -> usize {
+    (TASK_BYTES / row_bytes).clamp(1, 64)
+}
+
 impl Plan {
-    /// For matrices of `rows` rows of `row_bytes`; many routes through one matrix are cut into pieces of `tile` outputs.
+    /// For matrices of `rows` rows; `step` says how many outputs a task has for so many routes of a kind through one matrix.
     pub fn new(
         routes: &[Route],
         kind: impl Fn(&Route) -> bool,
         rows: usize,
-        row_bytes: usize,
-        tile: usize,
+        step: impl Fn(usize, bool) -> usize,
     ) -> Self {
         let key = |&i: &usize| (routes[i].slab, kind(&routes[i]));
         let mut order: Vec<_> = (0..routes.len()).collect();
         order.sort_by_key(key);
-        let few = (TASK_BYTES / row_bytes).clamp(1, 64);
         let mut tasks = Vec::new();
         let mut start = 0;
         for run in order.chunk_by(|a, b| key(a) == key(b)) {
             let (slab, kind) = key(&run[0]);
-            let step = if run.len() >= TILED { tile } else { few };
+            let step = step(run.len(), kind);
             for from in (0..rows).step_by(step) {
                 let outputs = from..(from + step).min(rows);
                 tasks.push(Task { slab, routes: start..start + run.len(), outputs, kind });
@@ -69,5 +72,10 @@ impl Plan {
             start += run.len();
         }
         Self { order, tasks }
+    }
+
+    /// Whether so few rows go through each matrix that the memory is the limit.
+    pub fn few(&self) -> bool {
+        self.tasks.iter().all(|task| task.routes.len() < TILED)
     }
 }

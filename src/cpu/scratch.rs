@@ -7,6 +7,9 @@ use std::cell::RefCell;
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
+/// Lines that are kept at most; what needs more takes long enough for fresh pages not to matter.
+const KEPT: usize = (4 << 20) / size_of::<Line>();
+
 thread_local! {
     static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
 }
@@ -61,7 +64,7 @@ impl Drop for Scratch {
         // A thread that is ending has no list any more; the memory is then simply freed.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
-            if free.len() < 4 {
+            if free.len() < 4 && lines.len() <= KEPT {
                 free.push(lines);
             }
         });

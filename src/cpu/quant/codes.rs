@@ -40,6 +40,8 @@ pub trait Codes {
 pub trait Nibbles: Codes {
     /// Reads [`BLOCK`] bytes: the codes at even places and those at odd ones.
     unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2];
+    /// The same of the bytes in a vector.
+    unsafe fn nibbles<S: Simd>(bytes: S::I) -> [S::I; 2];
 }
 
 /// Affine codes.
@@ -92,6 +94,10 @@ impl Nibbles for Int<4> {
     unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2] {
         S::split(from)
     }
+    #[inline(always)]
+    unsafe fn nibbles<S: Simd>(bytes: S::I) -> [S::I; 2] {
+        S::nibbles(bytes)
+    }
 }
 
 /// e2m1: 0, ½, 1, 1½, 2, 3, 4, 6 and their negatives. Twice the value plus 12 is a small unsigned integer, which makes it an affine code.
@@ -138,6 +144,11 @@ impl Nibbles for Fp4 {
     unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2] {
         let [even, odd] = S::split(from);
         [S::lookup(even, &FP4), S::lookup(odd, &FP4)]
+    }
+    #[inline(always)]
+    unsafe fn nibbles<S: Simd>(bytes: S::I) -> [S::I; 2] {
+        let [even, odd] = S::nibbles(bytes);
+        [S::lookup_i(even, &FP4), S::lookup_i(odd, &FP4)]
     }
 }
 

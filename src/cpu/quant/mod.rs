@@ -10,165 +10,24 @@
 mod activations;
 mod codes;
 mod dots;
+mod lanes;
 mod tiles;
+mod weights;
 
 #[cfg(test)]
 mod tests;
 
-use super::floats::Floats;
-use super::gemm;
-use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
-use super::routes::{Plan, Route, TILED, Task};
+use super::gemm::{self, VECTORS};
+use super::pool::{self, Matrices, Shared, parallel_for};
+use super::routes::{Plan, Route, TILED, Task, few};
 use super::simd::{Isa, Kernel, Simd};
 use super::{Exec, Precision};
 use crate::error::{Error, Result};
 use activations::{Activations, Form, Row};
 use codes::{Codes, Fp4, Fp8, Int};
 use dots::{Halves, Integers, Rows};
-
-/// A quantized format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// `scale · code + bias`; 2, 3, 4, 5, 6 or 8 bits in groups of 32, 64 or 128.
-    Affine {
-        /// Bits of a code.
-        bits: usize,
-        /// Codes that share a scale.
-        group: usize,
-    },
-    /// e2m1 values, 32 of them with a scale that is a power of two (e8m0).
-    Mxfp4,
-    /// e2m1 values, 16 of them with an e4m3 scale.
-    Nvfp4,
-    /// e4m3 values, 32 of them with a scale that is a power of two (e8m0).
-    Mxfp8,
-}
-
-impl Format {
-    /// Bits of a code.
-    pub fn bits(self) -> usize {
-        match self {
-            Self::Affine { bits, .. } => bits,
-            Self::Mxfp4 | Self::Nvfp4 => 4,
-            Self::Mxfp8 => 8,
-        }
-    }
-
-    /// Codes that share a scale.
-    pub fn group(self) -> usize {
-        match self {
-            Self::Affine { group, .. } => group,
-            Self::Mxfp4 | Self::Mxfp8 => 32,
-            Self::Nvfp4 => 16,
-        }
-    }
-
-    /// Codes for which activations get a scale of their own.
-    fn unit(self) -> usize {
-        self.group().min(64)
-    }
-}
-
-/// The scales of a quantized matrix.
-#[derive(Clone, Copy, Debug)]
-pub enum Scales<'a> {
-    /// Of an affine format.
-    Floats(Floats<'a>),
-    /// Powers of two with a biased exponent: mxfp4 and mxfp8.
-    E8m0(&'a [u8]),
-    /// Floats of 8 bits: nvfp4.
-    E4m3(&'a [u8]),
-}
-
-impl Scales<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Floats(floats) => floats.len(),
-            Self::E8m0(bytes) | Self::E4m3(bytes) => bytes.len(),
-        }
-    }
-}
-
-/// `slabs` quantized matrices `[rows, cols]`, one after the other (more than one for experts).
-#[derive(Clone, Copy, Debug)]
-pub struct Weights<'a> {
-    /// The format.
-    pub format: Format,
-    /// The codes, `[slabs, rows, cols * bits / 8]` bytes.
-    pub packed: &'a [u8],
-    /// `[slabs, rows, cols / group]`.
-    pub scales: Scales<'a>,
-    /// `[slabs, rows, cols / group]`, for an affine format.
-    pub biases: Option<Floats<'a>>,
-    /// Number of matrices.
-    pub slabs: usize,
-    /// Outputs of one.
-    pub rows: usize,
-    /// Inputs of one.
-    pub cols: usize,
-}
-
-impl Weights<'_> {
-    fn row_bytes(&self) -> usize {
-        self.cols * self.format.bits() / 8
-    }
-
-    fn groups(&self) -> usize {
-        self.cols / self.format.group()
-    }
-
-    /// Where scales and biases begin. With groups of 128 two units share one: it is then half as many bytes that
-    /// are counted for each unit.
-    fn scale_bytes(&self) -> [(*const u8, usize); 2] {
-        let scales = match self.scales {
-            Scales::Floats(floats) => (floats.as_ptr(), floats.element_size()),
-            Scales::E8m0(bytes) | Scales::E4m3(bytes) => (bytes.as_ptr(), 1),
-        };
-        let biases = self.biases.map_or(scales, |biases| (biases.as_ptr(), biases.element_size()));
-        let double = self.format.group() / self.format.unit();
-        [scales, biases].map(|(start, size)| (start, size / double))
-    }
-
-    /// Where it lies; without rows if it is one of several, of which nobody knows beforehand which are read.
-    fn place(&self) -> Matrix {
-        let rows = if self.slabs == 1 { self.rows } else { 0 };
-        let units = self.cols / self.format.unit();
-        let [scales, biases] = self.scale_bytes().map(|(start, bytes)| (start, bytes * units));
-        Matrix::new(rows, [(self.packed.as_ptr(), self.row_bytes()), scales, biases])
-    }
-
-    fn validate(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::argument("quantized weights", message));
-        let format = self.format;
-        if let Format::Affine { bits, group } = format
-            && (!matches!(bits, 2 | 3 | 4 | 5 | 6 | 8) || !matches!(group, 32 | 64 | 128))
-        {
-            return fail(format!("there is no format of {bits} bits in groups of {group}"));
-        }
-        if self.cols == 0 || !self.cols.is_multiple_of(format.group()) {
-            return fail(format!("{} inputs are no whole groups of {}", self.cols, format.group()));
-        }
-        let rows = self.slabs.checked_mul(self.rows);
-        let expect =
-            |what: &str, len: usize, each: usize| match rows.and_then(|n| n.checked_mul(each)) {
-                Some(expected) if expected == len => Ok(()),
-                _ => fail(format!(
-                    "{what} has {len} elements, and [{}, {}, {each}] were expected",
-                    self.slabs, self.rows
-                )),
-            };
-        expect("packed", self.packed.len(), self.row_bytes())?;
-        expect("scales", self.scales.len(), self.groups())?;
-        match (format, self.scales, self.biases) {
-            (Format::Affine { .. }, Scales::Floats(_), Some(biases)) => {
-                expect("biases", biases.len(), self.groups())
-            }
-            (Format::Mxfp4 | Format::Mxfp8, Scales::E8m0(_), None)
-            | (Format::Nvfp4, Scales::E4m3(_), None) => Ok(()),
-            _ => fail(format!("{format:?} does not go with these scales and biases")),
-        }
-    }
-}
+use lanes::Lanes;
+pub use weights::{Format, Scales, Weights};
 
 /// `y = x Wᵀ`: `x` is `[m, cols]`, `y` is `[m, rows]`.
 ///
@@ -184,22 +43,11 @@ pub fn matmul(weights: &Weights, x: &[f32], y: &mut [f32], exec: Exec) -> Result
 /// `INVALID_ARGUMENT` when a length or a format does not fit.
 pub fn matmul_each(weights: &[Weights], x: &[f32], y: &mut [&mut [f32]], exec: Exec) -> Result<()> {
     let Some(first) = weights.first() else { return Ok(()) };
-    for weights in weights {
-        weights.validate()?;
-        if weights.slabs != 1 {
-            return Err(Error::argument("quantized weights", "several matrices need routes"));
-        }
-        if (weights.format, weights.cols) != (first.format, first.cols) {
-            return Err(Error::argument("quantized weights", "the matrices differ in kind"));
-        }
+    if first.slabs != 1 {
+        return Err(Error::argument("quantized weights", "several matrices need routes"));
     }
-    if !x.len().is_multiple_of(first.cols) {
-        return Err(Error::argument(
-            "x",
-            format!("{} elements are no whole rows of {}", x.len(), first.cols),
-        ));
-    }
-    run(weights, x, &Route::straight(x.len() / first.cols), y, exec)
+    let rows = x.len().checked_div(first.cols).unwrap_or(0);
+    gather_matmul_each(weights, x, &Route::straight(rows), y, exec)
 }
 
 /// `y[i] = x[routes[i].x] W[routes[i].slab]ᵀ`: `x` is `[any, cols]`, `y` is `[routes, rows]`. Only the matrices that are named are read, each once.
@@ -213,15 +61,39 @@ pub fn gather_matmul(
     y: &mut [f32],
     exec: Exec,
 ) -> Result<()> {
-    weights.validate()?;
-    let rows = x.len() / weights.cols;
-    if let Some(route) = routes.iter().find(|r| r.x >= rows || r.slab >= weights.slabs) {
+    gather_matmul_each(&[*weights], x, routes, &mut [y], exec)
+}
+
+/// [`gather_matmul`] with each of several stacks of matrices of one format, as many and with as many inputs.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when a length, a route or a format does not fit.
+pub fn gather_matmul_each(
+    weights: &[Weights],
+    x: &[f32],
+    routes: &[Route],
+    y: &mut [&mut [f32]],
+    exec: Exec,
+) -> Result<()> {
+    let Some(first) = weights.first() else { return Ok(()) };
+    for weights in weights {
+        weights.validate()?;
+        if weights.kind() != first.kind() {
+            return Err(Error::argument("quantized weights", "the matrices differ in kind"));
+        }
+    }
+    let rows = x.len() / first.cols;
+    if !x.len().is_multiple_of(first.cols) {
+        let message = format!("{} elements are no whole rows of {}", x.len(), first.cols);
+        return Err(Error::argument("x", message));
+    }
+    if let Some(route) = routes.iter().find(|r| r.x >= rows || r.slab >= first.slabs) {
         return Err(Error::argument(
             "routes",
-            format!("{route:?} leads outside {rows} rows and {} matrices", weights.slabs),
+            format!("{route:?} leads outside {rows} rows and {} matrices", first.slabs),
         ));
     }
-    run(&[*weights], x, routes, &mut [y], exec)
+    run(weights, x, routes, y, exec)
 }
 
 /// A product of each of `weights`, which are alike but for their rows, with the same rows of `x`.
@@ -252,16 +124,25 @@ fn run(
     if routes.is_empty() {
         return Ok(());
     }
-    if routes.len() < TILED {
-        pool::reads(Matrices::new(weights.iter().map(Weights::place)));
-    }
     let first = &weights[0];
     let integer = exec.precision == Precision::Fast && first.format != Format::Mxfp8;
-    let x = Activations::new(first, x, form(first, routes, integer), exec.isa);
-    let kind = |route: &Route| integer && x.finite(route.x);
     let tile = exec.isa.run(gemm::Width);
-    let plan = |w: &Weights| Plan::new(routes, kind, w.rows, w.row_bytes(), tile);
+    let lanes = tile / VECTORS;
+    let x = Activations::new(first, x, form(weights, routes, integer, lanes), exec.isa);
+    let kind = |route: &Route| integer && x.finite(route.x);
+    let plan = |w: &Weights| {
+        let few = few(w.row_bytes());
+        let step = |count, kind| match Way::new(w, &x, lanes, count, kind) {
+            Way::Dots => few,
+            Way::Lanes => few.next_multiple_of(lanes),
+            Way::Tiles => tile,
+        };
+        Plan::new(routes, kind, w.rows, step)
+    };
     let plans: Vec<_> = weights.iter().map(plan).collect();
+    if plans[0].few() {
+        pool::reads(Matrices::new(weights.iter().map(Weights::place)));
+    }
     let y: Vec<_> = y.iter_mut().map(|y| Shared::new(y)).collect();
     let tasks: Vec<_> =
         (0..weights.len()).flat_map(|i| plans[i].tasks.iter().map(move |task| (i, task))).collect();
@@ -274,18 +155,44 @@ fn run(
 }
 
 /// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in units that are too small.
-fn form(weights: &Weights, routes: &[Route], integer: bool) -> Form {
+fn form(weights: &[Weights], routes: &[Route], integer: bool, lanes: usize) -> Form {
+    let first = &weights[0];
     let many = || {
-        let mut counts = vec![0; weights.slabs];
+        let most = if weights.iter().all(|w| w.rows >= lanes) { lanes::MANY } else { TILED };
+        let mut counts = vec![0; first.slabs];
         routes.iter().any(|route| {
             counts[route.slab] += 1;
-            counts[route.slab] >= TILED
+            counts[route.slab] >= most
         })
     };
-    match weights.format {
+    match first.format {
         _ if !integer => Form::Floats,
         Format::Affine { bits: 4, .. } | Format::Mxfp4 if !many() => Form::Halves,
         _ => Form::Integers,
+    }
+}
+
+/// How a few or many rows are multiplied with a matrix.
+enum Way {
+    /// [`dots`].
+    Dots,
+    /// [`lanes`].
+    Lanes,
+    /// [`tiles`].
+    Tiles,
+}
+
+impl Way {
+    /// For `count` rows of activations of one kind.
+    fn new(weights: &Weights, x: &Activations, lanes: usize, count: usize, kind: bool) -> Self {
+        // Where one row of activations is all there is, the memory is the limit either way, and there it is read in its order.
+        if kind && x.form() == Form::Halves && weights.rows >= lanes && count > 1 {
+            Self::Lanes
+        } else if count >= TILED {
+            Self::Tiles
+        } else {
+            Self::Dots
+        }
     }
 }
 
@@ -314,13 +221,20 @@ struct Piece<'a> {
 impl<'a> Piece<'a> {
     /// Computes the piece with the kernel for the format.
     fn compute(self, isa: Isa) {
-        if self.order.len() >= TILED {
-            return if self.task.kind && isa.run(FastDot) {
-                isa.run(tiles::Integer(self));
-            } else {
-                isa.run(tiles::Exact(self));
-            };
+        let lanes = isa.run(gemm::Width) / VECTORS;
+        match Way::new(self.weights, self.x, lanes, self.order.len(), self.task.kind) {
+            Way::Dots => self.dots(isa),
+            Way::Lanes if self.weights.format == Format::Mxfp4 => {
+                isa.run(Lanes::<Fp4>::new(self));
+            }
+            Way::Lanes => isa.run(Lanes::<Int<4>>::new(self)),
+            Way::Tiles if self.task.kind && isa.run(FastDot) => isa.run(tiles::Integer(self)),
+            Way::Tiles => isa.run(tiles::Exact(self)),
         }
+    }
+
+    /// Computes it row by row.
+    fn dots(self, isa: Isa) {
         let halves = self.task.kind && self.x.form() == Form::Halves;
         match self.weights.format {
             Format::Mxfp4 if halves => isa.run(Rows::<Halves<Fp4, 4>>::new(self)),

@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::*;
+use crate::cpu::Floats;
 use crate::cpu::testing::{Random, assert_close, execs};
 
 /// A random matrix in a quantized format, and the same in f64.
@@ -213,6 +214,82 @@ fn gathered_products_go_where_the_routes_lead() {
                 gather_matmul(&matrix.with_f32(), &x, &routes, &mut y, exec).unwrap();
                 let what = (format, count, exec);
                 check(&y, &expected, matrix.size(), exec, &what);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_few_rows_match_the_reference() {
+    let mut random = Random::new(7);
+    for format in [
+        Format::Affine { bits: 4, group: 32 },
+        Format::Affine { bits: 4, group: 64 },
+        Format::Affine { bits: 4, group: 128 },
+        Format::Mxfp4,
+    ] {
+        // One group, an odd number, more units than scales are taken at a time, and rows that are pages apart.
+        for (cols, most) in [(1, 21), (5, 21), (131, 3)]
+            .map(|(groups, most)| (groups * format.group(), most))
+            .into_iter()
+            .chain([(8192, 3)])
+        {
+            for rows in [1, 7, 15, 16, 17, 33, 67] {
+                let matrix = Matrix::new(&mut random, format, 1, rows, cols);
+                let x = random.normals(most * cols);
+                let expected = matrix.product(&x, &Route::straight(most));
+                for m in (1..=9).chain(19..=21).filter(|m| *m <= most) {
+                    for exec in execs() {
+                        let mut y = vec![f32::NAN; m * rows];
+                        matmul(&matrix.with_f32(), &x[..m * cols], &mut y, exec).unwrap();
+                        let what = (format, rows, cols, m, exec);
+                        check(&y, &expected[..m * rows], matrix.size(), exec, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_few_rows_of_several_matrices_match_the_reference() {
+    let mut random = Random::new(8);
+    for format in [Format::Affine { bits: 4, group: 64 }, Format::Mxfp4] {
+        let cols = 3 * format.group();
+        for rows in [1, 17, 70] {
+            let matrix = Matrix::new(&mut random, format, 4, rows, cols);
+            let mut x = random.normals(10 * cols);
+            // Rows of two kinds through one matrix.
+            x[2 * cols + 1] = f32::INFINITY;
+            let routes: Vec<_> =
+                (0..25).map(|i| Route { x: i % 10, slab: i * i % 7 / 2 }).collect();
+            let expected = matrix.product(&x, &routes);
+            for exec in execs() {
+                let mut y = vec![f32::NAN; routes.len() * rows];
+                gather_matmul(&matrix.with_f32(), &x, &routes, &mut y, exec).unwrap();
+                for (i, route) in routes.iter().enumerate() {
+                    let part = i * rows..(i + 1) * rows;
+                    if route.x == 2 {
+                        assert!(y[part].iter().all(|y| !y.is_finite()), "{exec:?}");
+                    } else {
+                        let what = (format, rows, i, exec);
+                        check(&y[part.clone()], &expected[part], matrix.size(), exec, &what);
+                    }
+                }
+            }
+        }
+    }
+    let small = Matrix::new(&mut random, Format::Affine { bits: 4, group: 64 }, 1, 3, 192);
+    let large = Matrix::new(&mut random, Format::Affine { bits: 4, group: 64 }, 1, 40, 192);
+    let x = random.normals(12 * 192);
+    for m in [1, 2, 4, 5, 6, 12] {
+        for exec in execs() {
+            let (mut y, mut z) = (vec![f32::NAN; m * 3], vec![f32::NAN; m * 40]);
+            let weights = [small.with_f32(), large.with_f32()];
+            matmul_each(&weights, &x[..m * 192], &mut [&mut y, &mut z], exec).unwrap();
+            for (matrix, y) in [(&small, &y), (&large, &z)] {
+                let expected = matrix.product(&x[..m * 192], &Route::straight(m));
+                check(y, &expected, matrix.size(), exec, &(m, exec));
             }
         }
     }

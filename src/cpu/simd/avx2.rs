@@ -195,12 +195,40 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         _mm256_cvtepi32_ps(value)
     }
     #[inline(always)]
+    unsafe fn add_i(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_add_epi32(a, b)
+    }
+    #[inline(always)]
     unsafe fn times_256(value: __m256i) -> __m256i {
         _mm256_slli_epi32::<8>(value)
     }
     #[inline(always)]
     unsafe fn dot4<const WIDE: bool>(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
         Self::dot::<WIDE>(acc, codes, x)
+    }
+    #[inline(always)]
+    unsafe fn nibbles(bytes: __m256i) -> [__m256i; 2] {
+        let mask = _mm256_set1_epi8(0x0f);
+        let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
+        [_mm256_and_si256(bytes, mask), upper]
+    }
+    #[inline(always)]
+    unsafe fn lookup_i(codes: __m256i, table: &[u8; 16]) -> __m256i {
+        let table = _mm256_broadcastsi128_si256(_mm_loadu_si128(table.as_ptr().cast()));
+        _mm256_shuffle_epi8(table, codes)
+    }
+    #[inline(always)]
+    unsafe fn columns(from: *const u8, stride: usize) -> [__m256i; 4] {
+        let row = |i: usize| _mm_loadu_si128(from.add(i * stride).cast());
+        let [a, b, c, d] = [0, 1, 2, 3].map(|i| _mm256_set_m128i(row(4 + i), row(i)));
+        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+        let (ab2, cd2) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ab2, cd2),
+            _mm256_unpackhi_epi64(ab2, cd2),
+        ]
     }
 
     #[inline(always)]

@@ -211,12 +211,46 @@ impl Simd for Avx512 {
         _mm512_cvtepi32_ps(value)
     }
     #[inline(always)]
+    unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i {
+        _mm512_add_epi32(a, b)
+    }
+    #[inline(always)]
     unsafe fn times_256(value: __m512i) -> __m512i {
         _mm512_slli_epi32::<8>(value)
     }
     #[inline(always)]
     unsafe fn dot4<const WIDE: bool>(acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
         _mm512_dpbusd_epi32(acc, codes, x)
+    }
+    #[inline(always)]
+    unsafe fn nibbles(bytes: __m512i) -> [__m512i; 2] {
+        let mask = _mm512_set1_epi8(0x0f);
+        let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+        [_mm512_and_si512(bytes, mask), upper]
+    }
+    #[inline(always)]
+    unsafe fn lookup_i(codes: __m512i, table: &[u8; 16]) -> __m512i {
+        Self::lookup(codes, table)
+    }
+    #[inline(always)]
+    unsafe fn columns(from: *const u8, stride: usize) -> [__m512i; 4] {
+        // Of four rows that are four apart, each a lane of 128 bits.
+        let rows = |first: usize| {
+            let row = |i: usize| _mm_loadu_si128(from.add((first + 4 * i) * stride).cast());
+            let rows = _mm512_castsi128_si512(row(0));
+            let rows = _mm512_inserti32x4::<1>(rows, row(1));
+            let rows = _mm512_inserti32x4::<2>(rows, row(2));
+            _mm512_inserti32x4::<3>(rows, row(3))
+        };
+        let [a, b, c, d] = [rows(0), rows(1), rows(2), rows(3)];
+        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+        let (ab2, cd2) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        [
+            _mm512_unpacklo_epi64(ab, cd),
+            _mm512_unpackhi_epi64(ab, cd),
+            _mm512_unpacklo_epi64(ab2, cd2),
+            _mm512_unpackhi_epi64(ab2, cd2),
+        ]
     }
 
     #[inline(always)]

@@ -188,10 +188,17 @@ pub trait Simd: 'static {
     unsafe fn load_i(from: *const u8) -> Self::I;
     unsafe fn splat_i(value: i32) -> Self::I;
     unsafe fn to_f32(value: Self::I) -> Self::F;
+    unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     /// `256 * value`.
     unsafe fn times_256(value: Self::I) -> Self::I;
     /// Adds to every lane the product of its four codes with its four signed bytes of `x`. `WIDE` says that codes have 8 bits.
     unsafe fn dot4<const WIDE: bool>(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
+    /// Of every byte the lower four bits, and the upper ones.
+    unsafe fn nibbles(bytes: Self::I) -> [Self::I; 2];
+    /// [`Simd::lookup`], in lanes.
+    unsafe fn lookup_i(codes: Self::I, table: &[u8; 16]) -> Self::I;
+    /// Four 32-bit elements of each of [`Simd::LANES`] rows, `stride` bytes apart: each element of all rows in a vector.
+    unsafe fn columns(from: *const u8, stride: usize) -> [Self::I; 4];
 
     /// Unpacks [`BLOCK`] codes of `BITS` bits from `8 * BITS` bytes (a little-endian stream of bits). 8-bit codes come
     /// less [`Simd::OFFSET8`] (two's complement).

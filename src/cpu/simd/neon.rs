@@ -229,12 +229,33 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         vcvtq_f32_s32(value)
     }
     #[inline(always)]
+    unsafe fn add_i(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+        vaddq_s32(a, b)
+    }
+    #[inline(always)]
     unsafe fn times_256(value: int32x4_t) -> int32x4_t {
         vshlq_n_s32::<8>(value)
     }
     #[inline(always)]
     unsafe fn dot4<const WIDE: bool>(acc: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
         Self::dot(acc, vreinterpretq_u8_s32(codes), vreinterpretq_s8_s32(x))
+    }
+    #[inline(always)]
+    unsafe fn nibbles(bytes: int32x4_t) -> [int32x4_t; 2] {
+        let bytes = vreinterpretq_u8_s32(bytes);
+        let lower = vandq_u8(bytes, vdupq_n_u8(0x0f));
+        [vreinterpretq_s32_u8(lower), vreinterpretq_s32_u8(vshrq_n_u8::<4>(bytes))]
+    }
+    #[inline(always)]
+    unsafe fn lookup_i(codes: int32x4_t, table: &[u8; 16]) -> int32x4_t {
+        let table = vld1q_u8(table.as_ptr());
+        vreinterpretq_s32_u8(vqtbl1q_u8(table, vreinterpretq_u8_s32(codes)))
+    }
+    #[inline(always)]
+    unsafe fn columns(from: *const u8, stride: usize) -> [int32x4_t; 4] {
+        let mut to = [vdupq_n_s32(0); 4];
+        Self::transpose(from, stride, to.as_mut_ptr().cast(), 16);
+        to
     }
 
     #[inline(always)]

@@ -144,6 +144,10 @@ impl Simd for Portable {
         value.map(|v| v as f32)
     }
     #[inline(always)]
+    unsafe fn add_i(a: [i32; N], b: [i32; N]) -> [i32; N] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
     unsafe fn times_256(value: [i32; N]) -> [i32; N] {
         value.map(|v| v << 8)
     }
@@ -153,6 +157,23 @@ impl Simd for Portable {
             let (codes, x) = (codes[i].to_le_bytes(), x[i].to_le_bytes());
             (0..4).fold(acc[i], |acc, j| acc + i32::from(codes[j]) * i32::from(x[j] as i8))
         })
+    }
+    #[inline(always)]
+    unsafe fn nibbles(bytes: [i32; N]) -> [[i32; N]; 2] {
+        [bytes.map(|word| word & 0x0f0f_0f0f), bytes.map(|word| word >> 4 & 0x0f0f_0f0f)]
+    }
+    #[inline(always)]
+    unsafe fn lookup_i(codes: [i32; N], table: &[u8; 16]) -> [i32; N] {
+        codes.map(|word| {
+            i32::from_le_bytes(word.to_le_bytes().map(|code| table[usize::from(code & 15)]))
+        })
+    }
+    #[inline(always)]
+    unsafe fn columns(from: *const u8, stride: usize) -> [[i32; N]; 4] {
+        let word = |row: usize, column: usize| {
+            i32::from_le_bytes(from.add(row * stride + 4 * column).cast::<[u8; 4]>().read())
+        };
+        std::array::from_fn(|column| std::array::from_fn(|row| word(row, column)))
     }
 
     #[inline(always)]

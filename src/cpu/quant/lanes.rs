@@ -1,0 +1,233 @@
+//! A few rows of activations and codes of 4 bits: every lane is an output. Codes are transposed while they are packed, four bytes of a row at a time, and
+//! multiplied at once; scales are applied once for a unit of as many outputs as there are lanes. Memory and arithmetic are both near their limits.
+#![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::activations::Row;
+use super::codes::{Nibbles, ReadScales};
+use super::{Kernel, Piece, Simd};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::{BLOCK, LINE};
+
+/// Bytes of a row that are transposed at once.
+const PIECE: usize = 16;
+
+/// Columns whose codes they are.
+const COLUMNS: usize = 2 * PIECE;
+
+/// Rows at multiples of so many bytes push each other out of the first-level cache, since all have the same place there. Of those, parts are copied.
+const PAGE: usize = 4096;
+
+/// Bytes of a row that are copied at once, a divisor of [`PAGE`].
+const SPAN: usize = 256;
+
+/// Bytes from one copy to the next.
+const STRIDE: usize = SPAN + LINE;
+
+/// Units whose scales are transposed at a time.
+const UNITS: usize = 128;
+
+/// Products of at least so many rows of activations are better computed in tiles.
+pub const MANY: usize = 20;
+
+/// Computes a piece. The matrix has at least as many rows as there are lanes, and activations are
+/// [`Form::Halves`](super::activations::Form::Halves).
+pub struct Lanes<'a, C>(Piece<'a>, PhantomData<C>);
+
+impl<'a, C: Nibbles> Lanes<'a, C> {
+    /// The kernel for `piece`.
+    pub fn new(piece: Piece<'a>) -> Self {
+        Self(piece, PhantomData)
+    }
+}
+
+impl<C: Nibbles> Kernel for Lanes<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let piece = &self.0;
+        let weights = piece.weights;
+        let outputs = &piece.task.outputs;
+        let all_units = weights.cols / weights.format.unit();
+        let most = UNITS.min(all_units.next_multiple_of(S::LANES));
+        let mut floats = Scratch::new(4 * most * S::LANES);
+        let floats = floats.floats().as_mut_ptr();
+        let mut near = Scratch::of_bytes(S::LANES * STRIDE);
+        let near = near.bytes().as_mut_ptr();
+        for first in (outputs.start..outputs.end).step_by(S::LANES) {
+            // The last ones are computed with some before them, which other tasks may be in charge of.
+            let row = first.min(weights.rows - S::LANES);
+            let wanted = first - row..(outputs.end - row).min(S::LANES);
+            for from in (0..all_units).step_by(most) {
+                let units = most.min(all_units - from);
+                let panel = Panel { scales: floats, biases: floats.add(most * S::LANES) };
+                let tile = Tile { piece, row, wanted: &wanted, from, units, panel, near };
+                S::enter(Transpose { tile, rows: floats.add(2 * most * S::LANES) });
+                let mut i = 0;
+                while i < piece.order.len() {
+                    // Of five rows three and two, because one by itself gains nothing.
+                    i += match piece.order.len() - i {
+                        1 | 2 => multiply::<S, C, 2>(tile, i),
+                        3 | 5 => multiply::<S, C, 3>(tile, i),
+                        _ => multiply::<S, C, 4>(tile, i),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// As many rows of the weights as there are lanes, and some of their units.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    piece: &'a Piece<'a>,
+    /// The first row in its matrix.
+    row: usize,
+    /// The lanes whose outputs are the task's.
+    wanted: &'a Range<usize>,
+    /// The first unit.
+    from: usize,
+    units: usize,
+    panel: Panel,
+    /// Room for [`STRIDE`] bytes of each row.
+    near: *mut u8,
+}
+
+/// `[units, LANES]` scales and biases.
+#[derive(Clone, Copy)]
+struct Panel {
+    scales: *mut f32,
+    biases: *mut f32,
+}
+
+/// Reads scales and biases and makes a panel of them.
+struct Transpose<'a> {
+    tile: Tile<'a>,
+    /// Room for as much as there is in the panel.
+    rows: *mut f32,
+}
+
+impl Kernel for Transpose<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { tile: Tile { piece, row, from, units, panel, .. }, rows } = self;
+        let weights = piece.weights;
+        let all_units = weights.cols / weights.format.unit();
+        let unit_of = |lane| (piece.task.slab * weights.rows + row + lane) * all_units + from;
+        // Of the last squares a part lies beyond the rows' ends, and is never used.
+        let size = units.next_multiple_of(S::LANES) * S::LANES;
+        let (scales, biases) = std::slice::from_raw_parts_mut(rows, 2 * size).split_at_mut(size);
+        // All at once where they follow one another.
+        let each = if units == all_units { S::LANES } else { 1 };
+        for lane in (0..S::LANES).step_by(each) {
+            S::enter(ReadScales {
+                weights,
+                unit: unit_of(lane),
+                scales: &mut scales[lane * units..(lane + each) * units],
+                biases: &mut biases[lane * units..(lane + each) * units],
+            });
+        }
+        // Those of the rows that come next.
+        for (start, size) in weights.scale_bytes() {
+            for byte in (0..S::LANES * units * size).step_by(LINE) {
+                S::prefetch(start.wrapping_add(unit_of(S::LANES) * size + byte));
+            }
+        }
+        for (from, to) in [(scales, panel.scales), (biases, panel.biases)] {
+            for u in (0..units).step_by(S::LANES) {
+                let to = to.add(u * S::LANES).cast();
+                S::transpose(from.as_ptr().add(u).cast(), 4 * units, to, 4 * S::LANES);
+            }
+        }
+    }
+}
+
+/// [`Multiply`]; gives the number of rows back.
+#[inline(always)]
+unsafe fn multiply<S: Simd, C: Nibbles, const M: usize>(tile: Tile, first: usize) -> usize {
+    S::enter(Multiply::<C, M> { tile, first, codes: PhantomData });
+    M
+}
+
+/// Multiplies up to `M` rows of activations, from `first`. A kernel of its own, so that it has all registers to itself.
+struct Multiply<'a, C, const M: usize> {
+    tile: Tile<'a>,
+    first: usize,
+    codes: PhantomData<C>,
+}
+
+impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Tile { piece, row, wanted, from, units, panel, near } = self.tile;
+        let weights = piece.weights;
+        let (row_bytes, unit) = (weights.row_bytes(), weights.format.unit());
+        let codes = weights.packed.as_ptr();
+        let codes = codes.add((piece.task.slab * weights.rows + row) * row_bytes);
+        let count = M.min(piece.order.len() - self.first);
+        // Less than `M` rows are filled up with the first one.
+        let mut x: [Row; M] = [piece.row(self.first); M];
+        for m in 1..count {
+            x[m] = piece.row(self.first + m);
+        }
+        let mut acc = [S::splat(0.0); M];
+        // The rows that come next, in their order.
+        let mut next = codes.wrapping_add(S::LANES * row_bytes + S::LANES * from * unit / 2);
+        let far = row_bytes.is_multiple_of(PAGE);
+        let span = if far { 2 * SPAN / unit } else { units };
+        for start in (from..from + units).step_by(span) {
+            let (mut codes, mut stride) = (codes.add(start * unit / 2), row_bytes);
+            if far {
+                for row in 0..S::LANES {
+                    let (from, to) = (codes.add(row * stride), near.add(row * STRIDE));
+                    to.cast::<[u8; SPAN]>().write(from.cast::<[u8; SPAN]>().read());
+                }
+                (codes, stride) = (near, STRIDE);
+            }
+            for u in start..start + span {
+                let (mut high, mut low) = ([S::zero_i(); M], [S::zero_i(); M]);
+                for column in (u * unit..(u + 1) * unit).step_by(COLUMNS) {
+                    for line in (0..S::LANES * PIECE).step_by(LINE) {
+                        S::prefetch(next.wrapping_add(line));
+                    }
+                    let at = column / (2 * BLOCK) * (4 * BLOCK) + column % (2 * BLOCK) / 2;
+                    let words = S::columns(codes, stride);
+                    for k in 0..4 {
+                        let [even, odd] = C::nibbles::<S>(words[k]);
+                        for (codes, at) in [(even, at), (odd, at + BLOCK)] {
+                            for m in 0..M {
+                                let x = x[m].halves.add(at).cast::<i32>().add(k);
+                                high[m] = S::dot4::<false>(high[m], codes, S::splat_i(*x));
+                                let x = x.add(2 * BLOCK / 4);
+                                low[m] = S::dot4::<false>(low[m], codes, S::splat_i(*x));
+                            }
+                        }
+                    }
+                    next = next.wrapping_add(S::LANES * PIECE);
+                    codes = codes.wrapping_add(PIECE);
+                }
+                let scale = S::load(panel.scales.add((u - from) * S::LANES));
+                let bias = S::load(panel.biases.add((u - from) * S::LANES));
+                for m in 0..M {
+                    let x_scale = S::splat(*x[m].scales.add(u));
+                    let x_sum = S::splat(*x[m].integer_sums.add(u));
+                    let dot = S::to_f32(S::add_i(S::times_256(high[m]), low[m]));
+                    acc[m] = S::fma(S::mul(dot, x_scale), scale, S::fma(bias, x_sum, acc[m]));
+                }
+            }
+        }
+        for m in 0..count {
+            let mut dots = [0.0; 16];
+            S::store(dots.as_mut_ptr(), acc[m]);
+            let at = row + wanted.start - piece.task.outputs.start;
+            let y = &mut piece.output(self.first + m)[at..at + wanted.len()];
+            for (y, dot) in y.iter_mut().zip(&dots[wanted.clone()]) {
+                *y = if from > 0 { *y + dot } else { *dot };
+            }
+        }
+    }
+}
