@@ -13,27 +13,36 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
-use nodemlx::mlx::{self, DeviceKind, ops};
+use nodemlx::mlx::{self, Array, DeviceKind, ops};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
 /// Seconds of the prompt and of a step after it, of `batch` equal sequences.
 fn generate(model: &dyn LanguageModel, batch: usize, prompt: usize, steps: usize) -> (f64, f64) {
     let mut caches = model.make_caches();
-    let mut step = |tokens: &[u32]| {
-        let shape = [batch as i32, (tokens.len() / batch) as i32];
-        let logits = model.forward(&mlx::from_u32(tokens, &shape), &mut caches).unwrap();
+    // As the engine does it: in pieces, and each step is queued before the one before is waited for.
+    let mut queue = |tokens: &Array| {
+        let logits = model.forward(tokens, &mut caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
-        mlx::to_u32_vec(&ops::argmax(&last, -1).unwrap()).unwrap()
+        let token = ops::argmax(&last, -1).unwrap();
+        mlx::async_eval(&[&token]).unwrap();
+        token
     };
     let words: Vec<u32> = (0..prompt as u32).map(|i| i * 37 % VOCABULARY as u32).collect();
-    let mut last = vec![];
+    let mut last = mlx::from_u32(&[], &[0]);
     let prefill = seconds(|| {
-        // As the engine reads prompts: in pieces.
         for chunk in words.chunks(CHUNK) {
-            last = step(&chunk.repeat(batch));
+            last = queue(&mlx::from_u32(&chunk.repeat(batch), &[batch as i32, chunk.len() as i32]));
+            mlx::eval(&[&last]).unwrap();
         }
     });
-    let times = (0..steps).map(|_| seconds(|| last = step(&last))).collect();
+    let mut step = || {
+        let next = queue(&last);
+        mlx::eval(&[&last]).unwrap();
+        last = next;
+    };
+    // The first one waits for nothing.
+    step();
+    let times = (0..steps).map(|_| seconds(&mut step)).collect();
     (prefill, median(times))
 }
 

@@ -46,7 +46,7 @@ const TASK_BYTES: usize = 64 * 1024;
 
 /// Outputs of a task of a product with few rows, for weights with rows of `row_bytes`.
 pub fn few(row_bytes: usize) -> usize {
-    (TASK_BYTES / row_bytes).clamp(1, 64)
+    (TASK_BYTES / row_bytes).clamp(1, 256)
 }
 
 impl Plan {

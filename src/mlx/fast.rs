@@ -5,6 +5,7 @@ use std::ffi::CStr;
 use super::call::{op, optional};
 use super::{Array, kernels, ops, scalar};
 pub use crate::cpu::activation::Activation;
+pub use crate::cpu::experts::{Choice, Scoring};
 use crate::error::Result;
 
 /// x · wᵀ for a weight `[outputs, inputs]`; `turned` is the same, transposed.
@@ -243,6 +244,19 @@ pub fn swiglu(gate: &Array, up: &Array) -> Result<Array> {
         return Ok(fused);
     }
     ops::multiply(&ops::multiply(gate, &ops::sigmoid(gate)?)?, up)
+}
+
+/// The experts that a router's logits, `[…, experts]`, choose, and their weights, `[…, active]` each; `correction`, `[experts]`,
+/// is added for the choice only. `None` where no fused kernel does that.
+pub fn choose_experts(
+    logits: &Array,
+    correction: Option<&Array>,
+    choice: Choice,
+) -> Result<Option<[Array; 2]>> {
+    if kernels::take(logits) && correction.is_none_or(kernels::take) {
+        return kernels::choose_experts(logits, correction, choice).map(Some);
+    }
+    Ok(None)
 }
 
 /// A convolution of each channel by itself, over its own position and those before:

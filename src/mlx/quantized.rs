@@ -106,6 +106,20 @@ pub fn gated_matmuls(
     if kernels::take(x) { kernels::gated_products(x, gate_up, activation) } else { Ok(None) }
 }
 
+/// down(activation(gate(x)) · up(x)) of the `chosen` experts of the stacked `gate`, `up` and `down`, added up with their weights: `x` is `[…, dims]`,
+/// the choice and the weights `[…, active]`; `None` where no fused kernel does that.
+pub fn weighted_experts(
+    x: &Array,
+    choice: [&Array; 2],
+    gate_up_down: [&Packed; 3],
+    activation: fast::Activation,
+) -> Result<Option<Array>> {
+    if kernels::take(x) && kernels::take(choice[1]) && choice[0].dtype() == Dtype::Uint32 {
+        return kernels::weighted_experts(x, choice, gate_up_down, activation).map(Some);
+    }
+    Ok(None)
+}
+
 /// x · wᵀ with a matrix for each of `x`'s axes in front, which broadcast; without `transposed`, x · w
 /// for `x` `[…, outputs]`: `[…, inputs]`.
 pub fn batched_matmul(x: &Array, w: &Packed, transposed: bool) -> Result<Array> {

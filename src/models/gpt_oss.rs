@@ -36,7 +36,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     Ok(Box::new(decoder.build(w, |_, w| {
         let mlp = w.at("mlp");
-        let experts = Experts::of(projections(&mlp.at("experts"), config)?, clipped_swiglu);
+        let experts = Experts::combined(projections(&mlp.at("experts"), config)?, clipped_swiglu);
         Ok(Box::new(Moe::of(Router::new(&mlp.at("router"), config, true)?, experts)))
     })?))
 }

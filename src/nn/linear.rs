@@ -242,6 +242,14 @@ impl ExpertLinear {
         Self { matrix, bias }
     }
 
+    /// The packed matrices, if they are all there is.
+    pub(super) fn packed(&self) -> Option<&Packed> {
+        match (&self.matrix, &self.bias) {
+            (ExpertMatrix::Quantized(packed, None), None) => Some(packed),
+            _ => None,
+        }
+    }
+
     /// The outputs of the experts that `experts`, of `x`'s shape but for its last two axes, names.
     pub(super) fn apply(&self, x: &Array, experts: &Array, sorted: bool) -> Result<Array> {
         let product = self.matrix.apply(x, experts, sorted)?;
@@ -289,7 +297,7 @@ impl ExpertMatrix {
                     };
                     Ok(Self::Quantized(packed, factors))
                 }
-                None => Self::dense(&stacked.take("weight", &[experts, outputs, inputs])?),
+                None => Self::dense(&stacked.take_matrix("weight", &[experts, outputs, inputs])?),
             };
         }
         let parts = (0..experts).map(|expert| Matrix::new(&single(expert), inputs, outputs));

@@ -5,7 +5,7 @@ use super::linear::{ExpertLinear, ExpertMatrix, Linear};
 use super::mlp::{FeedForward, Mlp};
 use super::router::{Router, Routing};
 use crate::error::Result;
-use crate::mlx::{Array, eval, on_gpu, ops};
+use crate::mlx::{Array, eval, on_gpu, ops, quantized};
 use crate::weights::Weights;
 
 /// From this many choices on, tokens are sorted by expert, so that each expert's weights are read once.
@@ -146,19 +146,26 @@ pub struct Experts {
 /// What an expert does before its last projection.
 #[derive(Debug)]
 enum Inner {
+    /// act(gate(x)) · up(x).
+    Gated([ExpertLinear; 2], Activation),
     /// act(gate(x), up(x)).
-    Gated([ExpertLinear; 2], fn(&Array, &Array) -> Result<Array>),
+    Combined([ExpertLinear; 2], fn(&Array, &Array) -> Result<Array>),
     /// act(up(x)).
     Plain(ExpertLinear, Activation),
 }
 
 impl Experts {
-    /// Experts of these projections (gate, up, down) and the activation of gate and up.
-    pub fn of(
+    /// Experts down(act(gate(x)) · up(x)) of these projections.
+    pub fn gated([gate, up, down]: [ExpertLinear; 3], activation: Activation) -> Self {
+        Self { inner: Inner::Gated([gate, up], activation), down }
+    }
+
+    /// Experts down(act(gate(x), up(x))) of these projections.
+    pub fn combined(
         [gate, up, down]: [ExpertLinear; 3],
         activation: fn(&Array, &Array) -> Result<Array>,
     ) -> Self {
-        Self { inner: Inner::Gated([gate, up], activation), down }
+        Self { inner: Inner::Combined([gate, up], activation), down }
     }
 
     /// Experts down(act(up(x))) of these projections.
@@ -181,13 +188,13 @@ impl Experts {
             linear(&gate_up, hidden, 2 * hidden)?,
             linear(&down, 0, dims)?,
         ];
-        Ok(Self::of(projections, |gate, up| Activation::Silu.gated(gate, up)))
+        Ok(Self::gated(projections, Activation::Silu))
     }
 
     /// Takes experts with SiLU, however they are stored.
     pub fn new(w: &Weights, config: MoeConfig, names: ExpertNames) -> Result<Self> {
         let projections = Self::take(w, config, names)?;
-        Ok(Self::of(projections, |gate, up| Activation::Silu.gated(gate, up)))
+        Ok(Self::gated(projections, Activation::Silu))
     }
 
     /// Takes the projections (gate, up, down) of experts that are fused, stacked, or one by one.
@@ -198,14 +205,14 @@ impl Experts {
     ) -> Result<[ExpertLinear; 3]> {
         let MoeConfig { dims, hidden, experts, .. } = config;
         if w.has(names.fused[0]) {
-            let gate_up = w.take(names.fused[0], &[experts, 2 * hidden, dims])?;
+            let gate_up = w.take_matrix(names.fused[0], &[experts, 2 * hidden, dims])?;
             let part = |start| {
                 let half = ops::slice_axis(&gate_up, 1, start, start + hidden)?;
                 let half = ops::contiguous(&half)?;
                 eval(&[&half])?;
                 ExpertMatrix::dense(&half)
             };
-            let down = w.take(names.fused[1], &[experts, dims, hidden])?;
+            let down = w.take_matrix(names.fused[1], &[experts, dims, hidden])?;
             let matrices = [part(0)?, part(hidden)?, ExpertMatrix::dense(&down)?];
             return Ok(matrices.map(|matrix| ExpertLinear::new(matrix, None)));
         }
@@ -219,6 +226,9 @@ impl Experts {
     /// `[batch, length, dims]` to the sum of the chosen experts' outputs times their weights; `chosen` and
     /// `scores` are `[batch, length, active]`.
     pub(super) fn weighted(&self, x: &Array, chosen: &Array, scores: &Array) -> Result<Array> {
+        if let Some(sum) = self.fused(x, chosen, scores)? {
+            return Ok(sum);
+        }
         let outputs = self.forward(x, chosen)?;
         let weighted = ops::multiply(&outputs, &ops::expand_dims(scores, -1)?)?;
         // The weights may be more precise than the outputs.
@@ -236,6 +246,17 @@ impl Experts {
         let single = |expert| w.at("experts").at(expert).at(single);
         let matrix = ExpertMatrix::new(&w.at(stacked), single, inputs, outputs, experts)?;
         Ok(ExpertLinear::new(matrix, None))
+    }
+
+    /// [`Experts::weighted`] in one; `None` where no kernel does that.
+    fn fused(&self, x: &Array, chosen: &Array, scores: &Array) -> Result<Option<Array>> {
+        let Inner::Gated([gate, up], activation) = &self.inner else { return Ok(None) };
+        match (gate.packed(), up.packed(), self.down.packed(), activation.fused()) {
+            (Some(gate), Some(up), Some(down), Some(activation)) => {
+                quantized::weighted_experts(x, [chosen, scores], [gate, up, down], activation)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// `[batch, length, dims]` and choices `[batch, length, active]` to each choice's output,
@@ -262,6 +283,10 @@ impl Experts {
     fn apply(&self, x: &Array, experts: &Array, sorted: bool) -> Result<Array> {
         let hidden = match &self.inner {
             Inner::Gated([gate, up], activation) => {
+                let (gate, up) = (gate.apply(x, experts, sorted)?, up.apply(x, experts, sorted)?);
+                activation.gated(&gate, &up)?
+            }
+            Inner::Combined([gate, up], activation) => {
                 activation(&gate.apply(x, experts, sorted)?, &up.apply(x, experts, sorted)?)?
             }
             Inner::Plain(up, activation) => activation.apply(&up.apply(x, experts, sorted)?)?,

@@ -4,6 +4,7 @@ use super::decoder::scaled;
 use super::linear::Linear;
 use super::moe::MoeConfig;
 use crate::error::Result;
+use crate::mlx::fast::{self, Choice, Scoring};
 use crate::mlx::{Array, Dtype, ops, scalar};
 use crate::weights::Weights;
 
@@ -80,6 +81,12 @@ impl Router {
     /// `[batch, length, active]`.
     pub(super) fn forward(&self, x: &Array) -> Result<(Array, Array)> {
         let logits = self.linear.forward(x)?;
+        if let Some(choice) = self.choice()
+            && let Some([chosen, weights]) =
+                fast::choose_experts(&logits, self.correction.as_ref(), choice)?
+        {
+            return Ok((chosen, weights));
+        }
         match self.config.routing {
             Routing::SoftmaxThenTop { normalize } => {
                 let scores = ops::softmax(&logits, -1, true)?;
@@ -113,6 +120,24 @@ impl Router {
                 }
                 Ok((chosen, if scale == 1.0 { scores } else { scaled(&scores, scale)? }))
             }
+        }
+    }
+
+    /// What the fused kernel is told; `None` for what it does not do.
+    fn choice(&self) -> Option<Choice> {
+        let MoeConfig { active, experts, routing, .. } = self.config;
+        if !(1..=experts).contains(&active) {
+            return None;
+        }
+        let active = active as usize;
+        let of = |scoring, normalize, scale| Some(Choice { active, scoring, normalize, scale });
+        match routing {
+            Routing::SoftmaxThenTop { normalize } => of(Scoring::Softmax, normalize, 1.0),
+            Routing::TopThenSoftmax => of(Scoring::SoftmaxOfChosen, false, 1.0),
+            Routing::SigmoidThenTop { groups: None, normalize, scale } => {
+                of(Scoring::Sigmoid, normalize && active > 1, scale)
+            }
+            Routing::SigmoidThenTop { groups: Some(_), .. } | Routing::SigmoidOfInput => None,
         }
     }
 

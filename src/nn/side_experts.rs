@@ -44,9 +44,7 @@ impl SideExperts {
             mlp,
             before_mlp: norm("pre_feedforward_layernorm")?,
             after_mlp: norm("post_feedforward_layernorm_1")?,
-            experts: Experts::of(Experts::take(w, config, names)?, |gate, up| {
-                Activation::GeluTanh.gated(gate, up)
-            }),
+            experts: Experts::gated(Experts::take(w, config, names)?, Activation::GeluTanh),
             before_experts: norm("pre_feedforward_layernorm_2")?,
             after_experts: norm("post_feedforward_layernorm_2")?,
             router: Router::new(&router.at("proj"), config, false)?,

@@ -206,10 +206,7 @@ impl<'a> Weights<'a> {
             Mode::Affine => {
                 let scales = self.take_float("scales", &groups)?;
                 let biases = self.take_float("biases", &groups)?;
-                // The kernels of single matrices read scales of any type, those of experts do not.
-                let single = outputs.len() == 1;
-                let cast = |array| if single { self.cast_matrix(array) } else { self.cast(array) };
-                (cast(scales)?, Some(cast(biases)?))
+                (self.cast_matrix(scales)?, Some(self.cast_matrix(biases)?))
             }
             Mode::Mxfp4 | Mode::Mxfp8 | Mode::Nvfp4 => (self.take_bytes("scales", &groups)?, None),
         };

@@ -17,7 +17,7 @@ const UNITS: usize = 1024;
 const PRODUCTS: usize = UNITS + 16;
 
 /// Rows of weights that are taken at once, so that activations are loaded once for all.
-const MOST_ROWS: usize = 2;
+const MOST_ROWS: usize = 4;
 
 /// Rows of activations that are taken at once.
 const MOST_X: usize = 4;
@@ -31,6 +31,20 @@ const COLUMNS: usize = 2048;
 /// How far ahead of what is multiplied codes are asked for, in bytes: what the memory delivers within its latency. The processor's own prefetching ends at every page, and
 /// has to begin again with the scales.
 const AHEAD: usize = 8192;
+
+/// Rows at multiples of so many bytes push each other out of the first-level cache, if they are many.
+const PAGE: usize = 4096;
+
+/// Marks the first lanes: as many as are read from the end of the ones.
+const OWN: [f32; 32] = {
+    let mut own = [0.0; 32];
+    let mut i = 0;
+    while i < 16 {
+        own[i] = 1.0;
+        i += 1;
+    }
+    own
+};
 
 /// Units whose factors are taken hold of at once.
 const RUN: usize = 16;
@@ -206,6 +220,7 @@ impl<W: Way> Kernel for Rows<'_, W> {
         let (biases, products) = rest.split_at_mut(UNITS);
         let products = products.as_mut_ptr();
         let scale_bytes = weights.scale_bytes();
+        let many = S::REGISTERS >= 32 && !weights.row_bytes().is_multiple_of(PAGE);
         for from in (0..units).step_by(units_at_once) {
             let n = units_at_once.min(units - from);
             for first in (0..outputs).step_by(rows_at_once) {
@@ -241,9 +256,15 @@ impl<W: Way> Kernel for Rows<'_, W> {
                     units: n,
                 };
                 let mut row = 0;
-                while count == 1 && row + MOST_ROWS <= rows {
-                    part(row).all::<S, W, MOST_ROWS>(&x, &y, count, first + row);
-                    row += MOST_ROWS;
+                if count == 1 {
+                    while many && row + MOST_ROWS <= rows {
+                        part(row).all::<S, W, MOST_ROWS>(&x, &y, count, first + row);
+                        row += MOST_ROWS;
+                    }
+                    while row + 2 <= rows {
+                        part(row).all::<S, W, 2>(&x, &y, count, first + row);
+                        row += 2;
+                    }
                 }
                 while row < rows {
                     part(row).all::<S, W, 1>(&x, &y, count, first + row);
@@ -311,35 +332,35 @@ impl Part {
     ) -> [[f32; M]; R] {
         let &Self { codes, row_bytes, scales, biases, products, from, units } = self;
         let unit = W::COLUMNS / W::UNITS;
-        let mut sums = [[0.0; M]; R];
         let mut acc = [[S::splat(0.0); M]; R];
         // The biases with the sums of the activations, and the scales of both sides multiplied.
-        let whole = units - units % S::LANES;
         let mut factors = [[scales; M]; R];
+        for u in (0..units).step_by(S::LANES) {
+            // What follows the row's last scale is another row's.
+            let own = S::load(OWN.as_ptr().add(16 - (units - u).min(16)));
+            for r in 0..R {
+                let read = |from: *const f32| {
+                    let lanes = S::load(from.add(r * units + u));
+                    S::select_gt(own, S::splat(0.0), lanes, S::splat(0.0))
+                };
+                let (scale, bias) = (read(scales), read(biases));
+                for m in 0..M {
+                    let x_sums = if W::INTEGER { x[m].integer_sums } else { x[m].sums };
+                    acc[r][m] = S::fma(bias, S::load(x_sums.add(from + u)), acc[r][m]);
+                    if W::INTEGER {
+                        let product = S::mul(scale, S::load(x[m].scales.add(from + u)));
+                        S::store(products.add((r * MOST_X + m) * PRODUCTS + u), product);
+                    }
+                }
+            }
+        }
         for r in 0..R {
-            let (scales, biases) = (scales.add(r * units), biases.add(r * units));
             for m in 0..M {
-                let x_sums = if W::INTEGER { x[m].integer_sums } else { x[m].sums }.add(from);
-                for u in (0..whole).step_by(S::LANES) {
-                    acc[r][m] = S::fma(S::load(biases.add(u)), S::load(x_sums.add(u)), acc[r][m]);
-                }
-                for u in whole..units {
-                    sums[r][m] += *biases.add(u) * *x_sums.add(u);
-                }
-                if W::INTEGER {
-                    let x_scales = x[m].scales.add(from);
-                    let products = products.add((r * MOST_X + m) * PRODUCTS);
-                    for u in (0..whole).step_by(S::LANES) {
-                        let product = S::mul(S::load(scales.add(u)), S::load(x_scales.add(u)));
-                        S::store(products.add(u), product);
-                    }
-                    for u in whole..units {
-                        *products.add(u) = *scales.add(u) * *x_scales.add(u);
-                    }
-                    factors[r][m] = products;
+                factors[r][m] = if W::INTEGER {
+                    products.add((r * MOST_X + m) * PRODUCTS)
                 } else {
-                    factors[r][m] = scales;
-                }
+                    scales.add(r * units)
+                };
             }
         }
         let bytes = |u: usize| u * unit * W::Codes::BITS / 8;
@@ -378,15 +399,14 @@ impl Part {
             }
             W::add::<S, R, M>(&mut acc, codes, 1, &x, (from + whole) * unit, factors);
         }
+        let mut sums = [[0.0; M]; R];
         for r in 0..R {
             if M == 1 {
-                sums[r][0] += S::sum(acc[r][0]);
+                sums[r][0] = S::sum(acc[r][0]);
                 continue;
             }
             let totals = S::sums([acc[r][0], acc[r][1], acc[r][2], acc[r][3]]);
-            for m in 0..M {
-                sums[r][m] += totals[m];
-            }
+            sums[r].copy_from_slice(&totals[..M]);
         }
         sums
     }

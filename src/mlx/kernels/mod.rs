@@ -1,6 +1,7 @@
 //! Our CPU kernels as nodes of MLX's graph.
 
 mod attention;
+mod experts;
 mod products;
 mod recurrence;
 
@@ -16,6 +17,7 @@ use crate::cpu::{Exec, Floats, Isa, Precision, norm};
 use crate::error::{Error, Result};
 
 pub(super) use attention::{attention, cached_attention, rope, takes_attention, takes_positions};
+pub(super) use experts::{choose_experts, weighted_experts};
 pub(super) use products::{
     gated_products, gather_matmul, gather_quantized_matmul, linear, quantized_matmuls, takes_stack,
     takes_weight,

@@ -28,7 +28,7 @@ fn with_last(x: &Array, last: i32) -> Vec<i32> {
 
 /// The shape of a packed matrix, or of several.
 #[derive(Clone, Copy)]
-struct PackedShape {
+pub(super) struct PackedShape {
     format: quant::Format,
     slabs: usize,
     rows: usize,
@@ -37,7 +37,7 @@ struct PackedShape {
 
 impl PackedShape {
     /// That of `w`, which is `[outputs, words]`, or `[experts, outputs, words]`.
-    fn of(w: &Packed) -> Self {
+    pub(super) fn of(w: &Packed) -> Self {
         let (bits, group) = (w.format.bits as usize, w.format.group_size as usize);
         let format = match w.format.mode {
             Mode::Affine => quant::Format::Affine { bits, group },
@@ -51,7 +51,7 @@ impl PackedShape {
     }
 
     /// The weights, from inputs that hold codes, scales and perhaps biases.
-    fn weights<'a>(&self, inputs: &[Input<'a>]) -> Result<quant::Weights<'a>> {
+    pub(super) fn weights<'a>(&self, inputs: &[Input<'a>]) -> Result<quant::Weights<'a>> {
         let Self { format, slabs, rows, cols } = *self;
         let scales = match format {
             quant::Format::Affine { .. } => Scales::Floats(floats(&inputs[1])?),
