@@ -54,7 +54,7 @@ impl<C: Nibbles> Kernel for Lanes<'_, C> {
         let most = UNITS.min(all_units.next_multiple_of(S::LANES));
         let mut floats = Scratch::new(4 * most * S::LANES);
         let floats = floats.floats().as_mut_ptr();
-        let mut near = Scratch::of_bytes(S::LANES * STRIDE);
+        let mut near = Scratch::of_bytes(2 * S::LANES * STRIDE);
         let near = near.bytes().as_mut_ptr();
         for first in (outputs.start..outputs.end).step_by(S::LANES) {
             // The last ones are computed with some before them, which other tasks may be in charge of.
@@ -91,7 +91,7 @@ struct Tile<'a> {
     from: usize,
     units: usize,
     panel: Panel,
-    /// Room for [`STRIDE`] bytes of each row.
+    /// Room for twice [`STRIDE`] bytes of each row.
     near: *mut u8,
 }
 
@@ -145,6 +145,13 @@ impl Kernel for Transpose<'_> {
     }
 }
 
+/// Copies a span of row `row`, of rows `stride` bytes apart.
+#[inline(always)]
+unsafe fn copy(from: *const u8, stride: usize, to: *mut u8, row: usize) {
+    let (from, to) = (from.add(row * stride), to.add(row * STRIDE));
+    to.cast::<[u8; SPAN]>().write(from.cast::<[u8; SPAN]>().read());
+}
+
 /// [`Multiply`]; gives the number of rows back.
 #[inline(always)]
 unsafe fn multiply<S: Simd, C: Nibbles, const M: usize>(tile: Tile, first: usize) -> usize {
@@ -179,20 +186,27 @@ impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
         let mut next = codes.wrapping_add(S::LANES * row_bytes + S::LANES * from * unit / 2);
         let far = row_bytes.is_multiple_of(PAGE);
         let span = if far { 2 * SPAN / unit } else { units };
+        // While one span is multiplied the next one is copied beside it, so that nothing waits for either.
+        let (mut now, mut then) = (near, near.add(S::LANES * STRIDE));
+        if far {
+            (0..S::LANES).for_each(|row| copy(codes.add(from * unit / 2), row_bytes, now, row));
+        }
         for start in (from..from + units).step_by(span) {
             let (mut codes, mut stride) = (codes.add(start * unit / 2), row_bytes);
+            let following = codes.wrapping_add(SPAN);
+            let mut rows = if far && start + span < from + units { 0..S::LANES } else { 0..0 };
             if far {
-                for row in 0..S::LANES {
-                    let (from, to) = (codes.add(row * stride), near.add(row * STRIDE));
-                    to.cast::<[u8; SPAN]>().write(from.cast::<[u8; SPAN]>().read());
-                }
-                (codes, stride) = (near, STRIDE);
+                (codes, stride) = (now, STRIDE);
+                (now, then) = (then, now);
             }
             for u in start..start + span {
                 let (mut high, mut low) = ([S::zero_i(); M], [S::zero_i(); M]);
                 for column in (u * unit..(u + 1) * unit).step_by(COLUMNS) {
                     for line in (0..S::LANES * PIECE).step_by(LINE) {
                         S::prefetch(next.wrapping_add(line));
+                    }
+                    if let Some(row) = rows.next() {
+                        copy(following, row_bytes, now, row);
                     }
                     let at = column / (2 * BLOCK) * (4 * BLOCK) + column % (2 * BLOCK) / 2;
                     let words = S::columns(codes, stride);
