@@ -6,11 +6,14 @@ use super::gemm::{self, VECTORS};
 use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
 use super::routes::{Plan, Route, TILED, Task, few};
 use super::scratch::Scratch;
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Isa, Kernel, LINE, Simd};
 use crate::error::{Error, Result};
 
 /// Columns of a panel.
 const COLUMNS: usize = 1024;
+
+/// How far ahead of what is multiplied weights are asked for, in bytes.
+const AHEAD: usize = 8192;
 
 /// `slabs` matrices `[rows, cols]`, one after the other (more than one for experts).
 #[derive(Clone, Copy, Debug)]
@@ -166,11 +169,14 @@ unsafe fn dots<S: Simd, T: Element, const M: usize, const A: usize>(
     let step = A * S::LANES;
     let mut k = 0;
     while k + step <= w.len() {
+        let from = w.as_ptr().add(k);
+        for byte in (0..step * size_of::<T>()).step_by(LINE) {
+            S::prefetch(from.cast::<u8>().wrapping_add(AHEAD + byte));
+        }
         for a in 0..A {
-            let at = k + a * S::LANES;
-            let w = T::load::<S>(w.as_ptr().add(at));
+            let w = T::load::<S>(from.add(a * S::LANES));
             for m in 0..M {
-                acc[m][a] = S::fma(w, S::load(x[m].add(at)), acc[m][a]);
+                acc[m][a] = S::fma(w, S::load(x[m].add(k + a * S::LANES)), acc[m][a]);
             }
         }
         k += step;
