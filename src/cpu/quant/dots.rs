@@ -30,7 +30,7 @@ const COLUMNS: usize = 2048;
 
 /// How far ahead of what is multiplied codes are asked for, in bytes: what the memory delivers within its latency. The processor's own prefetching ends at every page, and
 /// has to begin again with the scales.
-const AHEAD: usize = 8192;
+const AHEAD: usize = 16 * 1024;
 
 /// Rows at multiples of so many bytes push each other out of the first-level cache, if they are many.
 const PAGE: usize = 4096;
