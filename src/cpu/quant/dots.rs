@@ -337,13 +337,12 @@ impl Part {
         let mut factors = [[scales; M]; R];
         for u in (0..units).step_by(S::LANES) {
             // What follows the row's last scale is another row's.
+            let zero = S::splat(0.0);
             let own = S::load(OWN.as_ptr().add(16 - (units - u).min(16)));
             for r in 0..R {
-                let read = |from: *const f32| {
-                    let lanes = S::load(from.add(r * units + u));
-                    S::select_gt(own, S::splat(0.0), lanes, S::splat(0.0))
-                };
-                let (scale, bias) = (read(scales), read(biases));
+                let at = r * units + u;
+                let scale = S::select_gt(own, zero, S::load(scales.add(at)), zero);
+                let bias = S::select_gt(own, zero, S::load(biases.add(at)), zero);
                 for m in 0..M {
                     let x_sums = if W::INTEGER { x[m].integer_sums } else { x[m].sums };
                     acc[r][m] = S::fma(bias, S::load(x_sums.add(from + u)), acc[r][m]);
