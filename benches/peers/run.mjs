@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --tokens 32 --nice -5]: nodemlx on the CPU beside node-llama-cpp and mlx-lm, in turns, with models of one shape
-// and as many bits per weight. Prints a table of medians and writes it to docs/benchmarks.md.
+// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --tokens 32 --nice -5 --threads 1,2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of
+// threads) and mlx-lm, in turns, with models of one shape and as many bits per weight. Prints a table of medians and, unless it is only to be printed, writes it to docs/benchmarks.md.
 
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
@@ -93,7 +93,7 @@ function compare(settings, bench, prompt) {
     const load = os.loadavg()[0]
     const bandwidth = measured(settings, bench, '--bandwidth', 5)
     // By itself it may take more threads than there are cores. It gets the number that suits it better.
-    const turns = [1, os.cpus().length].map((threads) =>
+    const turns = settings.threads.map((threads) =>
       measured(settings, process.execPath, peer, folder, gguf, prompt, tokens, threads),
     )
     const flags = ['--json', '--device', 'cpu', '--rounds', 1]
@@ -159,7 +159,7 @@ function report(settings, results, slow) {
   const cores = os.cpus()
   const length = `${SHORT_PROMPT} tokens of prompt and ${SHORT_ANSWER} of answer`
   return [
-    `On ${cores.length} × ${cores[0].model}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of 1 and ${cores.length} threads. ` +
+    `On ${cores.length} × ${cores[0].model}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of ${settings.threads.join(' and ')} threads. ` +
       `The shape is that of Llama 3.2 1B with a vocabulary of 32000, random weights of 4.5 bits. Tokens per second, medians:`,
     '',
     `| | nodemlx | node-llama-cpp ${LLAMA} (Q4_0) | ratio |`,
@@ -200,8 +200,11 @@ async function main(args) {
       tokens: text('32'),
       nice: text('0'),
       limit: text('600'),
+      threads: text(`1,${os.cpus().length}`),
+      print: { type: 'boolean', default: false },
     },
   })
+  settings.threads = settings.threads.split(',').map(Number)
   await ensureSetUp()
   if (currentAddon() !== 'release') buildAddon('release')
   await ensureDist()
@@ -218,7 +221,7 @@ async function main(args) {
   const script = join(root, 'benches', 'peers', 'mlx-lm.py')
   const slow = measured(settings, python, script, checkpoint, SHORT_PROMPT, SHORT_ANSWER)
   const table = report(settings, results, slow)
-  publish(table)
+  if (!settings.print) publish(table)
   process.stdout.write(`${table}\n`)
 }
 

@@ -68,7 +68,8 @@ impl Kernel for WeightedExperts {
             activation: self.activation,
         };
         let (x, weights) = (tokens[0].values()?, tokens[2].values()?);
-        experts.run(&x, tokens[1].slice()?, &weights, outputs[0].slice()?, self.exec)
+        let chosen = tokens[1].elements::<u32>()?;
+        experts.run(&x, &chosen, &weights, outputs[0].slice()?, self.exec)
     }
 }
 

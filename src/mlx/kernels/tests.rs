@@ -1,5 +1,6 @@
 //! Every kernel against the operation of MLX that it stands in for.
 
+use super::super::fast::{Choice, Scoring};
 use super::super::fast::{Frequencies, Mask, NewPositions, Preparation, Rotation, Scores};
 use super::super::quantized::{Format, Mode, Packed, dequantize};
 use super::super::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec};
@@ -372,6 +373,47 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
         let error = run(&values, buffers, start).unwrap_err().to_string();
         assert!(error.contains("do not fit a cache"), "{error}");
     }
+}
+
+#[test]
+fn experts_are_added_up_as_step_by_step() {
+    enter(DeviceKind::Cpu).unwrap();
+    set_precision(Precision::Exact);
+    let (experts, dims, hidden) = (5, 64, 32);
+    let matrix = |outputs, inputs| packed(Mode::Affine, 4, 32, &[experts, outputs], inputs);
+    let (gate, up, down) = (matrix(hidden, dims), matrix(hidden, dims), matrix(dims, hidden));
+    let x = numbers(&[1, 3, dims], 11);
+    let weights = numbers(&[1, 3, 2], 12);
+    // Part of an order of all, as a partition leaves it.
+    let order = from_u32(&[4, 0, 1, 3, 2, 2, 1, 0, 4, 3, 0, 3, 4, 1, 2], &[1, 3, experts]);
+    let chosen = ops::slice_axis(&order, 2, 0, 2).unwrap();
+    let ours =
+        weighted_experts(&x, [&chosen, &weights], [&gate, &up, &down], Activation::Silu).unwrap();
+    let rows = ops::reshape(&x, &[1, 3, 1, 1, dims]).unwrap();
+    let product = |x: &Array, w: &Packed| gather_quantized_matmul(x, w, &chosen).unwrap();
+    let inner =
+        super::gate(Activation::Silu, &product(&rows, &gate), &product(&rows, &up)).unwrap();
+    let outputs = ops::squeeze(&product(&inner, &down), -2).unwrap();
+    let weighted = ops::multiply(&outputs, &ops::expand_dims(&weights, -1).unwrap()).unwrap();
+    let sum = ops::squeeze(&ops::sum(&weighted, 2).unwrap(), 2).unwrap();
+    assert_close(&ours, &sum, 1e-4);
+}
+
+#[test]
+fn experts_are_chosen_as_by_mlx() {
+    enter(DeviceKind::Cpu).unwrap();
+    let logits = numbers(&[2, 7, 16], 13);
+    let choice = Choice { active: 4, scoring: Scoring::Softmax, normalize: true, scale: 1.0 };
+    let [chosen, weights] = choose_experts(&logits, None, choice).unwrap();
+    assert_eq!((chosen.shape(), chosen.dtype()), (&[2, 7, 4][..], Dtype::Uint32));
+    let all = ops::softmax(&logits, -1, true).unwrap();
+    let order = ops::argsort(&ops::negative(&all).unwrap(), -1).unwrap();
+    let best = ops::slice_axis(&order, 2, 0, 4).unwrap();
+    let float = |x: &Array| ops::astype(x, Dtype::Float32).unwrap();
+    assert_close(&float(&chosen), &float(&best), 0.0);
+    let taken = ops::take_along(&all, &best, -1).unwrap();
+    let theirs = ops::divide(&taken, &ops::sum(&taken, -1).unwrap()).unwrap();
+    assert_close(&weights, &theirs, 1e-6);
 }
 
 #[test]

@@ -117,7 +117,15 @@ impl<'a> Input<'a> {
     /// # Errors
     /// [`Error::Mlx`] for another type.
     pub fn values(&self) -> Result<Cow<'a, [f32]>> {
-        let span = self.span::<f32>()?;
+        self.elements()
+    }
+
+    /// The elements, in order; copied where they do not lie so.
+    ///
+    /// # Errors
+    /// [`Error::Mlx`] for another type.
+    pub fn elements<T: Element>(&self) -> Result<Cow<'a, [T]>> {
+        let span = self.span::<T>()?;
         if self.contiguous() {
             return Ok(Cow::Borrowed(span));
         }
@@ -128,10 +136,10 @@ impl<'a> Input<'a> {
 }
 
 /// Appends the elements at the given strides.
-fn gather(from: &[f32], shape: &[i32], strides: &[i64], to: &mut Vec<f32>) {
+fn gather<T: Element>(from: &[T], shape: &[i32], strides: &[i64], to: &mut Vec<T>) {
     match (shape, strides) {
         ([], _) | (_, []) => to.extend(from.first()),
-        ([len], [1]) => to.extend(&from[..*len as usize]),
+        ([len], [1]) => to.extend_from_slice(&from[..*len as usize]),
         ([len, shape @ ..], [stride, strides @ ..]) => {
             for i in 0..*len as usize {
                 gather(&from[i * *stride as usize..], shape, strides, to);
