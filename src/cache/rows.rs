@@ -67,9 +67,7 @@ impl Rows {
     pub fn arrays(&self) -> Vec<&Array> {
         match self {
             Self::Plain(array) => vec![array],
-            Self::Packed(packed) => {
-                [&packed.weight, &packed.scales].into_iter().chain(&packed.biases).collect()
-            }
+            Self::Packed(packed) => packed.arrays().collect(),
         }
     }
 

@@ -6,7 +6,7 @@ use super::gemm::{self, VECTORS};
 use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
 use super::routes::{Plan, Route, TILED, Task, few};
 use super::scratch::Scratch;
-use super::simd::{Isa, Kernel, LINE, Simd};
+use super::simd::{Isa, Kernel, Simd, prefetch_all};
 use crate::error::{Error, Result};
 
 /// Columns of a panel.
@@ -170,9 +170,7 @@ unsafe fn dots<S: Simd, T: Element, const M: usize, const A: usize>(
     let mut k = 0;
     while k + step <= w.len() {
         let from = w.as_ptr().add(k);
-        for byte in (0..step * size_of::<T>()).step_by(LINE) {
-            S::prefetch(from.cast::<u8>().wrapping_add(AHEAD + byte));
-        }
+        prefetch_all::<S>(from.cast::<u8>().wrapping_add(AHEAD), step * size_of::<T>());
         for a in 0..A {
             let w = T::load::<S>(from.add(a * S::LANES));
             for m in 0..M {

@@ -35,33 +35,25 @@ impl Element for f32 {
     }
 }
 
-impl Element for f16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        // SAFETY: as the caller promises.
-        unsafe { S::load_f16(from.cast()) }
-    }
-    fn value(self) -> f32 {
-        self.to_f32()
-    }
-    fn store(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
-    }
+macro_rules! half_element {
+    ($($half:ty => $load:ident),*) => {$(
+        impl Element for $half {
+            #[inline(always)]
+            unsafe fn load<S: Simd>(from: *const Self) -> S::F {
+                // SAFETY: as the caller promises.
+                unsafe { S::$load(from.cast()) }
+            }
+            fn value(self) -> f32 {
+                self.to_f32()
+            }
+            fn store(from: &[f32], to: &mut [Self]) {
+                to.convert_from_f32_slice(from);
+            }
+        }
+    )*};
 }
 
-impl Element for bf16 {
-    #[inline(always)]
-    unsafe fn load<S: Simd>(from: *const Self) -> S::F {
-        // SAFETY: as the caller promises.
-        unsafe { S::load_bf16(from.cast()) }
-    }
-    fn value(self) -> f32 {
-        self.to_f32()
-    }
-    fn store(from: &[f32], to: &mut [Self]) {
-        to.convert_from_f32_slice(from);
-    }
-}
+half_element!(f16 => load_f16, bf16 => load_bf16);
 
 /// A slice of floats of one of the types that MLX stores, to be written.
 #[derive(Debug)]

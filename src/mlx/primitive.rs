@@ -125,7 +125,17 @@ pub fn custom_one<K: Kernel>(
     shape: &[i32],
     dtype: Dtype,
 ) -> Result<Array> {
-    only(custom(kernel, inputs, &[(shape, dtype)])?)
+    let [array] = custom_each(kernel, inputs, [(shape, dtype)])?;
+    Ok(array)
+}
+
+/// [`custom`] with a fixed number of outputs.
+pub fn custom_each<K: Kernel, const N: usize>(
+    kernel: K,
+    inputs: &[&Array],
+    outputs: [(&[i32], Dtype); N],
+) -> Result<[Array; N]> {
+    exactly(custom(kernel, inputs, &outputs)?)
 }
 
 /// [`custom`] with one output that begins as the first input: in its memory, if that is not used any more. The kernel writes what is to be different, and does not look at the
@@ -134,11 +144,13 @@ pub fn updated<K: Kernel>(kernel: K, inputs: &[&Array]) -> Result<Array> {
     let Some(first) = inputs.first() else {
         return Err(Error::Mlx("there is nothing to update".to_owned()));
     };
-    only(add(kernel, inputs, &[(first.shape(), first.dtype())], true)?)
+    let [array] = exactly(add(kernel, inputs, &[(first.shape(), first.dtype())], true)?)?;
+    Ok(array)
 }
 
-fn only(mut arrays: Vec<Array>) -> Result<Array> {
-    arrays.pop().ok_or_else(|| Error::Mlx("a kernel without an output".to_owned()))
+fn exactly<const N: usize>(arrays: Vec<Array>) -> Result<[Array; N]> {
+    let mismatch = |arrays: Vec<_>| Error::Mlx(format!("{} outputs, not {N}", arrays.len()));
+    arrays.try_into().map_err(mismatch)
 }
 
 fn add<K: Kernel>(

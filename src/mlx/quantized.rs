@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::call::{Arrays, check, op, optional};
-use super::{Array, Dtype, device, fast, kernels};
+use super::{Array, Dtype, device, fast, kernels, ops};
 use crate::error::{Error, Result};
 
 /// How a matrix is packed.
@@ -87,6 +87,13 @@ pub struct Packed {
     pub format: Format,
     /// The type of activations, to which [`dequantize`] unpacks.
     pub dtype: Dtype,
+}
+
+impl Packed {
+    /// The codes, the scales and, of affine formats, the biases.
+    pub fn arrays(&self) -> impl Iterator<Item = &Array> {
+        [&self.weight, &self.scales].into_iter().chain(&self.biases)
+    }
 }
 
 /// x · wᵀ for `x` `[…, inputs]` with each of several matrices: `[…, outputs]` of each.
@@ -182,10 +189,15 @@ pub fn gather_matmul(x: &Array, w: &Packed, experts: &Array, sorted: bool) -> Re
 
 /// The matrix, or some of its rows, as floating-point numbers.
 pub fn dequantize(w: &Packed) -> Result<Array> {
+    // Of an affine format MLX computes in the type of the scales, whatever it is asked for.
+    let (scales, biases) = match &w.biases {
+        Some(biases) => (ops::astype(&w.scales, w.dtype)?, Some(ops::astype(biases, w.dtype)?)),
+        None => (w.scales.clone(), None),
+    };
     op!(mlx_dequantize(
         w.weight.as_ptr(),
-        w.scales.as_ptr(),
-        optional(w.biases.as_ref()),
+        scales.as_ptr(),
+        optional(biases.as_ref()),
         w.format.group_size(),
         w.format.bits(),
         w.format.mode.c_name().as_ptr(),

@@ -37,22 +37,13 @@ impl Embedding {
                 let rows = rows(stored)?;
                 self.dtype.map_or(Ok(rows.clone()), |dtype| ops::astype(&rows, dtype))
             }
-            Matrix::Quantized(packed) => {
-                let (scales, biases) = match &packed.biases {
-                    Some(biases) => {
-                        let scales = ops::astype(&rows(&packed.scales)?, packed.dtype)?;
-                        (scales, Some(ops::astype(&rows(biases)?, packed.dtype)?))
-                    }
-                    None => (rows(&packed.scales)?, None),
-                };
-                quantized::dequantize(&Packed {
-                    weight: rows(&packed.weight)?,
-                    scales,
-                    biases,
-                    format: packed.format,
-                    dtype: packed.dtype,
-                })
-            }
+            Matrix::Quantized(packed) => quantized::dequantize(&Packed {
+                weight: rows(&packed.weight)?,
+                scales: rows(&packed.scales)?,
+                biases: packed.biases.as_ref().map(rows).transpose()?,
+                format: packed.format,
+                dtype: packed.dtype,
+            }),
         }
     }
 

@@ -74,15 +74,6 @@ impl HeadMatrices {
         if on_gpu() {
             return Ok(Self { stored: Stored::Quantized(packed), transposed: false });
         }
-        // Of an affine format MLX computes in the type of the scales, whatever it is asked for.
-        let packed = match &packed.biases {
-            Some(biases) => Packed {
-                scales: ops::astype(&packed.scales, packed.dtype)?,
-                biases: Some(ops::astype(biases, packed.dtype)?),
-                ..packed
-            },
-            None => packed,
-        };
         let dense = quantized::dequantize(&packed)?;
         eval(&[&dense])?;
         Self::dense(dense)

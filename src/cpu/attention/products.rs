@@ -4,7 +4,7 @@
 use super::{BLOCK, Cached};
 use crate::cpu::floats::{Element, Floats};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Kernel, LINE, Simd};
+use crate::cpu::simd::{Kernel, Simd, prefetch_all};
 
 /// Rows that are taken at once.
 const ROWS: usize = 4;
@@ -74,9 +74,7 @@ impl Next {
     #[inline(always)]
     unsafe fn fetch<S: Simd>(&self, from: usize, to: usize) {
         for i in from..to {
-            for byte in (0..self.bytes).step_by(LINE) {
-                S::prefetch(self.start.wrapping_add(i * self.stride + byte));
-            }
+            prefetch_all::<S>(self.start.wrapping_add(i * self.stride), self.bytes);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lock;
-use crate::cpu::simd::{Isa, Kernel, LINE, Simd};
+use crate::cpu::simd::{Isa, Kernel, Simd, prefetch_all};
 
 /// Bytes that a thread fetches at most: half a second-level cache.
 const MOST: usize = 512 * 1024;
@@ -175,10 +175,8 @@ impl Kernel for Fetch {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        for byte in (0..self.bytes).step_by(LINE) {
-            // SAFETY: any address may be asked for.
-            unsafe { S::prefetch(std::ptr::without_provenance(self.start + byte)) };
-        }
+        // SAFETY: the machine has the instructions.
+        unsafe { prefetch_all::<S>(std::ptr::without_provenance(self.start), self.bytes) };
     }
 }
 

@@ -8,7 +8,7 @@ use super::codes::{Codes, Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
 use crate::cpu::routes::TILED;
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{BLOCK, LINE};
+use crate::cpu::simd::{BLOCK, PAGE, prefetch_all};
 
 /// Units whose scales are read at a time: those of several rows, or part of a very long one.
 const UNITS: usize = 1024;
@@ -31,9 +31,6 @@ const COLUMNS: usize = 2048;
 /// How far ahead of what is multiplied codes are asked for, in bytes: what the memory delivers within its latency. The processor's own prefetching ends at every page, and
 /// has to begin again with the scales.
 const AHEAD: usize = 16 * 1024;
-
-/// Rows at multiples of so many bytes push each other out of the first-level cache, if they are many.
-const PAGE: usize = 4096;
 
 /// Marks the first lanes: as many as are read from the end of the ones.
 const OWN: [f32; 32] = {
@@ -237,10 +234,8 @@ impl<W: Way> Kernel for Rows<'_, W> {
                     });
                     // Those of the rows that come next.
                     for (scales, size) in scale_bytes {
-                        for byte in (0..each * n * size).step_by(LINE) {
-                            let next = unit_of(first + row + rows_at_once) * size + byte;
-                            S::prefetch(scales.wrapping_add(next));
-                        }
+                        let next = unit_of(first + row + rows_at_once) * size;
+                        prefetch_all::<S>(scales.wrapping_add(next), each * n * size);
                     }
                 }
                 let part = |row: usize| Part {

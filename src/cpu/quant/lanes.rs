@@ -9,7 +9,7 @@ use super::activations::Row;
 use super::codes::{Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{BLOCK, LINE};
+use crate::cpu::simd::{BLOCK, LINE, PAGE, prefetch_all};
 
 /// Bytes of a row that are transposed at once.
 const PIECE: usize = 16;
@@ -17,10 +17,7 @@ const PIECE: usize = 16;
 /// Columns whose codes they are.
 const COLUMNS: usize = 2 * PIECE;
 
-/// Rows at multiples of so many bytes push each other out of the first-level cache, since all have the same place there. Of those, parts are copied.
-const PAGE: usize = 4096;
-
-/// Bytes of a row that are copied at once, a divisor of [`PAGE`].
+/// Bytes of a row that are copied at once, a divisor of [`PAGE`], where rows are pages apart.
 const SPAN: usize = 256;
 
 /// Bytes from one copy to the next.
@@ -132,9 +129,8 @@ impl Kernel for Transpose<'_> {
         }
         // Those of the rows that come next.
         for (start, size) in weights.scale_bytes() {
-            for byte in (0..S::LANES * units * size).step_by(LINE) {
-                S::prefetch(start.wrapping_add(unit_of(S::LANES) * size + byte));
-            }
+            let next = start.wrapping_add(unit_of(S::LANES) * size);
+            prefetch_all::<S>(next, S::LANES * units * size);
         }
         for (from, to) in [(scales, panel.scales), (biases, panel.biases)] {
             for u in (0..units).step_by(S::LANES) {
@@ -202,9 +198,7 @@ impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
             for u in start..start + span {
                 let (mut high, mut low) = ([S::zero_i(); M], [S::zero_i(); M]);
                 for column in (u * unit..(u + 1) * unit).step_by(COLUMNS) {
-                    for line in (0..S::LANES * PIECE).step_by(LINE) {
-                        S::prefetch(next.wrapping_add(line));
-                    }
+                    prefetch_all::<S>(next, S::LANES * PIECE);
                     if let Some(row) = rows.next() {
                         copy(following, row_bytes, now, row);
                     }

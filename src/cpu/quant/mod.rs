@@ -93,28 +93,11 @@ pub fn gather_matmul_each(
             format!("{route:?} leads outside {rows} rows and {} matrices", first.slabs),
         ));
     }
-    run(weights, x, routes, y, exec)
-}
-
-/// A product of each of `weights`, which are alike but for their rows, with the same rows of `x`.
-fn run(
-    weights: &[Weights],
-    x: &[f32],
-    routes: &[Route],
-    y: &mut [&mut [f32]],
-    exec: Exec,
-) -> Result<()> {
     for (weights, y) in weights.iter().zip(&*y) {
-        if y.len() != routes.len() * weights.rows {
-            return Err(Error::argument(
-                "y",
-                format!(
-                    "{} elements, and [{}, {}] were expected",
-                    y.len(),
-                    routes.len(),
-                    weights.rows
-                ),
-            ));
+        let (len, count, rows) = (y.len(), routes.len(), weights.rows);
+        if len != count * rows {
+            let message = format!("{len} elements, and [{count}, {rows}] were expected");
+            return Err(Error::argument("y", message));
         }
     }
     if weights.len() != y.len() {
@@ -124,7 +107,6 @@ fn run(
     if routes.is_empty() {
         return Ok(());
     }
-    let first = &weights[0];
     let integer = exec.precision == Precision::Fast && first.format != Format::Mxfp8;
     let tile = exec.isa.run(gemm::Width);
     let lanes = tile / VECTORS;

@@ -16,6 +16,18 @@ pub const BLOCK: usize = 64;
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
 
+/// Lines at multiples of so many bytes have the same place in the first-level cache, and push each other out if they are many.
+pub const PAGE: usize = 4096;
+
+/// [`Simd::prefetch`] of each line of `bytes` from `start`.
+#[inline(always)]
+pub unsafe fn prefetch_all<S: Simd>(start: *const u8, bytes: usize) {
+    for byte in (0..bytes).step_by(LINE) {
+        // SAFETY: the machine has the instructions; any address may be asked for.
+        unsafe { S::prefetch(start.wrapping_add(byte)) };
+    }
+}
+
 /// An instruction set for which the kernels are compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {

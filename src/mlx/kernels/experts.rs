@@ -2,11 +2,11 @@
 
 use std::ffi::CStr;
 
-use super::super::primitive::{Input, Kernel, Output, custom, custom_one};
+use super::super::primitive::{Input, Kernel, Output, custom_each, custom_one};
 use super::super::quantized::Packed;
 use super::super::{Array, Dtype};
 use super::exec;
-use super::products::PackedShape;
+use super::products::{PackedShape, with_last};
 use crate::cpu::Exec;
 use crate::cpu::activation::Activation;
 use crate::cpu::experts::{Choice, Experts};
@@ -34,15 +34,9 @@ pub(in crate::mlx) fn choose_experts(
     correction: Option<&Array>,
     choice: Choice,
 ) -> Result<[Array; 2]> {
-    let mut shape = logits.shape().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = choice.active as i32;
-    }
+    let shape = with_last(logits, choice.active as i32);
     let inputs: Vec<_> = [logits].into_iter().chain(correction).collect();
-    let outputs = [(&shape[..], Dtype::Uint32), (&shape[..], Dtype::Float32)];
-    custom(Choose(choice), &inputs, &outputs)?
-        .try_into()
-        .map_err(|outputs: Vec<_>| Error::Mlx(format!("{} outputs", outputs.len())))
+    custom_each(Choose(choice), &inputs, [(&shape, Dtype::Uint32), (&shape, Dtype::Float32)])
 }
 
 /// Inputs are x, the choice and its weights, then codes, scales and perhaps biases of gate, up and down.
@@ -81,16 +75,10 @@ pub(in crate::mlx) fn weighted_experts(
     activation: Activation,
 ) -> Result<Array> {
     let mut inputs = vec![x, chosen, weights];
-    let arrays = matrices.map(|w| 2 + usize::from(w.biases.is_some()));
-    for w in matrices {
-        inputs.extend([&w.weight, &w.scales]);
-        inputs.extend(&w.biases);
-    }
+    inputs.extend(matrices.into_iter().flat_map(Packed::arrays));
+    let arrays = matrices.map(|w| w.arrays().count());
     let kernel =
         WeightedExperts { shapes: matrices.map(PackedShape::of), arrays, activation, exec: exec() };
-    let mut shape = x.shape().to_vec();
-    if let Some(last) = shape.last_mut() {
-        *last = matrices[2].weight.dim(-2);
-    }
+    let shape = with_last(x, matrices[2].weight.dim(-2));
     custom_one(kernel, &inputs, &shape, Dtype::Float32)
 }

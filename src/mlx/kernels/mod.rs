@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use half::{bf16, f16};
 
-use super::primitive::{Input, Kernel, Output, custom, custom_one};
+use super::primitive::{Input, Kernel, Output, custom_each, custom_one};
 use super::{Array, Dtype, is_float, on_gpu};
 use crate::cpu::activation::{Activation, gated};
 use crate::cpu::{Exec, Floats, Isa, Precision, norm};
@@ -119,10 +119,7 @@ pub(super) fn add_rms_norm(
     eps: f32,
 ) -> Result<[Array; 2]> {
     let inputs: Vec<_> = [x, delta].into_iter().chain(weight).collect();
-    let outputs = [(x.shape(), Dtype::Float32); 2];
-    custom(AddRmsNorm { eps }, &inputs, &outputs)?
-        .try_into()
-        .map_err(|outputs: Vec<_>| Error::Mlx(format!("{} outputs", outputs.len())))
+    custom_each(AddRmsNorm { eps }, &inputs, [(x.shape(), Dtype::Float32); 2])
 }
 
 struct Gate(Activation);

@@ -18,7 +18,7 @@ fn bytes(words: &[u32]) -> &[u8] {
 }
 
 /// `shape` with another last axis.
-fn with_last(x: &Array, last: i32) -> Vec<i32> {
+pub(super) fn with_last(x: &Array, last: i32) -> Vec<i32> {
     let mut shape = x.shape().to_vec();
     if let Some(dim) = shape.last_mut() {
         *dim = last;
@@ -76,12 +76,7 @@ impl QuantizedMatmuls {
     }
 
     fn inputs<'a>(x: &'a Array, matrices: &[&'a Packed]) -> Vec<&'a Array> {
-        let mut inputs = vec![x];
-        for w in matrices {
-            inputs.extend([&w.weight, &w.scales]);
-            inputs.extend(&w.biases);
-        }
-        inputs
+        [x].into_iter().chain(matrices.iter().flat_map(|w| w.arrays())).collect()
     }
 
     fn products(&self, inputs: &[Input], outputs: &mut [&mut [f32]]) -> Result<()> {
@@ -240,8 +235,7 @@ pub(in crate::mlx) fn gather_quantized_matmul(
     experts: &Array,
 ) -> Result<Array> {
     let shape = PackedShape::of(w);
-    let mut inputs = vec![x, experts, &w.weight, &w.scales];
-    inputs.extend(&w.biases);
+    let inputs: Vec<_> = [x, experts].into_iter().chain(w.arrays()).collect();
     let kernel = GatherQuantizedMatmul { shape, exec: exec() };
     custom_one(kernel, &inputs, &gathered(x, experts, shape.rows as i32)?, Dtype::Float32)
 }

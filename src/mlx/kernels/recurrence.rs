@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use super::super::primitive::{Input, Kernel, Output, custom, custom_one};
+use super::super::primitive::{Input, Kernel, Output, custom_each, custom_one};
 use super::super::{Array, Dtype};
 use crate::cpu::Isa;
 use crate::cpu::conv::CausalConv;
@@ -45,10 +45,7 @@ pub(in crate::mlx) fn recurrence(
     let inputs: Vec<_> =
         [queries, keys, values, log_decay, state].into_iter().chain(rates).collect();
     let shapes = [(values.shape(), Dtype::Float32), (state.shape(), Dtype::Float32)];
-    let outputs = custom(MatrixRecurrence, &inputs, &shapes)?;
-    <[Array; 2]>::try_from(outputs)
-        .map(|[y, state]| (y, state))
-        .map_err(|outputs| Error::Mlx(format!("{} outputs", outputs.len())))
+    custom_each(MatrixRecurrence, &inputs, shapes).map(|[y, state]| (y, state))
 }
 
 struct Convolution {
