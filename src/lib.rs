@@ -6,6 +6,7 @@ pub mod engine;
 pub mod error;
 pub mod generate;
 pub mod hub;
+mod json;
 pub mod mlx;
 pub mod models;
 // Unit tests run outside of Node.js, where nothing calls the bindings.

@@ -90,6 +90,12 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_json_lacks_are_read() {
+        let config = r#"{"time_step_limit": [0.0, Infinity], "eos_token_id": 2}"#;
+        assert_eq!(found(&[("config.json", config)]).unwrap(), [2]);
+    }
+
+    #[test]
     fn a_nested_text_configuration_counts() {
         let nested = r#"{"eos_token_id": null, "text_config": {"eos_token_id": [1, 106]}}"#;
         assert_eq!(found(&[("config.json", nested)]).unwrap(), [1, 106]);

@@ -37,7 +37,7 @@ pub(crate) fn read_object(path: &Path, broken: impl Fn(String) -> Error) -> Resu
         return Err(broken(problem.to_owned()));
     }
     let value: Value =
-        serde_json::from_slice(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;
+        crate::json::parse(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;
     if value.is_object() {
         Ok(Some(value))
     } else {

@@ -2,7 +2,6 @@
 
 mod decoder;
 mod experts;
-mod json;
 mod latent;
 mod quantization;
 mod recurrent;
@@ -190,7 +189,7 @@ fn read_object(path: &Path) -> Result<Map<String, Value>> {
         return Err(Error::config(path, "the file is larger than any configuration needs"));
     }
     let text = std::fs::read(path).map_err(|error| Error::io(path, &error))?;
-    let value = json::parse(&text)
+    let value = crate::json::parse(&text)
         .map_err(|error| Error::config(path, format!("not valid JSON: {error}")))?;
     match value {
         Value::Object(values) => Ok(values),

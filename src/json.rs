@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Parses a file in which infinities stand as `{"__float__": "Infinity"}`, as transformers 5 writes
 /// them, or bare, as Python's `json` does. The largest finite number stands for infinity here: no field
 /// distinguishes them. A bare `NaN` is as `null`.
-pub(super) fn parse(text: &[u8]) -> serde_json::Result<Value> {
+pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Value> {
     let value = serde_json::from_slice(text).or_else(|error| match without_bare_numbers(text) {
         Some(text) => serde_json::from_slice(&text),
         None => Err(error),
