@@ -1,9 +1,9 @@
 //! Tokens per second of a whole model on the CPU, and what share of the memory's bandwidth its decoding uses.
 //!
-//!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 32] [--batch 1] [--rounds 3]
+//!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12]
 //!
-//! The weights are random; 0 bits means bfloat16. A plain read of as many bytes, by the same threads and between the rounds, is the measure. `--write FOLDER` only
-//! writes the checkpoint, `--bandwidth ROUNDS` only measures the memory.
+//! The weights are random; 0 bits means bfloat16. A plain read of as many bytes, by the same threads just before and after each round, is the measure; sequences that
+//! are decoded as a batch are compared with a single one in turns. `--write FOLDER` only writes the checkpoint, `--bandwidth ROUNDS` only measures the memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 mod common;
@@ -13,37 +13,64 @@ use std::path::Path;
 use std::time::Instant;
 
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
+use nodemlx::cache::Cache;
 use nodemlx::mlx::{self, Array, DeviceKind, ops};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
-/// Seconds of the prompt and of a step after it, of `batch` equal sequences.
-fn generate(model: &dyn LanguageModel, batch: usize, prompt: usize, steps: usize) -> (f64, f64) {
-    let mut caches = model.make_caches();
-    // As the engine does it: in pieces, and each step is queued before the one before is waited for.
-    let mut queue = |tokens: &Array| {
-        let logits = model.forward(tokens, &mut caches).unwrap();
+/// `batch` equal sequences.
+struct Sequences<'a> {
+    model: &'a dyn LanguageModel,
+    caches: Vec<Cache>,
+    batch: usize,
+    last: Array,
+}
+
+impl<'a> Sequences<'a> {
+    /// Reads the prompt, and says how many seconds that took.
+    fn begin(model: &'a dyn LanguageModel, batch: usize, prompt: usize) -> (Self, f64) {
+        let caches = model.make_caches();
+        let mut sequences = Self { model, caches, batch, last: mlx::from_u32(&[], &[0]) };
+        let words: Vec<u32> = (0..prompt as u32).map(|i| i * 37 % VOCABULARY as u32).collect();
+        let prefill = seconds(|| {
+            for chunk in words.chunks(CHUNK) {
+                let tokens =
+                    mlx::from_u32(&chunk.repeat(batch), &[batch as i32, chunk.len() as i32]);
+                sequences.last = sequences.queue(&tokens);
+                mlx::eval(&[&sequences.last]).unwrap();
+            }
+        });
+        (sequences, prefill)
+    }
+
+    /// Starts the step that follows `tokens`.
+    fn queue(&mut self, tokens: &Array) -> Array {
+        let logits = self.model.forward(tokens, &mut self.caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
         let token = ops::argmax(&last, -1).unwrap();
         mlx::async_eval(&[&token]).unwrap();
         token
-    };
-    let words: Vec<u32> = (0..prompt as u32).map(|i| i * 37 % VOCABULARY as u32).collect();
-    let mut last = mlx::from_u32(&[], &[0]);
-    let prefill = seconds(|| {
-        for chunk in words.chunks(CHUNK) {
-            last = queue(&mlx::from_u32(&chunk.repeat(batch), &[batch as i32, chunk.len() as i32]));
-            mlx::eval(&[&last]).unwrap();
-        }
-    });
-    let mut step = || {
-        let next = queue(&last);
-        mlx::eval(&[&last]).unwrap();
-        last = next;
-    };
-    // The first one waits for nothing.
-    step();
-    let times = (0..steps).map(|_| seconds(&mut step)).collect();
-    (prefill, median(times))
+    }
+
+    /// Seconds of a step, the median of `steps`, each queued before the one before is waited for, as the engine does it.
+    fn steps(&mut self, steps: usize) -> f64 {
+        let last = self.last.clone();
+        let mut waiting = self.queue(&last);
+        let times = (0..steps).map(|_| {
+            seconds(|| {
+                let next = self.queue(&waiting.clone());
+                mlx::eval(&[&waiting]).unwrap();
+                waiting = next;
+            })
+        });
+        let step = median(times.collect());
+        mlx::eval(&[&waiting]).unwrap();
+        self.last = waiting;
+        step
+    }
+
+    fn tokens_per_second(&self, step: f64) -> f64 {
+        self.batch as f64 / step
+    }
 }
 
 /// Tokens of a prompt that are read at a time.
@@ -69,8 +96,8 @@ fn main() {
     if let Some(dir) = argument("--write") {
         return checkpoint.write(Path::new(&dir), false);
     }
-    let (prompt, tokens) = (number("--prompt", 256), number("--tokens", 32));
-    let (batch, rounds) = (number("--batch", 1), number("--rounds", 3));
+    let (prompt, tokens) = (number("--prompt", 256), number("--tokens", 8));
+    let (batch, rounds) = (number("--batch", 1), number("--rounds", 12));
     let dir = tempfile::tempdir().unwrap();
     checkpoint.write(dir.path(), false);
     let bytes = checkpoint.bytes_per_token();
@@ -78,27 +105,40 @@ fn main() {
     let options = LoadOptions::default();
     let start = Instant::now();
     let loaded = models::load(dir.path(), &options, &mut |_| ControlFlow::Continue(())).unwrap();
-    let (first, _) = generate(&*loaded.model, 1, 16, 1);
+    let (_, first) = Sequences::begin(&*loaded.model, 1, 16);
     println!(
         "loaded and 16 tokens in {:.2} s, of these {first:.2} s for the tokens; {}",
         start.elapsed().as_secs_f64(),
         resident()
     );
     let plain = vec![1_u64; bytes / 8];
-    let (mut reads, mut prefills, mut steps) = (vec![], vec![], vec![]);
+    let read = || seconds(|| read(&plain));
+    let (mut one, prefill) = Sequences::begin(&*loaded.model, 1, prompt);
+    println!("prefill of {prompt}: {:.1} tokens/s", prompt as f64 / prefill);
+    let mut many = (batch > 1).then(|| Sequences::begin(&*loaded.model, batch, prompt).0);
+    let (mut reads, mut steps, mut shares, mut gains) = (vec![], vec![], vec![], vec![]);
+    let mut before = read();
     for _ in 0..rounds {
-        reads.extend((0..3).map(|_| seconds(|| read(&plain))));
-        let (prefill, step) = generate(&*loaded.model, batch, prompt, tokens);
-        prefills.push(prefill);
+        let step = one.steps(tokens);
+        let after = read();
+        shares.push((before + after) / 2.0 / step);
+        if let Some(many) = &mut many {
+            let together = many.steps(tokens);
+            gains.push(many.tokens_per_second(together) / one.tokens_per_second(step));
+        }
         steps.push(step);
+        reads.push(after);
+        before = read();
     }
-    let (read, prefill, step) = (median(reads), median(prefills), median(steps));
-    println!("memory: {:.1} GB/s", bytes as f64 / read / 1e9);
-    println!("prefill of {batch} × {prompt}: {:.1} tokens/s", (batch * prompt) as f64 / prefill);
+    println!("memory: {:.1} GB/s", bytes as f64 / median(reads) / 1e9);
+    let (share, step) = (median(shares), median(steps));
     println!(
         "decode: {:.1} tokens/s, {:.1} GB/s, {:.0} % of a plain read",
-        batch as f64 / step,
+        one.tokens_per_second(step),
         bytes as f64 / step / 1e9,
-        100.0 * read / step
+        100.0 * share
     );
+    if batch > 1 {
+        println!("decode of {batch} together: {:.2} times as many tokens", median(gains));
+    }
 }
