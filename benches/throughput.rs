@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
 use nodemlx::cache::Cache;
-use nodemlx::mlx::{self, Array, DeviceKind, ops};
+use nodemlx::mlx::{self, Array, DeviceKind, ops, sampling};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
 /// `batch` equal sequences.
@@ -46,7 +46,7 @@ impl<'a> Sequences<'a> {
     fn queue(&mut self, tokens: &Array) -> Array {
         let logits = self.model.forward(tokens, &mut self.caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
-        let token = ops::argmax(&last, -1).unwrap();
+        let token = sampling::most_likely(&last).unwrap();
         mlx::async_eval(&[&token]).unwrap();
         token
     }

@@ -27,6 +27,7 @@ pub mod quant;
 pub mod recurrence;
 pub mod rope;
 mod routes;
+pub mod sampling;
 mod scratch;
 mod simd;
 

@@ -1,42 +1,9 @@
 //! What changes the logits before a token is drawn, in mlx-lm's order: logit bias, repetition,
 //! presence, frequency.
 
+pub use crate::cpu::sampling::Penalties;
 use crate::error::{Error, Result};
-use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, scalar};
-
-/// Penalties for tokens that have come up before, in the prompt or the answer. Each looks at so many of
-/// the last tokens.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Penalties {
-    /// Divides positive logits and multiplies negative ones (Keskar et al. 2019); 1 for none.
-    pub repetition: f32,
-    /// Tokens that `repetition` looks at.
-    pub repetition_context: usize,
-    /// Subtracted once from each token that came up; 0 for none.
-    pub presence: f32,
-    /// Tokens that `presence` looks at.
-    pub presence_context: usize,
-    /// Subtracted for each time that a token came up; 0 for none.
-    pub frequency: f32,
-    /// Tokens that `frequency` looks at.
-    pub frequency_context: usize,
-    /// Added to the logits of single tokens.
-    pub logit_bias: Vec<(u32, f32)>,
-}
-
-impl Default for Penalties {
-    fn default() -> Self {
-        Self {
-            repetition: 1.0,
-            repetition_context: 20,
-            presence: 0.0,
-            presence_context: 20,
-            frequency: 0.0,
-            frequency_context: 20,
-            logit_bias: Vec::new(),
-        }
-    }
-}
+use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, sampling, scalar};
 
 impl Penalties {
     /// How many of the last tokens have to be remembered.
@@ -107,7 +74,15 @@ impl Processors {
     /// The processed logits, `[1, vocabulary]`.
     pub fn apply(&self, logits: &Array) -> Result<Array> {
         // Penalties are `f32`; half-precision logits would lose their last bits with them anyway.
-        let mut logits = ops::astype(logits, Dtype::Float32)?;
+        let logits = ops::astype(logits, Dtype::Float32)?;
+        match sampling::penalize(&logits, self.recent.as_ref(), &self.penalties)? {
+            Some(penalized) => Ok(penalized),
+            None => self.apply_by_operations(logits),
+        }
+    }
+
+    /// [`Processors::apply`] where there is no kernel for it.
+    pub(super) fn apply_by_operations(&self, mut logits: Array) -> Result<Array> {
         if let Some((tokens, values)) = &self.bias {
             logits = ops::scatter_add(&logits, tokens, values, -1)?;
         }

@@ -1,44 +1,9 @@
 //! Sampling on the device, in the order and with the formulas of mlx-lm's `sample_utils.py`: top-p,
 //! min-p, XTC, top-k, and the temperature last.
 
+pub use crate::cpu::sampling::SamplingOptions;
 use crate::error::{Error, Result};
-use crate::mlx::{Array, Dtype, ops, random, scalar};
-
-/// How the next token is drawn.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SamplingOptions {
-    /// Divides the log-probabilities; 0 takes the most likely token.
-    pub temperature: f32,
-    /// Keeps the most likely tokens while the mass strictly above each is below this; 1 keeps all.
-    pub top_p: f32,
-    /// Keeps tokens at least this fraction as likely as the most likely one; 0 keeps all.
-    pub min_p: f32,
-    /// Tokens that min-p keeps at least.
-    pub min_tokens_to_keep: u32,
-    /// Keeps this many tokens; 0 keeps all.
-    pub top_k: u32,
-    /// Chance of leaving out the top choices (XTC) at each token; 0 never does.
-    pub xtc_probability: f32,
-    /// Probability that makes a token a top choice for XTC.
-    pub xtc_threshold: f32,
-    /// Tokens that XTC never leaves out.
-    pub xtc_special_tokens: Vec<u32>,
-}
-
-impl Default for SamplingOptions {
-    fn default() -> Self {
-        Self {
-            temperature: 0.7,
-            top_p: 1.0,
-            min_p: 0.0,
-            min_tokens_to_keep: 1,
-            top_k: 0,
-            xtc_probability: 0.0,
-            xtc_threshold: 0.1,
-            xtc_special_tokens: Vec::new(),
-        }
-    }
-}
+use crate::mlx::{Array, Dtype, ops, random, sampling, scalar};
 
 impl SamplingOptions {
     fn check(&self) -> Result<()> {
@@ -77,15 +42,22 @@ impl Sampler {
         self.options.temperature == 0.0
     }
 
-    /// Draws token number `index` of a sequence from log-probabilities `[1, vocabulary]`: `[1]`,
-    /// `uint32`. A greedy sampler may be given logits that are not normalized.
-    pub fn sample(&self, logprobs: &Array, index: u64) -> Result<Array> {
+    /// Draws token number `index` of a sequence from logits `[1, vocabulary]`: `[1]`, `uint32`.
+    pub fn sample(&self, logits: &Array, index: u64) -> Result<Array> {
         if self.is_greedy() {
-            return ops::argmax(logprobs, -1);
+            return sampling::most_likely(logits);
         }
+        match sampling::draw(logits, &self.options, self.seed, index)? {
+            Some(token) => Ok(token),
+            None => self.sample_by_operations(logits, index),
+        }
+    }
+
+    /// [`Sampler::sample`] where there is no kernel for it.
+    fn sample_by_operations(&self, logits: &Array, index: u64) -> Result<Array> {
         // Two draws for each token: one for XTC, one for the token.
         let key = |draw: u64| random::key(self.seed, index * 2 + draw);
-        let filtered = self.filter(logprobs, |probability| {
+        let filtered = self.filter(&normalized(logits)?, |probability| {
             ops::greater(&random::uniform(&key(1))?, &scalar(probability))
         })?;
         let scaled = ops::multiply(&filtered, &scalar(self.options.temperature.recip()))?;
@@ -116,6 +88,12 @@ impl Sampler {
         }
         Ok(logprobs)
     }
+}
+
+/// The log-probabilities that logits stand for, in `f32`.
+pub(super) fn normalized(logits: &Array) -> Result<Array> {
+    let logits = ops::astype(logits, Dtype::Float32)?;
+    ops::subtract(&logits, &ops::logsumexp(&logits, -1)?)
 }
 
 fn without(logprobs: &Array, removed: &Array) -> Result<Array> {
@@ -186,6 +164,8 @@ mod tests {
     use serde::Deserialize;
 
     use super::*;
+    use crate::cpu::Isa;
+    use crate::cpu::sampling::Logits;
     use crate::generate::{Penalties, Processors};
     use crate::mlx::{DeviceKind, enter, from_f32, item_u32, to_f32_vec};
 
@@ -257,6 +237,10 @@ mod tests {
         }
     }
 
+    /// By a kernel, where there is one, and by operations.
+    const WAYS: [Way; 2] = [Sampler::sample, Sampler::sample_by_operations];
+    type Way = fn(&Sampler, &Array, u64) -> Result<Array>;
+
     fn close(actual: &[f32], expected: &[f32]) -> bool {
         actual.len() == expected.len()
             && actual.iter().zip(expected).all(|(a, b)| a == b || (a - b).abs() <= 2e-5)
@@ -273,8 +257,11 @@ mod tests {
         let penalties = case.options.penalties();
         let processors = Processors::new(penalties, &case.history, vocabulary).unwrap();
         let processed = processors.apply(&logits).unwrap();
-        let norm = ops::logsumexp(&processed, -1).unwrap();
-        let logprobs = ops::subtract(&processed, &norm).unwrap();
+        let by_operations = processors.apply_by_operations(logits).unwrap();
+        if !close(&to_f32_vec(&processed).unwrap(), &to_f32_vec(&by_operations).unwrap()) {
+            return Err("penalties differ between kernel and operations".to_owned());
+        }
+        let logprobs = normalized(&processed).unwrap();
         let sampler = Sampler::new(case.options.sampling(), 1).unwrap();
         if case.error.is_some() {
             // The reference refuses a top-k that keeps everything; here it keeps everything.
@@ -305,6 +292,15 @@ mod tests {
         let kept = values.iter().filter(|value| value.is_finite()).count();
         if Some(kept) != case.kept {
             return Err(format!("{kept} kept, expected {:?}", case.kept));
+        }
+        let xtc = sampler.options.xtc_probability > 0.0;
+        let logits = to_f32_vec(&processed).unwrap();
+        let by_kernel = Logits::new(&logits, Isa::best()).kept(&sampler.options, xtc);
+        let by_kernel = by_kernel.unwrap_or_else(|| (0..vocabulary as u32).collect());
+        let possible = |token: &&u32| logits[**token as usize].is_finite();
+        let by_kernel = by_kernel.iter().filter(possible).count();
+        if Some(by_kernel) != case.kept {
+            return Err(format!("{by_kernel} kept by the kernel, expected {:?}", case.kept));
         }
         if case.tied {
             return Ok(());
@@ -342,14 +338,17 @@ mod tests {
         let logprobs = from_f32(&logprobs, &[1, 4]);
         let options = SamplingOptions { temperature: 1.0, ..SamplingOptions::default() };
         let sampler = Sampler::new(options, 7).unwrap();
-        let mut counts = [0_u32; 4];
-        for index in 0..2000 {
-            counts[item_u32(&sampler.sample(&logprobs, index).unwrap()).unwrap() as usize] += 1;
-        }
-        for (count, p) in counts.into_iter().zip(probabilities) {
-            // Five standard deviations of a binomial.
-            let deviation = (2000.0 * p * (1.0 - p)).sqrt();
-            assert!((count as f32 - 2000.0 * p).abs() <= 5.0 * deviation, "{counts:?}");
+        for sample in WAYS {
+            let mut counts = [0_u32; 4];
+            for index in 0..2000 {
+                counts[item_u32(&sample(&sampler, &logprobs, index).unwrap()).unwrap() as usize] +=
+                    1;
+            }
+            for (count, p) in counts.into_iter().zip(probabilities) {
+                // Five standard deviations of a binomial.
+                let deviation = (2000.0 * p * (1.0 - p)).sqrt();
+                assert!((count as f32 - 2000.0 * p).abs() <= 5.0 * deviation, "{counts:?}");
+            }
         }
     }
 
@@ -357,16 +356,18 @@ mod tests {
     fn a_draw_depends_on_seed_and_index_alone() {
         enter(DeviceKind::Cpu).unwrap();
         let logprobs = from_f32(&[-1.0; 64], &[1, 64]);
-        let draws = |seed, indices: &[u64]| -> Vec<u32> {
-            let sampler = Sampler::new(SamplingOptions::default(), seed).unwrap();
-            let draw = |&i: &u64| item_u32(&sampler.sample(&logprobs, i).unwrap()).unwrap();
-            indices.iter().map(draw).collect()
-        };
-        let forwards = draws(3, &[0, 1, 2, 3]);
-        let mut backwards = draws(3, &[3, 2, 1, 0]);
-        backwards.reverse();
-        assert_eq!(forwards, backwards);
-        assert_ne!(forwards, draws(4, &[0, 1, 2, 3]));
+        for sample in WAYS {
+            let draws = |seed, indices: &[u64]| -> Vec<u32> {
+                let sampler = Sampler::new(SamplingOptions::default(), seed).unwrap();
+                let draw = |&i: &u64| item_u32(&sample(&sampler, &logprobs, i).unwrap()).unwrap();
+                indices.iter().map(draw).collect()
+            };
+            let forwards = draws(3, &[0, 1, 2, 3]);
+            let mut backwards = draws(3, &[3, 2, 1, 0]);
+            backwards.reverse();
+            assert_eq!(forwards, backwards);
+            assert_ne!(forwards, draws(4, &[0, 1, 2, 3]));
+        }
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use super::processors::{Penalties, Processors};
 use super::prompt_cache::PromptCache;
-use super::sampler::{Sampler, SamplingOptions, most_likely};
+use super::sampler::{Sampler, SamplingOptions, most_likely, normalized};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
-use crate::mlx::{self, Array, Dtype, ops};
+use crate::mlx::{self, Array, ops, sampling};
 use crate::models::LanguageModel;
 
 /// Freed buffers are given back after this many tokens, as caches leave sizes behind that never recur.
@@ -218,33 +218,28 @@ impl Sequence {
         if !self.processors.is_empty() {
             logits = self.processors.apply(&logits)?;
         }
-        let wanted = self.options.logprobs;
-        if wanted.is_some() || !self.sampler.is_greedy() {
-            logits = ops::astype(&logits, Dtype::Float32)?;
-            logits = ops::subtract(&logits, &ops::logsumexp(&logits, -1)?)?;
-        }
         let token = self.sampler.sample(&logits, self.queued)?;
         self.queued += 1;
         self.processors.push(&token)?;
-        let logprobs = match wanted {
-            Some(count) => Some(PendingLogprobs {
-                chosen: ops::take_along(&logits, &ops::reshape(&token, &[1, 1])?, -1)?,
-                top: top(&logits, count)?,
-            }),
-            None => None,
-        };
-        Ok(Pending { token, logprobs })
+        let logprobs = self.options.logprobs.map(|count| logprobs(&logits, &token, count));
+        Ok(Pending { token, logprobs: logprobs.transpose()? })
     }
 }
 
-/// The `count` most likely tokens of `[1, vocabulary]`, unordered.
-fn top(logprobs: &Array, count: usize) -> Result<Option<(Array, Array)>> {
-    if count == 0 {
-        return Ok(None);
+/// The log-probability of `token` by logits `[1, vocabulary]`, and those of the `count` most likely tokens, unordered.
+fn logprobs(logits: &Array, token: &Array, count: usize) -> Result<PendingLogprobs> {
+    let count = i32::try_from(count).unwrap_or(i32::MAX).min(logits.dim(-1));
+    if let Some([chosen, ids, values]) = sampling::log_probabilities(logits, token, count)? {
+        return Ok(PendingLogprobs { chosen, top: (count > 0).then_some((ids, values)) });
     }
-    let ids = most_likely(logprobs, u32::try_from(count).unwrap_or(u32::MAX))?;
-    let values = ops::take_along(logprobs, &ids, -1)?;
-    Ok(Some((ids, values)))
+    let logprobs = normalized(logits)?;
+    let chosen = ops::take_along(&logprobs, &ops::reshape(token, &[1, 1])?, -1)?;
+    if count == 0 {
+        return Ok(PendingLogprobs { chosen, top: None });
+    }
+    let ids = most_likely(&logprobs, count.unsigned_abs())?;
+    let values = ops::take_along(&logprobs, &ids, -1)?;
+    Ok(PendingLogprobs { chosen, top: Some((ids, values)) })
 }
 
 fn read(pending: &Pending) -> Result<TokenOutput> {

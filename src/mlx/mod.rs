@@ -16,6 +16,7 @@ mod primitive;
 pub mod process;
 pub mod quantized;
 pub mod random;
+pub mod sampling;
 mod transfer;
 
 pub use crate::cpu::Precision;

@@ -12,7 +12,7 @@ use super::call::{Arrays, check};
 use super::{Array, Dtype, device};
 use crate::cpu::pool::{self, with_threads};
 use crate::error::{Error, Result};
-pub use views::{Input, Output};
+pub use views::{Element, Input, Output};
 use views::{RawView, part};
 
 /// A kernel: it computes the outputs from the inputs when MLX evaluates the graph.

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::call::{Arrays, check, op, optional};
-use super::{Array, Dtype, device, fast, kernels, ops};
+use super::{Array, Dtype, device, fast, kernels, on_gpu, ops};
 use crate::error::{Error, Result};
 
 /// How a matrix is packed.
@@ -187,7 +187,21 @@ pub fn gather_matmul(x: &Array, w: &Packed, experts: &Array, sorted: bool) -> Re
     ))
 }
 
-/// The matrix, or some of its rows, as floating-point numbers.
+/// The rows of a matrix that `chosen`, `uint32`, names, as floating-point numbers: `[…]` to `[…, inputs]`.
+pub fn rows(w: &Packed, chosen: &Array) -> Result<Array> {
+    if !on_gpu() && w.dtype == Dtype::Float32 {
+        return kernels::quantized_rows(w, chosen);
+    }
+    let rows = |table: &Array| ops::take(table, chosen, 0);
+    dequantize(&Packed {
+        weight: rows(&w.weight)?,
+        scales: rows(&w.scales)?,
+        biases: w.biases.as_ref().map(rows).transpose()?,
+        ..*w
+    })
+}
+
+/// The matrix as floating-point numbers.
 pub fn dequantize(w: &Packed) -> Result<Array> {
     // Of an affine format MLX computes in the type of the scales, whatever it is asked for.
     let (scales, biases) = match &w.biases {

@@ -6,17 +6,25 @@ use super::call::op;
 use super::{Array, Dtype, scalar};
 use crate::error::Result;
 
-/// A key, an array of two `u32`, for draw number `index` of the stream that `seed` names.
-///
-/// The 64 bits are SplitMix64 (Steele, Lea and Flood 2014) of the pair, so that keys are computed on
-/// the host and no draw depends on the one before.
-pub fn key(seed: u64, index: u64) -> Array {
+/// 64 bits for draw number `index` of the stream that `seed` names: SplitMix64 (Steele, Lea and Flood 2014) of the pair, so that no draw depends on the one before.
+fn bits(seed: u64, index: u64) -> u64 {
     let mut z = seed ^ index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     for multiplier in [0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB] {
         z = (z ^ (z >> 30)).wrapping_mul(multiplier);
     }
-    z ^= z >> 31;
-    super::from_u32(&[(z >> 32) as u32, z as u32], &[2])
+    z ^ (z >> 31)
+}
+
+/// A key, an array of two `u32`, for draw number `index` of the stream that `seed` names.
+pub fn key(seed: u64, index: u64) -> Array {
+    let bits = bits(seed, index);
+    super::from_u32(&[(bits >> 32) as u32, bits as u32], &[2])
+}
+
+/// A number uniform in [0, 1) for draw number `index` of the stream that `seed` names.
+pub fn host_uniform(seed: u64, index: u64) -> f64 {
+    // As many bits as an f64 holds.
+    (bits(seed, index) >> 11) as f64 * 2f64.powi(-53)
 }
 
 /// One draw per row from the soft-max of `logits` along `axis`.

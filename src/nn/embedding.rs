@@ -2,7 +2,7 @@
 
 use super::linear::Matrix;
 use crate::error::Result;
-use crate::mlx::quantized::{self, Packed};
+use crate::mlx::quantized;
 use crate::mlx::{Array, Dtype, ops};
 use crate::weights::Weights;
 
@@ -30,20 +30,13 @@ impl Embedding {
 
     /// Token ids `[batch, length]` to `[batch, length, dims]`.
     pub fn forward(&self, tokens: &Array) -> Result<Array> {
-        let rows = |table: &Array| ops::take(table, tokens, 0);
         match &self.table {
             // The CPU keeps matrices as they are stored: the rows are cast, not the table.
             Matrix::Dense { stored, .. } => {
-                let rows = rows(stored)?;
+                let rows = ops::take(stored, tokens, 0)?;
                 self.dtype.map_or(Ok(rows.clone()), |dtype| ops::astype(&rows, dtype))
             }
-            Matrix::Quantized(packed) => quantized::dequantize(&Packed {
-                weight: rows(&packed.weight)?,
-                scales: rows(&packed.scales)?,
-                biases: packed.biases.as_ref().map(rows).transpose()?,
-                format: packed.format,
-                dtype: packed.dtype,
-            }),
+            Matrix::Quantized(packed) => quantized::rows(packed, tokens),
         }
     }
 

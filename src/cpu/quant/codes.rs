@@ -103,7 +103,7 @@ impl Nibbles for Int<4> {
 /// e2m1: 0, ½, 1, 1½, 2, 3, 4, 6 and their negatives. Twice the value plus 12 is a small unsigned integer, which makes it an affine code.
 pub struct Fp4;
 
-const FP4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
+pub(super) const FP4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
 
 impl Codes for Fp4 {
     type Block<S: Simd> = S::Q;
@@ -217,7 +217,7 @@ pub unsafe fn partial<S: Simd, C: Codes>(from: *const u8, codes: usize) -> C::Bl
     C::block::<S>(bytes.as_ptr())
 }
 
-fn e8m0(code: u8) -> f32 {
+pub(super) fn e8m0(code: u8) -> f32 {
     match code {
         0 => f32::from_bits(0x0040_0000),
         255 => f32::NAN,
@@ -225,7 +225,7 @@ fn e8m0(code: u8) -> f32 {
     }
 }
 
-fn e4m3(code: u8) -> f32 {
+pub(super) fn e4m3(code: u8) -> f32 {
     half::f16::from_bits(e4m3_as_half(code)).to_f32() * 256.0
 }
 

@@ -11,6 +11,7 @@ mod activations;
 mod codes;
 mod dots;
 mod lanes;
+mod rows;
 mod tiles;
 mod weights;
 
@@ -27,6 +28,7 @@ use activations::{Activations, Form, Row};
 use codes::{Codes, Fp4, Fp8, Int};
 use dots::{Halves, Integers, Rows};
 use lanes::Lanes;
+pub use rows::rows;
 pub use weights::{Format, Scales, Weights};
 
 /// `y = x Wᵀ`: `x` is `[m, cols]`, `y` is `[m, rows]`.

@@ -252,6 +252,29 @@ fn a_few_rows_match_the_reference() {
 }
 
 #[test]
+fn single_rows_are_their_values() {
+    let mut random = Random::new(12);
+    for format in formats() {
+        let (rows, cols) = (40, 3 * format.group());
+        let matrix = Matrix::new(&mut random, format, 1, rows, cols);
+        let chosen: Vec<u32> = (0..37).map(|i| i * 7 % rows as u32).chain([39, 39]).collect();
+        let mut y = vec![f32::NAN; chosen.len() * cols];
+        super::rows(&matrix.with_f32(), &chosen, &mut y).unwrap();
+        for (&row, y) in chosen.iter().zip(y.chunks_exact(cols)) {
+            for (y, value) in y.iter().zip(&matrix.values[row as usize * cols..]) {
+                let error = (f64::from(*y) - value).abs();
+                assert!(error <= 1e-6 * (1.0 + value.abs()), "{y}, {value}, {format:?}");
+            }
+        }
+        let mut one = vec![0.0; cols];
+        for wrong in [&[40][..], &[0, 1], &[]] {
+            let error = super::rows(&matrix.with_f32(), wrong, &mut one).unwrap_err();
+            assert_eq!(error.code(), "INVALID_ARGUMENT");
+        }
+    }
+}
+
+#[test]
 fn a_few_rows_of_several_matrices_match_the_reference() {
     let mut random = Random::new(8);
     for format in [Format::Affine { bits: 4, group: 64 }, Format::Mxfp4] {

@@ -4,6 +4,7 @@ mod attention;
 mod experts;
 mod products;
 mod recurrence;
+mod sampling;
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -19,10 +20,11 @@ use crate::error::{Error, Result};
 pub(super) use attention::{attention, cached_attention, rope, takes_attention, takes_positions};
 pub(super) use experts::{choose_experts, weighted_experts};
 pub(super) use products::{
-    gated_products, gather_matmul, gather_quantized_matmul, linear, quantized_matmuls, takes_stack,
-    takes_weight,
+    gated_products, gather_matmul, gather_quantized_matmul, linear, quantized_matmuls,
+    quantized_rows, takes_stack, takes_weight,
 };
 pub(super) use recurrence::{causal_conv, recurrence};
+pub(super) use sampling::{draw, log_probabilities, most_likely, penalize};
 
 thread_local! {
     static PRECISION: Cell<Precision> = const { Cell::new(Precision::Fast) };

@@ -98,6 +98,26 @@ impl Kernel for QuantizedMatmuls {
     }
 }
 
+/// Rows of a matrix as numbers.
+struct QuantizedRows(PackedShape);
+
+impl Kernel for QuantizedRows {
+    const NAME: &'static CStr = c"QuantizedRows";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let weights = self.0.weights(&inputs[1..])?;
+        quant::rows(&weights, &inputs[0].elements::<u32>()?, outputs[0].slice()?)
+    }
+}
+
+/// The rows of a matrix that `chosen` names, `[…]`, as numbers: `[…, inputs]`.
+pub(in crate::mlx) fn quantized_rows(w: &Packed, chosen: &Array) -> Result<Array> {
+    let kernel = QuantizedRows(PackedShape::of(w));
+    let mut shape = chosen.shape().to_vec();
+    shape.push(kernel.0.cols as i32);
+    custom_one(kernel, &QuantizedMatmuls::inputs(chosen, &[w]), &shape, Dtype::Float32)
+}
+
 /// Whether matrices may be multiplied with the same rows at once.
 fn alike(matrices: &[&Packed]) -> bool {
     let kind = |w: &Packed| (w.format, w.weight.dim(-1), w.biases.is_some());

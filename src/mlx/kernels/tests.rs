@@ -167,6 +167,20 @@ fn a_choice_that_does_not_exist_is_an_error() {
 }
 
 #[test]
+fn rows_are_those_of_the_unpacked_matrix() {
+    enter(DeviceKind::Cpu).unwrap();
+    let chosen = from_u32(&[3, 0, 3, 6, 1, 2], &[2, 3]);
+    for (mode, bits, group) in [(Mode::Affine, 6, 32), (Mode::Mxfp4, 4, 32), (Mode::Nvfp4, 4, 16)] {
+        let w = packed(mode, bits, group, &[7], 64);
+        let expected = ops::take(&unpacked(&w), &chosen, 0).unwrap();
+        assert_close(&quantized_rows(&w, &chosen).unwrap(), &expected, 1e-6);
+    }
+    let w = packed(Mode::Affine, 4, 64, &[7], 64);
+    let beyond = quantized_rows(&w, &from_u32(&[7], &[1])).unwrap();
+    assert!(to_f32_vec(&beyond).is_err());
+}
+
+#[test]
 fn dense_products_are_those_of_mlx() {
     enter(DeviceKind::Cpu).unwrap();
     let w = numbers(&[33, 70], 1);

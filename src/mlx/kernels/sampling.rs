@@ -1,0 +1,166 @@
+//! From logits to a token.
+
+use std::ffi::CStr;
+
+use super::super::primitive::{Element, Input, Kernel, Output, custom_each, custom_one};
+use super::super::{Array, Dtype};
+use crate::cpu::Isa;
+use crate::cpu::sampling::{Logits, Penalties, SamplingOptions};
+use crate::error::{Error, Result};
+
+/// Writes the only element of an output.
+fn put<T: Element>(output: &mut Output, value: T) -> Result<()> {
+    output.slice()?.fill(value);
+    Ok(())
+}
+
+struct MostLikely;
+
+impl Kernel for MostLikely {
+    const NAME: &'static CStr = c"MostLikely";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let (values, tokens) = (inputs[0].values()?, outputs[0].slice()?);
+        let vocabulary = (values.len() / tokens.len().max(1)).max(1);
+        for (token, logits) in tokens.iter_mut().zip(values.chunks_exact(vocabulary)) {
+            *token = Logits::new(logits, Isa::best()).most_likely();
+        }
+        Ok(())
+    }
+}
+
+/// The most likely token of logits `[…, vocabulary]`: `[…]`.
+pub(in crate::mlx) fn most_likely(logits: &Array) -> Result<Array> {
+    let shape = logits.shape();
+    custom_one(MostLikely, &[logits], &shape[..shape.len().saturating_sub(1)], Dtype::Uint32)
+}
+
+struct Draw {
+    options: SamplingOptions,
+    xtc: bool,
+    uniform: f64,
+}
+
+impl Kernel for Draw {
+    const NAME: &'static CStr = c"Draw";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let Self { options, xtc, uniform } = self;
+        let values = inputs[0].values()?;
+        let logits = Logits::new(&values, Isa::best());
+        let kept = logits.kept(options, *xtc);
+        put(&mut outputs[0], logits.draw(kept.as_deref(), options.temperature, *uniform))
+    }
+}
+
+/// A token drawn from logits `[1, vocabulary]` with two numbers from [0, 1): `[1]`.
+pub(in crate::mlx) fn draw(
+    logits: &Array,
+    options: &SamplingOptions,
+    [uniform, chance]: [f64; 2],
+) -> Result<Array> {
+    let xtc = chance < f64::from(options.xtc_probability);
+    let kernel = Draw { options: options.clone(), xtc, uniform };
+    custom_one(kernel, &[logits], &[1], Dtype::Uint32)
+}
+
+struct Penalize(Penalties);
+
+impl Kernel for Penalize {
+    const NAME: &'static CStr = c"Penalize";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let logits = outputs[0].slice()?;
+        logits.copy_from_slice(&inputs[0].values()?);
+        let recent = inputs.get(1).map(Input::elements::<u32>).transpose()?;
+        self.0.apply(logits, recent.as_deref().unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Logits `[1, vocabulary]` with penalties for the `recent` tokens.
+pub(in crate::mlx) fn penalize(
+    logits: &Array,
+    recent: Option<&Array>,
+    penalties: &Penalties,
+) -> Result<Array> {
+    let inputs: Vec<_> = [logits].into_iter().chain(recent).collect();
+    custom_one(Penalize(penalties.clone()), &inputs, logits.shape(), Dtype::Float32)
+}
+
+struct LogProbabilities;
+
+impl Kernel for LogProbabilities {
+    const NAME: &'static CStr = c"LogProbabilities";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let values = inputs[0].values()?;
+        let token = inputs[1].elements::<u32>()?;
+        let [chosen, ids, best] = outputs else {
+            return Err(Error::Mlx(format!("{} outputs", outputs.len())));
+        };
+        let logits = Logits::new(&values, Isa::best());
+        let norm = logits.log_sum_exp();
+        let of = |&token: &u32| values.get(token as usize).map_or(f32::NAN, |logit| logit - norm);
+        put(chosen, token.first().map_or(f32::NAN, of))?;
+        let (ids, best) = (ids.slice::<u32>()?, best.slice::<f32>()?);
+        ids.copy_from_slice(&logits.best(ids.len()));
+        for (best, id) in best.iter_mut().zip(ids) {
+            *best = of(id);
+        }
+        Ok(())
+    }
+}
+
+/// The log-probability of `token` `[1]` by logits `[1, vocabulary]`, `[1]`, and the `count` most likely tokens with theirs, `[count]` each.
+pub(in crate::mlx) fn log_probabilities(
+    logits: &Array,
+    token: &Array,
+    count: i32,
+) -> Result<[Array; 3]> {
+    let outputs =
+        [(&[1][..], Dtype::Float32), (&[count], Dtype::Uint32), (&[count], Dtype::Float32)];
+    custom_each(LogProbabilities, &[logits, token], outputs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec, to_u32_vec};
+
+    /// Logits with a largest one in a different place of each row.
+    fn rows() -> Array {
+        let logits = (0..3 * 200).map(|i| (i as f32 * 0.37).sin() * 3.0);
+        from_f32(&logits.collect::<Vec<_>>(), &[3, 1, 200])
+    }
+
+    #[test]
+    fn the_most_likely_tokens_are_those_of_mlx() {
+        enter(DeviceKind::Cpu).unwrap();
+        // Rows that do not follow one another, too.
+        for logits in [rows(), ops::slice_axis(&rows(), 2, 17, 140).unwrap()] {
+            let (ours, theirs) = (most_likely(&logits).unwrap(), ops::argmax(&logits, -1).unwrap());
+            assert_eq!(ours.shape(), theirs.shape());
+            assert_eq!(to_u32_vec(&ours).unwrap(), to_u32_vec(&theirs).unwrap());
+        }
+    }
+
+    #[test]
+    fn log_probabilities_are_normalized() {
+        enter(DeviceKind::Cpu).unwrap();
+        let logits = ops::reshape(&ops::slice_axis(&rows(), 0, 1, 2).unwrap(), &[1, 200]).unwrap();
+        let norm = ops::logsumexp(&logits, -1).unwrap();
+        let expected = to_f32_vec(&ops::subtract(&logits, &norm).unwrap()).unwrap();
+        let [chosen, ids, best] = log_probabilities(&logits, &from_u32(&[5], &[1]), 3).unwrap();
+        let (ids, best) = (to_u32_vec(&ids).unwrap(), to_f32_vec(&best).unwrap());
+        let close = |a: f32, b: f32| (a - b).abs() < 1e-5;
+        assert!(close(to_f32_vec(&chosen).unwrap()[0], expected[5]));
+        let mut sorted = expected.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for (i, (&id, &logprob)) in ids.iter().zip(&best).enumerate() {
+            assert!(close(logprob, expected[id as usize]) && close(logprob, sorted[i]));
+        }
+        let [chosen, ids, _] = log_probabilities(&logits, &from_u32(&[900], &[1]), 0).unwrap();
+        assert!(to_f32_vec(&chosen).unwrap()[0].is_nan() && ids.size() == 0);
+    }
+}
