@@ -9,10 +9,11 @@ use nodemlx::cpu::attention::{Attention, Cached, Mask};
 use nodemlx::cpu::conv::CausalConv;
 use nodemlx::cpu::dense;
 use nodemlx::cpu::norm::rms_norm;
+use nodemlx::cpu::prepare::{HeadNorm, Preparation};
 use nodemlx::cpu::quant::{self, Format, Scales};
 use nodemlx::cpu::recurrence::Recurrence;
-use nodemlx::cpu::prepare::{HeadNorm, Preparation};
 use nodemlx::cpu::rope::{Angles, Heads, Rope};
+use nodemlx::cpu::sampling::{Logits, Penalties, SamplingOptions};
 use nodemlx::cpu::{Exec, Floats, FloatsMut, Isa, Precision, Route};
 
 /// Shapes and numbers from the fuzzer's bytes.
@@ -147,6 +148,9 @@ fn quantized(source: &mut Source) -> Result<()> {
             quant::gather_matmul(&weights, &x, &routes, y, Exec { isa, precision }).is_ok()
         });
     }
+    let chosen: Vec<_> = routes.iter().map(|route| route.x as u32).collect();
+    let mut unpacked = vec![0.0; source.length(chosen.len() * cols)?].into_boxed_slice();
+    let _ = quant::rows(&weights, &chosen, &mut unpacked);
     Ok(())
 }
 
@@ -276,13 +280,52 @@ fn small(source: &mut Source) -> Result<()> {
     Ok(())
 }
 
+/// Whatever the logits are, and if there are any, what is kept and drawn are tokens.
+fn sampling(source: &mut Source) -> Result<()> {
+    let count = source.size(3000)?;
+    let mut values = source.floats(count)?;
+    let len = values.len();
+    let penalties = Penalties {
+        repetition: 1.0 + source.0.int_in_range(0..=2)? as f32,
+        presence: source.0.int_in_range(0..=2)? as f32,
+        frequency: source.0.int_in_range(0..=2)? as f32,
+        logit_bias: vec![(source.0.int_in_range(0..=3000)?, f32::NEG_INFINITY)],
+        ..Penalties::default()
+    };
+    let count = source.size(30)?;
+    let recent: Vec<_> = source.bytes(count)?.iter().map(|&byte| u32::from(byte)).collect();
+    penalties.apply(&mut values, &recent);
+    let options = SamplingOptions {
+        temperature: *source.0.choose(&[1e-30, 0.7, 1.0, f32::MAX])?,
+        top_p: *source.0.choose(&[0.0, 1e-9, 0.5, 0.999_999_9, 1.0])?,
+        min_p: *source.0.choose(&[0.0, 0.1, 1.0])?,
+        min_tokens_to_keep: source.0.int_in_range(0..=80)?,
+        top_k: source.0.int_in_range(0..=4000)?,
+        xtc_probability: 1.0,
+        xtc_threshold: *source.0.choose(&[0.0, 0.01, 0.5])?,
+        xtc_special_tokens: vec![source.0.int_in_range(0..=3000)?],
+    };
+    let (xtc, uniform) = (source.0.arbitrary()?, f64::from(source.0.arbitrary::<u16>()?) / 65536.0);
+    for isa in Isa::available() {
+        let logits = Logits::new(&values, isa);
+        let kept = logits.kept(&options, xtc);
+        assert!(kept.iter().flatten().all(|&token| (token as usize) < len));
+        let token = logits.draw(kept.as_deref(), options.temperature, uniform);
+        assert!((token as usize) < len.max(1));
+        assert_eq!(logits.best(70).len(), len.min(70));
+        let _ = logits.log_sum_exp();
+    }
+    Ok(())
+}
+
 fuzz_target!(|data: &[u8]| {
     let mut source = Source(Unstructured::new(data));
-    let _ = match source.0.int_in_range(0..=4) {
+    let _ = match source.0.int_in_range(0..=5) {
         Ok(0) => quantized(&mut source),
         Ok(1) => dense_product(&mut source),
         Ok(2) => attention(&mut source),
         Ok(3) => recurrence(&mut source),
+        Ok(4) => sampling(&mut source),
         _ => small(&mut source),
     };
 });
