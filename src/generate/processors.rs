@@ -1,6 +1,8 @@
 //! What changes the logits before a token is drawn, in mlx-lm's order: logit bias, repetition,
 //! presence, frequency.
 
+use std::sync::Arc;
+
 pub use crate::cpu::sampling::Penalties;
 use crate::error::{Error, Result};
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, sampling, scalar};
@@ -23,7 +25,7 @@ impl Penalties {
 /// Applies penalties, keeping the last tokens on the device so that no token is waited for.
 #[derive(Debug, Clone)]
 pub struct Processors {
-    penalties: Penalties,
+    penalties: Arc<Penalties>,
     bias: Option<(Array, Array)>,
     /// The last tokens, `[1, ≤ context_size]`, if a penalty needs them.
     recent: Option<Array>,
@@ -63,7 +65,7 @@ impl Processors {
             let recent = &prompt[prompt.len().saturating_sub(context)..];
             from_u32(recent, &[1, recent.len() as i32])
         });
-        Ok(Self { penalties, bias, recent })
+        Ok(Self { penalties: Arc::new(penalties), bias, recent })
     }
 
     /// Whether there is anything to do.

@@ -47,7 +47,8 @@ impl Sampler {
         if self.is_greedy() {
             return sampling::most_likely(logits);
         }
-        match sampling::draw(logits, &self.options, self.seed, index)? {
+        let uniform = DRAWS.map(|draw| random::host_uniform(self.seed, number(index, draw)));
+        match sampling::draw(logits, &self.options, uniform)? {
             Some(token) => Ok(token),
             None => self.sample_by_operations(logits, index),
         }
@@ -55,13 +56,12 @@ impl Sampler {
 
     /// [`Sampler::sample`] where there is no kernel for it.
     fn sample_by_operations(&self, logits: &Array, index: u64) -> Result<Array> {
-        // Two draws for each token: one for XTC, one for the token.
-        let key = |draw: u64| random::key(self.seed, index * 2 + draw);
+        let [token, xtc] = DRAWS.map(|draw| random::key(self.seed, number(index, draw)));
         let filtered = self.filter(&normalized(logits)?, |probability| {
-            ops::greater(&random::uniform(&key(1))?, &scalar(probability))
+            ops::greater(&random::uniform(&xtc)?, &scalar(probability))
         })?;
         let scaled = ops::multiply(&filtered, &scalar(self.options.temperature.recip()))?;
-        random::categorical(&scaled, -1, &key(0))
+        random::categorical(&scaled, -1, &token)
     }
 
     /// The log-probabilities with −∞ for the tokens that the options leave out. `skip_xtc` draws, for
@@ -88,6 +88,14 @@ impl Sampler {
         }
         Ok(logprobs)
     }
+}
+
+/// The draws for each token: one for itself, one for XTC.
+const DRAWS: [u64; 2] = [0, 1];
+
+/// The number of a draw for token number `index`, among all of the sequence.
+fn number(index: u64, draw: u64) -> u64 {
+    index * DRAWS.len() as u64 + draw
 }
 
 /// The log-probabilities that logits stand for, in `f32`.

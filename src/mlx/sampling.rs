@@ -1,6 +1,8 @@
 //! From logits to a token, by one kernel each on the CPU. Where there is none, `None` says that operations of MLX must do it.
 
-use super::{Array, kernels, ops, random};
+use std::sync::Arc;
+
+use super::{Array, kernels, ops};
 use crate::cpu::sampling::{Penalties, SamplingOptions};
 use crate::error::Result;
 
@@ -9,24 +11,16 @@ pub fn most_likely(logits: &Array) -> Result<Array> {
     if kernels::take(logits) { kernels::most_likely(logits) } else { ops::argmax(logits, -1) }
 }
 
-/// Draws a token from logits `[1, vocabulary]`, which need not be normalized, with random numbers that depend on `seed` and `index` only: `[1]`, `uint32`.
-pub fn draw(
-    logits: &Array,
-    options: &SamplingOptions,
-    seed: u64,
-    index: u64,
-) -> Result<Option<Array>> {
-    // Two draws for each token: one for the token, one for XTC.
-    let uniform = |draw| random::host_uniform(seed, index * 2 + draw);
-    let draw = || kernels::draw(logits, options, [uniform(0), uniform(1)]);
-    kernels::take(logits).then(draw).transpose()
+/// Draws a token from logits `[1, vocabulary]`, which need not be normalized, with two numbers from [0, 1), one for the token and one for XTC: `[1]`, `uint32`.
+pub fn draw(logits: &Array, options: &SamplingOptions, uniform: [f64; 2]) -> Result<Option<Array>> {
+    kernels::take(logits).then(|| kernels::draw(logits, options, uniform)).transpose()
 }
 
 /// Logits `[1, vocabulary]` with penalties for the `recent` tokens `[1, n]`.
 pub fn penalize(
     logits: &Array,
     recent: Option<&Array>,
-    penalties: &Penalties,
+    penalties: &Arc<Penalties>,
 ) -> Result<Option<Array>> {
     kernels::take(logits).then(|| kernels::penalize(logits, recent, penalties)).transpose()
 }

@@ -44,7 +44,7 @@ fn unpack(w: &Weights, row: usize, y: &mut [f32]) {
         (window >> (i * bits % 8)) as u8 & (u8::MAX >> (8 - bits))
     };
     for (g, y) in y.chunks_exact_mut(group).enumerate() {
-        let at = row * (w.cols / group) + g;
+        let at = row * w.groups() + g;
         let (scale, bias) = match w.scales {
             Scales::Floats(scales) => (scales.get(at), w.biases.map_or(0.0, |b| b.get(at))),
             Scales::E8m0(scales) => (e8m0(scales[at]), 0.0),

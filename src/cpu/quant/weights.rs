@@ -96,7 +96,7 @@ impl Weights<'_> {
         self.cols * self.format.bits() / 8
     }
 
-    fn groups(&self) -> usize {
+    pub(super) fn groups(&self) -> usize {
         self.cols / self.format.group()
     }
 

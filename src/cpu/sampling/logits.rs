@@ -44,8 +44,7 @@ impl<'a> Logits<'a> {
 
     /// The logarithm of the sum of all exponentials.
     pub fn log_sum_exp(&self) -> f32 {
-        let sum: f64 = Exponentials::of(self.logits, self.most, 1.0).sums(self.isa).iter().sum();
-        self.most + sum.ln() as f32
+        log_sum_exp(self.logits, self.most, self.isa)
     }
 
     /// The `count` most likely tokens, the most likely one first, and of equals the first.
@@ -144,8 +143,7 @@ impl<'a> Logits<'a> {
     /// Of the tokens more likely than the threshold, only the least likely stays.
     fn leave_out_top_choices(&self, options: &SamplingOptions, kept: &mut Vec<u32>) {
         let logits: Vec<_> = kept.iter().map(|&token| self.logits[token as usize]).collect();
-        let sum: f64 = Exponentials::of(&logits, self.most, 1.0).sums(self.isa).iter().sum();
-        let norm = self.most + sum.ln() as f32;
+        let norm = log_sum_exp(&logits, self.most, self.isa);
         let threshold = norm + options.xtc_threshold.ln();
         let above = logits.into_iter().filter(|&logit| logit > threshold);
         let least = above.fold(f32::INFINITY, f32::min);
@@ -198,6 +196,12 @@ impl<'a> Logits<'a> {
         let chosen = i * BLOCK + chosen;
         kept.map_or(chosen as u32, |kept| kept[chosen])
     }
+}
+
+/// The logarithm of the sum of the exponentials of logits that are not above `most`.
+fn log_sum_exp(logits: &[f32], most: f32, isa: Isa) -> f32 {
+    let sum: f64 = Exponentials::of(logits, most, 1.0).sums(isa).iter().sum();
+    most + sum.ln() as f32
 }
 
 /// The `count` most likely of some tokens, the most likely one first, and of equals the first.

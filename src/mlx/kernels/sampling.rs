@@ -1,6 +1,7 @@
 //! From logits to a token.
 
 use std::ffi::CStr;
+use std::sync::Arc;
 
 use super::super::primitive::{Element, Input, Kernel, Output, custom_each, custom_one};
 use super::super::{Array, Dtype};
@@ -64,7 +65,7 @@ pub(in crate::mlx) fn draw(
     custom_one(kernel, &[logits], &[1], Dtype::Uint32)
 }
 
-struct Penalize(Penalties);
+struct Penalize(Arc<Penalties>);
 
 impl Kernel for Penalize {
     const NAME: &'static CStr = c"Penalize";
@@ -82,10 +83,10 @@ impl Kernel for Penalize {
 pub(in crate::mlx) fn penalize(
     logits: &Array,
     recent: Option<&Array>,
-    penalties: &Penalties,
+    penalties: &Arc<Penalties>,
 ) -> Result<Array> {
     let inputs: Vec<_> = [logits].into_iter().chain(recent).collect();
-    custom_one(Penalize(penalties.clone()), &inputs, logits.shape(), Dtype::Float32)
+    custom_one(Penalize(Arc::clone(penalties)), &inputs, logits.shape(), Dtype::Float32)
 }
 
 struct LogProbabilities;
