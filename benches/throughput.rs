@@ -8,13 +8,14 @@
 
 mod common;
 
+use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
 use nodemlx::cache::Cache;
-use nodemlx::mlx::{self, Array, DeviceKind, ops, sampling};
+use nodemlx::mlx::{self, Array, DeviceKind, MappedFile, ops, sampling};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
 /// `batch` equal sequences.
@@ -88,7 +89,7 @@ fn resident() -> String {
 
 fn main() {
     if let Some(rounds) = argument("--bandwidth") {
-        let plain = vec![1_u64; 600_000_000 / 8];
+        let plain = vec![1; 600_000_000];
         let times = (0..rounds.parse().unwrap()).map(|_| seconds(|| read(&plain))).collect();
         return println!("{:.1}", 0.6 / median(times));
     }
@@ -111,8 +112,11 @@ fn main() {
         start.elapsed().as_secs_f64(),
         resident()
     );
-    let plain = vec![1_u64; bytes / 8];
-    let read = || seconds(|| read(&plain));
+    // The same pages that the model reads.
+    let file = File::open(dir.path().join("model.safetensors")).unwrap();
+    let file = MappedFile::map(&file).unwrap();
+    let read = || seconds(|| read(&file.bytes()[..bytes]));
+    read();
     let (mut one, prefill) = Sequences::begin(&*loaded.model, 1, prompt);
     println!("prefill of {prompt}: {:.1} tokens/s", prompt as f64 / prefill);
     let mut many = (batch > 1).then(|| Sequences::begin(&*loaded.model, batch, prompt).0);

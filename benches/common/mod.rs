@@ -26,6 +26,8 @@ const GROUP: usize = 64;
 const EXPERT: usize = 768;
 const EXPERTS: usize = 64;
 const ACTIVE: usize = 8;
+/// Bytes that are written at a time.
+const PIECE: usize = 8 << 20;
 
 /// A model of the shape of Llama 3.2 1B with a vocabulary of 32000, or with experts in the place of its MLPs.
 #[derive(Clone, Copy)]
@@ -166,7 +168,8 @@ impl Checkpoint {
         std::fs::create_dir_all(dir).unwrap();
         let file = std::fs::File::create(dir.join("model.safetensors")).unwrap();
         file.set_len((8 + header.len() + end) as u64).unwrap();
-        let mut file = BufWriter::new(file);
+        // In pieces that the page cache keeps as large pages, as it does what it reads from the disk.
+        let mut file = BufWriter::with_capacity(PIECE, file);
         file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
         file.write_all(&header).unwrap();
         if !hollow {
@@ -197,14 +200,14 @@ fn write_numbers(file: &mut impl Write, tensors: &[Tensor], norms: &[(String, us
 }
 
 /// Reads all once with all threads.
-pub fn read(words: &[u64]) {
-    const CHUNK: usize = 16 * 1024;
-    parallel_for(words.len().div_ceil(CHUNK), |i| {
-        let chunk = &words[i * CHUNK..((i + 1) * CHUNK).min(words.len())];
-        let mut sums = [0u64; 32];
-        for line in chunk.chunks_exact(32) {
-            for (sum, word) in sums.iter_mut().zip(line) {
-                *sum ^= word;
+pub fn read(bytes: &[u8]) {
+    const CHUNK: usize = 128 * 1024;
+    parallel_for(bytes.len().div_ceil(CHUNK), |i| {
+        let chunk = &bytes[i * CHUNK..((i + 1) * CHUNK).min(bytes.len())];
+        let mut sums = [0_u8; 256];
+        for piece in chunk.as_chunks::<256>().0 {
+            for (sum, byte) in sums.iter_mut().zip(piece) {
+                *sum ^= byte;
             }
         }
         black_box(sums);
