@@ -44,7 +44,7 @@ fn quantized(format: Format, m: usize, precision: Precision, isa: Isa) {
             matmul(&weights, &x, &mut y, Exec { isa, precision }).unwrap();
         }
     };
-    let plain = vec![1u64; count * bytes / 8];
+    let plain = vec![1; count * bytes];
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         theirs.push(seconds(|| read(&plain)));
@@ -52,7 +52,7 @@ fn quantized(format: Format, m: usize, precision: Precision, isa: Isa) {
     }
     let (ours, theirs) = (median(ours), median(theirs));
     let bandwidth = total as f64 / ours / 1e9;
-    let ceiling = (8 * plain.len()) as f64 / theirs / 1e9;
+    let ceiling = plain.len() as f64 / theirs / 1e9;
     let rate = (count * m * rows * cols) as f64 / ours / 1e9;
     println!(
         "{format:?} m={m} {precision:?} {isa:?}: {bandwidth:.1} GB/s, {:.0} % of {ceiling:.1}; {rate:.0} GMAC/s",

@@ -2,7 +2,7 @@
 //!
 //!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12]
 //!
-//! The weights are random; 0 bits means bfloat16. A plain read of as many bytes, by the same threads just before and after each round, is the measure; sequences that
+//! The weights are random; 0 bits means bfloat16. A plain read of as many bytes of the same file, by the same threads just before and after each round, is the measure; sequences that
 //! are decoded as a batch are compared with a single one in turns. `--write FOLDER` only writes the checkpoint, `--bandwidth ROUNDS` only measures the memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 

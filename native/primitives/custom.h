@@ -26,7 +26,7 @@ struct nodemlx_view {
 struct nodemlx_kernel {
   void* self;
   const char* name;
-  /// Writes all outputs; they are contiguous and do not overlap the inputs (but see `updates`). Returns 0, or another number after writing a message with its final NUL
+  /// Writes all outputs; they are contiguous and do not overlap the inputs (but see `updated`). Returns 0, or another number after writing a message with its final NUL
   /// into `error`. Must not throw. Called on the stream's thread.
   int (*run)(
       void* self,
@@ -40,8 +40,8 @@ struct nodemlx_kernel {
 };
 
 /// Adds `kernel` to the graph, on a stream of the CPU. It is owned from then on, also when this fails; dropped when the last of the outputs and of the pending
-/// runs are gone. `shapes` are the outputs' shapes, one after another. With `updates`, the one output has the first input's shape and type and begins with its
-/// elements: in the same memory if nobody else uses that, which the kernel must then not read as an input.
+/// runs are gone. `shapes` are the outputs' shapes, one after another. The first `updated` outputs have the shapes and types of as many first inputs and begin
+/// with their elements: in the same memory if nobody else uses that, which the kernel must then not read as an input.
 int nodemlx_custom(
     mlx_vector_array* outputs,
     nodemlx_kernel kernel,
@@ -51,6 +51,6 @@ int nodemlx_custom(
     const size_t* dims,
     const mlx_dtype* dtypes,
     size_t output_count,
-    bool updates,
+    size_t updated,
     mlx_stream stream);
 }

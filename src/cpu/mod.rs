@@ -28,7 +28,7 @@ pub mod recurrence;
 pub mod rope;
 mod routes;
 pub mod sampling;
-mod scratch;
+pub(crate) mod scratch;
 mod simd;
 
 pub use floats::{Floats, FloatsMut};

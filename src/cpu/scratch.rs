@@ -7,11 +7,21 @@ use std::cell::RefCell;
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Lines that are kept at most; what needs more takes long enough for fresh pages not to matter.
+/// Lines of one memory that are kept at most; what needs more takes long enough for fresh pages not to matter.
 const KEPT: usize = (4 << 20) / size_of::<Line>();
+
+/// How many are kept at most: as many as kernels that call each other need.
+const MOST: usize = 8;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The smallest memory of at least so many lines.
+fn take(free: &mut Vec<Vec<Line>>, lines: usize) -> Option<Vec<Line>> {
+    let fitting = free.iter().enumerate().filter(|(_, memory)| memory.len() >= lines);
+    let (smallest, _) = fitting.min_by_key(|(_, memory)| memory.len())?;
+    Some(free.swap_remove(smallest))
 }
 
 /// Memory on loan from the thread; it goes back when dropped.
@@ -23,10 +33,9 @@ pub struct Scratch {
 impl Scratch {
     /// `len` floats with whatever was there before; aligned to a cache line.
     pub fn new(len: usize) -> Self {
-        let mut lines = FREE.with_borrow_mut(Vec::pop).unwrap_or_default();
-        if lines.len() < len.div_ceil(16) {
-            lines.resize(len.div_ceil(16), Line([0.0; 16]));
-        }
+        let count = len.div_ceil(16);
+        let kept = if count == 0 { None } else { FREE.with_borrow_mut(|free| take(free, count)) };
+        let mut lines = kept.unwrap_or_else(|| vec![Line([0.0; 16]); count]);
         // What was there before must not matter: tests make sure that it would be seen.
         if cfg!(test) {
             lines.fill(Line([f32::NAN; 16]));
@@ -64,9 +73,40 @@ impl Drop for Scratch {
         // A thread that is ending has no list any more; the memory is then simply freed.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
-            if free.len() < 4 && lines.len() <= KEPT {
-                free.push(lines);
+            if lines.is_empty() || lines.len() > KEPT {
+                return;
+            }
+            free.push(lines);
+            if free.len() > MOST {
+                // The smallest is the least worth.
+                drop(take(&mut free, 0));
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_on_loan_is_what_fits_best_of_what_was_given_back() {
+        let at = |scratch: &Scratch| scratch.as_ptr().addr();
+        let (small, large) = (Scratch::new(100), Scratch::new(10_000));
+        let (small_at, large_at) = (at(&small), at(&large));
+        drop((small, large));
+        let again = [Scratch::new(200), Scratch::new(90)];
+        assert_eq!([at(&again[0]), at(&again[1])], [large_at, small_at]);
+        drop(again);
+        let many: Vec<_> = (0..2 * MOST).map(|_| Scratch::new(50)).collect();
+        drop(many);
+        FREE.with_borrow(|free| {
+            assert_eq!(free.len(), MOST);
+            assert!(free.iter().any(|memory| memory.as_ptr().addr() == large_at));
+        });
+        let huge = Scratch::new(16 * (KEPT + 1));
+        let huge_at = at(&huge);
+        drop(huge);
+        FREE.with_borrow(|free| assert!(free.iter().all(|it| it.as_ptr().addr() != huge_at)));
     }
 }

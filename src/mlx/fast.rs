@@ -24,19 +24,38 @@ pub fn rms_norm(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     op!(mlx_fast_rms_norm(x.as_ptr(), optional(weight), eps))
 }
 
-/// x + delta, and its [`rms_norm`].
-pub fn add_rms_norm(
-    x: &Array,
-    delta: &Array,
-    weight: Option<&Array>,
-    eps: f32,
-) -> Result<[Array; 2]> {
-    if kernels::take(x) && kernels::take(delta) && x.shape() == delta.shape() {
-        return kernels::add_rms_norm(x, delta, weight, eps);
+/// x + delta, or x where there is no delta, and its [`rms_norm`].
+#[derive(Debug, Clone, Copy)]
+pub struct NormedSum<'a> {
+    /// Rows.
+    pub x: &'a Array,
+    /// Of the same shape.
+    pub delta: Option<&'a Array>,
+    /// `[last axis]`, if the norm has one.
+    pub weight: Option<&'a Array>,
+    /// Keeps the root away from 0.
+    pub eps: f32,
+}
+
+impl NormedSum<'_> {
+    /// The sum, and its norm.
+    pub fn compute(&self) -> Result<[Array; 2]> {
+        let Self { x, delta, weight, eps } = *self;
+        let Some(delta) = delta else { return Ok([x.clone(), rms_norm(x, weight, eps)?]) };
+        if self.fits_kernels() {
+            return kernels::add_rms_norm(x, delta, weight, eps);
+        }
+        let sum = ops::add(x, delta)?;
+        let normed = rms_norm(&sum, weight, eps)?;
+        Ok([sum, normed])
     }
-    let sum = ops::add(x, delta)?;
-    let normed = rms_norm(&sum, weight, eps)?;
-    Ok([sum, normed])
+
+    /// Whether kernels can take the rows.
+    pub(super) fn fits_kernels(&self) -> bool {
+        let Self { x, delta, .. } = self;
+        let fits = |delta: &&Array| kernels::take(delta) && x.shape() == delta.shape();
+        kernels::take(x) && delta.as_ref().is_none_or(fits)
+    }
 }
 
 /// Layer norm over the last axis: (x − mean) / √(var + eps) · weight + bias.

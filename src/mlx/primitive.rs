@@ -51,7 +51,7 @@ unsafe extern "C" {
         dims: *const usize,
         dtypes: *const sys::mlx_dtype,
         output_count: usize,
-        updates: bool,
+        updated: usize,
         stream: sys::mlx_stream,
     ) -> c_int;
 }
@@ -115,7 +115,7 @@ pub fn custom<K: Kernel>(
     inputs: &[&Array],
     outputs: &[(&[i32], Dtype)],
 ) -> Result<Vec<Array>> {
-    add(kernel, inputs, outputs, false)
+    add(kernel, inputs, outputs, 0)
 }
 
 /// [`custom`] with one output.
@@ -138,14 +138,18 @@ pub fn custom_each<K: Kernel, const N: usize>(
     exactly(custom(kernel, inputs, &outputs)?)
 }
 
-/// [`custom`] with one output that begins as the first input: in its memory, if that is not used any more. The kernel writes what is to be different, and does not look at the
-/// first input.
-pub fn updated<K: Kernel>(kernel: K, inputs: &[&Array]) -> Result<Array> {
-    let Some(first) = inputs.first() else {
-        return Err(Error::Mlx("there is nothing to update".to_owned()));
-    };
-    let [array] = exactly(add(kernel, inputs, &[(first.shape(), first.dtype())], true)?)?;
-    Ok(array)
+/// [`custom`] whose first outputs begin as the `updated` inputs, each in its memory, if that is not used any more. The kernel writes what is to be different, and does not
+/// look at these inputs, which come before the others. Gives the outputs for them, and the `others`.
+pub fn updating<K: Kernel, const N: usize, const M: usize>(
+    kernel: K,
+    updated: [&Array; N],
+    inputs: &[&Array],
+    others: [(&[i32], Dtype); M],
+) -> Result<([Array; N], [Array; M])> {
+    let outputs: Vec<_> = updated.iter().map(|x| (x.shape(), x.dtype())).chain(others).collect();
+    let mut arrays = add(kernel, &[&updated[..], inputs].concat(), &outputs, N)?;
+    let others = arrays.split_off(N);
+    Ok((exactly(arrays)?, exactly(others)?))
 }
 
 fn exactly<const N: usize>(arrays: Vec<Array>) -> Result<[Array; N]> {
@@ -157,7 +161,7 @@ fn add<K: Kernel>(
     kernel: K,
     inputs: &[&Array],
     outputs: &[(&[i32], Dtype)],
-    updates: bool,
+    updated: usize,
 ) -> Result<Vec<Array>> {
     let stream = device::current_stream()?;
     let inputs: Vec<_> = inputs.iter().map(|array| array.as_ptr()).collect();
@@ -182,7 +186,7 @@ fn add<K: Kernel>(
             dims.as_ptr(),
             dtypes.as_ptr(),
             dtypes.len(),
-            updates,
+            updated,
             stream,
         )
     })?;
@@ -285,6 +289,12 @@ mod tests {
         assert_eq!(to_f32_vec(&ops::add(&x, &x).unwrap()).unwrap(), [2.0]);
     }
 
+    /// [`updating`] of one array.
+    fn updated(kernel: impl Kernel, x: &Array) -> Result<Array> {
+        let ([array], []) = updating(kernel, [x], &[], [])?;
+        Ok(array)
+    }
+
     /// Writes a number over the element of that index.
     struct Put(usize, f32);
 
@@ -303,19 +313,57 @@ mod tests {
         eval(&[&x]).unwrap();
         let memory = |x: &Array| x.as_slice::<f32>().as_ptr();
         let before = memory(&x);
-        let first = updated(Put(1, 5.0), &[&x]).unwrap();
+        let first = updated(Put(1, 5.0), &x).unwrap();
         drop(x);
-        let second = updated(Put(2, 6.0), &[&first]).unwrap();
+        let second = updated(Put(2, 6.0), &first).unwrap();
         drop(first);
         eval(&[&second]).unwrap();
         assert_eq!(memory(&second), before);
         assert_eq!(to_f32_vec(&second).unwrap()[..4], [0.0, 5.0, 6.0, 0.0]);
         // What somebody still looks at stays as it is.
-        let third = updated(Put(3, 7.0), &[&second]).unwrap();
+        let third = updated(Put(3, 7.0), &second).unwrap();
         eval(&[&third]).unwrap();
         assert_ne!(memory(&third), before);
         assert_eq!(to_f32_vec(&second).unwrap()[..4], [0.0, 5.0, 6.0, 0.0]);
         assert_eq!(to_f32_vec(&third).unwrap()[..4], [0.0, 5.0, 6.0, 7.0]);
+    }
+
+    /// Writes x over the first elements of two arrays, and their sum.
+    struct PutBoth;
+
+    impl Kernel for PutBoth {
+        const NAME: &'static CStr = c"PutBoth";
+        fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+            let x = inputs[2].slice::<f32>()?[0];
+            for output in &mut outputs[..2] {
+                output.slice::<f32>()?[0] = x;
+            }
+            outputs[2].slice::<f32>()?[0] = 2.0 * x;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn each_of_several_is_updated_in_its_place_if_nobody_else_uses_it() {
+        enter(DeviceKind::Cpu).unwrap();
+        let (a, b) = (from_f32(&[1.0, 2.0], &[2]), from_f32(&[3.0, 4.0, 5.0], &[3]));
+        let x = from_f32(&[9.0], &[1]);
+        eval(&[&a, &b, &x]).unwrap();
+        let memory = |x: &Array| x.as_slice::<f32>().as_ptr();
+        let (first, second, kept) = (memory(&a), memory(&b), b.clone());
+        let one: (&[i32], _) = (&[1], Dtype::Float32);
+        let ([a, b], [sum]) = updating(PutBoth, [&{ a }, &{ b }], &[&x], [one]).unwrap();
+        assert_eq!(to_f32_vec(&sum).unwrap(), [18.0]);
+        assert_eq!(to_f32_vec(&a).unwrap(), [9.0, 2.0]);
+        assert_eq!(to_f32_vec(&b).unwrap(), [9.0, 4.0, 5.0]);
+        assert_eq!(to_f32_vec(&kept).unwrap(), [3.0, 4.0, 5.0]);
+        assert_eq!(memory(&a), first);
+        assert_ne!(memory(&b), second);
+        // What came out with others is updated in its place just so.
+        let second = memory(&b);
+        let ([a, b], [_]) = updating(PutBoth, [&{ a }, &{ b }], &[&sum], [one]).unwrap();
+        assert_eq!(to_f32_vec(&b).unwrap(), [18.0, 4.0, 5.0]);
+        assert_eq!((memory(&a), memory(&b)), (first, second));
     }
 
     #[test]
@@ -325,10 +373,10 @@ mod tests {
         for x in [ops::transpose(&x, &[1, 0]).unwrap(), ops::slice_axis(&x, 1, 0, 2).unwrap()] {
             let mut expected = to_f32_vec(&ops::contiguous(&x).unwrap()).unwrap();
             expected[1] = 9.0;
-            assert_eq!(to_f32_vec(&updated(Put(1, 9.0), &[&x]).unwrap()).unwrap(), expected);
+            assert_eq!(to_f32_vec(&updated(Put(1, 9.0), &x).unwrap()).unwrap(), expected);
         }
         let one = ops::broadcast_to(&from_f32(&[4.0], &[1]), &[3]).unwrap();
-        assert_eq!(to_f32_vec(&updated(Put(1, 9.0), &[&one]).unwrap()).unwrap(), [4.0, 9.0, 4.0]);
+        assert_eq!(to_f32_vec(&updated(Put(1, 9.0), &one).unwrap()).unwrap(), [4.0, 9.0, 4.0]);
     }
 
     #[test]

@@ -104,6 +104,14 @@ pub fn matmuls(x: &Array, matrices: &[&Packed]) -> Result<Vec<Array>> {
     matrices.iter().map(|w| batched_matmul(x, w, true)).collect()
 }
 
+/// The sum, and [`matmuls`] of its norm; `None` where no fused kernel does that.
+pub fn normed_matmuls(
+    rows: &fast::NormedSum,
+    matrices: &[&Packed],
+) -> Result<Option<(Array, Vec<Array>)>> {
+    if rows.fits_kernels() { kernels::normed_matmuls(rows, matrices) } else { Ok(None) }
+}
+
 /// activation(x · gateᵀ) · (x · upᵀ); `None` where no fused kernel does that.
 pub fn gated_matmuls(
     x: &Array,
@@ -111,6 +119,18 @@ pub fn gated_matmuls(
     activation: fast::Activation,
 ) -> Result<Option<Array>> {
     if kernels::take(x) { kernels::gated_products(x, gate_up, activation) } else { Ok(None) }
+}
+
+/// The sum, and [`gated_matmuls`] of its norm; `None` where no fused kernel does that.
+pub fn normed_gated_matmuls(
+    rows: &fast::NormedSum,
+    gate_up: [&Packed; 2],
+    activation: fast::Activation,
+) -> Result<Option<(Array, Array)>> {
+    if !rows.fits_kernels() {
+        return Ok(None);
+    }
+    kernels::normed_gated_products(rows, gate_up, activation)
 }
 
 /// down(activation(gate(x)) · up(x)) of the `chosen` experts of the stacked `gate`, `up` and `down`, added up with their weights: `x` is `[…, dims]`,

@@ -4,6 +4,7 @@ use super::dot_product::attend;
 use super::linear::{Linear, Projections};
 use super::mixer::{Masks, Mixer, Reach};
 use super::norm::Norm;
+use super::residual::Residual;
 use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::Result;
@@ -299,9 +300,45 @@ impl Attention {
 
 impl Mixer for Attention {
     fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        self.mix(self.qkv.forward(x)?, masks, cache)
+    }
+
+    fn add_to(
+        &self,
+        stream: &Residual,
+        norm: &Norm,
+        masks: &mut Masks,
+        cache: &mut Cache,
+    ) -> Result<Residual> {
+        let (x, projected) = match stream.before(norm) {
+            Some(rows) => self.qkv.normed(&rows)?,
+            None => {
+                let [x, normed] = stream.normed(norm)?;
+                (x, self.qkv.forward(&normed)?)
+            }
+        };
+        Ok(Residual::sum(x, self.mix(projected, masks, cache)?))
+    }
+
+    fn make_cache(&self) -> Cache {
+        match self.reach {
+            Reach::All => Cache::standard(),
+            Reach::Window(window) => Cache::rotating(window, 0),
+            Reach::Chunk(size) => Cache::chunked(size),
+        }
+    }
+}
+
+impl Attention {
+    /// The outputs for what the projections give, `[batch, length, features]` each.
+    fn mix(
+        &self,
+        mut projected: Vec<Array>,
+        masks: &mut Masks,
+        cache: &mut Cache,
+    ) -> Result<Array> {
         let AttentionConfig { heads, head_dim, .. } = self.config;
-        let mask = masks.get(x.dim(1), self.reach, cache)?;
-        let mut projected = self.qkv.forward(x)?;
+        let mask = masks.get(projected[0].dim(1), self.reach, cache)?;
         let gate = if self.config.output_gate {
             let (queries, gate) = split_gate(&projected[0], heads, head_dim)?;
             projected[0] = queries;
@@ -323,14 +360,6 @@ impl Mixer for Attention {
         match gate {
             Some(gate) => self.output.forward(&ops::multiply(&attended, &ops::sigmoid(&gate)?)?),
             None => self.output.forward(&attended),
-        }
-    }
-
-    fn make_cache(&self) -> Cache {
-        match self.reach {
-            Reach::All => Cache::standard(),
-            Reach::Window(window) => Cache::rotating(window, 0),
-            Reach::Chunk(size) => Cache::chunked(size),
         }
     }
 }

@@ -5,9 +5,10 @@ use super::embedding::Embedding;
 use super::mixer::{Masks, Mixer};
 use super::mlp::FeedForward;
 use super::norm::Norm;
+use super::residual::Residual;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::mlx::{Array, ops};
+use crate::mlx::Array;
 use crate::weights::Weights;
 
 /// What a layer adds to the residual stream: x + block(norm(x)).
@@ -71,20 +72,19 @@ impl Backbone {
 
     /// Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
     pub fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        let mut x = self.embedding.forward(tokens)?;
+        let mut stream = Residual::from(self.embedding.forward(tokens)?);
         let (mut masks, mut caches) = (Masks::default(), caches.iter_mut());
         for (norm, block) in &self.layers {
-            let normed = norm.forward(&x)?;
-            let output = match block {
-                Block::FeedForward(block) => block.forward(&normed)?,
+            stream = match block {
+                Block::FeedForward(block) => block.add_to(&stream, norm)?,
                 Block::Mixer(mixer) => {
                     let missing = || Error::argument("caches", "fewer than the model's mixers");
-                    mixer.forward(&normed, &mut masks, caches.next().ok_or_else(missing)?)?
+                    let cache = caches.next().ok_or_else(missing)?;
+                    mixer.add_to(&stream, norm, &mut masks, cache)?
                 }
             };
-            x = ops::add(&x, &output)?;
         }
-        let x = self.norm.forward(&x)?;
+        let [_, x] = stream.normed(&self.norm)?;
         match &self.head {
             Head::Tied => self.embedding.as_linear(&x),
             Head::Linear(head) => head.forward(&x),

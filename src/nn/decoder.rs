@@ -5,6 +5,7 @@ use super::linear::Linear;
 use super::mixer::{Masks, Mixer};
 use super::mlp::FeedForward;
 use super::norm::Norm;
+use super::residual::Residual;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::{Array, ops, scalar};
@@ -63,33 +64,42 @@ pub enum Norms {
 }
 
 impl DecoderLayer {
-    /// `[batch, length, dims]` to the same shape.
-    pub fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    /// The residual stream behind the layer.
+    pub fn forward(
+        &self,
+        stream: &Residual,
+        masks: &mut Masks,
+        cache: &mut Cache,
+    ) -> Result<Residual> {
         match &self.norms {
             Norms::Pre { mixer, feed_forward } => {
-                let mixed = self.mixer.forward(&mixer.forward(x)?, masks, cache)?;
-                let [x, normed] = feed_forward.forward_sum(x, &mixed)?;
-                ops::add(&x, &self.feed_forward.forward(&normed)?)
+                let stream = self.mixer.add_to(stream, mixer, masks, cache)?;
+                self.feed_forward.add_to(&stream, feed_forward)
             }
             Norms::Post { mixer, feed_forward } => {
-                let x = ops::add(x, &mixer.forward(&self.mixer.forward(x, masks, cache)?)?)?;
-                ops::add(&x, &feed_forward.forward(&self.feed_forward.forward(&x)?)?)
+                let x = stream.settled()?;
+                let mixed = mixer.forward(&self.mixer.forward(&x, masks, cache)?)?;
+                let x = ops::add(&x, &mixed)?;
+                let fed = feed_forward.forward(&self.feed_forward.forward(&x)?)?;
+                Ok(Residual::sum(x, fed))
             }
             Norms::Sandwich { mixer, after_mixer, feed_forward, after_feed_forward } => {
-                let mixed = self.mixer.forward(&mixer.forward(x)?, masks, cache)?;
-                let x = ops::add(x, &after_mixer.forward(&mixed)?)?;
-                let fed = self.feed_forward.forward(&feed_forward.forward(&x)?)?;
-                ops::add(&x, &after_feed_forward.forward(&fed)?)
+                let stream = self.mixer.add_to(stream, mixer, masks, cache)?;
+                let stream = stream.map_delta(|mixed| after_mixer.forward(mixed))?;
+                let stream = self.feed_forward.add_to(&stream, feed_forward)?;
+                stream.map_delta(|fed| after_feed_forward.forward(fed))
             }
             Norms::OpenSandwich { mixer, after_mixer, after_feed_forward } => {
-                let mixed = self.mixer.forward(&mixer.forward(x)?, masks, cache)?;
-                let x = ops::add(x, &after_mixer.forward(&mixed)?)?;
-                ops::add(&x, &after_feed_forward.forward(&self.feed_forward.forward(&x)?)?)
+                let stream = self.mixer.add_to(stream, mixer, masks, cache)?;
+                let x = stream.map_delta(|mixed| after_mixer.forward(mixed))?.settled()?;
+                let fed = after_feed_forward.forward(&self.feed_forward.forward(&x)?)?;
+                Ok(Residual::sum(x, fed))
             }
             Norms::Parallel(norm) => {
-                let normed = norm.forward(x)?;
+                let [x, normed] = stream.normed(norm)?;
                 let mixed = self.mixer.forward(&normed, masks, cache)?;
-                ops::add(&ops::add(x, &mixed)?, &self.feed_forward.forward(&normed)?)
+                let x = ops::add(&x, &mixed)?;
+                Ok(Residual::sum(x, self.feed_forward.forward(&normed)?))
             }
         }
     }
@@ -138,12 +148,12 @@ pub struct Decoder {
 impl Decoder {
     /// Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
     pub fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        let mut x = self.embed(tokens)?;
+        let mut stream = Residual::from(self.embed(tokens)?);
         let mut masks = Masks::default();
         for (layer, cache) in self.layers.iter().zip(caches) {
-            x = layer.forward(&x, &mut masks, cache)?;
+            stream = layer.forward(&stream, &mut masks, cache)?;
         }
-        self.logits(&x)
+        self.logits(&stream)
     }
 
     /// Tokens `[batch, length]` to what the first layer gets, `[batch, length, dims]`.
@@ -152,9 +162,9 @@ impl Decoder {
         self.embedding_scale.map_or(Ok(x.clone()), |scale| scaled(&x, scale))
     }
 
-    /// What the last layer gives, `[batch, length, dims]`, to logits `[batch, length, vocabulary]`.
-    pub fn logits(&self, x: &Array) -> Result<Array> {
-        let x = self.norm.forward(x)?;
+    /// The stream behind the last layer to logits `[batch, length, vocabulary]`.
+    pub fn logits(&self, stream: &Residual) -> Result<Array> {
+        let [_, x] = stream.normed(&self.norm)?;
         let mut logits = match &self.head {
             Head::Tied => self.embedding.as_linear(&x),
             Head::Linear(head) => head.forward(&x),

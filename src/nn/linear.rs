@@ -3,6 +3,7 @@
 use super::activation::Activation;
 use super::decoder::scaled;
 use crate::error::Result;
+use crate::mlx::fast::NormedSum;
 use crate::mlx::quantized::{self, Packed};
 use crate::mlx::{self, Array, eval, fast, ops};
 use crate::weights::Weights;
@@ -152,6 +153,11 @@ impl Linear {
         }
     }
 
+    /// The matrix, if it is packed and there is no bias.
+    fn packed(&self) -> Option<&Packed> {
+        self.matrix.packed().filter(|_| self.bias.is_none())
+    }
+
     /// One layer that gives the outputs of all, one after another, with one product; `None` where
     /// types, formats or the presence of biases differ.
     fn stack(parts: &[&Self]) -> Result<Option<Self>> {
@@ -212,18 +218,46 @@ impl Projections {
         }
     }
 
+    /// The sum, and the projections of its norm.
+    pub(super) fn normed(&self, rows: &NormedSum) -> Result<(Array, Vec<Array>)> {
+        if let Some(packed) = self.packed()
+            && let Some(products) = quantized::normed_matmuls(rows, &packed)?
+        {
+            return Ok(products);
+        }
+        let [x, normed] = rows.compute()?;
+        Ok((x, self.forward(&normed)?))
+    }
+
     /// act(first(x)) · second(x) of two projections; `None` where no fused kernel does that.
     pub(super) fn gated(&self, x: &Array, activation: Activation) -> Result<Option<Array>> {
-        let Self::Separate(parts) = self else { return Ok(None) };
-        fn packed(part: &Linear) -> Option<&Packed> {
-            part.matrix.packed().filter(|_| part.bias.is_none())
-        }
-        match (&parts[..], activation.fused()) {
-            ([gate, up], Some(activation)) => match (packed(gate), packed(up)) {
-                (Some(gate), Some(up)) => quantized::gated_matmuls(x, [gate, up], activation),
-                _ => Ok(None),
-            },
+        match (self.packed().as_deref(), activation.fused()) {
+            (Some(&[gate, up]), Some(activation)) => {
+                quantized::gated_matmuls(x, [gate, up], activation)
+            }
             _ => Ok(None),
+        }
+    }
+
+    /// The sum, and [`Projections::gated`] of its norm.
+    pub(super) fn normed_gated(
+        &self,
+        rows: &NormedSum,
+        activation: Activation,
+    ) -> Result<Option<(Array, Array)>> {
+        match (self.packed().as_deref(), activation.fused()) {
+            (Some(&[gate, up]), Some(activation)) => {
+                quantized::normed_gated_matmuls(rows, [gate, up], activation)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The matrices, if they are all there is, and packed.
+    fn packed(&self) -> Option<Vec<&Packed>> {
+        match self {
+            Self::Separate(parts) => parts.iter().map(Linear::packed).collect(),
+            Self::Stacked { .. } => None,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use super::norm::Norm;
+use super::residual::Residual;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::Array;
@@ -11,6 +13,18 @@ use crate::mlx::fast::Mask;
 pub trait Mixer: Debug {
     /// `[batch, length, dims]` to the same shape; the cache takes the new positions.
     fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array>;
+
+    /// The stream to which [`Mixer::forward`] of its norm is added.
+    fn add_to(
+        &self,
+        stream: &Residual,
+        norm: &Norm,
+        masks: &mut Masks,
+        cache: &mut Cache,
+    ) -> Result<Residual> {
+        let [x, normed] = stream.normed(norm)?;
+        Ok(Residual::sum(x, self.forward(&normed, masks, cache)?))
+    }
 
     /// An empty cache.
     fn make_cache(&self) -> Cache;

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use super::activation::Activation;
 use super::decoder::scaled;
 use super::linear::{Linear, Projections};
+use super::norm::Norm;
+use super::residual::Residual;
 use crate::error::Result;
 use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
@@ -13,6 +15,12 @@ use crate::weights::Weights;
 pub trait FeedForward: Debug {
     /// `[batch, length, dims]` to the same shape.
     fn forward(&self, x: &Array) -> Result<Array>;
+
+    /// The stream to which [`FeedForward::forward`] of its norm is added.
+    fn add_to(&self, stream: &Residual, norm: &Norm) -> Result<Residual> {
+        let [x, normed] = stream.normed(norm)?;
+        Ok(Residual::sum(x, self.forward(&normed)?))
+    }
 }
 
 /// down(act(gate(x)) · up(x)) (Shazeer 2020).
@@ -88,10 +96,16 @@ impl Mlp {
     }
 }
 
+impl Mlp {
+    /// Whether the gate is what the projection gives.
+    fn is_plain(&self) -> bool {
+        self.gate_scale.is_none() && self.cutoff.is_none()
+    }
+}
+
 impl FeedForward for Mlp {
     fn forward(&self, x: &Array) -> Result<Array> {
-        if self.gate_scale.is_none()
-            && self.cutoff.is_none()
+        if self.is_plain()
             && let Some(hidden) = self.gate_up.gated(x, self.activation)?
         {
             return self.down.forward(&hidden);
@@ -108,6 +122,17 @@ impl FeedForward for Mlp {
             gate_up[0] = Activation::Relu.apply(&cut)?;
         }
         self.down.forward(&self.activation.gated(&gate_up[0], &gate_up[1])?)
+    }
+
+    fn add_to(&self, stream: &Residual, norm: &Norm) -> Result<Residual> {
+        if self.is_plain()
+            && let Some(rows) = stream.before(norm)
+            && let Some((x, hidden)) = self.gate_up.normed_gated(&rows, self.activation)?
+        {
+            return Ok(Residual::sum(x, self.down.forward(&hidden)?));
+        }
+        let [x, normed] = stream.normed(norm)?;
+        Ok(Residual::sum(x, self.forward(&normed)?))
     }
 }
 

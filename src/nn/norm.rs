@@ -96,18 +96,6 @@ impl Norm {
             Self::Layer { .. } | Self::Heads { .. } => None,
         }
     }
-
-    /// x + delta, and its norm.
-    pub fn forward_sum(&self, x: &Array, delta: &Array) -> Result<[Array; 2]> {
-        match self {
-            Self::Rms { weight, eps } => fast::add_rms_norm(x, delta, Some(weight), *eps),
-            _ => {
-                let sum = ops::add(x, delta)?;
-                let normed = self.forward(&sum)?;
-                Ok([sum, normed])
-            }
-        }
-    }
 }
 
 fn plus_one(weight: &Array) -> Result<Array> {

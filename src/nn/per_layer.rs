@@ -139,14 +139,15 @@ impl PerLayerDecoder {
         let inputs = inputs.transpose()?.unwrap_or_default();
         let mut masks = Masks::default();
         for (index, layer) in self.decoder.layers.iter().enumerate() {
-            x = layer.forward(&x, &mut masks, &mut caches[self.caches[index]])?;
+            let cache = &mut caches[self.caches[index]];
+            x = layer.forward(&x.into(), &mut masks, cache)?.settled()?;
             let (gate, scale) = &self.endings[index];
             if let Some(gate) = gate {
                 x = ops::add(&x, &gate.forward(&x, &inputs[index])?)?;
             }
             x = ops::multiply(&x, scale)?;
         }
-        self.decoder.logits(&x)
+        self.decoder.logits(&x.into())
     }
 
     /// An empty cache for each layer that has one of its own.

@@ -131,14 +131,23 @@ impl Kernel for Prepare<'_> {
     unsafe fn run<S: Simd>(self) {
         let Self { x, to, unit, cols, units, form } = self;
         let values = to.as_mut_ptr();
-        std::ptr::copy_nonoverlapping(x.as_ptr(), values, x.len());
-        std::ptr::write_bytes(values.add(x.len()), 0, to.len() - x.len());
         let sums = values.add(cols);
         let flag = sums.add(units);
         let scales = flag.add(16);
         let integer_sums = scales.wrapping_add(units);
         let high = integer_sums.wrapping_add(units).cast::<i8>();
         let low = high.wrapping_add(cols);
+        std::ptr::copy_nonoverlapping(x.as_ptr(), values, x.len());
+        // The padding.
+        let (own, rest) = (x.len() / unit, units - x.len() / unit);
+        std::ptr::write_bytes(values.add(x.len()), 0, cols - x.len());
+        std::ptr::write_bytes(sums.add(own), 0, rest + 16);
+        if form.integer() {
+            std::ptr::write_bytes(scales.add(own), 0, rest);
+            std::ptr::write_bytes(integer_sums.add(own), 0, rest);
+            std::ptr::write_bytes(high.add(x.len()), 0, cols - x.len());
+            std::ptr::write_bytes(low.add(x.len()), 0, cols - x.len());
+        }
         // 0 · v is 0 for numbers, NaN for NaN and infinities.
         let mut zeros = S::splat(0.0);
         for u in 0..x.len() / unit {

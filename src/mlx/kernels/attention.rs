@@ -3,13 +3,14 @@
 use std::ffi::CStr;
 
 use super::super::fast::{Frequencies, Mask, NewPositions, Preparation, Rotation, Scores};
-use super::super::primitive::{Input, Kernel, Output, custom_one, updated};
+use super::super::primitive::{Input, Kernel, Output, custom_one, updating};
 use super::super::{Array, Dtype, ops};
 use super::{float_span, floats, readable, take};
 use crate::cpu::attention::{self, Attention, Cached};
 use crate::cpu::prepare::{self, HeadNorm};
 use crate::cpu::rope::{Angles, Heads, Rope};
-use crate::cpu::{FloatsMut, Isa};
+use crate::cpu::scratch::Scratch;
+use crate::cpu::{Floats, FloatsMut, Isa};
 use crate::error::{Error, Result};
 
 /// The lengths of four axes.
@@ -131,39 +132,74 @@ fn projected<'a>(x: &Input<'a>, heads: usize) -> Result<Heads<'a>> {
     Ok(Heads { values: x.span()?, shape: [batch, heads, length, dim], strides })
 }
 
-/// Writes new positions into the buffer of a cache.
-struct Write {
-    start: usize,
-    prepare: Prepare,
+/// A buffer of a cache, `[batch, kv_heads, capacity, head_dim]`, to be written.
+fn buffer<'a>(output: &'a mut Output) -> Result<FloatsMut<'a>> {
+    Ok(match output.dtype() {
+        Dtype::Float32 => FloatsMut::F32(output.slice()?),
+        Dtype::Float16 => FloatsMut::F16(output.slice()?),
+        Dtype::Bfloat16 => FloatsMut::Bf16(output.slice()?),
+        other => return Err(Error::Mlx(format!("a buffer of {other:?}"))),
+    })
 }
 
-impl Kernel for Write {
-    const NAME: &'static CStr = c"WritePositions";
+/// The same, to be read: its first positions.
+fn written<'a>(output: &'a mut Output, positions: usize) -> Result<Cached<'a>> {
+    let &[batch, heads, capacity, dim] = output.shape() else {
+        return Err(Error::Mlx(format!("a buffer of {:?}", output.shape())));
+    };
+    let [batch, heads, capacity, dim] = [batch, heads, capacity, dim].map(|dim| dim as usize);
+    let values = match buffer(output)? {
+        FloatsMut::F32(values) => Floats::F32(values),
+        FloatsMut::F16(values) => Floats::F16(values),
+        FloatsMut::Bf16(values) => Floats::Bf16(values),
+    };
+    let strides = [heads * capacity * dim, capacity * dim, dim];
+    Ok(Cached { values, shape: [batch, heads, positions, dim], strides })
+}
+
+/// Attention of new positions over the buffers of a cache, into which they are written first. Inputs are the buffers, what the projections give, and what else queries, keys and scores need.
+struct CachedAttention {
+    heads: usize,
+    prepare_queries: Prepare,
+    prepare_keys: Prepare,
+    /// The place of the first new position.
+    start: usize,
+    scores: ScoreInputs,
+}
+
+impl Kernel for CachedAttention {
+    const NAME: &'static CStr = c"CachedAttention";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
-        // The buffer is there as the output.
-        let mut inputs = inputs[1..].iter();
-        let buffer = &mut outputs[0];
-        let &[_, heads, capacity, _] = buffer.shape() else {
-            return Err(Error::Mlx(format!("a buffer of {:?}", buffer.shape())));
+        let [keys, values, attended] = outputs else {
+            return Err(Error::Mlx(format!("{} outputs", outputs.len())));
         };
-        let x = projected(next(&mut inputs)?, heads as usize)?;
-        let prepare = self.prepare.over(&mut inputs)?;
-        let to = match buffer.dtype() {
-            Dtype::Float32 => FloatsMut::F32(buffer.slice()?),
-            Dtype::Float16 => FloatsMut::F16(buffer.slice()?),
-            Dtype::Bfloat16 => FloatsMut::Bf16(buffer.slice()?),
-            other => return Err(Error::Mlx(format!("a buffer of {other:?}"))),
+        // The buffers are there as outputs.
+        let mut inputs = inputs[2..].iter();
+        let queries = projected(next(&mut inputs)?, self.heads)?;
+        let (new_keys, new_values) = (next(&mut inputs)?, next(&mut inputs)?);
+        let prepare_queries = self.prepare_queries.over(&mut inputs)?;
+        let prepare_keys = self.prepare_keys.over(&mut inputs)?;
+        let isa = Isa::best();
+        let write = |x, to: &mut Output, prepare: prepare::Preparation| {
+            let &[_, heads, capacity, _] = to.shape() else {
+                return Err(Error::Mlx(format!("a buffer of {:?}", to.shape())));
+            };
+            let x = projected(x, heads as usize)?;
+            prepare.write(&x, buffer(to)?, capacity as usize, self.start, isa)
         };
-        prepare.write(&x, to, capacity as usize, self.start, Isa::best())
+        write(new_keys, keys, prepare_keys)?;
+        write(new_values, values, prepare::Preparation::default())?;
+        let [_, heads, length, dim] = queries.shape;
+        let mut memory = Scratch::new(queries.shape.iter().product());
+        let memory = memory.floats();
+        prepare_queries.write(&queries, FloatsMut::F32(memory), length, 0, isa)?;
+        let strides = [heads * length * dim, length * dim, dim];
+        let queries = Heads { values: memory, shape: queries.shape, strides };
+        let seen = self.start + length;
+        let (keys, values) = (written(keys, seen)?, written(values, seen)?);
+        self.scores.attend(queries, keys, values, &mut inputs, attended)
     }
-}
-
-/// Writes `x`, `[batch, length, heads · head_dim]`, to the positions from `start` of a buffer `[batch, heads, capacity, head_dim]`.
-fn write(buffer: &Array, x: &Array, preparation: &Preparation, start: i32) -> Result<Array> {
-    let kernel = Write { start: start as usize, prepare: Prepare::new(preparation) };
-    let inputs: Vec<_> = [buffer, x].into_iter().chain(Prepare::inputs(preparation)).collect();
-    updated(kernel, &inputs)
 }
 
 /// Whether [`cached_attention`] can take these.
@@ -189,32 +225,74 @@ pub(in crate::mlx) fn cached_attention(
             return Err(Error::Mlx(format!("{x:?} at {start} do not fit a cache of {buffer:?}")));
         }
     }
-    let keys = write(&keys, new.keys, &new.prepare_keys, start)?;
-    let values = write(&values, new.values, &Preparation::default(), start)?;
-    let query =
-        Query { heads: new.queries.dim(2) / keys.dim(3), preparation: &new.prepare_queries, seen };
-    let attended = attend(new.queries, Some(query), &keys, &values, scores, mask)?;
-    Ok((attended, [keys, values]))
+    let (scores, given) = ScoreInputs::new(scores, mask)?;
+    let heads = new.queries.dim(2) / keys.dim(3);
+    let features = heads * values.dim(3);
+    let kernel = CachedAttention {
+        heads: heads as usize,
+        prepare_queries: Prepare::new(&new.prepare_queries),
+        prepare_keys: Prepare::new(&new.prepare_keys),
+        start: start as usize,
+        scores,
+    };
+    let mut inputs = vec![new.queries, new.keys, new.values];
+    inputs.extend(Prepare::inputs(&new.prepare_queries));
+    inputs.extend(Prepare::inputs(&new.prepare_keys));
+    inputs.extend(&given);
+    let shape = [batch, length, features];
+    let attended: (&[i32], _) = (&shape, Dtype::Float32);
+    let (buffers, [attended]) = updating(kernel, [&{ keys }, &{ values }], &inputs, [attended])?;
+    Ok((attended, buffers))
 }
 
-struct DotProductAttention {
+/// How products of queries and keys become scores, but for the arrays.
+struct ScoreInputs {
     scale: f32,
     cap: Option<f32>,
     causal: bool,
-    /// Whether scores of sinks follow the values.
+    /// Whether scores of sinks are given.
     sinks: bool,
     /// Whether a mask follows.
     mask: bool,
-    /// For queries as a projection gives them.
-    projected: Option<Projected>,
 }
 
-struct Projected {
-    heads: usize,
-    prepare: Prepare,
-    /// Positions of the buffers of keys and values that are looked at.
-    seen: usize,
+impl ScoreInputs {
+    /// With the arrays that [`ScoreInputs::attend`] takes.
+    fn new(scores: &Scores, mask: &Mask) -> Result<(Self, Vec<Array>)> {
+        let Scores { scale, cap, sinks } = *scores;
+        let sinks = sinks.map(|sinks| ops::astype(sinks, Dtype::Float32)).transpose()?;
+        let (array, causal) = match mask {
+            Mask::None => (None, false),
+            Mask::Causal => (None, true),
+            Mask::Array(array) => (Some(array.clone()), false),
+        };
+        let own = Self { scale, cap, causal, sinks: sinks.is_some(), mask: array.is_some() };
+        Ok((own, sinks.into_iter().chain(array).collect()))
+    }
+
+    /// Attention with the next of the inputs, as far as they are needed.
+    fn attend(
+        &self,
+        queries: Heads,
+        keys: Cached,
+        values: Cached,
+        inputs: &mut std::slice::Iter<Input>,
+        y: &mut Output,
+    ) -> Result<()> {
+        let sinks = if self.sinks { Some(next(inputs)?.values()?) } else { None };
+        let mask = match () {
+            () if self.mask => mask_of(next(inputs)?)?,
+            () if self.causal => attention::Mask::Causal { window: None },
+            () => attention::Mask::None,
+        };
+        let (scale, cap, sinks) = (self.scale, self.cap, sinks.as_deref());
+        let attention = Attention { queries, keys, values, scale, cap, mask, sinks };
+        attention.run(y.slice()?, Isa::best())
+    }
 }
+
+/// Inputs are queries, keys and values, and what the scores need.
+struct DotProductAttention(ScoreInputs);
 
 impl Kernel for DotProductAttention {
     const NAME: &'static CStr = c"Attention";
@@ -222,39 +300,10 @@ impl Kernel for DotProductAttention {
     fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
         let mut inputs = inputs.iter();
         let queries = next(&mut inputs)?;
-        let (mut keys, mut values) = (cached(next(&mut inputs)?)?, cached(next(&mut inputs)?)?);
-        let sinks = if self.sinks { Some(next(&mut inputs)?.values()?) } else { None };
-        let mask = match () {
-            () if self.mask => mask_of(next(&mut inputs)?)?,
-            () if self.causal => attention::Mask::Causal { window: None },
-            () => attention::Mask::None,
-        };
-        let mut memory;
-        let queries = match &self.projected {
-            None => {
-                Heads { values: queries.span()?, shape: four(queries)?, strides: three(queries)? }
-            }
-            Some(Projected { heads, prepare, seen }) => {
-                (keys.shape[2], values.shape[2]) = (*seen, *seen);
-                let x = projected(queries, *heads)?;
-                let [_, heads, length, dim] = x.shape;
-                memory = vec![0.0; x.shape.iter().product()];
-                let to = FloatsMut::F32(&mut memory);
-                prepare.over(&mut inputs)?.write(&x, to, length, 0, Isa::best())?;
-                let strides = [heads * length * dim, length * dim, dim];
-                Heads { values: &memory, shape: x.shape, strides }
-            }
-        };
-        let attention = Attention {
-            queries,
-            keys,
-            values,
-            scale: self.scale,
-            cap: self.cap,
-            mask,
-            sinks: sinks.as_deref(),
-        };
-        attention.run(outputs[0].slice()?, Isa::best())
+        let (keys, values) = (cached(next(&mut inputs)?)?, cached(next(&mut inputs)?)?);
+        let (shape, strides) = (four(queries)?, three(queries)?);
+        let queries = Heads { values: queries.span()?, shape, strides };
+        self.0.attend(queries, keys, values, &mut inputs, &mut outputs[0])
     }
 }
 
@@ -295,48 +344,9 @@ pub(in crate::mlx) fn attention(
     scores: &Scores,
     mask: &Mask,
 ) -> Result<Array> {
-    ops::transpose(&attend(queries, None, keys, values, scores, mask)?, &[0, 2, 1, 3])
-}
-
-/// How queries come from a projection.
-struct Query<'a> {
-    heads: i32,
-    preparation: &'a Preparation<'a>,
-    /// Positions of keys and values that are looked at.
-    seen: i32,
-}
-
-/// Of queries `[batch, heads, length, head_dim]`: `[batch, length, heads, value_dim]`; as a projection gives them: `[batch, length, heads · value_dim]`.
-fn attend(
-    queries: &Array,
-    query: Option<Query>,
-    keys: &Array,
-    values: &Array,
-    scores: &Scores,
-    mask: &Mask,
-) -> Result<Array> {
-    let Scores { scale, cap, sinks } = *scores;
-    let (array, causal) = match mask {
-        Mask::None => (None, false),
-        Mask::Causal => (None, true),
-        Mask::Array(array) => (Some(array), false),
-    };
-    let sinks = sinks.map(|sinks| ops::astype(sinks, Dtype::Float32)).transpose()?;
-    let mut inputs = vec![queries, keys, values];
-    inputs.extend(&sinks);
-    inputs.extend(array);
-    let (shape, projected) = match query {
-        None => (vec![queries.dim(0), queries.dim(2), queries.dim(1), values.dim(3)], None),
-        Some(Query { heads, preparation, seen }) => {
-            inputs.extend(Prepare::inputs(preparation));
-            let prepare = Prepare::new(preparation);
-            let (heads, seen) = (heads as usize, seen as usize);
-            let features = heads as i32 * values.dim(3);
-            let shape = vec![queries.dim(0), queries.dim(1), features];
-            (shape, Some(Projected { heads, prepare, seen }))
-        }
-    };
-    let (sinks, mask) = (sinks.is_some(), array.is_some());
-    let kernel = DotProductAttention { scale, cap, causal, sinks, mask, projected };
-    custom_one(kernel, &inputs, &shape, Dtype::Float32)
+    let (scores, given) = ScoreInputs::new(scores, mask)?;
+    let inputs: Vec<_> = [queries, keys, values].into_iter().chain(&given).collect();
+    let shape = [queries.dim(0), queries.dim(2), queries.dim(1), values.dim(3)];
+    let attended = custom_one(DotProductAttention(scores), &inputs, &shape, Dtype::Float32)?;
+    ops::transpose(&attended, &[0, 2, 1, 3])
 }

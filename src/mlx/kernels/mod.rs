@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 pub(super) use attention::{attention, cached_attention, rope, takes_attention, takes_positions};
 pub(super) use experts::{choose_experts, weighted_experts};
 pub(super) use products::{
-    gated_products, gather_matmul, gather_quantized_matmul, linear, quantized_matmuls,
-    quantized_rows, takes_stack, takes_weight,
+    gated_products, gather_matmul, gather_quantized_matmul, linear, normed_gated_products,
+    normed_matmuls, quantized_matmuls, quantized_rows, takes_stack, takes_weight,
 };
 pub(super) use recurrence::{causal_conv, recurrence};
 pub(super) use sampling::{draw, log_probabilities, most_likely, penalize};
@@ -80,11 +80,14 @@ impl Kernel for RmsNorm {
     const NAME: &'static CStr = c"RmsNorm";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
-        let dims = inputs[0].shape().last().map_or(0, |&dim| dim as usize);
-        let weight = inputs.get(1).map(floats).transpose()?;
-        let (x, y) = (inputs[0].values()?, outputs[0].slice()?);
-        norm::rms_norm(&x, None, weight, dims, self.eps, y, Isa::best())
+        norm_rows(&inputs[0], inputs.get(1), self.eps, outputs[0].slice()?)
     }
+}
+
+fn norm_rows(x: &Input, weight: Option<&Input>, eps: f32, normed: &mut [f32]) -> Result<()> {
+    let dims = x.shape().last().map_or(0, |&dim| dim as usize);
+    let weight = weight.map(floats).transpose()?;
+    norm::rms_norm(&x.values()?, None, weight, dims, eps, normed, Isa::best())
 }
 
 /// Root-mean-square norm over the last axis.
@@ -101,16 +104,26 @@ impl Kernel for AddRmsNorm {
     const NAME: &'static CStr = c"AddRmsNorm";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
-        let dims = inputs[0].shape().last().map_or(0, |&dim| dim as usize);
-        let weight = inputs.get(2).map(floats).transpose()?;
         let [sum, normed] = outputs else {
             return Err(Error::Mlx(format!("{} outputs", outputs.len())));
         };
-        let sum: &mut [f32] = sum.slice()?;
-        sum.copy_from_slice(&inputs[0].values()?);
-        let (delta, normed) = (inputs[1].values()?, normed.slice()?);
-        norm::rms_norm(&delta, Some(sum), weight, dims, self.eps, normed, Isa::best())
+        let weight = inputs.get(2);
+        add_and_norm(&inputs[0], &inputs[1], weight, self.eps, sum.slice()?, normed.slice()?)
     }
+}
+
+fn add_and_norm(
+    x: &Input,
+    delta: &Input,
+    weight: Option<&Input>,
+    eps: f32,
+    sum: &mut [f32],
+    normed: &mut [f32],
+) -> Result<()> {
+    let dims = x.shape().last().map_or(0, |&dim| dim as usize);
+    let weight = weight.map(floats).transpose()?;
+    sum.copy_from_slice(&x.values()?);
+    norm::rms_norm(&delta.values()?, Some(sum), weight, dims, eps, normed, Isa::best())
 }
 
 /// x + delta, and its root-mean-square norm over the last axis.

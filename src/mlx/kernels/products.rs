@@ -2,12 +2,14 @@
 
 use std::ffi::CStr;
 
+use super::super::fast::NormedSum;
 use super::super::primitive::{Input, Kernel, Output, custom, custom_one};
 use super::super::quantized::{Mode, Packed};
 use super::super::{Array, Dtype, ops};
-use super::{exec, floats, readable};
+use super::{add_and_norm, exec, floats, norm_rows, readable};
 use crate::cpu::activation::{Activation, gated};
 use crate::cpu::quant::{self, Scales};
+use crate::cpu::scratch::Scratch;
 use crate::cpu::{Exec, Isa, Route, dense};
 use crate::error::{Error, Result};
 
@@ -64,27 +66,81 @@ impl PackedShape {
     }
 }
 
-/// Inputs are x, then codes, scales and perhaps biases of each matrix.
+/// The norm of the rows that are multiplied, but for the arrays.
+#[derive(Clone, Copy)]
+struct NormFirst {
+    /// Whether something is added before.
+    delta: bool,
+    /// Whether there is a weight.
+    weight: bool,
+    eps: f32,
+}
+
+/// Inputs are x, with a norm perhaps what is added before and a weight, then codes, scales and perhaps biases of each matrix.
 struct QuantizedMatmuls {
+    norm: Option<NormFirst>,
     shapes: Vec<PackedShape>,
     exec: Exec,
 }
 
 impl QuantizedMatmuls {
     fn of(matrices: &[&Packed]) -> Self {
-        Self { shapes: matrices.iter().map(|w| PackedShape::of(w)).collect(), exec: exec() }
+        let shapes = matrices.iter().map(|w| PackedShape::of(w)).collect();
+        Self { norm: None, shapes, exec: exec() }
+    }
+
+    fn normed(rows: &NormedSum, matrices: &[&Packed]) -> Self {
+        let NormedSum { delta, weight, eps, .. } = *rows;
+        let norm = NormFirst { delta: delta.is_some(), weight: weight.is_some(), eps };
+        Self { norm: Some(norm), ..Self::of(matrices) }
     }
 
     fn inputs<'a>(x: &'a Array, matrices: &[&'a Packed]) -> Vec<&'a Array> {
         [x].into_iter().chain(matrices.iter().flat_map(|w| w.arrays())).collect()
     }
 
-    fn products(&self, inputs: &[Input], outputs: &mut [&mut [f32]]) -> Result<()> {
-        let each = (inputs.len() - 1) / self.shapes.len();
-        let weights = self.shapes.iter().zip(inputs[1..].chunks(each));
+    fn normed_inputs<'a>(rows: &NormedSum<'a>, matrices: &[&'a Packed]) -> Vec<&'a Array> {
+        let rows = [rows.x].into_iter().chain(rows.delta).chain(rows.weight);
+        rows.chain(matrices.iter().flat_map(|w| w.arrays())).collect()
+    }
+
+    /// How many sums are outputs, before the products.
+    fn sums(&self) -> usize {
+        usize::from(self.norm.is_some_and(|norm| norm.delta))
+    }
+
+    /// The products, and the sum where there is something to be added.
+    fn products(
+        &self,
+        inputs: &[Input],
+        sum: &mut [Output],
+        products: &mut [&mut [f32]],
+    ) -> Result<()> {
+        let (x, rest) = inputs.split_at(1);
+        let x = &x[0];
+        let Some(first) = self.norm else { return self.multiply(&x.values()?, rest, products) };
+        let (delta, rest) = rest.split_at(usize::from(first.delta));
+        let (weight, matrices) = rest.split_at(usize::from(first.weight));
+        let mut memory = Scratch::new(x.shape().iter().product::<i32>() as usize);
+        let normed = memory.floats();
+        match (delta, sum) {
+            ([delta], [sum]) => {
+                add_and_norm(x, delta, weight.first(), first.eps, sum.slice()?, normed)?;
+            }
+            _ => norm_rows(x, weight.first(), first.eps, normed)?,
+        }
+        self.multiply(normed, matrices, products)
+    }
+
+    fn multiply(&self, x: &[f32], matrices: &[Input], products: &mut [&mut [f32]]) -> Result<()> {
+        let weights = self.shapes.iter().zip(matrices.chunks(matrices.len() / self.shapes.len()));
         let weights = weights.map(|(shape, inputs)| shape.weights(inputs));
-        let weights = weights.collect::<Result<Vec<_>>>()?;
-        quant::matmul_each(&weights, &inputs[0].values()?, outputs, self.exec)
+        quant::matmul_each(&weights.collect::<Result<Vec<_>>>()?, x, products, self.exec)
+    }
+
+    /// The products' shapes, for rows like `x`.
+    fn outputs(&self, x: &Array) -> Vec<Vec<i32>> {
+        self.shapes.iter().map(|w| with_last(x, w.rows as i32)).collect()
     }
 }
 
@@ -92,9 +148,9 @@ impl Kernel for QuantizedMatmuls {
     const NAME: &'static CStr = c"QuantizedMatmul";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let (sum, outputs) = outputs.split_at_mut(self.sums());
         let outputs = outputs.iter_mut().map(Output::slice);
-        let mut outputs = outputs.collect::<Result<Vec<&mut [f32]>>>()?;
-        self.products(inputs, &mut outputs)
+        self.products(inputs, sum, &mut outputs.collect::<Result<Vec<_>>>()?)
     }
 }
 
@@ -131,9 +187,38 @@ pub(in crate::mlx) fn quantized_matmuls(x: &Array, matrices: &[&Packed]) -> Resu
         return Ok(each.collect::<Result<Vec<_>>>()?.concat());
     }
     let kernel = QuantizedMatmuls::of(matrices);
-    let shapes: Vec<_> = kernel.shapes.iter().map(|w| with_last(x, w.rows as i32)).collect();
+    let shapes = kernel.outputs(x);
     let outputs: Vec<_> = shapes.iter().map(|shape| (&shape[..], Dtype::Float32)).collect();
     custom(kernel, &QuantizedMatmuls::inputs(x, matrices), &outputs)
+}
+
+/// The sum, and its norm's products with each of several matrices; `None` for matrices that are not alike.
+pub(in crate::mlx) fn normed_matmuls(
+    rows: &NormedSum,
+    matrices: &[&Packed],
+) -> Result<Option<(Array, Vec<Array>)>> {
+    if !alike(matrices) {
+        return Ok(None);
+    }
+    let kernel = QuantizedMatmuls::normed(rows, matrices);
+    let shapes = kernel.outputs(rows.x);
+    let inputs = QuantizedMatmuls::normed_inputs(rows, matrices);
+    add_normed(rows, kernel, &inputs, &shapes).map(Some)
+}
+
+/// Adds a kernel whose outputs are the sum of the rows, if there is one, and arrays of these shapes.
+fn add_normed(
+    rows: &NormedSum,
+    kernel: impl Kernel,
+    inputs: &[&Array],
+    shapes: &[Vec<i32>],
+) -> Result<(Array, Vec<Array>)> {
+    let sum = rows.delta.map(|_| rows.x.shape());
+    let outputs = sum.into_iter().chain(shapes.iter().map(|shape| &shape[..]));
+    let outputs: Vec<_> = outputs.map(|shape| (shape, Dtype::Float32)).collect();
+    let mut arrays = custom(kernel, inputs, &outputs)?;
+    let sum = if sum.is_some() { arrays.remove(0) } else { rows.x.clone() };
+    Ok((sum, arrays))
 }
 
 /// activation(x · gateᵀ) · (x · upᵀ).
@@ -146,16 +231,23 @@ impl Kernel for GatedProducts {
     const NAME: &'static CStr = c"GatedProducts";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let (sum, outputs) = outputs.split_at_mut(self.products.sums());
         let y = outputs[0].slice()?;
-        let mut memory = vec![0.0; 2 * y.len()];
-        let (gate, up) = memory.split_at_mut(y.len());
-        self.products.products(inputs, &mut [gate, up])?;
+        let mut memory = Scratch::new(2 * y.len());
+        let (gate, up) = memory.floats().split_at_mut(y.len());
+        self.products.products(inputs, sum, &mut [gate, up])?;
         gated(self.activation, gate, up, y, self.products.exec.isa)
     }
 }
 
 /// Rows of x up to which it is worth computing a gate and what it gates at once: with more, the work between is little beside the products.
 pub(super) const GATED_ROWS: usize = 16;
+
+/// Whether a gate and what it gates are best computed at once.
+fn gated_at_once(x: &Array, products: &QuantizedMatmuls, matrices: &[&Packed]) -> bool {
+    let [gate, up] = &products.shapes[..] else { return false };
+    x.size() <= GATED_ROWS * gate.cols && alike(matrices) && gate.rows == up.rows
+}
 
 /// activation(x · gateᵀ) · (x · upᵀ); `None` for many rows, and for matrices that are not alike.
 pub(in crate::mlx) fn gated_products(
@@ -164,14 +256,29 @@ pub(in crate::mlx) fn gated_products(
     activation: Activation,
 ) -> Result<Option<Array>> {
     let products = QuantizedMatmuls::of(&matrices);
-    let rows = products.shapes[0].rows;
-    let many = x.size() > GATED_ROWS * products.shapes[0].cols;
-    if many || !alike(&matrices) || products.shapes[1].rows != rows {
+    if !gated_at_once(x, &products, &matrices) {
         return Ok(None);
     }
-    let shape = with_last(x, rows as i32);
+    let shape = products.outputs(x).remove(0);
     let inputs = QuantizedMatmuls::inputs(x, &matrices);
     custom_one(GatedProducts { products, activation }, &inputs, &shape, Dtype::Float32).map(Some)
+}
+
+/// The sum, and the [`gated_products`] of its norm.
+pub(in crate::mlx) fn normed_gated_products(
+    rows: &NormedSum,
+    matrices: [&Packed; 2],
+    activation: Activation,
+) -> Result<Option<(Array, Array)>> {
+    let products = QuantizedMatmuls::normed(rows, &matrices);
+    if !gated_at_once(rows.x, &products, &matrices) {
+        return Ok(None);
+    }
+    let shapes = &products.outputs(rows.x)[..1];
+    let inputs = QuantizedMatmuls::normed_inputs(rows, &matrices);
+    let kernel = GatedProducts { products, activation };
+    let (sum, mut gated) = add_normed(rows, kernel, &inputs, shapes)?;
+    Ok(Some((sum, gated.remove(0))))
 }
 
 /// The axes of two arrays broadcast against each other.

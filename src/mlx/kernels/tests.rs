@@ -1,7 +1,9 @@
 //! Every kernel against the operation of MLX that it stands in for.
 
 use super::super::fast::{Choice, Scoring};
-use super::super::fast::{Frequencies, Mask, NewPositions, Preparation, Rotation, Scores};
+use super::super::fast::{
+    Frequencies, Mask, NewPositions, NormedSum, Preparation, Rotation, Scores,
+};
 use super::super::quantized::{Format, Mode, Packed, dequantize};
 use super::super::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec};
 use super::products::GATED_ROWS;
@@ -130,6 +132,45 @@ fn products_at_once_are_those_of_each() {
             assert!(gated(&narrow).is_none() && gated(&other).is_none());
             let theirs = gate(Activation::Silu, &single(&wide), &single(&wide)).unwrap();
             assert_close(&gated(&wide).unwrap(), &theirs, 0.0);
+        }
+    }
+}
+
+#[test]
+fn products_of_a_norm_are_those_of_what_is_normed_before() {
+    enter(DeviceKind::Cpu).unwrap();
+    set_precision(Precision::Fast);
+    let four = |outputs| packed(Mode::Affine, 4, 64, &[outputs], 256);
+    let (wide, narrow) = (four(90), four(37));
+    let other = packed(Mode::Affine, 8, 64, &[20], 256);
+    let weights = numbers(&[256], 3);
+    for shape in [[1, 1, 256], [2, 3, 256], [1, 40, 256]] {
+        let (x, added) = (numbers(&shape, 1), numbers(&shape, 2));
+        for (delta, weight) in [
+            (None, None),
+            (None, Some(&weights)),
+            (Some(&added), None),
+            (Some(&added), Some(&weights)),
+        ] {
+            let rows = NormedSum { x: &x, delta, weight, eps: 1e-3 };
+            let [sum, normed] = rows.compute().unwrap();
+            let (ours, products) = normed_matmuls(&rows, &[&wide, &narrow]).unwrap().unwrap();
+            assert_close(&ours, &sum, 0.0);
+            for (product, w) in products.iter().zip([&wide, &narrow]) {
+                assert_close(product, &quantized_matmuls(&normed, &[w]).unwrap()[0], 0.0);
+            }
+            assert!(normed_matmuls(&rows, &[&wide, &other]).unwrap().is_none());
+            let gated =
+                |matrices| normed_gated_products(&rows, matrices, Activation::Silu).unwrap();
+            assert!(gated([&wide, &narrow]).is_none() && gated([&wide, &other]).is_none());
+            if x.size() > GATED_ROWS * 256 {
+                assert!(gated([&wide, &wide]).is_none());
+                continue;
+            }
+            let (ours, hidden) = gated([&wide, &wide]).unwrap();
+            let theirs = gated_products(&normed, [&wide, &wide], Activation::Silu).unwrap();
+            assert_close(&ours, &sum, 0.0);
+            assert_close(&hidden, &theirs.unwrap(), 0.0);
         }
     }
 }
