@@ -7,7 +7,7 @@ use super::norm::{norm_row, read_weights};
 use super::pool::{Shared, parallel_for};
 use super::rope::{Heads, Rope, Turns};
 use super::scratch::Scratch;
-use super::simd::{Isa, Kernel, Simd};
+use super::simd::{Isa, Kernel, Simd, prefetch_all};
 use crate::error::{Error, Result};
 
 /// Elements below which a second thread costs more than it does.
@@ -90,9 +90,30 @@ impl Each<'_> {
         let to = Shared::new(to);
         let head = |head| isa.run(Head { each: self, to, head });
         if batch * heads * length * dim < ALONE {
+            // Pages apart, and by now far from the caches: asked for together, they come together.
+            isa.run(Places { each: self, to });
             (0..batch * heads).for_each(head);
         } else {
             parallel_for(batch * heads, head);
+        }
+    }
+}
+
+/// Asks for the memory that will be written.
+struct Places<'a, E> {
+    each: Each<'a>,
+    to: Shared<E>,
+}
+
+impl<E: Element> Kernel for Places<'_, E> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Each { x, capacity, start, .. } = self.each;
+        let [batch, heads, length, dim] = x.shape;
+        for head in 0..batch * heads {
+            let place = self.to.slice((head * capacity + start) * dim, length * dim);
+            prefetch_all::<S>(place.as_ptr().cast(), size_of_val(place));
         }
     }
 }

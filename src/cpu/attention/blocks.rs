@@ -76,7 +76,13 @@ impl Kernel for Compute<'_> {
                     }
                 }
             }
-            let next = block(keys, start + BLOCK);
+            let next = if start + BLOCK < keys.shape[2] {
+                block(keys, start + BLOCK)
+            } else {
+                // The next task is likely that of the next head, which need not be there.
+                let first = block(keys, attention.visible(task.queries.0).start);
+                Block { from: first.from + keys.strides[1], ..first }
+            };
             let (weights, sums, wide) = (scores.cast_const(), acc, value_wide);
             S::enter(Sums { values: value_block, next, weights, wide, rows, sums });
         }
