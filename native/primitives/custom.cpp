@@ -1,5 +1,6 @@
 #include "custom.h"
 
+#include <atomic>
 #include <cstring>
 #include <memory>
 #include <mutex>
@@ -13,6 +14,7 @@
 #include "mlx/c/error.h"
 #include "mlx/c/private/mlx.h"
 #include "mlx/primitives.h"
+#include "mlx/scheduler.h"
 
 namespace mx = mlx::core;
 
@@ -50,6 +52,9 @@ class Kernel {
 /// thread and given back to by another, takes a quarter of the time in which the graph is built.
 class Buffers {
  public:
+  /// Bytes of an output: those of few tokens.
+  static constexpr size_t largest = 512 * 1024;
+
   /// Never destroyed: threads of streams may give back memory at the very end of the process.
   static Buffers& shared() {
     static auto* buffers = new Buffers;
@@ -83,8 +88,6 @@ class Buffers {
   }
 
  private:
-  /// Bytes of an output: those of few tokens.
-  static constexpr size_t largest = 512 * 1024;
   /// Bytes that are kept.
   static constexpr size_t most = 4 * 1024 * 1024;
 
@@ -92,6 +95,51 @@ class Buffers {
   std::unordered_map<size_t, std::vector<mx::allocator::Buffer>> free_;
   size_t kept_ = 0;
 };
+
+/// Gives memory back, and counts the nodes that write to it and have not done so yet.
+struct GiveBack {
+  size_t size;
+  /// Each of these nodes keeps the memory, besides the array, until its turn on the stream is over.
+  std::shared_ptr<std::atomic<int>> unfinished = std::make_shared<std::atomic<int>>(0);
+
+  void operator()(mx::allocator::Buffer buffer) const {
+    Buffers::shared().give_back(buffer, size);
+  }
+};
+
+/// The shared description of an array, which is private: an explicit instantiation may name it all the same.
+template <auto description>
+struct Private {
+  friend auto& description_of(const mx::array& array) {
+    return array.*description;
+  }
+};
+template struct Private<&mx::array::array_desc_>;
+auto& description_of(const mx::array&);
+
+/// Whether nobody but nodes that come before on the same stream uses the memory of `array`. MLX's own `is_donatable` sees in these nodes users too, and every token would
+/// copy the cache of a model so small that the graph is ahead of the stream by a token.
+bool updatable(const mx::array& array) {
+  if (!array.flags().row_contiguous || description_of(array).use_count() != 1) {
+    return false;
+  }
+  const auto& data = description_of(array)->data;
+  const auto* back = data->d.template target<GiveBack>();
+  if (!back) {
+    return data.use_count() == 1;
+  }
+  // A node whose work is done keeps the memory for a moment longer than it counts.
+  for (int attempt = 0; attempt < 1000; ++attempt) {
+    // In this order: nodes that are unfinished now were so when the users were counted.
+    auto users = data.use_count();
+    std::atomic_thread_fence(std::memory_order_acquire);
+    auto unfinished = back->unfinished->load();
+    if (users <= 1 + unfinished) {
+      return true;
+    }
+  }
+  return false;
+}
 
 /// A view that owns its shape and strides: the array itself may be gone, or point elsewhere, when the kernel runs. Its memory is kept by MLX until then.
 struct View {
@@ -142,30 +190,39 @@ class Custom : public mx::Primitive {
       views.emplace_back(input);
     }
     // Every output holds the inputs, until the evaluation of one of them lets go of all. As long as others do, no input can be updated in its place.
+    auto evaluated = [&](mx::array& output) { return &output.inputs() == &inputs; };
     for (auto& output : outputs) {
-      if (updated_ && !output.is_tracer() && &output.inputs() != &inputs) {
+      if (updated_ && !output.is_tracer() && !evaluated(output)) {
         output.inputs().clear();
       }
     }
     size_t bytes = 0;
+    // Of these those of outputs that are not updated inputs.
+    size_t fresh = 0;
     // The size of the elements of updated inputs that others still look at.
     std::vector<size_t> copied(updated_);
+    // Counts this node among those that are unfinished until its task is gone.
+    std::vector<std::shared_ptr<void>> counted;
     for (size_t i = 0; i < outputs.size(); ++i) {
       auto& output = outputs[i];
       bool updates = i < updated_;
-      if (updates && inputs[i].is_donatable() && inputs[i].flags().row_contiguous) {
+      if (updates && updatable(inputs[i])) {
         output.copy_shared_buffer(inputs[i]);
       } else {
         if (updates) {
           copied[i] = output.itemsize();
         }
         auto size = output.nbytes();
-        auto give_back = [size](mx::allocator::Buffer buffer) {
-          Buffers::shared().give_back(buffer, size);
-        };
-        output.set_data(Buffers::shared().take(size), give_back);
+        output.set_data(Buffers::shared().take(size), GiveBack{size});
+      }
+      // MLX keeps the memory of all outputs but that of the one which it evaluates.
+      auto* back = output.data_shared_ptr()->d.target<GiveBack>();
+      if (updates && back && !evaluated(output)) {
+        ++*back->unfinished;
+        counted.emplace_back(nullptr, [count = back->unfinished](void*) { --*count; });
       }
       bytes += output.nbytes();
+      fresh += updates ? 0 : output.nbytes();
       views.emplace_back(output);
     }
     if (bytes == 0) {
@@ -174,7 +231,8 @@ class Custom : public mx::Primitive {
     auto task = [kernel = kernel_,
                  views = std::move(views),
                  input_count = inputs.size(),
-                 copied = std::move(copied)] {
+                 copied = std::move(copied),
+                 counted = std::move(counted)] {
       for (size_t i = 0; i < copied.size(); ++i) {
         if (copied[i]) {
           gather(views[i], 0, 0, copied[i], static_cast<char*>(views[input_count + i].data));
@@ -187,7 +245,13 @@ class Custom : public mx::Primitive {
       }
       kernel->run(raw, input_count);
     };
-    mx::cpu::get_command_encoder(stream()).dispatch(std::move(task));
+    if (fresh <= Buffers::largest) {
+      // MLX does not let the graph be more than so many tasks ahead of the stream, and wakes its thread for each that is done, which costs the kernels time. What
+      // it adds to every node itself is enough to be counted.
+      mx::scheduler::enqueue(stream(), std::move(task));
+    } else {
+      mx::cpu::get_command_encoder(stream()).dispatch(std::move(task));
+    }
   }
 
   void eval_gpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {

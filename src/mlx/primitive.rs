@@ -197,6 +197,7 @@ fn add<K: Kernel>(
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
     use crate::mlx::{DeviceKind, enter, eval, from_f32, ops, to_f32_vec};
@@ -364,6 +365,54 @@ mod tests {
         let ([a, b], [_]) = updating(PutBoth, [&{ a }, &{ b }], &[&sum], [one]).unwrap();
         assert_eq!(to_f32_vec(&b).unwrap(), [18.0, 4.0, 5.0]);
         assert_eq!((memory(&a), memory(&b)), (first, second));
+    }
+
+    /// Adds x to the first elements of two arrays, after a while, and gives what x was.
+    struct AddLater;
+
+    impl Kernel for AddLater {
+        const NAME: &'static CStr = c"AddLater";
+        fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+            std::thread::sleep(Duration::from_millis(1));
+            let x = inputs[2].slice::<f32>()?[0];
+            for output in &mut outputs[..2] {
+                output.slice::<f32>()?[0] += x;
+            }
+            outputs[2].slice::<f32>()?[0] = x;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn updates_that_are_far_ahead_of_the_stream_are_in_place_and_views_stay_as_they_are() {
+        enter(DeviceKind::Cpu).unwrap();
+        let one: (&[i32], _) = (&[1], Dtype::Float32);
+        let first = |a: &Array| ops::slice_axis(a, 0, 0, 1).unwrap();
+        for looked_at in [None, Some(7)] {
+            let (mut a, mut b) = (from_f32(&[0.0; 9], &[9]), from_f32(&[0.5; 9], &[9]));
+            let (mut x, mut view) = (from_f32(&[1.0], &[1]), None);
+            // Memory of MLX's operations is left at the second update.
+            for _ in 0..2 {
+                ([a, b], [x]) = updating(AddLater, [&{ a }, &{ b }], &[&x], [one]).unwrap();
+            }
+            eval(&[&a, &b]).unwrap();
+            let places = |a: &Array, b: &Array| [a, b].map(|x| x.as_slice::<f32>().as_ptr());
+            let before = places(&a, &b);
+            for i in 0..40 {
+                if looked_at == Some(i) {
+                    view = Some(first(&a));
+                    x = ops::add(&x, &ops::subtract(view.as_ref().unwrap(), &first(&a)).unwrap())
+                        .unwrap();
+                }
+                ([a, b], [x]) = updating(AddLater, [&{ a }, &{ b }], &[&x], [one]).unwrap();
+            }
+            eval(&[&x]).unwrap();
+            assert_eq!((to_f32_vec(&a).unwrap()[0], to_f32_vec(&b).unwrap()[0]), (42.0, 42.5));
+            match view {
+                None => assert_eq!(places(&a, &b), before),
+                Some(view) => assert_eq!(to_f32_vec(&view).unwrap(), [9.0]),
+            }
+        }
     }
 
     #[test]
