@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use super::call::{op, optional};
+use super::quantized::Packed;
 use super::{Array, kernels, ops, scalar};
 pub use crate::cpu::activation::Activation;
 pub use crate::cpu::experts::{Choice, Scoring};
@@ -226,6 +227,8 @@ pub struct NewPositions<'a> {
     pub prepare_queries: Preparation<'a>,
     /// What is done to the keys first.
     pub prepare_keys: Preparation<'a>,
+    /// The matrix with which what is found is multiplied, if there is one.
+    pub output: Option<&'a Packed>,
 }
 
 /// Whether [`cached_attention`] can take these.
@@ -235,7 +238,7 @@ pub fn takes_positions(new: &NewPositions, mask: &Mask) -> bool {
 
 /// [`attention`] over a cache whose `buffers`, `[batch, kv_heads, capacity, head_dim]` for keys and for values, hold `start`
 /// positions and have room for the new ones, which are written there first. Gives
-/// `[batch, length, heads · head_dim]`, and the buffers.
+/// `[batch, length, heads · head_dim]`, or as many outputs as the matrix has, and the buffers.
 ///
 /// # Errors
 /// [`Error::Mlx`](crate::error::Error::Mlx) when the shapes do not fit together.

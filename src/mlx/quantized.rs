@@ -121,16 +121,17 @@ pub fn gated_matmuls(
     if kernels::take(x) { kernels::gated_products(x, gate_up, activation) } else { Ok(None) }
 }
 
-/// The sum, and [`gated_matmuls`] of its norm; `None` where no fused kernel does that.
-pub fn normed_gated_matmuls(
+/// The sum, and of its norm x down(activation(x · gateᵀ) · (x · upᵀ)); `None` where no fused kernel does that.
+pub fn normed_mlp(
     rows: &fast::NormedSum,
     gate_up: [&Packed; 2],
+    down: &Packed,
     activation: fast::Activation,
 ) -> Result<Option<(Array, Array)>> {
     if !rows.fits_kernels() {
         return Ok(None);
     }
-    kernels::normed_gated_products(rows, gate_up, activation)
+    kernels::normed_mlp(rows, gate_up, down, activation)
 }
 
 /// down(activation(gate(x)) · up(x)) of the `chosen` experts of the stacked `gate`, `up` and `down`, added up with their weights: `x` is `[…, dims]`,

@@ -9,6 +9,7 @@ use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::fast::{self, Mask, NewPositions, Preparation, Scores};
+use crate::mlx::quantized::Packed;
 use crate::mlx::{Array, Dtype, from_f32, ops};
 use crate::weights::Weights;
 
@@ -246,13 +247,14 @@ impl Attention {
         join_heads(&attend(&queries, &keys, &values, mask, scores)?)
     }
 
-    /// The same with all steps in the kernels that write and read the cache; `None` where there are none for that.
+    /// The same with all steps in the kernel that writes and reads the cache, and multiplied with `output`, if there is one; `None` where there is none for that.
     fn attend_in_place(
         &self,
         projected: &[Array],
         mask: &Mask,
         cache: &mut Cache,
         scores: &Scores,
+        output: Option<&Packed>,
     ) -> Result<Option<Array>> {
         let [queries, keys, values] = projected else { return Ok(None) };
         if self.temperature.is_some() || !matches!(self.config.values, Values::Projected) {
@@ -265,7 +267,7 @@ impl Attention {
         let (Some(prepare_queries), Some(prepare_keys)) = (prepare_queries, prepare_keys) else {
             return Ok(None);
         };
-        let new = NewPositions { queries, keys, values, prepare_queries, prepare_keys };
+        let new = NewPositions { queries, keys, values, prepare_queries, prepare_keys, output };
         if !fast::takes_positions(&new, mask) {
             return Ok(None);
         }
@@ -353,7 +355,9 @@ impl Attention {
         }
         let scores =
             Scores { scale: self.scale, cap: self.config.soft_cap, sinks: self.sinks.as_ref() };
-        let attended = match self.attend_in_place(&projected, mask, cache, &scores)? {
+        let last = if gate.is_none() { self.output.packed() } else { None };
+        let attended = match self.attend_in_place(&projected, mask, cache, &scores, last)? {
+            Some(mixed) if last.is_some() => return Ok(mixed),
             Some(attended) => attended,
             None => self.attend(&projected, mask, cache, &scores)?,
         };

@@ -154,7 +154,7 @@ impl Linear {
     }
 
     /// The matrix, if it is packed and there is no bias.
-    fn packed(&self) -> Option<&Packed> {
+    pub(super) fn packed(&self) -> Option<&Packed> {
         self.matrix.packed().filter(|_| self.bias.is_none())
     }
 
@@ -239,15 +239,16 @@ impl Projections {
         }
     }
 
-    /// The sum, and [`Projections::gated`] of its norm.
-    pub(super) fn normed_gated(
+    /// The sum, and `down` of [`Projections::gated`] of its norm.
+    pub(super) fn normed_mlp(
         &self,
         rows: &NormedSum,
+        down: &Linear,
         activation: Activation,
     ) -> Result<Option<(Array, Array)>> {
-        match (self.packed().as_deref(), activation.fused()) {
-            (Some(&[gate, up]), Some(activation)) => {
-                quantized::normed_gated_matmuls(rows, [gate, up], activation)
+        match (self.packed().as_deref(), down.packed(), activation.fused()) {
+            (Some(&[gate, up]), Some(down), Some(activation)) => {
+                quantized::normed_mlp(rows, [gate, up], down, activation)
             }
             _ => Ok(None),
         }

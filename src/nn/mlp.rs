@@ -127,9 +127,9 @@ impl FeedForward for Mlp {
     fn add_to(&self, stream: &Residual, norm: &Norm) -> Result<Residual> {
         if self.is_plain()
             && let Some(rows) = stream.before(norm)
-            && let Some((x, hidden)) = self.gate_up.normed_gated(&rows, self.activation)?
+            && let Some((x, y)) = self.gate_up.normed_mlp(&rows, &self.down, self.activation)?
         {
-            return Ok(Residual::sum(x, self.down.forward(&hidden)?));
+            return Ok(Residual::sum(x, y));
         }
         let [x, normed] = stream.normed(norm)?;
         Ok(Residual::sum(x, self.forward(&normed)?))

@@ -4,7 +4,9 @@ use std::ffi::CStr;
 
 use super::super::fast::{Frequencies, Mask, NewPositions, Preparation, Rotation, Scores};
 use super::super::primitive::{Input, Kernel, Output, custom_one, updating};
+use super::super::quantized::Packed;
 use super::super::{Array, Dtype, ops};
+use super::products::LastProduct;
 use super::{float_span, floats, readable, take};
 use crate::cpu::attention::{self, Attention, Cached};
 use crate::cpu::prepare::{self, HeadNorm};
@@ -165,6 +167,7 @@ struct CachedAttention {
     /// The place of the first new position.
     start: usize,
     scores: ScoreInputs,
+    output: Option<LastProduct>,
 }
 
 impl Kernel for CachedAttention {
@@ -175,7 +178,9 @@ impl Kernel for CachedAttention {
             return Err(Error::Mlx(format!("{} outputs", outputs.len())));
         };
         // The buffers are there as outputs.
-        let mut inputs = inputs[2..].iter();
+        let inputs = &inputs[2..];
+        let output = self.output.as_ref().map(|output| (output, output.split(inputs)));
+        let mut inputs = output.as_ref().map_or(inputs, |(_, (others, _))| others).iter();
         let queries = projected(next(&mut inputs)?, self.heads)?;
         let (new_keys, new_values) = (next(&mut inputs)?, next(&mut inputs)?);
         let prepare_queries = self.prepare_queries.over(&mut inputs)?;
@@ -198,7 +203,13 @@ impl Kernel for CachedAttention {
         let queries = Heads { values: memory, shape: queries.shape, strides };
         let seen = self.start + length;
         let (keys, values) = (written(keys, seen)?, written(values, seen)?);
-        self.scores.attend(queries, keys, values, &mut inputs, attended)
+        let y = attended.slice()?;
+        let Some((output, (_, matrix))) = output else {
+            return self.scores.attend(queries, keys, values, &mut inputs, y);
+        };
+        let mut memory = Scratch::new(output.factors(y.len()));
+        self.scores.attend(queries, keys, values, &mut inputs, memory.floats())?;
+        output.multiply(matrix, memory.floats(), y)
     }
 }
 
@@ -227,19 +238,21 @@ pub(in crate::mlx) fn cached_attention(
     }
     let (scores, given) = ScoreInputs::new(scores, mask)?;
     let heads = new.queries.dim(2) / keys.dim(3);
-    let features = heads * values.dim(3);
+    let outputs = new.output.map_or(heads * values.dim(3), |output| output.weight.dim(-2));
     let kernel = CachedAttention {
         heads: heads as usize,
         prepare_queries: Prepare::new(&new.prepare_queries),
         prepare_keys: Prepare::new(&new.prepare_keys),
         start: start as usize,
         scores,
+        output: new.output.map(LastProduct::with),
     };
     let mut inputs = vec![new.queries, new.keys, new.values];
     inputs.extend(Prepare::inputs(&new.prepare_queries));
     inputs.extend(Prepare::inputs(&new.prepare_keys));
     inputs.extend(&given);
-    let shape = [batch, length, features];
+    inputs.extend(new.output.into_iter().flat_map(Packed::arrays));
+    let shape = [batch, length, outputs];
     let attended: (&[i32], _) = (&shape, Dtype::Float32);
     let (buffers, [attended]) = updating(kernel, [&{ keys }, &{ values }], &inputs, [attended])?;
     Ok((attended, buffers))
@@ -277,7 +290,7 @@ impl ScoreInputs {
         keys: Cached,
         values: Cached,
         inputs: &mut std::slice::Iter<Input>,
-        y: &mut Output,
+        y: &mut [f32],
     ) -> Result<()> {
         let sinks = if self.sinks { Some(next(inputs)?.values()?) } else { None };
         let mask = match () {
@@ -287,7 +300,7 @@ impl ScoreInputs {
         };
         let (scale, cap, sinks) = (self.scale, self.cap, sinks.as_deref());
         let attention = Attention { queries, keys, values, scale, cap, mask, sinks };
-        attention.run(y.slice()?, Isa::best())
+        attention.run(y, Isa::best())
     }
 }
 
@@ -303,7 +316,7 @@ impl Kernel for DotProductAttention {
         let (keys, values) = (cached(next(&mut inputs)?)?, cached(next(&mut inputs)?)?);
         let (shape, strides) = (four(queries)?, three(queries)?);
         let queries = Heads { values: queries.span()?, shape, strides };
-        self.0.attend(queries, keys, values, &mut inputs, &mut outputs[0])
+        self.0.attend(queries, keys, values, &mut inputs, outputs[0].slice()?)
     }
 }
 

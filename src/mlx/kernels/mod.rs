@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 pub(super) use attention::{attention, cached_attention, rope, takes_attention, takes_positions};
 pub(super) use experts::{choose_experts, weighted_experts};
 pub(super) use products::{
-    gated_products, gather_matmul, gather_quantized_matmul, linear, normed_gated_products,
-    normed_matmuls, quantized_matmuls, quantized_rows, takes_stack, takes_weight,
+    gated_products, gather_matmul, gather_quantized_matmul, linear, normed_matmuls, normed_mlp,
+    quantized_matmuls, quantized_rows, takes_stack, takes_weight,
 };
 pub(super) use recurrence::{causal_conv, recurrence};
 pub(super) use sampling::{draw, log_probabilities, most_likely, penalize};

@@ -221,22 +221,76 @@ fn add_normed(
     Ok((sum, arrays))
 }
 
+/// A matrix with whose product a kernel ends; its arrays are the last inputs.
+pub(super) struct LastProduct {
+    shape: PackedShape,
+    arrays: usize,
+    exec: Exec,
+}
+
+impl LastProduct {
+    pub(super) fn with(w: &Packed) -> Self {
+        Self { shape: PackedShape::of(w), arrays: w.arrays().count(), exec: exec() }
+    }
+
+    /// The other inputs, and its own.
+    pub(super) fn split<'a, 'b>(
+        &self,
+        inputs: &'b [Input<'a>],
+    ) -> (&'b [Input<'a>], &'b [Input<'a>]) {
+        inputs.split_at(inputs.len() - self.arrays)
+    }
+
+    /// Features of a row of what it is multiplied with, for outputs of so many elements.
+    pub(super) fn factors(&self, outputs: usize) -> usize {
+        outputs / self.shape.rows.max(1) * self.shape.cols
+    }
+
+    /// x · wᵀ, with its own inputs.
+    pub(super) fn multiply(&self, own: &[Input], x: &[f32], y: &mut [f32]) -> Result<()> {
+        quant::matmul(&self.shape.weights(own)?, x, y, self.exec)
+    }
+}
+
 /// activation(x · gateᵀ) · (x · upᵀ).
 struct GatedProducts {
     products: QuantizedMatmuls,
     activation: Activation,
 }
 
-impl Kernel for GatedProducts {
-    const NAME: &'static CStr = c"GatedProducts";
-
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
-        let (sum, outputs) = outputs.split_at_mut(self.products.sums());
-        let y = outputs[0].slice()?;
+impl GatedProducts {
+    fn compute(&self, inputs: &[Input], sum: &mut [Output], y: &mut [f32]) -> Result<()> {
         let mut memory = Scratch::new(2 * y.len());
         let (gate, up) = memory.floats().split_at_mut(y.len());
         self.products.products(inputs, sum, &mut [gate, up])?;
         gated(self.activation, gate, up, y, self.products.exec.isa)
+    }
+}
+
+impl Kernel for GatedProducts {
+    const NAME: &'static CStr = c"GatedProducts";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        self.compute(inputs, &mut [], outputs[0].slice()?)
+    }
+}
+
+/// down(activation(x · gateᵀ) · (x · upᵀ)) of the norm x.
+struct NormedMlp {
+    gated: GatedProducts,
+    down: LastProduct,
+}
+
+impl Kernel for NormedMlp {
+    const NAME: &'static CStr = c"NormedMlp";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let (sum, outputs) = outputs.split_at_mut(self.gated.products.sums());
+        let (inputs, down) = self.down.split(inputs);
+        let y = outputs[0].slice()?;
+        let mut hidden = Scratch::new(self.down.factors(y.len()));
+        self.gated.compute(inputs, sum, hidden.floats())?;
+        self.down.multiply(down, hidden.floats(), y)
     }
 }
 
@@ -264,21 +318,24 @@ pub(in crate::mlx) fn gated_products(
     custom_one(GatedProducts { products, activation }, &inputs, &shape, Dtype::Float32).map(Some)
 }
 
-/// The sum, and the [`gated_products`] of its norm.
-pub(in crate::mlx) fn normed_gated_products(
+/// The sum, and of its norm the product with `down` of the [`gated_products`].
+pub(in crate::mlx) fn normed_mlp(
     rows: &NormedSum,
-    matrices: [&Packed; 2],
+    gate_up: [&Packed; 2],
+    down: &Packed,
     activation: Activation,
 ) -> Result<Option<(Array, Array)>> {
-    let products = QuantizedMatmuls::normed(rows, &matrices);
-    if !gated_at_once(rows.x, &products, &matrices) {
+    let products = QuantizedMatmuls::normed(rows, &gate_up);
+    let last = LastProduct::with(down);
+    if !gated_at_once(rows.x, &products, &gate_up) || last.shape.cols != products.shapes[0].rows {
         return Ok(None);
     }
-    let shapes = &products.outputs(rows.x)[..1];
-    let inputs = QuantizedMatmuls::normed_inputs(rows, &matrices);
-    let kernel = GatedProducts { products, activation };
-    let (sum, mut gated) = add_normed(rows, kernel, &inputs, shapes)?;
-    Ok(Some((sum, gated.remove(0))))
+    let shape = with_last(rows.x, last.shape.rows as i32);
+    let mut inputs = QuantizedMatmuls::normed_inputs(rows, &gate_up);
+    inputs.extend(down.arrays());
+    let kernel = NormedMlp { gated: GatedProducts { products, activation }, down: last };
+    let (sum, mut outputs) = add_normed(rows, kernel, &inputs, &[shape])?;
+    Ok(Some((sum, outputs.remove(0))))
 }
 
 /// The axes of two arrays broadcast against each other.

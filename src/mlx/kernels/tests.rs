@@ -141,8 +141,10 @@ fn products_of_a_norm_are_those_of_what_is_normed_before() {
     enter(DeviceKind::Cpu).unwrap();
     set_precision(Precision::Fast);
     let four = |outputs| packed(Mode::Affine, 4, 64, &[outputs], 256);
-    let (wide, narrow) = (four(90), four(37));
-    let other = packed(Mode::Affine, 8, 64, &[20], 256);
+    let (wide, narrow) = (four(128), four(37));
+    let other = packed(Mode::Affine, 8, 64, &[128], 256);
+    // Of another format than the others.
+    let down = packed(Mode::Mxfp4, 4, 32, &[256], 128);
     let weights = numbers(&[256], 3);
     for shape in [[1, 1, 256], [2, 3, 256], [1, 40, 256]] {
         let (x, added) = (numbers(&shape, 1), numbers(&shape, 2));
@@ -160,17 +162,19 @@ fn products_of_a_norm_are_those_of_what_is_normed_before() {
                 assert_close(product, &quantized_matmuls(&normed, &[w]).unwrap()[0], 0.0);
             }
             assert!(normed_matmuls(&rows, &[&wide, &other]).unwrap().is_none());
-            let gated =
-                |matrices| normed_gated_products(&rows, matrices, Activation::Silu).unwrap();
-            assert!(gated([&wide, &narrow]).is_none() && gated([&wide, &other]).is_none());
+            let mlp = |gate_up, down| normed_mlp(&rows, gate_up, down, Activation::Silu).unwrap();
+            assert!(mlp([&wide, &narrow], &down).is_none());
+            assert!(mlp([&wide, &other], &down).is_none());
+            assert!(mlp([&narrow, &narrow], &down).is_none());
             if x.size() > GATED_ROWS * 256 {
-                assert!(gated([&wide, &wide]).is_none());
+                assert!(mlp([&wide, &wide], &down).is_none());
                 continue;
             }
-            let (ours, hidden) = gated([&wide, &wide]).unwrap();
-            let theirs = gated_products(&normed, [&wide, &wide], Activation::Silu).unwrap();
+            let (ours, y) = mlp([&wide, &wide], &down).unwrap();
+            let hidden = gated_products(&normed, [&wide, &wide], Activation::Silu).unwrap();
+            let theirs = quantized_matmuls(&hidden.unwrap(), &[&down]).unwrap().remove(0);
             assert_close(&ours, &sum, 0.0);
-            assert_close(&hidden, &theirs.unwrap(), 0.0);
+            assert_close(&y, &theirs, 0.0);
         }
     }
 }
@@ -366,6 +370,7 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
             values: &values,
             prepare_queries: preparation(),
             prepare_keys: preparation(),
+            output: None,
         };
         let scores = Scores { scale: 0.3, cap: Some(4.0), sinks: Some(&sinks) };
         assert!(takes_positions(&new, &Mask::Causal));
@@ -398,6 +403,12 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
         assert_close(&float(&ours_k), &float(&k), 0.0);
         assert_close(&float(&ours_v), &float(&v), 0.0);
         assert_close(&ours, &theirs, 1e-6);
+        let w = packed(Mode::Nvfp4, 4, 16, &[20], heads * dim);
+        let (new, buffers) = (NewPositions { output: Some(&w), ..new }, [old_keys, old_values]);
+        let (mixed, [keys, _]) =
+            cached_attention(&new, buffers, start, &scores, &Mask::Causal).unwrap();
+        assert_close(&mixed, &quantized_matmuls(&ours, &[&w]).unwrap()[0], 0.0);
+        assert_close(&float(&keys), &float(&k), 0.0);
     }
 }
 
@@ -414,6 +425,7 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
             values,
             prepare_queries: Preparation::default(),
             prepare_keys: Preparation::default(),
+            output: None,
         };
         cached_attention(&new, buffers, start, &scores, &Mask::Causal).map(|_| ())
     };
