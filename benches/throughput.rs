@@ -2,7 +2,7 @@
 //!
 //!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12]
 //!
-//! The weights are random; 0 bits means bfloat16. A plain read of as many bytes of the same file, by the same threads just before and after each round, is the measure; sequences that
+//! The weights are random; 0 bits means bfloat16. What a token must read, the weights and the keys and values before it, is compared with a plain read of the same file by the same threads, just before and after each round; sequences that
 //! are decoded as a batch are compared with a single one in turns. `--write FOLDER` only writes the checkpoint, `--bandwidth ROUNDS` only measures the memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
@@ -24,13 +24,16 @@ struct Sequences<'a> {
     caches: Vec<Cache>,
     batch: usize,
     last: Array,
+    /// Positions that each of them has.
+    positions: usize,
 }
 
 impl<'a> Sequences<'a> {
     /// Reads the prompt, and says how many seconds that took.
     fn begin(model: &'a dyn LanguageModel, batch: usize, prompt: usize) -> (Self, f64) {
         let caches = model.make_caches();
-        let mut sequences = Self { model, caches, batch, last: mlx::from_u32(&[], &[0]) };
+        let last = mlx::from_u32(&[], &[0]);
+        let mut sequences = Self { model, caches, batch, last, positions: 0 };
         let words: Vec<u32> = (0..prompt as u32).map(|i| i * 37 % VOCABULARY as u32).collect();
         let prefill = seconds(|| {
             for chunk in words.chunks(CHUNK) {
@@ -45,6 +48,7 @@ impl<'a> Sequences<'a> {
 
     /// Starts the step that follows `tokens`.
     fn queue(&mut self, tokens: &Array) -> Array {
+        self.positions += tokens.dim(-1) as usize;
         let logits = self.model.forward(tokens, &mut self.caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
         let token = sampling::most_likely(&last).unwrap();
@@ -120,12 +124,15 @@ fn main() {
     let (mut one, prefill) = Sequences::begin(&*loaded.model, 1, prompt);
     println!("prefill of {prompt}: {:.1} tokens/s", prompt as f64 / prefill);
     let mut many = (batch > 1).then(|| Sequences::begin(&*loaded.model, batch, prompt).0);
-    let (mut reads, mut steps, mut shares, mut gains) = (vec![], vec![], vec![], vec![]);
+    let (mut reads, mut steps, mut gains) = (vec![], vec![], vec![]);
+    let (mut rates, mut shares) = (vec![], vec![]);
     let mut before = read();
     for _ in 0..rounds {
+        let must = bytes + checkpoint.cache_bytes(one.positions + tokens / 2);
         let step = one.steps(tokens);
         let after = read();
-        shares.push((before + after) / 2.0 / step);
+        rates.push(must as f64 / step);
+        shares.push(must as f64 / step / (bytes as f64 / ((before + after) / 2.0)));
         if let Some(many) = &mut many {
             let together = many.steps(tokens);
             gains.push(many.tokens_per_second(together) / one.tokens_per_second(step));
@@ -139,7 +146,7 @@ fn main() {
     println!(
         "decode: {:.1} tokens/s, {:.1} GB/s, {:.0} % of a plain read",
         one.tokens_per_second(step),
-        bytes as f64 / step / 1e9,
+        median(rates) / 1e9,
         100.0 * share
     );
     if batch > 1 {

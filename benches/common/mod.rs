@@ -145,6 +145,11 @@ impl Checkpoint {
         self.tensors().iter().map(|tensor| (tensor.bytes() as f64 * tensor.read) as usize).sum()
     }
 
+    /// The bytes of keys and values that a token must read behind so many positions.
+    pub fn cache_bytes(self, positions: usize) -> usize {
+        2 * 2 * LAYERS * KV_HEADS * HEAD_DIM * positions
+    }
+
     /// Writes `config.json` and `model.safetensors`; random numbers, or with `hollow` a hole in the file, which takes neither disk nor memory.
     pub fn write(self, dir: &Path, hollow: bool) {
         let tensors = self.tensors();

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "mlx/allocator.h"
@@ -96,8 +97,17 @@ class Buffers {
   size_t kept_ = 0;
 };
 
-/// Gives memory back, and counts the nodes that write to it and have not done so yet.
+/// Gives memory back.
 struct GiveBack {
+  size_t size;
+
+  void operator()(mx::allocator::Buffer buffer) const {
+    Buffers::shared().give_back(buffer, size);
+  }
+};
+
+/// The same, of an array that nodes update, and counts those that have not done so yet.
+struct GiveBackUpdated {
   size_t size;
   /// Each of these nodes keeps the memory, besides the array, until its turn on the stream is over.
   std::shared_ptr<std::atomic<int>> unfinished = std::make_shared<std::atomic<int>>(0);
@@ -124,7 +134,7 @@ bool updatable(const mx::array& array) {
     return false;
   }
   const auto& data = description_of(array)->data;
-  const auto* back = data->d.template target<GiveBack>();
+  const auto* back = data->d.template target<GiveBackUpdated>();
   if (!back) {
     return data.use_count() == 1;
   }
@@ -141,32 +151,12 @@ bool updatable(const mx::array& array) {
   return false;
 }
 
-/// A view that owns its shape and strides: the array itself may be gone, or point elsewhere, when the kernel runs. Its memory is kept by MLX until then.
-struct View {
-  explicit View(const mx::array& array)
-      : data(const_cast<char*>(array.data<char>())),
-        shape(array.shape()),
-        strides(array.strides()),
-        dtype(mlx_dtype_to_c(array.dtype())),
-        contiguous(array.flags().row_contiguous) {}
-
-  nodemlx_view raw() const {
-    return {data, shape.data(), strides.data(), shape.size(), dtype, contiguous};
-  }
-
-  void* data;
-  mx::Shape shape;
-  mx::Strides strides;
-  mlx_dtype dtype;
-  bool contiguous;
-};
-
 /// Copies the elements from `at`, in elements, along the axes from `axis`, each of `size` bytes, one behind the other; gives the end of what was written.
-char* gather(const View& from, size_t axis, int64_t at, size_t size, char* to) {
+char* gather(const nodemlx_view& from, size_t axis, int64_t at, size_t size, char* to) {
   bool whole = axis == 0 && from.contiguous;
-  if (whole || axis == from.shape.size()) {
+  if (whole || axis == from.dims) {
     size_t count = 1;
-    for (size_t i = axis; i < from.shape.size(); ++i) {
+    for (size_t i = axis; i < from.dims; ++i) {
       count *= from.shape[i];
     }
     std::memcpy(to, static_cast<const char*>(from.data) + at * size, count * size);
@@ -178,16 +168,102 @@ char* gather(const View& from, size_t axis, int64_t at, size_t size, char* to) {
   return to;
 }
 
+/// Inputs that are there already and need not be part of the graph: most are weights, and it is by its edges that the time goes in which a graph is evaluated.
+struct Given {
+  std::vector<mx::array> arrays;
+  /// Which of all inputs they are.
+  std::vector<bool> places;
+};
+
+/// A run of a kernel, and what it needs: arrays themselves may be gone by then, or point elsewhere. MLX keeps the memory of those in the graph until then.
+class Task {
+ public:
+  Task(std::shared_ptr<Kernel> kernel, std::shared_ptr<Given> given)
+      : kernel_(std::move(kernel)), given_(std::move(given)) {}
+
+  /// Makes room for the views of arrays.
+  void reserve(size_t arrays, size_t axes) {
+    views_.reserve(arrays);
+    shapes_.reserve(axes);
+    strides_.reserve(axes);
+  }
+
+  /// The next input or output, for which there is room.
+  void view(const mx::array& array) {
+    const auto* shape = shapes_.data() + shapes_.size();
+    const auto* strides = strides_.data() + strides_.size();
+    shapes_.insert(shapes_.end(), array.shape().begin(), array.shape().end());
+    strides_.insert(strides_.end(), array.strides().begin(), array.strides().end());
+    views_.push_back(
+        {const_cast<char*>(array.data<char>()),
+         shape,
+         strides,
+         array.ndim(),
+         mlx_dtype_to_c(array.dtype()),
+         array.flags().row_contiguous});
+  }
+
+  /// Input `index`, whose elements are of `size` bytes, is to be copied into the output with its number.
+  void copy(size_t index, size_t size) {
+    copied_.emplace_back(index, size);
+  }
+
+  /// Counts this run among those that are unfinished until it is gone.
+  void count(const std::shared_ptr<std::atomic<int>>& unfinished) {
+    ++*unfinished;
+    counted_.push_back(unfinished);
+  }
+
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+  ~Task() {
+    for (auto& unfinished : counted_) {
+      --*unfinished;
+    }
+  }
+
+  void run() const {
+    auto input_count = given_->places.size();
+    for (auto [index, size] : copied_) {
+      gather(views_[index], 0, 0, size, static_cast<char*>(views_[input_count + index].data));
+    }
+    kernel_->run(views_, input_count);
+  }
+
+ private:
+  std::shared_ptr<Kernel> kernel_;
+  std::shared_ptr<Given> given_;
+  std::vector<nodemlx_view> views_;
+  std::vector<int32_t> shapes_;
+  std::vector<int64_t> strides_;
+  std::vector<std::pair<size_t, size_t>> copied_;
+  std::vector<std::shared_ptr<std::atomic<int>>> counted_;
+};
+
 class Custom : public mx::Primitive {
  public:
-  Custom(mx::Stream stream, std::shared_ptr<Kernel> kernel, size_t updated)
-      : mx::Primitive(stream), kernel_(std::move(kernel)), updated_(updated) {}
+  Custom(mx::Stream stream, std::shared_ptr<Kernel> kernel, Given given, size_t updated)
+      : mx::Primitive(stream),
+        kernel_(std::move(kernel)),
+        given_(std::make_shared<Given>(std::move(given))),
+        updated_(updated) {}
 
   void eval_cpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    std::vector<View> views;
-    views.reserve(inputs.size() + outputs.size());
-    for (const auto& input : inputs) {
-      views.emplace_back(input);
+    auto task = std::make_shared<Task>(kernel_, given_);
+    auto axes = [](const std::vector<mx::array>& arrays) {
+      size_t sum = 0;
+      for (const auto& array : arrays) {
+        sum += array.ndim();
+      }
+      return sum;
+    };
+    task->reserve(
+        given_->places.size() + outputs.size(),
+        axes(given_->arrays) + axes(inputs) + axes(outputs));
+    auto given = given_->arrays.begin();
+    auto computed = inputs.begin();
+    for (bool is_given : given_->places) {
+      task->view(is_given ? *given++ : *computed++);
     }
     // Every output holds the inputs, until the evaluation of one of them lets go of all. As long as others do, no input can be updated in its place.
     auto evaluated = [&](mx::array& output) { return &output.inputs() == &inputs; };
@@ -199,58 +275,36 @@ class Custom : public mx::Primitive {
     size_t bytes = 0;
     // Of these those of outputs that are not updated inputs.
     size_t fresh = 0;
-    // The size of the elements of updated inputs that others still look at.
-    std::vector<size_t> copied(updated_);
-    // Counts this node among those that are unfinished until its task is gone.
-    std::vector<std::shared_ptr<void>> counted;
     for (size_t i = 0; i < outputs.size(); ++i) {
       auto& output = outputs[i];
-      bool updates = i < updated_;
-      if (updates && updatable(inputs[i])) {
+      auto size = output.nbytes();
+      bytes += size;
+      if (i >= updated_) {
+        fresh += size;
+        output.set_data(Buffers::shared().take(size), GiveBack{size});
+      } else if (updatable(inputs[i])) {
         output.copy_shared_buffer(inputs[i]);
       } else {
-        if (updates) {
-          copied[i] = output.itemsize();
-        }
-        auto size = output.nbytes();
-        output.set_data(Buffers::shared().take(size), GiveBack{size});
+        task->copy(i, output.itemsize());
+        output.set_data(Buffers::shared().take(size), GiveBackUpdated{size});
       }
       // MLX keeps the memory of all outputs but that of the one which it evaluates.
-      auto* back = output.data_shared_ptr()->d.target<GiveBack>();
-      if (updates && back && !evaluated(output)) {
-        ++*back->unfinished;
-        counted.emplace_back(nullptr, [count = back->unfinished](void*) { --*count; });
+      auto* back = output.data_shared_ptr()->d.target<GiveBackUpdated>();
+      if (back && !evaluated(output)) {
+        task->count(back->unfinished);
       }
-      bytes += output.nbytes();
-      fresh += updates ? 0 : output.nbytes();
-      views.emplace_back(output);
+      task->view(output);
     }
     if (bytes == 0) {
       return;
     }
-    auto task = [kernel = kernel_,
-                 views = std::move(views),
-                 input_count = inputs.size(),
-                 copied = std::move(copied),
-                 counted = std::move(counted)] {
-      for (size_t i = 0; i < copied.size(); ++i) {
-        if (copied[i]) {
-          gather(views[i], 0, 0, copied[i], static_cast<char*>(views[input_count + i].data));
-        }
-      }
-      std::vector<nodemlx_view> raw;
-      raw.reserve(views.size());
-      for (const auto& view : views) {
-        raw.push_back(view.raw());
-      }
-      kernel->run(raw, input_count);
-    };
+    auto run = [task = std::move(task)] { task->run(); };
     if (fresh <= Buffers::largest) {
       // MLX does not let the graph be more than so many tasks ahead of the stream, and wakes its thread for each that is done, which costs the kernels time. What
       // it adds to every node itself is enough to be counted.
-      mx::scheduler::enqueue(stream(), std::move(task));
+      mx::scheduler::enqueue(stream(), std::move(run));
     } else {
-      mx::cpu::get_command_encoder(stream()).dispatch(std::move(task));
+      mx::cpu::get_command_encoder(stream()).dispatch(std::move(run));
     }
   }
 
@@ -264,6 +318,7 @@ class Custom : public mx::Primitive {
 
  private:
   std::shared_ptr<Kernel> kernel_;
+  std::shared_ptr<Given> given_;
   size_t updated_;
 };
 
@@ -283,9 +338,14 @@ extern "C" int nodemlx_custom(
   try {
     auto kernel = std::make_shared<Kernel>(raw);
     std::vector<mx::array> nodes;
-    nodes.reserve(input_count);
+    Given given;
+    given.arrays.reserve(input_count);
+    given.places.reserve(input_count);
     for (size_t i = 0; i < input_count; ++i) {
-      nodes.push_back(mlx_array_get_(inputs[i]));
+      const auto& input = mlx_array_get_(inputs[i]);
+      bool is_given = i >= updated && !input.has_primitive() && input.is_available();
+      (is_given ? given.arrays : nodes).push_back(input);
+      given.places.push_back(is_given);
     }
     std::vector<mx::Shape> output_shapes;
     std::vector<mx::Dtype> output_dtypes;
@@ -294,7 +354,8 @@ extern "C" int nodemlx_custom(
       output_dtypes.push_back(mlx_dtype_to_cpp(dtypes[i]));
       shapes += dims[i];
     }
-    auto primitive = std::make_shared<Custom>(mlx_stream_get_(stream), std::move(kernel), updated);
+    auto primitive = std::make_shared<Custom>(
+        mlx_stream_get_(stream), std::move(kernel), std::move(given), updated);
     mlx_vector_array_set_(
         *outputs, mx::array::make_arrays(output_shapes, output_dtypes, primitive, nodes));
     return 0;
