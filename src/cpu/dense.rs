@@ -80,11 +80,10 @@ pub fn gather_matmul(
         let streams = [(values.as_ptr(), row_bytes), (values.as_ptr(), 0), (values.as_ptr(), 0)];
         pool::reads(Matrices::new(std::iter::once(Matrix::new(known, streams))));
     }
-    let Plan { order, tasks } = plan;
     let y = Shared::new(y);
-    parallel_for(tasks.len(), |i| {
-        let task = &tasks[i];
-        let order = &order[task.routes.clone()];
+    parallel_for(plan.tasks(), |i| {
+        let task = &plan.task(i);
+        let order = &plan.order[task.routes.clone()];
         let piece = Piece { weights, x, routes, order, task, y };
         if order.len() >= TILED {
             isa.run(Tile(piece));

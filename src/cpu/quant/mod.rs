@@ -128,10 +128,13 @@ pub fn gather_matmul_each(
         pool::reads(Matrices::new(weights.iter().map(Weights::place)));
     }
     let y: Vec<_> = y.iter_mut().map(|y| Shared::new(y)).collect();
-    let tasks: Vec<_> =
-        (0..weights.len()).flat_map(|i| plans[i].tasks.iter().map(move |task| (i, task))).collect();
-    parallel_for(tasks.len(), |task| {
-        let (i, task) = tasks[task];
+    parallel_for(plans.iter().map(Plan::tasks).sum(), |mut task| {
+        let mut i = 0;
+        while task >= plans[i].tasks() {
+            task -= plans[i].tasks();
+            i += 1;
+        }
+        let task = &plans[i].task(task);
         let order = &plans[i].order[task.routes.clone()];
         Piece { weights: &weights[i], x: &x, routes, order, task, y: y[i] }.compute(exec.isa);
     });
