@@ -106,14 +106,14 @@ struct GiveBack {
   }
 };
 
-/// The same, of an array that nodes update, and counts those that have not done so yet.
-struct GiveBackUpdated {
-  size_t size;
+/// Gives back the memory of an array that nodes update, and counts those that have not done so yet.
+struct Counted {
+  mx::Deleter give_back;
   /// Each of these nodes keeps the memory, besides the array, until its turn on the stream is over.
   std::shared_ptr<std::atomic<int>> unfinished = std::make_shared<std::atomic<int>>(0);
 
   void operator()(mx::allocator::Buffer buffer) const {
-    Buffers::shared().give_back(buffer, size);
+    give_back(buffer);
   }
 };
 
@@ -127,24 +127,27 @@ struct Private {
 template struct Private<&mx::array::array_desc_>;
 auto& description_of(const mx::array&);
 
-/// Whether nobody but nodes that come before on the same stream uses the memory of `array`. MLX's own `is_donatable` sees in these nodes users too, and every token would
-/// copy the cache of a model so small that the graph is ahead of the stream by a token.
+/// Whether nobody but nodes that come before on the same stream uses the memory of `array`, which is counted from then on. To MLX's own `is_donatable` these nodes
+/// are users too: every token would copy the cache of a model so small that the graph is ahead of the stream by a token.
 bool updatable(const mx::array& array) {
   if (!array.flags().row_contiguous || description_of(array).use_count() != 1) {
     return false;
   }
   const auto& data = description_of(array)->data;
-  const auto* back = data->d.template target<GiveBackUpdated>();
-  if (!back) {
-    return data.use_count() == 1;
+  auto* counted = data->d.template target<Counted>();
+  if (!counted) {
+    if (data.use_count() != 1) {
+      return false;
+    }
+    data->d = Counted{std::move(data->d)};
+    return true;
   }
   // A node whose work is done keeps the memory for a moment longer than it counts.
   for (int attempt = 0; attempt < 1000; ++attempt) {
     // In this order: nodes that are unfinished now were so when the users were counted.
     auto users = data.use_count();
     std::atomic_thread_fence(std::memory_order_acquire);
-    auto unfinished = back->unfinished->load();
-    if (users <= 1 + unfinished) {
+    if (users <= 1 + counted->unfinished->load()) {
       return true;
     }
   }
@@ -286,12 +289,12 @@ class Custom : public mx::Primitive {
         output.copy_shared_buffer(inputs[i]);
       } else {
         task->copy(i, output.itemsize());
-        output.set_data(Buffers::shared().take(size), GiveBackUpdated{size});
+        output.set_data(Buffers::shared().take(size), Counted{GiveBack{size}});
       }
       // MLX keeps the memory of all outputs but that of the one which it evaluates.
-      auto* back = output.data_shared_ptr()->d.target<GiveBackUpdated>();
-      if (back && !evaluated(output)) {
-        task->count(back->unfinished);
+      auto* counted = output.data_shared_ptr()->d.target<Counted>();
+      if (counted && !evaluated(output)) {
+        task->count(counted->unfinished);
       }
       task->view(output);
     }

@@ -391,10 +391,6 @@ mod tests {
         for looked_at in [None, Some(7)] {
             let (mut a, mut b) = (from_f32(&[0.0; 9], &[9]), from_f32(&[0.5; 9], &[9]));
             let (mut x, mut view) = (from_f32(&[1.0], &[1]), None);
-            // Memory of MLX's operations is left at the second update.
-            for _ in 0..2 {
-                ([a, b], [x]) = updating(AddLater, [&{ a }, &{ b }], &[&x], [one]).unwrap();
-            }
             eval(&[&a, &b]).unwrap();
             let places = |a: &Array, b: &Array| [a, b].map(|x| x.as_slice::<f32>().as_ptr());
             let before = places(&a, &b);
@@ -407,10 +403,10 @@ mod tests {
                 ([a, b], [x]) = updating(AddLater, [&{ a }, &{ b }], &[&x], [one]).unwrap();
             }
             eval(&[&x]).unwrap();
-            assert_eq!((to_f32_vec(&a).unwrap()[0], to_f32_vec(&b).unwrap()[0]), (42.0, 42.5));
+            assert_eq!((to_f32_vec(&a).unwrap()[0], to_f32_vec(&b).unwrap()[0]), (40.0, 40.5));
             match view {
                 None => assert_eq!(places(&a, &b), before),
-                Some(view) => assert_eq!(to_f32_vec(&view).unwrap(), [9.0]),
+                Some(view) => assert_eq!(to_f32_vec(&view).unwrap(), [7.0]),
             }
         }
     }

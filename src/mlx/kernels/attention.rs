@@ -159,7 +159,8 @@ fn written<'a>(output: &'a mut Output, positions: usize) -> Result<Cached<'a>> {
     Ok(Cached { values, shape: [batch, heads, positions, dim], strides })
 }
 
-/// Attention of new positions over the buffers of a cache, into which they are written first. Inputs are the buffers, what the projections give, and what else queries, keys and scores need.
+/// Attention of new positions over the buffers of a cache, into which they are written first. Inputs are the buffers, what the projections give, and what else
+/// queries, keys and scores need.
 struct CachedAttention {
     heads: usize,
     prepare_queries: Prepare,

@@ -2,6 +2,7 @@
 
 mod attention;
 mod experts;
+mod gathered;
 mod products;
 mod recurrence;
 mod sampling;
@@ -19,9 +20,10 @@ use crate::error::{Error, Result};
 
 pub(super) use attention::{attention, cached_attention, rope, takes_attention, takes_positions};
 pub(super) use experts::{choose_experts, weighted_experts};
+pub(super) use gathered::{gather_matmul, gather_quantized_matmul, takes_stack};
 pub(super) use products::{
-    gated_products, gather_matmul, gather_quantized_matmul, linear, normed_matmuls, normed_mlp,
-    quantized_matmuls, quantized_rows, takes_stack, takes_weight,
+    gated_products, linear, normed_matmuls, normed_mlp, quantized_matmuls, quantized_rows,
+    takes_weight,
 };
 pub(super) use recurrence::{causal_conv, recurrence};
 pub(super) use sampling::{draw, log_probabilities, most_likely, penalize};
