@@ -312,13 +312,10 @@ impl Mixer for Attention {
         masks: &mut Masks,
         cache: &mut Cache,
     ) -> Result<Residual> {
-        let (x, projected) = match stream.before(norm) {
-            Some(rows) => self.qkv.normed(&rows)?,
-            None => {
-                let [x, normed] = stream.normed(norm)?;
-                (x, self.qkv.forward(&normed)?)
-            }
+        let Some(rows) = stream.before(norm) else {
+            return stream.add(norm, |normed| self.forward(normed, masks, cache));
         };
+        let (x, projected) = self.qkv.normed(&rows)?;
         Ok(Residual::sum(x, self.mix(projected, masks, cache)?))
     }
 

@@ -22,8 +22,7 @@ pub trait Mixer: Debug {
         masks: &mut Masks,
         cache: &mut Cache,
     ) -> Result<Residual> {
-        let [x, normed] = stream.normed(norm)?;
-        Ok(Residual::sum(x, self.forward(&normed, masks, cache)?))
+        stream.add(norm, |normed| self.forward(normed, masks, cache))
     }
 
     /// An empty cache.

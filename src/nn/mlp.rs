@@ -18,8 +18,7 @@ pub trait FeedForward: Debug {
 
     /// The stream to which [`FeedForward::forward`] of its norm is added.
     fn add_to(&self, stream: &Residual, norm: &Norm) -> Result<Residual> {
-        let [x, normed] = stream.normed(norm)?;
-        Ok(Residual::sum(x, self.forward(&normed)?))
+        stream.add(norm, |normed| self.forward(normed))
     }
 }
 
@@ -94,9 +93,7 @@ impl Mlp {
         eval(&[&cutoff])?;
         Ok(Self { cutoff: Some(cutoff), ..self })
     }
-}
 
-impl Mlp {
     /// Whether the gate is what the projection gives.
     fn is_plain(&self) -> bool {
         self.gate_scale.is_none() && self.cutoff.is_none()
@@ -131,8 +128,7 @@ impl FeedForward for Mlp {
         {
             return Ok(Residual::sum(x, y));
         }
-        let [x, normed] = stream.normed(norm)?;
-        Ok(Residual::sum(x, self.forward(&normed)?))
+        stream.add(norm, |normed| self.forward(normed))
     }
 }
 

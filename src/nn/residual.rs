@@ -46,6 +46,12 @@ impl Residual {
         }
     }
 
+    /// The stream to which what `block` makes of its norm is added.
+    pub fn add(&self, norm: &Norm, block: impl FnOnce(&Array) -> Result<Array>) -> Result<Self> {
+        let [x, normed] = self.normed(norm)?;
+        Ok(Self::sum(x, block(&normed)?))
+    }
+
     /// What a root-mean-square norm is computed of; `None` for another norm.
     pub(super) fn before<'a>(&'a self, norm: &'a Norm) -> Option<NormedSum<'a>> {
         let (weight, eps) = norm.root_mean_square()?;

@@ -56,8 +56,8 @@ pub trait Way {
     const UNITS: usize;
     /// Rows of activations that are best taken at once.
     const ROWS: usize;
-    /// Rows of weights that are best taken at once with a single row of activations.
-    const WEIGHT_ROWS: usize;
+    /// Whether several rows of weights are best taken at once with a single row of activations.
+    const SEVERAL: bool;
     /// Whether activations are integers.
     const INTEGER: bool;
 
@@ -81,7 +81,7 @@ impl<C: Codes, const GROUPS: usize> Way for Floats<C, GROUPS> {
     const COLUMNS: usize = BLOCK;
     const UNITS: usize = GROUPS;
     const ROWS: usize = 1;
-    const WEIGHT_ROWS: usize = MOST_ROWS;
+    const SEVERAL: bool = true;
     const INTEGER: bool = false;
 
     #[inline(always)]
@@ -116,7 +116,7 @@ impl<C: Codes, const GROUPS: usize> Way for Integers<C, GROUPS> {
     const UNITS: usize = GROUPS;
     const ROWS: usize = MOST_X;
     // Bytes need no unpacking: what counts is that they are read in their order.
-    const WEIGHT_ROWS: usize = if C::BITS == 8 { 1 } else { MOST_ROWS };
+    const SEVERAL: bool = C::BITS != 8;
     const INTEGER: bool = true;
 
     #[inline(always)]
@@ -150,7 +150,7 @@ impl<C: Nibbles, const UNITS: usize> Way for Halves<C, UNITS> {
     const COLUMNS: usize = 2 * BLOCK;
     const UNITS: usize = UNITS;
     const ROWS: usize = MOST_X;
-    const WEIGHT_ROWS: usize = MOST_ROWS;
+    const SEVERAL: bool = true;
     const INTEGER: bool = true;
 
     #[inline(always)]
@@ -257,7 +257,7 @@ impl<W: Way> Kernel for Rows<'_, W> {
                     units: n,
                 };
                 let mut row = 0;
-                if count == 1 && W::WEIGHT_ROWS > 1 {
+                if count == 1 && W::SEVERAL {
                     while many && row + MOST_ROWS <= rows {
                         part(row).all::<S, W, MOST_ROWS>(&x, &y, count, first + row);
                         row += MOST_ROWS;
