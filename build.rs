@@ -9,16 +9,17 @@ fn main() {
         napi_build::setup();
     }
     compile_primitives();
-    match env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        // The platform package holds MLX beside the addon, laid out as in its wheel.
-        Ok("linux") if addon => println!("cargo::rustc-link-arg-cdylib=-Wl,-rpath,$ORIGIN/mlx/lib"),
-        // Tests and benchmarks run where they were built.
-        Ok("linux") => {
-            if let Ok(lib) = env::var("DEP_MLX_LIB") {
-                println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
-            }
+    // Absent where mlx-sys has built MLX itself, and linked it statically.
+    if let Ok(lib) = env::var("DEP_MLX_LIB") {
+        if addon {
+            // The platform package holds MLX beside the addon, laid out as in its wheel.
+            let mac = env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "macos");
+            let beside = if mac { "@loader_path" } else { "$ORIGIN" };
+            println!("cargo::rustc-link-arg-cdylib=-Wl,-rpath,{beside}/mlx/lib");
+        } else {
+            // Tests and benchmarks run where they were built.
+            println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
         }
-        _ => {}
     }
 }
 

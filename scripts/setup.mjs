@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-// Gets everything that building needs and that is not there yet: npm packages and, on Linux, MLX.
+// Gets everything that building needs and that is not there yet: npm packages and MLX.
 // Quick where nothing is missing; interrupted, it goes on where it was.
 
 import * as fs from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { readText } from './lib/files.mjs'
-import { metalIsCurrent, setUpMetal } from './lib/metal.mjs'
+import { fromSource, metalIsCurrent, setUpMetal } from './lib/metal.mjs'
 import { nativeIsCurrent, setUpNative } from './lib/native.mjs'
 import { Progress } from './lib/progress.mjs'
 import { buildDir, platform, root } from './lib/project.mjs'
@@ -73,7 +73,7 @@ async function locked(work) {
 
 /** Whether there is nothing to do. */
 function isCurrent() {
-  return npmIsCurrent() && (process.platform === 'linux' ? nativeIsCurrent() : metalIsCurrent())
+  return npmIsCurrent() && (fromSource ? metalIsCurrent() : nativeIsCurrent())
 }
 
 /** Sets up what is missing. */
@@ -81,18 +81,15 @@ export async function ensureSetUp() {
   checkMachine()
   if (isCurrent()) return
   checkRust()
-  if (process.platform === 'linux') {
-    checkLibc()
-    findCompiler()
-  } else {
-    checkMacTools()
-  }
+  if (process.platform === 'linux') checkLibc()
+  if (fromSource) checkMacTools()
+  else findCompiler()
   await locked(async () => {
     const progress = new Progress(`Setting up nodemlx for ${platform}:`)
     const tasks = []
     if (!npmIsCurrent()) tasks.push(installNpm(progress))
-    if (process.platform === 'linux') tasks.push(setUpNative(progress))
-    else setUpMetal()
+    if (fromSource) setUpMetal()
+    else tasks.push(setUpNative(progress))
     const results = await Promise.allSettled(tasks)
     const failed = results.find(({ status }) => status === 'rejected')
     if (failed) throw failed.reason

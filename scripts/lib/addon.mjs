@@ -1,9 +1,9 @@
 // The addon and its libraries, put together in `npm/<platform>` as the platform package holds them.
 
 import * as fs from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { copyFile, filesUnder, readText, writeText } from './files.mjs'
-import { metallib } from './metal.mjs'
+import { fromSource, metallib } from './metal.mjs'
 import { mlxDir } from './native.mjs'
 import { buildDir, keyOf, platform, root } from './project.mjs'
 import { Problem, foreground } from './run.mjs'
@@ -52,17 +52,18 @@ export function buildAddon(profile) {
     env: cacheEnvironment(),
     what: 'Building the addon',
   })
-  if (process.platform === 'linux') copyLibraries()
-  else copyMetallib()
+  if (fromSource) copyMetallib()
+  else copyLibraries()
   writeText(stampFile, `${JSON.stringify({ key, profile })}\n`)
 }
 
-/** libmlx.so finds its own libraries beside it as in the wheel, so the wheel's layout is kept. */
+/** MLX finds its own libraries and kernels beside it as in the wheel, so the wheel's layout is kept. */
 function copyLibraries() {
-  const libraries = [join('mlx', 'lib', 'libmlx.so')]
-  for (const path of filesUnder(join(mlxDir, 'mlx_cpu.libs'))) {
-    libraries.push(join('mlx_cpu.libs', basename(path)))
-  }
+  const libraries = ['mlx/lib', 'mlx_cpu.libs'].flatMap((folder) =>
+    filesUnder(join(mlxDir, folder))
+      .filter((path) => /\.(so|dylib|metallib)(\.|$)/.test(basename(path)))
+      .map((path) => relative(mlxDir, path)),
+  )
   for (const library of libraries) {
     const from = join(mlxDir, library)
     const to = join(packageDir, library)

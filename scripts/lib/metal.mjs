@@ -1,4 +1,5 @@
-// macOS: mlx-sys builds MLX itself; what is left is to say where its compiled kernels go.
+// macOS with NODEMLX_MLX=source: mlx-sys downloads and compiles MLX itself, with Xcode and cmake; what is
+// left is to say where its compiled kernels go.
 
 import { join } from 'node:path'
 import {
@@ -8,6 +9,9 @@ import {
   writeCargoConfig,
 } from './cargo-config.mjs'
 import { buildDir } from './project.mjs'
+
+/** Whether MLX is built from its source and not taken from its wheel. */
+export const fromSource = process.platform === 'darwin' && process.env.NODEMLX_MLX === 'source'
 
 const metalDir = join(buildDir, 'metal')
 

@@ -43,6 +43,10 @@ export const wheels = {
       requirement: `mlx-cpu==${mlxVersion}`,
       sha256: 'd0f94625588b51a878786dd51cec5617894ce586cf3c94645ce1b64e24c27c0b',
     },
+    'darwin-arm64': {
+      requirement: `mlx-metal==${mlxVersion}`,
+      sha256: '3825fff379dbc107dd3413e564a06caeaa24819910ec49c0439e454c06a1b9b8',
+    },
   },
   mlxCuda: {
     'linux-x64-cuda13': {
@@ -58,6 +62,10 @@ export const wheels = {
     'linux-arm64': {
       requirement: 'libclang==18.1.1',
       sha256: '54dda940a4a0491a9d1532bf071ea3ef26e6dbaf03b5000ed94dd7174e8f9592',
+    },
+    'darwin-arm64': {
+      requirement: 'libclang==18.1.1',
+      sha256: '0b2e143f0fac830156feb56f9231ff8338c20aecfe72b4ffe96f19e5a1dbb69a',
     },
   },
 }

@@ -79,14 +79,17 @@ export function checkMacTools() {
   }
 }
 
-/** The C++ compiler: `$CXX`, else g++. */
+/** The C++ compiler: `$CXX`, else g++, or on a Mac clang. */
 export function findCompiler() {
-  const command = process.env.CXX || 'g++'
+  const mac = process.platform === 'darwin'
+  const command = process.env.CXX || (mac ? 'clang++' : 'g++')
   const version = probe(command, ['-dumpfullversion', '-dumpversion'])
   if (!version) {
     throw new Problem(
       `A C++ compiler is needed, and there is no ${command}.`,
-      packageAdvice('compiler'),
+      mac
+        ? ['Type this, then run the same command again:', '  xcode-select --install']
+        : packageAdvice('compiler'),
     )
   }
   const clang = probe(command, ['--version'])?.includes('clang') ?? false
