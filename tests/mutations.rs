@@ -51,12 +51,9 @@ fn cases(by_default: usize) -> usize {
 
 /// Every fixture of one file, by the `model_type` of its configuration.
 fn fixtures() -> BTreeMap<String, Vec<PathBuf>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
     let mut fixtures = BTreeMap::<String, Vec<PathBuf>>::new();
-    let mut folders: Vec<_> =
-        fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    for folder in folders.into_iter().filter(|it| it.join("model.safetensors").is_file()) {
+    let folders = seeded::names().into_iter().map(|name| seeded::folder(&name));
+    for folder in folders.filter(|it| it.join("model.safetensors").is_file()) {
         // Some configurations hold infinities, which JSON does not know.
         let text = fs::read_to_string(folder.join("config.json")).unwrap();
         let Ok(config) = serde_json::from_str::<Value>(&text) else { continue };

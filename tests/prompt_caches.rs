@@ -38,8 +38,8 @@ fn golden() -> BTreeMap<String, Vec<f32>> {
 fn load(name: &str) -> Loaded {
     mlx::enter(DeviceKind::Cpu).unwrap();
     mlx::set_precision(Precision::Exact);
-    let fixture = root().join("tests/fixtures/models").join(name);
-    let folder = if fixture.is_dir() { fixture } else { root().join("models").join(name) };
+    let demo = root().join("models").join(name);
+    let folder = if demo.is_dir() { demo } else { seeded::folder(name) };
     let options = LoadOptions { dtype: Some(Dtype::Float32) };
     models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -13,8 +12,7 @@ use tempfile::TempDir;
 
 static MODEL: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let weights = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures/models/llama/model.safetensors");
+    let weights = seeded::folder("llama").join("model.safetensors");
     fs::copy(weights, dir.path().join("model.safetensors")).expect("the fixture");
     mlx::enter(DeviceKind::Cpu).expect("the CPU");
     dir

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
@@ -13,8 +12,7 @@ use tempfile::TempDir;
 
 static MODEL: LazyLock<TempDir> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let config =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/llama/config.json");
+    let config = seeded::folder("llama").join("config.json");
     fs::copy(config, dir.path().join("config.json")).expect("the fixture");
     mlx::enter(DeviceKind::Cpu).expect("the CPU");
     dir

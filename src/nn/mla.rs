@@ -214,7 +214,6 @@ impl Mixer for Mla {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
 
     use super::*;
     use crate::mlx::{DeviceKind, Dtype, enter, from_f32, to_f32_vec};
@@ -231,9 +230,7 @@ mod tests {
     #[test]
     fn every_form_gives_the_same_attention() {
         enter(DeviceKind::Cpu).unwrap();
-        let folder =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/deepseek-v3-raw");
-        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let checkpoint = Checkpoint::open(&seeded::folder("deepseek-v3-raw")).unwrap();
         let quantization = Quantization::default();
         let precision = Precision { activations: Some(Dtype::Float32), half_caches: false };
         let weights = Weights::new(&checkpoint, &quantization, precision, |_| true);

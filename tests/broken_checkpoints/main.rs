@@ -17,9 +17,8 @@ use tempfile::TempDir;
 
 /// A copy of a fixture, to be broken.
 fn copy_of(fixture: &str) -> TempDir {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(fixture);
     let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(source).unwrap() {
+    for entry in fs::read_dir(seeded::folder(fixture)).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
     }

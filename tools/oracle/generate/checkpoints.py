@@ -17,6 +17,7 @@ from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 from mlx_lm import utils as mlx_lm
 from safetensors.torch import load_file, save_file
 
+from . import seeded
 from .declaration import Architecture, Fixture, merged
 from .writing import write_json
 
@@ -29,7 +30,7 @@ NOT_ARGUMENTS = ("model_type", "quantization_config")
 
 
 def drawn(name: str, shape: tuple[int, ...], start: np.ndarray, architecture: Architecture) -> np.ndarray:
-    """Random values for a parameter, from a seed that only its name decides.
+    """Random values for a parameter, from a seed that only its name decides: `seeded.redraw` keeps their spread.
 
     Norms and biases are moved away from where they start, so that leaving one out shows. Matrices keep the size of what
     passes through them.
@@ -47,8 +48,8 @@ def drawn(name: str, shape: tuple[int, ...], start: np.ndarray, architecture: Ar
     return architecture.adjust(name, value.astype(np.float32))
 
 
-def write_mlx(architecture: Architecture, fixture: Fixture, folder: Path) -> None:
-    """A checkpoint as mlx-lm saves it, quantized where the fixture says so."""
+def write_mlx(architecture: Architecture, fixture: Fixture, folder: Path, seed: int) -> tuple[None, dict]:
+    """A checkpoint as mlx-lm saves it, quantized where the fixture says so. Returns the rules of its tensors."""
     config = merged(architecture, fixture)
     model_class, arguments_class = mlx_lm._get_classes(config)
     # A copy: some models write defaults into what they read.
@@ -68,6 +69,7 @@ def write_mlx(architecture: Architecture, fixture: Fixture, folder: Path) -> Non
         config["torch_dtype"] = fixture.dtype
     mlx_lm.save_model(folder, model)
     mlx_lm.save_config(config, folder / "config.json")
+    return None, seeded.redraw(folder, seed)
 
 
 def quantized(model, config: dict, fixture: Fixture) -> dict:
@@ -96,8 +98,9 @@ def quantized(model, config: dict, fixture: Fixture) -> dict:
     return config
 
 
-def write_raw(architecture: Architecture, fixture: Fixture, folder: Path):
-    """A checkpoint as Hugging Face publishes it. Returns transformers' model in float32 with the values as stored."""
+def write_raw(architecture: Architecture, fixture: Fixture, folder: Path, seed: int):
+    """A checkpoint as Hugging Face publishes it. Returns transformers' model in float32 with the values as stored, and the rules of
+    the tensors."""
     config = merged(architecture, fixture)
     config_class, model_class = (getattr(transformers, name) for name in architecture.transformers)
     arguments = {k: v for k, v in architecture.transformers_arguments(config).items() if k not in NOT_ARGUMENTS}
@@ -116,6 +119,7 @@ def write_raw(architecture: Architecture, fixture: Fixture, folder: Path):
     sharding = {"max_shard_size": fixture.shard_bytes} if fixture.shard_bytes else {}
     model.save_pretrained(folder, **sharding)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    rules = seeded.redraw(folder, seed, fixture.adjust)
     # Loaded anew: casting in place would round the rotary tables too.
     loaded = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     if not fixture.nested_rope:
@@ -127,7 +131,7 @@ def write_raw(architecture: Architecture, fixture: Fixture, folder: Path):
         save_file({**load_file(path), **extra}, path, metadata={"format": "pt"})
     if fixture.published:
         save_file(fixture.published(load_file(path), config), path, metadata={"format": "pt"})
-    return loaded
+    return loaded, rules
 
 
 def versions() -> dict:

@@ -1,5 +1,6 @@
 """Prompt-cache files: what mlx-lm writes of the caches of the model fixtures, one for each kind of cache."""
 
+import tempfile
 from pathlib import Path
 
 import mlx.core as mx
@@ -8,6 +9,7 @@ from mlx_lm.models.cache import CacheList, KVCache, load_prompt_cache, make_prom
 
 import environment
 
+from . import seeded
 from .models import AGREEMENT, MlxOracle, relative_error
 
 # Model fixtures that together have every kind of cache.
@@ -45,14 +47,17 @@ def without_room(cache):
     return cache
 
 
-def path_of(name: str) -> Path:
-    return environment.REPOSITORY / "models" / name if name == PACKED else environment.FIXTURES / "models" / name
+def oracle_of(name: str) -> MlxOracle:
+    if name == PACKED:
+        return MlxOracle(environment.REPOSITORY / "models" / name)
+    with tempfile.TemporaryDirectory() as folder:
+        return MlxOracle(seeded.materialize(environment.FIXTURES / "models" / name, Path(folder)))
 
 
 def tokens_of(name: str) -> np.ndarray:
     if name == PACKED:
         return PACKED_TOKENS
-    return np.array(mx.load(str(path_of(name) / GOLDEN))["tokens"])
+    return np.array(mx.load(str(environment.FIXTURES / "models" / name / GOLDEN))["tokens"])
 
 
 def filled(oracle: MlxOracle, name: str) -> list:
@@ -73,7 +78,7 @@ def make(out: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     golden = {}
     for name in [*PLAIN, PACKED]:
-        oracle = MlxOracle(path_of(name))
+        oracle = oracle_of(name)
         path = folder / f"{name}.safetensors"
         save_prompt_cache(str(path), filled(oracle, name), {"model": name})
         golden[name] = mx.array(last_logits(oracle, name, path))
@@ -89,7 +94,7 @@ def check(folder: Path) -> list[str]:
         if not path.exists():
             wrong.append(f"{name}: no file")
             continue
-        error = relative_error(last_logits(MlxOracle(path_of(name)), name, path), np.array(wanted))
+        error = relative_error(last_logits(oracle_of(name), name, path), np.array(wanted))
         # An engine may pack at once, and so read the prompt itself with what was packed.
         if error > (PACKED_AGREEMENT if name == PACKED else AGREEMENT):
             wrong.append(f"{name}: relative error {error:.1e}")
