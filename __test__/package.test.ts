@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileS
 import { tmpdir } from 'node:os'
 import { join, resolve, sep } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { VERSION } from '../js/index.js'
 
 // What people install: both tarballs in a folder elsewhere, with install scripts blocked and without a network.
 
@@ -176,6 +177,7 @@ describe('the packed packages, installed elsewhere', () => {
 test('the crate and the package have the same version', () => {
   const crate = readFileSync(join(root, 'Cargo.toml'), 'utf8')
   expect(/^version = "(.+)"$/m.exec(crate)?.[1]).toBe(manifest.version)
+  expect(VERSION).toBe(manifest.version)
 })
 
 test('every platform that the main package asks for has a package', () => {

@@ -86,7 +86,7 @@ export function aborted(what: string, reason: unknown): NodeMlxError {
 export function fromNative(error: unknown): NodeMlxError {
   if (error instanceof NodeMlxError) return error
   const code = isCoded(error) ? error.code : 'INTERNAL_ERROR'
-  const message = error instanceof Error ? error.message : String(error)
+  const message = messageOf(error)
   const option = code === 'INVALID_ARGUMENT' ? /^([^\s:]+): /.exec(message)?.[1] : undefined
   return new NodeMlxError(code, message, {
     cause: error,
@@ -95,7 +95,18 @@ export function fromNative(error: unknown): NodeMlxError {
 }
 
 function isCoded(error: unknown): error is { code: string } {
-  return (
-    typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
-  )
+  return typeof codeOf(error) === 'string'
+}
+
+// Errors of another realm (vm, jest) are no instances of this one's `Error`.
+
+/** The `code` of what was thrown, where it has one. */
+export function codeOf(error: unknown): unknown {
+  return (error as { code?: unknown } | null | undefined)?.code
+}
+
+/** The message of what was thrown. */
+export function messageOf(error: unknown): string {
+  const message = (error as { message?: unknown } | null | undefined)?.message
+  return typeof message === 'string' ? message : String(error)
 }

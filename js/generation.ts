@@ -1,5 +1,7 @@
+import { AsyncResource } from 'node:async_hooks'
 import { fromNative } from './errors.js'
 import type { NativeBatch, NativeLogprob, NativeResult } from './native.js'
+import { onAbort } from './signal.js'
 import type {
   AsyncIterableStream,
   GeneratedLogprob,
@@ -68,7 +70,8 @@ export class PulledGeneration implements Generation {
 
   constructor(source: Source, { onPrefill, signal }: GenerationHooks = {}) {
     this.#source = source
-    this.#onPrefill = onPrefill
+    // It is called for whoever pulls, and is to see the caller's AsyncLocalStorage.
+    this.#onPrefill = onPrefill && AsyncResource.bind(onPrefill)
     if (signal?.aborted === true) this.abort(signal.reason)
     else if (signal !== undefined) this.#listen(signal)
   }
@@ -76,11 +79,7 @@ export class PulledGeneration implements Generation {
   /** A signal can live for long, so it must not keep a generation alive that everyone has forgotten. */
   #listen(signal: AbortSignal): void {
     const self = new WeakRef(this)
-    const onAbort = (): void => self.deref()?.abort(signal.reason)
-    signal.addEventListener('abort', onAbort, { once: true })
-    this.#forgetSignal = () => {
-      signal.removeEventListener('abort', onAbort)
-    }
+    this.#forgetSignal = onAbort(signal, () => self.deref()?.abort(signal.reason))
   }
 
   abort(reason?: unknown): void {
@@ -284,10 +283,11 @@ function toStream<T = GenerationChunk>(
 
 function toChunk({ text, tokens, logprobs }: NativeBatch): GenerationChunk {
   const chunk: GenerationChunk = { text, tokens: Array.from(tokens) }
-  if (logprobs !== undefined) chunk.logprobs = logprobs.map(toLogprob)
+  if (logprobs !== undefined) chunk.logprobs = Array.from(logprobs, toLogprob)
   return chunk
 }
 
-function toLogprob({ token, text, logprob, top }: NativeLogprob): GeneratedLogprob {
-  return { token, ...(text === undefined ? {} : { text }), logprob, top }
+// Objects of the addon are made again: in jest and vm they are of another realm, whose arrays equal no array there.
+function toLogprob({ top, ...token }: NativeLogprob): GeneratedLogprob {
+  return { ...token, top: Array.from(top, (candidate) => ({ ...candidate })) }
 }

@@ -1,6 +1,8 @@
-import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { AsyncResource } from 'node:async_hooks'
+import { resolve } from 'node:path'
+import { unpacked } from './asar.js'
 import { aborted, fromNative, NodeMlxError } from './errors.js'
+import { exists } from './files.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
 import {
   getNative,
@@ -19,7 +21,7 @@ import {
   promptCacheOptions,
   checkForModel,
 } from './options.js'
-import { PACKAGE_ROOT } from './package-root.js'
+import { demoFolder } from './package-folder.js'
 import { HeldPromptCache } from './prompt-cache.js'
 import {
   checkPrompt,
@@ -30,6 +32,7 @@ import {
   tokenList,
   type CheckedPrompt,
 } from './prompt.js'
+import { onAbort } from './signal.js'
 import type {
   ChatTemplateOptions,
   DetokenizeOptions,
@@ -65,14 +68,15 @@ export async function load(model: string, options?: LoadModelOptions): Promise<L
   const name = nonEmptyString(model, 'model')
   if (signal?.aborted === true) throw aborted('Loading the model', signal.reason)
   const loading = new Loading(name, checked)
-  const onAbort = (): void => {
-    loading.abort(signal?.reason)
-  }
-  signal?.addEventListener('abort', onAbort, { once: true })
+  const forget =
+    signal &&
+    onAbort(signal, () => {
+      loading.abort(signal.reason)
+    })
   try {
     return await loading.model
   } finally {
-    signal?.removeEventListener('abort', onAbort)
+    forget?.()
   }
 }
 
@@ -110,9 +114,10 @@ export class Loading {
   async #load(native: Native, path: string, options: LoadModelOptions): Promise<LoadedModel> {
     this.#goOn()
     const { device = 'auto', dtype = 'auto', threads, precision, onProgress } = options
-    const report = (progress: LoadProgress): void => {
+    // The addon calls it from outside of all calls, where there is no AsyncLocalStorage's store.
+    const report = AsyncResource.bind((progress: LoadProgress): void => {
       this.#report(progress, onProgress)
-    }
+    })
     const request: NativeLoadRequest = { path, device, dtype }
     if (threads !== undefined) request.threads = threads
     if (precision !== undefined) request.precision = precision
@@ -132,7 +137,7 @@ export class Loading {
     // Reports can come late.
     if (this.#ended !== undefined) return
     try {
-      onProgress?.(progress)
+      onProgress?.({ ...progress })
     } catch (error) {
       this.#end(error)
     }
@@ -146,18 +151,22 @@ export class Loading {
 
 /** The folder of a model's files. Looks only, and loads nothing. */
 export async function resolveModel(model: string): Promise<string> {
-  if (model !== 'demo') {
-    try {
-      return await getNative().resolveModel(model)
-    } catch (error) {
-      throw fromNative(error)
-    }
+  if (model === 'demo') return unpacked(demoModel(), 'MODEL_NOT_FOUND')
+  try {
+    return await getNative().resolveModel(unpacked(model, 'MODEL_NOT_FOUND'))
+  } catch (error) {
+    throw fromNative(error)
   }
-  const folder = join(PACKAGE_ROOT, 'models', 'demo')
-  if (existsSync(folder)) return folder
+}
+
+function demoModel(): string {
+  const folder = demoFolder()
+  if (folder !== undefined && exists(folder)) return folder
   throw new NodeMlxError(
     'MODEL_NOT_FOUND',
-    `The demo model is missing: there is no folder ${folder}. Install nodemlx again.`,
+    folder === undefined
+      ? 'The demo model is missing: nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle.'
+      : `The demo model is missing: there is no folder ${folder}. Install nodemlx again.`,
   )
 }
 
@@ -170,7 +179,7 @@ export class LoadedModel implements Model {
 
   constructor(native: NativeModel) {
     this.#native = native
-    this.info = deepFreeze(native.info())
+    this.info = frozenCopy(native.info())
   }
 
   get disposed(): boolean {
@@ -233,13 +242,16 @@ export class LoadedModel implements Model {
   }
 
   async loadPromptCache(path: string): Promise<PromptCache> {
-    const absolute = resolve(nonEmptyString(path, 'path'))
+    const absolute = unpacked(resolve(nonEmptyString(path, 'path')), 'IO_ERROR')
     return new HeldPromptCache(await this.#call((native) => native.loadPromptCache(absolute)))
   }
 
   async logits(tokens: ArrayLike<number>): Promise<Logits> {
     const { data, shape } = await this.#call((native) => native.logits(this.#tokens(tokens)))
-    return { data, shape: shape as Logits['shape'] }
+    const [rows = 0, vocabulary = 0] = shape
+    // The same numbers, without a copy, as an array of this realm.
+    const local = new Float32Array(data.buffer, data.byteOffset, data.length)
+    return { data: local, shape: [rows, vocabulary] }
   }
 
   async dispose(): Promise<void> {
@@ -286,9 +298,10 @@ function coded<T>(call: () => T): T {
   }
 }
 
-function deepFreeze<T extends object>(value: T): T {
-  for (const item of Object.values(value)) {
-    if (typeof item === 'object' && item !== null) deepFreeze(item as object)
-  }
-  return Object.freeze(value)
+/** A copy all of this realm's objects: in jest and vm the addon's are of another one. */
+function frozenCopy<T>(value: T): T {
+  if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return Object.freeze(Array.from(value, frozenCopy)) as T
+  const fields = Object.entries(value).map(([name, item]) => [name, frozenCopy(item)] as const)
+  return Object.freeze(Object.fromEntries(fields)) as T
 }

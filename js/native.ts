@@ -1,14 +1,17 @@
-import { existsSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { join } from 'node:path'
 import { NodeMlxError } from './errors.js'
-import { PACKAGE_ROOT, VERSION } from './package-root.js'
+import { exists } from './files.js'
+import { requireAddon } from './installation.js'
+import { basesOfBundle, builtAddon } from './package-folder.js'
 import { platformName, platformProblem } from './platform.js'
+import { requireFrom } from './require.js'
 import type { ModelInfo } from './types.js'
+import { unavailable, isMissing, type Failure } from './unavailable.js'
 
 /** The addon's functions and classes, as it exports them; they throw errors with a `code`, and check no types. */
 export interface Native {
   nativeVersion(): { addon: string; mlx: string }
+  /** Throws where MLX cannot run at all. Missing in addons of earlier versions. */
+  checkMachine?(): void
   systemInfo(): NativeSystemInfo
   memoryStats(): { activeBytes: number; cacheBytes: number; peakBytes: number }
   clearMemoryCache(): void
@@ -136,7 +139,6 @@ export interface NativeResult {
   peakMemoryBytes: number
 }
 
-const requireAddon = createRequire(__filename)
 let loaded: { native: Native } | { error: NodeMlxError } | undefined
 
 /** The addon. It is loaded when it is first needed, so that importing the package never throws; a failure is remembered. */
@@ -146,62 +148,44 @@ export function getNative(): Native {
   return loaded.native
 }
 
+/** Somewhere the addon may be. */
+interface Place {
+  /** What is loaded there: a package or a file. */
+  name: string
+  load: () => unknown
+}
+
 function load(): { native: Native } | { error: NodeMlxError } {
   const problem = platformProblem()
   if (problem !== undefined) return { error: new NodeMlxError('UNSUPPORTED_PLATFORM', problem) }
-  const failures: { place: string; error: unknown }[] = []
+  const failures: Failure[] = []
   for (const place of places()) {
     try {
-      return { native: requireAddon(place) as Native }
+      return { native: place.load() as Native }
     } catch (error) {
-      if (!isMissing(error, place)) failures.push({ place, error })
+      if (!isMissing(error, place.name)) failures.push({ place: place.name, error })
     }
   }
   return { error: unavailable(failures) }
 }
 
-/** Where the addon may be: packages of this platform, the one with CUDA first where that can run, then what was built in this folder. */
-function places(): string[] {
-  const name = platformName()
-  const packages = [`@nodemlx/${name}`]
-  if (name === 'linux-x64' && hasNvidiaDriver()) packages.unshift(`@nodemlx/${name}-cuda13`)
-  const built = join(PACKAGE_ROOT, 'npm', name, 'nodemlx.node')
-  return existsSync(built) ? [...packages, built] : packages
+/** The packages of this platform, the one with CUDA first where that can run, then what was built in this folder. */
+function places(): Place[] {
+  const platform = platformName()
+  const platforms = [platform]
+  if (platform === 'linux-x64' && hasNvidiaDriver()) platforms.unshift(`${platform}-cuda13`)
+  const packages = platforms.map((name) => ({
+    name: `@nodemlx/${name}`,
+    load: () => requireAddon(name),
+  }))
+  const beside = basesOfBundle().flatMap((base) =>
+    packages.map(({ name }) => ({ name, load: () => requireFrom(base)(name) as unknown })),
+  )
+  const built = builtAddon()
+  if (built === undefined || !exists(built)) return [...packages, ...beside]
+  return [...packages, ...beside, { name: built, load: () => requireFrom(built)(built) as unknown }]
 }
 
 function hasNvidiaDriver(): boolean {
-  return existsSync('/proc/driver/nvidia/version') || existsSync('/dev/nvidiactl')
-}
-
-/** Whether the package itself is not there, and not something that it needs. */
-function isMissing(error: unknown, place: string): boolean {
-  return (
-    error instanceof Error &&
-    'code' in error &&
-    error.code === 'MODULE_NOT_FOUND' &&
-    error.message.includes(`'${place}'`)
-  )
-}
-
-function unavailable(failures: { place: string; error: unknown }[]): NodeMlxError {
-  const name = platformName()
-  if (failures.length > 0) {
-    const list = failures
-      .map(
-        ({ place, error }) =>
-          `\n  ${place}: ${error instanceof Error ? error.message : String(error)}`,
-      )
-      .join('')
-    return new NodeMlxError(
-      'ADDON_UNAVAILABLE',
-      `The native addon for ${name} could not be loaded:${list}`,
-      { cause: failures[0]?.error },
-    )
-  }
-  return new NodeMlxError(
-    'ADDON_UNAVAILABLE',
-    `The native addon for ${name} is not installed: there is no package @nodemlx/${name}, and no ${join(PACKAGE_ROOT, 'npm', name, 'nodemlx.node')}. ` +
-      `Install it with "npm install @nodemlx/${name}@${VERSION}" (it is an optional dependency of nodemlx: npm leaves it out with --omit=optional, ` +
-      'and a node_modules folder or lock file made on another system lacks it). In a clone of the project, run "npm run build".',
-  )
+  return exists('/proc/driver/nvidia/version') || exists('/dev/nvidiactl')
 }

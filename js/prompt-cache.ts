@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { unpacked } from './asar.js'
 import { fromNative, invalidArgument, NodeMlxError } from './errors.js'
 import type { NativePromptCache } from './native.js'
 import type { PromptCache } from './types.js'
@@ -22,11 +23,12 @@ export class HeldPromptCache implements PromptCache {
   }
 
   async size(): Promise<{ tokens: number; bytes: number }> {
-    return this.#call((native) => native.size())
+    const { tokens, bytes } = await this.#call((native) => native.size())
+    return { tokens, bytes }
   }
 
   async save(path: string): Promise<void> {
-    const absolute = resolve(nonEmptyString(path, 'path'))
+    const absolute = unpacked(resolve(nonEmptyString(path, 'path')), 'IO_ERROR')
     await this.#call((native) => native.save(absolute))
   }
 

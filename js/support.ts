@@ -11,10 +11,13 @@ export function isPlatformSupported(): boolean {
   return platformProblem() === undefined
 }
 
-/** Whether models can run here: the platform is supported, and the addon is installed and loads. Never throws. */
+/**
+ * Whether models can run here: the platform is supported, the addon is installed and loads, and a Mac has a Metal device. Never
+ * throws.
+ */
 export function isSupported(): boolean {
   try {
-    getNative()
+    getNative().checkMachine?.()
     return true
   } catch {
     return false

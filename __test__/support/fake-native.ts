@@ -203,6 +203,10 @@ export class FakeNative implements Native {
     return { addon: '0.1.0', mlx: '0.32.2' }
   }
 
+  checkMachine(): void {
+    // It can.
+  }
+
   systemInfo(): ReturnType<Native['systemInfo']> {
     return {
       devices: [{ kind: 'cpu', name: 'A processor', memoryBytes: 16e9 }],

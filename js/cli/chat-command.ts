@@ -1,5 +1,5 @@
 import { NodeMlxError } from '../errors.js'
-import { VERSION } from '../package-root.js'
+import { VERSION } from '../version.js'
 import type { Arguments } from './arguments.js'
 import { completeChatCommand, isChatCommand, runChatCommand } from './chat-commands.js'
 import { Conversation } from './conversation.js'

@@ -1,6 +1,6 @@
 import { getNative } from '../native.js'
-import { VERSION } from '../package-root.js'
 import { isSupported } from '../support.js'
+import { VERSION } from '../version.js'
 import { parseArguments, type Arguments } from './arguments.js'
 import { bench } from './bench-command.js'
 import { chat } from './chat-command.js'

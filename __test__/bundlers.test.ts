@@ -1,0 +1,234 @@
+// The package in programs that a bundler has put together, or whose files a tool has traced and copied: with the tools themselves, which are
+// installed into .build/ when they are first needed.
+
+import { execFileSync } from 'node:child_process'
+import {
+  cpSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { build as vite } from 'vite'
+import { ROOT, runProgram } from './support/child.js'
+
+const PLATFORM = `${process.platform}-${process.arch}`
+const TOOLS = { '@vercel/nft': '1.11.5', esbuild: '0.28.2', webpack: '5.113.0' }
+
+/** Outside of what git knows, and on the same disk as the addon. */
+const HOME = join(ROOT, '.build', 'bundlers')
+const APP = join(HOME, 'app')
+const requireTool = createRequire(join(HOME, 'package.json'))
+
+function installTools(): void {
+  mkdirSync(HOME, { recursive: true })
+  const manifest = JSON.stringify({ private: true, dependencies: TOOLS })
+  const file = join(HOME, 'package.json')
+  if (existsSync(file) && readFileSync(file, 'utf8') === manifest) return
+  writeFileSync(join(HOME, '.npmrc'), 'package-lock=false\n')
+  const names = Object.entries(TOOLS).map(([name, version]) => `${name}@${version}`)
+  const flags = ['--prefix', HOME, '--no-save', '--ignore-scripts', '--no-audit', '--no-fund']
+  execFileSync('npm', ['install', ...flags, ...names], { cwd: HOME, stdio: 'pipe' })
+  writeFileSync(file, manifest)
+}
+
+/** Copies without copying: the addon and its libraries are large. */
+function linkFolder(from: string, to: string): void {
+  mkdirSync(to, { recursive: true })
+  for (const entry of readdirSync(from, { withFileTypes: true })) {
+    const [source, target] = [join(from, entry.name), join(to, entry.name)]
+    if (entry.isDirectory()) linkFolder(source, target)
+    else linkSync(source, target)
+  }
+}
+
+const PROGRAM = `
+const report = (value) => console.log(JSON.stringify(value))
+async function main() {
+  const supported = isSupported()
+  const answer = await generate('demo', 'What is the capital of France?', { temperature: 0 }).catch(
+    ({ code, message }) => ({ code, text: message }),
+  )
+  report({ version: VERSION, supported, code: answer.code, text: answer.text })
+}
+main()
+`
+const IMPORTS = `import { generate, isSupported, VERSION } from 'nodemlx'\n`
+
+beforeAll(() => {
+  installTools()
+  rmSync(APP, { recursive: true, force: true })
+  const installed = join(APP, 'node_modules', 'nodemlx')
+  for (const name of ['dist', 'package.json', 'models/demo'])
+    cpSync(join(ROOT, name), join(installed, name), { recursive: true })
+  linkFolder(join(ROOT, 'npm', PLATFORM), join(APP, 'node_modules', '@nodemlx', PLATFORM))
+  writeFileSync(join(APP, 'package.json'), '{}')
+  writeFileSync(join(APP, 'main.mjs'), IMPORTS + PROGRAM)
+}, 300_000)
+
+afterAll(() => {
+  rmSync(APP, { recursive: true, force: true })
+})
+
+interface Report {
+  version: string
+  supported: boolean
+  code?: string
+  text: string
+}
+
+async function report(file: string): Promise<Report> {
+  const { code, stdout, stderr } = await runProgram(process.execPath, [file], {
+    cwd: dirname(file),
+  })
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return JSON.parse(stdout) as Report
+}
+
+/** Each makes a bundle of main.mjs, and gives what it complained about. */
+const BUNDLERS: Record<string, (file: string) => Promise<unknown[]>> = {
+  'esbuild, a module': (file) => esbuild(file, 'esm'),
+  'esbuild, CommonJS': (file) => esbuild(file, 'cjs'),
+  'webpack, CommonJS': (file) => webpack(file, { output: {} }),
+  'webpack, a module': (file) =>
+    webpack(file, {
+      output: { module: true, chunkFormat: 'module', library: { type: 'module' } },
+      experiments: { outputModule: true },
+    }),
+  'vite, a module': async (file) => {
+    await vite({
+      root: APP,
+      configFile: false,
+      logLevel: 'silent',
+      ssr: { noExternal: true },
+      build: {
+        ssr: 'main.mjs',
+        outDir: dirname(file),
+        emptyOutDir: false,
+        rolldownOptions: { output: { entryFileNames: file.slice(dirname(file).length + 1) } },
+      },
+    })
+    return []
+  },
+}
+
+async function esbuild(outfile: string, format: 'cjs' | 'esm'): Promise<unknown[]> {
+  const { build } = requireTool('esbuild') as {
+    build: (options: object) => Promise<{ warnings: unknown[] }>
+  }
+  const { warnings } = await build({
+    absWorkingDir: APP,
+    entryPoints: ['main.mjs'],
+    bundle: true,
+    platform: 'node',
+    format,
+    outfile,
+    logLevel: 'silent',
+  })
+  return warnings
+}
+
+function webpack(
+  file: string,
+  options: { output: object; experiments?: object },
+): Promise<unknown[]> {
+  interface Stats {
+    toJson: () => { errors: unknown[]; warnings: unknown[] }
+  }
+  const run = requireTool('webpack') as (
+    options: object,
+    done: (error: Error | null, stats: Stats) => void,
+  ) => void
+  const settings = {
+    mode: 'production',
+    target: 'node20',
+    context: APP,
+    entry: './main.mjs',
+    ...options,
+    output: {
+      path: dirname(file),
+      filename: file.slice(dirname(file).length + 1),
+      ...options.output,
+    },
+  }
+  return new Promise((resolve, reject) => {
+    run(settings, (error, stats) => {
+      if (error) reject(error)
+      else resolve([...stats.toJson().errors, ...stats.toJson().warnings])
+    })
+  })
+}
+
+describe.each(Object.entries(BUNDLERS))('a bundle of %s', (name, bundle) => {
+  const extension = name.endsWith('CommonJS') ? 'cjs' : 'mjs'
+  const file = join(APP, 'out', `${name.replaceAll(/\W+/g, '-')}.${extension}`)
+
+  it('finds the addon and the demo model where the packages are installed', async () => {
+    expect(await bundle(file)).toEqual([])
+    expect(await report(file)).toMatchObject({
+      supported: true,
+      text: expect.stringContaining('Paris') as string,
+    })
+  })
+
+  it('can be imported where they are not, and says what to do', async () => {
+    const alone = join(HOME, 'alone')
+    rmSync(alone, { recursive: true, force: true })
+    mkdirSync(alone)
+    writeFileSync(join(alone, 'package.json'), '{}')
+    // Without the place of the sources, which some bundlers write down.
+    const hidden = join(HOME, 'hidden')
+    cpSync(file, join(alone, `main.${extension}`))
+    execFileSync('mv', [join(APP, 'node_modules'), hidden])
+    try {
+      const { supported, code, text } = await report(join(alone, `main.${extension}`))
+      expect({ supported, code }).toEqual({ supported: false, code: 'ADDON_UNAVAILABLE' })
+      expect(text).toContain("external: ['nodemlx']")
+      expect(text).toContain("serverExternalPackages: ['nodemlx']")
+    } finally {
+      execFileSync('mv', [hidden, join(APP, 'node_modules')])
+    }
+  })
+})
+
+describe('a program whose files @vercel/nft has traced', () => {
+  async function trace(file: string): Promise<string[]> {
+    const { nodeFileTrace } = requireTool('@vercel/nft') as {
+      nodeFileTrace: (files: string[], options: object) => Promise<{ fileList: Set<string> }>
+    }
+    return [...(await nodeFileTrace([file], { base: APP })).fileList]
+  }
+
+  it.each(['import', 'require'])('by %s runs elsewhere', async (form) => {
+    const main = form === 'import' ? 'main.mjs' : 'main.cjs'
+    const REQUIRES = `const { generate, isSupported, VERSION } = require('nodemlx')\n`
+    writeFileSync(join(APP, 'main.cjs'), REQUIRES + PROGRAM)
+    const files = await trace(join(APP, main))
+    const copy = join(HOME, 'copy')
+    rmSync(copy, { recursive: true, force: true })
+    for (const path of files) {
+      mkdirSync(dirname(join(copy, path)), { recursive: true })
+      linkSync(join(APP, path), join(copy, path))
+    }
+    expect(await report(join(copy, main))).toMatchObject({
+      supported: true,
+      text: expect.stringContaining('Paris') as string,
+    })
+  })
+
+  it('has the addon and its libraries also where it was bundled from its modules', async () => {
+    const entry = join(APP, 'traced.mjs')
+    writeFileSync(entry, `import './node_modules/nodemlx/dist/esm/index.js'\n`)
+    const files = await trace(entry)
+    const addon = join('node_modules', '@nodemlx', PLATFORM)
+    expect(files).toContain(join(addon, 'nodemlx.node'))
+    expect(files.some((path) => /[/\\]libmlx\./.test(path))).toBe(true)
+    expect(files).toContain(join('node_modules', 'nodemlx', 'models', 'demo', 'config.json'))
+  })
+})
