@@ -57,6 +57,9 @@ export declare class NativePromptCache {
   dispose(): void
 }
 
+/** Throws `DEVICE_UNAVAILABLE` on a machine on which MLX cannot run at all. Does not touch MLX. */
+export declare function checkMachine(): void
+
 /** Gives the memory that MLX keeps for reuse back to the system. */
 export declare function clearMemoryCache(): void
 

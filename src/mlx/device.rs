@@ -8,6 +8,7 @@ use std::sync::Once;
 use mlx_sys as sys;
 
 use super::call::{check, install_error_handler};
+use super::metal;
 use crate::error::{Error, Result};
 
 /// Where a model runs.
@@ -93,6 +94,9 @@ fn with_device<T>(kind: DeviceKind, f: impl FnOnce(sys::mlx_device) -> T) -> T {
 
 /// Whether a GPU can be used. Never fails.
 pub fn gpu_available() -> bool {
+    if metal::check().is_err() {
+        return false;
+    }
     with_device(DeviceKind::Gpu, |device| {
         let mut available = false;
         // SAFETY: both arguments are live.
@@ -157,6 +161,7 @@ pub fn device_memory(kind: DeviceKind) -> Option<usize> {
 /// reused for the same reason.
 pub fn enter(kind: DeviceKind) -> Result<()> {
     init();
+    metal::check()?;
     if kind == DeviceKind::Gpu && !gpu_available() {
         return Err(Error::DeviceUnavailable(
             "no GPU that MLX can use was found; load the model with device \"cpu\" or \"auto\""

@@ -4,9 +4,11 @@ use mlx_sys as sys;
 
 use super::call::check;
 use super::mapped::bytes_in_place;
+use super::metal;
 use crate::error::Result;
 
 fn read(f: impl FnOnce(*mut usize) -> i32) -> Result<usize> {
+    metal::check()?;
     let mut bytes = 0;
     check(f(&mut bytes)).map(|()| bytes)
 }
@@ -32,12 +34,14 @@ pub fn peak() -> Result<usize> {
 
 /// Starts [`peak`] anew.
 pub fn reset_peak() -> Result<()> {
+    metal::check()?;
     // SAFETY: no arguments.
     check(unsafe { sys::mlx_reset_peak_memory() })
 }
 
 /// Gives the memory kept for reuse back to the system.
 pub fn clear_cache() -> Result<()> {
+    metal::check()?;
     // SAFETY: no arguments.
     check(unsafe { sys::mlx_clear_cache() })
 }

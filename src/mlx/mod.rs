@@ -11,6 +11,7 @@ pub mod fast;
 mod kernels;
 mod mapped;
 pub mod memory;
+mod metal;
 pub mod ops;
 mod primitive;
 pub mod process;
@@ -25,6 +26,7 @@ pub use device::{
 };
 pub use kernels::{precision, set_precision};
 pub use mapped::MappedFile;
+pub use metal::check as check_machine;
 pub use mlx_rs::{Array, Dtype};
 pub use primitive::set_threads;
 pub use transfer::{

@@ -27,6 +27,12 @@ pub fn native_version() -> Result<NativeVersion> {
     Ok(NativeVersion { addon: env!("CARGO_PKG_VERSION").to_owned(), mlx })
 }
 
+/// Throws `DEVICE_UNAVAILABLE` on a machine on which MLX cannot run at all. Does not touch MLX.
+#[napi]
+pub fn check_machine() -> Result<()> {
+    mlx::check_machine().map_err(throw)
+}
+
 /// A device that models can run on.
 #[napi(object, object_from_js = false)]
 pub struct NativeDevice {
