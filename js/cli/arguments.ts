@@ -7,6 +7,8 @@ import { commandNamed, COMMANDS, PROMPT_COMMAND, type Command, type Flag } from 
 export interface Arguments {
   command: Command
   positionals: string[]
+  /** `-` was given, for standard input. */
+  stdin: boolean
   flags: FlagValues
 }
 
@@ -72,11 +74,18 @@ export function parseArguments(argv: readonly string[]): Arguments {
   })
   const terminator =
     tokens.find((token) => token.kind === 'option-terminator')?.index ?? argv.length
-  const positionals = tokens.filter((token) => token.kind === 'positional')
+  const words = tokens.filter((token) => token.kind === 'positional')
+  const isStdin = ({ value, index }: { value: string; index: number }): boolean =>
+    value === '-' && index < terminator
+  const positionals = words.filter((word) => !isStdin(word))
   const first = positionals[0]
   const named =
     first !== undefined && first.index < terminator ? commandNamed(first.value) : undefined
   const command = named ?? PROMPT_COMMAND
+
+  const stdin = words.some(isStdin)
+  if (stdin && command !== PROMPT_COMMAND)
+    throw new UsageError(`- does not go with "nodemlx ${command.name}"`, command.name)
 
   const values = new Map<string, string[]>()
   for (const token of tokens) {
@@ -88,6 +97,7 @@ export function parseArguments(argv: readonly string[]): Arguments {
   return {
     command,
     positionals: positionals.slice(named === undefined ? 0 : 1).map((token) => token.value),
+    stdin,
     flags: new FlagValues(values),
   }
 }

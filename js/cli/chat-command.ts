@@ -6,8 +6,10 @@ import { Conversation } from './conversation.js'
 import { EXIT, UsageError } from './errors.js'
 import { modelLine, statistics } from './format.js'
 import { readHistory, writeHistory } from './history.js'
+import { sayWhereQuiet } from './input.js'
 import { LineInput } from './line-input.js'
 import { interruptible } from './loading.js'
+import { describe } from './output.js'
 import { generateSettings, loadSettings, modelName } from './settings.js'
 import { styleFor } from './style.js'
 
@@ -31,10 +33,21 @@ export async function chat({ flags, positionals }: Arguments): Promise<number> {
     note(`${style.bold(`nodemlx ${VERSION}`)}  ${name}: ${modelLine(conversation.model.info)}`)
     note(style.dim('/help shows the commands, Ctrl-C stops an answer, Ctrl-D leaves.'))
   }
+  let kept = true
+  const keepHistory = (lines: string[]): void => {
+    if (!kept) return
+    try {
+      writeHistory(lines)
+    } catch (error) {
+      // That is no reason to end a chat, and worth a word once.
+      kept = false
+      note(style.dim(`What is typed is not kept: ${describe(error as NodeJS.ErrnoException)}`))
+    }
+  }
   const input = new LineInput({
     prompt: styleFor(process.stdout).bold('> '),
     history: process.stdin.isTTY ? readHistory() : [],
-    onHistory: writeHistory,
+    onHistory: keepHistory,
     complete: completeChatCommand,
     note: (text) => {
       note(style.dim(text))
@@ -42,7 +55,8 @@ export async function chat({ flags, positionals }: Arguments): Promise<number> {
   })
   try {
     for (;;) {
-      const line = await input.read()
+      const heard = sayWhereQuiet('reading messages from standard input, one a line, to its end')
+      const line = await input.read().finally(heard)
       if (line === undefined) {
         if (process.stdin.isTTY) note('')
         return EXIT.ok

@@ -87,10 +87,10 @@ const COMMON: readonly Flag[] = [
 /** What `nodemlx` does without a command. */
 export const PROMPT_COMMAND: Command = {
   name: '',
-  usage: '[options] [prompt…]',
+  usage: '[options] [prompt…] [-]',
   summary: 'Answer a prompt, or start a chat where there is none',
   details:
-    'The answer goes to standard output, everything else to standard error. What is piped in is added to the prompt, or is the prompt. ' +
+    'The answer goes to standard output, everything else to standard error. What is piped in is added to the prompt, or is the prompt; - waits for it where a program leaves it open. ' +
     'A prompt that is also the name of a command goes after --.',
   flags: [
     ...LOADING,

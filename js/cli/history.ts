@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
@@ -22,13 +22,26 @@ export function readHistory(): string[] {
   }
 }
 
-/** Keeps lines, given the newest first, for the user's own eyes only. */
+/**
+ * Keeps lines, given the newest first, for the user's own eyes only. The file is replaced as a whole, so that a full disk costs no
+ * earlier line.
+ */
 export function writeHistory(lines: readonly string[]): void {
   const file = historyFile()
   if (file === undefined) return
+  const text = `${[...lines].reverse().join('\n')}\n`
+  const stat = statSync(file, { throwIfNoEntry: false })
+  const target = stat === undefined ? file : realpathSync(file)
+  if (stat?.isFile() === false) {
+    writeFileSync(target, text)
+    return
+  }
+  const temporary = `${target}.${process.pid}.tmp`
   try {
-    writeFileSync(file, `${[...lines].reverse().join('\n')}\n`, { mode: 0o600 })
-  } catch {
-    // A folder that cannot be written to is no reason to end a chat.
+    writeFileSync(temporary, text, { mode: 0o600 })
+    renameSync(temporary, target)
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
   }
 }

@@ -1,6 +1,7 @@
 import { createInterface, type Interface } from 'node:readline'
 import { Writable } from 'node:stream'
 import { Interrupted } from './errors.js'
+import { describe } from './output.js'
 
 /** Opens and closes a message of several lines. */
 const FENCE = '"""'
@@ -26,6 +27,7 @@ export class LineInput {
   readonly #reader: Interface
   #ended = false
   #interrupted = false
+  #failure: Error | undefined
   #wake: (() => void) | undefined
   /** Ctrl-C was pressed at an empty prompt, and nothing was typed since. */
   #leaving = false
@@ -54,6 +56,10 @@ export class LineInput {
     }
     this.#reader.on('line', (line) => {
       this.#lines.push(line)
+      this.#wake?.()
+    })
+    this.#reader.on('error', (error: NodeJS.ErrnoException) => {
+      this.#failure = new Error(`standard input cannot be read: ${describe(error)}`)
       this.#wake?.()
     })
     this.#reader.on('close', () => {
@@ -105,6 +111,7 @@ export class LineInput {
     }
     for (;;) {
       if (this.#interrupted) throw new Interrupted()
+      if (this.#failure !== undefined) throw this.#failure
       const line = this.#lines.shift()
       if (line !== undefined) {
         this.#leaving = false

@@ -1,15 +1,23 @@
+import { getSystemErrorMap } from 'node:util'
 import type { Generation, GenerationResult } from '../types.js'
 
 /** The reader of standard output has gone (`nodemlx … | head -1`): there is nobody left to write for, and that is no error. */
 export class OutputClosed extends Error {}
 
-let closed = false
+/** Standard output cannot be written: a full disk, a used-up quota, a terminal that is gone. */
+export class OutputFailed extends Error {
+  constructor(cause: NodeJS.ErrnoException) {
+    super(`standard output cannot be written: ${describe(cause)}`, { cause })
+  }
+}
 
-/** Standard output reports a reader that has gone by an event, and not where something is written. */
+/** Why nothing more can be written. */
+let ended: OutputClosed | OutputFailed | undefined
+
+/** Standard output reports what goes wrong by an event, and not where something is written. */
 export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-    closed = true
+    ended ??= error.code === 'EPIPE' ? new OutputClosed() : new OutputFailed(error)
   })
   // Where standard error has gone nobody can be told anything.
   process.stderr.on('error', () => undefined)
@@ -17,14 +25,25 @@ export function watchOutput(): void {
 
 /** Writes to standard output and waits where its reader is slow, so that the model waits, too. */
 export async function write(text: string): Promise<void> {
-  if (isClosed()) throw new OutputClosed()
+  throwWhereEnded()
   if (!process.stdout.write(text)) await writable()
-  if (isClosed()) throw new OutputClosed()
+  throwWhereEnded()
 }
 
-/** A function, because the compiler does not know that an event changes it. */
-function isClosed(): boolean {
-  return closed
+/** Waits until everything was written; throws where it could not be. */
+export async function flush(): Promise<void> {
+  if (ended === undefined) await new Promise((resolve) => process.stdout.write('', resolve))
+  throwWhereEnded()
+}
+
+function throwWhereEnded(): void {
+  if (ended !== undefined) throw ended
+}
+
+/** What the system says of an error, and its name: `no space left on device (ENOSPC)`. */
+export function describe({ code, errno, message }: NodeJS.ErrnoException): string {
+  const words = errno === undefined ? undefined : getSystemErrorMap().get(errno)?.[1]
+  return words === undefined ? message : `${words} (${code ?? ''})`
 }
 
 /** Waits until standard output takes more, or never will. */
@@ -49,7 +68,7 @@ export async function printAnswer(generation: Generation): Promise<GenerationRes
     }
   } finally {
     // Also where it fails half-way: the error is to stand on a line of its own.
-    if (!last.endsWith('\n') && !isClosed()) await write('\n')
+    if (!last.endsWith('\n') && ended === undefined) await write('\n')
   }
   return generation
 }

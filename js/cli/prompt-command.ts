@@ -1,17 +1,14 @@
-import { fstatSync } from 'node:fs'
-import { text } from 'node:stream/consumers'
+import { onAbort } from '../signal.js'
 import type { Message, Prompt } from '../types.js'
 import type { Arguments } from './arguments.js'
 import { chat } from './chat-command.js'
-import { EXIT, UsageError } from './errors.js'
+import { EXIT, Interrupted, UsageError } from './errors.js'
 import { statistics } from './format.js'
+import { leaveInput, readInput } from './input.js'
 import { interruptible, loadWithBar } from './loading.js'
 import { printAnswer, write } from './output.js'
 import { generateSettings, loadSettings, modelName } from './settings.js'
 import { styleFor } from './style.js'
-
-/** After this long without input a terminal is told what is waited for. */
-const QUIET_MS = 2000
 
 /** `nodemlx [prompt]`: answers one prompt. */
 export async function answer(args: Arguments): Promise<number> {
@@ -24,18 +21,19 @@ export async function answer(args: Arguments): Promise<number> {
   const name = modelName(flags)
 
   const typed = positionals.join(' ')
-  const piped = await readPiped()
-  const alone = typed === '' && process.stdin.isTTY && process.stdout.isTTY
+  const alone = typed === '' && !args.stdin && process.stdin.isTTY && process.stdout.isTTY
   if (alone && !flags.has('json') && !flags.has('raw')) return chat(args)
-  const prompt = [typed, piped?.trimEnd()]
-    .filter((part) => part !== undefined && part !== '')
-    .join('\n\n')
-  if (prompt.trim() === '') throw new UsageError('there is no prompt; type one, or pipe it in')
+  const reading = readInput({ typed: typed !== '', asked: args.stdin })
+  // Without a typed prompt there may be none, and then no model is loaded.
+  if (typed.trim() === '') promptOf(typed, await reading)
 
   return interruptible(async (signal) => {
-    const model = await loadWithBar(name, { ...load, signal })
+    // A typed prompt is enough to begin with, whatever else comes.
+    const loading = loadWithBar(name, { ...load, signal })
     try {
-      const generation = model.generate(promptOf(prompt, system, flags.has('raw')), {
+      const prompt = promptOf(typed, await unlessEnded(reading, loading, signal))
+      const model = await loading
+      const generation = model.generate(layOut(prompt, system, flags.has('raw')), {
         ...settings,
         signal,
       })
@@ -48,12 +46,37 @@ export async function answer(args: Arguments): Promise<number> {
         process.stderr.write(`${styleFor(process.stderr).dim(statistics(result))}\n`)
       return EXIT.ok
     } finally {
-      await model.dispose()
+      leaveInput()
+      await loading.then(
+        (model) => model.dispose(),
+        () => undefined,
+      )
     }
   })
 }
 
-function promptOf(prompt: string, system: string | undefined, raw: boolean): Prompt {
+/** Waits for the input, unless the model fails to load meanwhile, or the user has had enough. */
+function unlessEnded<T>(
+  reading: Promise<T>,
+  loading: Promise<unknown>,
+  signal: AbortSignal,
+): Promise<T> {
+  const ended = new Promise<never>((_, reject) => {
+    onAbort(signal, () => {
+      reject(new Interrupted())
+    })
+  })
+  return Promise.race([reading, loading.then(() => reading), ended])
+}
+
+function promptOf(typed: string, piped: string | undefined): string {
+  const parts = [typed, piped?.trimEnd()].filter((part) => part !== undefined && part !== '')
+  const prompt = parts.join('\n\n')
+  if (prompt.trim() === '') throw new UsageError('there is no prompt; type one, or pipe it in')
+  return prompt
+}
+
+function layOut(prompt: string, system: string | undefined, raw: boolean): Prompt {
   if (raw) return { text: prompt }
   if (system === undefined) return prompt
   const messages: Message[] = [
@@ -61,28 +84,4 @@ function promptOf(prompt: string, system: string | undefined, raw: boolean): Pro
     { role: 'user', content: prompt },
   ]
   return messages
-}
-
-/** What is piped or redirected into the program; `undefined` where standard input is a terminal, closed or /dev/null. */
-async function readPiped(): Promise<string | undefined> {
-  if (process.stdin.isTTY || !isReadable()) return undefined
-  const hint = setTimeout(() => {
-    if (process.stderr.isTTY)
-      process.stderr.write('nodemlx: reading from standard input; "</dev/null" leaves it out\n')
-  }, QUIET_MS)
-  try {
-    return await text(process.stdin)
-  } finally {
-    clearTimeout(hint)
-  }
-}
-
-/** Pipes, files and sockets can hold a prompt; /dev/null cannot, and a closed input is none. */
-function isReadable(): boolean {
-  try {
-    const stat = fstatSync(0)
-    return stat.isFIFO() || stat.isFile() || stat.isSocket()
-  } catch {
-    return false
-  }
 }

@@ -7,7 +7,7 @@ import { chat } from './chat-command.js'
 import { EXIT, Interrupted, UsageError } from './errors.js'
 import { helpText } from './help.js'
 import { info } from './info-command.js'
-import { OutputClosed, watchOutput, write } from './output.js'
+import { flush, OutputClosed, watchOutput, write } from './output.js'
 import { answer } from './prompt-command.js'
 import { styleFor } from './style.js'
 
@@ -17,22 +17,26 @@ const RUN: Record<string, (args: Arguments) => Promise<number>> = { '': answer, 
 export async function run(argv: readonly string[]): Promise<number> {
   watchOutput()
   try {
-    const args = parseArguments(argv)
-    const { command, flags } = args
-    if (flags.has('help')) {
-      await write(helpText(command, styleFor(process.stdout), terminalWidth()))
-      return EXIT.ok
-    }
-    if (flags.has('version')) {
-      await write(
-        `nodemlx ${VERSION}${isSupported() ? ` (MLX ${getNative().nativeVersion().mlx})` : ''}\n`,
-      )
-      return EXIT.ok
-    }
-    return await (RUN[command.name] ?? answer)(args)
+    const code = await runCommand(parseArguments(argv))
+    await flush()
+    return code
   } catch (error) {
     return report(error, argv)
   }
+}
+
+async function runCommand(args: Arguments): Promise<number> {
+  const { command, flags } = args
+  if (flags.has('help')) {
+    await write(helpText(command, styleFor(process.stdout), terminalWidth()))
+    return EXIT.ok
+  }
+  if (flags.has('version')) {
+    const mlx = isSupported() ? ` (MLX ${getNative().nativeVersion().mlx})` : ''
+    await write(`nodemlx ${VERSION}${mlx}\n`)
+    return EXIT.ok
+  }
+  return (RUN[command.name] ?? answer)(args)
 }
 
 /** The columns of the terminal; Node.js has none where the output is no terminal, whatever the types say. */
@@ -50,7 +54,8 @@ function report(error: unknown, argv: readonly string[]): number {
     return EXIT.interrupted
   }
   const style = styleFor(process.stderr)
-  const verbose = argv.includes('--verbose') || /nodemlx|\*|1/.test(process.env['DEBUG'] ?? '')
+  const verbose =
+    argv.includes('--verbose') || /(^|[\s,])(nodemlx|\*)/.test(process.env['DEBUG'] ?? '')
   const message = error instanceof Error ? error.message : String(error)
   const shown =
     verbose && error instanceof Error && !(error instanceof UsageError)
