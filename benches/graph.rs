@@ -33,7 +33,7 @@ fn measure(
     repeats: usize,
 ) -> (f64, f64) {
     let options = SamplingOptions { temperature, ..SamplingOptions::default() };
-    let sampler = Sampler::new(options, 1).unwrap();
+    let sampler = Sampler::new(options, 1, model.device()).unwrap();
     let mut filled = model.make_caches();
     let shape = [1, KV_HEADS as i32, CACHED, HEAD_DIM as i32];
     for cache in &mut filled {
@@ -82,7 +82,7 @@ fn main() {
         let dir = root.join(weights);
         Checkpoint { bits, experts: false }.write(&dir, true);
         for dtype in [None, Some(Dtype::Bfloat16)] {
-            let options = LoadOptions { dtype };
+            let options = LoadOptions { dtype, ..LoadOptions::default() };
             let loaded = models::load(&dir, &options, &mut |_| ControlFlow::Continue(())).unwrap();
             cases.push((weights, loaded));
         }

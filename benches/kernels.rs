@@ -6,7 +6,7 @@ mod common;
 
 use common::{median, read, seconds};
 use nodemlx::cpu::quant::{Format, Scales, Weights, matmul};
-use nodemlx::cpu::{Exec, Floats, Isa, Precision};
+use nodemlx::cpu::{ExecOptions, Floats, Isa, Precision};
 
 /// Rounds of each measurement; the median counts.
 const ROUNDS: usize = 9;
@@ -41,7 +41,7 @@ fn quantized(format: Format, m: usize, precision: Precision, isa: Isa) {
             total += bytes + groups * if biases.is_some() { 4 } else { 1 };
             let packed = &packed[i * bytes..(i + 1) * bytes];
             let weights = Weights { format, packed, scales, biases, slabs: 1, rows, cols };
-            matmul(&weights, &x, &mut y, Exec { isa, precision }).unwrap();
+            matmul(&weights, &x, &mut y, ExecOptions { isa, precision }).unwrap();
         }
     };
     let plain = vec![1; count * bytes];

@@ -16,7 +16,8 @@ use std::time::Instant;
 
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
 use nodemlx::cache::Cache;
-use nodemlx::mlx::{self, Array, DeviceKind, MappedFile, ops, sampling};
+use nodemlx::fused::sampling::argmax;
+use nodemlx::mlx::{self, Array, DeviceKind, MappedFile, ops};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
 /// `batch` equal sequences.
@@ -52,7 +53,7 @@ impl<'a> Sequences<'a> {
         self.positions += tokens.dim(-1) as usize;
         let logits = self.model.forward(tokens, &mut self.caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
-        let token = sampling::most_likely(&last).unwrap();
+        let token = argmax(self.model.device(), &last).unwrap();
         mlx::async_eval(&[&token]).unwrap();
         token
     }

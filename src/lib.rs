@@ -4,6 +4,7 @@ pub mod cache;
 pub mod cpu;
 pub mod engine;
 pub mod error;
+pub mod fused;
 pub mod generate;
 pub mod hub;
 mod json;

@@ -4,7 +4,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use nodemlx::cache::{Cache, CacheLimits, Packing};
+use nodemlx::cache::{Cache, CacheLimits, KvQuantization};
 use nodemlx::mlx::fast::Mask;
 use nodemlx::mlx::{self, Array, DeviceKind, Dtype};
 use nodemlx::models::{self, LoadOptions};
@@ -149,7 +149,7 @@ fn demo_logits(tokens: &[u32], limits: &CacheLimits) -> (Vec<f32>, usize) {
 fn demo_logits_in(dtype: Option<Dtype>, tokens: &[u32], limits: &CacheLimits) -> (Vec<f32>, usize) {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
-    let options = LoadOptions { dtype };
+    let options = LoadOptions { dtype, ..LoadOptions::default() };
     let model = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap().model;
     let mut caches: Vec<Cache> =
         model.make_caches().into_iter().map(|cache| cache.limited(limits)).collect();
@@ -185,8 +185,8 @@ fn packed_keys_and_values_take_less_memory_and_change_little() {
     for (bits, max_size, bound, part) in
         [(8, None, 0.01, 0.54), (8, Some(1000), 0.01, 0.54), (4, None, 0.25, 0.29)]
     {
-        let packing = Some(Packing { group_size: None, bits });
-        let (packed, less) = demo_logits(&tokens, &CacheLimits { max_size, packing });
+        let quantization = Some(KvQuantization { group_size: None, bits });
+        let (packed, less) = demo_logits(&tokens, &CacheLimits { max_size, quantization });
         let error = relative_error(&packed, &exact);
         assert!(error > 0.0 && error < bound, "{bits} bits: relative error {error}");
         assert!((less as f32) < part * bytes as f32, "{less} of {bytes} bytes");
@@ -196,9 +196,10 @@ fn packed_keys_and_values_take_less_memory_and_change_little() {
 #[test]
 fn a_window_of_packed_keys_and_values_is_the_window_packed() {
     let tokens: Vec<u32> = (0..80).map(|n| (n * 41) % 1000 + 300).collect();
-    let window = |packing| CacheLimits { max_size: Some(32), packing };
+    let window = |quantization| CacheLimits { max_size: Some(32), quantization };
     let (exact, bytes) = demo_logits(&tokens, &window(None));
-    let (packed, less) = demo_logits(&tokens, &window(Some(Packing { group_size: None, bits: 8 })));
+    let (packed, less) =
+        demo_logits(&tokens, &window(Some(KvQuantization { group_size: None, bits: 8 })));
     let largest = |values: &[f32]| {
         values
             .chunks(4096)
@@ -214,8 +215,10 @@ fn a_window_of_packed_keys_and_values_is_the_window_packed() {
 #[test]
 fn heads_that_cannot_be_packed_are_refused() {
     mlx::enter(DeviceKind::Cpu).unwrap();
-    let limits =
-        CacheLimits { max_size: None, packing: Some(Packing { group_size: Some(64), bits: 8 }) };
+    let limits = CacheLimits {
+        max_size: None,
+        quantization: Some(KvQuantization { group_size: Some(64), bits: 8 }),
+    };
     let mut cache = Cache::standard().limited(&limits);
     let keys = mlx::from_f32(&[0.5; 96], &[1, 1, 1, 96]);
     let error = cache.update(&keys, &keys).unwrap_err();

@@ -8,7 +8,8 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use nodemlx::mlx::{self, DeviceKind, Precision};
+use nodemlx::fused::{Device, Precision};
+use nodemlx::mlx::{self, DeviceKind};
 use nodemlx::models::{self, LoadOptions};
 use nodemlx::text::Tokenizer;
 
@@ -40,8 +41,8 @@ fn speed_leaves_logits_and_perplexity_as_they_are() {
     }
     mlx::enter(DeviceKind::Cpu).unwrap();
     let logits = [Precision::Exact, Precision::Fast].map(|precision| {
-        mlx::set_precision(precision);
-        let options = LoadOptions::default();
+        let device = Device::cpu(None, precision);
+        let options = LoadOptions { device, ..LoadOptions::default() };
         let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         let shape = [1, tokens.len() as i32];
         let mut caches = loaded.model.make_caches();

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use nodemlx::cache::file::{self, CacheBytes};
 use nodemlx::cache::{Cache, CacheLimits};
+use nodemlx::fused::{Device, Precision};
 use nodemlx::generate::PromptCache;
-use nodemlx::mlx::{self, DeviceKind, Dtype, Precision};
+use nodemlx::mlx::{self, DeviceKind, Dtype};
 use nodemlx::models::{self, LoadOptions, Loaded};
 use safetensors::SafeTensors;
 
@@ -37,10 +38,10 @@ fn golden() -> BTreeMap<String, Vec<f32>> {
 
 fn load(name: &str) -> Loaded {
     mlx::enter(DeviceKind::Cpu).unwrap();
-    mlx::set_precision(Precision::Exact);
     let demo = root().join("models").join(name);
     let folder = if demo.is_dir() { demo } else { seeded::folder(name) };
-    let options = LoadOptions { dtype: Some(Dtype::Float32) };
+    let device = Device::cpu(None, Precision::Exact);
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
     models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 

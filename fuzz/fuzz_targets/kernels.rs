@@ -9,12 +9,12 @@ use nodemlx::cpu::attention::{Attention, Cached, Mask};
 use nodemlx::cpu::conv::CausalConv;
 use nodemlx::cpu::dense;
 use nodemlx::cpu::norm::rms_norm;
-use nodemlx::cpu::prepare::{HeadNorm, Preparation};
+use nodemlx::cpu::prepare::{HeadNorm, QkNormRope};
 use nodemlx::cpu::quant::{self, Format, Scales};
 use nodemlx::cpu::recurrence::Recurrence;
 use nodemlx::cpu::rope::{Angles, Heads, Rope};
 use nodemlx::cpu::sampling::{Logits, Penalties, SamplingOptions};
-use nodemlx::cpu::{Exec, Floats, FloatsMut, Isa, Precision, Route};
+use nodemlx::cpu::{ExecOptions, Floats, FloatsMut, Isa, Precision, Route};
 
 /// Shapes and numbers from the fuzzer's bytes.
 struct Source<'a>(Unstructured<'a>);
@@ -145,7 +145,7 @@ fn quantized(source: &mut Source) -> Result<()> {
     let len = source.length(routes.len() * rows)?;
     for precision in [Precision::Exact, Precision::Fast] {
         every(len, 1e-3, |y, isa| {
-            quant::gather_matmul(&weights, &x, &routes, y, Exec { isa, precision }).is_ok()
+            quant::gather_matmul(&weights, &x, &routes, y, ExecOptions { isa, precision }).is_ok()
         });
     }
     let chosen: Vec<_> = routes.iter().map(|route| route.x as u32).collect();
@@ -266,13 +266,13 @@ fn small(source: &mut Source) -> Result<()> {
     let dims = source.size(70)?;
     let wavelengths = source.floats(dims / 2)?;
     let angles =
-        if source.0.arbitrary()? { Angles::Base(1e4) } else { Angles::Wavelengths(&wavelengths) };
+        if source.0.arbitrary()? { Angles::Base(1e4) } else { Angles::Freqs(&wavelengths) };
     let offset = source.0.arbitrary()?;
     let traditional = source.0.arbitrary()?;
-    let rope = Rope { dims, traditional, angles, scale: 1.0, gain: 1.5, offset };
+    let rope = Rope { dims, traditional, angles, scale: 1.0, attention_factor: 1.5, offset };
     let weight = source.floats(shape[3])?;
     let norm = HeadNorm { weight: Some(Floats::F32(&weight)), eps: 1e-5 };
-    let preparation = Preparation { norm: Some(norm), rope: Some(rope) };
+    let preparation = QkNormRope { norm: Some(norm), rope: Some(rope) };
     let (capacity, start) = (source.size(20)?, source.size(20)?);
     every(batch * shape[1] * capacity * shape[3], 1e-3, |y, isa| {
         preparation.write(&heads, FloatsMut::F32(y), capacity, start, isa).is_ok()

@@ -1,5 +1,5 @@
-//! The state of layers that carry a fixed number of arrays from token to token, whatever the length:
-//! the last inputs of a convolution, the hidden state of a recurrence.
+//! The state of layers that carry a fixed number of arrays from token to token, whatever the
+//! length: the last inputs of a convolution, the hidden state of a recurrence.
 
 use crate::mlx::Array;
 

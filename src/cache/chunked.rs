@@ -1,43 +1,49 @@
-//! The cache of attention within chunks (Llama 4): a position sees those of its own chunk up to itself.
+//! The cache of attention within chunks (Llama 4): a position sees those of its own chunk up to
+//! itself.
 
-use super::rows::{Packing, Rows};
+use super::kv_tensor::{KvQuantization, KvTensor};
 use super::{STEP, mask};
 use crate::error::Result;
 use crate::mlx::Array;
 use crate::mlx::fast::Mask;
 
-/// Positions beyond a whole chunk that stay in memory, so that a few can be taken back across the end
-/// of a chunk.
+/// Positions beyond a whole chunk that stay in memory, so that a few can be taken back across the
+/// end of a chunk.
 const SLACK: i32 = STEP;
 
 /// Keys and values of the current chunk, and for [`SLACK`] more those of the one before.
 #[derive(Debug, Clone)]
 pub struct ChunkedCache {
-    pub(super) buffers: Option<(Rows, Rows)>,
+    pub(super) buffers: Option<(KvTensor, KvTensor)>,
     pub(super) offset: i32,
     pub(super) chunk: i32,
     /// The position of the buffers' first entry.
     pub(super) start: i32,
     /// The first position that the last update showed.
     pub(super) seen: i32,
-    pub(super) packing: Option<Packing>,
+    pub(super) quantization: Option<KvQuantization>,
 }
 
 impl ChunkedCache {
     pub(super) fn new(chunk: i32) -> Self {
-        Self { buffers: None, offset: 0, chunk, start: 0, seen: 0, packing: None }
+        Self { buffers: None, offset: 0, chunk, start: 0, seen: 0, quantization: None }
     }
 
     pub(super) fn offset(&self) -> i32 {
         self.offset
     }
 
-    pub(super) fn extend(&mut self, keys: &Array, values: &Array) -> Result<(Rows, Rows)> {
-        let (keys, values) = (Rows::new(keys, self.packing)?, Rows::new(values, self.packing)?);
+    pub(super) fn update_and_fetch(
+        &mut self,
+        keys: &Array,
+        values: &Array,
+    ) -> Result<(KvTensor, KvTensor)> {
+        let (keys, values) =
+            (KvTensor::new(keys, self.quantization)?, KvTensor::new(values, self.quantization)?);
         self.seen = self.offset / self.chunk * self.chunk;
         let length = keys.length();
         let (old_keys, old_values) = self.buffers.take().unzip();
-        let capacity = old_keys.as_ref().map_or(0, Rows::length);
+        let capacity = old_keys.as_ref().map_or(0, KvTensor::length);
         let start = if self.offset + length - self.start > capacity {
             self.start.max(self.offset - self.chunk - SLACK)
         } else {
@@ -52,9 +58,9 @@ impl ChunkedCache {
         Ok(shown)
     }
 
-    /// Writes `new` behind what a buffer holds. If it has no room, it becomes one from position `start` on
-    /// for these and the next [`STEP`] positions.
-    fn write(&self, buffer: Option<Rows>, new: &Rows, start: i32) -> Result<Rows> {
+    /// Writes `new` behind what a buffer holds. If it has no room, it becomes one from position
+    /// `start` on for these and the next [`STEP`] positions.
+    fn write(&self, buffer: Option<KvTensor>, new: &KvTensor, start: i32) -> Result<KvTensor> {
         let held = self.offset - start;
         let end = held + new.length();
         let buffer = match buffer {
@@ -70,15 +76,15 @@ impl ChunkedCache {
                 }
             }
         };
-        buffer.written(new, held)
+        buffer.update_slice(new, held)
     }
 
     /// The part of a buffer that the last update showed.
-    fn shown(&self, buffer: &Rows) -> Result<Rows> {
+    fn shown(&self, buffer: &KvTensor) -> Result<KvTensor> {
         buffer.slice(self.seen - self.start, self.offset - self.start)
     }
 
-    pub(super) fn last(&self) -> Result<Option<(Rows, Rows)>> {
+    pub(super) fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {
         let Some((keys, values)) = &self.buffers else { return Ok(None) };
         Ok(Some((self.shown(keys)?, self.shown(values)?)))
     }
@@ -102,7 +108,7 @@ impl ChunkedCache {
     }
 
     pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(Rows::arrays).collect()
+        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(KvTensor::arrays).collect()
     }
 }
 
@@ -112,15 +118,16 @@ mod tests {
     use crate::cache::{Cache, CacheLimits};
     use crate::mlx::{DeviceKind, enter, from_f32, to_f32_vec, to_u32_vec};
 
-    /// Feeds `count` tokens, whose keys are their positions; gives what the update shows, and the mask.
+    /// Feeds `count` tokens, whose keys are their positions; gives what the update shows, and the
+    /// mask.
     fn feed(cache: &mut ChunkedCache, count: i32) -> (Vec<i32>, Mask) {
         let mask = cache.mask(count).unwrap();
         let positions: Vec<_> =
             (cache.offset()..cache.offset() + count).map(|p| p as f32).collect();
         let keys = from_f32(&positions, &[1, 1, count, 1]);
-        let (keys, values) = cache.extend(&keys, &keys).unwrap();
-        let keys = to_f32_vec(&keys.unpacked().unwrap()).unwrap();
-        assert_eq!(keys, to_f32_vec(&values.unpacked().unwrap()).unwrap());
+        let (keys, values) = cache.update_and_fetch(&keys, &keys).unwrap();
+        let keys = to_f32_vec(&keys.dequantized().unwrap()).unwrap();
+        assert_eq!(keys, to_f32_vec(&values.dequantized().unwrap()).unwrap());
         (keys.into_iter().map(|p| p as i32).collect(), mask)
     }
 
@@ -195,7 +202,7 @@ mod tests {
     #[test]
     fn a_limit_below_a_chunk_makes_it_a_window() {
         let limited = |max_size| {
-            let limits = CacheLimits { max_size: Some(max_size), packing: None };
+            let limits = CacheLimits { max_size: Some(max_size), quantization: None };
             Cache::chunked(8).limited(&limits)
         };
         assert!(matches!(limited(8), Cache::Chunked(_)));
@@ -205,15 +212,15 @@ mod tests {
     #[test]
     fn packed_chunks_are_shown_packed() {
         enter(DeviceKind::Cpu).unwrap();
-        let packing = Some(Packing { group_size: None, bits: 8 });
-        let mut cache = ChunkedCache { packing, ..ChunkedCache::new(4) };
+        let quantization = Some(KvQuantization { group_size: None, bits: 8 });
+        let mut cache = ChunkedCache { quantization, ..ChunkedCache::new(4) };
         for _ in 0..3 {
             let rows = from_f32(&[0.5; 2 * 64], &[1, 1, 2, 64]);
-            cache.extend(&rows, &rows).unwrap();
+            cache.update_and_fetch(&rows, &rows).unwrap();
         }
         let (keys, _) = cache.last().unwrap().unwrap();
-        assert!(matches!(&keys, Rows::Packed(_)));
-        assert_eq!(to_f32_vec(&keys.unpacked().unwrap()).unwrap(), [0.5; 2 * 64]);
+        assert!(matches!(&keys, KvTensor::Quantized(_)));
+        assert_eq!(to_f32_vec(&keys.dequantized().unwrap()).unwrap(), [0.5; 2 * 64]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! Prompt-cache files: the caches of a sequence in a safetensors file, in the layout of mlx-lm 0.32.2, which
-//! reads and writes the same.
+//! Prompt-cache files: the caches of a sequence in a safetensors file, in the layout of mlx-lm
+//! 0.32.2, which reads and writes the same.
 //!
-//! A tensor's name is its way through the tree of states (`3.1` are the values of layer 3). What is no array
-//! is written as one (a text as its code points), and listed in the header under `2`; the names of the caches' classes are under `1`,
-//! and texts of the writer's own under `0`.
+//! A tensor's name is its way through the tree of states (`3.1` are the values of layer 3). What is
+//! no array is written as one (a text as its code points), and listed in the header under `2`; the
+//! names of the caches' classes are under `1`, and texts of the writer's own under `0`.
 
 use std::collections::HashMap;
 use std::io::Write;

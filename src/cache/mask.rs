@@ -1,16 +1,17 @@
 //! Boolean attention masks for the cases that attention's own causal mode does not cover.
 
 use crate::error::Result;
+use crate::fused::attention::causal_mask;
 use crate::mlx::{Array, Dtype, ops};
 
 /// `[length, offset + length]`: each of `length` queries, the first at position `offset`, sees the
 /// positions up to its own: of these at most the last `window`, and always the first `keep`.
 pub(super) fn causal(length: i32, offset: i32, window: Option<i32>, keep: i32) -> Result<Array> {
-    let queries = ops::arange(offset, offset + length, Dtype::Int32)?;
-    let queries = ops::reshape(&queries, &[length, 1])?;
-    let keys = ops::arange(0, offset + length, Dtype::Int32)?;
-    let mut seen = ops::greater_equal(&queries, &keys)?;
+    let mut seen = causal_mask(length, offset)?;
     if let Some(window) = window {
+        let queries = ops::arange(offset, offset + length, Dtype::Int32)?;
+        let queries = ops::reshape(&queries, &[length, 1])?;
+        let keys = ops::arange(0, offset + length, Dtype::Int32)?;
         let reach = ops::add(&keys, &Array::from_int(window))?;
         let mut near = ops::less(&queries, &reach)?;
         if keep > 0 {
@@ -21,8 +22,8 @@ pub(super) fn causal(length: i32, offset: i32, window: Option<i32>, keep: i32) -
     Ok(seen)
 }
 
-/// `[length, …]` over the keys from the start of the first query's chunk on: each of `length` queries, the
-/// first at position `offset`, sees those of its own chunk up to itself.
+/// `[length, …]` over the keys from the start of the first query's chunk on: each of `length`
+/// queries, the first at position `offset`, sees those of its own chunk up to itself.
 pub(super) fn chunked(length: i32, offset: i32, chunk: i32) -> Result<Array> {
     let end = offset + length;
     let queries = ops::arange(offset, end, Dtype::Int32)?;

@@ -4,19 +4,20 @@
 mod arrays;
 mod chunked;
 pub mod file;
+mod kv_tensor;
 mod mask;
 mod rotating;
-mod rows;
 mod standard;
 mod state;
 
 pub use arrays::ArraysCache;
 pub use chunked::ChunkedCache;
+pub use kv_tensor::{KvQuantization, KvTensor};
 pub use rotating::RotatingCache;
-pub use rows::{Packing, Rows};
 pub use standard::StandardCache;
 
 use crate::error::{Error, Result};
+use crate::fused::kv::{KvBuffers, KvCache};
 use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype};
 
@@ -24,26 +25,26 @@ use crate::mlx::{Array, Dtype};
 /// fused attention for one token relies on a capacity that is a multiple of it.
 const STEP: i32 = 256;
 
-/// How many of the first positions stay in a cache that was limited: attention leans on them, whatever they
-/// are (Xiao et al. 2023).
-const KEPT: i32 = 4;
+/// How many of the first positions stay in a cache that was limited: attention leans on them,
+/// whatever they are (Xiao et al. 2023).
+const NUM_SINK_TOKENS: i32 = 4;
 
 /// How much memory the caches of a sequence may take.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheLimits {
     /// The most positions held in each layer.
     pub max_size: Option<i32>,
-    /// How keys and values are packed; `None` for not at all.
-    pub packing: Option<Packing>,
+    /// How keys and values are quantized; `None` for not at all.
+    pub quantization: Option<KvQuantization>,
 }
 
 impl CacheLimits {
     /// The limits that caches were made with, as far as they show.
     pub fn of(caches: &[Cache]) -> Self {
-        let packing = caches.iter().flat_map(Cache::parts).find_map(|cache| match cache {
-            Cache::Standard(cache) => cache.packing,
-            Cache::Rotating(cache) => cache.packing,
-            Cache::Chunked(cache) => cache.packing,
+        let quantization = caches.iter().flat_map(Cache::parts).find_map(|cache| match cache {
+            Cache::Standard(cache) => cache.quantization,
+            Cache::Rotating(cache) => cache.quantization,
+            Cache::Chunked(cache) => cache.quantization,
             Cache::Arrays(_) | Cache::List(_) => None,
         });
         // Windows of a model itself keep no first positions.
@@ -51,13 +52,8 @@ impl CacheLimits {
             Cache::Rotating(cache) if cache.keep > 0 => Some(cache.max_size),
             _ => None,
         });
-        Self { max_size, packing }
+        Self { max_size, quantization }
     }
-}
-
-/// `[length, offset + length]`: the causal mask as an array, for attention without a causal mode.
-pub fn causal_mask(length: i32, offset: i32) -> Result<Array> {
-    mask::causal(length, offset, None, 0)
 }
 
 /// The cache of one layer.
@@ -96,21 +92,23 @@ impl Cache {
         Self::Arrays(ArraysCache::new(entries))
     }
 
-    /// The same, still empty, within `limits`: what holds every position keeps the last ones only, what
-    /// holds a larger window or chunk a smaller window. The state of a recurrence has no positions to leave out, and
-    /// no keys and values to pack.
+    /// The same, still empty, within `limits`: what holds every position keeps the last ones only,
+    /// what holds a larger window or chunk a smaller window. The state of a recurrence has no
+    /// positions to leave out, and no keys and values to pack.
     pub fn limited(self, limits: &CacheLimits) -> Self {
         match self {
             Self::Standard(cache) => match limits.max_size {
-                None => Self::Standard(StandardCache { packing: limits.packing, ..cache }),
+                None => {
+                    Self::Standard(StandardCache { quantization: limits.quantization, ..cache })
+                }
                 Some(max_size) => Self::Rotating(RotatingCache {
-                    packing: limits.packing,
-                    ..RotatingCache::new(max_size, KEPT.min(max_size / 2))
+                    quantization: limits.quantization,
+                    ..RotatingCache::new(max_size, NUM_SINK_TOKENS.min(max_size / 2))
                 }),
             },
             Self::Rotating(cache) => Self::Rotating(RotatingCache {
                 max_size: limits.max_size.map_or(cache.max_size, |most| most.min(cache.max_size)),
-                packing: limits.packing,
+                quantization: limits.quantization,
                 ..cache
             }),
             // Where not even a chunk fits, the last positions are seen in its place.
@@ -118,7 +116,7 @@ impl Cache {
                 Some(max_size) if max_size < cache.chunk => {
                     Self::rotating(max_size, 0).limited(limits)
                 }
-                _ => Self::Chunked(ChunkedCache { packing: limits.packing, ..cache }),
+                _ => Self::Chunked(ChunkedCache { quantization: limits.quantization, ..cache }),
             },
             Self::Arrays(_) => self,
             Self::List(parts) => {
@@ -181,38 +179,13 @@ impl Cache {
 
     /// Adds keys and values; gives all those that attention is to look at.
     pub fn update(&mut self, keys: &Array, values: &Array) -> Result<(Array, Array)> {
-        let (keys, values) = self.extend(keys, values)?;
-        Ok((keys.unpacked()?, values.unpacked()?))
+        let (keys, values) = self.update_and_fetch(keys, values)?;
+        Ok((keys.dequantized()?, values.dequantized()?))
     }
 
-    /// [`Cache::update`], for attention that reads packed keys and values as they are.
-    pub fn extend(&mut self, keys: &Array, values: &Array) -> Result<(Rows, Rows)> {
-        match self {
-            Self::Standard(cache) => cache.extend(keys, values),
-            Self::Rotating(cache) => cache.extend(keys, values),
-            Self::Chunked(cache) => cache.extend(keys, values),
-            Self::Arrays(_) | Self::List(_) => Err(wrong_kind("keys and values")),
-        }
-    }
-
-    /// Lets `write` put `new` positions, `[batch, kv_heads, length, head_dim]`, into the buffers of keys and values: it gets them with room for
-    /// these behind those that are there, and gives them back. `None`, without a call, where positions do not simply lie one behind
-    /// the other in arrays of numbers. Buffers are of type `dtype`, unless they are there already.
-    pub fn extend_with<T>(
-        &mut self,
-        new: [i32; 4],
-        dtype: Dtype,
-        write: impl FnOnce([Array; 2]) -> Result<(T, [Array; 2])>,
-    ) -> Result<Option<T>> {
-        match self {
-            Self::Standard(cache) => cache.extend_with(new, dtype, write),
-            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => Ok(None),
-        }
-    }
-
-    /// The keys and values that the last [`Cache::extend`] gave, for layers that attend to those of
-    /// another; `None` before the first.
-    pub fn last(&self) -> Result<Option<(Rows, Rows)>> {
+    /// The keys and values that the last [`Cache::update_and_fetch`] gave, for layers that attend
+    /// to those of another; `None` before the first.
+    pub fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {
         match self {
             Self::Standard(cache) => cache.last(),
             Self::Rotating(cache) => cache.last(),
@@ -222,8 +195,8 @@ impl Cache {
     }
 
     /// The mask for `length` new tokens, to be asked before [`Cache::update`]. `window` limits the
-    /// positions that each of them sees in a cache of every position; rotating and chunked caches know
-    /// theirs.
+    /// positions that each of them sees in a cache of every position; rotating and chunked caches
+    /// know theirs.
     pub fn mask(&self, length: i32, window: Option<i32>) -> Result<Mask> {
         match self {
             Self::Standard(cache) => cache.mask(length, window),
@@ -274,6 +247,39 @@ impl Cache {
     }
 }
 
+impl KvCache for Cache {
+    fn offset(&self) -> i32 {
+        Self::offset(self)
+    }
+
+    fn update_and_fetch(&mut self, keys: &Array, values: &Array) -> Result<(KvTensor, KvTensor)> {
+        match self {
+            Self::Standard(cache) => cache.update_and_fetch(keys, values),
+            Self::Rotating(cache) => cache.update_and_fetch(keys, values),
+            Self::Chunked(cache) => cache.update_and_fetch(keys, values),
+            Self::Arrays(_) | Self::List(_) => Err(wrong_kind("keys and values")),
+        }
+    }
+
+    fn is_contiguous(&self) -> bool {
+        matches!(self, Self::Standard(cache) if cache.is_contiguous())
+    }
+
+    fn update_in_place<T>(
+        &mut self,
+        new: [i32; 4],
+        dtype: Dtype,
+        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
+    ) -> Result<T> {
+        match self {
+            Self::Standard(cache) => cache.update_in_place(new, dtype, write),
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => {
+                Err(wrong_kind("every position"))
+            }
+        }
+    }
+}
+
 /// The error of a layer that was given the cache of another.
 fn wrong_kind(wanted: &str) -> Error {
     Error::Unsupported(format!("this layer needs a cache of {wanted}, not of another kind"))
@@ -319,7 +325,7 @@ mod tests {
     fn the_limits_of_a_list_are_those_of_its_parts() {
         let limits = CacheLimits {
             max_size: Some(16),
-            packing: Some(Packing { group_size: Some(64), bits: 8 }),
+            quantization: Some(KvQuantization { group_size: Some(64), bits: 8 }),
         };
         let cache = Cache::List(vec![Cache::arrays_of(1), Cache::standard()]).limited(&limits);
         let kinds: Vec<_> = cache.parts().iter().map(Cache::kind).collect();

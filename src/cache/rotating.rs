@@ -4,7 +4,7 @@
 //! sees a whole window; a single token overwrites the oldest entry of a ring that skips the first
 //! `keep` positions (attention sinks, Xiao et al. 2023).
 
-use super::rows::{Packing, Rows};
+use super::kv_tensor::{KvQuantization, KvTensor};
 use super::{STEP, mask};
 use crate::error::Result;
 use crate::mlx::Array;
@@ -13,26 +13,31 @@ use crate::mlx::fast::Mask;
 /// Keys and values of the last `max_size` positions and of the first `keep`.
 #[derive(Debug, Clone)]
 pub struct RotatingCache {
-    pub(super) buffers: Option<(Rows, Rows)>,
+    pub(super) buffers: Option<(KvTensor, KvTensor)>,
     pub(super) offset: i32,
     pub(super) max_size: i32,
     pub(super) keep: i32,
     /// Where in the buffer the next single token goes.
     pub(super) index: i32,
-    pub(super) packing: Option<Packing>,
+    pub(super) quantization: Option<KvQuantization>,
 }
 
 impl RotatingCache {
     pub(super) fn new(max_size: i32, keep: i32) -> Self {
-        Self { buffers: None, offset: 0, max_size, keep, index: 0, packing: None }
+        Self { buffers: None, offset: 0, max_size, keep, index: 0, quantization: None }
     }
 
     pub(super) fn offset(&self) -> i32 {
         self.offset
     }
 
-    pub(super) fn extend(&mut self, keys: &Array, values: &Array) -> Result<(Rows, Rows)> {
-        let (keys, values) = (Rows::new(keys, self.packing)?, Rows::new(values, self.packing)?);
+    pub(super) fn update_and_fetch(
+        &mut self,
+        keys: &Array,
+        values: &Array,
+    ) -> Result<(KvTensor, KvTensor)> {
+        let (keys, values) =
+            (KvTensor::new(keys, self.quantization)?, KvTensor::new(values, self.quantization)?);
         if keys.length() == 1 {
             self.overwrite(&keys, &values)
         } else {
@@ -40,7 +45,7 @@ impl RotatingCache {
         }
     }
 
-    fn append(&mut self, keys: &Rows, values: &Rows) -> Result<(Rows, Rows)> {
+    fn append(&mut self, keys: &KvTensor, values: &KvTensor) -> Result<(KvTensor, KvTensor)> {
         let buffers = match self.buffers.take() {
             None => (keys.clone(), values.clone()),
             Some((old_keys, old_values)) => {
@@ -59,12 +64,12 @@ impl RotatingCache {
         Ok(buffers)
     }
 
-    fn overwrite(&mut self, keys: &Rows, values: &Rows) -> Result<(Rows, Rows)> {
+    fn overwrite(&mut self, keys: &KvTensor, values: &KvTensor) -> Result<(KvTensor, KvTensor)> {
         let mut buffers = self.buffers.take();
         let capacity = buffers.as_ref().map_or(0, |(keys, _)| keys.length());
         if buffers.is_none() || (self.offset >= capacity && capacity < self.max_size) {
             let room = STEP.min(self.max_size - self.offset);
-            let grow = |old: Option<Rows>, like: &Rows| {
+            let grow = |old: Option<KvTensor>, like: &KvTensor| {
                 let new = like.zeros_like(room)?;
                 match old {
                     Some(old) => old.concatenated(&[&new]),
@@ -88,22 +93,22 @@ impl RotatingCache {
         if self.index == self.max_size {
             self.index = self.keep;
         }
-        all_keys = all_keys.written(keys, self.index)?;
-        all_values = all_values.written(values, self.index)?;
+        all_keys = all_keys.update_slice(keys, self.index)?;
+        all_values = all_values.update_slice(values, self.index)?;
         self.offset += 1;
         self.index += 1;
-        let seen = (all_keys.first(self.offset)?, all_values.first(self.offset)?);
+        let seen = (all_keys.take_prefix(self.offset)?, all_values.take_prefix(self.offset)?);
         self.buffers = Some((all_keys, all_values));
         Ok(seen)
     }
 
-    pub(super) fn last(&self) -> Result<Option<(Rows, Rows)>> {
+    pub(super) fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {
         let Some((keys, values)) = &self.buffers else { return Ok(None) };
-        Ok(Some((keys.first(self.offset)?, values.first(self.offset)?)))
+        Ok(Some((keys.take_prefix(self.offset)?, values.take_prefix(self.offset)?)))
     }
 
     /// The used part of a buffer, oldest position first.
-    fn ordered(&self, buffer: Rows) -> Result<Rows> {
+    fn ordered(&self, buffer: KvTensor) -> Result<KvTensor> {
         let capacity = buffer.length();
         if self.index == capacity {
             Ok(buffer)
@@ -119,7 +124,12 @@ impl RotatingCache {
 
     /// An ordered buffer without its `surplus` oldest positions after the kept ones, and with `new`
     /// behind it.
-    fn without_oldest(&self, surplus: i32, buffer: &Rows, new: Option<&Rows>) -> Result<Rows> {
+    fn without_oldest(
+        &self,
+        surplus: i32,
+        buffer: &KvTensor,
+        new: Option<&KvTensor>,
+    ) -> Result<KvTensor> {
         if surplus <= 0 {
             return match new {
                 Some(new) => buffer.concatenated(&[new]),
@@ -127,7 +137,7 @@ impl RotatingCache {
             };
         }
         let rest = buffer.slice(surplus + self.keep, buffer.length())?;
-        let parts: Vec<&Rows> = std::iter::once(&rest).chain(new).collect();
+        let parts: Vec<&KvTensor> = std::iter::once(&rest).chain(new).collect();
         buffer.slice(0, self.keep)?.concatenated(&parts)
     }
 
@@ -159,6 +169,6 @@ impl RotatingCache {
     }
 
     pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(Rows::arrays).collect()
+        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(KvTensor::arrays).collect()
     }
 }

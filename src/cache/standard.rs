@@ -1,17 +1,18 @@
 //! The cache of every position.
 
-use super::rows::{Packing, Rows};
+use super::kv_tensor::{KvQuantization, KvTensor};
 use super::{STEP, mask};
 use crate::error::{Error, Result};
+use crate::fused::kv::KvBuffers;
 use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype, ops};
 
 /// Keys and values of every position, in buffers that grow by [`STEP`] positions.
 #[derive(Debug, Clone, Default)]
 pub struct StandardCache {
-    pub(super) buffers: Option<(Rows, Rows)>,
+    pub(super) buffers: Option<(KvTensor, KvTensor)>,
     pub(super) offset: i32,
-    pub(super) packing: Option<Packing>,
+    pub(super) quantization: Option<KvQuantization>,
 }
 
 impl StandardCache {
@@ -19,12 +20,16 @@ impl StandardCache {
         self.offset
     }
 
-    pub(super) fn extend(&mut self, keys: &Array, values: &Array) -> Result<(Rows, Rows)> {
+    pub(super) fn update_and_fetch(
+        &mut self,
+        keys: &Array,
+        values: &Array,
+    ) -> Result<(KvTensor, KvTensor)> {
         let start = self.offset;
         let end = start + keys.dim(2);
         let (old_keys, old_values) = self.buffers.take().unzip();
-        let new_keys = Rows::new(keys, self.packing)?;
-        let new_values = Rows::new(values, self.packing)?;
+        let new_keys = KvTensor::new(keys, self.quantization)?;
+        let new_values = KvTensor::new(values, self.quantization)?;
         let (all_keys, seen_keys) = write(old_keys, &new_keys, start, end)?;
         let (all_values, seen_values) = write(old_values, &new_values, start, end)?;
         self.buffers = Some((all_keys, all_values));
@@ -32,35 +37,37 @@ impl StandardCache {
         Ok((seen_keys, seen_values))
     }
 
-    pub(super) fn extend_with<T>(
+    /// Whether positions lie in buffers of numbers.
+    pub(super) fn is_contiguous(&self) -> bool {
+        self.quantization.is_none()
+    }
+
+    pub(super) fn update_in_place<T>(
         &mut self,
         new: [i32; 4],
         dtype: Dtype,
-        write: impl FnOnce([Array; 2]) -> Result<(T, [Array; 2])>,
-    ) -> Result<Option<T>> {
-        if self.packing.is_some() {
-            return Ok(None);
-        }
+        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
+    ) -> Result<T> {
         let [batch, heads, length, head_dim] = new;
         let (start, end) = (self.offset, self.offset + length);
-        let room = |buffer: Option<Rows>| {
+        let room = |buffer: Option<KvTensor>| {
             with_room(buffer, start, end, |positions| {
-                ops::zeros(&[batch, heads, positions, head_dim], dtype).map(Rows::Plain)
+                ops::zeros(&[batch, heads, positions, head_dim], dtype).map(KvTensor::Plain)
             })
         };
         let (keys, values) = self.buffers.take().unzip();
-        let (Rows::Plain(keys), Rows::Plain(values)) = (room(keys)?, room(values)?) else {
-            return Err(Error::Mlx("packed positions in a cache of plain ones".to_owned()));
+        let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (room(keys)?, room(values)?) else {
+            return Err(Error::Mlx("quantized positions in a cache of plain ones".to_owned()));
         };
         let (output, [keys, values]) = write([keys, values])?;
-        self.buffers = Some((Rows::Plain(keys), Rows::Plain(values)));
+        self.buffers = Some((KvTensor::Plain(keys), KvTensor::Plain(values)));
         self.offset = end;
-        Ok(Some(output))
+        Ok(output)
     }
 
-    pub(super) fn last(&self) -> Result<Option<(Rows, Rows)>> {
+    pub(super) fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {
         let Some((keys, values)) = &self.buffers else { return Ok(None) };
-        Ok(Some((keys.first(self.offset)?, values.first(self.offset)?)))
+        Ok(Some((keys.take_prefix(self.offset)?, values.take_prefix(self.offset)?)))
     }
 
     pub(super) fn mask(&self, length: i32, window: Option<i32>) -> Result<Mask> {
@@ -80,26 +87,32 @@ impl StandardCache {
     }
 
     pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(Rows::arrays).collect()
+        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(KvTensor::arrays).collect()
     }
 }
 
-/// Writes `new` at `start..end` of a buffer, which grows if it must; gives the buffer and its part up
-/// to `end`.
-fn write(buffer: Option<Rows>, new: &Rows, start: i32, end: i32) -> Result<(Rows, Rows)> {
+/// Writes `new` at `start..end` of a buffer, which grows if it must; gives the buffer and its part
+/// up to `end`.
+fn write(
+    buffer: Option<KvTensor>,
+    new: &KvTensor,
+    start: i32,
+    end: i32,
+) -> Result<(KvTensor, KvTensor)> {
     let buffer = with_room(buffer, start, end, |positions| new.zeros_like(positions))?;
-    let buffer = buffer.written(new, start)?;
-    let seen = buffer.first(end)?;
+    let buffer = buffer.update_slice(new, start)?;
+    let seen = buffer.take_prefix(end)?;
     Ok((buffer, seen))
 }
 
-/// The buffer with its first `start` positions and room up to `end`; where it must grow, with as many `zeros` as it takes.
+/// The buffer with its first `start` positions and room up to `end`; where it must grow, with as
+/// many `zeros` as it takes.
 fn with_room(
-    buffer: Option<Rows>,
+    buffer: Option<KvTensor>,
     start: i32,
     end: i32,
-    zeros: impl FnOnce(i32) -> Result<Rows>,
-) -> Result<Rows> {
+    zeros: impl FnOnce(i32) -> Result<KvTensor>,
+) -> Result<KvTensor> {
     match buffer {
         Some(buffer) if end <= buffer.length() => Ok(buffer),
         buffer => {

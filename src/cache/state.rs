@@ -1,10 +1,10 @@
 //! The caches of a sequence as a tree of arrays and numbers, in the shape that mlx-lm 0.32.2 gives
 //! them in its prompt-cache files.
 
-use super::rows::{Packing, Rows};
+use super::kv_tensor::{KvQuantization, KvTensor};
 use super::{ArraysCache, Cache, ChunkedCache, RotatingCache, StandardCache};
 use crate::mlx::Array;
-use crate::mlx::quantized::{Format, Mode, Packed};
+use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
 
 /// A node of the tree.
 #[derive(Debug, Clone)]
@@ -31,37 +31,37 @@ const LIST: &str = "CacheList";
 /// The name of a cache's class in mlx-lm, and its state.
 pub(super) fn of(cache: &Cache) -> (&'static str, State) {
     match cache {
-        Cache::Standard(StandardCache { buffers, offset, packing }) => {
+        Cache::Standard(StandardCache { buffers, offset, quantization }) => {
             let mut state = rows(buffers.as_ref());
             state.push(number(*offset));
-            let class = match packing {
+            let class = match quantization {
                 None => "KVCache",
-                Some(packing) => {
-                    state.extend(packing_of(buffers.as_ref(), *packing));
+                Some(quantization) => {
+                    state.extend(packing_of(buffers.as_ref(), *quantization));
                     "QuantizedKVCache"
                 }
             };
             (class, State::List(state))
         }
-        Cache::Rotating(RotatingCache { buffers, offset, max_size, keep, index, packing }) => {
+        Cache::Rotating(RotatingCache { buffers, offset, max_size, keep, index, quantization }) => {
             let mut state = rows(buffers.as_ref());
             state.extend([*offset, *keep, *max_size, *index].map(number));
-            let class = match packing {
+            let class = match quantization {
                 None => "RotatingKVCache",
-                Some(packing) => {
-                    state.extend(packing_of(buffers.as_ref(), *packing));
+                Some(quantization) => {
+                    state.extend(packing_of(buffers.as_ref(), *quantization));
                     PACKED_WINDOW
                 }
             };
             (class, State::List(state))
         }
-        Cache::Chunked(ChunkedCache { buffers, offset, chunk, start, packing, .. }) => {
+        Cache::Chunked(ChunkedCache { buffers, offset, chunk, start, quantization, .. }) => {
             let mut state = rows(buffers.as_ref());
             state.extend([*offset, *chunk, *start].map(number));
-            let class = match packing {
+            let class = match quantization {
                 None => "ChunkedKVCache",
-                Some(packing) => {
-                    state.extend(packing_of(buffers.as_ref(), *packing));
+                Some(quantization) => {
+                    state.extend(packing_of(buffers.as_ref(), *quantization));
                     PACKED_CHUNK
                 }
             };
@@ -85,37 +85,37 @@ pub(super) fn of(cache: &Cache) -> (&'static str, State) {
     }
 }
 
-/// The cache of a class and state; `None` where they do not make sense. The positions that went into
-/// arrays are not in the state: they are `positions`.
+/// The cache of a class and state; `None` where they do not make sense. The positions that went
+/// into arrays are not in the state: they are `positions`.
 pub(super) fn restore(class: &str, state: &State, positions: i32) -> Option<Cache> {
     let State::List(fields) = state else { return None };
     let cache = match (class, fields.as_slice()) {
         ("KVCache", [keys, values, offset]) => Cache::Standard(StandardCache {
             buffers: buffers(keys, values, None)?,
             offset: offset.as_length()?,
-            packing: None,
+            quantization: None,
         }),
         ("QuantizedKVCache", [keys, values, offset, group_size, bits]) => {
-            let packing = packing(group_size, bits)?;
+            let quantization = quantization(group_size, bits)?;
             Cache::Standard(StandardCache {
-                buffers: buffers(keys, values, Some(packing))?,
+                buffers: buffers(keys, values, Some(quantization))?,
                 offset: offset.as_length()?,
-                packing: Some(packing),
+                quantization: Some(quantization),
             })
         }
         ("RotatingKVCache", [keys, values, window @ ..]) => {
             rotating(buffers(keys, values, None)?, window, None)?
         }
         (PACKED_WINDOW, [keys, values, window @ .., group_size, bits]) => {
-            let packing = packing(group_size, bits)?;
-            rotating(buffers(keys, values, Some(packing))?, window, Some(packing))?
+            let quantization = quantization(group_size, bits)?;
+            rotating(buffers(keys, values, Some(quantization))?, window, Some(quantization))?
         }
         ("ChunkedKVCache", [keys, values, chunk @ ..]) => {
             chunked(buffers(keys, values, None)?, chunk, None)?
         }
         (PACKED_CHUNK, [keys, values, chunk @ .., group_size, bits]) => {
-            let packing = packing(group_size, bits)?;
-            chunked(buffers(keys, values, Some(packing))?, chunk, Some(packing))?
+            let quantization = quantization(group_size, bits)?;
+            chunked(buffers(keys, values, Some(quantization))?, chunk, Some(quantization))?
         }
         ("ArraysCache", [State::List(entries), State::Nothing, State::Nothing]) => {
             let entries = entries.iter().map(State::as_optional_array).collect::<Option<_>>()?;
@@ -139,9 +139,9 @@ pub(super) fn restore(class: &str, state: &State, positions: i32) -> Option<Cach
 }
 
 fn rotating(
-    buffers: Option<(Rows, Rows)>,
+    buffers: Option<(KvTensor, KvTensor)>,
     window: &[State],
-    packing: Option<Packing>,
+    quantization: Option<KvQuantization>,
 ) -> Option<Cache> {
     let [offset, keep, max_size, index] = window else { return None };
     Some(Cache::Rotating(RotatingCache {
@@ -150,20 +150,20 @@ fn rotating(
         max_size: max_size.as_length()?,
         keep: keep.as_length()?,
         index: index.as_length()?,
-        packing,
+        quantization,
     }))
 }
 
 fn chunked(
-    buffers: Option<(Rows, Rows)>,
+    buffers: Option<(KvTensor, KvTensor)>,
     place: &[State],
-    packing: Option<Packing>,
+    quantization: Option<KvQuantization>,
 ) -> Option<Cache> {
     let [offset, chunk, start] = place else { return None };
     let (offset, chunk) = (offset.as_length()?, chunk.as_length().filter(|&chunk| chunk > 0)?);
     let seen = offset / chunk * chunk;
     let start = start.as_length()?;
-    Some(Cache::Chunked(ChunkedCache { buffers, offset, chunk, start, seen, packing }))
+    Some(Cache::Chunked(ChunkedCache { buffers, offset, chunk, start, seen, quantization }))
 }
 
 /// Whether no later step can reach outside of the buffers.
@@ -203,10 +203,10 @@ fn number(value: i32) -> State {
     State::Number(i64::from(value))
 }
 
-fn rows(buffers: Option<&(Rows, Rows)>) -> Vec<State> {
-    let state = |rows: &Rows| match rows {
-        Rows::Plain(array) => State::Array(array.clone()),
-        Rows::Packed(_) => {
+fn rows(buffers: Option<&(KvTensor, KvTensor)>) -> Vec<State> {
+    let state = |rows: &KvTensor| match rows {
+        KvTensor::Plain(array) => State::Array(array.clone()),
+        KvTensor::Quantized(_) => {
             State::List(rows.arrays().into_iter().cloned().map(State::Array).collect())
         }
     };
@@ -217,32 +217,36 @@ fn rows(buffers: Option<&(Rows, Rows)>) -> Vec<State> {
 }
 
 /// The group size and the bits: of what was packed, or else as asked for.
-fn packing_of(buffers: Option<&(Rows, Rows)>, packing: Packing) -> [State; 2] {
+fn packing_of(buffers: Option<&(KvTensor, KvTensor)>, quantization: KvQuantization) -> [State; 2] {
     let group_size = match buffers {
-        Some((Rows::Packed(packed), _)) => packed.format.group_size,
-        _ => packing.group_size.unwrap_or(64),
+        Some((KvTensor::Quantized(packed), _)) => packed.params.group_size,
+        _ => quantization.group_size.unwrap_or(64),
     };
-    [number(group_size), number(packing.bits)]
+    [number(group_size), number(quantization.bits)]
 }
 
-fn packing(group_size: &State, bits: &State) -> Option<Packing> {
+fn quantization(group_size: &State, bits: &State) -> Option<KvQuantization> {
     let (group_size, bits) = (group_size.as_length()?, bits.as_length()?);
     let known = [32, 64, 128].contains(&group_size) && [2, 3, 4, 5, 6, 8].contains(&bits);
-    known.then_some(Packing { group_size: Some(group_size), bits })
+    known.then_some(KvQuantization { group_size: Some(group_size), bits })
 }
 
 /// Outside: whether the state makes sense. Inside: `None` for buffers that are not there yet.
-fn buffers(keys: &State, values: &State, packing: Option<Packing>) -> Option<Option<(Rows, Rows)>> {
+fn buffers(
+    keys: &State,
+    values: &State,
+    quantization: Option<KvQuantization>,
+) -> Option<Option<(KvTensor, KvTensor)>> {
     if let (State::Nothing, State::Nothing) = (keys, values) {
         return Some(None);
     }
-    Some(Some((read_rows(keys, packing)?, read_rows(values, packing)?)))
+    Some(Some((read_rows(keys, quantization)?, read_rows(values, quantization)?)))
 }
 
-fn read_rows(state: &State, packing: Option<Packing>) -> Option<Rows> {
-    match (state, packing) {
-        (State::Array(array), None) => (array.ndim() == 4).then(|| Rows::Plain(array.clone())),
-        (State::List(parts), Some(Packing { group_size: Some(group_size), bits })) => {
+fn read_rows(state: &State, quantization: Option<KvQuantization>) -> Option<KvTensor> {
+    match (state, quantization) {
+        (State::Array(array), None) => (array.ndim() == 4).then(|| KvTensor::Plain(array.clone())),
+        (State::List(parts), Some(KvQuantization { group_size: Some(group_size), bits })) => {
             let [State::Array(weight), State::Array(scales), State::Array(biases)] =
                 parts.as_slice()
             else {
@@ -255,11 +259,11 @@ fn read_rows(state: &State, packing: Option<Packing>) -> Option<Rows> {
                 && i64::from(weight.dim(3)) * 32
                     == i64::from(scales.dim(3)) * i64::from(group_size) * i64::from(bits);
             alike.then(|| {
-                Rows::Packed(Packed {
+                KvTensor::Quantized(QuantizedTensor {
                     weight: weight.clone(),
                     scales: scales.clone(),
                     biases: Some(biases.clone()),
-                    format: Format { mode: Mode::Affine, group_size, bits },
+                    params: QuantizationParams { mode: Mode::Affine, group_size, bits },
                     dtype: scales.dtype(),
                 })
             })

@@ -2,7 +2,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::math::{erf, sigmoid, tanh};
-use super::pool::{Shared, parallel_for};
+use super::pool::{DisjointSliceMut, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 use crate::error::{Error, Result};
 
@@ -38,7 +38,7 @@ pub fn gated(
         return Err(Error::argument("gate and up", message));
     }
     let len = y.len();
-    let y = Shared::new(y);
+    let y = DisjointSliceMut::new(y);
     parallel_for(len.div_ceil(CHUNK), |i| {
         let (from, to) = (i * CHUNK, ((i + 1) * CHUNK).min(len));
         // SAFETY: every element is in one chunk.
@@ -117,7 +117,8 @@ mod tests {
                         let tanh = (0.797_884_560_8 * (x + 0.044_715 * x.powi(3))).tanh();
                         let expected = match activation {
                             Activation::Silu => x / (1.0 + (-x).exp()),
-                            // Within 1e-3 of the one with tanh; `math` tests the error function itself.
+                            // Within 1e-3 of the one with tanh; `math` tests the error function
+                            // itself.
                             Activation::Gelu | Activation::GeluTanh => 0.5 * x * (1.0 + tanh),
                             Activation::Relu => x.max(0.0),
                         } * f64::from(up[i]);

@@ -1,5 +1,7 @@
-//! Scaled dot-product attention with grouped-query heads, computed block by block with a running maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022), so
-//! that no matrix of scores is ever stored. When there are few queries the keys are split between tasks, whose results are put together in the end.
+//! Scaled dot-product attention with grouped-query heads, computed block by block with a running
+//! maximum and sum (Milakov and Gimelshein 2018; Dao et al. 2022), so that no matrix of scores is
+//! ever stored. When there are few queries the keys are split between tasks, whose results are put
+//! together in the end.
 
 mod blocks;
 mod products;
@@ -7,8 +9,8 @@ mod products;
 use std::ops::Range;
 
 use super::floats::Floats;
-use super::pool::{Pool, Shared, parallel_for};
-use super::rope::Heads;
+use super::heads::Heads;
+use super::pool::{DisjointSliceMut, Pool, parallel_for};
 use super::scratch::Scratch;
 use super::simd::Isa;
 use crate::error::{Error, Result};
@@ -23,7 +25,8 @@ const ROWS: usize = 32;
 /// Keys that a task has at least when they are split.
 const SPLIT: usize = 256;
 
-/// Keys or values: `[batch, kv_heads, length, head_dim]` with any strides but that of the features, which is 1.
+/// Keys or values: `[batch, kv_heads, length, head_dim]` with any strides but that of the features,
+/// which is 1.
 #[derive(Clone, Copy, Debug)]
 pub struct Cached<'a> {
     /// From the first to the last element, at least.
@@ -51,7 +54,8 @@ impl Cached<'_> {
 pub enum Mask<'a> {
     /// All of them.
     None,
-    /// Those up to its own position (the last query is at that of the last key), and of these with a window only the last so many.
+    /// Those up to its own position (the last query is at that of the last key), and of these with
+    /// a window only the last so many.
     Causal {
         /// The window's length.
         window: Option<usize>,
@@ -91,14 +95,16 @@ pub struct Attention<'a> {
     pub sinks: Option<&'a [f32]>,
 }
 
-/// Part of the work: some queries of the heads that share the keys of one head, and some of these keys.
+/// Part of the work: some queries of the heads that share the keys of one head, and some of these
+/// keys.
 #[derive(Clone, Copy)]
 struct Task {
     batch: usize,
     kv_head: usize,
     queries: (usize, usize),
     keys: (usize, usize),
-    /// Where its partial results are kept, in floats; `None` where there is nothing to be put together.
+    /// Where its partial results are kept, in floats; `None` where there is nothing to be put
+    /// together.
     partial: Option<usize>,
 }
 
@@ -120,8 +126,8 @@ impl<'a> Attention<'a> {
         }
         let (tasks, merges, floats) = self.plan();
         let mut partial = Scratch::new(floats);
-        let partial = Shared::new(partial.floats());
-        let y = Shared::new(y);
+        let partial = DisjointSliceMut::new(partial.floats());
+        let y = DisjointSliceMut::new(y);
         parallel_for(tasks.len(), |i| {
             isa.run(Compute { attention: self, task: tasks[i], y, partial });
         });
@@ -229,7 +235,7 @@ impl<'a> Attention<'a> {
     /// No two parts that overlap are alive at the same time.
     unsafe fn output(
         &self,
-        y: Shared<f32>,
+        y: DisjointSliceMut<f32>,
         batch: usize,
         query: usize,
         head: usize,
@@ -246,7 +252,7 @@ impl<'a> Attention<'a> {
     }
 
     /// Puts partial results, each with a maximum, a sum and a weighted sum of values, together.
-    fn merge(&self, tasks: &[Task], partial: Shared<f32>, y: Shared<f32>) {
+    fn merge(&self, tasks: &[Task], partial: DisjointSliceMut<f32>, y: DisjointSliceMut<f32>) {
         let group = self.group();
         let Task { batch, kv_head, queries, .. } = tasks[0];
         let dim = self.values.shape[3];

@@ -2,14 +2,15 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::math::sigmoid;
-use super::pool::{Shared, parallel_for};
+use super::pool::{DisjointSliceMut, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 use crate::error::{Error, Result};
 
 /// Elements that one task computes, about.
 const CHUNK: usize = 8 * 1024;
 
-/// y\[t, c\] = act(Σₖ w\[k, c\] · x\[t + k, c\] + b\[c\]), where x begins `kernel − 1` positions before y.
+/// y\[t, c\] = act(Σₖ w\[k, c\] · x\[t + k, c\] + b\[c\]), where x begins `kernel − 1` positions
+/// before y.
 #[derive(Clone, Copy, Debug)]
 pub struct CausalConv<'a> {
     /// `[batch, kernel − 1 + length, channels]`.
@@ -42,7 +43,7 @@ impl CausalConv<'_> {
         }
         let rows = batch * length;
         let each = (CHUNK / channels).max(1);
-        let y = Shared::new(y);
+        let y = DisjointSliceMut::new(y);
         parallel_for(rows.div_ceil(each), |i| {
             for row in i * each..((i + 1) * each).min(rows) {
                 // SAFETY: every row is in one chunk.

@@ -3,7 +3,7 @@
 
 use super::floats::{Element, Floats};
 use super::gemm::{self, VECTORS};
-use super::pool::{self, Matrices, Matrix, Shared, parallel_for};
+use super::pool::{self, DisjointSliceMut, Matrices, Matrix, parallel_for};
 use super::routes::{Plan, Route, TILED, Task, few};
 use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Simd, prefetch_all};
@@ -80,7 +80,7 @@ pub fn gather_matmul(
         let streams = [(values.as_ptr(), row_bytes), (values.as_ptr(), 0), (values.as_ptr(), 0)];
         pool::reads(Matrices::new(std::iter::once(Matrix::new(known, streams))));
     }
-    let y = Shared::new(y);
+    let y = DisjointSliceMut::new(y);
     parallel_for(plan.tasks(), |i| {
         let task = &plan.task(i);
         let order = &plan.order[task.routes.clone()];
@@ -106,7 +106,7 @@ struct Piece<'a> {
     routes: &'a [Route],
     order: &'a [usize],
     task: &'a Task,
-    y: Shared<f32>,
+    y: DisjointSliceMut<f32>,
 }
 
 impl<'a> Piece<'a> {
@@ -123,7 +123,8 @@ impl<'a> Piece<'a> {
     unsafe fn output(&self, i: usize) -> &'a mut [f32] {
         let outputs = &self.task.outputs;
         let from = self.order[i] * self.weights.rows + outputs.start;
-        // SAFETY: no two tasks have the same output of the same route; the slice outlives the tasks.
+        // SAFETY: no two tasks have the same output of the same route; the slice outlives the
+        // tasks.
         unsafe { self.y.slice(from, outputs.len()) }
     }
 }

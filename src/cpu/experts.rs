@@ -1,10 +1,11 @@
-//! A mixture of experts (Shazeer et al. 2017): the choice among them, and what they make of the tokens.
+//! A mixture of experts (Shazeer et al. 2017): the choice among them, and what they make of the
+//! tokens.
 
 use super::activation::{Activation, gated};
-use super::pool::{Shared, parallel_for};
+use super::pool::{DisjointSliceMut, parallel_for};
 use super::quant::{self, Weights};
 use super::scratch::Scratch;
-use super::{Exec, Route};
+use super::{ExecOptions, Route};
 use crate::error::{Error, Result};
 
 /// Elements that one task adds up, about.
@@ -23,7 +24,7 @@ pub enum Scoring {
 
 /// How experts are chosen and weighted.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Choice {
+pub struct TopK {
     /// How many are chosen.
     pub active: usize,
     /// How logits become weights.
@@ -34,13 +35,14 @@ pub struct Choice {
     pub scale: f32,
 }
 
-impl Choice {
-    /// Chooses for each row of `logits`, `[tokens, experts]`, the experts with the largest weights, the largest first, where `correction`, `[experts]`, is added to
-    /// the weights for the choice only; `chosen` and `weights` are `[tokens, active]`.
+impl TopK {
+    /// Chooses for each row of `logits`, `[tokens, experts]`, the experts with the largest weights,
+    /// the largest first, where `correction`, `[experts]`, is added to the weights for the choice
+    /// only; `chosen` and `weights` are `[tokens, active]`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the lengths do not fit.
-    pub fn make(
+    pub fn choose(
         &self,
         logits: &[f32],
         experts: usize,
@@ -134,8 +136,8 @@ pub struct Experts<'a> {
 }
 
 impl Experts<'_> {
-    /// The sum of the outputs of the experts that are `chosen` for a token, times their weights: `x` and `y` are `[tokens, dims]`, `chosen` and `weights`
-    /// `[tokens, active]`.
+    /// The sum of the outputs of the experts that are `chosen` for a token, times their weights:
+    /// `x` and `y` are `[tokens, dims]`, `chosen` and `weights` `[tokens, active]`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the lengths or formats do not fit.
@@ -145,7 +147,7 @@ impl Experts<'_> {
         chosen: &[u32],
         weights: &[f32],
         y: &mut [f32],
-        exec: Exec,
+        exec: ExecOptions,
     ) -> Result<()> {
         let Self { gate, up, down, activation } = self;
         let fail = |message: String| Err(Error::argument("experts", message));
@@ -191,7 +193,7 @@ impl Experts<'_> {
 /// `y[token] = Σᵢ weights[token][i] · outputs[token][i]`.
 fn add_up(outputs: &[f32], weights: &[f32], active: usize, dims: usize, y: &mut [f32]) {
     let tokens = y.len() / dims;
-    let y = Shared::new(y);
+    let y = DisjointSliceMut::new(y);
     let each = (CHUNK / (dims * active.max(1))).max(1);
     parallel_for(tokens.div_ceil(each), |chunk| {
         for token in chunk * each..((chunk + 1) * each).min(tokens) {
@@ -217,14 +219,14 @@ mod tests {
     use super::super::{Floats, Precision};
     use super::*;
 
-    fn choice(scoring: Scoring, normalize: bool) -> Choice {
-        Choice { active: 2, scoring, normalize, scale: 1.0 }
+    fn choice(scoring: Scoring, normalize: bool) -> TopK {
+        TopK { active: 2, scoring, normalize, scale: 1.0 }
     }
 
-    fn chosen(choice: Choice, logits: &[f32], correction: Option<&[f32]>) -> (Vec<u32>, Vec<f64>) {
+    fn chosen(choice: TopK, logits: &[f32], correction: Option<&[f32]>) -> (Vec<u32>, Vec<f64>) {
         let experts = logits.len();
         let (mut chosen, mut weights) = (vec![0; choice.active], vec![0.0; choice.active]);
-        choice.make(logits, experts, correction, &mut chosen, &mut weights).unwrap();
+        choice.choose(logits, experts, correction, &mut chosen, &mut weights).unwrap();
         (chosen, weights.into_iter().map(f64::from).collect())
     }
 
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_correction_changes_the_choice_only() {
-        let scale = Choice { scale: 2.0, ..choice(Scoring::Sigmoid, true) };
+        let scale = TopK { scale: 2.0, ..choice(Scoring::Sigmoid, true) };
         let (experts, weights) = chosen(scale, &[0.0, 0.0, 0.0, 3.0], Some(&[0.1, 0.3, 0.2, -5.0]));
         assert_eq!((experts, weights), (vec![1, 2], vec![1.0, 1.0]));
     }
@@ -257,7 +259,7 @@ mod tests {
     #[test]
     fn equals_and_numbers_that_are_none_are_chosen_in_order() {
         assert_eq!(chosen(choice(Scoring::Softmax, true), &[1.0; 4], None).0, [0, 1]);
-        let all = Choice { active: 3, ..choice(Scoring::Softmax, false) };
+        let all = TopK { active: 3, ..choice(Scoring::Softmax, false) };
         let (experts, weights) = chosen(all, &[1.0, f32::NAN, 2.0], None);
         assert_eq!(experts.len(), 3);
         assert!(weights.iter().all(|weight| weight.is_nan()));
@@ -288,7 +290,8 @@ mod tests {
             let chosen: Vec<_> =
                 (0..tokens * active).map(|_| random.below(experts) as u32).collect();
             let weights = random.normals(tokens * active);
-            let exact = Exec { isa: super::super::Isa::Portable, precision: Precision::Exact };
+            let exact =
+                ExecOptions { isa: super::super::Isa::Portable, precision: Precision::Exact };
             // Expert by expert.
             let mut expected = vec![0.0_f64; tokens * dims];
             for (i, (&slab, &weight)) in chosen.iter().zip(&weights).enumerate() {
@@ -319,7 +322,7 @@ mod tests {
         let bad = |all: Experts, chosen: &[u32], y: usize| {
             let (x, mut y) = (vec![0.0; dims], vec![0.0; y]);
             let weights = vec![0.0; chosen.len()];
-            let outcome = all.run(&x, chosen, &weights, &mut y, Exec::default());
+            let outcome = all.run(&x, chosen, &weights, &mut y, ExecOptions::default());
             assert_eq!(outcome.unwrap_err().code(), "INVALID_ARGUMENT");
         };
         bad(all, &[0, 5], dims);
@@ -330,10 +333,10 @@ mod tests {
     #[test]
     fn wrong_lengths_are_refused() {
         let choose = |active, experts, logits: usize, chosen: usize, correction: usize| {
-            let choice = Choice { active, ..choice(Scoring::Softmax, true) };
+            let choice = TopK { active, ..choice(Scoring::Softmax, true) };
             let (mut chosen, mut weights) = (vec![0; chosen], vec![0.0; chosen]);
             let (logits, correction) = (vec![0.0; logits], vec![0.0; correction]);
-            choice.make(&logits, experts, Some(&correction), &mut chosen, &mut weights)
+            choice.choose(&logits, experts, Some(&correction), &mut chosen, &mut weights)
         };
         choose(2, 4, 8, 4, 4).unwrap();
         for (active, experts, logits, chosen, correction) in

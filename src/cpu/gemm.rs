@@ -114,7 +114,8 @@ impl Product {
     }
 }
 
-/// Turns `LANES` rows of `k` 32-bit elements (a multiple of `LANES`), `stride` elements apart, into column `vector` of a panel.
+/// CosSinTable `LANES` rows of `k` 32-bit elements (a multiple of `LANES`), `stride` elements
+/// apart, into column `vector` of a panel.
 #[inline(always)]
 pub unsafe fn fill<S: Simd>(
     rows: *const u8,

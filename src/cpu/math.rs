@@ -5,9 +5,11 @@ use std::f32::consts::{LN_2, LOG2_E};
 
 use super::simd::Simd;
 
-/// eˣ with a relative error below 2e-7 (1e-6 for subnormal results); 0 and infinity beyond the range, NaN for NaN.
+/// eˣ with a relative error below 2e-7 (1e-6 for subnormal results); 0 and infinity beyond the
+/// range, NaN for NaN.
 ///
-/// x = n ln 2 + r with |r| ≤ ln 2 / 2; eʳ by its Taylor polynomial of degree 7, whose remainder is below 1e-8.
+/// x = n ln 2 + r with |r| ≤ ln 2 / 2; eʳ by its Taylor polynomial of degree 7, whose remainder is
+/// below 1e-8.
 #[inline(always)]
 pub unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     // ln 2 in two parts, the first of which has few enough bits that its product with n is exact.
@@ -35,7 +37,8 @@ pub unsafe fn sigmoid<S: Simd>(x: S::F) -> S::F {
     S::div(one, S::add(one, exp::<S>(S::sub(S::splat(0.0), x))))
 }
 
-/// tanh x = 1 − 2 / (e²ˣ + 1), and for |x| < 0.3, where that cancels, its Taylor polynomial of degree 11.
+/// tanh x = 1 − 2 / (e²ˣ + 1), and for |x| < 0.3, where that cancels, its Taylor polynomial of
+/// degree 11.
 #[inline(always)]
 pub unsafe fn tanh<S: Simd>(x: S::F) -> S::F {
     let one = S::splat(1.0);
@@ -50,8 +53,8 @@ pub unsafe fn tanh<S: Simd>(x: S::F) -> S::F {
     S::select_gt(S::abs(x), S::splat(0.3), large, S::select_gt(S::splat(1.0), S::abs(x), small, x))
 }
 
-/// The error function: for |x| < 1 its Maclaurin series up to x¹⁹, beyond 1 − e^(−x²) · t (a₁ + … + a₅ t⁴) with t = 1 / (1 + 0.3275911 |x|)
-/// (Abramowitz and Stegun 7.1.26). The error is below 2e-7.
+/// The error function: for |x| < 1 its Maclaurin series up to x¹⁹, beyond 1 − e^(−x²) · t (a₁ + … +
+/// a₅ t⁴) with t = 1 / (1 + 0.3275911 |x|) (Abramowitz and Stegun 7.1.26). The error is below 2e-7.
 #[inline(always)]
 pub unsafe fn erf<S: Simd>(x: S::F) -> S::F {
     let one = S::splat(1.0);

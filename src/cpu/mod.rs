@@ -1,8 +1,9 @@
 //! CPU kernels: plain Rust over slices, without MLX types.
 //!
-//! Every kernel is written once, generic over [`simd::Simd`], and compiled for each instruction set that it may meet; the
-//! machine's best one is chosen at run time ([`Isa::best`]), and tests go through all that the machine has ([`Isa::available`]).
-//! Work is spread over the threads of [`pool`].
+//! Every kernel is written once, generic over [`simd::Simd`], and compiled for each instruction set
+//! that it may meet; the machine's best one is chosen at run time ([`Isa::best`]), and tests go
+//! through all that the machine has ([`Isa::available`]). Work is spread over the threads of
+//! [`pool`].
 #![allow(
     unsafe_code,
     reason = "vector instructions and parallel writes; every block says why it is sound"
@@ -19,6 +20,7 @@ pub mod dense;
 pub mod experts;
 mod floats;
 mod gemm;
+pub mod heads;
 mod math;
 pub mod norm;
 pub mod pool;
@@ -46,14 +48,14 @@ pub enum Precision {
 
 /// What a kernel is run with.
 #[derive(Clone, Copy, Debug)]
-pub struct Exec {
+pub struct ExecOptions {
     /// The instruction set.
     pub isa: Isa,
     /// The precision of products.
     pub precision: Precision,
 }
 
-impl Default for Exec {
+impl Default for ExecOptions {
     fn default() -> Self {
         Self { isa: Isa::best(), precision: Precision::Fast }
     }

@@ -2,7 +2,7 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::floats::Floats;
-use super::pool::{Shared, parallel_for};
+use super::pool::{DisjointSliceMut, parallel_for};
 use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Simd};
 use crate::error::{Error, Result};
@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 /// Elements that one task computes, about.
 const CHUNK: usize = 16 * 1024;
 
-/// `y = x / √(mean(x²) + eps) · weight` for each of the rows `[any, dims]` (Zhang and Sennrich 2019). With `residual`, x is first added to it, and the sum, which is normed, is kept there.
+/// `y = x / √(mean(x²) + eps) · weight` for each of the rows `[any, dims]` (Zhang and Sennrich
+/// 2019). With `residual`, x is first added to it, and the sum, which is normed, is kept there.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when the lengths do not fit.
@@ -36,8 +37,8 @@ pub fn rms_norm(
     let mut memory = Scratch::new(dims);
     let weights = read_weights(weight, &mut memory, isa);
     let each = (CHUNK / dims).max(1);
-    let y = Shared::new(y);
-    let residual = residual.map(Shared::new);
+    let y = DisjointSliceMut::new(y);
+    let residual = residual.map(DisjointSliceMut::new);
     parallel_for(rows.div_ceil(each), |i| {
         for row in i * each..((i + 1) * each).min(rows) {
             let from = row * dims;

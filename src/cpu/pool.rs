@@ -1,12 +1,14 @@
 //! The one thread pool of all kernels.
 //!
-//! A kernel cuts its work into chunks and calls [`parallel_for`]. Chunks are handed out one at a time by atomic
-//! counters, and the calling thread works on them too: a core that another process holds delays one chunk, not the
-//! kernel, and a caller whose helpers do not get to run at all simply does everything itself. Nobody waits at a
-//! barrier by spinning: waits spin for a few microseconds, then sleep.
+//! A kernel cuts its work into chunks and calls [`parallel_for`]. Chunks are handed out one at a
+//! time by atomic counters, and the calling thread works on them too: a core that another process
+//! holds delays one chunk, not the kernel, and a caller whose helpers do not get to run at all
+//! simply does everything itself. Nobody waits at a barrier by spinning: waits spin for a few
+//! microseconds, then sleep.
 //!
-//! Why not rayon: `rayon_core::scope` called from a thread outside its pool puts that thread to sleep and wakes it again,
-//! which costs two thread switches per kernel; a token is about a hundred kernels. `benches/kernels.rs` measures both.
+//! Why not rayon: `rayon_core::scope` called from a thread outside its pool puts that thread to
+//! sleep and wakes it again, which costs two thread switches per kernel; a token is about a hundred
+//! kernels. `benches/kernels.rs` measures both.
 
 mod ahead;
 
@@ -18,34 +20,36 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use ahead::{Ahead, Fetched};
 pub use ahead::{Matrices, Matrix};
+use ahead::{Prefetched, Prefetcher};
 
-/// How long a thread looks for work, or for the end of its kernel, before it sleeps: longer than MLX takes from the end of one
-/// kernel to the start of the next, shorter than anybody notices.
-const SPIN: Duration = Duration::from_micros(100);
+/// How long a thread looks for work, or for the end of its kernel, before it sleeps: longer than
+/// MLX takes from the end of one kernel to the start of the next, shorter than anybody notices.
+const SPIN_TIME: Duration = Duration::from_micros(100);
 
 thread_local! {
-    static MOST: Cell<usize> = const { Cell::new(usize::MAX) };
+    static MAX_THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
-/// Runs `work` with at most `threads` threads, this one included, for each kernel that it calls on this thread.
+/// Runs `work` with at most `threads` threads, this one included, for each kernel that it calls on
+/// this thread.
 pub fn with_threads<T>(threads: usize, work: impl FnOnce() -> T) -> T {
     /// Puts the limit back, also where `work` panics.
     struct Restore(usize);
     impl Drop for Restore {
         fn drop(&mut self) {
-            MOST.set(self.0);
+            MAX_THREADS.set(self.0);
         }
     }
-    let _restore = Restore(MOST.replace(threads.max(1)));
+    let _restore = Restore(MAX_THREADS.replace(threads.max(1)));
     work()
 }
 
 /// A type-erased `parallel_for` in progress.
 struct Job {
-    /// Called with chunk numbers below `total`. The pointee lives on the stack of the caller, who does not return before
-    /// `finished == total`; it is only called for a chunk that was claimed and is not yet counted as finished.
+    /// Called with chunk numbers below `total`. The pointee lives on the stack of the caller, who
+    /// does not return before `finished == total`; it is only called for a chunk that was claimed
+    /// and is not yet counted as finished.
     task: *const (dyn Fn(usize) + Sync),
     total: usize,
     /// Chunks in as many parts as threads may work.
@@ -58,8 +62,8 @@ struct Job {
     caller: Thread,
 }
 
-/// Chunks that follow one another: those of a thread, which others help with when they have done theirs. A thread so walks through neighbouring
-/// memory, which is what the processor foresees.
+/// Chunks that follow one another: those of a thread, which others help with when they have done
+/// theirs. A thread so walks through neighbouring memory, which is what the processor foresees.
 #[repr(align(64))]
 struct Part {
     next: AtomicUsize,
@@ -68,7 +72,8 @@ struct Part {
 
 impl Part {
     fn claim(&self) -> Option<usize> {
-        // Looked at first, so that threads that find nothing do not take the line from the one at work.
+        // Looked at first, so that threads that find nothing do not take the line from the one at
+        // work.
         if self.next.load(Ordering::Relaxed) >= self.end {
             return None;
         }
@@ -76,8 +81,8 @@ impl Part {
     }
 }
 
-// SAFETY: all fields but `task` are Send and Sync by themselves; `task` points to a `Sync` closure, which may be called
-// from any thread, and is valid whenever it is called (see the field).
+// SAFETY: all fields but `task` are Send and Sync by themselves; `task` points to a `Sync` closure,
+// which may be called from any thread, and is valid whenever it is called (see the field).
 unsafe impl Send for Job {}
 // SAFETY: as above.
 unsafe impl Sync for Job {}
@@ -101,7 +106,8 @@ impl Job {
 
     fn run(&self, chunk: usize) {
         if !self.failed.load(Ordering::Relaxed) {
-            // SAFETY: this chunk is claimed and not counted as finished, so the caller is still waiting.
+            // SAFETY: this chunk is claimed and not counted as finished, so the caller is still
+            // waiting.
             let task = unsafe { &*self.task };
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| task(chunk))) {
                 self.failed.store(true, Ordering::Relaxed);
@@ -137,7 +143,7 @@ struct State {
 /// A pool of threads. Kernels share [`Pool::global`].
 pub struct Pool {
     state: Mutex<State>,
-    ahead: Ahead,
+    ahead: Prefetcher,
     wake: Condvar,
     /// Counts jobs ever submitted; lets idle workers look for work without taking the lock.
     submitted: AtomicUsize,
@@ -146,12 +152,13 @@ pub struct Pool {
     limit: AtomicUsize,
 }
 
-/// The data stays consistent when a holder panics (no holder runs foreign code), so poisoning means nothing here.
+/// The data stays consistent when a holder panics (no holder runs foreign code), so poisoning means
+/// nothing here.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Spins for at most [`SPIN`] until `condition` holds; tells whether it does.
+/// Spins for at most [`SPIN_TIME`] until `condition` holds; tells whether it does.
 fn spin_until(condition: impl Fn() -> bool) -> bool {
     let start = Instant::now();
     loop {
@@ -161,19 +168,19 @@ fn spin_until(condition: impl Fn() -> bool) -> bool {
             }
             std::hint::spin_loop();
         }
-        if start.elapsed() > SPIN {
+        if start.elapsed() > SPIN_TIME {
             return condition();
         }
     }
 }
 
 impl Pool {
-    /// A pool in which at most `threads` threads, callers included, work at the same time. Its own threads are started when
-    /// first needed, and live as long as the process.
+    /// A pool in which at most `threads` threads, callers included, work at the same time. Its own
+    /// threads are started when first needed, and live as long as the process.
     pub fn leak(threads: usize) -> &'static Self {
         Box::leak(Box::new(Self {
             state: Mutex::default(),
-            ahead: Ahead::default(),
+            ahead: Prefetcher::default(),
             wake: Condvar::new(),
             submitted: AtomicUsize::new(0),
             busy: AtomicUsize::new(0),
@@ -181,7 +188,8 @@ impl Pool {
         }))
     }
 
-    /// The pool of all kernels: as many threads as there are physical cores that this process may use.
+    /// The pool of all kernels: as many threads as there are physical cores that this process may
+    /// use.
     pub fn global() -> &'static Self {
         static GLOBAL: OnceLock<&'static Pool> = OnceLock::new();
         GLOBAL.get_or_init(|| Self::leak(default_threads()))
@@ -197,19 +205,20 @@ impl Pool {
         self.limit.fetch_max(threads, Ordering::Relaxed);
     }
 
-    /// Calls `task(i)` once for every `i < total`, on this thread and on as many others as are free, and returns when all calls have
-    /// returned.
+    /// Calls `task(i)` once for every `i < total`, on this thread and on as many others as are
+    /// free, and returns when all calls have returned.
     ///
-    /// # Panics
-    /// When a call panics, calls that have not begun are left out, and the first panic goes on in this thread.
+    /// # Panics When a call panics, calls that have not begun are left out, and the first panic
+    /// goes on in this thread.
     pub fn parallel_for(&'static self, total: usize, task: impl Fn(usize) + Sync) {
-        let count = self.threads().min(MOST.get()).min(total);
+        let count = self.threads().min(MAX_THREADS.get()).min(total);
         if count <= 1 {
             (0..total).for_each(task);
             return;
         }
         let task: &(dyn Fn(usize) + Sync) = &task;
-        // SAFETY: only the lifetime changes; `Job::task` says why the pointer is not used after this call.
+        // SAFETY: only the lifetime changes; `Job::task` says why the pointer is not used after
+        // this call.
         let task = unsafe {
             std::mem::transmute::<*const (dyn Fn(usize) + Sync), *const (dyn Fn(usize) + Sync)>(
                 task,
@@ -266,7 +275,8 @@ impl Pool {
         }
     }
 
-    /// Takes a job without unclaimed chunks off the list, and passes this thread's place on if others wait for one.
+    /// Takes a job without unclaimed chunks off the list, and passes this thread's place on if
+    /// others wait for one.
     fn retire(&self, job: &Arc<Job>) {
         let mut state = lock(&self.state);
         state.jobs.retain(|other| !Arc::ptr_eq(other, job));
@@ -277,7 +287,8 @@ impl Pool {
         }
     }
 
-    /// A job to help with, if there is one and a thread more may work; the thread then counts as busy.
+    /// A job to help with, if there is one and a thread more may work; the thread then counts as
+    /// busy.
     fn join(&self, state: &State) -> Option<Arc<Job>> {
         let job = state.jobs.iter().find(|job| job.open())?;
         let limit = self.threads();
@@ -294,7 +305,7 @@ impl Pool {
 
     /// The life of worker `number`, counted from 1.
     fn serve(&self, number: usize) {
-        let mut fetched = Fetched::default();
+        let mut fetched = Prefetched::default();
         loop {
             let seen = self.submitted.load(Ordering::Acquire);
             let mut found = self.join(&lock(&self.state));
@@ -326,8 +337,8 @@ impl Pool {
     }
 }
 
-/// To be called before a kernel that reads a few matrices at the speed of the memory: threads that wait for the next one then fetch what was read after
-/// these the last time.
+/// To be called before a kernel that reads a few matrices at the speed of the memory: threads that
+/// wait for the next one then fetch what was read after these the last time.
 pub fn reads(now: Matrices) {
     if let Some(next) = ahead::after(now) {
         Pool::global().ahead.announce(next);
@@ -339,32 +350,33 @@ pub fn parallel_for(total: usize, task: impl Fn(usize) + Sync) {
     Pool::global().parallel_for(total, task);
 }
 
-/// Physical cores, as far as the process may use them: two threads of one core share the units that the kernels keep busy.
+/// Physical cores, as far as the process may use them: two threads of one core share the units that
+/// the kernels keep busy.
 pub fn default_threads() -> usize {
     let allowed = thread::available_parallelism().map_or(1, |n| n.get());
     num_cpus::get_physical().clamp(1, allowed)
 }
 
 /// A slice that tasks write to in parallel, each its own part.
-pub struct Shared<T> {
+pub struct DisjointSliceMut<T> {
     start: *mut T,
     len: usize,
 }
 
 // SAFETY: access goes through `slice`, whose callers promise disjoint ranges.
-unsafe impl<T: Send> Send for Shared<T> {}
+unsafe impl<T: Send> Send for DisjointSliceMut<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}
+unsafe impl<T: Send> Sync for DisjointSliceMut<T> {}
 
-impl<T> Clone for Shared<T> {
+impl<T> Clone for DisjointSliceMut<T> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<T> Copy for Shared<T> {}
+impl<T> Copy for DisjointSliceMut<T> {}
 
-impl<T> Shared<T> {
+impl<T> DisjointSliceMut<T> {
     /// Wraps `slice`, which must not be used otherwise while the tasks run.
     pub fn new(slice: &mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len() }
@@ -372,8 +384,8 @@ impl<T> Shared<T> {
 
     /// The part `[from, from + len)`.
     ///
-    /// # Safety
-    /// The slice given to [`Shared::new`] stays borrowed for `'a`, and no two parts that overlap are alive at the same time.
+    /// # Safety The slice given to [`DisjointSliceMut::new`] stays borrowed for `'a`, and no two
+    /// parts that overlap are alive at the same time.
     pub unsafe fn slice<'a>(self, from: usize, len: usize) -> &'a mut [T] {
         assert!(from <= self.len && len <= self.len - from, "a task's part lies outside the slice");
         // SAFETY: in bounds (checked above), and exclusive by the caller's promise.

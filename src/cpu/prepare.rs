@@ -1,17 +1,18 @@
-//! What becomes of the queries, keys and values of new positions before they are attended to: a norm of each head, a rotation, and their place in a
-//! cache.
+//! What becomes of the queries, keys and values of new positions before they are attended to: a
+//! norm of each head, a rotation, and their place in a cache.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::floats::{Element, Floats, FloatsMut};
+use super::heads::Heads;
 use super::norm::{norm_row, read_weights};
-use super::pool::{Shared, parallel_for};
-use super::rope::{Heads, Rope, Turns};
+use super::pool::{DisjointSliceMut, parallel_for};
+use super::rope::{CosSinTable, Rope};
 use super::scratch::Scratch;
 use super::simd::{Isa, Kernel, Simd, prefetch_all};
 use crate::error::{Error, Result};
 
 /// Elements below which a second thread costs more than it does.
-const ALONE: usize = 8 * 1024;
+const MIN_PARALLEL: usize = 8 * 1024;
 
 /// A root-mean-square norm over the features of a head (Zhang and Sennrich 2019).
 #[derive(Clone, Copy, Debug)]
@@ -24,16 +25,16 @@ pub struct HeadNorm<'a> {
 
 /// What is done to each vector: first the norm, then the rotation.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Preparation<'a> {
+pub struct QkNormRope<'a> {
     /// The norm, if there is one.
     pub norm: Option<HeadNorm<'a>>,
     /// The rotation, if there is one.
     pub rope: Option<Rope<'a>>,
 }
 
-impl Preparation<'_> {
-    /// Prepares the vectors of `x`, `[batch, heads, length, head_dim]`, and writes them to the positions from `start` of `to`,
-    /// `[batch, heads, capacity, head_dim]`.
+impl QkNormRope<'_> {
+    /// Prepares the vectors of `x`, `[batch, heads, length, head_dim]`, and writes them to the
+    /// positions from `start` of `to`, `[batch, heads, capacity, head_dim]`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the sizes do not fit.
@@ -58,13 +59,13 @@ impl Preparation<'_> {
         if !x.fits() {
             return fail("the strides lead outside of the memory");
         }
-        let turns = self.rope.map(|rope| rope.turns(length, dim)).transpose()?;
+        let table = self.rope.map(|rope| rope.cos_sin_table(length, dim)).transpose()?;
         if x.shape.contains(&0) {
             return Ok(());
         }
         let mut memory = Scratch::new(dim);
         let norm = self.norm.map(|norm| (read_weights(norm.weight, &mut memory, isa), norm.eps));
-        let each = Each { x, norm, turns: turns.as_deref(), capacity, start };
+        let each = PreparedWrite { x, norm, table: table.as_deref(), capacity, start };
         match to {
             FloatsMut::F32(to) => each.all(to, isa),
             FloatsMut::F16(to) => each.all(to, isa),
@@ -74,24 +75,36 @@ impl Preparation<'_> {
     }
 }
 
-/// [`Preparation::write`] with everything read.
+impl Rope<'_> {
+    /// Rotates `x` into `y`, which is contiguous.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the sizes do not fit.
+    pub fn apply(&self, x: &Heads, y: &mut [f32], isa: Isa) -> Result<()> {
+        let length = x.shape[2];
+        let preparation = QkNormRope { norm: None, rope: Some(*self) };
+        preparation.write(x, FloatsMut::F32(y), length, 0, isa)
+    }
+}
+
+/// [`QkNormRope::write`] with everything read.
 #[derive(Clone, Copy)]
-struct Each<'a> {
+struct PreparedWrite<'a> {
     x: &'a Heads<'a>,
     norm: Option<(&'a [f32], f32)>,
-    turns: Option<&'a Turns>,
+    table: Option<&'a CosSinTable>,
     capacity: usize,
     start: usize,
 }
 
-impl Each<'_> {
+impl PreparedWrite<'_> {
     fn all<E: Element>(self, to: &mut [E], isa: Isa) {
         let [batch, heads, length, dim] = self.x.shape;
-        let to = Shared::new(to);
+        let to = DisjointSliceMut::new(to);
         let head = |head| isa.run(Head { each: self, to, head });
-        if batch * heads * length * dim < ALONE {
+        if batch * heads * length * dim < MIN_PARALLEL {
             // Pages apart, and by now far from the caches: asked for together, they come together.
-            isa.run(Places { each: self, to });
+            isa.run(PrefetchDestinations { each: self, to });
             (0..batch * heads).for_each(head);
         } else {
             parallel_for(batch * heads, head);
@@ -100,16 +113,16 @@ impl Each<'_> {
 }
 
 /// Asks for the memory that will be written.
-struct Places<'a, E> {
-    each: Each<'a>,
-    to: Shared<E>,
+struct PrefetchDestinations<'a, E> {
+    each: PreparedWrite<'a>,
+    to: DisjointSliceMut<E>,
 }
 
-impl<E: Element> Kernel for Places<'_, E> {
+impl<E: Element> Kernel for PrefetchDestinations<'_, E> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Each { x, capacity, start, .. } = self.each;
+        let PreparedWrite { x, capacity, start, .. } = self.each;
         let [batch, heads, length, dim] = x.shape;
         for head in 0..batch * heads {
             let place = self.to.slice((head * capacity + start) * dim, length * dim);
@@ -120,8 +133,8 @@ impl<E: Element> Kernel for Places<'_, E> {
 
 /// The positions of one head.
 struct Head<'a, E> {
-    each: Each<'a>,
-    to: Shared<E>,
+    each: PreparedWrite<'a>,
+    to: DisjointSliceMut<E>,
     /// Among those of all sequences.
     head: usize,
 }
@@ -130,7 +143,7 @@ impl<E: Element> Kernel for Head<'_, E> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        let Each { x, norm, turns, capacity, start } = self.each;
+        let PreparedWrite { x, norm, table, capacity, start } = self.each;
         let [_, heads, length, dim] = x.shape;
         let mut line = Scratch::new(dim);
         let line = line.floats();
@@ -139,8 +152,8 @@ impl<E: Element> Kernel for Head<'_, E> {
             if let Some((weights, eps)) = norm {
                 norm_row::<S>(line, weights, eps);
             }
-            if let Some(turns) = turns {
-                turns.rotate(position, line);
+            if let Some(table) = table {
+                table.rotate(position, line);
             }
             // Every vector is written once.
             let to = self.to.slice((self.head * capacity + start + position) * dim, dim);
@@ -179,7 +192,7 @@ mod tests {
                 traditional: false,
                 angles: Angles::Base(100.0),
                 scale: 1.0,
-                gain: 1.0,
+                attention_factor: 1.0,
                 offset: 9,
             };
             for isa in Isa::available() {
@@ -200,7 +213,7 @@ mod tests {
                         }
                     })
                     .collect();
-                let preparation = Preparation { norm: Some(norm), rope: Some(rope) };
+                let preparation = QkNormRope { norm: Some(norm), rope: Some(rope) };
                 let mut single = vec![7.0; expected.len()];
                 let mut half = vec![f16::from_f32(7.0); expected.len()];
                 let mut brain = vec![bf16::from_f32(7.0); expected.len()];
@@ -220,10 +233,10 @@ mod tests {
     #[test]
     fn wrong_sizes_are_refused() {
         let good = heads(&[0.0; 16], [1, 2, 2, 4]);
-        let plain = Preparation::default();
+        let plain = QkNormRope::default();
         let isa = Isa::best();
         plain.write(&good, FloatsMut::F32(&mut [0.0; 24]), 3, 1, isa).unwrap();
-        let bad = |preparation: Preparation, x: &Heads, len, capacity, start| {
+        let bad = |preparation: QkNormRope, x: &Heads, len, capacity, start| {
             let mut to = vec![0.0; len];
             let outcome = preparation.write(x, FloatsMut::F32(&mut to), capacity, start, isa);
             assert_eq!(outcome.unwrap_err().code(), "INVALID_ARGUMENT");
@@ -235,6 +248,6 @@ mod tests {
         bad(plain, &Heads { strides: [16, 5, 8], ..good }, 24, 3, 1);
         let weight = Some(Floats::F32(&[1.0; 3]));
         let norm = Some(HeadNorm { weight, eps: 0.0 });
-        bad(Preparation { norm, rope: None }, &good, 24, 3, 1);
+        bad(QkNormRope { norm, rope: None }, &good, 24, 3, 1);
     }
 }

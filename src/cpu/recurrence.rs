@@ -1,8 +1,8 @@
-//! Linear recurrences whose state is a matrix for each head: the selective scan of Mamba 2 (Dao and Gu
-//! 2024) and the gated delta rule (Yang et al. 2024).
+//! Linear recurrences whose state is a matrix for each head: the selective scan of Mamba 2 (Dao and
+//! Gu 2024) and the gated delta rule (Yang et al. 2024).
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
-use super::pool::{Shared, parallel_for};
+use super::pool::{DisjointSliceMut, parallel_for};
 use super::simd::{Isa, Kernel, Simd};
 use crate::error::{Error, Result};
 
@@ -37,8 +37,8 @@ pub struct Recurrence<'a> {
 }
 
 impl Recurrence<'_> {
-    /// Writes y, of the shape of the values, and the last state from the one before the first position,
-    /// both `[batch, groups, heads, value_dim, key_dim]`.
+    /// Writes y, of the shape of the values, and the last state from the one before the first
+    /// position, both `[batch, groups, heads, value_dim, key_dim]`.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when the lengths do not fit.
@@ -59,7 +59,7 @@ impl Recurrence<'_> {
             return Err(Error::argument("state", format!("does not fit {:?}", self.shape)));
         }
         let blocks = value_dim.div_ceil(ROWS);
-        let (y, after) = (Shared::new(y), Shared::new(after));
+        let (y, after) = (DisjointSliceMut::new(y), DisjointSliceMut::new(after));
         parallel_for(states * blocks, |task| {
             let (state, first) = (task / blocks, task % blocks * ROWS);
             let rows = ROWS.min(value_dim - first);
@@ -82,7 +82,7 @@ struct Rows<'a> {
     first: usize,
     /// `[rows, key_dim]`.
     block: &'a mut [f32],
-    y: Shared<f32>,
+    y: DisjointSliceMut<f32>,
 }
 
 impl Kernel for Rows<'_> {

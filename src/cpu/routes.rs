@@ -41,7 +41,8 @@ struct Run {
     first: usize,
 }
 
-/// The order in which routes are taken, and the tasks. Of these there are thousands for every token, so that they are not kept but computed as they are asked for.
+/// The order in which routes are taken, and the tasks. Of these there are thousands for every
+/// token, so that they are not kept but computed as they are asked for.
 pub struct Plan {
     /// Numbers of routes, sorted by matrix and kind.
     pub order: Vec<usize>,
@@ -63,7 +64,8 @@ pub fn few(row_bytes: usize) -> usize {
 }
 
 impl Plan {
-    /// For matrices of `rows` rows; `step` says how many outputs a task has for so many routes of a kind through one matrix.
+    /// For matrices of `rows` rows; `step` says how many outputs a task has for so many routes of a
+    /// kind through one matrix.
     pub fn new(
         routes: &[Route],
         kind: impl Fn(&Route) -> bool,

@@ -7,11 +7,12 @@ use std::cell::RefCell;
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Lines of one memory that are kept at most; what needs more takes long enough for fresh pages not to matter.
+/// Lines of one memory that are kept at most; what needs more takes long enough for fresh pages not
+/// to matter.
 const KEPT: usize = (4 << 20) / size_of::<Line>();
 
 /// How many are kept at most: as many as kernels that call each other need.
-const MOST: usize = 8;
+const MAX_FREE: usize = 8;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<Line>>> = const { RefCell::new(Vec::new()) };
@@ -77,7 +78,7 @@ impl Drop for Scratch {
                 return;
             }
             free.push(lines);
-            if free.len() > MOST {
+            if free.len() > MAX_FREE {
                 // The smallest is the least worth.
                 drop(take(&mut free, 0));
             }
@@ -98,10 +99,10 @@ mod tests {
         let again = [Scratch::new(200), Scratch::new(90)];
         assert_eq!([at(&again[0]), at(&again[1])], [large_at, small_at]);
         drop(again);
-        let many: Vec<_> = (0..2 * MOST).map(|_| Scratch::new(50)).collect();
+        let many: Vec<_> = (0..2 * MAX_FREE).map(|_| Scratch::new(50)).collect();
         drop(many);
         FREE.with_borrow(|free| {
-            assert_eq!(free.len(), MOST);
+            assert_eq!(free.len(), MAX_FREE);
             assert!(free.iter().any(|memory| memory.as_ptr().addr() == large_at));
         });
         let huge = Scratch::new(16 * (KEPT + 1));

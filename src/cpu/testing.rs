@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use super::simd::Isa;
-use super::{Exec, Precision};
+use super::{ExecOptions, Precision};
 
 /// xorshift64*: the tests need many numbers, the same in every run.
 pub struct Random(u64);
@@ -42,8 +42,9 @@ impl Random {
 }
 
 /// Every way to run a kernel on this machine.
-pub fn execs() -> Vec<Exec> {
-    let with = |precision| Isa::available().into_iter().map(move |isa| Exec { isa, precision });
+pub fn execs() -> Vec<ExecOptions> {
+    let with =
+        |precision| Isa::available().into_iter().map(move |isa| ExecOptions { isa, precision });
     with(Precision::Exact).chain(with(Precision::Fast)).collect()
 }
 

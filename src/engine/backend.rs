@@ -3,11 +3,19 @@
 
 use std::path::Path;
 
-use super::prompt_caches::PromptCacheSize;
 use crate::cache::CacheLimits;
 use crate::cache::file::CacheBytes;
 use crate::error::Result;
 use crate::generate::{Prefill, SequenceOptions, TokenOutput};
+
+/// What a prompt cache holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptCacheSize {
+    /// Positions whose keys and values, or state, are there.
+    pub tokens: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
 
 /// A model that sequences run on. Everything happens on the engine's thread.
 pub trait Backend {

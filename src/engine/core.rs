@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::backend::Backend;
-use super::prompt_caches::PromptCacheSize;
+use super::backend::{Backend, PromptCacheSize};
 use crate::cache::file::CacheBytes;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::Result;

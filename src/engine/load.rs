@@ -17,7 +17,8 @@ use super::scheduler::{Message, Scheduler};
 use super::status::{Callback, Reply, Status};
 use super::text::Text;
 use crate::error::{Error, Result};
-use crate::mlx::{self, DeviceKind, Precision};
+use crate::fused::{Device, Precision};
+use crate::mlx::{self, DeviceKind};
 use crate::models;
 
 /// How many tokens of a prompt are read in one turn. An abort and the other generations wait for
@@ -123,11 +124,14 @@ fn build(
             )));
         }
     }
-    // Threads of engines are used again: each load sets all.
-    mlx::set_threads(request.threads);
-    mlx::set_precision(request.precision.unwrap_or(Precision::Fast));
+    let device = match device {
+        DeviceKind::Gpu => Device::gpu(),
+        DeviceKind::Cpu => {
+            Device::cpu(request.threads, request.precision.unwrap_or(Precision::Fast))
+        }
+    };
     let mut weights = LoadProgress { stage: LoadStage::Weights, loaded_bytes: 0, total_bytes: 0 };
-    let options = models::LoadOptions { dtype: request.dtype };
+    let options = models::LoadOptions { device, dtype: request.dtype };
     let loaded = models::load(&request.path, &options, &mut |step| {
         weights.loaded_bytes = step.loaded_bytes;
         weights.total_bytes = step.total_bytes;
@@ -145,12 +149,12 @@ fn build(
         defaults: loaded.info.generation,
         vocabulary_size: loaded.info.vocabulary_size,
         context_length: loaded.info.context_length,
-        prefill_chunk: prefill_chunk(device),
+        prefill_chunk: prefill_chunk(device.kind),
     };
     exit::guard();
     let info = ModelInfo {
         model: loaded.info,
-        device,
+        device: device.kind,
         path: request.path.clone(),
         has_tokenizer: profile.text.has_tokenizer(),
         has_chat_template: profile.text.has_chat_template(),

@@ -26,10 +26,11 @@ mod stream;
 mod tests;
 mod text;
 
+pub use backend::PromptCacheSize;
 pub use load::load;
 pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};
 pub use profile::{Profile, default_temperature};
-pub use prompt_caches::{PromptCacheId, PromptCacheSize};
+pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
     LoadStage, Prompt, Timings, TokenLogprob,

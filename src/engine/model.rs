@@ -6,9 +6,10 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak, mpsc};
 use std::time::Instant;
 
+use super::backend::PromptCacheSize;
 use super::pool;
 use super::profile::Profile;
-use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCacheSize};
+use super::prompt_caches::{PromptCacheId, PromptCacheRequest};
 use super::request::{Batch, GenerateRequest, check_limits};
 use super::scheduler::Message;
 use super::status::{Callback, Reply, Status};

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::backend::Backend;
+use super::backend::{Backend, PromptCacheSize};
 use super::pool;
 use super::status::Reply;
 use crate::cache::CacheLimits;
@@ -30,15 +30,6 @@ impl PromptCacheId {
     pub fn number(self) -> f64 {
         self.0 as f64
     }
-}
-
-/// What a prompt cache holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct PromptCacheSize {
-    /// Positions whose keys and values, or state, are there.
-    pub tokens: usize,
-    /// Their bytes.
-    pub bytes: usize,
 }
 
 /// What can be asked of a prompt cache.

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::prompt_caches::PromptCacheId;
-use crate::cache::{CacheLimits, Packing};
+use crate::cache::{CacheLimits, KvQuantization};
 use crate::error::{Error, Result};
-use crate::mlx::{DeviceKind, Dtype, Precision};
+use crate::fused::Precision;
+use crate::mlx::{DeviceKind, Dtype};
 
 /// The fewest positions that a limited cache can hold.
 const MIN_CACHE_SIZE: i32 = 16;
@@ -198,12 +199,12 @@ impl GenerateRequest {
 /// # Errors
 /// [`Error::InvalidArgument`] with the option's name in JavaScript.
 pub fn check_limits(limits: CacheLimits) -> Result<()> {
-    let CacheLimits { max_size, packing } = limits;
+    let CacheLimits { max_size, quantization } = limits;
     if max_size.is_some_and(|size| size < MIN_CACHE_SIZE) {
         let message = format!("must be at least {MIN_CACHE_SIZE}");
         return Err(Error::argument("maxKvSize", message));
     }
-    if let Some(Packing { group_size, bits }) = packing {
+    if let Some(KvQuantization { group_size, bits }) = quantization {
         if ![4, 8].contains(&bits) {
             return Err(Error::argument("kvBits", format!("must be 4 or 8, not {bits}")));
         }

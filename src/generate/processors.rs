@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
-pub use crate::cpu::sampling::Penalties;
 use crate::error::{Error, Result};
-use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, sampling, scalar};
+use crate::fused::Device;
+pub use crate::fused::sampling::Penalties;
+use crate::fused::sampling::{PenaltyInputs, penalize};
+use crate::mlx::{Array, Dtype, from_f32, from_u32, ops};
 
 impl Penalties {
     /// How many of the last tokens have to be remembered.
@@ -29,6 +31,7 @@ pub struct Processors {
     bias: Option<(Array, Array)>,
     /// The last tokens, `[1, ≤ context_size]`, if a penalty needs them.
     recent: Option<Array>,
+    device: Device,
 }
 
 impl Processors {
@@ -36,7 +39,12 @@ impl Processors {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a penalty out of range.
-    pub fn new(penalties: Penalties, prompt: &[u32], vocabulary: usize) -> Result<Self> {
+    pub fn new(
+        penalties: Penalties,
+        prompt: &[u32],
+        vocabulary: usize,
+        device: Device,
+    ) -> Result<Self> {
         if !(penalties.repetition > 0.0 && penalties.repetition.is_finite()) {
             let message = format!("{} is not above 0", penalties.repetition);
             return Err(Error::argument("repetitionPenalty", message));
@@ -65,7 +73,7 @@ impl Processors {
             let recent = &prompt[prompt.len().saturating_sub(context)..];
             from_u32(recent, &[1, recent.len() as i32])
         });
-        Ok(Self { penalties: Arc::new(penalties), bias, recent })
+        Ok(Self { penalties: Arc::new(penalties), bias, recent, device })
     }
 
     /// Whether there is anything to do.
@@ -77,60 +85,12 @@ impl Processors {
     pub fn apply(&self, logits: &Array) -> Result<Array> {
         // Penalties are `f32`; half-precision logits would lose their last bits with them anyway.
         let logits = ops::astype(logits, Dtype::Float32)?;
-        match sampling::penalize(&logits, self.recent.as_ref(), &self.penalties)? {
-            Some(penalized) => Ok(penalized),
-            None => self.apply_by_operations(logits),
-        }
-    }
-
-    /// [`Processors::apply`] where there is no kernel for it.
-    pub(super) fn apply_by_operations(&self, mut logits: Array) -> Result<Array> {
-        if let Some((tokens, values)) = &self.bias {
-            logits = ops::scatter_add(&logits, tokens, values, -1)?;
-        }
-        let penalties = &self.penalties;
-        if penalties.repetition != 1.0
-            && let Some(recent) = self.last(penalties.repetition_context)?
-        {
-            let seen = ops::take_along(&logits, &recent, -1)?;
-            let penalty = scalar(penalties.repetition);
-            let penalized = ops::select(
-                &ops::less(&seen, &scalar(0.0))?,
-                &ops::multiply(&seen, &penalty)?,
-                &ops::divide(&seen, &penalty)?,
-            )?;
-            logits = ops::put_along(&logits, &recent, &penalized, -1)?;
-        }
-        if penalties.presence != 0.0
-            && let Some(recent) = self.last(penalties.presence_context)?
-        {
-            let seen = ops::take_along(&logits, &recent, -1)?;
-            let penalized = ops::subtract(&seen, &scalar(penalties.presence))?;
-            logits = ops::put_along(&logits, &recent, &penalized, -1)?;
-        }
-        if penalties.frequency != 0.0
-            && let Some(recent) = self.last(penalties.frequency_context)?
-        {
-            let minus = ops::broadcast_to(&scalar(-penalties.frequency), recent.shape())?;
-            logits = ops::scatter_add(&logits, &recent, &minus, -1)?;
-        }
-        Ok(logits)
-    }
-
-    /// The last `context` tokens, `[1, ≤ context]`; `None` where there are none.
-    fn last(&self, context: usize) -> Result<Option<Array>> {
-        let Some(recent) = self.recent.as_ref().filter(|recent| recent.size() > 0) else {
-            return Ok(None);
+        let inputs = PenaltyInputs {
+            penalties: &self.penalties,
+            bias: self.bias.as_ref(),
+            recent: self.recent.as_ref(),
         };
-        let length = recent.dim(1);
-        let context = i32::try_from(context).unwrap_or(i32::MAX);
-        if context == 0 {
-            Ok(None)
-        } else if context < length {
-            ops::slice_axis(recent, 1, length - context, length).map(Some)
-        } else {
-            Ok(Some(recent.clone()))
-        }
+        penalize(self.device, &logits, &inputs)
     }
 
     /// Notes the token that was drawn, `[1]`, which may not be computed yet.

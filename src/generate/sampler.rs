@@ -1,9 +1,10 @@
-//! Sampling on the device, in the order and with the formulas of mlx-lm's `sample_utils.py`: top-p,
-//! min-p, XTC, top-k, and the temperature last.
+//! Which token comes next: the options, checked, and the sequence's random numbers.
 
-pub use crate::cpu::sampling::SamplingOptions;
 use crate::error::{Error, Result};
-use crate::mlx::{Array, Dtype, ops, random, sampling, scalar};
+use crate::fused::Device;
+pub use crate::fused::sampling::SamplingOptions;
+use crate::fused::sampling::{Draw, sample};
+use crate::mlx::Array;
 
 impl SamplingOptions {
     fn check(&self) -> Result<()> {
@@ -27,14 +28,15 @@ impl SamplingOptions {
 pub struct Sampler {
     options: SamplingOptions,
     seed: u64,
+    device: Device,
 }
 
 impl Sampler {
     /// # Errors
     /// [`Error::InvalidArgument`] for an option out of range.
-    pub fn new(options: SamplingOptions, seed: u64) -> Result<Self> {
+    pub fn new(options: SamplingOptions, seed: u64, device: Device) -> Result<Self> {
         options.check()?;
-        Ok(Self { options, seed })
+        Ok(Self { options, seed, device })
     }
 
     /// Whether the most likely token is taken.
@@ -44,123 +46,8 @@ impl Sampler {
 
     /// Draws token number `index` of a sequence from logits `[1, vocabulary]`: `[1]`, `uint32`.
     pub fn sample(&self, logits: &Array, index: u64) -> Result<Array> {
-        if self.is_greedy() {
-            return sampling::most_likely(logits);
-        }
-        let uniform = DRAWS.map(|draw| random::host_uniform(self.seed, number(index, draw)));
-        match sampling::draw(logits, &self.options, uniform)? {
-            Some(token) => Ok(token),
-            None => self.sample_by_operations(logits, index),
-        }
+        sample(self.device, logits, &self.options, Draw { seed: self.seed, index })
     }
-
-    /// [`Sampler::sample`] where there is no kernel for it.
-    fn sample_by_operations(&self, logits: &Array, index: u64) -> Result<Array> {
-        let [token, xtc] = DRAWS.map(|draw| random::key(self.seed, number(index, draw)));
-        let filtered = self.filter(&normalized(logits)?, |probability| {
-            ops::greater(&random::uniform(&xtc)?, &scalar(probability))
-        })?;
-        let scaled = ops::multiply(&filtered, &scalar(self.options.temperature.recip()))?;
-        random::categorical(&scaled, -1, &token)
-    }
-
-    /// The log-probabilities with −∞ for the tokens that the options leave out. `skip_xtc` draws, for
-    /// the chance of XTC, whether it is skipped.
-    fn filter(
-        &self,
-        logprobs: &Array,
-        skip_xtc: impl FnOnce(f32) -> Result<Array>,
-    ) -> Result<Array> {
-        let options = &self.options;
-        let mut logprobs = logprobs.clone();
-        if options.top_p > 0.0 && options.top_p < 1.0 {
-            logprobs = top_p(&logprobs, options.top_p)?;
-        }
-        if options.min_p > 0.0 {
-            logprobs = min_p(&logprobs, options.min_p, options.min_tokens_to_keep)?;
-        }
-        if options.xtc_probability > 0.0 {
-            let cut = xtc(&logprobs, options.xtc_threshold, &options.xtc_special_tokens)?;
-            logprobs = ops::select(&skip_xtc(options.xtc_probability)?, &logprobs, &cut)?;
-        }
-        if options.top_k > 0 && options.top_k < logprobs.dim(-1).unsigned_abs() {
-            logprobs = top_k(&logprobs, options.top_k)?;
-        }
-        Ok(logprobs)
-    }
-}
-
-/// The draws for each token: one for itself, one for XTC.
-const DRAWS: [u64; 2] = [0, 1];
-
-/// The number of a draw for token number `index`, among all of the sequence.
-fn number(index: u64, draw: u64) -> u64 {
-    index * DRAWS.len() as u64 + draw
-}
-
-/// The log-probabilities that logits stand for, in `f32`.
-pub(super) fn normalized(logits: &Array) -> Result<Array> {
-    let logits = ops::astype(logits, Dtype::Float32)?;
-    ops::subtract(&logits, &ops::logsumexp(&logits, -1)?)
-}
-
-fn without(logprobs: &Array, removed: &Array) -> Result<Array> {
-    let nothing = ops::astype(&scalar(f32::NEG_INFINITY), logprobs.dtype())?;
-    ops::select(removed, &nothing, logprobs)
-}
-
-/// Nucleus sampling (Holtzman et al. 2020); tokens as likely as the last one kept stay too.
-fn top_p(logprobs: &Array, p: f32) -> Result<Array> {
-    let sorted = ops::sort(logprobs, -1)?;
-    let probs = ops::exp(&ops::astype(&sorted, Dtype::Float32)?)?;
-    let above = ops::cumsum(&probs, -1, true, false)?;
-    // Floating-point sums of the whole distribution are not exactly 1.
-    let first = |a: &Array| ops::slice_axis(a, 1, 0, 1);
-    let total = ops::add(&first(&above)?, &first(&probs)?)?;
-    let dropped = ops::greater_equal(&above, &ops::multiply(&total, &scalar(p))?)?;
-    let dropped = ops::sum(&ops::astype(&dropped, Dtype::Int32)?, -1)?;
-    let threshold = ops::take_along(&sorted, &dropped, -1)?;
-    without(logprobs, &ops::less(logprobs, &threshold)?)
-}
-
-/// Min-p sampling (Nguyen et al. 2024).
-fn min_p(logprobs: &Array, p: f32, keep: u32) -> Result<Array> {
-    let threshold = ops::add(&ops::max(logprobs, -1)?, &scalar(p.ln()))?;
-    let cut = without(logprobs, &ops::less(logprobs, &threshold)?)?;
-    if keep <= 1 {
-        return Ok(cut);
-    }
-    let best = most_likely(logprobs, keep)?;
-    ops::put_along(&cut, &best, &ops::take_along(logprobs, &best, -1)?, -1)
-}
-
-/// The indices of the `count` most likely tokens of `[1, vocabulary]`, unordered.
-pub(super) fn most_likely(logprobs: &Array, count: u32) -> Result<Array> {
-    let count = i32::try_from(count).unwrap_or(i32::MAX).min(logprobs.dim(-1));
-    let order = ops::argpartition(&ops::negative(logprobs)?, count - 1, -1)?;
-    ops::slice_axis(&order, 1, 0, count)
-}
-
-/// Exclude top choices: of the tokens above the threshold only the least likely stays.
-fn xtc(logprobs: &Array, threshold: f32, special: &[u32]) -> Result<Array> {
-    let probs = ops::softmax(logprobs, -1, true)?;
-    let above = ops::greater(&probs, &scalar(threshold))?;
-    let least = ops::min(&ops::select(&above, &probs, &scalar(f32::INFINITY))?, -1)?;
-    let cut = without(logprobs, &ops::greater(&probs, &least)?)?;
-    if special.is_empty() {
-        return Ok(cut);
-    }
-    let special = crate::mlx::from_u32(special, &[1, special.len() as i32]);
-    ops::put_along(&cut, &special, &ops::take_along(logprobs, &special, -1)?, -1)
-}
-
-fn top_k(logprobs: &Array, k: u32) -> Result<Array> {
-    let vocabulary = logprobs.dim(-1);
-    let k = k.min(vocabulary.unsigned_abs()) as i32;
-    let order = ops::argpartition(&ops::negative(logprobs)?, k - 1, -1)?;
-    let removed = ops::slice_axis(&order, 1, k, vocabulary)?;
-    let nothing = ops::astype(&scalar(f32::NEG_INFINITY), logprobs.dtype())?;
-    ops::put_along(logprobs, &removed, &nothing, -1)
 }
 
 #[cfg(test)]
@@ -174,8 +61,9 @@ mod tests {
     use super::*;
     use crate::cpu::Isa;
     use crate::cpu::sampling::Logits;
+    use crate::fused::sampling::{filter, log_softmax};
     use crate::generate::{Penalties, Processors};
-    use crate::mlx::{DeviceKind, enter, from_f32, item_u32, to_f32_vec};
+    use crate::mlx::{DeviceKind, enter, from_f32, item_u32, ops, scalar, to_f32_vec};
 
     #[derive(Deserialize)]
     struct Cases {
@@ -245,9 +133,10 @@ mod tests {
         }
     }
 
-    /// By a kernel, where there is one, and by operations.
-    const WAYS: [Way; 2] = [Sampler::sample, Sampler::sample_by_operations];
-    type Way = fn(&Sampler, &Array, u64) -> Result<Array>;
+    /// By kernels, where there are some, and composed.
+    fn devices() -> [Device; 2] {
+        [Device::default(), Device::default().plain()]
+    }
 
     fn close(actual: &[f32], expected: &[f32]) -> bool {
         actual.len() == expected.len()
@@ -263,17 +152,19 @@ mod tests {
         let vocabulary = logits.len();
         let logits = from_f32(&logits, &[1, vocabulary as i32]);
         let penalties = case.options.penalties();
-        let processors = Processors::new(penalties, &case.history, vocabulary).unwrap();
-        let processed = processors.apply(&logits).unwrap();
-        let by_operations = processors.apply_by_operations(logits).unwrap();
-        if !close(&to_f32_vec(&processed).unwrap(), &to_f32_vec(&by_operations).unwrap()) {
-            return Err("penalties differ between kernel and operations".to_owned());
+        let [processed, composed] = devices().map(|device| {
+            let (penalties, history) = (penalties.clone(), &case.history);
+            let processors = Processors::new(penalties, history, vocabulary, device).unwrap();
+            processors.apply(&logits).unwrap()
+        });
+        if !close(&to_f32_vec(&processed).unwrap(), &to_f32_vec(&composed).unwrap()) {
+            return Err("penalties differ between kernel and composition".to_owned());
         }
-        let logprobs = normalized(&processed).unwrap();
-        let sampler = Sampler::new(case.options.sampling(), 1).unwrap();
+        let logprobs = log_softmax(&processed).unwrap();
+        let sampler = Sampler::new(case.options.sampling(), 1, Device::default()).unwrap();
         if case.error.is_some() {
             // The reference refuses a top-k that keeps everything; here it keeps everything.
-            let filtered = sampler.filter(&logprobs, |_| unreachable!()).unwrap();
+            let filtered = filter(&logprobs, &sampler.options, |_| unreachable!()).unwrap();
             return (to_f32_vec(&filtered).unwrap() == to_f32_vec(&logprobs).unwrap())
                 .then_some(())
                 .ok_or_else(|| "top-k beyond the vocabulary changed something".to_owned());
@@ -295,7 +186,7 @@ mod tests {
             assert!(probability == 1.0, "the reference's draw is not ours");
             ops::greater(&scalar(0.0), &scalar(probability))
         };
-        let filtered = sampler.filter(&logprobs, never_skip).unwrap();
+        let filtered = filter(&logprobs, &sampler.options, never_skip).unwrap();
         let values = to_f32_vec(&filtered).unwrap();
         let kept = values.iter().filter(|value| value.is_finite()).count();
         if Some(kept) != case.kept {
@@ -345,12 +236,11 @@ mod tests {
         let logprobs: Vec<f32> = probabilities.iter().map(|p| p.ln()).collect();
         let logprobs = from_f32(&logprobs, &[1, 4]);
         let options = SamplingOptions { temperature: 1.0, ..SamplingOptions::default() };
-        let sampler = Sampler::new(options, 7).unwrap();
-        for sample in WAYS {
+        for device in devices() {
+            let sampler = Sampler::new(options.clone(), 7, device).unwrap();
             let mut counts = [0_u32; 4];
             for index in 0..2000 {
-                counts[item_u32(&sample(&sampler, &logprobs, index).unwrap()).unwrap() as usize] +=
-                    1;
+                counts[item_u32(&sampler.sample(&logprobs, index).unwrap()).unwrap() as usize] += 1;
             }
             for (count, p) in counts.into_iter().zip(probabilities) {
                 // Five standard deviations of a binomial.
@@ -364,10 +254,10 @@ mod tests {
     fn a_draw_depends_on_seed_and_index_alone() {
         enter(DeviceKind::Cpu).unwrap();
         let logprobs = from_f32(&[-1.0; 64], &[1, 64]);
-        for sample in WAYS {
+        for device in devices() {
             let draws = |seed, indices: &[u64]| -> Vec<u32> {
-                let sampler = Sampler::new(SamplingOptions::default(), seed).unwrap();
-                let draw = |&i: &u64| item_u32(&sample(&sampler, &logprobs, i).unwrap()).unwrap();
+                let sampler = Sampler::new(SamplingOptions::default(), seed, device).unwrap();
+                let draw = |&i: &u64| item_u32(&sampler.sample(&logprobs, i).unwrap()).unwrap();
                 indices.iter().map(draw).collect()
             };
             let forwards = draws(3, &[0, 1, 2, 3]);
@@ -389,7 +279,7 @@ mod tests {
             ("xtcProbability", SamplingOptions { xtc_probability: 2.0, ..good.clone() }),
             ("xtcThreshold", SamplingOptions { xtc_threshold: 0.6, ..good.clone() }),
         ] {
-            let error = Sampler::new(options, 0).unwrap_err();
+            let error = Sampler::new(options, 0, Device::default()).unwrap_err();
             assert!(error.to_string().starts_with(&format!("{option}: ")), "{error}");
         }
     }

@@ -2,10 +2,12 @@
 
 use super::processors::{Penalties, Processors};
 use super::prompt_cache::PromptCache;
-use super::sampler::{Sampler, SamplingOptions, most_likely, normalized};
+use super::sampler::{Sampler, SamplingOptions};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
-use crate::mlx::{self, Array, ops, sampling};
+use crate::fused::Device;
+use crate::fused::sampling::log_probabilities;
+use crate::mlx::{self, Array, ops};
 use crate::models::LanguageModel;
 
 /// Freed buffers are given back after this many tokens, as caches leave sizes behind that never recur.
@@ -81,6 +83,7 @@ pub struct Sequence {
     pending: Option<Pending>,
     /// Steps queued.
     queued: u64,
+    device: Device,
 }
 
 impl Sequence {
@@ -95,7 +98,7 @@ impl Sequence {
         options: SequenceOptions,
         cache: Option<PromptCache>,
     ) -> Result<Self> {
-        let vocabulary = model.vocabulary();
+        let (vocabulary, device) = (model.vocabulary(), model.device());
         if prompt.is_empty() {
             return Err(Error::argument("prompt", "is empty: there is no token to go on from"));
         }
@@ -113,8 +116,9 @@ impl Sequence {
         let cache = cache.unwrap_or_else(|| PromptCache::new(model, options.cache_limits));
         let (caches, read, cached) = cache.begin(model, &prompt);
         Ok(Self {
-            sampler: Sampler::new(options.sampling.clone(), options.seed)?,
-            processors: Processors::new(options.penalties.clone(), &prompt, vocabulary)?,
+            sampler: Sampler::new(options.sampling.clone(), options.seed, device)?,
+            processors: Processors::new(options.penalties.clone(), &prompt, vocabulary, device)?,
+            device,
             caches,
             prompt,
             processed: cached,
@@ -221,25 +225,23 @@ impl Sequence {
         let token = self.sampler.sample(&logits, self.queued)?;
         self.queued += 1;
         self.processors.push(&token)?;
-        let logprobs = self.options.logprobs.map(|count| logprobs(&logits, &token, count));
+        let logprobs =
+            self.options.logprobs.map(|count| logprobs(self.device, &logits, &token, count));
         Ok(Pending { token, logprobs: logprobs.transpose()? })
     }
 }
 
-/// The log-probability of `token` by logits `[1, vocabulary]`, and those of the `count` most likely tokens, unordered.
-fn logprobs(logits: &Array, token: &Array, count: usize) -> Result<PendingLogprobs> {
+/// The log-probability of `token` by logits `[1, vocabulary]`, and those of the `count` most likely
+/// tokens, unordered.
+fn logprobs(
+    device: Device,
+    logits: &Array,
+    token: &Array,
+    count: usize,
+) -> Result<PendingLogprobs> {
     let count = i32::try_from(count).unwrap_or(i32::MAX).min(logits.dim(-1));
-    if let Some([chosen, ids, values]) = sampling::log_probabilities(logits, token, count)? {
-        return Ok(PendingLogprobs { chosen, top: (count > 0).then_some((ids, values)) });
-    }
-    let logprobs = normalized(logits)?;
-    let chosen = ops::take_along(&logprobs, &ops::reshape(token, &[1, 1])?, -1)?;
-    if count == 0 {
-        return Ok(PendingLogprobs { chosen, top: None });
-    }
-    let ids = most_likely(&logprobs, count.unsigned_abs())?;
-    let values = ops::take_along(&logprobs, &ids, -1)?;
-    Ok(PendingLogprobs { chosen, top: Some((ids, values)) })
+    let [chosen, ids, values] = log_probabilities(device, logits, token, count)?;
+    Ok(PendingLogprobs { chosen, top: (count > 0).then_some((ids, values)) })
 }
 
 fn read(pending: &Pending) -> Result<TokenOutput> {

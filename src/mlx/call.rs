@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use mlx_sys as sys;
 
-use super::{Array, device};
+use super::Array;
 use crate::error::{Error, Result};
 
 thread_local! {
@@ -43,19 +43,6 @@ fn last_error() -> Error {
 /// Turns a status of the C API into a result.
 pub(super) fn check(status: c_int) -> Result<()> {
     if status == 0 { Ok(()) } else { Err(last_error()) }
-}
-
-/// Runs an operation that writes one array, on this thread's stream.
-pub(super) fn produce(
-    operation: impl FnOnce(*mut sys::mlx_array, sys::mlx_stream) -> c_int,
-) -> Result<Array> {
-    let stream = device::current_stream()?;
-    // SAFETY: makes an empty handle; the operation fills it or leaves it empty, and both may be freed.
-    let mut handle = unsafe { sys::mlx_array_new() };
-    let status = operation(&mut handle, stream);
-    // SAFETY: the handle is ours alone.
-    let array = unsafe { Array::from_ptr(handle) };
-    check(status).map(|()| array)
 }
 
 /// An owned `mlx_vector_array`.
@@ -112,15 +99,3 @@ impl Drop for Arrays {
 pub(super) fn optional(array: Option<&Array>) -> sys::mlx_array {
     array.map_or(sys::mlx_array { ctx: std::ptr::null_mut() }, Array::as_ptr)
 }
-
-/// Calls an operation of the C API whose first argument is the result and whose last is the stream.
-macro_rules! op {
-    ($function:ident($($argument:expr),* $(,)?)) => {
-        $crate::mlx::call::produce(|out, stream| {
-            // SAFETY: `out` and `stream` are live, array handles are borrowed from live arrays for the
-            // length of the call, and pointers come with the length of the slice they were taken from.
-            unsafe { mlx_sys::$function(out, $($argument,)* stream) }
-        })
-    };
-}
-pub(super) use op;

@@ -29,9 +29,11 @@ impl fmt::Display for DeviceKind {
     }
 }
 
+/// The streams of a thread. They are bound to the thread because MLX's are: a stream may only be
+/// used by the thread that made it. Everything else that a model runs with is in its
+/// [`crate::fused::Device`].
 struct ThreadStreams {
     current: Cell<Option<sys::mlx_stream>>,
-    device: Cell<Option<DeviceKind>>,
     gpu: Cell<Option<sys::mlx_stream>>,
     cpu: Cell<Option<sys::mlx_stream>>,
 }
@@ -40,14 +42,14 @@ thread_local! {
     static STREAMS: ThreadStreams = const {
         ThreadStreams {
             current: Cell::new(None),
-            device: Cell::new(None),
             gpu: Cell::new(None),
             cpu: Cell::new(None),
         }
     };
 }
 
-/// Prepares MLX for this process: errors become results, and kernel fusion by an external compiler is off.
+/// Prepares MLX for this process: errors become results, and kernel fusion by an external compiler
+/// is off.
 ///
 /// Must run before any other call; later calls do nothing.
 pub fn init() {
@@ -194,14 +196,8 @@ pub fn enter(kind: DeviceKind) -> Result<()> {
             check(unsafe { sys::mlx_set_default_stream(stream) })
         })?;
         streams.current.set(Some(stream));
-        streams.device.set(Some(kind));
         Ok(())
     })
-}
-
-/// Whether this thread's operations run on a GPU.
-pub fn on_gpu() -> bool {
-    STREAMS.with(|streams| streams.device.get()) == Some(DeviceKind::Gpu)
 }
 
 /// The stream that this thread's operations run on.

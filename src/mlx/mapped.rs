@@ -58,17 +58,19 @@ pub struct MappedFile(Arc<MmapMut>);
 impl MappedFile {
     /// Maps a file that is not empty.
     ///
-    /// The mapping is private and copied on write: MLX may use a buffer whose last reader is done for
-    /// its result, which must never reach the file.
+    /// The mapping is private and copied on write: MLX may use a buffer whose last reader is done
+    /// for its result, which must never reach the file.
     pub fn map(file: &File) -> std::io::Result<Self> {
         // SAFETY: as with every mapped model file, truncating it while it is in use is beyond our
         // control; writes by others would change weights, never memory safety.
         let map = unsafe { MmapOptions::new().no_reserve_swap().map_copy(file) }?;
-        // Only wishes. Large pages, where the file system has them (Linux 6.16 with ext4, 5.18 with XFS): a walk through the page table for every 4 KiB costs
-        // products that read at the speed of the memory 5-9 % of it. They must be asked for before anything is read.
+        // Only wishes. Large pages, where the file system has them (Linux 6.16 with ext4, 5.18 with
+        // XFS): a walk through the page table for every 4 KiB costs products that read at the speed
+        // of the memory 5-9 % of it. They must be asked for before anything is read.
         #[cfg(target_os = "linux")]
         let _ = map.advise(Advice::HugePage);
-        // What is not in memory yet is read while the model is put together; without this, pages come as they are touched.
+        // What is not in memory yet is read while the model is put together; without this, pages
+        // come as they are touched.
         #[cfg(unix)]
         let _ = map.advise(Advice::WillNeed);
         Ok(Self(Arc::new(map)))
@@ -115,8 +117,9 @@ impl MappedFile {
         let mut handle = unsafe { sys::mlx_array_new() };
         let mut made = false;
         if start >= HEADER {
-            // SAFETY: the header lies in the mapping (checked); the bytes, as many as the shape and type say, stay valid until `release` drops the
-            // reference taken above, and the private mapping may be written.
+            // SAFETY: the header lies in the mapping (checked); the bytes, as many as the shape and
+            // type say, stay valid until `release` drops the reference taken above, and the private
+            // mapping may be written.
             check(unsafe {
                 nodemlx_mapped(
                     &mut handle,
@@ -134,7 +137,8 @@ impl MappedFile {
             counted.store(bytes.len(), Ordering::Relaxed);
             IN_PLACE.fetch_add(bytes.len(), Ordering::Relaxed);
         } else {
-            // SAFETY: the same; the payload was not used before. The empty handle holds nothing to be freed.
+            // SAFETY: the same; the payload was not used before. The empty handle holds nothing to
+            // be freed.
             handle = unsafe {
                 sys::mlx_array_new_data_managed_payload(
                     data,

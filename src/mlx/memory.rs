@@ -25,8 +25,8 @@ pub fn cache() -> Result<usize> {
     read(|out| unsafe { sys::mlx_get_cache_memory(out) })
 }
 
-/// The largest value of [`active`] since the last [`reset_peak`], as far as MLX's own memory goes, and what lies
-/// in mapped files now.
+/// The largest value of [`active`] since the last [`reset_peak`], as far as MLX's own memory goes,
+/// and what lies in mapped files now.
 pub fn peak() -> Result<usize> {
     // SAFETY: writes one number.
     read(|out| unsafe { sys::mlx_get_peak_memory(out) }).map(|bytes| bytes + bytes_in_place())

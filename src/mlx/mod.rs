@@ -1,34 +1,29 @@
-//! The thin layer over MLX: arrays and data types from mlx-rs, operations straight from the C API.
+//! MLX's C API and nothing else: arrays and data types from mlx-rs, operations from `mlx-sys`.
 //!
 //! mlx-rs makes a stream handle for every operation and knows only one quantization mode, so
-//! operations here go to `mlx-sys` with the engine thread's own stream ([`enter`]). All `unsafe`
-//! towards MLX lives in this module.
+//! operations here go to the C API with the engine thread's own stream ([`enter`]). All `unsafe`
+//! towards MLX lives in this module. Kernels of our own are nodes that [`crate::fused`] hangs into
+//! MLX's graph through [`primitive`].
 #![allow(unsafe_code, reason = "this module is the boundary to MLX's C API")]
 
 mod call;
 mod device;
 pub mod fast;
-mod kernels;
 mod mapped;
 pub mod memory;
 mod metal;
+mod op;
 pub mod ops;
-mod primitive;
+pub mod primitive;
 pub mod process;
 pub mod quantized;
 pub mod random;
-pub mod sampling;
 mod transfer;
 
-pub use crate::cpu::Precision;
-pub use device::{
-    DeviceKind, device_memory, device_name, enter, gpu_available, init, on_gpu, version,
-};
-pub use kernels::{precision, set_precision};
+pub use device::{DeviceKind, device_memory, device_name, enter, gpu_available, init, version};
 pub use mapped::MappedFile;
 pub use metal::check as check_machine;
 pub use mlx_rs::{Array, Dtype};
-pub use primitive::set_threads;
 pub use transfer::{
     async_eval, eval, from_f32, from_u32, item_f32, item_u32, scalar, to_bytes, to_f32_vec,
     to_u32_vec,

@@ -1,8 +1,9 @@
 //! Array operations. Shapes broadcast as in NumPy; axes may be negative. Nothing is computed before
 //! [`super::eval`].
 
-use super::call::{self, Arrays, op};
-use super::{Array, Dtype, kernels};
+use super::call::{self, Arrays};
+use super::op::op;
+use super::{Array, Dtype};
 use crate::error::Result;
 
 macro_rules! unary {
@@ -26,6 +27,10 @@ unary! {
     sigmoid = mlx_sigmoid;
     /// The hyperbolic tangent.
     tanh = mlx_tanh;
+    /// The cosine.
+    cos = mlx_cos;
+    /// The sine.
+    sin = mlx_sin;
     /// The error function.
     erf = mlx_erf;
     /// −x.
@@ -77,9 +82,6 @@ pub fn addmm(a: &Array, x: &Array, w: &Array) -> Result<Array> {
 /// The product with one of several stacked matrices for each row block of `x`, as `experts` says;
 /// `sorted` promises that `experts` ascends.
 pub fn gather_matmul(x: &Array, w: &Array, experts: &Array, sorted: bool) -> Result<Array> {
-    if kernels::take(x) && kernels::takes_stack(w) {
-        return kernels::gather_matmul(x, w, experts);
-    }
     op!(mlx_gather_mm(x.as_ptr(), w.as_ptr(), call::optional(None), experts.as_ptr(), sorted))
 }
 
@@ -144,7 +146,7 @@ pub fn squeeze(a: &Array, axis: i32) -> Result<Array> {
 
 /// The array with `count` zeros after its last element along `axis`.
 pub fn pad_end(a: &Array, axis: i32, count: i32) -> Result<Array> {
-    let zero = astype(&super::scalar(0.0), a.dtype())?;
+    let zero = astype(&Array::from_f32(0.0), a.dtype())?;
     op!(mlx_pad(
         a.as_ptr(),
         [axis].as_ptr(),
@@ -223,10 +225,11 @@ pub fn slice_update_axis(a: &Array, update: &Array, axis: usize, start: i32) -> 
 const MAX_DIMS: usize = 8;
 const ONES: [i32; MAX_DIMS] = [1; MAX_DIMS];
 
-/// The pieces of `a` that lie between the given positions of `axis`, negative axes counting from the last.
+/// The pieces of `a` that lie between the given positions of `axis`, negative axes counting from
+/// the last.
 ///
-/// They are slices: what MLX's own operation for this returns claims to reach less far into the shared memory than it does, and its rotation on CUDA then writes beyond what it
-/// allocates by that.
+/// They are slices: what MLX's own operation returns claims to extend less far into the shared
+/// memory than it does, and its rotation on CUDA then writes beyond what it allocates by that.
 pub fn split_at(a: &Array, positions: &[i32], axis: i32) -> Result<Vec<Array>> {
     let axis = if axis < 0 { a.ndim().wrapping_add_signed(axis as isize) } else { axis as usize };
     let ends = positions.iter().copied().chain([a.shape()[axis]]);
@@ -249,7 +252,8 @@ pub fn put_along(a: &Array, indices: &Array, values: &Array, axis: i32) -> Resul
     op!(mlx_put_along_axis(a.as_ptr(), indices.as_ptr(), values.as_ptr(), axis))
 }
 
-/// `a` with `values` added to the elements that `indices` name along `axis`; repeated indices add up.
+/// `a` with `values` added to the elements that `indices` name along `axis`; repeated indices add
+/// up.
 pub fn scatter_add(a: &Array, indices: &Array, values: &Array, axis: i32) -> Result<Array> {
     op!(mlx_scatter_add_axis(a.as_ptr(), indices.as_ptr(), values.as_ptr(), axis))
 }
@@ -262,6 +266,12 @@ pub fn select(condition: &Array, a: &Array, b: &Array) -> Result<Array> {
 /// The numbers `start`, `start + 1`, … below `stop`.
 pub fn arange(start: i32, stop: i32, dtype: Dtype) -> Result<Array> {
     op!(mlx_arange(f64::from(start), f64::from(stop), 1.0, dtype.into()))
+}
+
+/// A convolution over the second axis of `[batch, length, channels]` with `[outputs, kernel,
+/// channels / groups]`, without padding.
+pub fn conv1d(x: &Array, weight: &Array, groups: i32) -> Result<Array> {
+    op!(mlx_conv1d(x.as_ptr(), weight.as_ptr(), 1, 0, 1, groups))
 }
 
 /// Zeros.

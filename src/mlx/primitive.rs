@@ -1,8 +1,7 @@
-//! Nodes of MLX's graph whose work is done by a kernel in Rust, on the CPU.
+//! Nodes of MLX's graph whose work a kernel in Rust does, on the CPU.
 
 mod views;
 
-use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -10,7 +9,6 @@ use mlx_sys as sys;
 
 use super::call::{Arrays, check};
 use super::{Array, Dtype, device};
-use crate::cpu::pool::{self, with_threads};
 use crate::error::{Error, Result};
 pub use views::{Element, Input, Output};
 use views::{RawView, part};
@@ -68,8 +66,8 @@ extern "C" fn run<K: Kernel>(
     let inputs: Vec<_> = part(inputs, input_count).iter().map(Input).collect();
     let mut outputs: Vec<_> = part(outputs, output_count).iter().map(Output).collect();
     // SAFETY: `this` is the box of `custom`, which is dropped after the last run.
-    let Node { kernel, threads } = unsafe { &*this.cast::<Node<K>>() };
-    let run = || with_threads(*threads, || kernel.run(&inputs, &mut outputs));
+    let kernel = unsafe { &*this.cast::<K>() };
+    let run = || kernel.run(&inputs, &mut outputs);
     let message = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return 0,
         Ok(Err(error)) => error.to_string(),
@@ -89,24 +87,7 @@ extern "C" fn run<K: Kernel>(
 
 extern "C" fn drop_kernel<K: Kernel>(this: *mut c_void) {
     // SAFETY: the box of `custom`, given back once.
-    drop(unsafe { Box::from_raw(this.cast::<Node<K>>()) });
-}
-
-thread_local! {
-    static THREADS: Cell<usize> = const { Cell::new(usize::MAX) };
-}
-
-/// Chooses how many threads may work at the same time for the kernels of this thread's graphs from now on; `None` for one on each physical core.
-pub fn set_threads(threads: Option<usize>) {
-    THREADS.set(threads.unwrap_or_else(pool::default_threads));
-    pool::Pool::global().grow(THREADS.get());
-}
-
-/// A kernel in the graph.
-struct Node<K> {
-    kernel: K,
-    /// How many threads it may use.
-    threads: usize,
+    drop(unsafe { Box::from_raw(this.cast::<K>()) });
 }
 
 /// Adds a kernel to the graph of this thread, whose device must be the CPU.
@@ -138,8 +119,9 @@ pub fn custom_each<K: Kernel, const N: usize>(
     exactly(custom(kernel, inputs, &outputs)?)
 }
 
-/// [`custom`] whose first outputs begin as the `updated` inputs, each in its memory, if that is not used any more. The kernel writes what is to be different, and does not
-/// look at these inputs, which come before the others. Gives the outputs for them, and the `others`.
+/// [`custom`] whose first outputs begin as the `updated` inputs, each in its memory if nobody uses
+/// that any more. The kernel writes what is to be different, and does not look at these inputs,
+/// which come before the others. Gives the outputs for them, and the `others`.
 pub fn updating<K: Kernel, const N: usize, const M: usize>(
     kernel: K,
     updated: [&Array; N],
@@ -170,12 +152,13 @@ fn add<K: Kernel>(
     let dtypes: Vec<sys::mlx_dtype> = outputs.iter().map(|(_, dtype)| (*dtype).into()).collect();
     let mut arrays = Arrays::empty();
     let kernel = RawKernel {
-        this: Box::into_raw(Box::new(Node { kernel, threads: THREADS.get() })).cast(),
+        this: Box::into_raw(Box::new(kernel)).cast(),
         name: K::NAME.as_ptr(),
         run: run::<K>,
         drop: drop_kernel::<K>,
     };
-    // SAFETY: the handles are live for the call; all pointers come with their lengths; the kernel is given away.
+    // SAFETY: the handles are live for the call; all pointers come with their lengths; the kernel
+    // is given away.
     check(unsafe {
         nodemlx_custom(
             arrays.handle_mut(),

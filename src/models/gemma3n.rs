@@ -7,11 +7,12 @@ use super::config::{ConfigFile, LayerType, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::Device;
 use crate::mlx::{Array, ops};
 use crate::nn::{
-    Activation, AltUp, AltUpConfig, AltUpEnds, Attention, Embedding, FeedForward, Laurel, Masks,
-    Mixer, Mlp, Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm, SharedAttention,
-    Values, add_to_others, scaled, shared_caches, soft_cap,
+    Activation, AltUp, AltUpConfig, AltUpProjections, Attention, Embedding, FeedForward, Laurel,
+    Masks, Mixer, Mlp, Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm,
+    SharedAttention, Values, add_per_layer_input, scaled, shared_caches, soft_cap,
 };
 use crate::weights::Weights;
 
@@ -31,7 +32,7 @@ struct Gemma3n {
     embedding: Embedding,
     embedding_scale: f32,
     per_layer: PerLayerEmbedding,
-    streams: AltUpEnds,
+    streams: AltUpProjections,
     layers: Vec<Layer>,
     /// The number of each layer's cache.
     caches: Vec<usize>,
@@ -129,7 +130,7 @@ impl Gemma3n {
             embedding: Embedding::new(&w.at("embed_tokens"), decoder.vocabulary, dims)?,
             embedding_scale: (dims as f32).sqrt(),
             per_layer: PerLayerEmbedding::new(w, per_layer)?,
-            streams: AltUpEnds::new(w, altup)?,
+            streams: AltUpProjections::new(w, altup)?,
             layers: (0..count).map(layer).collect::<Result<_>>()?,
             caches,
             norm: Norm::rms(&w.at("norm"), dims, eps)?,
@@ -166,6 +167,10 @@ impl LanguageModel for Gemma3n {
     fn vocabulary(&self) -> usize {
         self.embedding.vocabulary()
     }
+
+    fn device(&self) -> Device {
+        self.embedding.device()
+    }
 }
 
 impl Layer {
@@ -179,14 +184,14 @@ impl Layer {
         let predicted = self.altup.predict(streams)?;
         let x = self.altup.active(&predicted)?;
         let normed = self.before_attention.forward(&x)?;
-        let attended = self.attention.forward(&normed, masks, cache)?;
+        let attended = self.attention.forward(&normed.clone().into(), masks, cache)?;
         let attended = ops::add(&x, &self.after_attention.forward(&attended)?)?;
         let both = ops::add(&attended, &self.laurel.forward(&normed)?)?;
         let x = scaled(&both, std::f32::consts::FRAC_1_SQRT_2)?;
-        let fed = self.mlp.forward(&self.before_mlp.forward(&x)?)?;
+        let fed = self.mlp.forward(&self.before_mlp.forward(&x)?.into())?;
         let x = ops::add(&x, &self.after_mlp.forward(&fed)?)?;
         let corrected = self.altup.correct(&predicted, &x)?;
         let told = self.gate.forward(&self.altup.output(&corrected)?, input)?;
-        add_to_others(&corrected, &told)
+        add_per_layer_input(&corrected, &told)
     }
 }

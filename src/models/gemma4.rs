@@ -10,11 +10,11 @@ use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::Device;
 use crate::mlx::Array;
 use crate::nn::{
-    Activation, Attention, FeedForward, Mlp, MoeConfig, NormLayout, PerLayerConfig,
-    PerLayerDecoder, QkNorm, Routing, SharedAttention, SideExperts, Values, language_model,
-    shared_caches,
+    Activation, Attention, DenseAndMoe, FeedForward, Mlp, MoeConfig, NormLayout, PerLayerConfig,
+    PerLayerDecoder, QkNorm, Routing, SharedAttention, Values, language_model, shared_caches,
 };
 use crate::weights::Weights;
 
@@ -138,7 +138,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             let hidden = if wide && index >= own { 2 * hidden } else { hidden };
             let mlp = Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?;
             Ok(match experts {
-                Some(config) => Box::new(SideExperts::new(w, config, mlp, decoder.eps)?),
+                Some(config) => Box::new(DenseAndMoe::new(w, config, mlp, decoder.eps)?),
                 None => Box::new(mlp),
             })
         },
@@ -172,5 +172,9 @@ impl LanguageModel for PerLayerDecoder {
 
     fn vocabulary(&self) -> usize {
         self.decoder().vocabulary()
+    }
+
+    fn device(&self) -> Device {
+        self.decoder().device()
     }
 }

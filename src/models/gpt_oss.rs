@@ -5,7 +5,7 @@
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::mlx::quantized::{Format, Mode, Packed};
+use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::nn::{ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing};
 use crate::weights::Weights;
@@ -72,12 +72,12 @@ fn projections(w: &Weights, config: MoeConfig) -> Result<[ExpertLinear; 3]> {
             blocks(w, "down_proj", hidden, &[experts, dims])?,
         )
     } else {
-        // Without packing the published matrices are turned: inputs before outputs.
-        let turned = |name: &str, inputs: i32, outputs: i32| {
+        // Without packing the published matrices are transposed: inputs before outputs.
+        let transposed = |name: &str, inputs: i32, outputs: i32| {
             let matrix = ops::swap_axes(&w.take(name, &[experts, inputs, outputs])?, -1, -2)?;
             Ok(Parts { weight: matrix, scales: None })
         };
-        (turned("gate_up_proj", dims, 2 * hidden)?, turned("down_proj", hidden, dims)?)
+        (transposed("gate_up_proj", dims, 2 * hidden)?, transposed("down_proj", hidden, dims)?)
     };
     let gate_up_bias = w.take("gate_up_proj_bias", &[experts, 2 * hidden])?;
     let dtype = gate_up_bias.dtype();
@@ -122,9 +122,9 @@ impl ExpertLinearParts {
                 let scales = ops::contiguous(&scales)?;
                 eval(&[&weight, &scales, &bias])?;
                 let (group_size, bits) = Mode::Mxfp4.defaults();
-                let format = Format { mode: Mode::Mxfp4, group_size, bits };
-                let packed = Packed { weight, scales, biases: None, format, dtype };
-                ExpertMatrix::Quantized(packed, None)
+                let params = QuantizationParams { mode: Mode::Mxfp4, group_size, bits };
+                let tensor = QuantizedTensor { weight, scales, biases: None, params, dtype };
+                ExpertMatrix::Quantized(tensor, None)
             }
             None => {
                 eval(&[&weight, &bias])?;

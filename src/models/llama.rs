@@ -3,10 +3,9 @@
 
 use serde_json::json;
 
-use super::config::{ConfigFile, LayerType, RopeDefaults};
+use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, ministral3, mlp};
 use crate::error::{Error, Result};
-use crate::nn::StandardDecoder;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
@@ -29,30 +28,6 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    set_windows(file, &mut decoder, file.model_type()? == "mistral")?;
+    file.set_windows(&mut decoder, file.model_type()? == "mistral")?;
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
-}
-
-/// How far the layers see. Mistral's first release says it `for_all` of them; Llama's never look at it.
-pub(super) fn set_windows(
-    file: &ConfigFile,
-    decoder: &mut StandardDecoder,
-    for_all: bool,
-) -> Result<()> {
-    match file.layer_types()? {
-        Some(types) => {
-            for (layer, layer_type) in decoder.layers.iter_mut().zip(types) {
-                layer.window = match layer_type {
-                    LayerType::FullAttention => None,
-                    LayerType::SlidingAttention => Some(file.window()?),
-                };
-            }
-        }
-        None if for_all && file.optional::<i32>("sliding_window")?.is_some() => {
-            let window = file.window()?;
-            decoder.layers.iter_mut().for_each(|layer| layer.window = Some(window));
-        }
-        None => {}
-    }
-    Ok(())
 }

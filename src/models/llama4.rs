@@ -82,7 +82,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         let (active, routing) = (1, Routing::SigmoidOfInput);
         let config = MoeConfig { dims, hidden, experts, active, routing };
         let experts = if w.has("experts.gate_up_proj") {
-            Experts::turned(&w.at("experts"), config)?
+            Experts::transposed(&w.at("experts"), config)?
         } else {
             let stacked = ["experts.gate_proj", "experts.up_proj", "experts.down_proj"];
             Experts::new(&w, config, ExpertNames { stacked, ..ExpertNames::default() })?

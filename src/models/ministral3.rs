@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, llama, mlp};
+use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
 use crate::nn::{Attention, LayerConfig, QueryTemperature};
 use crate::weights::Weights;
@@ -25,7 +25,7 @@ struct Growth {
 
 pub(super) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
-    llama::set_windows(file, &mut decoder, true)?;
+    file.set_windows(&mut decoder, true)?;
     let growth: Growth = file.require("rope_parameters")?;
     let temperature = QueryTemperature {
         scale: growth.llama_4_scaling_beta,

@@ -51,10 +51,11 @@ pub use config::GenerationDefaults;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::mlx::quantized::Format;
+use crate::fused::Device;
+use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
 use crate::nn::{Activation, Backbone, Decoder, FeedForward, Mlp};
-use crate::weights::{Checkpoint, Precision, Weights};
+use crate::weights::{Checkpoint, LoadPlan, Weights};
 
 /// A language model: tokens in, logits out.
 pub trait LanguageModel {
@@ -70,6 +71,9 @@ pub trait LanguageModel {
 
     /// Number of tokens that the model tells apart.
     fn vocabulary(&self) -> usize;
+
+    /// What it runs with.
+    fn device(&self) -> Device;
 }
 
 impl LanguageModel for Decoder {
@@ -87,6 +91,10 @@ impl LanguageModel for Decoder {
 
     fn vocabulary(&self) -> usize {
         Self::vocabulary(self)
+    }
+
+    fn device(&self) -> Device {
+        Self::device(self)
     }
 }
 
@@ -106,11 +114,17 @@ impl LanguageModel for Backbone {
     fn vocabulary(&self) -> usize {
         self.embedding.vocabulary()
     }
+
+    fn device(&self) -> Device {
+        self.embedding.device()
+    }
 }
 
 /// How to load a model.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadOptions {
+    /// What the model runs with.
+    pub device: Device,
     /// The type of activations and unquantized weights; `None` chooses: what the checkpoint has on a
     /// GPU, `float32` on the CPU.
     pub dtype: Option<Dtype>,
@@ -137,7 +151,7 @@ pub struct Info {
     /// Bytes of weights in the checkpoint.
     pub bytes: usize,
     /// The packing of quantized layers that are not named, if any are quantized.
-    pub quantization: Option<Format>,
+    pub quantization: Option<QuantizationParams>,
     /// Whether single layers have another packing.
     pub mixed_quantization: bool,
     /// Positions the model is made for.
@@ -262,7 +276,7 @@ pub fn architectures() -> impl Iterator<Item = (&'static str, &'static [&'static
     ARCHITECTURES.iter().map(|architecture| (architecture.name, architecture.model_types))
 }
 
-/// Loads the model of a folder on the device that this thread has entered.
+/// Loads the model of a folder, on this thread.
 ///
 /// # Errors
 /// [`Error::ModelNotFound`], [`Error::Config`], [`Error::UnknownArchitecture`] and
@@ -283,22 +297,14 @@ pub fn load(
     let quantization = config.quantization()?;
     let checkpoint = Checkpoint::open(dir)?;
     let total_bytes = checkpoint.bytes();
-    let activations = match options.dtype {
-        Some(dtype) => Some(dtype),
-        // MLX's half-precision kernels on the CPU are slow and inexact.
-        None if !mlx::on_gpu() => Some(Dtype::Float32),
-        None => None,
-    };
-    // Half as much to be read again for each token.
-    let half_caches =
-        options.dtype.is_none() && !mlx::on_gpu() && mlx::precision() == mlx::Precision::Fast;
-    let precision = Precision { activations, half_caches };
-    let weights = Weights::new(&checkpoint, &quantization, precision, |loaded_bytes| {
+    mlx::enter(options.device.kind)?;
+    let plan = LoadPlan::new(options.device, options.dtype);
+    let weights = Weights::new(&checkpoint, &quantization, plan, |loaded_bytes| {
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });
     let model = (architecture.build)(&config, &weights)?;
     weights.finish(|name| (architecture.ignores)(&config, name))?;
-    let dtype = activations.or_else(|| weights.stored_dtype()).unwrap_or(Dtype::Float32);
+    let dtype = plan.activations.or_else(|| weights.stored_dtype()).unwrap_or(Dtype::Float32);
     let info = Info {
         fingerprint: format!("{model_type}-{:016x}", checkpoint.fingerprint()),
         model_type,

@@ -29,7 +29,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         // As models that see images are published.
         if w.shape("experts.gate_up_proj") == Some(&[experts, dims, 2 * hidden]) {
             let router = Router::new(&w.at("gate"), config, false)?;
-            return Ok(Box::new(Moe::of(router, Experts::turned(&w.at("experts"), config)?)));
+            return Ok(Box::new(Moe::of(router, Experts::transposed(&w.at("experts"), config)?)));
         }
         Ok(Box::new(Moe::new(&w, config, ExpertNames::default())?))
     })?))

@@ -15,7 +15,8 @@ use super::model::NativeModel;
 use super::promise::promise;
 use crate::engine::{self, Callback, Engine, LoadProgress, LoadRequest, Model};
 use crate::error::{Error, Result as EngineResult};
-use crate::mlx::{DeviceKind, Dtype, Precision};
+use crate::fused::Precision;
+use crate::mlx::{DeviceKind, Dtype};
 
 /// The least time between two reports of progress within one stage.
 const REPORT_EVERY: Duration = Duration::from_millis(50);

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
-use crate::cache::{CacheLimits, Packing};
+use crate::cache::{CacheLimits, KvQuantization};
 use crate::engine::{GenerateRequest, Prompt, PromptCacheId};
 use crate::error::{Error, Result};
 
@@ -136,11 +136,13 @@ pub fn cache_limits(
     kv_bits: Option<f64>,
     kv_group_size: Option<f64>,
 ) -> Result<CacheLimits> {
-    let packing = match small("kvBits", kv_bits)? {
-        Some(bits) => Some(Packing { group_size: small("kvGroupSize", kv_group_size)?, bits }),
+    let quantization = match small("kvBits", kv_bits)? {
+        Some(bits) => {
+            Some(KvQuantization { group_size: small("kvGroupSize", kv_group_size)?, bits })
+        }
         None => None,
     };
-    Ok(CacheLimits { max_size: small("maxKvSize", max_kv_size)?, packing })
+    Ok(CacheLimits { max_size: small("maxKvSize", max_kv_size)?, quantization })
 }
 
 /// A whole number that an `i32` has room for; a larger one is as good as the largest.

@@ -1,12 +1,13 @@
-//! Alternating updates (Baykal et al. 2023): the residual stream is several times as wide as a layer. Each
-//! layer computes one of the streams, predicts all of them before, and corrects all of them after.
+//! Alternating updates (Baykal et al. 2023): the residual stream is several times as wide as a
+//! layer. Each layer computes one of the streams, predicts all of them before, and corrects all of
+//! them after.
 //!
 //! Streams are `[batch, length, streams, dims]`.
 
-use super::decoder::scaled;
 use super::linear::Linear;
 use super::norm::Norm;
 use crate::error::Result;
+use crate::fused::math::scaled;
 use crate::mlx::{Array, Dtype, ops, scalar};
 use crate::weights::Weights;
 
@@ -69,7 +70,8 @@ impl AltUp {
         ops::tanh(&ops::astype(&self.router.forward(&normed)?, Dtype::Float32)?)
     }
 
-    /// xᵣ + Σₛ cᵣₛ xₛ for each stream r, with the coefficients c = prediction(m) of the active stream.
+    /// xᵣ + Σₛ cᵣₛ xₛ for each stream r, with the coefficients c = prediction(m) of the active
+    /// stream.
     pub fn predict(&self, streams: &Array) -> Result<Array> {
         let count = self.config.streams;
         let modalities = self.modalities(&self.active(streams)?)?;
@@ -111,23 +113,23 @@ fn stream(streams: &Array, index: i32) -> Result<Array> {
 }
 
 /// The streams with `x` `[batch, length, dims]` added to all but the first.
-pub fn add_to_others(streams: &Array, x: &Array) -> Result<Array> {
+pub fn add_per_layer_input(streams: &Array, x: &Array) -> Result<Array> {
     let parts = ops::split_at(streams, &[1], 2)?;
     let others = ops::add(&parts[1], &ops::expand_dims(x, 2)?)?;
     ops::concatenate(&[&parts[0], &others], 2)
 }
 
-/// What makes streams of embeddings before the first layer, and hidden states of streams after the last.
-/// All streams are as long as the first: their root mean squares are made equal.
+/// What makes streams of embeddings before the first layer, and hidden states of streams after the
+/// last. All streams are as long as the first: their root mean squares are made equal.
 #[derive(Debug)]
-pub struct AltUpEnds {
+pub struct AltUpProjections {
     /// Of the embeddings, to each stream but the first.
     projections: Vec<Linear>,
     /// Of each stream but the first.
     unembeddings: Vec<Linear>,
 }
 
-impl AltUpEnds {
+impl AltUpProjections {
     /// Takes `altup_projections.N` and `altup_unembed_projections.N`.
     pub fn new(w: &Weights, config: AltUpConfig) -> Result<Self> {
         let AltUpConfig { dims, streams, .. } = config;

@@ -49,8 +49,8 @@ pub struct BackboneConfig {
 }
 
 impl Backbone {
-    /// Takes `backbone` (`embeddings`, `layers.N.norm`, `norm_f`) and `lm_head`; `block` builds the block
-    /// of a layer from `layers.N.mixer`.
+    /// Takes `backbone` (`embeddings`, `layers.N.norm`, `norm_f`) and `lm_head`; `block` builds the
+    /// block of a layer from `layers.N.mixer`.
     pub fn new(
         w: &Weights,
         config: BackboneConfig,
@@ -75,19 +75,21 @@ impl Backbone {
         let mut stream = Residual::from(self.embedding.forward(tokens)?);
         let (mut masks, mut caches) = (Masks::default(), caches.iter_mut());
         for (norm, block) in &self.layers {
-            stream = match block {
-                Block::FeedForward(block) => block.add_to(&stream, norm)?,
+            let input = stream.normed(norm);
+            let output = match block {
+                Block::FeedForward(block) => block.forward(&input)?,
                 Block::Mixer(mixer) => {
                     let missing = || Error::argument("caches", "fewer than the model's mixers");
-                    let cache = caches.next().ok_or_else(missing)?;
-                    mixer.add_to(&stream, norm, &mut masks, cache)?
+                    mixer.forward(&input, &mut masks, caches.next().ok_or_else(missing)?)?
                 }
             };
+            stream = input.add(output)?;
         }
-        let [_, x] = stream.normed(&self.norm)?;
+        let x = stream.normed(&self.norm);
+        let x = x.array()?;
         match &self.head {
-            Head::Tied => self.embedding.as_linear(&x),
-            Head::Linear(head) => head.forward(&x),
+            Head::Tied => self.embedding.as_linear(x),
+            Head::Linear(head) => head.forward(x),
         }
     }
 

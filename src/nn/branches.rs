@@ -1,9 +1,10 @@
 //! Mixers that work side by side on the same input (Dong et al. 2024, "Hymba").
 
-use super::decoder::scaled;
 use super::mixer::{Masks, Mixer};
+use super::residual::Input;
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::math::scaled;
 use crate::mlx::{Array, ops};
 
 /// output_scale · mixer(input_scale · x).
@@ -18,9 +19,13 @@ pub struct Branch {
 }
 
 impl Branch {
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let input = self.input_scale.map(|factor| scaled(x, factor)).transpose()?;
-        let mixed = self.mixer.forward(input.as_ref().unwrap_or(x), masks, cache)?;
+    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let mixed = match self.input_scale {
+            Some(factor) => {
+                self.mixer.forward(&scaled(x.array()?, factor)?.into(), masks, cache)?
+            }
+            None => self.mixer.forward(x, masks, cache)?,
+        };
         self.output_scale.map_or(Ok(mixed.clone()), |factor| scaled(&mixed, factor))
     }
 }
@@ -30,9 +35,11 @@ impl Branch {
 pub struct Branches(pub [Branch; 2]);
 
 impl Mixer for Branches {
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
         let Self([first, second]) = self;
         let caches = cache.list(self.0.len())?;
+        // Both branches read it.
+        x.array()?;
         let mixed = first.forward(x, masks, &mut caches[0])?;
         ops::add(&mixed, &second.forward(x, masks, &mut caches[1])?)
     }

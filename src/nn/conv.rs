@@ -2,26 +2,26 @@
 
 use super::linear::{Linear, Projections};
 use super::mixer::{Masks, Mixer};
+use super::residual::Input;
 use crate::cache::{ArraysCache, Cache};
 use crate::error::Result;
-use crate::mlx::{Array, eval, fast, ops};
+use crate::fused::Device;
+use crate::fused::conv::{ConvWeights, causal_conv};
+use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
 
 /// A convolution of each channel by itself, over its own position and the `kernel − 1` before it:
-/// y\[t, c\] = Σₖ w\[k, c\] · x\[t − kernel + 1 + k, c\] + b\[c\]. Before the first position there are
-/// zeros.
+/// y\[t, c\] = Σₖ w\[k, c\] · x\[t − kernel + 1 + k, c\] + b\[c\]. Before the first position there
+/// are zeros.
 #[derive(Debug)]
 pub struct CausalConv {
-    /// `[kernel, channels]`.
-    weight: Array,
-    /// `[channels]`.
-    bias: Option<Array>,
-    silu: bool,
+    weights: ConvWeights,
+    device: Device,
 }
 
 impl CausalConv {
-    /// Takes `weight`, `[channels, kernel, 1]` or as it is published `[channels, 1, kernel]`, and with
-    /// `bias` also `bias` `[channels]`.
+    /// Takes `weight`, `[channels, kernel, 1]` or as it is published `[channels, 1, kernel]`, and
+    /// with `bias` also `bias` `[channels]`.
     pub fn new(w: &Weights, channels: i32, kernel: i32, bias: bool) -> Result<Self> {
         let published = [channels, 1, kernel];
         let stored = if w.shape("weight") == Some(published.as_slice()) {
@@ -34,19 +34,21 @@ impl CausalConv {
         let weight = ops::contiguous(&weight)?;
         eval(&[&weight])?;
         let bias = if bias { Some(w.take("bias", &[channels])?) } else { None };
-        Ok(Self { weight, bias, silu: false })
+        let weights = ConvWeights { weight, bias, silu: false };
+        Ok(Self { weights, device: w.device() })
     }
 
     /// The same, with SiLU of what it gives.
-    pub fn with_silu(self) -> Self {
-        Self { silu: true, ..self }
+    pub fn with_silu(mut self) -> Self {
+        self.weights.silu = true;
+        self
     }
 
-    /// `[batch, length, channels]` to the same shape; entry `index` of the state keeps the last inputs,
-    /// `[batch, kernel − 1, channels]`.
+    /// `[batch, length, channels]` to the same shape; entry `index` of the state keeps the last
+    /// inputs, `[batch, kernel − 1, channels]`.
     pub fn forward(&self, x: &Array, state: &mut ArraysCache, index: usize) -> Result<Array> {
         let (batch, length, channels) = (x.dim(0), x.dim(1), x.dim(2));
-        let kernel = self.weight.dim(0);
+        let kernel = self.weights.weight.dim(0);
         let inputs = match state.get(index) {
             // A state that was read from a file may have another type.
             Some(before) => ops::concatenate(&[&ops::astype(before, x.dtype())?, x], 1)?,
@@ -58,7 +60,7 @@ impl CausalConv {
         // A copy of its own, so that the inputs of a long prompt need not stay in memory.
         let last = ops::slice_axis(&inputs, 1, length, length + kernel - 1)?;
         state.set(index, ops::contiguous(&last)?);
-        fast::causal_conv(&inputs, &self.weight, self.bias.as_ref(), self.silu)
+        causal_conv(self.device, &inputs, &self.weights)
     }
 }
 
@@ -83,9 +85,9 @@ impl ShortConv {
 }
 
 impl Mixer for ShortConv {
-    fn forward(&self, x: &Array, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
         let state = cache.state()?;
-        let projected = self.input.forward(x)?;
+        let projected = x.project(&self.input)?;
         let gated = ops::multiply(&projected[0], &projected[2])?;
         let mixed = self.conv.forward(&gated, state, 0)?;
         state.advance(x.dim(1));

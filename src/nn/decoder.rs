@@ -5,10 +5,12 @@ use super::linear::Linear;
 use super::mixer::{Masks, Mixer};
 use super::mlp::FeedForward;
 use super::norm::Norm;
-use super::residual::Residual;
+use super::residual::{Input, Residual};
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::{Array, ops, scalar};
+use crate::fused::Device;
+use crate::fused::math::{scaled, soft_cap};
+use crate::mlx::Array;
 use crate::weights::Weights;
 
 /// A layer: a mixer and a feed-forward block, each added to the residual stream.
@@ -25,42 +27,40 @@ pub struct DecoderLayer {
 /// Where a layer's norms stand.
 #[derive(Debug)]
 pub enum Norms {
-    /// x + mixer(norm(x)), then x + feed_forward(norm(x)).
-    Pre {
-        /// Before the mixer.
-        mixer: Norm,
-        /// Before the feed-forward block.
-        feed_forward: Norm,
-    },
-    /// x + norm(mixer(x)), then x + norm(feed_forward(x)) (OLMo 2).
-    Post {
-        /// After the mixer.
-        mixer: Norm,
-        /// After the feed-forward block.
-        feed_forward: Norm,
-    },
-    /// Before and after each block (Gemma 2).
-    Sandwich {
-        /// Before the mixer.
-        mixer: Norm,
-        /// After it.
-        after_mixer: Norm,
-        /// Before the feed-forward block.
-        feed_forward: Norm,
-        /// After it.
-        after_feed_forward: Norm,
-    },
-    /// As [`Norms::Sandwich`], of a feed-forward block that norms its input itself.
-    OpenSandwich {
-        /// Before the mixer.
-        mixer: Norm,
-        /// After it.
-        after_mixer: Norm,
-        /// After the feed-forward block.
-        after_feed_forward: Norm,
+    /// The blocks one after the other, each with norms of its own.
+    Sequential {
+        /// Around the mixer.
+        mixer: BlockNorms,
+        /// Around the feed-forward block.
+        feed_forward: BlockNorms,
     },
     /// x + mixer(norm(x)) + feed_forward(norm(x)) with one norm for both (GPT-J).
     Parallel(Norm),
+}
+
+/// The norms around a block: x + after(block(before(x))).
+#[derive(Debug)]
+pub struct BlockNorms {
+    /// Of what the block reads; `None` (OLMo 2) for the stream as it is.
+    pub before: Option<Norm>,
+    /// Of what the block gives (Gemma 2).
+    pub after: Option<Norm>,
+}
+
+impl BlockNorms {
+    fn before<'a>(&'a self, stream: &'a Residual) -> Result<Input<'a>> {
+        match &self.before {
+            Some(norm) => Ok(stream.normed(norm)),
+            None => Ok(stream.materialize()?.into()),
+        }
+    }
+
+    fn after(&self, output: Array) -> Result<Array> {
+        match &self.after {
+            Some(norm) => norm.forward(&output),
+            None => Ok(output),
+        }
+    }
 }
 
 impl DecoderLayer {
@@ -72,34 +72,21 @@ impl DecoderLayer {
         cache: &mut Cache,
     ) -> Result<Residual> {
         match &self.norms {
-            Norms::Pre { mixer, feed_forward } => {
-                let stream = self.mixer.add_to(stream, mixer, masks, cache)?;
-                self.feed_forward.add_to(&stream, feed_forward)
-            }
-            Norms::Post { mixer, feed_forward } => {
-                let x = stream.settled()?;
-                let mixed = mixer.forward(&self.mixer.forward(&x, masks, cache)?)?;
-                let x = ops::add(&x, &mixed)?;
-                let fed = feed_forward.forward(&self.feed_forward.forward(&x)?)?;
-                Ok(Residual::sum(x, fed))
-            }
-            Norms::Sandwich { mixer, after_mixer, feed_forward, after_feed_forward } => {
-                let stream = self.mixer.add_to(stream, mixer, masks, cache)?;
-                let stream = stream.map_delta(|mixed| after_mixer.forward(mixed))?;
-                let stream = self.feed_forward.add_to(&stream, feed_forward)?;
-                stream.map_delta(|fed| after_feed_forward.forward(fed))
-            }
-            Norms::OpenSandwich { mixer, after_mixer, after_feed_forward } => {
-                let stream = self.mixer.add_to(stream, mixer, masks, cache)?;
-                let x = stream.map_delta(|mixed| after_mixer.forward(mixed))?.settled()?;
-                let fed = after_feed_forward.forward(&self.feed_forward.forward(&x)?)?;
-                Ok(Residual::sum(x, fed))
+            Norms::Sequential { mixer, feed_forward } => {
+                let input = mixer.before(stream)?;
+                let mixed = self.mixer.forward(&input, masks, cache)?;
+                let stream = input.add(mixer.after(mixed)?)?;
+                let input = feed_forward.before(&stream)?;
+                let fed = self.feed_forward.forward(&input)?;
+                input.add(feed_forward.after(fed)?)
             }
             Norms::Parallel(norm) => {
-                let [x, normed] = stream.normed(norm)?;
-                let mixed = self.mixer.forward(&normed, masks, cache)?;
-                let x = ops::add(&x, &mixed)?;
-                Ok(Residual::sum(x, self.feed_forward.forward(&normed)?))
+                let input = stream.normed(norm);
+                // Both blocks read the norm.
+                input.array()?;
+                let mixed = self.mixer.forward(&input, masks, cache)?;
+                let x = input.add(mixed)?.materialize()?;
+                Ok(Input::from(x).add(self.feed_forward.forward(&input)?)?)
             }
         }
     }
@@ -115,8 +102,8 @@ pub enum Head {
 }
 
 impl Head {
-    /// Takes `weight` of `lm_head`, unless the embedding serves as the head. Where the configuration
-    /// does not say (`None`), a checkpoint without a head is tied.
+    /// Takes `weight` of `lm_head`, unless the embedding serves as the head. Where the
+    /// configuration does not say (`None`), a checkpoint without a head is tied.
     pub fn new(w: &Weights, tied: Option<bool>, dims: i32, vocabulary: i32) -> Result<Self> {
         if tied.unwrap_or_else(|| !w.has("weight")) {
             Ok(Self::Tied)
@@ -164,10 +151,11 @@ impl Decoder {
 
     /// The stream behind the last layer to logits `[batch, length, vocabulary]`.
     pub fn logits(&self, stream: &Residual) -> Result<Array> {
-        let [_, x] = stream.normed(&self.norm)?;
+        let x = stream.normed(&self.norm);
+        let x = x.array()?;
         let mut logits = match &self.head {
-            Head::Tied => self.embedding.as_linear(&x),
-            Head::Linear(head) => head.forward(&x),
+            Head::Tied => self.embedding.as_linear(x),
+            Head::Linear(head) => head.forward(x),
         }?;
         if let Some(scale) = self.logit_scale {
             logits = scaled(&logits, scale)?;
@@ -183,18 +171,13 @@ impl Decoder {
         self.layers.iter().map(|layer| layer.mixer.make_cache()).collect()
     }
 
+    /// What it runs with.
+    pub fn device(&self) -> Device {
+        self.embedding.device()
+    }
+
     /// Number of tokens that the model tells apart.
     pub fn vocabulary(&self) -> usize {
         self.embedding.vocabulary()
     }
-}
-
-/// `x` times a number of its own type.
-pub fn scaled(x: &Array, factor: f32) -> Result<Array> {
-    ops::multiply(x, &ops::astype(&scalar(factor), x.dtype())?)
-}
-
-/// cap · tanh(x / cap).
-pub fn soft_cap(x: &Array, cap: f32) -> Result<Array> {
-    scaled(&ops::tanh(&scaled(x, cap.recip())?)?, cap)
 }

@@ -1,13 +1,18 @@
-//! The gated delta net (Yang et al. 2024): a short convolution, the gated delta rule, and a gated norm.
+//! The gated delta net (Yang et al. 2024): a short convolution, the gated delta rule, and a gated
+//! norm.
 
 use super::conv::CausalConv;
-use super::delta::DeltaRule;
 use super::linear::{Linear, Projections};
 use super::mixer::{Masks, Mixer};
 use super::norm::Norm;
+use super::residual::Input;
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::{Array, Dtype, eval, fast, from_u32, ops, scalar};
+use crate::fused::Device;
+use crate::fused::activation::swiglu;
+use crate::fused::delta_rule::DeltaRule;
+use crate::fused::norm::{NormParams, rms_norm};
+use crate::mlx::{Array, Dtype, eval, from_u32, ops, scalar};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -68,7 +73,7 @@ impl DeltaProjections {
                 let both = |names: [&str; 2], outputs: [i32; 2]| {
                     let part = |(name, outputs)| Ok((linear(name, outputs)?, outputs));
                     let parts = names.into_iter().zip(outputs).map(part);
-                    Projections::new(parts.collect::<Result<_>>()?)
+                    Projections::new(w, parts.collect::<Result<_>>()?)
                 };
                 Ok((
                     both(["in_proj_qkv", "in_proj_z"], wide)?,
@@ -79,8 +84,8 @@ impl DeltaProjections {
     }
 }
 
-/// q, k, v, z, b, a = in(x); q, k, v = silu(conv(q, k, v)); y = delta rule(q, k, v) with rates σ(b) and
-/// decays exp(−exp(A_log) · softplus(a + dt_bias)); out(norm(y) · silu(z)).
+/// q, k, v, z, b, a = in(x); q, k, v = silu(conv(q, k, v)); y = delta rule(q, k, v) with rates σ(b)
+/// and decays exp(−exp(A_log) · softplus(a + dt_bias)); out(norm(y) · silu(z)).
 #[derive(Debug)]
 pub struct GatedDelta {
     config: GatedDeltaConfig,
@@ -98,6 +103,7 @@ pub struct GatedDelta {
     /// `[value_dim]`.
     norm: Array,
     output: Linear,
+    device: Device,
 }
 
 impl GatedDelta {
@@ -118,12 +124,13 @@ impl GatedDelta {
             wide,
             narrow,
             conv: CausalConv::new(&w.at("conv1d"), mixed, kernel, false)?.with_silu(),
-            query_norm: unit(config.key_dim, (config.key_dim as f32).sqrt().recip())?,
-            key_norm: unit(config.key_dim, 1.0)?,
+            query_norm: unit(w, config.key_dim, (config.key_dim as f32).sqrt().recip())?,
+            key_norm: unit(w, config.key_dim, 1.0)?,
             step_bias: w.take_f32("dt_bias", &[value_heads])?,
             a,
             norm: w.take("norm.weight", &[value_dim])?,
             output: Linear::new(&w.at("out_proj"), inner, dims, false)?,
+            device: w.device(),
         })
     }
 
@@ -135,12 +142,12 @@ impl GatedDelta {
 }
 
 /// The norm x / √(Σ x² + 10⁻⁶) · `scale` over the last axis, as one of root-mean-squares.
-fn unit(dims: i32, scale: f32) -> Result<Norm> {
+fn unit(w: &Weights, dims: i32, scale: f32) -> Result<Norm> {
     let width = dims as f32;
     let weight = ops::broadcast_to(&scalar(scale / width.sqrt()), &[dims])?;
     let weight = ops::contiguous(&weight)?;
     eval(&[&weight])?;
-    Ok(Norm::Rms { weight, eps: 1e-6 / width })
+    Ok(Norm::of(w, NormParams::Rms { weight: Some(weight), eps: 1e-6 / width }))
 }
 
 /// The order of rows in which the parts of all groups follow each other, part by part, where the
@@ -159,8 +166,9 @@ fn regrouped(groups: i32, sizes: &[i32]) -> Array {
 }
 
 impl Mixer for GatedDelta {
-    fn forward(&self, x: &Array, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
         let GatedDeltaConfig { key_heads, value_heads, key_dim, value_dim, eps, .. } = self.config;
+        let x = x.array()?;
         let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
         let group = value_heads / key_heads;
         let state = cache.state()?;
@@ -187,14 +195,14 @@ impl Mixer for GatedDelta {
             Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
             None => ops::zeros(&shape, Dtype::Float32)?,
         };
-        let (y, after) = rule.run(&before)?;
+        let (y, after) = rule.run(self.device, &before)?;
         state.set(1, ops::reshape(&after, &[batch, value_heads, value_dim, key_dim])?);
         state.advance(length);
         let y = ops::reshape(&y, &[batch, length, value_heads, value_dim])?;
-        let normed = fast::rms_norm(&y, Some(&self.norm), eps)?;
+        let normed = rms_norm(self.device, &y, Some(&self.norm), eps)?;
         let normed = ops::reshape(&normed, &[batch, length, value_heads * value_dim])?;
         let gate = ops::astype(&wide[1], normed.dtype())?;
-        let gated = ops::astype(&fast::swiglu(&gate, &normed)?, dtype)?;
+        let gated = ops::astype(&swiglu(self.device, &gate, &normed)?, dtype)?;
         self.output.forward(&gated)
     }
 

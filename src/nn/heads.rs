@@ -1,8 +1,8 @@
 //! A matrix for each head.
 
 use crate::error::Result;
-use crate::mlx::quantized::{self, Packed};
-use crate::mlx::{Array, eval, on_gpu, ops};
+use crate::mlx::quantized::{self, QuantizedTensor};
+use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
 
 /// Matrices `[heads, outputs, inputs]`, dense or packed, for products from either side.
@@ -16,20 +16,22 @@ pub(super) struct HeadMatrices {
 #[derive(Debug)]
 enum Stored {
     Dense(Array),
-    Quantized(Packed),
+    Quantized(QuantizedTensor),
 }
 
 impl HeadMatrices {
     /// Takes `weight` (and `scales` and `biases`, where it is quantized).
     pub(super) fn new(w: &Weights, heads: i32, outputs: i32, inputs: i32) -> Result<Self> {
         match w.format(inputs)? {
-            Some(format) => Self::packed(w.take_packed_stack(inputs, &[heads, outputs], format)?),
+            Some(format) => {
+                Self::quantized(w, w.take_packed_stack(inputs, &[heads, outputs], format)?)
+            }
             None => Self::dense(w.take("weight", &[heads, outputs, inputs])?),
         }
     }
 
-    /// Takes one matrix `[heads · (first + second), inputs]` as that of each head's first outputs and
-    /// that of its second.
+    /// Takes one matrix `[heads · (first + second), inputs]` as that of each head's first outputs
+    /// and that of its second.
     pub(super) fn pair(
         w: &Weights,
         heads: i32,
@@ -46,17 +48,19 @@ impl HeadMatrices {
         };
         if let Some(format) = w.format(inputs)? {
             let whole = w.take_packed(inputs, heads * each, format)?;
-            let packed = |start, end| {
+            let quantized = |start, end| {
                 let biases = whole.biases.as_ref().map(|biases| part(biases, start, end));
-                Self::packed(Packed {
-                    weight: part(&whole.weight, start, end)?,
-                    scales: part(&whole.scales, start, end)?,
-                    biases: biases.transpose()?,
-                    format,
-                    dtype: whole.dtype,
-                })
+                Self::quantized(
+                    w,
+                    QuantizedTensor {
+                        weight: part(&whole.weight, start, end)?,
+                        scales: part(&whole.scales, start, end)?,
+                        biases: biases.transpose()?,
+                        ..whole
+                    },
+                )
             };
-            return Ok((packed(0, outputs[0])?, packed(outputs[0], each)?));
+            return Ok((quantized(0, outputs[0])?, quantized(outputs[0], each)?));
         }
         let whole = w.take_matrix("weight", &[heads * each, inputs])?;
         let whole =
@@ -69,12 +73,11 @@ impl HeadMatrices {
         Ok(Self { stored: Stored::Dense(stored), transposed: false })
     }
 
-    /// The CPU multiplies a stack of packed matrices much more slowly than one of numbers.
-    fn packed(packed: Packed) -> Result<Self> {
-        if on_gpu() {
-            return Ok(Self { stored: Stored::Quantized(packed), transposed: false });
+    fn quantized(w: &Weights, tensor: QuantizedTensor) -> Result<Self> {
+        if !w.plan().dense_head_matrices {
+            return Ok(Self { stored: Stored::Quantized(tensor), transposed: false });
         }
-        let dense = quantized::dequantize(&packed)?;
+        let dense = quantized::dequantize(&tensor)?;
         eval(&[&dense])?;
         Self::dense(dense)
     }
@@ -90,15 +93,15 @@ impl HeadMatrices {
     }
 
     /// x · w: `[batch, heads, length, outputs]` to `[batch, heads, length, inputs]`.
-    pub(super) fn turned_product(&self, x: &Array) -> Result<Array> {
+    pub(super) fn transposed_product(&self, x: &Array) -> Result<Array> {
         self.apply(x, self.transposed)
     }
 
-    fn apply(&self, x: &Array, turn: bool) -> Result<Array> {
+    fn apply(&self, x: &Array, transpose: bool) -> Result<Array> {
         match &self.stored {
-            Stored::Dense(stored) if turn => ops::matmul(x, &ops::swap_axes(stored, -1, -2)?),
+            Stored::Dense(stored) if transpose => ops::matmul(x, &ops::swap_axes(stored, -1, -2)?),
             Stored::Dense(stored) => ops::matmul(x, stored),
-            Stored::Quantized(packed) => quantized::batched_matmul(x, packed, turn),
+            Stored::Quantized(tensor) => quantized::matmul(x, tensor, transpose),
         }
     }
 }
@@ -106,7 +109,7 @@ impl HeadMatrices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mlx::quantized::{Format, Mode};
+    use crate::mlx::quantized::{Mode, QuantizationParams};
     use crate::mlx::{DeviceKind, Dtype, enter, from_f32, from_u32, to_f32_vec};
 
     #[test]
@@ -114,15 +117,14 @@ mod tests {
         enter(DeviceKind::Cpu).unwrap();
         let words: Vec<_> = (0..3 * 32 * 4).map(|i: u32| i.wrapping_mul(0x9e37_79b9)).collect();
         let numbers = |count: i32| (0..count).map(|i| (i as f32).cos()).collect::<Vec<_>>();
-        let packed = Packed {
+        let packed = QuantizedTensor {
             weight: from_u32(&words, &[3, 32, 4]),
             scales: from_f32(&numbers(96), &[3, 32, 1]),
             biases: Some(from_f32(&numbers(96), &[3, 32, 1])),
-            format: Format { mode: Mode::Affine, group_size: 32, bits: 4 },
+            params: QuantizationParams { mode: Mode::Affine, group_size: 32, bits: 4 },
             dtype: Dtype::Float32,
         };
-        let dense = HeadMatrices::packed(packed.clone()).unwrap();
-        assert!(matches!(dense.stored, Stored::Dense(_)), "the CPU has unpacked them");
+        let dense = HeadMatrices::dense(quantized::dequantize(&packed).unwrap()).unwrap();
         let packed = HeadMatrices { stored: Stored::Quantized(packed), transposed: false };
         let x = from_f32(&numbers(2 * 5 * 32), &[2, 1, 5, 32]);
         let same = |a: Array, b: Array| {
@@ -131,7 +133,7 @@ mod tests {
             assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-2 * (1.0 + b.abs())));
         };
         same(packed.product(&x).unwrap(), dense.product(&x).unwrap());
-        same(packed.turned_product(&x).unwrap(), dense.turned_product(&x).unwrap());
+        same(packed.transposed_product(&x).unwrap(), dense.transposed_product(&x).unwrap());
         let (packed, dense) = (packed.transposed(), dense.transposed());
         same(packed.product(&x).unwrap(), dense.product(&x).unwrap());
     }

@@ -1,13 +1,17 @@
-//! The Mamba 2 mixer (Dao and Gu 2024): a short convolution, the selective state-space recurrence, and
-//! a gated norm.
+//! The Mamba 2 mixer (Dao and Gu 2024): a short convolution, the selective state-space recurrence,
+//! and a gated norm.
 
 use super::conv::CausalConv;
 use super::linear::Linear;
 use super::mixer::{Masks, Mixer};
-use super::ssm::Scan;
+use super::residual::Input;
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::{Array, Dtype, eval, fast, from_f32, ops, scalar};
+use crate::fused::Device;
+use crate::fused::activation::swiglu;
+use crate::fused::norm::rms_norm;
+use crate::fused::ssm::Scan;
+use crate::mlx::{Array, Dtype, eval, from_f32, ops, scalar};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -71,10 +75,12 @@ pub struct Mamba2 {
     /// `[inner]`.
     norm: Option<Array>,
     output: Linear,
+    device: Device,
 }
 
 impl Mamba2 {
-    /// Takes `in_proj`, `conv1d`, `dt_bias`, `A_log`, `D`, where there is one `norm`, and `out_proj`.
+    /// Takes `in_proj`, `conv1d`, `dt_bias`, `A_log`, `D`, where there is one `norm`, and
+    /// `out_proj`.
     pub fn new(w: &Weights, config: Mamba2Config) -> Result<Self> {
         let Mamba2Config { dims, heads, head_dim, state, groups, kernel, .. } = config;
         let inner = heads * head_dim;
@@ -105,6 +111,7 @@ impl Mamba2 {
                 }
             },
             output: Linear::new(&w.at("out_proj"), inner, dims, config.output_bias)?,
+            device: w.device(),
         })
     }
 
@@ -125,9 +132,9 @@ impl Mamba2 {
     /// y, gated and normalized.
     fn gated(&self, gate: &Array, y: &Array) -> Result<Array> {
         match self.config.norm {
-            GatedNorm::AfterGate => self.normed(&fast::swiglu(gate, y)?),
-            GatedNorm::BeforeGate => fast::swiglu(gate, &self.normed(y)?),
-            GatedNorm::None => fast::swiglu(gate, y),
+            GatedNorm::AfterGate => self.normed(&swiglu(self.device, gate, y)?),
+            GatedNorm::BeforeGate => swiglu(self.device, gate, &self.normed(y)?),
+            GatedNorm::None => swiglu(self.device, gate, y),
         }
     }
 
@@ -135,22 +142,22 @@ impl Mamba2 {
     fn normed(&self, x: &Array) -> Result<Array> {
         let Mamba2Config { groups, eps, .. } = self.config;
         let Some(weight) = self.norm.as_ref().filter(|_| groups > 1) else {
-            return fast::rms_norm(x, self.norm.as_ref(), eps);
+            return rms_norm(self.device, x, self.norm.as_ref(), eps);
         };
         let (batch, length, inner) = (x.dim(0), x.dim(1), x.dim(2));
         let grouped = ops::reshape(x, &[batch, length, groups, inner / groups])?;
-        let normed = fast::rms_norm(&grouped, None, eps)?;
+        let normed = rms_norm(self.device, &grouped, None, eps)?;
         ops::multiply(&ops::reshape(&normed, &[batch, length, inner])?, weight)
     }
 }
 
 impl Mixer for Mamba2 {
-    fn forward(&self, x: &Array, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
         let Mamba2Config { heads, head_dim, state: size, groups, .. } = self.config;
         let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
         let (inner, shared) = (heads * head_dim, groups * size);
         let state = cache.state()?;
-        let mut projected = self.input.forward(x)?;
+        let mut projected = self.input.forward(x.array()?)?;
         if let Some(scales) = &self.scales {
             projected = ops::multiply(&projected, &ops::astype(scales, dtype)?)?;
         }
@@ -177,7 +184,7 @@ impl Mixer for Mamba2 {
             Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
             None => ops::zeros(&shape, Dtype::Float32)?,
         };
-        let (y, after) = scan.run(&before)?;
+        let (y, after) = scan.run(self.device, &before)?;
         state.set(1, ops::reshape(&after, &[batch, heads, head_dim, size])?);
         state.advance(length);
         let y = ops::reshape(&y, &[batch, length, heads, head_dim])?;

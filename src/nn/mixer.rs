@@ -2,8 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::norm::Norm;
-use super::residual::Residual;
+use super::residual::Input;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::Array;
@@ -12,18 +11,7 @@ use crate::mlx::fast::Mask;
 /// A block that mixes positions, with the state of one sequence in its cache.
 pub trait Mixer: Debug {
     /// `[batch, length, dims]` to the same shape; the cache takes the new positions.
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array>;
-
-    /// The stream to which [`Mixer::forward`] of its norm is added.
-    fn add_to(
-        &self,
-        stream: &Residual,
-        norm: &Norm,
-        masks: &mut Masks,
-        cache: &mut Cache,
-    ) -> Result<Residual> {
-        stream.add(norm, |normed| self.forward(normed, masks, cache))
-    }
+    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array>;
 
     /// An empty cache.
     fn make_cache(&self) -> Cache;
@@ -31,39 +19,44 @@ pub trait Mixer: Debug {
 
 /// How far back a token sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum AttentionSpan {
     /// To the first position.
-    All,
-    /// So many positions, its own included.
-    Window(i32),
-    /// To the start of its chunk, of which each has so many positions.
-    Chunk(i32),
+    Full,
+    /// This many positions, its own included.
+    SlidingWindow(i32),
+    /// To the start of its chunk of this many positions.
+    Chunked(i32),
 }
 
-impl From<Option<i32>> for Reach {
+impl From<Option<i32>> for AttentionSpan {
     /// A window, or all positions.
     fn from(window: Option<i32>) -> Self {
-        window.map_or(Self::All, Self::Window)
+        window.map_or(Self::Full, Self::SlidingWindow)
     }
 }
 
 /// The attention masks of one pass. Layers that see the same positions share one.
 #[derive(Debug, Default)]
-pub struct Masks(Vec<(Reach, Mask)>);
+pub struct Masks(Vec<(AttentionSpan, Mask)>);
 
 impl Masks {
-    /// The mask for `length` new tokens that see so far back. To be asked before the layer's cache is
+    /// The mask for `length` new tokens with this span. To be asked before the layer's cache is
     /// updated.
-    pub fn get(&mut self, length: i32, reach: impl Into<Reach>, cache: &Cache) -> Result<&Mask> {
-        let reach = reach.into();
-        let index = match self.0.iter().position(|(other, _)| *other == reach) {
+    pub fn get(
+        &mut self,
+        length: i32,
+        span: impl Into<AttentionSpan>,
+        cache: &Cache,
+    ) -> Result<&Mask> {
+        let span = span.into();
+        let index = match self.0.iter().position(|(other, _)| *other == span) {
             Some(index) => index,
             None => {
-                let window = match reach {
-                    Reach::Window(window) => Some(window),
-                    Reach::All | Reach::Chunk(_) => None,
+                let window = match span {
+                    AttentionSpan::SlidingWindow(window) => Some(window),
+                    AttentionSpan::Full | AttentionSpan::Chunked(_) => None,
                 };
-                self.0.push((reach, cache.mask(length, window)?));
+                self.0.push((span, cache.mask(length, window)?));
                 self.0.len() - 1
             }
         };

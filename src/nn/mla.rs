@@ -1,19 +1,21 @@
-//! Multi-head latent attention (DeepSeek-AI 2024, "DeepSeek-V2"): the keys and values of all heads are
-//! projections of one latent vector, which is all that the cache holds of a position, beside one
-//! rotated key for all heads.
+//! Multi-head latent attention (DeepSeek-AI 2024, "DeepSeek-V2"): the keys and values of all heads
+//! are projections of one latent vector, which is all that the cache holds of a position, beside
+//! one rotated key for all heads.
 
-use super::attention::{join_heads, split_heads};
-use super::decoder::scaled;
-use super::dot_product::masked;
 use super::heads::HeadMatrices;
 use super::linear::{Linear, Projections};
 use super::mixer::{Masks, Mixer};
 use super::norm::Norm;
+use super::residual::Input;
 use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::Device;
+use crate::fused::attention::{Scores, join_heads, scaled_dot_product_attention, split_heads};
+use crate::fused::latent_attention::{Parts, latent_attention, rope_scores};
+use crate::fused::rope::rope;
 use crate::mlx::fast::Mask;
-use crate::mlx::{self, Array, fast, ops};
+use crate::mlx::{Array, ops};
 use crate::weights::Weights;
 
 /// What varies between architectures, by the names of configurations.
@@ -40,11 +42,12 @@ pub struct MlaConfig {
 }
 
 impl MlaConfig {
-    /// Whether `length` queries over `seen` positions take fewer multiplications in the absorbed form.
+    /// Whether `length` queries over `seen` positions take fewer multiplications in the absorbed
+    /// form.
     ///
-    /// For each head it is r · (n + v) for each query, and 2r + p for each pair; expanded, r · (n + v)
-    /// for each position seen, and n + p + v for each pair, with r for `kv_lora_rank`, n and p for the
-    /// two parts of keys, and v for `v_head_dim`.
+    /// For each head it is r · (n + v) for each query, and 2r + p for each pair; expanded, r · (n +
+    /// v) for each position seen, and n + p + v for each pair, with r for `kv_lora_rank`, n and p
+    /// for the two parts of keys, and v for `v_head_dim`.
     fn absorbs(&self, length: i32, seen: i32) -> bool {
         let Self { kv_lora_rank, qk_nope_head_dim, v_head_dim, .. } = *self;
         let (rank, expanded) = (f64::from(kv_lora_rank), f64::from(qk_nope_head_dim + v_head_dim));
@@ -71,11 +74,12 @@ pub struct Mla {
     values: HeadMatrices,
     output: Linear,
     rope: Rope,
+    device: Device,
 }
 
 impl Mla {
-    /// Takes the projections and norms by DeepSeek's names; the matrices of keys and values together
-    /// (`kv_b_proj`) or by themselves (`embed_q`, transposed, and `unembed_out`).
+    /// Takes the projections and norms by DeepSeek's names; the matrices of keys and values
+    /// together (`kv_b_proj`) or by themselves (`embed_q`, transposed, and `unembed_out`).
     pub fn new(w: &Weights, config: MlaConfig, rope: Rope) -> Result<Self> {
         let MlaConfig { dims, heads, kv_lora_rank: latent, bias, .. } = config;
         let (nope, values) = (config.qk_nope_head_dim, config.v_head_dim);
@@ -102,107 +106,65 @@ impl Mla {
         };
         Ok(Self {
             config,
-            input: Projections::new(vec![first, second])?,
+            input: Projections::new(w, vec![first, second])?,
             queries,
             latent_norm: Norm::rms(&w.at("kv_a_layernorm"), latent, EPS)?,
             keys: key_matrices,
             values: value_matrices,
             output: linear("o_proj", heads * values, dims, bias)?,
             rope,
+            device: w.device(),
         })
     }
 
-    /// Attention to the latent vectors themselves, as the one key and value of all heads: the matrices
-    /// of keys go into the queries, those of values come after the sum.
-    fn absorbed(&self, q: &Split, k: &Cached, mask: &Mask) -> Result<Array> {
+    /// Attention to the latent vectors themselves, as the one key and value of all heads: the
+    /// matrices of keys go into the queries, those of values come after the sum. `k.nope` are the
+    /// latent vectors.
+    fn absorbed(&self, q: Parts, k: Parts, mask: &Mask) -> Result<Array> {
         let MlaConfig { heads, kv_lora_rank: rank, scale, .. } = self.config;
-        let (batch, length, seen) = (q.nope.dim(0), q.nope.dim(2), k.latent.dim(2));
-        let queries = self.keys.turned_product(&q.nope)?;
-        // As heads share their keys, they are so many rows of one.
+        let (batch, length, seen) = (q.nope.dim(0), q.nope.dim(2), k.nope.dim(2));
+        let queries = self.keys.transposed_product(q.nope)?;
+        // As heads share their keys, they are rows of one.
         let queries = ops::reshape(&queries, &[batch, 1, heads * length, rank])?;
-        let scores = self.position_scores(q, k, mask)?;
-        let scores = ops::reshape(&scores, &[batch, 1, heads * length, seen])?;
-        let mask = Mask::Array(scores);
-        let attended = fast::attention(&queries, &k.latent, &k.latent, scale, &mask, None)?;
+        let scores = rope_scores(q.rope, k.rope, mask, scale)?;
+        let mask = Mask::Array(ops::reshape(&scores, &[batch, 1, heads * length, seen])?);
+        let scores = Scores::scaled(scale);
+        let (device, latent) = (self.device, k.nope);
+        let attended =
+            scaled_dot_product_attention(device, &queries, latent, latent, &mask, &scores)?;
         self.values.product(&ops::reshape(&attended, &[batch, heads, length, rank])?)
     }
 
-    /// Attention to the keys and values of each head.
-    fn expanded(&self, q: &Split, k: &Cached, mask: &Mask) -> Result<Array> {
-        let scale = self.config.scale;
-        let (keys, values) = (self.keys.product(&k.latent)?, self.values.product(&k.latent)?);
-        if mlx::on_gpu() {
-            // The fused kernels know the sizes of heads without the rotated part.
-            return self.attend_with_scores(q, k, [&keys, &values], mask);
-        }
-        let mut shape = keys.shape().to_vec();
-        shape[3] = k.rotated.dim(3);
-        let rotated = ops::broadcast_to(&k.rotated, &shape)?;
-        let queries = ops::concatenate(&[&q.nope, &q.rotated], -1)?;
-        let keys = ops::concatenate(&[&keys, &rotated], -1)?;
-        fast::attention(&queries, &keys, &values, scale, mask, None)
+    /// Attention to the keys and values of each head. `k.nope` are the latent vectors.
+    fn expanded(&self, q: Parts, k: Parts, mask: &Mask) -> Result<Array> {
+        let (keys, values) = (self.keys.product(k.nope)?, self.values.product(k.nope)?);
+        let k = Parts { nope: &keys, rope: k.rope };
+        latent_attention(self.device, q, k, &values, mask, self.config.scale)
     }
-
-    /// Attention to keys without their rotated part, whose scores are added.
-    fn attend_with_scores(
-        &self,
-        q: &Split,
-        k: &Cached,
-        [keys, values]: [&Array; 2],
-        mask: &Mask,
-    ) -> Result<Array> {
-        let scores = Mask::Array(self.position_scores(q, k, mask)?);
-        fast::attention(&q.nope, keys, values, self.config.scale, &scores, None)
-    }
-
-    /// The scores of the rotated parts, `[batch, heads, length, seen]`; −∞ where the mask hides a
-    /// position.
-    fn position_scores(&self, q: &Split, k: &Cached, mask: &Mask) -> Result<Array> {
-        let (batch, heads, length) = (q.rotated.dim(0), q.rotated.dim(1), q.rotated.dim(2));
-        let (dims, seen) = (q.rotated.dim(3), k.rotated.dim(2));
-        let rows = ops::reshape(&q.rotated, &[batch, 1, heads * length, dims])?;
-        let turned = ops::swap_axes(&k.rotated, -1, -2)?;
-        let scores = ops::matmul(&scaled(&rows, self.config.scale)?, &turned)?;
-        masked(&ops::reshape(&scores, &[batch, heads, length, seen])?, mask)
-    }
-}
-
-/// Queries, `[batch, heads, length, dims]`.
-struct Split {
-    nope: Array,
-    rotated: Array,
-}
-
-/// What is known of every position seen, `[batch, 1, seen, dims]`.
-struct Cached {
-    latent: Array,
-    rotated: Array,
 }
 
 impl Mixer for Mla {
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let (batch, length, offset) = (x.dim(0), x.dim(1), cache.offset());
+    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let (length, offset) = (x.dim(1), cache.offset());
         let MlaConfig { heads, kv_lora_rank, qk_nope_head_dim: nope, .. } = self.config;
         let mask = masks.get(length, None, cache)?;
-        let projected = self.input.forward(x)?;
+        let projected = x.project(&self.input)?;
         let queries = match &self.queries {
             Some((norm, linear)) => linear.forward(&norm.forward(&projected[0])?)?,
             None => projected[0].clone(),
         };
-        let head_dim = nope + self.config.qk_rope_head_dim;
-        let queries = split_heads(&queries, batch, length, heads, head_dim)?;
-        let queries = ops::split_at(&queries, &[nope], -1)?;
+        let queries = ops::split_at(&split_heads(&queries, heads)?, &[nope], -1)?;
         let compressed = ops::split_at(&projected[1], &[kv_lora_rank], -1)?;
         let latent = ops::expand_dims(&self.latent_norm.forward(&compressed[0])?, 1)?;
-        let rotated = self.rope.forward(&ops::expand_dims(&compressed[1], 1)?, offset)?;
+        let params = self.rope.at(offset, length);
+        let rotated = rope(self.device, &ops::expand_dims(&compressed[1], 1)?, &params)?;
         let (latent, rotated) = cache.update(&latent, &rotated)?;
-        let k = Cached { latent, rotated };
-        let rotated = self.rope.forward(&queries[1], offset)?;
-        let q = Split { nope: queries[0].clone(), rotated };
-        let attended = if self.config.absorbs(length, k.latent.dim(2)) {
-            self.absorbed(&q, &k, mask)?
+        let k = Parts { nope: &latent, rope: &rotated };
+        let q = Parts { nope: &queries[0], rope: &rope(self.device, &queries[1], &params)? };
+        let attended = if self.config.absorbs(length, latent.dim(2)) {
+            self.absorbed(q, k, mask)?
         } else {
-            self.expanded(&q, &k, mask)?
+            self.expanded(q, k, mask)?
         };
         self.output.forward(&join_heads(&attended)?)
     }
@@ -216,9 +178,10 @@ impl Mixer for Mla {
 mod tests {
 
     use super::*;
+    use crate::fused::latent_attention::attention_with_scores;
     use crate::mlx::{DeviceKind, Dtype, enter, from_f32, to_f32_vec};
     use crate::nn::RopeConfig;
-    use crate::weights::{Checkpoint, Precision, Quantization};
+    use crate::weights::{Checkpoint, LoadPlan, Quantization};
 
     fn close(a: &Array, b: &Array) {
         assert_eq!(a.shape(), b.shape());
@@ -232,8 +195,8 @@ mod tests {
         enter(DeviceKind::Cpu).unwrap();
         let checkpoint = Checkpoint::open(&seeded::folder("deepseek-v3-raw")).unwrap();
         let quantization = Quantization::default();
-        let precision = Precision { activations: Some(Dtype::Float32), half_caches: false };
-        let weights = Weights::new(&checkpoint, &quantization, precision, |_| true);
+        let plan = LoadPlan::new(Device::default(), Some(Dtype::Float32));
+        let weights = Weights::new(&checkpoint, &quantization, plan, |_| true);
         let config = MlaConfig {
             dims: 32,
             heads: 2,
@@ -259,17 +222,17 @@ mod tests {
                 let values: Vec<_> = (0..count).map(|i| ((i * 37 % 101) as f32).sin()).collect();
                 from_f32(&values, shape)
             };
-            let q = Split {
-                nope: draw(&[batch, 2, length, 16]),
-                rotated: draw(&[batch, 2, length, 8]),
-            };
-            let k =
-                Cached { latent: draw(&[batch, 1, seen, 16]), rotated: draw(&[batch, 1, seen, 8]) };
-            let expanded = mla.expanded(&q, &k, &Mask::Causal).unwrap();
-            close(&mla.absorbed(&q, &k, &Mask::Causal).unwrap(), &expanded);
-            let keys = mla.keys.product(&k.latent).unwrap();
-            let values = mla.values.product(&k.latent).unwrap();
-            let added = mla.attend_with_scores(&q, &k, [&keys, &values], &Mask::Causal);
+            let [nope, rope] = [16, 8].map(|dims| draw(&[batch, 2, length, dims]));
+            let [latent, shared] = [16, 8].map(|dims| draw(&[batch, 1, seen, dims]));
+            let q = Parts { nope: &nope, rope: &rope };
+            let k = Parts { nope: &latent, rope: &shared };
+            let mask = Mask::Causal;
+            let expanded = mla.expanded(q, k, &mask).unwrap();
+            close(&mla.absorbed(q, k, &mask).unwrap(), &expanded);
+            let keys = mla.keys.product(&latent).unwrap();
+            let values = mla.values.product(&latent).unwrap();
+            let k = Parts { nope: &keys, rope: &shared };
+            let added = attention_with_scores(mla.device, q, k, &values, &mask, mla.config.scale);
             close(&added.unwrap(), &expanded);
         }
     }

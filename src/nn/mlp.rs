@@ -2,36 +2,26 @@
 
 use std::fmt::Debug;
 
-use super::activation::Activation;
-use super::decoder::scaled;
 use super::linear::{Linear, Projections};
-use super::norm::Norm;
-use super::residual::Residual;
+use super::residual::Input;
 use crate::error::Result;
+use crate::fused::Device;
+use crate::fused::activation::Activation;
+use crate::fused::mlp::{Gate, MlpWeights};
 use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
 
 /// What a layer does to each position by itself.
 pub trait FeedForward: Debug {
     /// `[batch, length, dims]` to the same shape.
-    fn forward(&self, x: &Array) -> Result<Array>;
-
-    /// The stream to which [`FeedForward::forward`] of its norm is added.
-    fn add_to(&self, stream: &Residual, norm: &Norm) -> Result<Residual> {
-        stream.add(norm, |normed| self.forward(normed))
-    }
+    fn forward(&self, x: &Input) -> Result<Array>;
 }
 
 /// down(act(gate(x)) · up(x)) (Shazeer 2020).
 #[derive(Debug)]
 pub struct Mlp {
-    gate_up: Projections,
-    down: Linear,
-    activation: Activation,
-    /// Multiplies the gate before its activation; `None` for 1.
-    gate_scale: Option<f32>,
-    /// How many standard deviations above its mean a gate is cut off; `None` does not.
-    cutoff: Option<Array>,
+    weights: MlpWeights,
+    device: Device,
 }
 
 impl Mlp {
@@ -55,16 +45,17 @@ impl Mlp {
         bias: bool,
         activation: Activation,
     ) -> Result<Self> {
-        let gate_up = Projections::new(vec![
+        let gate_up = vec![
             (Linear::new(&w.at(gate), dims, hidden, bias)?, hidden),
             (Linear::new(&w.at(up), dims, hidden, bias)?, hidden),
-        ])?;
+        ];
+        let gate_up = Projections::new(w, gate_up)?;
         let down = Linear::new(&w.at(down), hidden, dims, bias)?;
-        Ok(Self { gate_up, down, activation, gate_scale: None, cutoff: None })
+        Ok(Self::of(w, gate_up, down, activation))
     }
 
-    /// Takes one projection of the gate and up, whose outputs follow each other, and that of down by these
-    /// names.
+    /// Takes one projection of the gate and up, whose outputs follow each other, and that of down
+    /// by these names.
     pub fn fused(
         w: &Weights,
         [gate_up, down]: [&str; 2],
@@ -76,59 +67,36 @@ impl Mlp {
         let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, bias)?;
         let gate_up = Projections::stacked(gate_up, &[hidden, hidden]);
         let down = Linear::new(&w.at(down), hidden, dims, bias)?;
-        Ok(Self { gate_up, down, activation, gate_scale: None, cutoff: None })
+        Ok(Self::of(w, gate_up, down, activation))
+    }
+
+    fn of(w: &Weights, gate_up: Projections, down: Linear, activation: Activation) -> Self {
+        let (gate_up, down) = (gate_up.into_weights(), down.into_weights());
+        let weights = MlpWeights { gate_up, down, activation, gate: Gate::Plain };
+        Self { weights, device: w.device() }
     }
 
     /// The same with act(factor · gate(x)) for its gate.
-    pub fn with_gate_scale(self, factor: f32) -> Self {
-        Self { gate_scale: Some(factor), ..self }
+    pub fn with_gate_scale(mut self, factor: f32) -> Self {
+        self.weights.gate = Gate::Scaled(factor);
+        self
     }
 
-    /// Lets only the largest gates through, all but about this share (above 0, below 1) of them: what is
-    /// above mean + Φ⁻¹(share) · deviation, as gates of a normal distribution would be (You et al. 2025,
-    /// "Spark Transformer").
-    pub fn with_sparsity(self, share: f32) -> Result<Self> {
+    /// Lets only the largest gates through, all but about this share (above 0, below 1) of them:
+    /// what is above mean + Φ⁻¹(share) · deviation, as gates of a normal distribution would be (You
+    /// et al. 2025, "Spark Transformer").
+    pub fn with_sparsity(mut self, share: f32) -> Result<Self> {
         let quantile = ops::erfinv(&scalar(2.0 * share - 1.0))?;
         let cutoff = ops::multiply(&quantile, &scalar(std::f32::consts::SQRT_2))?;
         eval(&[&cutoff])?;
-        Ok(Self { cutoff: Some(cutoff), ..self })
-    }
-
-    /// Whether the gate is what the projection gives.
-    fn is_plain(&self) -> bool {
-        self.gate_scale.is_none() && self.cutoff.is_none()
+        self.weights.gate = Gate::Sparse(cutoff);
+        Ok(self)
     }
 }
 
 impl FeedForward for Mlp {
-    fn forward(&self, x: &Array) -> Result<Array> {
-        if self.is_plain()
-            && let Some(hidden) = self.gate_up.gated(x, self.activation)?
-        {
-            return self.down.forward(&hidden);
-        }
-        let mut gate_up = self.gate_up.forward(x)?;
-        if let Some(factor) = self.gate_scale {
-            gate_up[0] = scaled(&gate_up[0], factor)?;
-        }
-        if let Some(cutoff) = &self.cutoff {
-            let gate = &gate_up[0];
-            let reach = ops::standard_deviation(gate, -1)?;
-            let reach = ops::multiply(&reach, &ops::astype(cutoff, gate.dtype())?)?;
-            let cut = ops::subtract(gate, &ops::add(&ops::mean(gate, -1)?, &reach)?)?;
-            gate_up[0] = Activation::Relu.apply(&cut)?;
-        }
-        self.down.forward(&self.activation.gated(&gate_up[0], &gate_up[1])?)
-    }
-
-    fn add_to(&self, stream: &Residual, norm: &Norm) -> Result<Residual> {
-        if self.is_plain()
-            && let Some(rows) = stream.before(norm)
-            && let Some((x, y)) = self.gate_up.normed_mlp(&rows, &self.down, self.activation)?
-        {
-            return Ok(Residual::sum(x, y));
-        }
-        stream.add(norm, |normed| self.forward(normed))
+    fn forward(&self, x: &Input) -> Result<Array> {
+        x.mlp(self.device, &self.weights)
     }
 }
 
@@ -159,7 +127,7 @@ impl PlainMlp {
 }
 
 impl FeedForward for PlainMlp {
-    fn forward(&self, x: &Array) -> Result<Array> {
-        self.output.forward(&self.activation.apply(&self.input.forward(x)?)?)
+    fn forward(&self, x: &Input) -> Result<Array> {
+        self.output.forward(&self.activation.apply(&self.input.forward(x.array()?)?)?)
     }
 }

@@ -1,30 +1,17 @@
 //! Mixture of experts (Shazeer et al. 2017): a router sends each token to a few of many MLPs.
 
-use super::activation::Activation;
-use super::linear::{ExpertLinear, ExpertMatrix, Linear};
+use super::expert_linear::{ExpertLinear, ExpertMatrix};
+use super::linear::Linear;
 use super::mlp::{FeedForward, Mlp};
-use super::router::{Router, Routing};
+use super::moe_config::MoeConfig;
+use super::residual::Input;
+use super::router::Router;
 use crate::error::Result;
-use crate::mlx::{Array, eval, on_gpu, ops, quantized};
+use crate::fused::Device;
+use crate::fused::activation::Activation;
+use crate::fused::experts::{ExpertsWeights, Hidden, expert_outputs, moe_mlp};
+use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
-
-/// From this many choices on, tokens are sorted by expert, so that each expert's weights are read once.
-const SORT_FROM: usize = 64;
-
-/// What varies between architectures.
-#[derive(Debug, Clone, Copy)]
-pub struct MoeConfig {
-    /// Input and output features.
-    pub dims: i32,
-    /// Features inside an expert.
-    pub hidden: i32,
-    /// Number of experts.
-    pub experts: i32,
-    /// Experts that a token is sent to.
-    pub active: i32,
-    /// How the chosen experts are weighted.
-    pub routing: Routing,
-}
 
 /// How a checkpoint names the experts' projections.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +66,8 @@ impl Moe {
         Ok(self)
     }
 
-    /// Adds an MLP of `hidden` features that sees every token as it is: one expert, or several together.
+    /// Adds an MLP of `hidden` features that sees every token as it is: one expert, or several
+    /// together.
     pub fn with_shared_mlp(self, w: &Weights, hidden: i32) -> Result<Self> {
         let dims = self.router.dims();
         Ok(self.with_shared(Mlp::new(w, dims, hidden, false, Activation::Silu)?))
@@ -99,18 +87,22 @@ impl Moe {
 }
 
 impl FeedForward for Moe {
-    fn forward(&self, x: &Array) -> Result<Array> {
-        let (chosen, scores) = self.router.forward(x)?;
+    fn forward(&self, x: &Input) -> Result<Array> {
+        let array = x.array()?;
+        let [chosen, scores] = self.router.forward(array)?;
+        let device = self.router.device();
         let mix = |x: &Array| {
             if self.router.weighs_inputs() {
-                let outputs = self.experts.forward(&ops::multiply(x, &scores)?, &chosen)?;
+                let scores = ops::astype(&scores, x.dtype())?;
+                let weighted = ops::multiply(x, &scores)?;
+                let outputs = expert_outputs(device, &weighted, &chosen, &self.experts.0)?;
                 return ops::squeeze(&outputs, -2);
             }
-            self.experts.weighted(x, &chosen, &scores)
+            self.experts.forward(device, x, &chosen, &scores)
         };
         let sum = match &self.latent {
-            None => mix(x)?,
-            Some([down, up]) => up.forward(&mix(&down.forward(x)?)?)?,
+            None => mix(array)?,
+            Some([down, up]) => up.forward(&mix(&down.forward(array)?)?)?,
         };
         match &self.shared {
             Some(shared) => ops::add(&sum, &shared.forward(x)?),
@@ -127,10 +119,10 @@ struct SharedExpert {
 }
 
 impl SharedExpert {
-    fn forward(&self, x: &Array) -> Result<Array> {
+    fn forward(&self, x: &Input) -> Result<Array> {
         let output = self.mlp.forward(x)?;
         match &self.gate {
-            Some(gate) => ops::multiply(&ops::sigmoid(&gate.forward(x)?)?, &output),
+            Some(gate) => ops::multiply(&ops::sigmoid(&gate.forward(x.array()?)?)?, &output),
             None => Ok(output),
         }
     }
@@ -138,26 +130,12 @@ impl SharedExpert {
 
 /// MLPs whose weights are stacked, so that one product serves tokens of different experts.
 #[derive(Debug)]
-pub struct Experts {
-    inner: Inner,
-    down: ExpertLinear,
-}
-
-/// What an expert does before its last projection.
-#[derive(Debug)]
-enum Inner {
-    /// act(gate(x)) · up(x).
-    Gated([ExpertLinear; 2], Activation),
-    /// act(gate(x), up(x)).
-    Combined([ExpertLinear; 2], fn(&Array, &Array) -> Result<Array>),
-    /// act(up(x)).
-    Plain(ExpertLinear, Activation),
-}
+pub struct Experts(ExpertsWeights);
 
 impl Experts {
     /// Experts down(act(gate(x)) · up(x)) of these projections.
     pub fn gated([gate, up, down]: [ExpertLinear; 3], activation: Activation) -> Self {
-        Self { inner: Inner::Gated([gate, up], activation), down }
+        Self(ExpertsWeights { hidden: Hidden::Gated([gate, up], activation), down })
     }
 
     /// Experts down(act(gate(x), up(x))) of these projections.
@@ -165,22 +143,23 @@ impl Experts {
         [gate, up, down]: [ExpertLinear; 3],
         activation: fn(&Array, &Array) -> Result<Array>,
     ) -> Self {
-        Self { inner: Inner::Combined([gate, up], activation), down }
+        Self(ExpertsWeights { hidden: Hidden::Combined([gate, up], activation), down })
     }
 
     /// Experts down(act(up(x))) of these projections.
     pub fn plain([up, down]: [ExpertLinear; 2], activation: Activation) -> Self {
-        Self { inner: Inner::Plain(up, activation), down }
+        Self(ExpertsWeights { hidden: Hidden::Plain(up, activation), down })
     }
 
-    /// Takes `gate_up_proj` `[experts, dims, 2 · hidden]`, whose first outputs are those of the gates, and
-    /// `down_proj` `[experts, hidden, dims]`: inputs before outputs, as Llama 4 is published.
-    pub fn turned(w: &Weights, config: MoeConfig) -> Result<Self> {
+    /// Takes `gate_up_proj` `[experts, dims, 2 · hidden]`, whose first outputs are those of the
+    /// gates, and `down_proj` `[experts, hidden, dims]`: inputs before outputs, as Llama 4 is
+    /// published.
+    pub fn transposed(w: &Weights, config: MoeConfig) -> Result<Self> {
         let MoeConfig { dims, hidden, experts, .. } = config;
         let gate_up = w.take_matrix("gate_up_proj", &[experts, dims, 2 * hidden])?;
         let down = w.take_matrix("down_proj", &[experts, hidden, dims])?;
         let linear = |stored: &Array, start: i32, end: i32| {
-            let matrix = ExpertMatrix::turned(&ops::slice_axis(stored, 2, start, end)?)?;
+            let matrix = ExpertMatrix::transposed(&ops::slice_axis(stored, 2, start, end)?)?;
             Ok(ExpertLinear::new(matrix, None))
         };
         let projections = [
@@ -223,16 +202,16 @@ impl Experts {
         Ok([linear(0, dims, hidden)?, linear(1, dims, hidden)?, linear(2, hidden, dims)?])
     }
 
-    /// `[batch, length, dims]` to the sum of the chosen experts' outputs times their weights; `chosen` and
-    /// `scores` are `[batch, length, active]`.
-    pub(super) fn weighted(&self, x: &Array, chosen: &Array, scores: &Array) -> Result<Array> {
-        if let Some(sum) = self.fused(x, chosen, scores)? {
-            return Ok(sum);
-        }
-        let outputs = self.forward(x, chosen)?;
-        let weighted = ops::multiply(&outputs, &ops::expand_dims(scores, -1)?)?;
-        // The weights may be more precise than the outputs.
-        ops::astype(&ops::squeeze(&ops::sum(&weighted, -2)?, -2)?, outputs.dtype())
+    /// `[batch, length, dims]` to the sum of the chosen experts' outputs times their weights;
+    /// `chosen` and `scores` are `[batch, length, active]`.
+    pub(super) fn forward(
+        &self,
+        device: Device,
+        x: &Array,
+        chosen: &Array,
+        scores: &Array,
+    ) -> Result<Array> {
+        moe_mlp(device, x, chosen, scores, &self.0)
     }
 
     /// Takes a projection of all experts, one by one below `experts.N` or stacked, by its names.
@@ -246,51 +225,5 @@ impl Experts {
         let single = |expert| w.at("experts").at(expert).at(single);
         let matrix = ExpertMatrix::new(&w.at(stacked), single, inputs, outputs, experts)?;
         Ok(ExpertLinear::new(matrix, None))
-    }
-
-    /// [`Experts::weighted`] in one; `None` where no kernel does that.
-    fn fused(&self, x: &Array, chosen: &Array, scores: &Array) -> Result<Option<Array>> {
-        let Inner::Gated([gate, up], activation) = &self.inner else { return Ok(None) };
-        match (gate.packed(), up.packed(), self.down.packed(), activation.fused()) {
-            (Some(gate), Some(up), Some(down), Some(activation)) => {
-                quantized::weighted_experts(x, [chosen, scores], [gate, up, down], activation)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// `[batch, length, dims]` and choices `[batch, length, active]` to each choice's output,
-    /// `[batch, length, active, dims]`.
-    fn forward(&self, x: &Array, chosen: &Array) -> Result<Array> {
-        let (batch, length, dims) = (x.dim(0), x.dim(1), x.dim(2));
-        let active = chosen.dim(2);
-        // The CPU's kernel sorts by itself.
-        if chosen.size() < SORT_FROM || !on_gpu() {
-            let x = ops::reshape(x, &[batch, length, 1, 1, dims])?;
-            return ops::squeeze(&self.apply(&x, chosen, false)?, -2);
-        }
-        let flat = ops::reshape(chosen, &[-1])?;
-        let order = ops::argsort(&flat, 0)?;
-        let tokens = ops::floor_divide(&order, &Array::from_int(active))?;
-        let tokens = ops::astype(&tokens, order.dtype())?;
-        let x = ops::reshape(x, &[batch * length, 1, dims])?;
-        let sorted = ops::take(&x, &tokens, 0)?;
-        let outputs = self.apply(&sorted, &ops::take(&flat, &order, 0)?, true)?;
-        let outputs = ops::take(&outputs, &ops::argsort(&order, 0)?, 0)?;
-        ops::reshape(&outputs, &[batch, length, active, dims])
-    }
-
-    fn apply(&self, x: &Array, experts: &Array, sorted: bool) -> Result<Array> {
-        let hidden = match &self.inner {
-            Inner::Gated([gate, up], activation) => {
-                let (gate, up) = (gate.apply(x, experts, sorted)?, up.apply(x, experts, sorted)?);
-                activation.gated(&gate, &up)?
-            }
-            Inner::Combined([gate, up], activation) => {
-                activation(&gate.apply(x, experts, sorted)?, &up.apply(x, experts, sorted)?)?
-            }
-            Inner::Plain(up, activation) => activation.apply(&up.apply(x, experts, sorted)?)?,
-        };
-        self.down.apply(&hidden, experts, sorted)
     }
 }

@@ -1,67 +1,57 @@
 //! Normalization over the last axis.
 
 use crate::error::Result;
-use crate::mlx::{Array, eval, fast, ops, scalar};
+use crate::fused::Device;
+use crate::fused::norm::{NormParams, norm};
+use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
 
-/// A norm, with weights of its own but for one kind.
+/// A norm.
 #[derive(Debug)]
-pub enum Norm {
-    /// Root-mean-square norm (Zhang and Sennrich 2019): x / √(mean(x²) + eps) · weight.
-    Rms {
-        /// `[dims]`.
-        weight: Array,
-        /// Keeps the root away from 0.
-        eps: f32,
-    },
-    /// Root-mean-square norm without weights.
-    Unweighted {
-        /// Keeps the root away from 0.
-        eps: f32,
-    },
-    /// Layer norm (Ba et al. 2016): (x − mean) / √(var + eps) · weight + bias.
-    Layer {
-        /// `[dims]`.
-        weight: Array,
-        /// `[dims]`.
-        bias: Option<Array>,
-        /// Keeps the root away from 0.
-        eps: f32,
-    },
-    /// Layer norm of heads, each with a weight of its own.
-    Heads {
-        /// `[heads, 1, head_dim]`.
-        weight: Array,
-        /// Keeps the root away from 0.
-        eps: f32,
-    },
+pub struct Norm {
+    params: NormParams,
+    device: Device,
 }
 
 impl Norm {
+    /// A norm of these weights, on the device of `w`.
+    pub fn of(w: &Weights, params: NormParams) -> Self {
+        Self { params, device: w.device() }
+    }
+
     /// Takes `weight` `[dims]` of a root-mean-square norm.
     pub fn rms(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
-        Ok(Self::Rms { weight: w.take("weight", &[dims])?, eps })
+        Ok(Self::of(w, NormParams::Rms { weight: Some(w.take("weight", &[dims])?), eps }))
+    }
+
+    /// A root-mean-square norm without weights.
+    pub fn unweighted(w: &Weights, eps: f32) -> Self {
+        Self::of(w, NormParams::Rms { weight: None, eps })
     }
 
     /// As [`Norm::rms`], for checkpoints that store the weight less 1 (Gemma).
     pub fn rms_plus_one(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
-        Ok(Self::Rms { weight: plus_one(&w.take("weight", &[dims])?)?, eps })
+        let weight = plus_one(&w.take("weight", &[dims])?)?;
+        Ok(Self::of(w, NormParams::Rms { weight: Some(weight), eps }))
     }
 
     /// Takes `weight` and, if it is there, `bias` of a layer norm, `[dims]` each.
     pub fn layer(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
         let bias = if w.has("bias") { Some(w.take("bias", &[dims])?) } else { None };
-        Ok(Self::Layer { weight: w.take("weight", &[dims])?, bias, eps })
+        let weight = w.take("weight", &[dims])?;
+        Ok(Self::of(w, NormParams::Layer { weight, bias, eps }))
     }
 
     /// As [`Norm::layer`], for checkpoints that store the weight less 1 (Nemotron).
     pub fn layer_plus_one(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
         let bias = if w.has("bias") { Some(w.take("bias", &[dims])?) } else { None };
-        Ok(Self::Layer { weight: plus_one(&w.take("weight", &[dims])?)?, bias, eps })
+        let weight = plus_one(&w.take("weight", &[dims])?)?;
+        Ok(Self::of(w, NormParams::Layer { weight, bias, eps }))
     }
 
-    /// Takes `weight` `[heads, head_dim]` of a layer norm for each head, or `norms.N.weight` `[head_dim]`.
-    pub fn heads(w: &Weights, heads: i32, head_dim: i32, eps: f32) -> Result<Self> {
+    /// Takes `weight` `[heads, head_dim]` of a layer norm for each head, or `norms.N.weight`
+    /// `[head_dim]`.
+    pub fn layer_per_head(w: &Weights, heads: i32, head_dim: i32, eps: f32) -> Result<Self> {
         let weight = if w.has("weight") {
             w.take("weight", &[heads, head_dim])?
         } else {
@@ -71,30 +61,27 @@ impl Norm {
         };
         let weight = ops::reshape(&weight, &[heads, 1, head_dim])?;
         eval(&[&weight])?;
-        Ok(Self::Heads { weight, eps })
+        Ok(Self::of(w, NormParams::LayerPerHead { weight, eps }))
     }
 
-    /// `[…, dims]` to the same shape; of [`Norm::Heads`] `[batch, heads, length, head_dim]`.
+    /// `[…, dims]` to the same shape; of [`Norm::layer_per_head`] `[batch, heads, length,
+    /// head_dim]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
-        match self {
-            Self::Rms { weight, eps } => fast::rms_norm(x, Some(weight), *eps),
-            Self::Unweighted { eps } => fast::rms_norm(x, None, *eps),
-            Self::Layer { weight, bias, eps } => {
-                fast::layer_norm(x, Some(weight), bias.as_ref(), *eps)
-            }
-            Self::Heads { weight, eps } => {
-                ops::multiply(&fast::layer_norm(x, None, None, *eps)?, weight)
-            }
-        }
+        norm(self.device, x, &self.params)
     }
 
-    /// The weight and the epsilon, if it is a root-mean-square norm.
-    pub fn root_mean_square(&self) -> Option<(Option<&Array>, f32)> {
-        match self {
-            Self::Rms { weight, eps } => Some((Some(weight), *eps)),
-            Self::Unweighted { eps } => Some((None, *eps)),
-            Self::Layer { .. } | Self::Heads { .. } => None,
-        }
+    /// Its kind and weights.
+    pub fn params(&self) -> &NormParams {
+        &self.params
+    }
+
+    /// The same, for an operation to keep.
+    pub fn into_params(self) -> NormParams {
+        self.params
+    }
+
+    pub(super) fn device(&self) -> Device {
+        self.device
     }
 }
 

@@ -1,13 +1,15 @@
 //! Embeddings for every layer (Gemma 3n): each layer is told the token anew, through a narrow gate.
 
-use super::activation::Activation;
-use super::decoder::{Decoder, scaled};
+use super::decoder::Decoder;
 use super::embedding::Embedding;
 use super::linear::Linear;
 use super::mixer::Masks;
 use super::norm::Norm;
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::Device;
+use crate::fused::activation::{Activation, gated};
+use crate::fused::math::scaled;
 use crate::mlx::{Array, ops};
 use crate::weights::Weights;
 
@@ -36,7 +38,8 @@ pub struct PerLayerEmbedding {
 }
 
 impl PerLayerEmbedding {
-    /// Takes `embed_tokens_per_layer`, `per_layer_model_projection` and `per_layer_projection_norm`.
+    /// Takes `embed_tokens_per_layer`, `per_layer_model_projection` and
+    /// `per_layer_projection_norm`.
     pub fn new(w: &Weights, config: PerLayerConfig) -> Result<Self> {
         let PerLayerConfig { dims, width, layers, rows, eps } = config;
         // Beyond every shape where it does not fit, which is refused as such.
@@ -49,8 +52,8 @@ impl PerLayerEmbedding {
         })
     }
 
-    /// Tokens `[batch, length]` and their embeddings `[batch, length, dims]` to what each layer gets,
-    /// `[batch, length, width]`.
+    /// Tokens `[batch, length]` and their embeddings `[batch, length, dims]` to what each layer
+    /// gets, `[batch, length, width]`.
     pub fn forward(&self, tokens: &Array, x: &Array) -> Result<Vec<Array>> {
         let PerLayerConfig { dims, width, layers, rows, .. } = self.config;
         let shape = [x.dim(0), x.dim(1), layers, width];
@@ -73,6 +76,7 @@ pub struct PerLayerGate {
     gate: Linear,
     projection: Linear,
     norm: Norm,
+    device: Device,
 }
 
 impl PerLayerGate {
@@ -83,18 +87,21 @@ impl PerLayerGate {
             gate: Linear::new(&w.at("per_layer_input_gate"), dims, width, false)?,
             projection: Linear::new(&w.at("per_layer_projection"), width, dims, false)?,
             norm: Norm::rms(&w.at("post_per_layer_input_norm"), dims, eps)?,
+            device: w.device(),
         })
     }
 
-    /// `x` `[batch, length, dims]` and the layer's input `[batch, length, width]` to `[batch, length, dims]`.
+    /// `x` `[batch, length, dims]` and the layer's input `[batch, length, width]` to `[batch,
+    /// length, dims]`.
     pub fn forward(&self, x: &Array, input: &Array) -> Result<Array> {
-        let gated = Activation::GeluTanh.gated(&self.gate.forward(x)?, input)?;
+        let gate = self.gate.forward(x)?;
+        let gated = gated(self.device, Activation::GeluTanh, &gate, input)?;
         self.norm.forward(&self.projection.forward(&gated)?)
     }
 }
 
-/// A decoder whose layers have embeddings of their own, and of which the last may share the caches of
-/// earlier ones (Gemma 4). Each layer ends with (x + gate(x)) · scale.
+/// A decoder whose layers have embeddings of their own, and of which the last may share the caches
+/// of earlier ones (Gemma 4). Each layer ends with (x + gate(x)) · scale.
 #[derive(Debug)]
 pub struct PerLayerDecoder {
     decoder: Decoder,
@@ -107,7 +114,8 @@ pub struct PerLayerDecoder {
 
 impl PerLayerDecoder {
     /// Takes the embeddings, if `config` says that there are any, and of each layer the gate and
-    /// `layer_scalar`. `caches` has the number of each layer's cache, as [`super::shared_caches`] gives it.
+    /// `layer_scalar`. `caches` has the number of each layer's cache, as [`super::shared_caches`]
+    /// gives it.
     pub fn new(
         w: &Weights,
         decoder: Decoder,
@@ -140,7 +148,7 @@ impl PerLayerDecoder {
         let mut masks = Masks::default();
         for (index, layer) in self.decoder.layers.iter().enumerate() {
             let cache = &mut caches[self.caches[index]];
-            x = layer.forward(&x.into(), &mut masks, cache)?.settled()?;
+            x = layer.forward(&x.into(), &mut masks, cache)?.materialize()?;
             let (gate, scale) = &self.endings[index];
             if let Some(gate) = gate {
                 x = ops::add(&x, &gate.forward(&x, &inputs[index])?)?;

@@ -1,11 +1,18 @@
 //! The residual stream.
 
+use std::cell::OnceCell;
+
+use super::linear::Projections;
 use super::norm::Norm;
 use crate::error::Result;
-use crate::mlx::fast::NormedSum;
-use crate::mlx::{Array, ops};
+use crate::fused::Device;
+use crate::fused::linear::norm_project;
+use crate::fused::mlp::{MlpWeights, mlp, norm_mlp};
+use crate::fused::norm::{AddNorm, add_norm};
+use crate::mlx::{Array, Dtype, ops};
 
-/// The residual stream (He et al. 2016) between two blocks. What the last block adds to it waits for whoever reads it next: one kernel then does both.
+/// The residual stream (He et al. 2016) between two blocks. What the last block adds to it waits
+/// for the norm that reads it next, so that one kernel does both.
 #[derive(Debug, Clone)]
 pub struct Residual {
     /// `[batch, length, dims]`.
@@ -21,45 +28,128 @@ impl From<Array> for Residual {
 }
 
 impl Residual {
-    /// `x` + `delta`.
-    pub fn sum(x: Array, delta: Array) -> Self {
-        Self { x, delta: Some(delta) }
-    }
-
     /// `[batch, length, dims]`, with everything added.
-    pub fn settled(&self) -> Result<Array> {
+    pub fn materialize(&self) -> Result<Array> {
         match &self.delta {
             Some(delta) => ops::add(&self.x, delta),
             None => Ok(self.x.clone()),
         }
     }
 
-    /// The stream with everything added, and its norm.
-    pub fn normed(&self, norm: &Norm) -> Result<[Array; 2]> {
-        match self.before(norm) {
-            Some(rows) => rows.compute(),
-            None => {
-                let x = self.settled()?;
-                let normed = norm.forward(&x)?;
-                Ok([x, normed])
-            }
+    /// The norm of the stream, for a block to read.
+    pub fn normed<'a>(&'a self, norm: &'a Norm) -> Input<'a> {
+        let (sum, normed) = (OnceCell::new(), OnceCell::new());
+        Input(Source::Norm { stream: self, norm, sum, normed })
+    }
+}
+
+/// What a block reads, `[batch, length, dims]`: an array, or the norm of the residual stream, which
+/// is not computed before somebody reads it, as products can do that along with their own work.
+#[derive(Debug)]
+pub struct Input<'a>(Source<'a>);
+
+#[derive(Debug)]
+enum Source<'a> {
+    Array(Array),
+    Norm {
+        stream: &'a Residual,
+        norm: &'a Norm,
+        /// The stream with everything added, as soon as it is known.
+        sum: OnceCell<Array>,
+        /// What is read, as soon as it is known.
+        normed: OnceCell<Array>,
+    },
+}
+
+impl From<Array> for Input<'_> {
+    fn from(array: Array) -> Self {
+        Self(Source::Array(array))
+    }
+}
+
+/// A norm that nobody has computed yet, and where its sum goes.
+struct Pending<'a> {
+    rows: AddNorm<'a>,
+    device: Device,
+    sum: &'a OnceCell<Array>,
+}
+
+impl Pending<'_> {
+    /// Keeps the sum; one that was known before is the same.
+    fn with_sum<T>(&self, (sum, output): (Array, T)) -> T {
+        let _ = self.sum.set(sum);
+        output
+    }
+}
+
+impl Input<'_> {
+    /// The length of an axis.
+    pub fn dim(&self, axis: i32) -> i32 {
+        self.known().dim(axis)
+    }
+
+    /// The type of the elements.
+    pub fn dtype(&self) -> Dtype {
+        self.known().dtype()
+    }
+
+    /// The array, or as long as it is not known, another one of its shape and type.
+    fn known(&self) -> &Array {
+        match &self.0 {
+            Source::Array(array) => array,
+            Source::Norm { stream, normed, .. } => normed.get().unwrap_or(&stream.x),
         }
     }
 
-    /// The stream to which what `block` makes of its norm is added.
-    pub fn add(&self, norm: &Norm, block: impl FnOnce(&Array) -> Result<Array>) -> Result<Self> {
-        let [x, normed] = self.normed(norm)?;
-        Ok(Self::sum(x, block(&normed)?))
+    fn pending(&self) -> Option<Pending<'_>> {
+        match &self.0 {
+            Source::Norm { stream, norm, sum, normed } if normed.get().is_none() => {
+                let (x, delta) = (&stream.x, stream.delta.as_ref());
+                let rows = AddNorm { x, delta, norm: norm.params() };
+                Some(Pending { rows, device: norm.device(), sum })
+            }
+            Source::Array(_) | Source::Norm { .. } => None,
+        }
     }
 
-    /// What a root-mean-square norm is computed of; `None` for another norm.
-    pub(super) fn before<'a>(&'a self, norm: &'a Norm) -> Option<NormedSum<'a>> {
-        let (weight, eps) = norm.root_mean_square()?;
-        Some(NormedSum { x: &self.x, delta: self.delta.as_ref(), weight, eps })
+    /// The array.
+    pub fn array(&self) -> Result<&Array> {
+        if let (Some(pending), Source::Norm { normed, .. }) = (self.pending(), &self.0) {
+            let [sum, array] = add_norm(pending.device, &pending.rows)?;
+            return Ok(normed.get_or_init(|| pending.with_sum((sum, array))));
+        }
+        Ok(self.known())
     }
 
-    /// The stream to which something else made of the delta is added.
-    pub(super) fn map_delta(self, map: impl FnOnce(&Array) -> Result<Array>) -> Result<Self> {
-        Ok(Self { delta: self.delta.as_ref().map(map).transpose()?, ..self })
+    /// The stream to which what a block made of this is added.
+    pub fn add(&self, delta: Array) -> Result<Residual> {
+        let x = match &self.0 {
+            Source::Array(array) => array.clone(),
+            Source::Norm { stream, sum, .. } => match sum.get() {
+                Some(sum) => sum.clone(),
+                None => stream.materialize()?,
+            },
+        };
+        Ok(Residual { x, delta: Some(delta) })
+    }
+
+    /// The projections of it, `[batch, length, outputs]` each.
+    pub(super) fn project(&self, projections: &Projections) -> Result<Vec<Array>> {
+        let weights = projections.weights();
+        match self.pending() {
+            Some(pending) => norm_project(pending.device, &pending.rows, weights)
+                .map(|result| pending.with_sum(result)),
+            None => projections.forward(self.known()),
+        }
+    }
+
+    /// The MLP of it.
+    pub(super) fn mlp(&self, device: Device, weights: &MlpWeights) -> Result<Array> {
+        match self.pending() {
+            Some(pending) => {
+                norm_mlp(device, &pending.rows, weights).map(|result| pending.with_sum(result))
+            }
+            None => mlp(device, self.known(), weights),
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Rotary position embeddings (Su et al. 2021) and their context extensions.
 //!
-//! The rules are those of mlx-lm's `rope_utils.py`. Frequencies are kept as wavelengths
+//! The rules are those of mlx-lm's `rope_utils.py`. RopeFreqs are kept as wavelengths
 //! base^(2i/d), computed in `f32`.
 
 use std::f32::consts::PI;
@@ -8,8 +8,8 @@ use std::f32::consts::PI;
 use serde::Deserialize;
 
 use crate::error::{Error, Result};
-use crate::mlx::fast::{self, Frequencies, Rotation};
-use crate::mlx::{Array, from_f32};
+use crate::fused::rope::{RopeFreqs, RopeParams};
+use crate::mlx::from_f32;
 
 /// What a model's configuration says of its positions.
 #[derive(Debug, Clone)]
@@ -70,7 +70,8 @@ impl RopeScaling {
         self
     }
 
-    /// What YaRN multiplies the scores of latent attention with: m(mscale_all_dim)² (DeepSeek-AI 2024).
+    /// What YaRN multiplies the scores of latent attention with: m(mscale_all_dim)² (DeepSeek-AI
+    /// 2024).
     pub fn score_factor(&self) -> f32 {
         let scale = |factor| yarn_scale(factor, self.mscale_all_dim.unwrap_or(0.0));
         self.factor.map_or(1.0, scale).powi(2)
@@ -101,12 +102,12 @@ pub struct Rope {
     /// Multiplies positions.
     position_scale: f32,
     /// Multiplies the rotated features.
-    gain: f32,
+    attention_factor: f32,
 }
 
 #[derive(Debug, Clone)]
 enum Angles {
-    Fixed(Frequencies),
+    Fixed(RopeFreqs),
     /// The base grows with the length (NTK-aware scaling).
     Dynamic {
         base: f32,
@@ -128,9 +129,9 @@ impl Rope {
         let mut rope = Self {
             dims,
             traditional: config.traditional,
-            angles: Angles::Fixed(Frequencies::Base(config.base)),
+            angles: Angles::Fixed(RopeFreqs::Base(config.base)),
             position_scale: 1.0,
-            gain: 1.0,
+            attention_factor: 1.0,
         };
         let Some(scaling) = &config.scaling else { return Ok(rope) };
         let rule = scaling.rule();
@@ -156,13 +157,13 @@ impl Rope {
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => {
                 rope.angles = explicit(&yarn(config, scaling)?);
                 let factor = scaling.factor()?;
-                rope.gain = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
+                rope.attention_factor = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
                     / yarn_scale(factor, scaling.mscale_all_dim.unwrap_or(0.0));
             }
             "longrope" | "su" => {
                 rope.traditional = false;
                 rope.angles = explicit(&longrope(config, scaling)?);
-                rope.gain = longrope_scale(config, scaling)?;
+                rope.attention_factor = longrope_scale(config, scaling)?;
             }
             "proportional" => rope.angles = explicit(&proportional(config, scaling)?),
             other => {
@@ -174,36 +175,31 @@ impl Rope {
     }
 
     /// The rotation of `length` positions, of which `offset` is the first.
-    pub fn at(&self, offset: i32, length: i32) -> Rotation {
-        let frequencies = match &self.angles {
-            Angles::Fixed(frequencies) => frequencies.clone(),
+    pub fn at(&self, offset: i32, length: i32) -> RopeParams {
+        let freqs = match &self.angles {
+            Angles::Fixed(freqs) => freqs.clone(),
             Angles::Dynamic { base, factor, max_positions } => {
                 // base · (f·s/m − (f−1))^(d/(d−2)), s = max(length, m)
                 let length = ((length + offset) as f32).max(*max_positions);
                 let growth = factor * length / max_positions - (factor - 1.0);
                 let dims = self.dims as f32;
-                Frequencies::Base(base * growth.powf(dims / (dims - 2.0)))
+                RopeFreqs::Base(base * growth.powf(dims / (dims - 2.0)))
             }
         };
-        Rotation {
+        RopeParams {
             dims: self.dims,
             traditional: self.traditional,
-            frequencies,
+            freqs,
             scale: self.position_scale,
-            gain: self.gain,
+            attention_factor: self.attention_factor,
             offset,
         }
-    }
-
-    /// Rotates `[batch, heads, length, head_dim]`, whose first position is `offset`.
-    pub fn forward(&self, x: &Array, offset: i32) -> Result<Array> {
-        fast::rope(x, &self.at(offset, x.dim(2)))
     }
 }
 
 fn explicit(wavelengths: &[f32]) -> Angles {
     let shape = [wavelengths.len() as i32];
-    Angles::Fixed(Frequencies::Wavelengths(from_f32(wavelengths, &shape)))
+    Angles::Fixed(RopeFreqs::Explicit(from_f32(wavelengths, &shape)))
 }
 
 /// base^(2i/d) for i in 0..d/2.

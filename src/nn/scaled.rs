@@ -1,10 +1,11 @@
 //! Blocks whose outputs are multiplied before they are added to the residual stream.
 
-use super::decoder::scaled;
 use super::mixer::{Masks, Mixer};
 use super::mlp::FeedForward;
+use super::residual::Input;
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::math::scaled;
 use crate::mlx::Array;
 
 /// factor · block(x).
@@ -22,7 +23,7 @@ impl<B: ?Sized> Scaled<B> {
 }
 
 impl Mixer for Scaled<dyn Mixer> {
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
         scaled(&self.block.forward(x, masks, cache)?, self.factor)
     }
 
@@ -32,7 +33,7 @@ impl Mixer for Scaled<dyn Mixer> {
 }
 
 impl FeedForward for Scaled<dyn FeedForward> {
-    fn forward(&self, x: &Array) -> Result<Array> {
+    fn forward(&self, x: &Input) -> Result<Array> {
         scaled(&self.block.forward(x)?, self.factor)
     }
 }

@@ -1,15 +1,17 @@
 //! Attention to the keys and values of an earlier layer (Brandon et al. 2024).
 
-use super::attention::{AttentionConfig, QkNorm, join_heads, split_heads};
-use super::dot_product::attend;
+use super::attention::{AttentionConfig, QkNorm};
 use super::linear::Linear;
 use super::mixer::{Masks, Mixer};
 use super::norm::Norm;
+use super::residual::Input;
 use super::rope::Rope;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::fused::Device;
+use crate::fused::attention::{Scores, cached_attention, join_heads, split_heads};
+use crate::fused::rope::rope;
 use crate::mlx::Array;
-use crate::mlx::fast::Scores;
 use crate::weights::Weights;
 
 /// An attention block that has queries of its own only. It is handed the cache of the layer that it
@@ -23,6 +25,7 @@ pub struct SharedAttention {
     rope: Option<Rope>,
     /// How many positions a token sees, as in the layer that is shared; `None` for all.
     window: Option<i32>,
+    device: Device,
 }
 
 impl SharedAttention {
@@ -45,31 +48,33 @@ impl SharedAttention {
             rope,
             window,
             config,
+            device: w.device(),
         })
     }
 }
 
 impl Mixer for SharedAttention {
-    fn forward(&self, x: &Array, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let (batch, length) = (x.dim(0), x.dim(1));
+    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+        let length = x.dim(1);
         let AttentionConfig { heads, head_dim, scale, .. } = self.config;
         let Some((keys, values)) = cache.last()? else {
             let message = "the layer whose keys and values are shared has not run";
             return Err(Error::argument("caches", message));
         };
-        let projected = self.queries.forward(x)?;
-        let mut queries = split_heads(&projected, batch, length, heads, head_dim)?;
+        let projected = self.queries.forward(x.array()?)?;
+        let mut queries = split_heads(&projected, heads)?;
         if let Some(norm) = &self.norm {
             queries = norm.forward(&queries)?;
         }
-        if let Some(rope) = &self.rope {
-            queries = rope.forward(&queries, cache.offset() - length)?;
+        if let Some(params) = &self.rope {
+            let params = params.at(cache.offset() - length, length);
+            queries = rope(self.device, &queries, &params)?;
         }
         // The mask that the other layer asked for, before the cache took the new positions.
         let mask = masks.get(length, self.window, cache)?;
         let scale = scale.unwrap_or_else(|| (head_dim as f32).sqrt().recip());
-        let scores = Scores { scale, cap: None, sinks: None };
-        let attended = attend(&queries, &keys, &values, mask, &scores)?;
+        let scores = Scores::scaled(scale);
+        let attended = cached_attention(self.device, &queries, &keys, &values, mask, &scores)?;
         self.output.forward(&join_heads(&attended)?)
     }
 
@@ -81,8 +86,8 @@ impl Mixer for SharedAttention {
     }
 }
 
-/// For each layer the number of its cache: its own of the first `own` layers, and of the others that of
-/// the last of these which sees as much. `None` if there is none for a layer.
+/// For each layer the number of its cache: its own of the first `own` layers, and of the others
+/// that of the last of these which sees as much. `None` if there is none for a layer.
 pub fn shared_caches(windows: &[Option<i32>], own: usize) -> Option<Vec<usize>> {
     let lender = |(index, window): (usize, &Option<i32>)| {
         if index < own { Some(index) } else { windows[..own].iter().rposition(|w| w == window) }

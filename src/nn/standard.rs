@@ -1,7 +1,7 @@
 //! The decoder as most checkpoints lay it out: the names of Llama's tensors, and a few choices.
 
 use super::attention::{Attention, AttentionConfig};
-use super::decoder::{Decoder, DecoderLayer, Head, Norms};
+use super::decoder::{BlockNorms, Decoder, DecoderLayer, Head, Norms};
 use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
@@ -94,15 +94,44 @@ pub enum NormLayout {
     Parallel,
 }
 
-/// The view of everything but the output head: `model`, or `model.language_model` where a checkpoint has
-/// other parts, too.
+impl NormLayout {
+    /// The norms of a layer, each of which `take` takes by its name.
+    fn norms(self, take: impl Fn(&str) -> Result<Norm>) -> Result<Norms> {
+        const BEFORE_MIXER: &str = "input_layernorm";
+        const AFTER_MIXER: &str = "post_attention_layernorm";
+        const BEFORE: &str = "pre_feedforward_layernorm";
+        const AFTER: &str = "post_feedforward_layernorm";
+        // Before and after the mixer, before and after the feed-forward block.
+        let [mixer, after_mixer, feed_forward, after_feed_forward] = match self {
+            Self::Pre => [Some(BEFORE_MIXER), None, Some(AFTER_MIXER), None],
+            Self::PreNamed([mixer, feed_forward]) => [Some(mixer), None, Some(feed_forward), None],
+            Self::Post => [None, Some(AFTER_MIXER), None, Some(AFTER)],
+            Self::Sandwich => [BEFORE_MIXER, AFTER_MIXER, BEFORE, AFTER].map(Some),
+            Self::SandwichNamed(names) => names.map(Some),
+            Self::OpenSandwich => [Some(BEFORE_MIXER), Some(AFTER_MIXER), None, Some(AFTER)],
+            Self::Parallel => return Ok(Norms::Parallel(take(BEFORE_MIXER)?)),
+        };
+        let block = |before: Option<&str>, after: Option<&str>| {
+            let (before, after) = (before.map(&take).transpose()?, after.map(&take).transpose()?);
+            Ok(BlockNorms { before, after })
+        };
+        Ok(Norms::Sequential {
+            mixer: block(mixer, after_mixer)?,
+            feed_forward: block(feed_forward, after_feed_forward)?,
+        })
+    }
+}
+
+/// The view of everything but the output head: `model`, or `model.language_model` where a
+/// checkpoint has other parts, too.
 pub fn language_model<'a>(w: &Weights<'a>) -> Weights<'a> {
     let part = w.at("model.language_model");
     if part.at("embed_tokens").has("weight") { part } else { w.at("model") }
 }
 
 impl StandardDecoder {
-    /// Takes the model's tensors. `feed_forward` builds the block of a layer from that layer's view.
+    /// Takes the model's tensors. `feed_forward` builds the block of a layer from that layer's
+    /// view.
     pub fn build(
         &self,
         w: &Weights,
@@ -118,8 +147,8 @@ impl StandardDecoder {
         Ok(Box::new(Attention::new(&w, self.attention.clone(), rope, window)?))
     }
 
-    /// As [`StandardDecoder::build`], for a model not all of whose layers attend: `mixer` builds the
-    /// mixer of a layer from that layer's view.
+    /// As [`StandardDecoder::build`], for a model not all of whose layers attend: `mixer` builds
+    /// the mixer of a layer from that layer's view.
     pub fn build_hybrid(
         &self,
         w: &Weights,
@@ -140,37 +169,7 @@ impl StandardDecoder {
                     Some(factor) => Box::new(Scaled::new(factor, feed_forward(index, &w)?)),
                     None => feed_forward(index, &w)?,
                 },
-                norms: match self.layout {
-                    NormLayout::Pre => Norms::Pre {
-                        mixer: norm("input_layernorm")?,
-                        feed_forward: norm("post_attention_layernorm")?,
-                    },
-                    NormLayout::PreNamed([mixer, feed_forward]) => {
-                        Norms::Pre { mixer: norm(mixer)?, feed_forward: norm(feed_forward)? }
-                    }
-                    NormLayout::Post => Norms::Post {
-                        mixer: norm("post_attention_layernorm")?,
-                        feed_forward: norm("post_feedforward_layernorm")?,
-                    },
-                    NormLayout::Sandwich => Norms::Sandwich {
-                        mixer: norm("input_layernorm")?,
-                        after_mixer: norm("post_attention_layernorm")?,
-                        feed_forward: norm("pre_feedforward_layernorm")?,
-                        after_feed_forward: norm("post_feedforward_layernorm")?,
-                    },
-                    NormLayout::SandwichNamed(names) => Norms::Sandwich {
-                        mixer: norm(names[0])?,
-                        after_mixer: norm(names[1])?,
-                        feed_forward: norm(names[2])?,
-                        after_feed_forward: norm(names[3])?,
-                    },
-                    NormLayout::OpenSandwich => Norms::OpenSandwich {
-                        mixer: norm("input_layernorm")?,
-                        after_mixer: norm("post_attention_layernorm")?,
-                        after_feed_forward: norm("post_feedforward_layernorm")?,
-                    },
-                    NormLayout::Parallel => Norms::Parallel(norm("input_layernorm")?),
-                },
+                norms: self.layout.norms(norm)?,
             })
         };
         Ok(Decoder {

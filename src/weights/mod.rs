@@ -5,7 +5,9 @@
 
 mod checkpoint;
 mod fp8;
+mod plan;
 mod view;
 
 pub use checkpoint::Checkpoint;
-pub use view::{Precision, Quantization, Weights};
+pub use plan::LoadPlan;
+pub use view::{Quantization, Weights};

@@ -5,27 +5,19 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use super::Checkpoint;
+use super::{Checkpoint, LoadPlan};
 use crate::error::{Error, Result};
-use crate::mlx::quantized::{Format, Mode, Packed};
-use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, on_gpu, ops};
-
-/// The element types that a model is loaded with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Precision {
-    /// The type of activations, norms, biases and scales; `None` keeps what the checkpoint has.
-    pub activations: Option<Dtype>,
-    /// Whether attention keeps keys and values of checkpoints whose own type has 16 bits in 16 bits, whatever activations have.
-    pub half_caches: bool,
-}
+use crate::fused::Device;
+use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
+use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, ops};
 
 /// What `config.json` says of quantized layers.
 #[derive(Debug, Clone, Default)]
 pub struct Quantization {
     /// The format of layers that are not named.
-    pub default: Option<Format>,
+    pub default: Option<QuantizationParams>,
     /// Formats by the layer's path; `None` for a layer that is explicitly not quantized.
-    pub layers: std::collections::BTreeMap<String, Option<Format>>,
+    pub layers: std::collections::BTreeMap<String, Option<QuantizationParams>>,
     /// Rows and columns of the blocks that matrices of 8-bit floats have a scale for
     /// (`weight_scale_inv`).
     pub fp8_block: Option<[i32; 2]>,
@@ -36,7 +28,7 @@ type Progress<'a> = Box<dyn FnMut(usize) -> bool + 'a>;
 struct Shared<'a> {
     checkpoint: &'a Checkpoint,
     quantization: &'a Quantization,
-    precision: Precision,
+    plan: LoadPlan,
     taken: RefCell<BTreeSet<String>>,
     loaded: Cell<usize>,
     parameters: Cell<u64>,
@@ -58,13 +50,13 @@ impl<'a> Weights<'a> {
     pub fn new(
         checkpoint: &'a Checkpoint,
         quantization: &'a Quantization,
-        precision: Precision,
+        plan: LoadPlan,
         progress: impl FnMut(usize) -> bool + 'a,
     ) -> Self {
         let shared = Shared {
             checkpoint,
             quantization,
-            precision,
+            plan,
             taken: RefCell::default(),
             loaded: Cell::new(0),
             parameters: Cell::new(0),
@@ -145,9 +137,19 @@ impl<'a> Weights<'a> {
         self.cast_matrix(array)
     }
 
+    /// The choices of loading.
+    pub fn plan(&self) -> LoadPlan {
+        self.shared.plan
+    }
+
+    /// What the model runs with.
+    pub fn device(&self) -> Device {
+        self.shared.plan.device
+    }
+
     /// The type of activations that the model is loaded with; `None` for that of the checkpoint.
     pub fn activations(&self) -> Option<Dtype> {
-        self.shared.precision.activations
+        self.shared.plan.activations
     }
 
     /// Takes bytes as they are stored.
@@ -173,7 +175,12 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// [`Error::Weights`] if one of them is missing or does not fit the format.
-    pub fn take_packed(&self, inputs: i32, outputs: i32, format: Format) -> Result<Packed> {
+    pub fn take_packed(
+        &self,
+        inputs: i32,
+        outputs: i32,
+        format: QuantizationParams,
+    ) -> Result<QuantizedTensor> {
         self.take_packed_stack(inputs, &[outputs], format)
     }
 
@@ -186,9 +193,9 @@ impl<'a> Weights<'a> {
         &self,
         inputs: i32,
         outputs: &[i32],
-        format: Format,
-    ) -> Result<Packed> {
-        let Format { mode, group_size, bits } = format;
+        format: QuantizationParams,
+    ) -> Result<QuantizedTensor> {
+        let QuantizationParams { mode, group_size, bits } = format;
         if inputs % group_size != 0 || inputs * bits % 32 != 0 {
             let message = format!(
                 "cannot hold {inputs} input features in groups of {group_size} at {bits} bits"
@@ -211,18 +218,18 @@ impl<'a> Weights<'a> {
             Mode::Mxfp4 | Mode::Mxfp8 | Mode::Nvfp4 => (self.take_bytes("scales", &groups)?, None),
         };
         self.count(outputs.iter().chain([&inputs]).map(|&dim| i64::from(dim)).product());
-        let dtype = match (&biases, self.shared.precision.activations) {
+        let dtype = match (&biases, self.shared.plan.activations) {
             (_, Some(dtype)) => dtype,
             (Some(biases), None) => biases.dtype(),
             (None, None) => self.shared.dtype.get().unwrap_or(Dtype::Bfloat16),
         };
-        Ok(Packed { weight, scales, biases, format, dtype })
+        Ok(QuantizedTensor { weight, scales, biases, params: format, dtype })
     }
 
     /// The array in the precision of activations; computed at once, so that the source need not stay
     /// in memory.
     fn cast(&self, array: Array) -> Result<Array> {
-        let Some(dtype) = self.shared.precision.activations else { return Ok(array) };
+        let Some(dtype) = self.shared.plan.activations else { return Ok(array) };
         let cast = ops::astype(&array, dtype)?;
         eval(&[&cast])?;
         Ok(cast)
@@ -231,8 +238,11 @@ impl<'a> Weights<'a> {
     /// As [`Weights::cast`], for what only products read: with activations in `f32` the CPU's kernels take any type, so it
     /// stays mapped, and half the size.
     fn cast_matrix(&self, array: Array) -> Result<Array> {
-        let kept = !on_gpu() && self.activations() == Some(Dtype::Float32);
-        if kept && array.dtype() != Dtype::Float64 { Ok(array) } else { self.cast(array) }
+        if self.plan().stored_matrices && array.dtype() != Dtype::Float64 {
+            Ok(array)
+        } else {
+            self.cast(array)
+        }
     }
 
     fn take_float(&self, name: &str, shape: &[i32]) -> Result<Array> {
@@ -273,7 +283,7 @@ impl<'a> Weights<'a> {
     ///
     /// # Errors
     /// [`Error::Weights`] if the shapes fit no format.
-    pub fn format(&self, inputs: i32) -> Result<Option<Format>> {
+    pub fn format(&self, inputs: i32) -> Result<Option<QuantizationParams>> {
         let quantization = self.shared.quantization;
         if let Some(format) = quantization.layers.get(&self.prefix) {
             return Ok(*format);
@@ -300,7 +310,7 @@ impl<'a> Weights<'a> {
             let message = format!("fits no format of {bits} bits in groups of {group_size}");
             return Err(self.error("scales", message));
         };
-        let format = Format { mode, group_size, bits };
+        let format = QuantizationParams { mode, group_size, bits };
         if !matches!(format.bits, 2 | 3 | 4 | 5 | 6 | 8) || format.group_size < 1 {
             let message = format!("fits no quantization of {inputs} input features");
             return Err(self.error("scales", message));
@@ -322,7 +332,7 @@ impl<'a> Weights<'a> {
     /// precise: keys and values, unlike the residual stream, stay far below its greatest number.
     pub fn cache_dtype(&self) -> Option<Dtype> {
         let half = matches!(self.stored_dtype(), Some(Dtype::Bfloat16 | Dtype::Float16));
-        (half && self.shared.precision.half_caches).then_some(Dtype::Float16)
+        (half && self.shared.plan.half_caches).then_some(Dtype::Float16)
     }
 
     /// Checks that every tensor was taken, but for those that `ignore` names.

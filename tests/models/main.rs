@@ -10,8 +10,9 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use nodemlx::cache::{Cache, CacheLimits};
+use nodemlx::fused::{Device, Precision};
 use nodemlx::generate::{Penalties, SamplingOptions, Sequence, SequenceOptions};
-use nodemlx::mlx::{self, DeviceKind, Dtype, Precision};
+use nodemlx::mlx::{self, DeviceKind, Dtype};
 use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
 use safetensors::SafeTensors;
 use table::Table;
@@ -122,9 +123,9 @@ fn greedy_by_hand(model: &dyn LanguageModel, prompt: &[u32], count: usize) -> Ve
 }
 
 /// The model, and the largest error of its logits.
-fn check(folder: &Path, tolerance: f64) -> Result<(Loaded, f64), String> {
+fn check(folder: &Path, device: Device, tolerance: f64) -> Result<(Loaded, f64), String> {
     let golden = Golden::read(folder);
-    let options = LoadOptions { dtype: Some(Dtype::Float32) };
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
     let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(()))
         .map_err(|error| error.to_string())?;
     let model = &*loaded.model;
@@ -157,15 +158,14 @@ fn check(folder: &Path, tolerance: f64) -> Result<(Loaded, f64), String> {
 #[test]
 fn logits_and_greedy_tokens_agree_with_the_reference() {
     mlx::enter(DeviceKind::Cpu).unwrap();
-    mlx::set_precision(Precision::Exact);
     let mut failures = Vec::new();
     let mut table = Table::default();
     for (precision, tolerance) in TOLERANCES {
-        mlx::set_precision(precision);
+        let device = Device::cpu(None, precision);
         for folder in fixtures() {
             let name = folder.file_name().unwrap().display().to_string();
             let sensitive = precision == Precision::Fast && SENSITIVE.0.contains(&name.as_str());
-            match check(&folder, if sensitive { SENSITIVE.1 } else { tolerance }) {
+            match check(&folder, device, if sensitive { SENSITIVE.1 } else { tolerance }) {
                 Ok((loaded, error)) => table.add(&folder, &loaded, precision, error),
                 Err(message) => failures.push(format!("{name}, {precision:?}: {message}")),
             }
@@ -181,6 +181,21 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
     }
 }
 
+/// The plain compositions of all operations are what the kernels compute.
+#[test]
+fn plain_compositions_agree_with_the_reference() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let device = Device::cpu(None, Precision::Exact).plain();
+    let failures: Vec<_> = fixtures()
+        .iter()
+        .filter_map(|folder| {
+            let name = folder.file_name()?.display().to_string();
+            check(folder, device, TOLERANCES[0].1).err().map(|message| format!("{name}: {message}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
 /// Every architecture goes on within a limit, and takes no more memory from there on.
 #[test]
 fn a_limited_cache_stops_growing_in_every_architecture() {
@@ -188,9 +203,9 @@ fn a_limited_cache_stops_growing_in_every_architecture() {
     mlx::enter(DeviceKind::Cpu).unwrap();
     for folder in fixtures() {
         let name = folder.file_name().unwrap().display().to_string();
-        let load = LoadOptions { dtype: Some(Dtype::Float32) };
+        let load = LoadOptions { dtype: Some(Dtype::Float32), ..LoadOptions::default() };
         let loaded = models::load(&folder, &load, &mut |_| ControlFlow::Continue(())).unwrap();
-        let limits = CacheLimits { max_size: Some(LIMIT), packing: None };
+        let limits = CacheLimits { max_size: Some(LIMIT), quantization: None };
         let prompt = Golden::read(&folder).tokens;
         let mut sequence =
             Sequence::new(&*loaded.model, prompt, options(64, 8, limits), None).unwrap();

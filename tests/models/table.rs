@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use nodemlx::mlx::Precision;
+use nodemlx::fused::Precision;
 use nodemlx::mlx::quantized::Mode;
 use nodemlx::models::{self, Loaded};
 

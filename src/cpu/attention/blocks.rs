@@ -4,7 +4,7 @@
 use super::products::{Block, Scores, Sums};
 use super::{Attention, BLOCK, Cached, Task};
 use crate::cpu::math::{exp, tanh};
-use crate::cpu::pool::Shared;
+use crate::cpu::pool::DisjointSliceMut;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, Simd};
 
@@ -12,8 +12,8 @@ use crate::cpu::simd::{Kernel, Simd};
 pub struct Compute<'a> {
     pub attention: &'a Attention<'a>,
     pub task: Task,
-    pub y: Shared<f32>,
-    pub partial: Shared<f32>,
+    pub y: DisjointSliceMut<f32>,
+    pub partial: DisjointSliceMut<f32>,
 }
 
 impl Kernel for Compute<'_> {
@@ -112,7 +112,8 @@ impl Kernel for Compute<'_> {
     }
 }
 
-/// Turns a block of scores into weights: e^(score − maximum so far). Gives the factor by which what was summed up before is to be multiplied.
+/// CosSinTable a block of scores into weights: e^(score − maximum so far). Gives the factor by
+/// which what was summed up before is to be multiplied.
 #[inline(always)]
 unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> f32 {
     let mut block_most = S::splat(*most);

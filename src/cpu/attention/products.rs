@@ -1,4 +1,5 @@
-//! Scores and weighted sums: keys and values are read as they are, and multiplied with several rows at once.
+//! Scores and weighted sums: keys and values are read as they are, and multiplied with several rows
+//! at once.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::{BLOCK, Cached};
@@ -19,8 +20,8 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Calls `go` with the block as it lies in memory or, where vectors would not end with its features, with a copy of it whose features are filled up with
-    /// zeros.
+    /// Calls `go` with the block as it lies in memory or, where vectors would not end with its
+    /// features, with a copy of it whose features are filled up with zeros.
     #[inline(always)]
     unsafe fn read<S: Simd>(self, go: impl Lines) {
         let Self { cached, from, count } = self;
@@ -79,7 +80,8 @@ impl Next {
     }
 }
 
-/// `scores[row][i] = q[row] · key[i]`; rows of `q` are `wide` floats apart, with zeros behind their features, those of `scores` [`BLOCK`].
+/// `scores[row][i] = q[row] · key[i]`; rows of `q` are `wide` floats apart, with zeros behind their
+/// features, those of `scores` [`BLOCK`].
 pub struct Scores<'a> {
     pub keys: Block<'a>,
     /// What is read after it.
@@ -185,7 +187,8 @@ impl Scores<'_> {
     }
 }
 
-/// `sums[row] += Σᵢ weights[row][i] · value[i]`; rows of `weights` are [`BLOCK`] floats apart, those of `sums` `wide`, whole vectors.
+/// `sums[row] += Σᵢ weights[row][i] · value[i]`; rows of `weights` are [`BLOCK`] floats apart,
+/// those of `sums` `wide`, whole vectors.
 pub struct Sums<'a> {
     pub values: Block<'a>,
     /// What is read after it.

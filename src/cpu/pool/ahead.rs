@@ -1,5 +1,6 @@
-//! Threads that wait for a kernel fetch what it is going to read into their caches: the memory does not rest between kernels. What that will be is known from the
-//! token before, which read the same matrices in the same order.
+//! Threads that wait for a kernel fetch what it is going to read into their caches: the memory does
+//! not rest between kernels. What that will be is known from the token before, which read the same
+//! matrices in the same order.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,7 +11,7 @@ use super::lock;
 use crate::cpu::simd::{Isa, Kernel, Simd, prefetch_all};
 
 /// Bytes that a thread fetches at most: half a second-level cache.
-const MOST: usize = 512 * 1024;
+const MAX_BYTES: usize = 512 * 1024;
 
 /// Bytes after which a thread looks whether there is work.
 const STEP: usize = 1024;
@@ -105,7 +106,7 @@ pub fn after(now: Matrices) -> Option<Matrices> {
 
 /// What is to be fetched.
 #[derive(Default)]
-pub struct Ahead {
+pub struct Prefetcher {
     next: Mutex<Matrices>,
     /// Counts announcements.
     count: AtomicUsize,
@@ -113,14 +114,14 @@ pub struct Ahead {
 
 /// How far a thread has come.
 #[derive(Default)]
-pub struct Fetched {
+pub struct Prefetched {
     /// Of this announcement.
     count: usize,
     rows: usize,
     bytes: usize,
 }
 
-impl Ahead {
+impl Prefetcher {
     /// Replaces what is to be fetched.
     pub fn announce(&self, next: Matrices) {
         *lock(&self.next) = next;
@@ -130,23 +131,23 @@ impl Ahead {
     /// Goes on fetching the part of thread `own` of `threads`, until there is `work`.
     pub fn fetch(
         &self,
-        fetched: &mut Fetched,
+        fetched: &mut Prefetched,
         own: usize,
         threads: usize,
         work: impl Fn() -> bool,
     ) {
         let count = self.count.load(Ordering::Acquire);
         if fetched.count != count {
-            *fetched = Fetched { count, ..Fetched::default() };
+            *fetched = Prefetched { count, ..Prefetched::default() };
         }
-        if fetched.bytes >= MOST {
+        if fetched.bytes >= MAX_BYTES {
             return;
         }
         let next = *lock(&self.next);
         let first = next.rows() * own / threads;
         let last = next.rows() * (own + 1) / threads;
         let mut since = 0;
-        while fetched.bytes < MOST && first + fetched.rows < last {
+        while fetched.bytes < MAX_BYTES && first + fetched.rows < last {
             let Some(streams) = next.row(first + fetched.rows) else { break };
             for (start, bytes) in streams {
                 Isa::best().run(Fetch { start, bytes });
@@ -161,7 +162,7 @@ impl Ahead {
                 since = 0;
             }
         }
-        fetched.bytes = MOST;
+        fetched.bytes = MAX_BYTES;
     }
 }
 
@@ -220,20 +221,20 @@ mod tests {
 
     #[test]
     fn fetching_stops_for_work_and_goes_on_afterwards() {
-        let ahead = Ahead::default();
-        let mut fetched = Fetched::default();
+        let ahead = Prefetcher::default();
+        let mut fetched = Prefetched::default();
         // Nobody can read there.
         let far = Matrix::new(1 << 20, [(std::ptr::without_provenance(64), 1024); STREAMS]);
         ahead.announce(Matrices::new([far].into_iter()));
         ahead.fetch(&mut fetched, 1, 2, || true);
         assert_eq!((fetched.rows, fetched.bytes), (1, 3 * 1024));
         ahead.fetch(&mut fetched, 1, 2, || false);
-        assert_eq!(fetched.rows, MOST.div_ceil(3 * 1024));
+        assert_eq!(fetched.rows, MAX_BYTES.div_ceil(3 * 1024));
         let rows = fetched.rows;
         ahead.fetch(&mut fetched, 1, 2, || false);
         assert_eq!(fetched.rows, rows);
         ahead.announce(Matrices::new([matrix(64, 3)].into_iter()));
         ahead.fetch(&mut fetched, 1, 2, || false);
-        assert_eq!((fetched.rows, fetched.bytes), (2, MOST));
+        assert_eq!((fetched.rows, fetched.bytes), (2, MAX_BYTES));
     }
 }

@@ -49,7 +49,7 @@ fn a_caller_gets_no_more_threads_than_it_wants() {
             }
         });
     }
-    assert_eq!(MOST.get(), usize::MAX);
+    assert_eq!(MAX_THREADS.get(), usize::MAX);
 }
 
 #[test]
@@ -70,7 +70,8 @@ fn callers_share_the_pool_and_never_exceed_it_by_more_than_themselves() {
             });
         }
     });
-    // A caller that arrives while both workers are busy is one more, until a worker has finished its job.
+    // A caller that arrives while both workers are busy is one more, until a worker has finished
+    // its job.
     assert!(most.into_inner() <= 4);
 }
 

@@ -1,15 +1,15 @@
 //! Activations made ready for a product with quantized weights.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
-use super::{Isa, Kernel, Shared, Simd, Weights, parallel_for};
+use super::{DisjointSliceMut, Isa, Kernel, Simd, Weights, parallel_for};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::BLOCK;
 
 /// Rows that one task of the preparation takes.
 const ROWS: usize = 8;
 
-/// The greatest integer that an activation becomes: two signed bytes of which no one is -128, so that the sums of their products with codes can be computed with
-/// every instruction set.
+/// The greatest integer that an activation becomes: two signed bytes of which no one is -128, so
+/// that the sums of their products with codes can be computed with every instruction set.
 const MOST: f32 = 256.0 * 127.0;
 
 /// What activations are made.
@@ -19,8 +19,9 @@ pub enum Form {
     Floats,
     /// Integers too.
     Integers,
-    /// Integers too, of every two blocks first the high bytes at even places, then those at odd ones, then the low bytes likewise: as codes of 4 bits are unpacked
-    /// with the least work, and one pointer leads to all.
+    /// Integers too, of every two blocks first the high bytes at even places, then those at odd
+    /// ones, then the low bytes likewise: as codes of 4 bits are unpacked with the least work, and
+    /// one pointer leads to all.
     Halves,
 }
 
@@ -30,8 +31,8 @@ impl Form {
     }
 }
 
-/// Rows of activations with, for each unit of columns (a group, or half a group of 128), what the product needs. All rows are padded with 0: values to pairs
-/// of blocks, units to a multiple of 16.
+/// Rows of activations with, for each unit of columns (a group, or half a group of 128), what the
+/// product needs. All rows are padded with 0: values to pairs of blocks, units to a multiple of 16.
 pub struct Activations {
     memory: Scratch,
     rows: usize,
@@ -71,7 +72,7 @@ impl Activations {
         let mut prepared = Self { memory: Scratch::new(0), rows, cols, units, form };
         prepared.memory = Scratch::new(rows * prepared.row_floats());
         let each = prepared.row_floats();
-        let memory = Shared::new(prepared.memory.floats());
+        let memory = DisjointSliceMut::new(prepared.memory.floats());
         parallel_for(rows.div_ceil(ROWS), |i| {
             for row in i * ROWS..((i + 1) * ROWS).min(rows) {
                 let x = &x[row * weights.cols..(row + 1) * weights.cols];
@@ -83,7 +84,8 @@ impl Activations {
         prepared
     }
 
-    /// A row is: values, sums, a flag, then, with integers: scales, their sums, high bytes, low bytes.
+    /// A row is: values, sums, a flag, then, with integers: scales, their sums, high bytes, low
+    /// bytes.
     fn row_floats(&self) -> usize {
         let integers = if self.form.integer() { 2 * self.units + self.cols / 2 } else { 0 };
         (self.cols + self.units + 16 + integers).next_multiple_of(16)
@@ -94,7 +96,8 @@ impl Activations {
         self.form
     }
 
-    /// Row `row`. The pointers are good while `self` lives; those to integers and their scales only if they were asked for.
+    /// Row `row`. The pointers are good while `self` lives; those to integers and their scales only
+    /// if they were asked for.
     pub fn row(&self, row: usize) -> Row {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         // SAFETY: the parts lie within the row, which lies within the memory.
@@ -193,7 +196,7 @@ impl Kernel for Prepare<'_> {
     }
 }
 
-/// Turns high bytes, followed by as many low bytes, into [`Form::Halves`].
+/// CosSinTable high bytes, followed by as many low bytes, into [`Form::Halves`].
 #[inline(always)]
 fn split(natural: &[u8], to: &mut [u8]) {
     let (high, low) = natural.split_at(natural.len() / 2);

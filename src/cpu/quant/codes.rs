@@ -100,7 +100,8 @@ impl Nibbles for Int<4> {
     }
 }
 
-/// e2m1: 0, ½, 1, 1½, 2, 3, 4, 6 and their negatives. Twice the value plus 12 is a small unsigned integer, which makes it an affine code.
+/// e2m1: 0, ½, 1, 1½, 2, 3, 4, 6 and their negatives. Twice the value plus 12 is a small unsigned
+/// integer, which makes it an affine code.
 pub struct Fp4;
 
 pub(super) const FP4: [u8; 16] = [12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0];
@@ -152,7 +153,8 @@ impl Nibbles for Fp4 {
     }
 }
 
-/// e4m3. Moved into the place of a half's exponent and mantissa, the code means 2⁻⁸ of its value (the biases are 7 and 15), subnormals included.
+/// e4m3. Moved into the place of a half's exponent and mantissa, the code means 2⁻⁸ of its value
+/// (the biases are 7 and 15), subnormals included.
 pub struct Fp8;
 
 #[inline(always)]
@@ -209,7 +211,8 @@ impl Codes for Fp8 {
     }
 }
 
-/// A block of which only the first `codes` are there, the rest being 0 (or, offset, whatever 0 becomes).
+/// A block of which only the first `codes` are there, the rest being 0 (or, offset, whatever 0
+/// becomes).
 #[inline(always)]
 pub unsafe fn partial<S: Simd, C: Codes>(from: *const u8, codes: usize) -> C::Block<S> {
     let mut bytes = [0; BLOCK];
@@ -229,7 +232,8 @@ pub(super) fn e4m3(code: u8) -> f32 {
     half::f16::from_bits(e4m3_as_half(code)).to_f32() * 256.0
 }
 
-/// In terms of what [`Codes::block`] gives, a weight is `factor · scale · code + (bias + addend · scale)`: the two constants.
+/// In terms of what [`Codes::block`] gives, a weight is `factor · scale · code + (bias + addend ·
+/// scale)`: the two constants.
 fn affine<S: Simd>(format: Format) -> (f32, f32) {
     match format {
         Format::Affine { bits: 8, .. } => (1.0, S::OFFSET8 as f32),
@@ -239,8 +243,8 @@ fn affine<S: Simd>(format: Format) -> (f32, f32) {
     }
 }
 
-/// Reads the effective scales and biases (factor and addend applied) of as many units as there is room for. Units are counted through all
-/// rows, from `unit`.
+/// Reads the effective scales and biases (factor and addend applied) of as many units as there is
+/// room for. Units are counted through all rows, from `unit`.
 pub struct ReadScales<'a> {
     pub weights: &'a Weights<'a>,
     pub unit: usize,
@@ -289,7 +293,8 @@ impl Kernel for ReadScales<'_> {
     }
 }
 
-/// Unpacks the first `codes` codes of a row, rounded up to whole blocks (see [`partial`]), as [`Codes::put`] stores them.
+/// Unpacks the first `codes` codes of a row, rounded up to whole blocks (see [`partial`]), as
+/// [`Codes::put`] stores them.
 pub struct Unpack<'a> {
     pub weights: &'a Weights<'a>,
     /// Where the codes begin in the weights' bytes.

@@ -1,4 +1,5 @@
-//! Few rows of activations: every row of weights is read once and multiplied with all of them. The memory is the limit.
+//! Few rows of activations: every row of weights is read once and multiplied with all of them. The
+//! memory is the limit.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use std::marker::PhantomData;
@@ -13,7 +14,8 @@ use crate::cpu::simd::{BLOCK, PAGE, prefetch_all};
 /// Units whose scales are read at a time: those of several rows, or part of a very long one.
 const UNITS: usize = 1024;
 
-/// Products of scales that there is room for, one after the other: not the size of a page, lest reads of one row of them wait for writes of another.
+/// Products of scales that there is room for, one after the other: not the size of a page, lest
+/// reads of one row of them wait for writes of another.
 const PRODUCTS: usize = UNITS + 16;
 
 /// Rows of weights that are taken at once, so that activations are loaded once for all.
@@ -25,11 +27,13 @@ const MOST_X: usize = 4;
 /// Rows of activations that there are at most, filled up to whole fours.
 const FEW: usize = TILED.next_multiple_of(MOST_X);
 
-/// Columns that are taken at once with several rows of activations, which then stay in the first-level cache.
+/// Columns that are taken at once with several rows of activations, which then stay in the
+/// first-level cache.
 const COLUMNS: usize = 2048;
 
-/// How far ahead of what is multiplied codes are asked for, in bytes: what the memory delivers within its latency. The processor's own prefetching ends at every page, and
-/// has to begin again with the scales.
+/// How far ahead of what is multiplied codes are asked for, in bytes: what the memory delivers
+/// within its latency. The processor's own prefetching ends at every page, and has to begin again
+/// with the scales.
 const AHEAD: usize = 16 * 1024;
 
 /// Marks the first lanes: as many as are read from the end of the ones.
@@ -61,8 +65,9 @@ pub trait Way {
     /// Whether activations are integers.
     const INTEGER: bool;
 
-    /// Adds the products of `chunks` chunks of each row of codes with the columns from `at` of each row of activations, unit by unit multiplied by the factors of
-    /// both. There are at most [`RUN`] units.
+    /// Adds the products of `chunks` chunks of each row of codes with the columns from `at` of each
+    /// row of activations, unit by unit multiplied by the factors of both. There are at most
+    /// [`RUN`] units.
     unsafe fn add<S: Simd, const R: usize, const M: usize>(
         acc: &mut [[S::F; M]; R],
         codes: [*const u8; R],
@@ -73,7 +78,8 @@ pub trait Way {
     );
 }
 
-/// In f32, `GROUPS` units in a block. Several rows of activations at once would gain little: it is the multiplications that take the time.
+/// In f32, `GROUPS` units in a block. Several rows of activations at once would attention_factor
+/// little: it is the multiplications that take the time.
 pub struct Floats<C, const GROUPS: usize>(PhantomData<C>);
 
 impl<C: Codes, const GROUPS: usize> Way for Floats<C, GROUPS> {
@@ -142,7 +148,8 @@ impl<C: Codes, const GROUPS: usize> Way for Integers<C, GROUPS> {
     }
 }
 
-/// In integers that are [`Form::Halves`](super::activations::Form::Halves), with codes of 4 bits and `UNITS` units in two blocks.
+/// In integers that are [`Form::Halves`](super::activations::Form::Halves), with codes of 4 bits
+/// and `UNITS` units in two blocks.
 pub struct Halves<C, const UNITS: usize>(PhantomData<C>);
 
 impl<C: Nibbles, const UNITS: usize> Way for Halves<C, UNITS> {
@@ -286,7 +293,8 @@ struct Part {
     scales: *const f32,
     /// `[rows, units]`.
     biases: *const f32,
-    /// Room for [`PRODUCTS`] floats for each of [`MOST_ROWS`] rows of weights and [`MOST_X`] of activations.
+    /// Room for [`PRODUCTS`] floats for each of [`MOST_ROWS`] rows of weights and [`MOST_X`] of
+    /// activations.
     products: *mut f32,
     /// The first unit in the row.
     from: usize,
@@ -377,7 +385,8 @@ impl Part {
             W::add::<S, R, M>(&mut acc, codes, chunks, &x, (from + u) * unit, factors);
         }
         if whole < units {
-            // What follows the row's last code and scale may be anything, and 0 · NaN would be seen.
+            // What follows the row's last code and scale may be anything, and 0 · NaN would be
+            // seen.
             let mut last_codes = [[0; 2 * BLOCK]; R];
             let mut last = [[[0.0; RUN]; M]; R];
             for r in 0..R {

@@ -1,5 +1,7 @@
-//! A few rows of activations and codes of 4 bits: every lane is an output. Codes are transposed while they are packed, four bytes of a row at a time, and
-//! multiplied at once; scales are applied once for a unit of as many outputs as there are lanes. Memory and arithmetic are both near their limits.
+//! A few rows of activations and codes of 4 bits: every lane is an output. Codes are transposed
+//! while they are packed, four bytes of a row at a time, and multiplied at once; scales are applied
+//! once for a unit of as many outputs as there are lanes. Memory and arithmetic are both near their
+//! limits.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use std::marker::PhantomData;
@@ -54,7 +56,8 @@ impl<C: Nibbles> Kernel for Lanes<'_, C> {
         let mut near = Scratch::of_bytes(2 * S::LANES * STRIDE);
         let near = near.bytes().as_mut_ptr();
         for first in (outputs.start..outputs.end).step_by(S::LANES) {
-            // The last ones are computed with some before them, which other tasks may be in charge of.
+            // The last ones are computed with some before them, which other tasks may be in charge
+            // of.
             let row = first.min(weights.rows - S::LANES);
             let wanted = first - row..(outputs.end - row).min(S::LANES);
             for from in (0..all_units).step_by(most) {
@@ -155,7 +158,8 @@ unsafe fn multiply<S: Simd, C: Nibbles, const M: usize>(tile: Tile, first: usize
     M
 }
 
-/// Multiplies up to `M` rows of activations, from `first`. A kernel of its own, so that it has all registers to itself.
+/// Multiplies up to `M` rows of activations, from `first`. A kernel of its own, so that it has all
+/// registers to itself.
 struct Multiply<'a, C, const M: usize> {
     tile: Tile<'a>,
     first: usize,
@@ -182,7 +186,8 @@ impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
         let mut next = codes.wrapping_add(S::LANES * row_bytes + S::LANES * from * unit / 2);
         let far = row_bytes.is_multiple_of(PAGE);
         let span = if far { 2 * SPAN / unit } else { units };
-        // While one span is multiplied the next one is copied beside it, so that nothing waits for either.
+        // While one span is multiplied the next one is copied beside it, so that nothing waits for
+        // either.
         let (mut now, mut then) = (near, near.add(S::LANES * STRIDE));
         if far {
             (0..S::LANES).for_each(|row| copy(codes.add(from * unit / 2), row_bytes, now, row));

@@ -1,10 +1,13 @@
 //! Products with matrices in MLX's quantized formats, read as they lie in the checkpoint.
 //!
-//! A row is a little-endian stream of codes. Affine: `w = scale · code + bias` for each group; mxfp4, nvfp4 and mxfp8: `w = scale · value(code)`.
+//! A row is a little-endian stream of codes. Affine: `w = scale · code + bias` for each group;
+//! mxfp4, nvfp4 and mxfp8: `w = scale · value(code)`.
 //!
-//! With [`Precision::Fast`] activations are rounded to integers of 15 bits and a sign, one scale for each group (of at most 64), and multiplied as two signed bytes.
-//! Eight bits would be twice as fast again where the arithmetic is the limit, but their error, 0.6 % of every product, is one that is seen in the logits; that
-//! of 16 bits, 0.003 %, drowns in that of the weights. With [`Precision::Exact`], and for mxfp8, everything is f32. A row of activations that holds a NaN or
+//! With [`Precision::Fast`] activations are rounded to integers of 15 bits and a sign, one scale
+//! for each group (of at most 64), and multiplied as two signed bytes. Eight bits would be twice as
+//! fast again where the arithmetic is the limit, but their error, 0.6 % of every product, is one
+//! that is seen in the logits; that of 16 bits, 0.003 %, drowns in that of the weights. With
+//! [`Precision::Exact`], and for mxfp8, everything is f32. A row of activations that holds a NaN or
 //! an infinity is always computed in f32.
 
 mod activations;
@@ -19,10 +22,10 @@ mod weights;
 mod tests;
 
 use super::gemm::{self, VECTORS};
-use super::pool::{self, Matrices, Shared, parallel_for};
+use super::pool::{self, DisjointSliceMut, Matrices, parallel_for};
 use super::routes::{Plan, Route, TILED, Task, few};
 use super::simd::{Isa, Kernel, Simd};
-use super::{Exec, Precision};
+use super::{ExecOptions, Precision};
 use crate::error::{Error, Result};
 use activations::{Activations, Form, Row};
 use codes::{Codes, Fp4, Fp8, Int};
@@ -35,15 +38,21 @@ pub use weights::{Format, Scales, Weights};
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when a length or the format does not fit.
-pub fn matmul(weights: &Weights, x: &[f32], y: &mut [f32], exec: Exec) -> Result<()> {
+pub fn matmul(weights: &Weights, x: &[f32], y: &mut [f32], exec: ExecOptions) -> Result<()> {
     matmul_each(&[*weights], x, &mut [y], exec)
 }
 
-/// [`matmul`] with each of several matrices of one format, with as many outputs: the work on `x` is done once, and threads meet once.
+/// [`matmul`] with each of several matrices of one format, with as many outputs: the work on `x` is
+/// done once, and threads meet once.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when a length or a format does not fit.
-pub fn matmul_each(weights: &[Weights], x: &[f32], y: &mut [&mut [f32]], exec: Exec) -> Result<()> {
+pub fn matmul_each(
+    weights: &[Weights],
+    x: &[f32],
+    y: &mut [&mut [f32]],
+    exec: ExecOptions,
+) -> Result<()> {
     let Some(first) = weights.first() else { return Ok(()) };
     if first.slabs != 1 {
         return Err(Error::argument("quantized weights", "several matrices need routes"));
@@ -52,7 +61,8 @@ pub fn matmul_each(weights: &[Weights], x: &[f32], y: &mut [&mut [f32]], exec: E
     gather_matmul_each(weights, x, &Route::straight(rows), y, exec)
 }
 
-/// `y[i] = x[routes[i].x] W[routes[i].slab]ᵀ`: `x` is `[any, cols]`, `y` is `[routes, rows]`. Only the matrices that are named are read, each once.
+/// `y[i] = x[routes[i].x] W[routes[i].slab]ᵀ`: `x` is `[any, cols]`, `y` is `[routes, rows]`. Only
+/// the matrices that are named are read, each once.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when a length, a route or the format does not fit.
@@ -61,12 +71,13 @@ pub fn gather_matmul(
     x: &[f32],
     routes: &[Route],
     y: &mut [f32],
-    exec: Exec,
+    exec: ExecOptions,
 ) -> Result<()> {
     gather_matmul_each(&[*weights], x, routes, &mut [y], exec)
 }
 
-/// [`gather_matmul`] with each of several stacks of matrices of one format, as many and with as many inputs.
+/// [`gather_matmul`] with each of several stacks of matrices of one format, as many and with as
+/// many inputs.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` when a length, a route or a format does not fit.
@@ -75,7 +86,7 @@ pub fn gather_matmul_each(
     x: &[f32],
     routes: &[Route],
     y: &mut [&mut [f32]],
-    exec: Exec,
+    exec: ExecOptions,
 ) -> Result<()> {
     let Some(first) = weights.first() else { return Ok(()) };
     for weights in weights {
@@ -127,7 +138,7 @@ pub fn gather_matmul_each(
     if plans[0].few() {
         pool::reads(Matrices::new(weights.iter().map(Weights::place)));
     }
-    let y: Vec<_> = y.iter_mut().map(|y| Shared::new(y)).collect();
+    let y: Vec<_> = y.iter_mut().map(|y| DisjointSliceMut::new(y)).collect();
     parallel_for(plans.iter().map(Plan::tasks).sum(), |mut task| {
         let mut i = 0;
         while task >= plans[i].tasks() {
@@ -141,7 +152,8 @@ pub fn gather_matmul_each(
     Ok(())
 }
 
-/// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in units that are too small.
+/// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in
+/// units that are too small.
 fn form(weights: &[Weights], routes: &[Route], integer: bool, lanes: usize) -> Form {
     let first = &weights[0];
     let many = || {
@@ -172,7 +184,8 @@ enum Way {
 impl Way {
     /// For `count` rows of activations of one kind.
     fn new(weights: &Weights, x: &Activations, lanes: usize, count: usize, kind: bool) -> Self {
-        // Where one row of activations is all there is, the memory is the limit either way, and there it is read in its order.
+        // Where one row of activations is all there is, the memory is the limit either way, and
+        // there it is read in its order.
         if kind && x.form() == Form::Halves && weights.rows >= lanes && count > 1 {
             Self::Lanes
         } else if count >= TILED {
@@ -202,7 +215,7 @@ struct Piece<'a> {
     routes: &'a [Route],
     order: &'a [usize],
     task: &'a Task,
-    y: Shared<f32>,
+    y: DisjointSliceMut<f32>,
 }
 
 impl<'a> Piece<'a> {
@@ -271,7 +284,8 @@ impl<'a> Piece<'a> {
     unsafe fn output(&self, i: usize) -> &'a mut [f32] {
         let outputs = &self.task.outputs;
         let from = self.order[i] * self.weights.rows + outputs.start;
-        // SAFETY: no two tasks have the same output of the same route; the slice outlives the tasks.
+        // SAFETY: no two tasks have the same output of the same route; the slice outlives the
+        // tasks.
         unsafe { self.y.slice(from, outputs.len()) }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::codes::{FP4, e4m3, e8m0};
 use super::{Format, Scales, Weights};
-use crate::cpu::pool::{Shared, parallel_for};
+use crate::cpu::pool::{DisjointSliceMut, parallel_for};
 use crate::error::{Error, Result};
 
 /// Rows that one task unpacks.
@@ -22,7 +22,7 @@ pub fn rows(w: &Weights, chosen: &[u32], y: &mut [f32]) -> Result<()> {
     if let Some(row) = chosen.iter().find(|&&row| row as usize >= w.rows) {
         return Err(Error::argument("rows", format!("there is no row {row} of {}", w.rows)));
     }
-    let y = Shared::new(y);
+    let y = DisjointSliceMut::new(y);
     parallel_for(chosen.len().div_ceil(ROWS), |task| {
         let tasks = chosen.iter().enumerate().skip(task * ROWS).take(ROWS);
         for (i, &row) in tasks {

@@ -116,10 +116,12 @@ fn formats() -> Vec<Format> {
     formats
 }
 
-/// Asserts that a product is as precise as it should be: in f32 up to rounding; with integers, of which the step is about 2.7 / 32512 for numbers of deviation 1
-/// in groups of 64, to a relative error of 2.4e-5, and ten times that for the greatest error where a group has an exceptional activation.
+/// Asserts that a product is as precise as it should be: in f32 up to rounding; with integers, of
+/// which the step is about 2.7 / 32512 for numbers of deviation 1 in groups of 64, to a relative
+/// error of 2.4e-5, and ten times that for the greatest error where a group has an exceptional
+/// activation.
 #[track_caller]
-fn check(y: &[f32], expected: &[f64], size: f64, exec: Exec, what: &dyn std::fmt::Debug) {
+fn check(y: &[f32], expected: &[f64], size: f64, exec: ExecOptions, what: &dyn std::fmt::Debug) {
     let bound = if exec.precision == Precision::Exact { 1e-5 } else { 3e-4 };
     assert_close(y, expected, size, bound, what);
 }
@@ -148,7 +150,8 @@ fn products_match_the_reference() {
 
 #[test]
 fn integer_products_equal_those_of_the_rounded_activations() {
-    // Activations that are whole numbers with greatest 32512 in every group are integers already: nothing is rounded.
+    // Activations that are whole numbers with greatest 32512 in every group are integers already:
+    // nothing is rounded.
     let mut random = Random::new(2);
     for format in formats() {
         let cols = 5 * format.group();
@@ -228,7 +231,8 @@ fn a_few_rows_match_the_reference() {
         Format::Affine { bits: 4, group: 128 },
         Format::Mxfp4,
     ] {
-        // One group, an odd number, more units than scales are taken at a time, and rows that are pages apart.
+        // One group, an odd number, more units than scales are taken at a time, and rows that are
+        // pages apart.
         for (cols, most) in [(1, 21), (5, 21), (131, 3)]
             .map(|(groups, most)| (groups * format.group(), most))
             .into_iter()
@@ -346,7 +350,7 @@ fn wrong_sizes_are_refused() {
     let x = vec![0.0; 128];
     let route = Route { x: 0, slab: 1 };
     let mut y = vec![0.0; 6];
-    let exec = Exec::default();
+    let exec = ExecOptions::default();
     gather_matmul(&good, &x, &[route], &mut y, exec).unwrap();
     let bad = |weights: Weights, x: &[f32], route: Route, y: usize| {
         let outcome = gather_matmul(&weights, x, &[route], &mut vec![0.0; y], exec);

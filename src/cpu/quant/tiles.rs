@@ -1,4 +1,5 @@
-//! Many rows of activations: weights are unpacked once into a panel that stays in the cache. The arithmetic is the limit.
+//! Many rows of activations: weights are unpacked once into a panel that stays in the cache. The
+//! arithmetic is the limit.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::activations::Row;
@@ -75,7 +76,8 @@ impl Kernel for Exact<'_> {
     }
 }
 
-/// A panel of codes, `[columns / 4, VECTORS * LANES, 4]`, with `[units, VECTORS * LANES]` scales and biases.
+/// A panel of codes, `[columns / 4, VECTORS * LANES, 4]`, with `[units, VECTORS * LANES]` scales
+/// and biases.
 #[derive(Clone, Copy)]
 struct Panel {
     codes: *const u8,
@@ -148,8 +150,8 @@ impl Kernel for Integer<'_> {
     }
 }
 
-/// Multiplies all rows of activations by a panel of `k` columns from `at`. This and [`MultiplyCodes`] are kernels of their own so that they have
-/// all registers to themselves.
+/// Multiplies all rows of activations by a panel of `k` columns from `at`. This and
+/// [`MultiplyCodes`] are kernels of their own so that they have all registers to themselves.
 struct Multiply<'a> {
     piece: &'a Piece<'a>,
     panel: *const f32,
@@ -232,7 +234,8 @@ unsafe fn multiply<S: Simd, const WIDE: bool, const M: usize>(
         let mut dots = [[S::zero_i(); VECTORS]; M];
         let at = (panel.from + u) * unit;
         let codes = panel.codes.add(u * unit * width);
-        // First the high bytes of the activations, then, with the same sums times 256, the low ones.
+        // First the high bytes of the activations, then, with the same sums times 256, the low
+        // ones.
         let (mut high, mut low) = ([std::ptr::null(); M], [std::ptr::null(); M]);
         for m in 0..M {
             (high[m], low[m]) = (x[m].high.add(at), x[m].low.add(at));

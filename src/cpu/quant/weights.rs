@@ -100,8 +100,8 @@ impl Weights<'_> {
         self.cols / self.format.group()
     }
 
-    /// Where scales and biases begin. With groups of 128 two units share one: it is then half as many bytes that
-    /// are counted for each unit.
+    /// Where scales and biases begin. With groups of 128 two units share one: it is then half as
+    /// many bytes that are counted for each unit.
     pub(super) fn scale_bytes(&self) -> [(*const u8, usize); 2] {
         let scales = match self.scales {
             Scales::Floats(floats) => (floats.as_ptr(), floats.element_size()),
@@ -112,7 +112,8 @@ impl Weights<'_> {
         [scales, biases].map(|(start, size)| (start, size / double))
     }
 
-    /// Where it lies; without rows if it is one of several, of which nobody knows beforehand which are read.
+    /// Where it lies; without rows if it is one of several, of which nobody knows beforehand which
+    /// are read.
     pub(super) fn place(&self) -> Matrix {
         let rows = if self.slabs == 1 { self.rows } else { 0 };
         let units = self.cols / self.format.unit();

@@ -19,7 +19,8 @@ const STEPS: f32 = 32.0;
 /// How many steps there are; what is less likely falls into the last one.
 const BUCKETS: usize = 1024;
 
-/// The logits of one token, looked at from above. None of its functions is hurt by NaN or infinity, but what they then choose is only some token.
+/// The logits of one token, looked at from above. None of its functions is hurt by NaN or infinity,
+/// but what they then choose is only some token.
 pub struct Logits<'a> {
     logits: &'a [f32],
     /// The largest of each [`CHUNK`].
@@ -49,7 +50,8 @@ impl<'a> Logits<'a> {
 
     /// The `count` most likely tokens, the most likely one first, and of equals the first.
     pub fn best(&self, count: usize) -> Vec<u32> {
-        // So many chunks hold a logit that is not below the last of their maxima: none below it is wanted.
+        // So many chunks hold a logit that is not below the last of their maxima: none below it is
+        // wanted.
         let mut floor = f32::NEG_INFINITY;
         if (1..self.maxima.len()).contains(&count) {
             let mut maxima = self.maxima.clone();
@@ -75,7 +77,8 @@ impl<'a> Logits<'a> {
         tokens
     }
 
-    /// The tokens that `options` leave to be drawn from; `None` for all. The chance of XTC is not theirs: `xtc` says whether it happens.
+    /// The tokens that `options` leave to be drawn from; `None` for all. The chance of XTC is not
+    /// theirs: `xtc` says whether it happens.
     pub fn kept(&self, options: &SamplingOptions, xtc: bool) -> Option<Vec<u32>> {
         let mut floor = f32::NEG_INFINITY;
         if options.top_p > 0.0 && options.top_p < 1.0 {
@@ -101,7 +104,8 @@ impl<'a> Logits<'a> {
         Some(if cut { best_of(self.logits, &mut kept, top_k) } else { kept })
     }
 
-    /// The smallest logit in the smallest set of the most likely tokens that has at least the share `p` of the whole mass.
+    /// The smallest logit in the smallest set of the most likely tokens that has at least the share
+    /// `p` of the whole mass.
     fn nucleus(&self, p: f32) -> f32 {
         let mut masses = [0.0_f64; BUCKETS];
         let (mut exponentials, mut steps) = ([0.0; BLOCK], [0; BLOCK]);
@@ -152,8 +156,8 @@ impl<'a> Logits<'a> {
         });
     }
 
-    /// Draws one of the `kept` tokens, or of all, with probabilities ∝ exp(logit / `temperature`): the one at which `uniform`, from [0, 1), lies in their
-    /// cumulative distribution.
+    /// Draws one of the `kept` tokens, or of all, with probabilities ∝ exp(logit / `temperature`):
+    /// the one at which `uniform`, from [0, 1), lies in their cumulative distribution.
     pub fn draw(&self, kept: Option<&[u32]>, temperature: f32, uniform: f64) -> u32 {
         let gathered: Vec<f32>;
         let (logits, most) = match kept {

@@ -1,4 +1,5 @@
-//! From logits to a token: penalties, filters in the order of mlx-lm's `sample_utils.py`, and the draw.
+//! From logits to a token: penalties, filters in the order of mlx-lm's `sample_utils.py`, and the
+//! draw.
 
 mod logits;
 #[cfg(test)]
@@ -42,8 +43,8 @@ impl Default for SamplingOptions {
     }
 }
 
-/// Penalties for tokens that have come up before, in the prompt or the answer. Each looks at so many of
-/// the last tokens.
+/// Penalties for tokens that have come up before, in the prompt or the answer. Each looks at so
+/// many of the last tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Penalties {
     /// Divides positive logits and multiplies negative ones (Keskar et al. 2019); 1 for none.
@@ -77,7 +78,8 @@ impl Default for Penalties {
 }
 
 impl Penalties {
-    /// Changes `logits`, where `recent` are the last tokens, the latest one last. Tokens beyond the vocabulary are passed over.
+    /// Changes `logits`, where `recent` are the last tokens, the latest one last. Tokens beyond the
+    /// vocabulary are passed over.
     pub fn apply(&self, logits: &mut [f32], recent: &[u32]) {
         let last = |context: usize| &recent[recent.len().saturating_sub(context)..];
         for &(token, bias) in &self.logit_bias {

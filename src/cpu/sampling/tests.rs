@@ -127,7 +127,8 @@ fn draws_follow_the_distribution() {
                 let share = mass(token) / total;
                 for at in [below + 0.02 * share, below + 0.98 * share] {
                     let drawn = looked.draw(kept, temperature, at);
-                    // Where a share is as small as the error of a sum of f32, a neighbour may be drawn.
+                    // Where a share is as small as the error of a sum of f32, a neighbour may be
+                    // drawn.
                     assert!(
                         drawn == token || share < 1e-4 && drawn.abs_diff(token) <= 6,
                         "{drawn} instead of {token} with {share:e}, {isa:?}"

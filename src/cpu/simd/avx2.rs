@@ -12,8 +12,9 @@ use super::{Kernel, Simd};
 pub struct Avx2<const VNNI: bool>;
 
 impl<const VNNI: bool> Avx2<VNNI> {
-    /// Sums of four products of codes and signed bytes. Without VNNI two products are first added in 16 bits, which holds
-    /// twice 127 · 127, and also 128 · 127 for the offset 8-bit codes, of which the absolute value is taken.
+    /// Sums of four products of codes and signed bytes. Without VNNI two products are first added
+    /// in 16 bits, which holds twice 127 · 127, and also 128 · 127 for the offset 8-bit codes, of
+    /// which the absolute value is taken.
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
         if VNNI {

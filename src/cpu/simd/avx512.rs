@@ -11,7 +11,8 @@ use super::{Kernel, Simd};
 /// The unit.
 pub struct Avx512;
 
-/// For `vpermb`: byte `8 * i + j` of the result is byte `BITS * i + j` of the packed block, so that each quadword begins with its 8 codes.
+/// For `vpermb`: byte `8 * i + j` of the result is byte `BITS * i + j` of the packed block, so that
+/// each quadword begins with its 8 codes.
 const fn spread(bits: usize) -> [u8; 64] {
     let mut table = [0; 64];
     let mut i = 0;

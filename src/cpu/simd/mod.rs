@@ -16,7 +16,8 @@ pub const BLOCK: usize = 64;
 /// Bytes of a cache line.
 pub const LINE: usize = 64;
 
-/// Lines at multiples of so many bytes have the same place in the first-level cache, and push each other out if they are many.
+/// Lines at multiples of so many bytes have the same place in the first-level cache, and push each
+/// other out if they are many.
 pub const PAGE: usize = 4096;
 
 /// [`Simd::prefetch`] of each line of `bytes` from `start`.
@@ -120,19 +121,20 @@ impl Isa {
 pub trait Kernel {
     /// What it gives back.
     type Output;
-    /// Does the work. Everything down to the vector operations must be `#[inline(always)]`, because only [`Simd::enter`] is compiled
-    /// with the instructions switched on. Closures for `array::map` and `array::from_fn` are not: loops take their place.
+    /// Does the work. Everything down to the vector operations must be `#[inline(always)]`, because
+    /// only [`Simd::enter`] is compiled with the instructions switched on. Closures for
+    /// `array::map` and `array::from_fn` are not: loops take their place.
     ///
-    /// # Safety
-    /// The machine has the instructions of `S`; further conditions are the kernel's own, and whoever constructs it sees to them.
+    /// # Safety The machine has the instructions of `S`; further conditions are the kernel's own,
+    /// and whoever constructs it sees to them.
     unsafe fn run<S: Simd>(self) -> Self::Output;
 }
 
 /// A vector unit.
 ///
-/// # Safety
-/// Every function requires that the machine has the instructions. Functions that take a pointer read or write, without any
-/// requirement of alignment, as many elements as their description says.
+/// # Safety Every function requires that the machine has the instructions. Functions that take a
+/// pointer read or write, without any requirement of alignment, as many elements as their
+/// description says.
 #[allow(clippy::missing_safety_doc, reason = "one condition for all, stated above")]
 pub trait Simd: 'static {
     /// [`Simd::LANES`] × f32.
@@ -148,15 +150,18 @@ pub trait Simd: 'static {
     const LANES: usize;
     /// Vector registers.
     const REGISTERS: usize;
-    /// What is subtracted from codes of 8 bits so that the unit's dot product can take them: 128 or 0.
+    /// What is subtracted from codes of 8 bits so that the unit's dot product can take them: 128 or
+    /// 0.
     const OFFSET8: i32;
     /// Whether [`Simd::dot4`] is one instruction.
     const FAST_DOT: bool;
 
-    /// Calls the kernel with the unit's instructions switched on. Never inlined: a kernel that calls another one shares its code.
+    /// Calls the kernel with the unit's instructions switched on. Never inlined: a kernel that
+    /// calls another one shares its code.
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output;
 
-    /// Asks for the cache line at `at` in the second-level cache: the first one's few outstanding lines do not cover the memory's latency. It need not be memory of ours, or memory at all.
+    /// Asks for the cache line at `at` in the second-level cache: the first one's few outstanding
+    /// lines do not cover the memory's latency. It need not be memory of ours, or memory at all.
     unsafe fn prefetch(at: *const u8);
 
     unsafe fn splat(value: f32) -> Self::F;
@@ -193,7 +198,7 @@ pub trait Simd: 'static {
     }
     /// The greatest lane; NaNs may be passed over.
     unsafe fn max_lane(a: Self::F) -> f32;
-    /// Turns whole numbers in −127..=127 into bytes and stores [`Simd::LANES`] of them.
+    /// CosSinTable whole numbers in −127..=127 into bytes and stores [`Simd::LANES`] of them.
     unsafe fn store_i8(to: *mut i8, value: Self::F);
 
     unsafe fn zero_i() -> Self::I;
@@ -203,24 +208,27 @@ pub trait Simd: 'static {
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     /// `256 * value`.
     unsafe fn times_256(value: Self::I) -> Self::I;
-    /// Adds to every lane the product of its four codes with its four signed bytes of `x`. `WIDE` says that codes have 8 bits.
+    /// Adds to every lane the product of its four codes with its four signed bytes of `x`. `WIDE`
+    /// says that codes have 8 bits.
     unsafe fn dot4<const WIDE: bool>(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
     /// Of every byte the lower four bits, and the upper ones.
     unsafe fn nibbles(bytes: Self::I) -> [Self::I; 2];
     /// [`Simd::lookup`], in lanes.
     unsafe fn lookup_i(codes: Self::I, table: &[u8; 16]) -> Self::I;
-    /// Four 32-bit elements of each of [`Simd::LANES`] rows, `stride` bytes apart: each element of all rows in a vector.
+    /// Four 32-bit elements of each of [`Simd::LANES`] rows, `stride` bytes apart: each element of
+    /// all rows in a vector.
     unsafe fn columns(from: *const u8, stride: usize) -> [Self::I; 4];
 
-    /// Unpacks [`BLOCK`] codes of `BITS` bits from `8 * BITS` bytes (a little-endian stream of bits). 8-bit codes come
-    /// less [`Simd::OFFSET8`] (two's complement).
+    /// Unpacks [`BLOCK`] codes of `BITS` bits from `8 * BITS` bytes (a little-endian stream of
+    /// bits). 8-bit codes come less [`Simd::OFFSET8`] (two's complement).
     unsafe fn unpack<const BITS: usize>(from: *const u8) -> Self::Q;
     /// Replaces every byte below 16 by that of the table.
     unsafe fn lookup(codes: Self::Q, table: &[u8; 16]) -> Self::Q;
     /// Stores [`BLOCK`] bytes.
     unsafe fn store_q(to: *mut u8, codes: Self::Q);
-    /// Adds the dot product of [`BLOCK`] codes with as many numbers `256 * high + low`, each of the `GROUPS` (1, 2 or 4) equal
-    /// parts multiplied by its scale. The lanes of the result are partial sums.
+    /// Adds the dot product of [`BLOCK`] codes with as many numbers `256 * high + low`, each of the
+    /// `GROUPS` (1, 2 or 4) equal parts multiplied by its scale. The lanes of the result are
+    /// partial sums.
     unsafe fn dot_block<const GROUPS: usize, const WIDE: bool>(
         acc: Self::F,
         codes: Self::Q,
@@ -228,12 +236,14 @@ pub trait Simd: 'static {
         low: *const i8,
         scales: *const f32,
     ) -> Self::F;
-    /// Unpacks twice [`BLOCK`] codes of 4 bits, those at even places and those at odd ones: cheaper than in their order.
+    /// Unpacks twice [`BLOCK`] codes of 4 bits, those at even places and those at odd ones: cheaper
+    /// than in their order.
     unsafe fn split(from: *const u8) -> [Self::Q; 2];
     /// Takes hold of 16 scales.
     unsafe fn scales(from: *const f32) -> Self::Scales;
-    /// [`Simd::dot_block`] of both blocks that [`Simd::split`] gives, with the scales from `GROUPS * chunk`; `x` points to four times [`BLOCK`] bytes: the high ones
-    /// for even places, those for odd ones, and the low ones likewise.
+    /// [`Simd::dot_block`] of both blocks that [`Simd::split`] gives, with the scales from `GROUPS
+    /// * chunk`; `x` points to four times [`BLOCK`] bytes: the high ones for even places, those for
+    /// odd ones, and the low ones likewise.
     unsafe fn dot_split<const GROUPS: usize>(
         acc: Self::F,
         blocks: [Self::Q; 2],
@@ -251,8 +261,8 @@ pub trait Simd: 'static {
         scales: *const f32,
     ) -> Self::F;
 
-    /// Transposes a square of [`Simd::LANES`] 32-bit elements; `from` has rows `stride` bytes apart, `to` rows
-    /// `to_stride` bytes apart.
+    /// Transposes a square of [`Simd::LANES`] 32-bit elements; `from` has rows `stride` bytes
+    /// apart, `to` rows `to_stride` bytes apart.
     unsafe fn transpose(from: *const u8, stride: usize, to: *mut u8, to_stride: usize);
 }
 

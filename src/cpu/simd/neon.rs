@@ -44,14 +44,15 @@ impl<const BITS: usize> Tables<BITS> {
 }
 
 impl<const DOT: bool> Neon<DOT> {
-    /// Sums of four products of signed bytes. Codes of up to 7 bits are the same signed or unsigned, 8-bit codes come offset.
+    /// Sums of four products of signed bytes. Codes of up to 7 bits are the same signed or
+    /// unsigned, 8-bit codes come offset.
     #[inline(always)]
     unsafe fn dot(acc: int32x4_t, codes: uint8x16_t, x: int8x16_t) -> int32x4_t {
         let codes = vreinterpretq_s8_u8(codes);
         if DOT {
             let mut acc = acc;
-            // `vdotq_s32` is not stable yet. The assembler must be told of the extension where the compiler has not inlined this
-            // into the function that switches it on.
+            // `vdotq_s32` is not stable yet. The assembler must be told of the extension where the
+            // compiler has not inlined this into the function that switches it on.
             asm!(
                 ".arch_extension dotprod",
                 "sdot {acc:v}.4s, {codes:v}.16b, {x:v}.16b",

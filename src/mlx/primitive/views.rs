@@ -71,7 +71,7 @@ impl<'a> Input<'a> {
         if self.dtype() != T::DTYPE {
             return Err(Error::Mlx(format!("{:?} instead of {:?}", self.dtype(), T::DTYPE)));
         }
-        self.reach().map(|len| part(self.0.data.cast::<T>().cast_const(), len))
+        self.extent().map(|len| part(self.0.data.cast::<T>().cast_const(), len))
     }
 
     /// The elements.
@@ -95,11 +95,21 @@ impl<'a> Input<'a> {
         if self.dtype() != Dtype::Bool {
             return Err(Error::Mlx(format!("{:?} instead of booleans", self.dtype())));
         }
-        self.reach().map(|len| part(self.0.data.cast::<u8>().cast_const(), len))
+        self.extent().map(|len| part(self.0.data.cast::<u8>().cast_const(), len))
+    }
+
+    /// The bytes of a contiguous array of `uint32`.
+    ///
+    /// # Errors
+    /// As for [`Input::slice`].
+    pub fn words_as_bytes(&self) -> Result<&'a [u8]> {
+        let words = self.slice::<u32>()?;
+        // SAFETY: every byte of a word is a byte.
+        Ok(unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), size_of_val(words)) })
     }
 
     /// The number of elements from the first to the last that the shape and strides lead to.
-    fn reach(&self) -> Result<usize> {
+    fn extent(&self) -> Result<usize> {
         let mut len = 1;
         for (&dim, &stride) in self.shape().iter().zip(self.strides()) {
             if dim == 0 {
@@ -174,8 +184,8 @@ impl Output<'_> {
         if len == 0 {
             return Ok(&mut []);
         }
-        // SAFETY: MLX allocated the output with its shape and type for this run; nobody else uses it before the run has
-        // ended; any bits are valid.
+        // SAFETY: MLX allocated the output with its shape and type for this run; nobody else uses
+        // it before the run has ended; any bits are valid.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.0.data.cast(), len) })
     }
 }
@@ -184,7 +194,8 @@ pub(super) fn part<'a, T>(data: *const T, len: usize) -> &'a [T] {
     if len == 0 {
         return &[];
     }
-    // SAFETY: `RawView` comes from MLX, which keeps shape, strides and memory for the run; the views' lifetimes end with it.
+    // SAFETY: `RawView` comes from MLX, which keeps shape, strides and memory for the run; the
+    // views' lifetimes end with it.
     unsafe { std::slice::from_raw_parts(data, len) }
 }
 

@@ -5,6 +5,7 @@ mod experts;
 mod latent;
 mod quantization;
 mod recurrent;
+mod windows;
 
 use std::path::{Path, PathBuf};
 

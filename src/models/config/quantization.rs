@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::ConfigFile;
 use crate::error::{Error, Result};
-use crate::mlx::quantized::{Format, Mode};
+use crate::mlx::quantized::{Mode, QuantizationParams};
 use crate::weights::Quantization;
 
 impl ConfigFile {
@@ -15,7 +15,8 @@ impl ConfigFile {
             let foreign = self.values.get("quantization_config").filter(|value| !value.is_null());
             if foreign.is_some_and(|config| config["quant_method"] == "mxfp4") {
                 let (group_size, bits) = Mode::Mxfp4.defaults();
-                quantization.default = Some(Format { mode: Mode::Mxfp4, group_size, bits });
+                quantization.default =
+                    Some(QuantizationParams { mode: Mode::Mxfp4, group_size, bits });
                 return Ok(quantization);
             }
             if let Some(config) = foreign.filter(|config| config["quant_method"] == "fp8") {
@@ -60,7 +61,7 @@ impl ConfigFile {
         }
     }
 
-    fn format(&self, field: &str, values: &Map<String, Value>) -> Result<Format> {
+    fn format(&self, field: &str, values: &Map<String, Value>) -> Result<QuantizationParams> {
         let mode = match values.get("mode") {
             None => Mode::Affine,
             Some(name) => Mode::ALL
@@ -83,7 +84,7 @@ impl ConfigFile {
             Mode::Affine => (&[32, 64, 128], &[2, 3, 4, 5, 6, 8]),
             _ => (&[i64::from(group_size)], &[i64::from(bits)]),
         };
-        Ok(Format {
+        Ok(QuantizationParams {
             mode,
             group_size: number("group_size", i64::from(group_size), groups)?,
             bits: number("bits", i64::from(bits), widths)?,

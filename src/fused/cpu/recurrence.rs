@@ -1,20 +1,22 @@
-//! What recurrent layers are made of.
+//! Recurrences and short convolutions.
 
 use std::ffi::CStr;
 
-use super::super::primitive::{Input, Kernel, Output, custom_each, custom_one};
-use super::super::{Array, Dtype};
-use crate::cpu::Isa;
+use super::super::conv::ConvWeights;
+use super::{CpuKernel, NodeOptions, wrong_outputs};
+use crate::cpu::ExecOptions;
 use crate::cpu::conv::CausalConv;
 use crate::cpu::recurrence::Recurrence;
 use crate::error::{Error, Result};
+use crate::mlx::primitive::{Input, Output};
+use crate::mlx::{Array, Dtype};
 
 struct MatrixRecurrence;
 
-impl Kernel for MatrixRecurrence {
+impl CpuKernel for MatrixRecurrence {
     const NAME: &'static CStr = c"Recurrence";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let (&[.., key_dim], &[batch, length, groups, heads, value_dim]) =
             (inputs[1].shape(), inputs[2].shape())
         else {
@@ -30,14 +32,15 @@ impl Kernel for MatrixRecurrence {
             shape: [batch, length, groups, heads, value_dim, key_dim].map(|dim| dim as usize),
         };
         let [y, state] = outputs else {
-            return Err(Error::Mlx(format!("{} outputs", outputs.len())));
+            return Err(wrong_outputs(outputs));
         };
-        recurrence.run(&arrays[4], y.slice()?, state.slice()?, Isa::best())
+        recurrence.run(&arrays[4], y.slice()?, state.slice()?, exec.isa)
     }
 }
 
 /// What [`Recurrence`] computes: y, of the shape of `values`, and the last state.
-pub(in crate::mlx) fn recurrence(
+pub fn recurrence(
+    options: NodeOptions,
     [queries, keys, values, log_decay]: [&Array; 4],
     rates: Option<&Array>,
     state: &Array,
@@ -45,17 +48,17 @@ pub(in crate::mlx) fn recurrence(
     let inputs: Vec<_> =
         [queries, keys, values, log_decay, state].into_iter().chain(rates).collect();
     let shapes = [(values.shape(), Dtype::Float32), (state.shape(), Dtype::Float32)];
-    custom_each(MatrixRecurrence, &inputs, shapes).map(|[y, state]| (y, state))
+    options.build_each(MatrixRecurrence, &inputs, shapes).map(|[y, state]| (y, state))
 }
 
 struct Convolution {
     silu: bool,
 }
 
-impl Kernel for Convolution {
+impl CpuKernel for Convolution {
     const NAME: &'static CStr = c"CausalConvolution";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let (&[batch, positions, channels], &[kernel, _]) = (inputs[0].shape(), inputs[1].shape())
         else {
             return Err(Error::Mlx(format!("inputs of shape {:?}", inputs[0].shape())));
@@ -68,19 +71,15 @@ impl Kernel for Convolution {
             silu: self.silu,
             shape: [batch, positions - kernel + 1, channels, kernel].map(|dim| dim as usize),
         };
-        conv.run(outputs[0].slice()?, Isa::best())
+        conv.run(outputs[0].slice()?, exec.isa)
     }
 }
 
 /// What [`CausalConv`] computes from `x`, `[batch, kernel − 1 + length, channels]`:
 /// `[batch, length, channels]`.
-pub(in crate::mlx) fn causal_conv(
-    x: &Array,
-    weight: &Array,
-    bias: Option<&Array>,
-    silu: bool,
-) -> Result<Array> {
+pub fn causal_conv(options: NodeOptions, x: &Array, weights: &ConvWeights) -> Result<Array> {
+    let ConvWeights { weight, bias, silu } = weights;
     let inputs: Vec<_> = [x, weight].into_iter().chain(bias).collect();
     let shape = [x.dim(0), x.dim(1) - weight.dim(0) + 1, x.dim(2)];
-    custom_one(Convolution { silu }, &inputs, &shape, Dtype::Float32)
+    options.build_one(Convolution { silu: *silu }, &inputs, &shape)
 }

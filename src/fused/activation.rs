@@ -1,9 +1,11 @@
-//! Activation functions.
+//! Activation functions and gated activations (Shazeer 2020).
 
 use serde::Deserialize;
 
+use super::cpu;
+use super::device::{Backend, Device};
 use crate::error::Result;
-use crate::mlx::{Array, fast, ops, scalar};
+use crate::mlx::{Array, Dtype, ops, scalar};
 
 /// An activation, by the names of configurations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -48,28 +50,24 @@ impl Activation {
             Self::ReluSquared => ops::square(&ops::maximum(x, &number(0.0)?)?),
         }
     }
+}
 
-    /// act(gate) · up.
-    pub fn gated(self, gate: &Array, up: &Array) -> Result<Array> {
-        let fused = match self.fused() {
-            Some(fast::Activation::Silu) => return fast::swiglu(gate, up),
-            Some(activation) => fast::gated(activation, gate, up)?,
-            None => None,
-        };
-        match fused {
-            Some(fused) => Ok(fused),
-            None => ops::multiply(&self.apply(gate)?, up),
+/// act(gate) · up.
+pub fn gated(device: Device, activation: Activation, gate: &Array, up: &Array) -> Result<Array> {
+    match (device.backend(gate), cpu::activation::of(activation)) {
+        (Backend::Cpu(options), Some(activation)) if up.dtype() == Dtype::Float32 => {
+            cpu::activation::gated(options, activation, gate, up)
         }
+        _ => gated_plain(activation, gate, up),
     }
+}
 
-    /// The same for the fused kernels, where they have it.
-    pub(super) fn fused(self) -> Option<fast::Activation> {
-        match self {
-            Self::Silu => Some(fast::Activation::Silu),
-            Self::Gelu => Some(fast::Activation::Gelu),
-            Self::GeluTanh => Some(fast::Activation::GeluTanh),
-            Self::Relu => Some(fast::Activation::Relu),
-            Self::ReluSquared => None,
-        }
-    }
+/// [`gated`], composed.
+pub fn gated_plain(activation: Activation, gate: &Array, up: &Array) -> Result<Array> {
+    ops::multiply(&activation.apply(gate)?, up)
+}
+
+/// silu(gate) · up.
+pub fn swiglu(device: Device, gate: &Array, up: &Array) -> Result<Array> {
+    gated(device, Activation::Silu, gate, up)
 }

@@ -3,11 +3,12 @@
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use super::super::primitive::{Element, Input, Kernel, Output, custom_each, custom_one};
-use super::super::{Array, Dtype};
-use crate::cpu::Isa;
+use super::{CpuKernel, NodeOptions, wrong_outputs};
+use crate::cpu::ExecOptions;
 use crate::cpu::sampling::{Logits, Penalties, SamplingOptions};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::mlx::primitive::{Element, Input, Output, custom_one};
+use crate::mlx::{Array, Dtype};
 
 /// Writes the only element of an output.
 fn put<T: Element>(output: &mut Output, value: T) -> Result<()> {
@@ -15,25 +16,26 @@ fn put<T: Element>(output: &mut Output, value: T) -> Result<()> {
     Ok(())
 }
 
-struct MostLikely;
+struct Argmax;
 
-impl Kernel for MostLikely {
-    const NAME: &'static CStr = c"MostLikely";
+impl CpuKernel for Argmax {
+    const NAME: &'static CStr = c"Argmax";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let (values, tokens) = (inputs[0].values()?, outputs[0].slice()?);
         let vocabulary = (values.len() / tokens.len().max(1)).max(1);
         for (token, logits) in tokens.iter_mut().zip(values.chunks_exact(vocabulary)) {
-            *token = Logits::new(logits, Isa::best()).most_likely();
+            *token = Logits::new(logits, exec.isa).most_likely();
         }
         Ok(())
     }
 }
 
 /// The most likely token of logits `[…, vocabulary]`: `[…]`.
-pub(in crate::mlx) fn most_likely(logits: &Array) -> Result<Array> {
+pub fn argmax(options: NodeOptions, logits: &Array) -> Result<Array> {
     let shape = logits.shape();
-    custom_one(MostLikely, &[logits], &shape[..shape.len().saturating_sub(1)], Dtype::Uint32)
+    let shape = &shape[..shape.len().saturating_sub(1)];
+    custom_one(options.node(Argmax), &[logits], shape, Dtype::Uint32)
 }
 
 struct Draw {
@@ -42,35 +44,36 @@ struct Draw {
     uniform: f64,
 }
 
-impl Kernel for Draw {
+impl CpuKernel for Draw {
     const NAME: &'static CStr = c"Draw";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let Self { options, xtc, uniform } = self;
         let values = inputs[0].values()?;
-        let logits = Logits::new(&values, Isa::best());
+        let logits = Logits::new(&values, exec.isa);
         let kept = logits.kept(options, *xtc);
         put(&mut outputs[0], logits.draw(kept.as_deref(), options.temperature, *uniform))
     }
 }
 
 /// A token drawn from logits `[1, vocabulary]` with two numbers from [0, 1): `[1]`.
-pub(in crate::mlx) fn draw(
+pub fn draw(
+    node: NodeOptions,
     logits: &Array,
     options: &SamplingOptions,
     [uniform, chance]: [f64; 2],
 ) -> Result<Array> {
     let xtc = chance < f64::from(options.xtc_probability);
     let kernel = Draw { options: options.clone(), xtc, uniform };
-    custom_one(kernel, &[logits], &[1], Dtype::Uint32)
+    custom_one(node.node(kernel), &[logits], &[1], Dtype::Uint32)
 }
 
 struct Penalize(Arc<Penalties>);
 
-impl Kernel for Penalize {
+impl CpuKernel for Penalize {
     const NAME: &'static CStr = c"Penalize";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], _: ExecOptions) -> Result<()> {
         let logits = outputs[0].slice()?;
         logits.copy_from_slice(&inputs[0].values()?);
         let recent = inputs.get(1).map(Input::elements::<u32>).transpose()?;
@@ -80,27 +83,28 @@ impl Kernel for Penalize {
 }
 
 /// Logits `[1, vocabulary]` with penalties for the `recent` tokens.
-pub(in crate::mlx) fn penalize(
+pub fn penalize(
+    options: NodeOptions,
     logits: &Array,
     recent: Option<&Array>,
     penalties: &Arc<Penalties>,
 ) -> Result<Array> {
     let inputs: Vec<_> = [logits].into_iter().chain(recent).collect();
-    custom_one(Penalize(Arc::clone(penalties)), &inputs, logits.shape(), Dtype::Float32)
+    options.build_one(Penalize(Arc::clone(penalties)), &inputs, logits.shape())
 }
 
 struct LogProbabilities;
 
-impl Kernel for LogProbabilities {
+impl CpuKernel for LogProbabilities {
     const NAME: &'static CStr = c"LogProbabilities";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let values = inputs[0].values()?;
         let token = inputs[1].elements::<u32>()?;
         let [chosen, ids, best] = outputs else {
-            return Err(Error::Mlx(format!("{} outputs", outputs.len())));
+            return Err(wrong_outputs(outputs));
         };
-        let logits = Logits::new(&values, Isa::best());
+        let logits = Logits::new(&values, exec.isa);
         let norm = logits.log_sum_exp();
         let of = |&token: &u32| values.get(token as usize).map_or(f32::NAN, |logit| logit - norm);
         put(chosen, token.first().map_or(f32::NAN, of))?;
@@ -113,19 +117,22 @@ impl Kernel for LogProbabilities {
     }
 }
 
-/// The log-probability of `token` `[1]` by logits `[1, vocabulary]`, `[1]`, and the `count` most likely tokens with theirs, `[count]` each.
-pub(in crate::mlx) fn log_probabilities(
+/// The log-probability of `token` `[1]` by logits `[1, vocabulary]`, `[1]`, and the `count` most
+/// likely tokens with theirs, `[count]` each.
+pub fn log_probabilities(
+    options: NodeOptions,
     logits: &Array,
     token: &Array,
     count: i32,
 ) -> Result<[Array; 3]> {
     let outputs =
         [(&[1][..], Dtype::Float32), (&[count], Dtype::Uint32), (&[count], Dtype::Float32)];
-    custom_each(LogProbabilities, &[logits, token], outputs)
+    options.build_each(LogProbabilities, &[logits, token], outputs)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::options;
     use super::*;
     use crate::mlx::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec, to_u32_vec};
 
@@ -140,7 +147,8 @@ mod tests {
         enter(DeviceKind::Cpu).unwrap();
         // Rows that do not follow one another, too.
         for logits in [rows(), ops::slice_axis(&rows(), 2, 17, 140).unwrap()] {
-            let (ours, theirs) = (most_likely(&logits).unwrap(), ops::argmax(&logits, -1).unwrap());
+            let (ours, theirs) =
+                (argmax(options(), &logits).unwrap(), ops::argmax(&logits, -1).unwrap());
             assert_eq!(ours.shape(), theirs.shape());
             assert_eq!(to_u32_vec(&ours).unwrap(), to_u32_vec(&theirs).unwrap());
         }
@@ -152,7 +160,8 @@ mod tests {
         let logits = ops::reshape(&ops::slice_axis(&rows(), 0, 1, 2).unwrap(), &[1, 200]).unwrap();
         let norm = ops::logsumexp(&logits, -1).unwrap();
         let expected = to_f32_vec(&ops::subtract(&logits, &norm).unwrap()).unwrap();
-        let [chosen, ids, best] = log_probabilities(&logits, &from_u32(&[5], &[1]), 3).unwrap();
+        let [chosen, ids, best] =
+            log_probabilities(options(), &logits, &from_u32(&[5], &[1]), 3).unwrap();
         let (ids, best) = (to_u32_vec(&ids).unwrap(), to_f32_vec(&best).unwrap());
         let close = |a: f32, b: f32| (a - b).abs() < 1e-5;
         assert!(close(to_f32_vec(&chosen).unwrap()[0], expected[5]));
@@ -161,7 +170,8 @@ mod tests {
         for (i, (&id, &logprob)) in ids.iter().zip(&best).enumerate() {
             assert!(close(logprob, expected[id as usize]) && close(logprob, sorted[i]));
         }
-        let [chosen, ids, _] = log_probabilities(&logits, &from_u32(&[900], &[1]), 0).unwrap();
+        let [chosen, ids, _] =
+            log_probabilities(options(), &logits, &from_u32(&[900], &[1]), 0).unwrap();
         assert!(to_f32_vec(&chosen).unwrap()[0].is_nan() && ids.size() == 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The gated delta rule (Yang et al. 2024, "Gated Delta Networks").
 //!
-//! A head's state S `[value_dim, key_dim]` is a memory that a key reads and corrects: with a decay gₜ
-//! and a rate βₜ,
+//! A head's state S `[value_dim, key_dim]` is a memory that a key reads and corrects: with a decay
+//! gₜ and a rate βₜ,
 //!
 //! ```text
 //! δₜ = βₜ (vₜ − gₜ Sₜ₋₁ kₜ)
@@ -11,37 +11,46 @@
 //!
 //! One key head serves a group of value heads.
 
+use super::cpu;
+use super::device::{Backend, Device};
 use crate::error::Result;
-use crate::mlx::{Array, Dtype, fast, ops, scalar};
+use crate::mlx::{Array, Dtype, ops, scalar};
 
 /// Positions that are computed at once; a power of two.
 const CHUNK: i32 = 64;
 
 /// What one pass reads, all in `f32`.
 #[derive(Debug)]
-pub(super) struct DeltaRule<'a> {
+pub struct DeltaRule<'a> {
     /// `[batch, length, key_heads, key_dim]`.
-    pub(super) queries: &'a Array,
+    pub queries: &'a Array,
     /// `[batch, length, key_heads, key_dim]`.
-    pub(super) keys: &'a Array,
+    pub keys: &'a Array,
     /// `[batch, length, key_heads, value heads per key head, value_dim]`.
-    pub(super) values: &'a Array,
+    pub values: &'a Array,
     /// log g, `[batch, length, key_heads, value heads per key head]`.
-    pub(super) log_decay: &'a Array,
+    pub log_decay: &'a Array,
     /// β, of the same shape.
-    pub(super) rate: &'a Array,
+    pub rate: &'a Array,
 }
 
 impl DeltaRule<'_> {
-    /// y, of the shape of `values`, and the state after the last position,
-    /// `[batch, key_heads, value heads per key head, value_dim, key_dim]`, from the state before the
-    /// first.
-    pub(super) fn run(&self, state: &Array) -> Result<(Array, Array)> {
+    /// y, of the shape of `values`, and the state after the last position, `[batch, key_heads,
+    /// value heads per key head, value_dim, key_dim]`, from the state before the first.
+    pub fn run(&self, device: Device, state: &Array) -> Result<(Array, Array)> {
         let Self { queries, keys, values, log_decay, rate } = *self;
-        if let Some(done) = fast::recurrence(queries, keys, values, log_decay, Some(rate), state)? {
-            return Ok(done);
+        match device.backend(values) {
+            Backend::Cpu(options) => {
+                let arrays = [queries, keys, values, log_decay];
+                cpu::recurrence::recurrence(options, arrays, Some(rate), state)
+            }
+            Backend::Mlx | Backend::Plain => self.run_plain(state),
         }
-        let length = values.dim(1);
+    }
+
+    /// [`DeltaRule::run`], composed.
+    pub fn run_plain(&self, state: &Array) -> Result<(Array, Array)> {
+        let length = self.values.dim(1);
         if length == 1 {
             return self.step(state);
         }
@@ -236,7 +245,7 @@ mod tests {
     /// Keys of length 1.
     fn unit(keys: &Array) -> Array {
         let width = keys.dim(-1) as f32;
-        let normed = fast::rms_norm(keys, None, 0.0).unwrap();
+        let normed = crate::mlx::fast::rms_norm(keys, None, 0.0).unwrap();
         ops::multiply(&normed, &scalar(width.sqrt().recip())).unwrap()
     }
 
@@ -260,7 +269,9 @@ mod tests {
         let start = noise(&[2, key_heads, heads, value_dim, key_dim], 0.6);
         let (expected, expected_state) = stepwise(&rule, &start);
         let of_chunks = [2, 4, 16, 64].map(|chunk| rule.chunks(&start, chunk).unwrap());
-        for (y, state) in of_chunks.into_iter().chain([rule.run(&start).unwrap()]) {
+        for (y, state) in
+            of_chunks.into_iter().chain([rule.run(Device::default(), &start).unwrap()])
+        {
             assert_close(&y, &expected);
             assert_close(&state, &expected_state);
         }

@@ -1,38 +1,31 @@
-//! What the buffers of a cache hold: numbers, or the same packed.
+//! Keys and values in a cache's buffers: cutting, joining and quantizing them.
 
 use crate::error::{Error, Result};
-use crate::mlx::quantized::{self, Format, Mode, Packed};
+pub use crate::fused::kv::KvTensor;
+use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, ops};
 
 /// The axis of positions.
 const POSITIONS: usize = 2;
 
-/// How keys and values are packed: whole numbers with a scale and a bias for each group of features.
+/// How keys and values are quantized: whole numbers with a scale and a bias for each group of
+/// features.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Packing {
-    /// Consecutive features that share a scale: 32, 64 or 128; `None` for 64, or 32 where the features
-    /// cannot be cut into 64.
+pub struct KvQuantization {
+    /// Consecutive features that share a scale: 32, 64 or 128; `None` for 64, or 32 where the
+    /// features cannot be cut into 64.
     pub group_size: Option<i32>,
     /// Bits per number.
     pub bits: i32,
 }
 
-/// One of a cache's two buffers, or a part of it: `[batch, kv_heads, length, features]`.
-#[derive(Debug, Clone)]
-pub enum Rows {
-    /// Numbers.
-    Plain(Array),
-    /// The same, packed along the features.
-    Packed(Packed),
-}
-
-impl Rows {
-    /// Packs `rows`, where that is asked for.
+impl KvTensor {
+    /// Keys or values `[batch, kv_heads, length, head_dim]`, quantized where that is asked for.
     ///
     /// # Errors
     /// [`Error::Unsupported`] if the features cannot be cut into groups.
-    pub fn new(rows: &Array, packing: Option<Packing>) -> Result<Self> {
-        let Some(Packing { group_size, bits }) = packing else {
+    pub fn new(rows: &Array, quantization: Option<KvQuantization>) -> Result<Self> {
+        let Some(KvQuantization { group_size, bits }) = quantization else {
             return Ok(Self::Plain(rows.clone()));
         };
         let features = rows.dim(-1);
@@ -43,31 +36,15 @@ impl Rows {
                  choose a kvGroupSize that divides {features}, or leave kvBits out"
             )));
         }
-        let format = Format { mode: Mode::Affine, group_size, bits };
-        quantized::quantize(rows, format).map(Self::Packed)
+        let params = QuantizationParams { mode: Mode::Affine, group_size, bits };
+        quantized::quantize(rows, params).map(Self::Quantized)
     }
 
     /// The number of positions.
     pub fn length(&self) -> i32 {
         match self {
             Self::Plain(array) => array.dim(POSITIONS as i32),
-            Self::Packed(packed) => packed.weight.dim(POSITIONS as i32),
-        }
-    }
-
-    /// The numbers.
-    pub fn unpacked(&self) -> Result<Array> {
-        match self {
-            Self::Plain(array) => Ok(array.clone()),
-            Self::Packed(packed) => quantized::dequantize(packed),
-        }
-    }
-
-    /// The arrays held: one, or the codes, the scales and the biases.
-    pub fn arrays(&self) -> Vec<&Array> {
-        match self {
-            Self::Plain(array) => vec![array],
-            Self::Packed(packed) => packed.arrays().collect(),
+            Self::Quantized(tensor) => tensor.weight.dim(POSITIONS as i32),
         }
     }
 
@@ -81,7 +58,7 @@ impl Rows {
     }
 
     /// The first `length` positions, or all if there are fewer.
-    pub(super) fn first(&self, length: i32) -> Result<Self> {
+    pub(super) fn take_prefix(&self, length: i32) -> Result<Self> {
         if self.length() <= length { Ok(self.clone()) } else { self.slice(0, length) }
     }
 
@@ -91,7 +68,7 @@ impl Rows {
     }
 
     /// The same with `new` from position `start` on.
-    pub(super) fn written(&self, new: &Self, start: i32) -> Result<Self> {
+    pub(super) fn update_slice(&self, new: &Self, start: i32) -> Result<Self> {
         self.combine(&[new], |arrays| {
             ops::slice_update_axis(arrays[0], arrays[1], POSITIONS, start)
         })
@@ -106,8 +83,8 @@ impl Rows {
         self.combine(&[], |arrays| function(arrays[0]))
     }
 
-    /// Does the same to each of the arrays held. All `others` are of this one's kind: they are in the
-    /// same cache.
+    /// Does the same to each of the arrays held. All `others` are of this one's kind: they are in
+    /// the same cache.
     fn combine(
         &self,
         others: &[&Self],
@@ -119,18 +96,18 @@ impl Rows {
                 let arrays: Vec<&Array> = all().filter_map(Self::plain).collect();
                 function(&arrays).map(Self::Plain)
             }
-            Self::Packed(packed) => {
-                let part = |choose: fn(&Packed) -> Option<&Array>| {
+            Self::Quantized(tensor) => {
+                let part = |choose: fn(&QuantizedTensor) -> Option<&Array>| {
                     let arrays: Vec<&Array> =
-                        all().filter_map(Self::packed).filter_map(choose).collect();
+                        all().filter_map(Self::quantized).filter_map(choose).collect();
                     function(&arrays)
                 };
-                Ok(Self::Packed(Packed {
+                Ok(Self::Quantized(QuantizedTensor {
                     weight: part(|it| Some(&it.weight))?,
                     scales: part(|it| Some(&it.scales))?,
                     biases: Some(part(|it| it.biases.as_ref())?),
-                    format: packed.format,
-                    dtype: packed.dtype,
+                    params: tensor.params,
+                    dtype: tensor.dtype,
                 }))
             }
         }
@@ -139,13 +116,13 @@ impl Rows {
     fn plain(&self) -> Option<&Array> {
         match self {
             Self::Plain(array) => Some(array),
-            Self::Packed(_) => None,
+            Self::Quantized(_) => None,
         }
     }
 
-    fn packed(&self) -> Option<&Packed> {
+    fn quantized(&self) -> Option<&QuantizedTensor> {
         match self {
-            Self::Packed(packed) => Some(packed),
+            Self::Quantized(tensor) => Some(tensor),
             Self::Plain(_) => None,
         }
     }

@@ -8,34 +8,43 @@
 //! yₜ = hₜ · Cₜ
 //! ```
 
+use super::cpu;
+use super::device::{Backend, Device};
 use crate::error::Result;
-use crate::mlx::{Array, fast, ops};
+use crate::mlx::{Array, ops};
 
 /// Positions that are computed as one block of (masked, decayed) attention.
 const CHUNK: i32 = 256;
 
 /// What one pass over the recurrence reads, all in `f32`.
 #[derive(Debug)]
-pub(super) struct Scan<'a> {
+pub struct Scan<'a> {
     /// Δ · x, `[batch, length, groups, heads per group, head_dim]`.
-    pub(super) x: &'a Array,
+    pub x: &'a Array,
     /// Δ · A, the logarithms of the decays, `[batch, length, groups, heads per group]`.
-    pub(super) log_decay: &'a Array,
+    pub log_decay: &'a Array,
     /// B, `[batch, length, groups, state]`.
-    pub(super) b: &'a Array,
+    pub b: &'a Array,
     /// C, of the same shape.
-    pub(super) c: &'a Array,
+    pub c: &'a Array,
 }
 
 impl Scan<'_> {
     /// y, of the shape of `x`, and the state after the last position,
     /// `[batch, groups, heads per group, head_dim, state]`, from the state before the first.
-    pub(super) fn run(&self, state: &Array) -> Result<(Array, Array)> {
+    pub fn run(&self, device: Device, state: &Array) -> Result<(Array, Array)> {
         let Self { x, log_decay, b, c } = *self;
-        match fast::recurrence(c, b, x, log_decay, None, state)? {
-            Some(done) => Ok(done),
-            None => self.run_in_chunks(state, CHUNK),
+        match device.backend(x) {
+            Backend::Cpu(options) => {
+                cpu::recurrence::recurrence(options, [c, b, x, log_decay], None, state)
+            }
+            Backend::Mlx | Backend::Plain => self.run_plain(state),
         }
+    }
+
+    /// [`Scan::run`], composed.
+    pub fn run_plain(&self, state: &Array) -> Result<(Array, Array)> {
+        self.run_in_chunks(state, CHUNK)
     }
 
     fn run_in_chunks(&self, state: &Array, chunk: i32) -> Result<(Array, Array)> {
@@ -75,7 +84,8 @@ impl Scan<'_> {
         Ok((ops::reshape(&y, self.x.shape())?, state))
     }
 
-    /// Several positions at once. With cₜ = Σ_{s ≤ t} log aₛ, the decay from s to t is exp(cₜ − cₛ), and
+    /// Several positions at once. With cₜ = Σ_{s ≤ t} log aₛ, the decay from s to t is exp(cₜ −
+    /// cₛ), and
     ///
     /// ```text
     /// yₜ = Σ_{s ≤ t} (Cₜ · Bₛ) exp(cₜ − cₛ) Δₛ xₛ + exp(cₜ) h₀ · Cₜ
@@ -84,7 +94,8 @@ impl Scan<'_> {
         let length = self.x.dim(1);
         let by_head = |a: &Array| ops::transpose(a, &[0, 2, 3, 1]);
         let sums = by_head(&ops::cumsum(self.log_decay, 1, false, true)?)?;
-        // `[batch, groups, 1, length, state]` each, `[batch, groups, heads, length, head_dim]` for x.
+        // `[batch, groups, 1, length, state]` each, `[batch, groups, heads, length, head_dim]` for
+        // x.
         let by_group = |a: &Array| ops::expand_dims(&ops::transpose(a, &[0, 2, 1, 3])?, 2);
         let (b, c) = (by_group(self.b)?, by_group(self.c)?);
         let x = ops::transpose(self.x, &[0, 2, 3, 1, 4])?;
@@ -132,7 +143,9 @@ mod tests {
         let start = noise(&[2, groups, heads, head_dim, size], 0.5);
         let (expected, expected_state) = scan.run_in_chunks(&start, 1).unwrap();
         let of_chunks = [3, 4, 256].map(|chunk| scan.run_in_chunks(&start, chunk).unwrap());
-        for (y, state) in of_chunks.into_iter().chain([scan.run(&start).unwrap()]) {
+        for (y, state) in
+            of_chunks.into_iter().chain([scan.run(Device::default(), &start).unwrap()])
+        {
             for (actual, expected) in [(&y, &expected), (&state, &expected_state)] {
                 assert_eq!(actual.shape(), expected.shape());
                 let actual = mlx::to_f32_vec(actual).unwrap();

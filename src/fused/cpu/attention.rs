@@ -2,18 +2,23 @@
 
 use std::ffi::CStr;
 
-use super::super::fast::{Frequencies, Mask, NewPositions, Preparation, Rotation, Scores};
-use super::super::primitive::{Input, Kernel, Output, custom_one, updating};
-use super::super::quantized::Packed;
-use super::super::{Array, Dtype, ops};
-use super::products::LastProduct;
-use super::{float_span, floats, readable, take};
+use super::super::attention::{AttentionParams, NewQkv, Scores};
+use super::super::kv::{KvBuffers, KvCache};
+use super::super::norm::NormParams;
+use super::super::rope::{RopeFreqs, RopeParams};
+use super::products::DownProjection;
+use super::{CpuKernel, NodeOptions, float_span, floats, readable, wrong_outputs};
 use crate::cpu::attention::{self, Attention, Cached};
+use crate::cpu::heads::Heads;
 use crate::cpu::prepare::{self, HeadNorm};
-use crate::cpu::rope::{Angles, Heads, Rope};
+use crate::cpu::rope::{Angles, Rope};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::{Floats, FloatsMut, Isa};
+use crate::cpu::{ExecOptions, Floats, FloatsMut, Isa};
 use crate::error::{Error, Result};
+use crate::mlx::fast::Mask;
+use crate::mlx::primitive::{Input, Output, updating};
+use crate::mlx::quantized::QuantizedTensor;
+use crate::mlx::{Array, Dtype, ops};
 
 /// The lengths of four axes.
 fn four(input: &Input) -> Result<[usize; 4]> {
@@ -31,70 +36,88 @@ fn three(input: &Input) -> Result<[usize; 3]> {
     }
 }
 
-/// What is done to the vectors of heads, but for the arrays.
+/// What is done to the heads of queries or keys before attention: a root-mean-square norm, then a
+/// rotation.
+#[derive(Clone, Copy, Default)]
+struct QkNormRope<'a> {
+    /// The norm's weight, `[head_dim]`, if it has one, and its epsilon.
+    norm: Option<(Option<&'a Array>, f32)>,
+    rope: Option<&'a RopeParams>,
+}
+
+impl<'a> QkNormRope<'a> {
+    /// `None` for a norm of another kind.
+    fn of(norm: Option<&'a NormParams>, rope: Option<&'a RopeParams>) -> Option<Self> {
+        let norm = match norm {
+            Some(NormParams::Rms { weight, eps }) => Some((weight.as_ref(), *eps)),
+            Some(NormParams::Layer { .. } | NormParams::LayerPerHead { .. }) => return None,
+            None => None,
+        };
+        Some(Self { norm, rope })
+    }
+
+    /// The arrays that [`QkNormRopeInputs::over`] takes.
+    fn inputs(self) -> impl Iterator<Item = &'a Array> {
+        let weight = self.norm.and_then(|(weight, _)| weight);
+        weight.into_iter().chain(self.rope.and_then(RopeParams::explicit_freqs))
+    }
+}
+
+/// [`QkNormRope`], but for the arrays.
 #[derive(Clone, Copy)]
-struct Prepare {
+struct QkNormRopeInputs {
     /// The epsilon of the norm, and whether it has a weight.
     norm: Option<(f32, bool)>,
-    rope: Option<Rotate>,
+    rope: Option<RopeInputs>,
 }
 
 #[derive(Clone, Copy)]
-struct Rotate {
+struct RopeInputs {
     dims: usize,
     traditional: bool,
-    /// `None` for wavelengths given as an input.
+    /// `None` for periods given as an input.
     base: Option<f32>,
     scale: f32,
-    gain: f32,
+    attention_factor: f32,
     offset: i32,
 }
 
-impl Rotate {
-    fn new(rotation: &Rotation) -> Self {
-        let Rotation { dims, traditional, ref frequencies, scale, gain, offset } = *rotation;
-        let base = match frequencies {
-            Frequencies::Base(base) => Some(*base),
-            Frequencies::Wavelengths(_) => None,
+impl RopeInputs {
+    fn new(params: &RopeParams) -> Self {
+        let RopeParams { dims, traditional, ref freqs, scale, attention_factor, offset } = *params;
+        let base = match freqs {
+            RopeFreqs::Base(base) => Some(*base),
+            RopeFreqs::Explicit(_) => None,
         };
-        Self { dims: dims as usize, traditional, base, scale, gain, offset }
+        Self { dims: dims as usize, traditional, base, scale, attention_factor, offset }
     }
 
-    /// Takes the next of the inputs, if there are to be wavelengths.
+    /// Takes the next of the inputs, if there are to be periods.
     fn over<'a>(self, inputs: &mut std::slice::Iter<Input<'a>>) -> Result<Rope<'a>> {
-        let Self { dims, traditional, base, scale, gain, offset } = self;
+        let Self { dims, traditional, base, scale, attention_factor, offset } = self;
         let angles = match base {
             Some(base) => Angles::Base(base),
-            None => Angles::Wavelengths(next(inputs)?.slice()?),
+            None => Angles::Freqs(next(inputs)?.slice()?),
         };
-        Ok(Rope { dims, traditional, angles, scale, gain, offset })
+        Ok(Rope { dims, traditional, angles, scale, attention_factor, offset })
     }
 }
 
-impl Prepare {
-    fn new(preparation: &Preparation) -> Self {
-        let norm = preparation.norm.map(|(weight, eps)| (eps, weight.is_some()));
-        Self { norm, rope: preparation.rope.as_ref().map(Rotate::new) }
-    }
-
-    /// The arrays that [`Prepare::over`] takes.
-    fn inputs<'a>(preparation: &'a Preparation) -> impl Iterator<Item = &'a Array> {
-        let weight = preparation.norm.and_then(|(weight, _)| weight);
-        weight.into_iter().chain(preparation.rope.as_ref().and_then(Rotation::wavelengths))
+impl QkNormRopeInputs {
+    fn new(params: &QkNormRope) -> Self {
+        let norm = params.norm.map(|(weight, eps)| (eps, weight.is_some()));
+        Self { norm, rope: params.rope.map(RopeInputs::new) }
     }
 
     /// Takes the next of the inputs, as far as they are needed.
-    fn over<'a>(
-        self,
-        inputs: &mut std::slice::Iter<Input<'a>>,
-    ) -> Result<prepare::Preparation<'a>> {
+    fn over<'a>(self, inputs: &mut std::slice::Iter<Input<'a>>) -> Result<prepare::QkNormRope<'a>> {
         let norm = match self.norm {
             Some((eps, true)) => Some(HeadNorm { weight: Some(floats(next(inputs)?)?), eps }),
             Some((eps, false)) => Some(HeadNorm { weight: None, eps }),
             None => None,
         };
         let rope = self.rope.map(|rope| rope.over(inputs)).transpose()?;
-        Ok(prepare::Preparation { norm, rope })
+        Ok(prepare::QkNormRope { norm, rope })
     }
 }
 
@@ -102,21 +125,21 @@ fn next<'a, 'b>(inputs: &mut std::slice::Iter<'b, Input<'a>>) -> Result<&'b Inpu
     inputs.next().ok_or_else(|| Error::Mlx("an input is missing".to_owned()))
 }
 
-impl Kernel for Rotate {
+impl CpuKernel for RopeInputs {
     const NAME: &'static CStr = c"Rope";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let mut inputs = inputs.iter();
         let x = next(&mut inputs)?;
         let x = Heads { values: x.span()?, shape: four(x)?, strides: three(x)? };
-        self.over(&mut inputs)?.apply(&x, outputs[0].slice()?, Isa::best())
+        self.over(&mut inputs)?.apply(&x, outputs[0].slice()?, exec.isa)
     }
 }
 
 /// Rotary position embedding of the first features of `x`, `[batch, heads, length, head_dim]`.
-pub(in crate::mlx) fn rope(x: &Array, rotation: &Rotation) -> Result<Array> {
-    let inputs: Vec<_> = [x].into_iter().chain(rotation.wavelengths()).collect();
-    custom_one(Rotate::new(rotation), &inputs, x.shape(), Dtype::Float32)
+pub fn rope(options: NodeOptions, x: &Array, params: &RopeParams) -> Result<Array> {
+    let inputs: Vec<_> = [x].into_iter().chain(params.explicit_freqs()).collect();
+    options.build_one(RopeInputs::new(params), &inputs, x.shape())
 }
 
 /// The heads of what a projection gives, `[batch, length, heads · head_dim]`.
@@ -159,24 +182,24 @@ fn written<'a>(output: &'a mut Output, positions: usize) -> Result<Cached<'a>> {
     Ok(Cached { values, shape: [batch, heads, positions, dim], strides })
 }
 
-/// Attention of new positions over the buffers of a cache, into which they are written first. Inputs are the buffers, what the projections give, and what else
-/// queries, keys and scores need.
+/// Attention of new positions over the buffers of a cache, into which they are written first.
+/// Inputs are the buffers, what the projections give, and what else queries, keys and scores need.
 struct CachedAttention {
     heads: usize,
-    prepare_queries: Prepare,
-    prepare_keys: Prepare,
+    prepare_queries: QkNormRopeInputs,
+    prepare_keys: QkNormRopeInputs,
     /// The place of the first new position.
     start: usize,
     scores: ScoreInputs,
-    output: Option<LastProduct>,
+    output: Option<DownProjection>,
 }
 
-impl Kernel for CachedAttention {
+impl CpuKernel for CachedAttention {
     const NAME: &'static CStr = c"CachedAttention";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let [keys, values, attended] = outputs else {
-            return Err(Error::Mlx(format!("{} outputs", outputs.len())));
+            return Err(wrong_outputs(outputs));
         };
         // The buffers are there as outputs.
         let inputs = &inputs[2..];
@@ -186,8 +209,8 @@ impl Kernel for CachedAttention {
         let (new_keys, new_values) = (next(&mut inputs)?, next(&mut inputs)?);
         let prepare_queries = self.prepare_queries.over(&mut inputs)?;
         let prepare_keys = self.prepare_keys.over(&mut inputs)?;
-        let isa = Isa::best();
-        let write = |x, to: &mut Output, prepare: prepare::Preparation| {
+        let isa = exec.isa;
+        let write = |x, to: &mut Output, prepare: prepare::QkNormRope| {
             let &[_, heads, capacity, _] = to.shape() else {
                 return Err(Error::Mlx(format!("a buffer of {:?}", to.shape())));
             };
@@ -195,7 +218,7 @@ impl Kernel for CachedAttention {
             prepare.write(&x, buffer(to)?, capacity as usize, self.start, isa)
         };
         write(new_keys, keys, prepare_keys)?;
-        write(new_values, values, prepare::Preparation::default())?;
+        write(new_values, values, prepare::QkNormRope::default())?;
         let [_, heads, length, dim] = queries.shape;
         let mut memory = Scratch::new(queries.shape.iter().product());
         let memory = memory.floats();
@@ -206,27 +229,61 @@ impl Kernel for CachedAttention {
         let (keys, values) = (written(keys, seen)?, written(values, seen)?);
         let y = attended.slice()?;
         let Some((output, (_, matrix))) = output else {
-            return self.scores.attend(queries, keys, values, &mut inputs, y);
+            return self.scores.attend(queries, keys, values, &mut inputs, y, isa);
         };
         let mut memory = Scratch::new(output.factors(y.len()));
-        self.scores.attend(queries, keys, values, &mut inputs, memory.floats())?;
-        output.multiply(matrix, memory.floats(), y)
+        self.scores.attend(queries, keys, values, &mut inputs, memory.floats(), isa)?;
+        output.multiply(matrix, memory.floats(), y, exec)
     }
 }
 
-/// Whether [`cached_attention`] can take these.
-pub(in crate::mlx) fn takes_positions(new: &NewPositions, mask: &Mask) -> bool {
-    [new.queries, new.keys, new.values].into_iter().all(take) && fits(mask)
+/// Whether [`cached_attention`] takes these.
+pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
+    let arrays = [new.queries, new.keys, new.values];
+    arrays.into_iter().all(|array| array.dtype() == Dtype::Float32)
+        && fits(mask)
+        && new.query_scale.is_none()
+        && params.v_norm.is_none()
+        && prepared(new, params).is_some()
 }
 
-/// Attention of new positions over a cache, into which their keys and values are written first.
-pub(in crate::mlx) fn cached_attention(
-    new: &NewPositions,
-    [keys, values]: [Array; 2],
-    start: i32,
-    scores: &Scores,
+/// What is done to queries and to keys; `None` for what the kernel does not do.
+fn prepared<'a>(new: &'a NewQkv, params: &'a AttentionParams) -> Option<[QkNormRope<'a>; 2]> {
+    let norms = params.qk_norm.as_ref();
+    let of = |index: usize| QkNormRope::of(norms.map(|norms| &norms[index]), new.rope.as_ref());
+    Some([of(0)?, of(1)?])
+}
+
+/// Attention of new positions over a contiguous cache, into which their keys and values are written
+/// first: `[batch, length, heads · head_dim]`, or with the product with `output`, as many features
+/// as that gives.
+pub fn cached_attention(
+    options: NodeOptions,
+    new: &NewQkv,
+    cache: &mut impl KvCache,
     mask: &Mask,
-) -> Result<(Array, [Array; 2])> {
+    params: &AttentionParams,
+    output: Option<&QuantizedTensor>,
+) -> Result<Array> {
+    let [batch, length] = [new.keys.dim(0), new.keys.dim(1)];
+    let positions = [batch, params.kv_heads, length, params.head_dim];
+    let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
+    let start = cache.offset();
+    cache.update_in_place(positions, dtype, |buffers| {
+        attend_in_place(options, new, buffers, start, mask, params, output)
+    })
+}
+
+/// [`cached_attention`] in buffers that hold `start` positions and have room for the new ones.
+fn attend_in_place(
+    options: NodeOptions,
+    new: &NewQkv,
+    [keys, values]: KvBuffers,
+    start: i32,
+    mask: &Mask,
+    params: &AttentionParams,
+    output: Option<&QuantizedTensor>,
+) -> Result<(Array, KvBuffers)> {
     let (batch, length) = (new.queries.dim(0), new.queries.dim(1));
     let seen = start + length;
     let kv_heads = keys.dim(1);
@@ -237,24 +294,27 @@ pub(in crate::mlx) fn cached_attention(
             return Err(Error::Mlx(format!("{x:?} at {start} do not fit a cache of {buffer:?}")));
         }
     }
-    let (scores, given) = ScoreInputs::new(scores, mask)?;
+    let Some(prepared) = prepared(new, params) else {
+        return Err(Error::Mlx("these queries and keys need other norms".to_owned()));
+    };
+    let (scores, score_arrays) = ScoreInputs::new(&params.scores(), mask)?;
     let heads = new.queries.dim(2) / keys.dim(3);
-    let outputs = new.output.map_or(heads * values.dim(3), |output| output.weight.dim(-2));
+    let outputs = output.map_or(heads * values.dim(3), |output| output.weight.dim(-2));
     let kernel = CachedAttention {
         heads: heads as usize,
-        prepare_queries: Prepare::new(&new.prepare_queries),
-        prepare_keys: Prepare::new(&new.prepare_keys),
+        prepare_queries: QkNormRopeInputs::new(&prepared[0]),
+        prepare_keys: QkNormRopeInputs::new(&prepared[1]),
         start: start as usize,
         scores,
-        output: new.output.map(LastProduct::with),
+        output: output.map(DownProjection::with),
     };
     let mut inputs = vec![new.queries, new.keys, new.values];
-    inputs.extend(Prepare::inputs(&new.prepare_queries));
-    inputs.extend(Prepare::inputs(&new.prepare_keys));
-    inputs.extend(&given);
-    inputs.extend(new.output.into_iter().flat_map(Packed::arrays));
+    inputs.extend(prepared.into_iter().flat_map(QkNormRope::inputs));
+    inputs.extend(&score_arrays);
+    inputs.extend(output.into_iter().flat_map(QuantizedTensor::arrays));
     let shape = [batch, length, outputs];
     let attended: (&[i32], _) = (&shape, Dtype::Float32);
+    let kernel = options.node(kernel);
     let (buffers, [attended]) = updating(kernel, [&{ keys }, &{ values }], &inputs, [attended])?;
     Ok((attended, buffers))
 }
@@ -273,7 +333,7 @@ struct ScoreInputs {
 impl ScoreInputs {
     /// With the arrays that [`ScoreInputs::attend`] takes.
     fn new(scores: &Scores, mask: &Mask) -> Result<(Self, Vec<Array>)> {
-        let Scores { scale, cap, sinks } = *scores;
+        let Scores { scale, soft_cap: cap, sinks } = *scores;
         let sinks = sinks.map(|sinks| ops::astype(sinks, Dtype::Float32)).transpose()?;
         let (array, causal) = match mask {
             Mask::None => (None, false),
@@ -292,6 +352,7 @@ impl ScoreInputs {
         values: Cached,
         inputs: &mut std::slice::Iter<Input>,
         y: &mut [f32],
+        isa: Isa,
     ) -> Result<()> {
         let sinks = if self.sinks { Some(next(inputs)?.values()?) } else { None };
         let mask = match () {
@@ -301,23 +362,23 @@ impl ScoreInputs {
         };
         let (scale, cap, sinks) = (self.scale, self.cap, sinks.as_deref());
         let attention = Attention { queries, keys, values, scale, cap, mask, sinks };
-        attention.run(y, Isa::best())
+        attention.run(y, isa)
     }
 }
 
 /// Inputs are queries, keys and values, and what the scores need.
 struct DotProductAttention(ScoreInputs);
 
-impl Kernel for DotProductAttention {
+impl CpuKernel for DotProductAttention {
     const NAME: &'static CStr = c"Attention";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let mut inputs = inputs.iter();
         let queries = next(&mut inputs)?;
         let (keys, values) = (cached(next(&mut inputs)?)?, cached(next(&mut inputs)?)?);
         let (shape, strides) = (four(queries)?, three(queries)?);
         let queries = Heads { values: queries.span()?, shape, strides };
-        self.0.attend(queries, keys, values, &mut inputs, outputs[0].slice()?)
+        self.0.attend(queries, keys, values, &mut inputs, outputs[0].slice()?, exec.isa)
     }
 }
 
@@ -345,22 +406,24 @@ fn fits(mask: &Mask) -> bool {
     }
 }
 
-/// Whether [`attention`] can take these.
-pub(in crate::mlx) fn takes_attention(keys: &Array, values: &Array, mask: &Mask) -> bool {
+/// Whether [`scaled_dot_product_attention`] reads these.
+pub fn reads(keys: &Array, values: &Array, mask: &Mask) -> bool {
     readable(keys) && readable(values) && fits(mask)
 }
 
-/// Soft-max(scale · q kᵀ + mask) v, with scores bounded by `cap` and beside those of `sinks`, `[batch, heads, length, value_dim]`; in memory the heads of a position lie side by side.
-pub(in crate::mlx) fn attention(
+/// softmax(scale · q kᵀ + mask) v, `[batch, heads, length, value_dim]`; in memory the heads of a
+/// position lie side by side.
+pub fn scaled_dot_product_attention(
+    options: NodeOptions,
     queries: &Array,
     keys: &Array,
     values: &Array,
-    scores: &Scores,
     mask: &Mask,
+    scores: &Scores,
 ) -> Result<Array> {
-    let (scores, given) = ScoreInputs::new(scores, mask)?;
-    let inputs: Vec<_> = [queries, keys, values].into_iter().chain(&given).collect();
+    let (scores, score_arrays) = ScoreInputs::new(scores, mask)?;
+    let inputs: Vec<_> = [queries, keys, values].into_iter().chain(&score_arrays).collect();
     let shape = [queries.dim(0), queries.dim(2), queries.dim(1), values.dim(3)];
-    let attended = custom_one(DotProductAttention(scores), &inputs, &shape, Dtype::Float32)?;
+    let attended = options.build_one(DotProductAttention(scores), &inputs, &shape)?;
     ops::transpose(&attended, &[0, 2, 1, 3])
 }

@@ -1,13 +1,43 @@
-//! Every kernel against the operation of MLX that it stands in for.
+//! Every kernel against the composition or the operation of MLX that it stands in for.
 
-use super::super::fast::{Choice, Scoring};
-use super::super::fast::{
-    Frequencies, Mask, NewPositions, NormedSum, Preparation, Rotation, Scores,
+use super::super::attention::{
+    AttentionParams, NewQkv, Scores, attention, attention_plain, scaled_dot_product_attention_plain,
 };
-use super::super::quantized::{Format, Mode, Packed, dequantize};
-use super::super::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec};
-use super::products::GATED_ROWS;
+use super::super::conv::{ConvWeights, causal_conv_plain};
+use super::super::device::Backend;
+use super::super::experts::{
+    ExpertLinear, ExpertMatrix, ExpertsWeights, Hidden, expert_outputs, moe_mlp,
+};
+use super::super::kv::{KvBuffers, KvCache, KvTensor};
+use super::super::linear::{LinearWeights, Matrix};
+use super::super::norm::{AddNorm, AddRmsNorm, NormParams, add_norm, rms_norm_plain};
+use super::super::rope::{RopeFreqs, RopeParams, rope_plain};
+use super::super::router::{RouterParams, Routing, route_top_k_plain};
+use super::super::{Device, Precision};
+use super::gathered::{gather_matmul, gather_quantized_matmul};
+use super::products::{
+    GATED_ROWS, alike, follows, gated_at_once, gated_matmuls, matmul, norm_matmuls, norm_mlp,
+    quantized_matmul, quantized_matmuls, quantized_rows,
+};
 use super::*;
+use crate::cpu::Isa;
+use crate::cpu::activation::Activation;
+use crate::cpu::experts::{Scoring, TopK};
+use crate::mlx::fast::Mask;
+use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor, dequantize};
+use crate::mlx::{
+    DeviceKind, enter, eval, from_f32, from_u32, ops, scalar, to_f32_vec, to_u32_vec,
+};
+
+/// What nodes are built with.
+pub(super) fn options() -> NodeOptions {
+    with(Precision::Fast)
+}
+
+fn with(precision: Precision) -> NodeOptions {
+    let exec = ExecOptions { isa: Isa::best(), precision };
+    NodeOptions { exec, threads: Device::default().threads }
+}
 
 /// Numbers between -1 and 1 that look random.
 fn numbers(shape: &[i32], seed: u32) -> Array {
@@ -36,11 +66,11 @@ fn words(shape: &[i32], seed: u32) -> Array {
 }
 
 /// A packed matrix with random codes, `[front…, outputs, inputs]`.
-fn packed(mode: Mode, bits: i32, group_size: i32, front: &[i32], inputs: i32) -> Packed {
+fn packed(mode: Mode, bits: i32, group_size: i32, front: &[i32], inputs: i32) -> QuantizedTensor {
     let with = |last: i32| [front, &[last]].concat();
     let groups = with(inputs / group_size);
     let (scales, biases) = if mode == Mode::Affine {
-        let scales = ops::multiply(&numbers(&groups, 5), &super::super::scalar(0.05)).unwrap();
+        let scales = ops::multiply(&numbers(&groups, 5), &scalar(0.05)).unwrap();
         let brain = |x: &Array| ops::astype(x, Dtype::Bfloat16).unwrap();
         (brain(&scales), Some(brain(&numbers(&groups, 6))))
     } else {
@@ -57,22 +87,22 @@ fn packed(mode: Mode, bits: i32, group_size: i32, front: &[i32], inputs: i32) ->
         weight =
             ops::subtract(&weight, &ops::subtract(&weight, &and(&weight, &mask)).unwrap()).unwrap();
     }
-    let format = Format { mode, group_size, bits };
-    Packed { weight, scales, biases, format, dtype: Dtype::Float32 }
+    let params = QuantizationParams { mode, group_size, bits };
+    QuantizedTensor { weight, scales, biases, params, dtype: Dtype::Float32 }
 }
 
 /// The matrix in `f32`: MLX unpacks in the type of the scales.
-fn unpacked(w: &Packed) -> Array {
+fn unpacked(w: &QuantizedTensor) -> Array {
     let single = |x: &Array| ops::astype(x, Dtype::Float32).unwrap();
     let scales = if w.biases.is_some() { single(&w.scales) } else { w.scales.clone() };
     let biases = w.biases.as_ref().map(single);
-    dequantize(&Packed { scales, biases, ..w.clone() }).unwrap()
+    dequantize(&QuantizedTensor { scales, biases, ..w.clone() }).unwrap()
 }
 
 /// Bit by bit, through the host.
 fn and(a: &Array, mask: &Array) -> Array {
-    let mask = super::super::to_u32_vec(mask).unwrap()[0];
-    let values: Vec<_> = super::super::to_u32_vec(a).unwrap().iter().map(|x| x & mask).collect();
+    let mask = to_u32_vec(mask).unwrap()[0];
+    let values: Vec<_> = to_u32_vec(a).unwrap().iter().map(|x| x & mask).collect();
     from_u32(&values, a.shape())
 }
 
@@ -100,8 +130,8 @@ fn quantized_products_are_those_with_the_unpacked_matrix() {
             let theirs = ops::matmul(&x, &turned).unwrap();
             let size = to_f32_vec(&theirs).unwrap().iter().fold(0.0_f32, |a, x| a.max(x.abs()));
             for (precision, bound) in [(Precision::Exact, 1e-5), (Precision::Fast, 1e-4)] {
-                set_precision(precision);
-                assert_close(&quantized_matmuls(&x, &[&w]).unwrap()[0], &theirs, bound * size);
+                let ours = quantized_matmul(with(precision), &x, &w).unwrap();
+                assert_close(&ours, &theirs, bound * size);
             }
         }
     }
@@ -113,25 +143,22 @@ fn products_at_once_are_those_of_each() {
     let four = |outputs| packed(Mode::Affine, 4, 64, &[outputs], 256);
     let (wide, narrow) = (four(90), four(37));
     let other = packed(Mode::Affine, 8, 64, &[20], 256);
-    for precision in [Precision::Exact, Precision::Fast] {
-        set_precision(precision);
+    for options in [Precision::Exact, Precision::Fast].map(with) {
         for x in [numbers(&[1, 1, 256], 1), numbers(&[2, 3, 256], 1), numbers(&[1, 40, 256], 1)] {
-            let single = |w| quantized_matmuls(&x, &[w]).unwrap().remove(0);
+            let single = |w| quantized_matmul(options, &x, w).unwrap();
             for matrices in [vec![&wide, &narrow], vec![&narrow, &other, &wide]] {
-                let all = quantized_matmuls(&x, &matrices).unwrap();
+                let all = quantized_matmuls(options, &x, &matrices).unwrap();
                 assert_eq!(all.len(), matrices.len());
                 for (product, w) in all.iter().zip(matrices) {
                     assert_close(product, &single(w), 0.0);
                 }
             }
-            let gated = |up| gated_products(&x, [&wide, up], Activation::Silu).unwrap();
-            if x.size() > GATED_ROWS * 256 {
-                assert!(gated(&wide).is_none());
-                continue;
-            }
-            assert!(gated(&narrow).is_none() && gated(&other).is_none());
-            let theirs = gate(Activation::Silu, &single(&wide), &single(&wide)).unwrap();
-            assert_close(&gated(&wide).unwrap(), &theirs, 0.0);
+            assert_eq!(gated_at_once(&x, [&wide, &wide]), x.size() <= GATED_ROWS * 256);
+            assert!(!gated_at_once(&x, [&wide, &narrow]) && !gated_at_once(&x, [&wide, &other]));
+            let ours = gated_matmuls(options, &x, [&wide, &wide], Activation::Silu).unwrap();
+            let (gate, up) = (single(&wide), single(&wide));
+            let theirs = activation::gated(options, Activation::Silu, &gate, &up).unwrap();
+            assert_close(&ours, &theirs, 0.0);
         }
     }
 }
@@ -139,12 +166,14 @@ fn products_at_once_are_those_of_each() {
 #[test]
 fn products_of_a_norm_are_those_of_what_is_normed_before() {
     enter(DeviceKind::Cpu).unwrap();
-    set_precision(Precision::Fast);
+    let (device, options) = (Device::default(), options());
     let four = |outputs| packed(Mode::Affine, 4, 64, &[outputs], 256);
     let (wide, narrow) = (four(128), four(37));
     let other = packed(Mode::Affine, 8, 64, &[128], 256);
     // Of another format than the others.
     let down = packed(Mode::Mxfp4, 4, 32, &[256], 128);
+    assert!(alike(&[&wide, &narrow]) && !alike(&[&wide, &other]));
+    assert!(follows(&down, &wide) && !follows(&down, &narrow));
     let weights = numbers(&[256], 3);
     for shape in [[1, 1, 256], [2, 3, 256], [1, 40, 256]] {
         let (x, added) = (numbers(&shape, 1), numbers(&shape, 2));
@@ -154,25 +183,18 @@ fn products_of_a_norm_are_those_of_what_is_normed_before() {
             (Some(&added), None),
             (Some(&added), Some(&weights)),
         ] {
-            let rows = NormedSum { x: &x, delta, weight, eps: 1e-3 };
-            let [sum, normed] = rows.compute().unwrap();
-            let (ours, products) = normed_matmuls(&rows, &[&wide, &narrow]).unwrap().unwrap();
+            let norm = NormParams::Rms { weight: weight.cloned(), eps: 1e-3 };
+            let [sum, normed] = add_norm(device, &AddNorm { x: &x, delta, norm: &norm }).unwrap();
+            let rows = AddRmsNorm { x: &x, delta, weight, eps: 1e-3 };
+            let (ours, products) = norm_matmuls(options, &rows, &[&wide, &narrow]).unwrap();
             assert_close(&ours, &sum, 0.0);
             for (product, w) in products.iter().zip([&wide, &narrow]) {
-                assert_close(product, &quantized_matmuls(&normed, &[w]).unwrap()[0], 0.0);
+                assert_close(product, &quantized_matmul(options, &normed, w).unwrap(), 0.0);
             }
-            assert!(normed_matmuls(&rows, &[&wide, &other]).unwrap().is_none());
-            let mlp = |gate_up, down| normed_mlp(&rows, gate_up, down, Activation::Silu).unwrap();
-            assert!(mlp([&wide, &narrow], &down).is_none());
-            assert!(mlp([&wide, &other], &down).is_none());
-            assert!(mlp([&narrow, &narrow], &down).is_none());
-            if x.size() > GATED_ROWS * 256 {
-                assert!(mlp([&wide, &wide], &down).is_none());
-                continue;
-            }
-            let (ours, y) = mlp([&wide, &wide], &down).unwrap();
-            let hidden = gated_products(&normed, [&wide, &wide], Activation::Silu).unwrap();
-            let theirs = quantized_matmuls(&hidden.unwrap(), &[&down]).unwrap().remove(0);
+            let (gate_up, silu) = ([&wide, &wide], Activation::Silu);
+            let (ours, y) = norm_mlp(options, &rows, gate_up, &down, silu).unwrap();
+            let hidden = gated_matmuls(options, &normed, gate_up, silu).unwrap();
+            let theirs = quantized_matmul(options, &hidden, &down).unwrap();
             assert_close(&ours, &sum, 0.0);
             assert_close(&y, &theirs, 0.0);
         }
@@ -182,7 +204,7 @@ fn products_of_a_norm_are_those_of_what_is_normed_before() {
 #[test]
 fn gathered_products_take_the_matrices_that_are_named() {
     enter(DeviceKind::Cpu).unwrap();
-    set_precision(Precision::Exact);
+    let options = with(Precision::Exact);
     let experts = from_u32(&[3, 0, 2, 2, 1, 3, 0, 1, 2, 3, 1, 0], &[2, 3, 2]);
     // As the slice of a wider choice, whose rows are apart.
     let wide = ops::concatenate(&[&experts, &experts], 2).unwrap();
@@ -197,8 +219,10 @@ fn gathered_products_take_the_matrices_that_are_named() {
         for x in [&each, &shared] {
             let theirs = ops::matmul(x, &chosen).unwrap();
             let size = to_f32_vec(&theirs).unwrap().iter().fold(0.0_f32, |a, x| a.max(x.abs()));
-            assert_close(&gather_quantized_matmul(x, &w, &experts).unwrap(), &theirs, 1e-5 * size);
-            assert_close(&gather_matmul(x, &turned, &experts).unwrap(), &theirs, 1e-5 * size);
+            let ours = gather_quantized_matmul(options, x, &w, &experts).unwrap();
+            assert_close(&ours, &theirs, 1e-5 * size);
+            let ours = gather_matmul(options, x, &turned, &experts).unwrap();
+            assert_close(&ours, &theirs, 1e-5 * size);
         }
     }
 }
@@ -207,8 +231,9 @@ fn gathered_products_take_the_matrices_that_are_named() {
 fn a_choice_that_does_not_exist_is_an_error() {
     enter(DeviceKind::Cpu).unwrap();
     let w = packed(Mode::Affine, 4, 64, &[4, 8], 64);
-    let y = gather_quantized_matmul(&numbers(&[1, 1, 64], 1), &w, &from_u32(&[4], &[1])).unwrap();
-    assert!(super::super::eval(&[&y]).is_err());
+    let (x, chosen) = (numbers(&[1, 1, 64], 1), from_u32(&[4], &[1]));
+    let y = gather_quantized_matmul(options(), &x, &w, &chosen).unwrap();
+    assert!(eval(&[&y]).is_err());
 }
 
 #[test]
@@ -218,10 +243,10 @@ fn rows_are_those_of_the_unpacked_matrix() {
     for (mode, bits, group) in [(Mode::Affine, 6, 32), (Mode::Mxfp4, 4, 32), (Mode::Nvfp4, 4, 16)] {
         let w = packed(mode, bits, group, &[7], 64);
         let expected = ops::take(&unpacked(&w), &chosen, 0).unwrap();
-        assert_close(&quantized_rows(&w, &chosen).unwrap(), &expected, 1e-6);
+        assert_close(&quantized_rows(options(), &w, &chosen).unwrap(), &expected, 1e-6);
     }
     let w = packed(Mode::Affine, 4, 64, &[7], 64);
-    let beyond = quantized_rows(&w, &from_u32(&[7], &[1])).unwrap();
+    let beyond = quantized_rows(options(), &w, &from_u32(&[7], &[1])).unwrap();
     assert!(to_f32_vec(&beyond).is_err());
 }
 
@@ -232,7 +257,7 @@ fn dense_products_are_those_of_mlx() {
     let turned = ops::transpose(&w, &[1, 0]).unwrap();
     for rows in [1, 5, 20] {
         let x = numbers(&[rows, 70], 2);
-        assert_close(&linear(&x, &w).unwrap(), &ops::matmul(&x, &turned).unwrap(), 2e-5);
+        assert_close(&matmul(options(), &x, &w).unwrap(), &ops::matmul(&x, &turned).unwrap(), 2e-5);
     }
 }
 
@@ -255,12 +280,13 @@ fn the_norm_is_what_its_definition_says() {
             })
             .collect();
         let theirs = from_f32(&expected, x.shape());
-        assert_close(&rms_norm(&x, weight, 1e-3).unwrap(), &theirs, 1e-5);
+        assert_close(&norm::rms_norm(options(), &x, weight, 1e-3).unwrap(), &theirs, 1e-5);
+        assert_close(&rms_norm_plain(&x, weight, 1e-3).unwrap(), &theirs, 1e-5);
         let (part, rest) = (numbers(&[5, 2, 24], 7), numbers(&[1], 8));
         let rest = ops::subtract(&ops::multiply(&x, &rest).unwrap(), &part).unwrap();
-        let [sum, normed] = add_rms_norm(&part, &rest, weight, 1e-3).unwrap();
+        let [sum, normed] = norm::add_rms_norm(options(), &part, &rest, weight, 1e-3).unwrap();
         assert_close(&sum, &ops::add(&part, &rest).unwrap(), 0.0);
-        assert_close(&normed, &rms_norm(&sum, weight, 1e-3).unwrap(), 0.0);
+        assert_close(&normed, &norm::rms_norm(options(), &sum, weight, 1e-3).unwrap(), 0.0);
     }
 }
 
@@ -268,19 +294,21 @@ fn the_norm_is_what_its_definition_says() {
 fn rotations_are_those_of_mlx() {
     enter(DeviceKind::Cpu).unwrap();
     let x = ops::transpose(&numbers(&[2, 5, 3, 16], 1), &[0, 2, 1, 3]).unwrap();
-    // MLX's own takes half precision here; f32 would come to our kernel.
+    // MLX's own takes other types here; f32 would come to our kernel.
     let double = ops::astype(&x, Dtype::Float64).unwrap();
-    let wavelengths = from_f32(&[1.0, 2.5, 9.0, 40.0, 100.0, 1000.0], &[6]);
+    let periods = from_f32(&[1.0, 2.5, 9.0, 40.0, 100.0, 1000.0], &[6]);
     for traditional in [false, true] {
-        for frequencies in [Frequencies::Base(500.0), Frequencies::Wavelengths(wavelengths.clone())]
-        {
-            for gain in [1.0, 1.25] {
-                let frequencies = frequencies.clone();
+        for freqs in [RopeFreqs::Base(500.0), RopeFreqs::Explicit(periods.clone())] {
+            for attention_factor in [1.0, 1.25] {
+                let freqs = freqs.clone();
                 let (dims, scale, offset) = (12, 0.5, 300);
-                let rotation = Rotation { dims, traditional, frequencies, scale, gain, offset };
-                let ours = rope(&x, &rotation).unwrap();
-                let theirs = super::super::fast::rope(&double, &rotation).unwrap();
-                assert_close(&ours, &ops::astype(&theirs, Dtype::Float32).unwrap(), 2e-5);
+                let params =
+                    RopeParams { dims, traditional, freqs, scale, attention_factor, offset };
+                let theirs = super::super::rope::rope(Device::default(), &double, &params).unwrap();
+                let theirs = ops::astype(&theirs, Dtype::Float32).unwrap();
+                let ours = super::attention::rope(options(), &x, &params).unwrap();
+                assert_close(&ours, &theirs, 2e-5);
+                assert_close(&rope_plain(&x, &params).unwrap(), &theirs, 5e-5);
             }
         }
     }
@@ -317,16 +345,60 @@ fn attention_is_what_its_definition_says() {
         };
         let (all_k, all_v) = (groups(&k, heads / kv_heads), groups(&v, heads / kv_heads));
         let scores = ops::matmul(&q, &ops::swap_axes(&all_k, -1, -2).unwrap()).unwrap();
-        let mut scores = ops::multiply(&scores, &super::super::scalar(0.7)).unwrap();
+        let mut scores = ops::multiply(&scores, &scalar(0.7)).unwrap();
         if let Some(mask) = seen_mask {
-            let nothing = super::super::scalar(f32::NEG_INFINITY);
+            let nothing = scalar(f32::NEG_INFINITY);
             scores = ops::select(mask, &scores, &nothing).unwrap();
         } else if let Mask::Array(added) = &mask {
             scores = ops::add(&scores, added).unwrap();
         }
         let theirs = ops::matmul(&ops::softmax(&scores, -1, true).unwrap(), &all_v).unwrap();
-        let scores = Scores { scale: 0.7, cap: None, sinks: None };
-        assert_close(&attention(&q, &k, &v, &scores, &mask).unwrap(), &theirs, 1e-5);
+        let scores = Scores::scaled(0.7);
+        let ours =
+            super::attention::scaled_dot_product_attention(options(), &q, &k, &v, &mask, &scores);
+        assert_close(&ours.unwrap(), &theirs, 1e-5);
+        let [k, v] = [&k, &v].map(|x| KvTensor::Plain(x.clone()));
+        let plain = scaled_dot_product_attention_plain(&q, &k, &v, &mask, &scores).unwrap();
+        assert_close(&plain, &theirs, 1e-5);
+    }
+}
+
+/// Two buffers with room, as a cache of every position has them.
+struct Buffers {
+    buffers: KvBuffers,
+    offset: i32,
+    contiguous: bool,
+}
+
+impl KvCache for Buffers {
+    fn offset(&self) -> i32 {
+        self.offset
+    }
+
+    fn update_and_fetch(&mut self, keys: &Array, values: &Array) -> Result<(KvTensor, KvTensor)> {
+        let end = self.offset + keys.dim(2);
+        for (buffer, new) in self.buffers.iter_mut().zip([keys, values]) {
+            *buffer = ops::slice_update_axis(buffer, new, 2, self.offset)?;
+        }
+        self.offset = end;
+        let seen = |buffer| ops::slice_axis(buffer, 2, 0, end).map(KvTensor::Plain);
+        Ok((seen(&self.buffers[0])?, seen(&self.buffers[1])?))
+    }
+
+    fn is_contiguous(&self) -> bool {
+        self.contiguous
+    }
+
+    fn update_in_place<T>(
+        &mut self,
+        new: [i32; 4],
+        _: Dtype,
+        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
+    ) -> Result<T> {
+        let (output, buffers) = write(self.buffers.clone())?;
+        self.buffers = buffers;
+        self.offset += new[2];
+        Ok(output)
     }
 }
 
@@ -335,19 +407,21 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
     enter(DeviceKind::Cpu).unwrap();
     let (batch, heads, kv_heads, capacity, start, dim) = (2, 6, 2, 32, 9, 24);
     let (weight, sinks) = (numbers(&[dim], 4), numbers(&[heads], 5));
-    let wavelengths = from_f32(&[1.0, 2.5, 9.0, 40.0, 100.0, 1000.0], &[6]);
-    let rope = |offset| Rotation {
+    let freqs = from_f32(&[1.0, 2.5, 9.0, 40.0, 100.0, 1000.0], &[6]);
+    let rope = RopeParams {
         dims: 12,
         traditional: false,
-        frequencies: Frequencies::Wavelengths(wavelengths.clone()),
+        freqs: RopeFreqs::Explicit(freqs),
         scale: 1.0,
-        gain: 1.1,
-        offset,
+        attention_factor: 1.1,
+        offset: start,
     };
     let float = |x: &Array| ops::astype(x, Dtype::Float32).unwrap();
+    let quantized = packed(Mode::Nvfp4, 4, 16, &[20], heads * dim);
+    let dense = numbers(&[20, heads * dim], 8);
     for (length, dtype, norm, rotated) in [
-        (1, Dtype::Float16, Some((Some(&weight), 1e-5)), true),
-        (5, Dtype::Float32, Some((None, 1e-5)), true),
+        (1, Dtype::Float16, Some(Some(&weight)), true),
+        (5, Dtype::Float32, Some(None), true),
         (3, Dtype::Bfloat16, None, true),
         (5, Dtype::Float16, None, false),
     ] {
@@ -358,57 +432,58 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
         };
         let [queries, keys, values] =
             [at(0, heads), at(heads, kv_heads), at(heads + kv_heads, kv_heads)];
+        let gate = numbers(&[batch, length, heads * dim], 7);
         let buffer = |seed| {
             let all = numbers(&[batch, kv_heads, capacity, dim], seed);
             ops::astype(&all, dtype).unwrap()
         };
-        let [old_keys, old_values] = [buffer(2), buffer(3)];
-        let preparation = || Preparation { norm, rope: rotated.then(|| rope(start)) };
-        let new = NewPositions {
-            queries: &queries,
-            keys: &keys,
-            values: &values,
-            prepare_queries: preparation(),
-            prepare_keys: preparation(),
-            output: None,
-        };
-        let scores = Scores { scale: 0.3, cap: Some(4.0), sinks: Some(&sinks) };
-        assert!(takes_positions(&new, &Mask::Causal));
-        let buffers = [old_keys.clone(), old_values.clone()];
-        let (ours, [ours_k, ours_v]) =
-            cached_attention(&new, buffers, start, &scores, &Mask::Causal).unwrap();
-        // The same, one step after the other.
-        let prepared = |x: &Array, heads, prepare| {
-            let by_head = ops::reshape(x, &[batch, length, heads, dim]).unwrap();
-            let mut x = ops::transpose(&by_head, &[0, 2, 1, 3]).unwrap();
-            if prepare && let Some((weight, eps)) = norm {
-                x = rms_norm(&x, weight, eps).unwrap();
+        let norms = norm.map(|weight: Option<&Array>| {
+            [0, 1].map(|_| NormParams::Rms { weight: weight.cloned(), eps: 1e-5 })
+        });
+        for (matrix, gate) in [
+            (Matrix::Quantized(quantized.clone()), None),
+            (Matrix::Quantized(quantized.clone()), Some(&gate)),
+            (Matrix::dense(dense.clone()).unwrap(), None),
+        ] {
+            let params = AttentionParams {
+                heads,
+                kv_heads,
+                head_dim: dim,
+                qk_norm: norms.clone(),
+                v_norm: None,
+                scale: 0.3,
+                soft_cap: Some(4.0),
+                sinks: Some(sinks.clone()),
+                kv_dtype: Some(dtype),
+                output: LinearWeights { matrix, bias: None },
+            };
+            let new = NewQkv {
+                queries: &queries,
+                keys: &keys,
+                values: &values,
+                rope: rotated.then(|| rope.clone()),
+                query_scale: None,
+                gate,
+            };
+            assert!(super::attention::supports(&new, &Mask::Causal, &params));
+            let cache = |contiguous| {
+                let buffers = [buffer(2), buffer(3)];
+                Buffers { buffers, offset: start, contiguous }
+            };
+            let (device, mask) = (Device::cpu(None, Precision::Exact), &Mask::Causal);
+            let (mut ours, mut steps, mut plain) = (cache(true), cache(false), cache(true));
+            let attended = attention(device, &new, &mut ours, mask, &params).unwrap();
+            let expected = attention(device, &new, &mut steps, mask, &params).unwrap();
+            assert_close(&attended, &expected, 1e-5);
+            let composed =
+                attention_plain(device.plain(), &new, &mut plain, mask, &params).unwrap();
+            let largest =
+                to_f32_vec(&expected).unwrap().iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+            assert_close(&composed, &expected, 2e-3 * largest);
+            for (ours, steps) in ours.buffers.iter().zip(&steps.buffers) {
+                assert_close(&float(ours), &float(steps), 0.0);
             }
-            if prepare && rotated {
-                x = super::rope(&x, &rope(start)).unwrap();
-            }
-            x
-        };
-        let put = |buffer: &Array, x: &Array| {
-            let x = ops::astype(x, dtype).unwrap();
-            ops::slice_update_axis(buffer, &x, 2, start).unwrap()
-        };
-        let k = put(&old_keys, &prepared(&keys, kv_heads, true));
-        let v = put(&old_values, &prepared(&values, kv_heads, false));
-        let seen = |x: &Array| ops::slice_axis(x, 2, 0, start + length).unwrap();
-        let q = prepared(&queries, heads, true);
-        let theirs = attention(&q, &seen(&k), &seen(&v), &scores, &Mask::Causal).unwrap();
-        let theirs = ops::transpose(&theirs, &[0, 2, 1, 3]).unwrap();
-        let theirs = ops::reshape(&theirs, &[batch, length, heads * dim]).unwrap();
-        assert_close(&float(&ours_k), &float(&k), 0.0);
-        assert_close(&float(&ours_v), &float(&v), 0.0);
-        assert_close(&ours, &theirs, 1e-6);
-        let w = packed(Mode::Nvfp4, 4, 16, &[20], heads * dim);
-        let (new, buffers) = (NewPositions { output: Some(&w), ..new }, [old_keys, old_values]);
-        let (mixed, [keys, _]) =
-            cached_attention(&new, buffers, start, &scores, &Mask::Causal).unwrap();
-        assert_close(&mixed, &quantized_matmuls(&ours, &[&w]).unwrap()[0], 0.0);
-        assert_close(&float(&keys), &float(&k), 0.0);
+        }
     }
 }
 
@@ -416,18 +491,25 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
 fn positions_that_do_not_fit_the_cache_are_refused() {
     enter(DeviceKind::Cpu).unwrap();
     let [queries, keys] = [[1, 2, 24], [1, 2, 8]].map(|shape| numbers(&shape, 1));
-    let scores = Scores { scale: 1.0, cap: None, sinks: None };
     let buffer = || numbers(&[1, 2, 16, 4], 2);
-    let run = |values: &Array, buffers, start| {
-        let new = NewPositions {
-            queries: &queries,
-            keys: &keys,
-            values,
-            prepare_queries: Preparation::default(),
-            prepare_keys: Preparation::default(),
-            output: None,
-        };
-        cached_attention(&new, buffers, start, &scores, &Mask::Causal).map(|_| ())
+    let matrix = Matrix::dense(numbers(&[8, 24], 3)).unwrap();
+    let params = AttentionParams {
+        heads: 6,
+        kv_heads: 2,
+        head_dim: 4,
+        qk_norm: None,
+        v_norm: None,
+        scale: 1.0,
+        soft_cap: None,
+        sinks: None,
+        kv_dtype: None,
+        output: LinearWeights { matrix, bias: None },
+    };
+    let run = |values: &Array, buffers, offset| {
+        let (queries, keys) = (&queries, &keys);
+        let new = NewQkv { queries, keys, values, rope: None, query_scale: None, gate: None };
+        let mut cache = Buffers { buffers, offset, contiguous: true };
+        attention(Device::default(), &new, &mut cache, &Mask::Causal, &params).map(|_| ())
     };
     run(&keys, [buffer(), buffer()], 14).unwrap();
     for (values, buffers, start) in [
@@ -445,41 +527,48 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
 #[test]
 fn experts_are_added_up_as_step_by_step() {
     enter(DeviceKind::Cpu).unwrap();
-    set_precision(Precision::Exact);
     let (experts, dims, hidden) = (5, 64, 32);
-    let matrix = |outputs, inputs| packed(Mode::Affine, 4, 32, &[experts, outputs], inputs);
-    let (gate, up, down) = (matrix(hidden, dims), matrix(hidden, dims), matrix(dims, hidden));
+    let linear = |outputs, inputs| {
+        let tensor = packed(Mode::Affine, 4, 32, &[experts, outputs], inputs);
+        ExpertLinear::new(ExpertMatrix::Quantized(tensor, None), None)
+    };
+    let gate_up = [linear(hidden, dims), linear(hidden, dims)];
+    let weights = ExpertsWeights {
+        hidden: Hidden::Gated(gate_up, super::super::activation::Activation::Silu),
+        down: linear(dims, hidden),
+    };
     let x = numbers(&[1, 3, dims], 11);
-    let weights = numbers(&[1, 3, 2], 12);
+    let scores = numbers(&[1, 3, 2], 12);
     // Part of an order of all, as a partition leaves it.
     let order = from_u32(&[4, 0, 1, 3, 2, 2, 1, 0, 4, 3, 0, 3, 4, 1, 2], &[1, 3, experts]);
     let chosen = ops::slice_axis(&order, 2, 0, 2).unwrap();
-    let ours =
-        weighted_experts(&x, [&chosen, &weights], [&gate, &up, &down], Activation::Silu).unwrap();
-    let rows = ops::reshape(&x, &[1, 3, 1, 1, dims]).unwrap();
-    let product = |x: &Array, w: &Packed| gather_quantized_matmul(x, w, &chosen).unwrap();
-    let inner =
-        super::gate(Activation::Silu, &product(&rows, &gate), &product(&rows, &up)).unwrap();
-    let outputs = ops::squeeze(&product(&inner, &down), -2).unwrap();
-    let weighted = ops::multiply(&outputs, &ops::expand_dims(&weights, -1).unwrap()).unwrap();
-    let sum = ops::squeeze(&ops::sum(&weighted, 2).unwrap(), 2).unwrap();
-    assert_close(&ours, &sum, 1e-4);
+    let device = Device::cpu(None, Precision::Exact);
+    let [ours, theirs] = [device, device.plain()]
+        .map(|device| moe_mlp(device, &x, &chosen, &scores, &weights).unwrap());
+    let largest = to_f32_vec(&theirs).unwrap().iter().fold(0.0_f32, |a, x| a.max(x.abs()));
+    assert_close(&ours, &theirs, 1e-5 * largest);
+    let outputs = [device, device.plain()]
+        .map(|device| expert_outputs(device, &x, &chosen, &weights).unwrap());
+    assert_close(&outputs[0], &outputs[1], 1e-5 * largest);
 }
 
 #[test]
-fn experts_are_chosen_as_by_mlx() {
+fn experts_are_chosen_as_composed() {
     enter(DeviceKind::Cpu).unwrap();
     let logits = numbers(&[2, 7, 16], 13);
-    let choice = Choice { active: 4, scoring: Scoring::Softmax, normalize: true, scale: 1.0 };
-    let [chosen, weights] = choose_experts(&logits, None, choice).unwrap();
+    let routing = Routing::SoftmaxThenTop { normalize: true };
+    let params = RouterParams { experts: 16, active: 4, routing, correction: None };
+    let top_k = TopK { active: 4, scoring: Scoring::Softmax, normalize: true, scale: 1.0 };
+    assert_eq!(experts::top_k(&params), Some(top_k));
+    let [chosen, weights] = experts::route_top_k(options(), &logits, None, top_k).unwrap();
     assert_eq!((chosen.shape(), chosen.dtype()), (&[2, 7, 4][..], Dtype::Uint32));
-    let all = ops::softmax(&logits, -1, true).unwrap();
-    let order = ops::argsort(&ops::negative(&all).unwrap(), -1).unwrap();
-    let best = ops::slice_axis(&order, 2, 0, 4).unwrap();
-    let float = |x: &Array| ops::astype(x, Dtype::Float32).unwrap();
-    assert_close(&float(&chosen), &float(&best), 0.0);
-    let taken = ops::take_along(&all, &best, -1).unwrap();
-    let theirs = ops::divide(&taken, &ops::sum(&taken, -1).unwrap()).unwrap();
+    // The composition gives them in no order.
+    let sorted = |[chosen, weights]: [Array; 2]| {
+        let order = ops::argsort(&ops::negative(&weights).unwrap(), -1).unwrap();
+        [chosen, weights].map(|array| ops::take_along(&array, &order, -1).unwrap())
+    };
+    let [best, theirs] = sorted(route_top_k_plain(&logits, &params).unwrap());
+    assert_eq!(to_u32_vec(&chosen).unwrap(), to_u32_vec(&best).unwrap());
     assert_close(&weights, &theirs, 1e-6);
 }
 
@@ -487,24 +576,24 @@ fn experts_are_chosen_as_by_mlx() {
 fn what_is_not_f32_is_left_to_mlx() {
     enter(DeviceKind::Cpu).unwrap();
     let x = numbers(&[4], 1);
-    assert!(take(&x));
-    assert!(!take(&ops::astype(&x, Dtype::Bfloat16).unwrap()));
+    let device = Device::default();
+    assert!(matches!(device.backend(&x), Backend::Cpu(_)));
+    let half = ops::astype(&x, Dtype::Bfloat16).unwrap();
+    assert!(matches!(device.backend(&half), Backend::Mlx));
+    assert!(matches!(device.plain().backend(&x), Backend::Plain));
 }
 
 #[test]
-fn a_causal_convolution_is_that_of_mlx() {
+fn a_causal_convolution_is_as_composed() {
     enter(DeviceKind::Cpu).unwrap();
     let (kernel, channels) = (4, 20);
     for length in [1, 9] {
         let x = numbers(&[2, kernel - 1 + length, channels], 1);
         let (weight, bias) = (numbers(&[kernel, channels], 2), numbers(&[channels], 3));
-        let wide = |a: &Array| ops::astype(a, Dtype::Float64).unwrap();
-        let theirs = |silu| {
-            super::super::fast::causal_conv(&wide(&x), &wide(&weight), Some(&wide(&bias)), silu)
-        };
         for silu in [false, true] {
-            let ours = causal_conv(&x, &weight, Some(&bias), silu).unwrap();
-            assert_close(&ours, &theirs(silu).unwrap(), 1e-5);
+            let weights = ConvWeights { weight: weight.clone(), bias: Some(bias.clone()), silu };
+            let ours = recurrence::causal_conv(options(), &x, &weights).unwrap();
+            assert_close(&ours, &causal_conv_plain(&x, &weights).unwrap(), 1e-5);
         }
     }
 }

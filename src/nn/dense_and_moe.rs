@@ -1,19 +1,22 @@
 //! Experts beside an MLP that sees every token, with norms of their own (Gemma 4).
 
-use super::activation::Activation;
-use super::decoder::scaled;
 use super::mlp::{FeedForward, Mlp};
-use super::moe::{ExpertNames, Experts, MoeConfig};
+use super::moe::{ExpertNames, Experts};
+use super::moe_config::MoeConfig;
 use super::norm::Norm;
+use super::residual::Input;
 use super::router::Router;
 use crate::error::Result;
+use crate::fused::activation::Activation;
+use crate::fused::math::scaled;
+use crate::fused::norm::NormParams;
 use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
 
 /// norm(mlp(norm(x))) + norm(experts(norm(x))), with a norm each. The router has another one, and a
 /// factor for each expert.
 #[derive(Debug)]
-pub struct SideExperts {
+pub struct DenseAndMoe {
     mlp: Mlp,
     before_mlp: Norm,
     after_mlp: Norm,
@@ -26,7 +29,7 @@ pub struct SideExperts {
     factors: Array,
 }
 
-impl SideExperts {
+impl DenseAndMoe {
     /// Takes `router`, `experts` and the norms of a layer, whose MLP was taken before.
     pub fn new(w: &Weights, config: MoeConfig, mlp: Mlp, eps: f32) -> Result<Self> {
         let MoeConfig { dims, experts, .. } = config;
@@ -48,19 +51,20 @@ impl SideExperts {
             before_experts: norm("pre_feedforward_layernorm_2")?,
             after_experts: norm("post_feedforward_layernorm_2")?,
             router: Router::new(&router.at("proj"), config, false)?,
-            before_router: Norm::Rms { weight, eps },
+            before_router: Norm::of(w, NormParams::Rms { weight: Some(weight), eps }),
             factors: router.take("per_expert_scale", &[experts])?,
         })
     }
 }
 
-impl FeedForward for SideExperts {
-    fn forward(&self, x: &Array) -> Result<Array> {
-        let dense = self.mlp.forward(&self.before_mlp.forward(x)?)?;
-        let (chosen, scores) = self.router.forward(&self.before_router.forward(x)?)?;
+impl FeedForward for DenseAndMoe {
+    fn forward(&self, x: &Input) -> Result<Array> {
+        let x = x.array()?;
+        let dense = self.mlp.forward(&self.before_mlp.forward(x)?.into())?;
+        let [chosen, scores] = self.router.forward(&self.before_router.forward(x)?)?;
         let scores = ops::multiply(&scores, &ops::take(&self.factors, &chosen, 0)?)?;
         let normed = self.before_experts.forward(x)?;
-        let sparse = self.experts.weighted(&normed, &chosen, &scores)?;
+        let sparse = self.experts.forward(self.router.device(), &normed, &chosen, &scores)?;
         ops::add(&self.after_mlp.forward(&dense)?, &self.after_experts.forward(&sparse)?)
     }
 }

@@ -2,13 +2,13 @@
 
 use std::ffi::CStr;
 
-use super::super::primitive::{Input, Kernel, Output, custom_one};
-use super::super::quantized::Packed;
-use super::super::{Array, Dtype, ops};
-use super::products::PackedShape;
-use super::{exec, floats, readable};
-use crate::cpu::{Exec, Isa, Route, dense, quant};
+use super::products::QuantizedShape;
+use super::{CpuKernel, NodeOptions, floats, readable};
+use crate::cpu::{ExecOptions, Route, dense, quant};
 use crate::error::{Error, Result};
+use crate::mlx::primitive::{Input, Output};
+use crate::mlx::quantized::QuantizedTensor;
+use crate::mlx::{Array, ops};
 
 /// The axes of two arrays broadcast against each other.
 fn broadcast(a: &[i32], b: &[i32]) -> Result<Vec<i32>> {
@@ -24,7 +24,8 @@ fn broadcast(a: &[i32], b: &[i32]) -> Result<Vec<i32>> {
     axes.collect()
 }
 
-/// The routes of a gathered product: `x` has shape `[batch…, m, inputs]`, and its blocks of `m` rows are broadcast against `experts`.
+/// The routes of a gathered product: `x` has shape `[batch…, m, inputs]`, and its blocks of `m`
+/// rows are broadcast against `experts`.
 fn routes(x: &[i32], experts: &Input) -> Result<Vec<Route>> {
     let (batch, m) = (&x[..x.len() - 2], x[x.len() - 2] as usize);
     let (slabs, slab_strides) = (experts.span::<u32>()?, experts.strides());
@@ -69,39 +70,39 @@ fn gathered(x: &Array, experts: &Array, rows: i32) -> Result<Vec<i32>> {
 }
 
 struct GatherQuantizedMatmul {
-    shape: PackedShape,
-    exec: Exec,
+    shape: QuantizedShape,
 }
 
-impl Kernel for GatherQuantizedMatmul {
+impl CpuKernel for GatherQuantizedMatmul {
     const NAME: &'static CStr = c"GatherQuantizedMatmul";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let weights = self.shape.weights(&inputs[2..])?;
         let routes = routes(inputs[0].shape(), &inputs[1])?;
         let x = inputs[0].values()?;
-        quant::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, self.exec)
+        quant::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, exec)
     }
 }
 
 /// x · wᵀ with one of several matrices for each block of rows.
-pub(in crate::mlx) fn gather_quantized_matmul(
+pub fn gather_quantized_matmul(
+    options: NodeOptions,
     x: &Array,
-    w: &Packed,
+    w: &QuantizedTensor,
     experts: &Array,
 ) -> Result<Array> {
-    let shape = PackedShape::of(w);
+    let shape = QuantizedShape::of(w);
     let inputs: Vec<_> = [x, experts].into_iter().chain(w.arrays()).collect();
-    let kernel = GatherQuantizedMatmul { shape, exec: exec() };
-    custom_one(kernel, &inputs, &gathered(x, experts, shape.rows as i32)?, Dtype::Float32)
+    let output = gathered(x, experts, shape.rows as i32)?;
+    options.build_one(GatherQuantizedMatmul { shape }, &inputs, &output)
 }
 
 struct GatherMatmul;
 
-impl Kernel for GatherMatmul {
+impl CpuKernel for GatherMatmul {
     const NAME: &'static CStr = c"GatherMatmul";
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let weight = &inputs[2];
         let &[slabs, rows, cols] = weight.shape() else {
             return Err(Error::Mlx("three axes were expected".to_owned()));
@@ -110,19 +111,20 @@ impl Kernel for GatherMatmul {
         let weights = dense::Weights { values: floats(weight)?, slabs, rows, cols };
         let routes = routes(inputs[0].shape(), &inputs[1])?;
         let x = inputs[0].values()?;
-        dense::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, Isa::best())
+        dense::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, exec.isa)
     }
 }
 
-/// Whether [`gather_matmul`] can take this weight.
-pub(in crate::mlx) fn takes_stack(weight: &Array) -> bool {
+/// Whether [`gather_matmul`] reads this weight.
+pub fn reads(weight: &Array) -> bool {
     readable(weight) && weight.ndim() == 3
 }
 
-/// x · w with one of several matrices for each block of rows; `w` is `[experts, inputs, outputs]`, best as the transposition of what lies in memory.
-pub(in crate::mlx) fn gather_matmul(x: &Array, w: &Array, experts: &Array) -> Result<Array> {
+/// x · w with one of several matrices for each block of rows; `w` is `[experts, inputs, outputs]`,
+/// best as the transposition of what lies in memory.
+pub fn gather_matmul(options: NodeOptions, x: &Array, w: &Array, experts: &Array) -> Result<Array> {
     let shape = gathered(x, experts, w.dim(2))?;
     // Copied only where it is not that.
     let w = ops::contiguous(&ops::swap_axes(w, -1, -2)?)?;
-    custom_one(GatherMatmul, &[x, experts, &w], &shape, Dtype::Float32)
+    options.build_one(GatherMatmul, &[x, experts, &w], &shape)
 }

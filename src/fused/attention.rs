@@ -1,0 +1,360 @@
+//! Multi-head attention with grouped key/value heads (Ainslie et al. 2023): from the projections of
+//! new positions to the outputs of a layer, and its inner part, scaled dot-product attention.
+
+use super::cpu;
+use super::device::{Backend, Device};
+use super::kv::{KvCache, KvTensor};
+use super::linear::{LinearWeights, linear};
+use super::math::{scaled, soft_cap};
+use super::norm::{NormParams, norm, rms_norm};
+use super::rope::{RopeParams, rope};
+use crate::error::Result;
+use crate::mlx::fast::{self, Mask};
+use crate::mlx::quantized::{self, QuantizedTensor};
+use crate::mlx::{Array, DeviceKind, Dtype, ops, scalar};
+
+/// New positions as the projections give them, `[batch, length, heads · head_dim]` each.
+#[derive(Debug)]
+pub struct NewQkv<'a> {
+    /// Queries.
+    pub queries: &'a Array,
+    /// Keys.
+    pub keys: &'a Array,
+    /// Values.
+    pub values: &'a Array,
+    /// The rotation of queries and keys; `None` for layers that do not look at positions.
+    pub rope: Option<RopeParams>,
+    /// Factors of the queries, `[length, 1]`; `None` for ones.
+    pub query_scale: Option<Array>,
+    /// What the layer attended to is multiplied with σ(gate) (Qiu et al. 2025).
+    pub gate: Option<&'a Array>,
+}
+
+/// The weights and choices of an attention layer.
+#[derive(Debug)]
+pub struct AttentionParams {
+    /// Query heads.
+    pub heads: i32,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: i32,
+    /// Features of a head.
+    pub head_dim: i32,
+    /// The norms of each head's queries and keys, before the rotation.
+    pub qk_norm: Option<[NormParams; 2]>,
+    /// The epsilon of a root-mean-square norm over each head's values, without weights.
+    pub v_norm: Option<f32>,
+    /// Multiplies q kᵀ.
+    pub scale: f32,
+    /// Bounds what the soft-max sees: cap · tanh(scores / cap).
+    pub soft_cap: Option<f32>,
+    /// A score for each head of a key without a value, `[heads]` (Xiao et al. 2023).
+    pub sinks: Option<Array>,
+    /// The type in which keys and values are kept; `None` for as they come.
+    pub kv_dtype: Option<Dtype>,
+    /// The output projection.
+    pub output: LinearWeights,
+}
+
+impl AttentionParams {
+    pub(super) fn scores(&self) -> Scores<'_> {
+        Scores { scale: self.scale, soft_cap: self.soft_cap, sinks: self.sinks.as_ref() }
+    }
+}
+
+/// The layer's outputs, `[batch, length, dims]`; the cache takes the new positions. `mask` is what
+/// the cache gave for them before.
+pub fn attention(
+    device: Device,
+    new: &NewQkv,
+    cache: &mut impl KvCache,
+    mask: &Mask,
+    params: &AttentionParams,
+) -> Result<Array> {
+    match device.backend(new.queries) {
+        Backend::Cpu(options)
+            if cache.is_contiguous() && cpu::attention::supports(new, mask, params) =>
+        {
+            let last = params.output.only_quantized().filter(|_| new.gate.is_none());
+            let attended =
+                cpu::attention::cached_attention(options, new, cache, mask, params, last)?;
+            match last {
+                Some(_) => Ok(attended),
+                None => project_output(device, &attended, new.gate, &params.output),
+            }
+        }
+        Backend::Cpu(_) | Backend::Mlx | Backend::Plain => {
+            attention_plain(device, new, cache, mask, params)
+        }
+    }
+}
+
+/// [`attention`], composed.
+pub fn attention_plain(
+    device: Device,
+    new: &NewQkv,
+    cache: &mut impl KvCache,
+    mask: &Mask,
+    params: &AttentionParams,
+) -> Result<Array> {
+    let AttentionParams { heads, kv_heads, .. } = *params;
+    let mut queries = split_heads(new.queries, heads)?;
+    let mut keys = split_heads(new.keys, kv_heads)?;
+    let mut values = split_heads(new.values, kv_heads)?;
+    if let Some([q_norm, k_norm]) = &params.qk_norm {
+        queries = norm(device, &queries, q_norm)?;
+        keys = norm(device, &keys, k_norm)?;
+    }
+    if let Some(eps) = params.v_norm {
+        values = rms_norm(device, &values, None, eps)?;
+    }
+    if let Some(params) = &new.rope {
+        queries = rope(device, &queries, params)?;
+        keys = rope(device, &keys, params)?;
+    }
+    if let Some(factors) = &new.query_scale {
+        queries = ops::astype(&ops::multiply(&queries, factors)?, queries.dtype())?;
+    }
+    if let Some(dtype) = params.kv_dtype {
+        (keys, values) = (ops::astype(&keys, dtype)?, ops::astype(&values, dtype)?);
+    }
+    let (keys, values) = cache.update_and_fetch(&keys, &values)?;
+    let attended = cached_attention(device, &queries, &keys, &values, mask, &params.scores())?;
+    project_output(device, &join_heads(&attended)?, new.gate, &params.output)
+}
+
+fn project_output(
+    device: Device,
+    attended: &Array,
+    gate: Option<&Array>,
+    output: &LinearWeights,
+) -> Result<Array> {
+    match gate {
+        Some(gate) => linear(device, &ops::multiply(attended, &ops::sigmoid(gate)?)?, output),
+        None => linear(device, attended, output),
+    }
+}
+
+/// `[batch, length, heads · head_dim]` to `[batch, heads, length, head_dim]`.
+pub fn split_heads(x: &Array, heads: i32) -> Result<Array> {
+    let (batch, length, head_dim) = (x.dim(0), x.dim(1), x.dim(2) / heads);
+    if length == 1 {
+        return ops::reshape(x, &[batch, heads, 1, head_dim]);
+    }
+    ops::transpose(&ops::reshape(x, &[batch, length, heads, head_dim])?, &[0, 2, 1, 3])
+}
+
+/// `[batch, heads, length, head_dim]` to `[batch, length, heads · head_dim]`.
+pub fn join_heads(x: &Array) -> Result<Array> {
+    let (batch, heads, length, head_dim) = (x.dim(0), x.dim(1), x.dim(2), x.dim(3));
+    // A single token's heads lie in output order already: a reshape, no transposition.
+    let ordered = if length == 1 { x.clone() } else { ops::transpose(x, &[0, 2, 1, 3])? };
+    ops::reshape(&ordered, &[batch, length, heads * head_dim])
+}
+
+/// How the products of queries and keys become scores.
+#[derive(Debug, Clone, Copy)]
+pub struct Scores<'a> {
+    /// Multiplies q kᵀ.
+    pub scale: f32,
+    /// Bounds the scores, before the mask: cap · tanh(score / cap).
+    pub soft_cap: Option<f32>,
+    /// A score for each head of a key without a value, `[heads]`.
+    pub sinks: Option<&'a Array>,
+}
+
+impl Scores<'_> {
+    /// With a factor alone.
+    pub fn scaled(scale: f32) -> Self {
+        Self { scale, soft_cap: None, sinks: None }
+    }
+}
+
+/// softmax(scale · q kᵀ + mask) v with grouped-query heads: `queries` are
+/// `[batch, heads, length, head_dim]`, `keys` and `values` `[batch, kv_heads, seen, head_dim]`.
+pub fn scaled_dot_product_attention(
+    device: Device,
+    queries: &Array,
+    keys: &Array,
+    values: &Array,
+    mask: &Mask,
+    scores: &Scores,
+) -> Result<Array> {
+    match device.backend(queries) {
+        Backend::Cpu(options) if cpu::attention::reads(keys, values, mask) => {
+            cpu::attention::scaled_dot_product_attention(
+                options, queries, keys, values, mask, scores,
+            )
+        }
+        Backend::Cpu(_) | Backend::Mlx if scores.soft_cap.is_none() => {
+            let Scores { scale, sinks, .. } = *scores;
+            fast::scaled_dot_product_attention(queries, keys, values, scale, mask, sinks)
+        }
+        _ => {
+            let (keys, values) = (KvTensor::Plain(keys.clone()), KvTensor::Plain(values.clone()));
+            scaled_dot_product_attention_plain(queries, &keys, &values, mask, scores)
+        }
+    }
+}
+
+/// [`scaled_dot_product_attention`] to what a cache holds. A GPU reads quantized keys and values as
+/// they are, as the transfer of numbers is what takes the time there.
+pub fn cached_attention(
+    device: Device,
+    queries: &Array,
+    keys: &KvTensor,
+    values: &KvTensor,
+    mask: &Mask,
+    scores: &Scores,
+) -> Result<Array> {
+    let quantized = matches!(keys, KvTensor::Quantized(_));
+    if quantized && scores.sinks.is_none() && device.kind == DeviceKind::Gpu {
+        return scaled_dot_product_attention_plain(queries, keys, values, mask, scores);
+    }
+    let (keys, values) = (keys.dequantized()?, values.dequantized()?);
+    scaled_dot_product_attention(device, queries, &keys, &values, mask, scores)
+}
+
+/// [`cached_attention`], composed.
+pub fn scaled_dot_product_attention_plain(
+    queries: &Array,
+    keys: &KvTensor,
+    values: &KvTensor,
+    mask: &Mask,
+    scores: &Scores,
+) -> Result<Array> {
+    let (batch, heads, length, head_dim) =
+        (queries.dim(0), queries.dim(1), queries.dim(2), queries.dim(3));
+    let kv_heads = keys.arrays()[0].dim(1);
+    let groups = [batch, kv_heads, heads / kv_heads, length, head_dim];
+    let queries = ops::reshape(&scaled(queries, scores.scale)?, &groups)?;
+    let mut products = match keys {
+        KvTensor::Plain(keys) => {
+            ops::matmul(&queries, &ops::swap_axes(&ops::expand_dims(keys, 2)?, -1, -2)?)
+        }
+        KvTensor::Quantized(keys) => quantized::matmul(&queries, &for_each_group(keys)?, true),
+    }?;
+    if let Some(cap) = scores.soft_cap {
+        products = soft_cap(&products, cap)?;
+    }
+    let flat = [batch, heads, length, products.dim(-1)];
+    let products = masked(&ops::reshape(&products, &flat)?, mask)?;
+    let weights = match scores.sinks {
+        Some(sinks) => softmax_with_sinks(&products, sinks)?,
+        None => ops::softmax(&products, -1, true)?,
+    };
+    let weights = ops::reshape(&weights, &[batch, kv_heads, heads / kv_heads, length, flat[3]])?;
+    let attended = match values {
+        KvTensor::Plain(values) => ops::matmul(&weights, &ops::expand_dims(values, 2)?),
+        KvTensor::Quantized(values) => quantized::matmul(&weights, &for_each_group(values)?, false),
+    }?;
+    ops::reshape(&attended, &[batch, heads, length, attended.dim(-1)])
+}
+
+/// The soft-max of scores `[batch, heads, length, seen]` and of a score for each head beside them,
+/// whose weight is left out.
+fn softmax_with_sinks(scores: &Array, sinks: &Array) -> Result<Array> {
+    let (batch, heads, length, seen) = (scores.dim(0), scores.dim(1), scores.dim(2), scores.dim(3));
+    let sinks = ops::reshape(&ops::astype(sinks, scores.dtype())?, &[1, heads, 1, 1])?;
+    let sinks = ops::broadcast_to(&sinks, &[batch, heads, length, 1])?;
+    let weights = ops::softmax(&ops::concatenate(&[scores, &sinks], -1)?, -1, true)?;
+    ops::slice_axis(&weights, 3, 0, seen)
+}
+
+/// Scores `[…, length, seen]` with −∞ where the mask hides a position, and a mask of numbers added.
+pub fn masked(scores: &Array, mask: &Mask) -> Result<Array> {
+    let (length, seen) = (scores.dim(-2), scores.dim(-1));
+    let mask = match mask {
+        Mask::None => return Ok(scores.clone()),
+        Mask::Causal => causal_mask(length, seen - length)?,
+        Mask::Array(mask) => mask.clone(),
+    };
+    if mask.dtype() != Dtype::Bool {
+        return ops::add(scores, &ops::astype(&mask, scores.dtype())?);
+    }
+    let nothing = ops::astype(&scalar(f32::NEG_INFINITY), scores.dtype())?;
+    ops::select(&mask, scores, &nothing)
+}
+
+/// `[length, offset + length]`: each of `length` queries, the first at position `offset`, sees the
+/// positions up to its own.
+pub fn causal_mask(length: i32, offset: i32) -> Result<Array> {
+    let queries = ops::arange(offset, offset + length, Dtype::Int32)?;
+    let keys = ops::arange(0, offset + length, Dtype::Int32)?;
+    ops::greater_equal(&ops::reshape(&queries, &[length, 1])?, &keys)
+}
+
+/// The same for all query heads of a group: `[batch, kv_heads, 1, length, …]`.
+fn for_each_group(tensor: &QuantizedTensor) -> Result<QuantizedTensor> {
+    Ok(QuantizedTensor {
+        weight: ops::expand_dims(&tensor.weight, 2)?,
+        scales: ops::expand_dims(&tensor.scales, 2)?,
+        biases: tensor.biases.as_ref().map(|biases| ops::expand_dims(biases, 2)).transpose()?,
+        ..*tensor
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::quantized::{Mode, QuantizationParams, quantize};
+    use crate::mlx::{enter, from_f32, to_f32_vec};
+
+    fn numbers(shape: &[i32], seed: i32) -> Array {
+        let count: i32 = shape.iter().product();
+        let values: Vec<f32> =
+            (0..count).map(|i| (((i * 37 + seed * 101) % 211) as f32 - 105.0) / 70.0).collect();
+        from_f32(&values, shape)
+    }
+
+    #[track_caller]
+    fn assert_close(actual: &Array, expected: &Array) {
+        assert_eq!(actual.shape(), expected.shape());
+        let (actual, expected) = (to_f32_vec(actual).unwrap(), to_f32_vec(expected).unwrap());
+        let worst = actual.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-5, "{worst}");
+    }
+
+    #[test]
+    fn quantized_keys_and_values_are_read_as_their_numbers_would_be() {
+        enter(DeviceKind::Cpu).unwrap();
+        let queries = numbers(&[2, 4, 3, 64], 1);
+        for bits in [4, 8] {
+            let params = QuantizationParams { mode: Mode::Affine, group_size: 32, bits };
+            let [keys, values] = [2, 3].map(|seed| {
+                KvTensor::Quantized(quantize(&numbers(&[2, 2, 7, 64], seed), params).unwrap())
+            });
+            for (mask, soft_cap) in
+                [(Mask::None, None), (Mask::Causal, None), (Mask::Causal, Some(5.0))]
+            {
+                let scores = Scores { scale: 0.125, soft_cap, sinks: None };
+                let attend = |keys: &KvTensor, values: &KvTensor| {
+                    scaled_dot_product_attention_plain(&queries, keys, values, &mask, &scores)
+                };
+                let plain = |x: &KvTensor| KvTensor::Plain(x.dequantized().unwrap());
+                let expected = attend(&plain(&keys), &plain(&values)).unwrap();
+                assert_close(&attend(&keys, &values).unwrap(), &expected);
+            }
+        }
+    }
+
+    #[test]
+    fn sinks_and_masks_of_numbers_are_as_in_mlx_and_the_kernels() {
+        enter(DeviceKind::Cpu).unwrap();
+        let (queries, sinks) = (numbers(&[2, 4, 3, 64], 1), numbers(&[4], 4));
+        let [keys, values] = [2, 3].map(|seed| numbers(&[2, 2, 7, 64], seed));
+        let added = Mask::Array(numbers(&[2, 1, 3, 7], 5));
+        for (mask, sinks) in [(Mask::Causal, Some(&sinks)), (added, None)] {
+            let scores = Scores { scale: 0.125, soft_cap: None, sinks };
+            let attend = |device| {
+                scaled_dot_product_attention(device, &queries, &keys, &values, &mask, &scores)
+                    .unwrap()
+            };
+            let plain = attend(Device::default().plain());
+            assert_close(&attend(Device::default()), &plain);
+            let mlx =
+                fast::scaled_dot_product_attention(&queries, &keys, &values, 0.125, &mask, sinks);
+            assert_close(&mlx.unwrap(), &plain);
+        }
+    }
+}

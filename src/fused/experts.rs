@@ -1,0 +1,198 @@
+//! The experts of a mixture (Shazeer et al. 2017): MLPs whose weights are stacked, so that one
+//! product serves tokens of different experts.
+
+use super::activation::{Activation, gated};
+use super::cpu;
+use super::device::{Backend, Device};
+use crate::error::Result;
+use crate::mlx::quantized::{self, QuantizedTensor};
+use crate::mlx::{Array, DeviceKind, ops};
+
+/// From this many choices on, a GPU gets tokens sorted by expert, so that it reads each expert's
+/// weights once. The CPU's kernels sort by themselves.
+const SORT_FROM: usize = 64;
+
+/// A matrix `[outputs, inputs]` for each expert, stacked.
+#[derive(Debug)]
+pub enum ExpertMatrix {
+    /// `[experts, inputs, outputs]`.
+    Dense(Array),
+    /// With a factor for each expert's outputs, `[experts]`, where nvfp4 has them.
+    Quantized(QuantizedTensor, Option<Array>),
+}
+
+impl ExpertMatrix {
+    /// Matrices `[experts, outputs, inputs]` as they are.
+    pub fn dense(stored: &Array) -> Result<Self> {
+        ops::swap_axes(stored, -1, -2).map(Self::Dense)
+    }
+}
+
+/// x · wᵀ + b with a matrix and a bias for each expert.
+#[derive(Debug)]
+pub struct ExpertLinear {
+    /// The matrices.
+    pub matrix: ExpertMatrix,
+    /// `[experts, outputs]`.
+    pub bias: Option<Array>,
+}
+
+impl ExpertLinear {
+    /// A layer of these matrices and biases.
+    pub fn new(matrix: ExpertMatrix, bias: Option<Array>) -> Self {
+        Self { matrix, bias }
+    }
+
+    /// The quantized matrices, if they are all there is.
+    fn only_quantized(&self) -> Option<&QuantizedTensor> {
+        match (&self.matrix, &self.bias) {
+            (ExpertMatrix::Quantized(tensor, None), None) => Some(tensor),
+            _ => None,
+        }
+    }
+}
+
+/// The weights of all experts.
+#[derive(Debug)]
+pub struct ExpertsWeights {
+    /// From features to hidden ones.
+    pub hidden: Hidden,
+    /// From hidden features back.
+    pub down: ExpertLinear,
+}
+
+/// What an expert does before its last projection.
+#[derive(Debug)]
+pub enum Hidden {
+    /// act(gate(x)) · up(x).
+    Gated([ExpertLinear; 2], Activation),
+    /// act(gate(x), up(x)).
+    Combined([ExpertLinear; 2], fn(&Array, &Array) -> Result<Array>),
+    /// act(up(x)).
+    Plain(ExpertLinear, Activation),
+}
+
+/// The sum of the chosen experts' outputs times their weights: `x` is `[batch, length, dims]`, the
+/// choice and the weights `[batch, length, active]`.
+pub fn moe_mlp(
+    device: Device,
+    x: &Array,
+    chosen: &Array,
+    weights: &Array,
+    experts: &ExpertsWeights,
+) -> Result<Array> {
+    match (device.backend(x), cpu::experts::MoeMlp::of(x, chosen, weights, experts)) {
+        (Backend::Cpu(options), Some(moe)) => moe.build(options),
+        _ => {
+            let outputs = expert_outputs(device, x, chosen, experts)?;
+            let weighted = ops::multiply(&outputs, &ops::expand_dims(weights, -1)?)?;
+            // The weights may be more precise than the outputs.
+            ops::astype(&ops::squeeze(&ops::sum(&weighted, -2)?, -2)?, outputs.dtype())
+        }
+    }
+}
+
+/// `[batch, length, dims]` and choices `[batch, length, active]` to each choice's output,
+/// `[batch, length, active, dims]`.
+pub fn expert_outputs(
+    device: Device,
+    x: &Array,
+    chosen: &Array,
+    experts: &ExpertsWeights,
+) -> Result<Array> {
+    let (batch, length, dims) = (x.dim(0), x.dim(1), x.dim(2));
+    let active = chosen.dim(2);
+    if chosen.size() < SORT_FROM || device.kind == DeviceKind::Cpu {
+        let x = ops::reshape(x, &[batch, length, 1, 1, dims])?;
+        return ops::squeeze(&run(device, &x, chosen, false, experts)?, -2);
+    }
+    let flat = ops::reshape(chosen, &[-1])?;
+    let order = ops::argsort(&flat, 0)?;
+    let tokens = ops::floor_divide(&order, &Array::from_int(active))?;
+    let tokens = ops::astype(&tokens, order.dtype())?;
+    let x = ops::reshape(x, &[batch * length, 1, dims])?;
+    let sorted = ops::take(&x, &tokens, 0)?;
+    let outputs = run(device, &sorted, &ops::take(&flat, &order, 0)?, true, experts)?;
+    let outputs = ops::take(&outputs, &ops::argsort(&order, 0)?, 0)?;
+    ops::reshape(&outputs, &[batch, length, active, dims])
+}
+
+fn run(
+    device: Device,
+    x: &Array,
+    chosen: &Array,
+    sorted: bool,
+    experts: &ExpertsWeights,
+) -> Result<Array> {
+    let linear =
+        |x: &Array, weights: &ExpertLinear| expert_linear(device, x, weights, chosen, sorted);
+    let hidden = match &experts.hidden {
+        Hidden::Gated([gate, up], activation) => {
+            gated(device, *activation, &linear(x, gate)?, &linear(x, up)?)?
+        }
+        Hidden::Combined([gate, up], activation) => activation(&linear(x, gate)?, &linear(x, up)?)?,
+        Hidden::Plain(up, activation) => activation.apply(&linear(x, up)?)?,
+    };
+    linear(&hidden, &experts.down)
+}
+
+/// The outputs of the experts that `chosen`, of `x`'s shape but for its last two axes, names;
+/// `sorted` promises that `chosen` ascends.
+pub fn expert_linear(
+    device: Device,
+    x: &Array,
+    weights: &ExpertLinear,
+    chosen: &Array,
+    sorted: bool,
+) -> Result<Array> {
+    let product = gather_matmul(device, x, &weights.matrix, chosen, sorted)?;
+    match &weights.bias {
+        Some(bias) => {
+            let bias = ops::expand_dims(&ops::take(bias, chosen, 0)?, -2)?;
+            ops::add(&product, &bias)
+        }
+        None => Ok(product),
+    }
+}
+
+fn gather_matmul(
+    device: Device,
+    x: &Array,
+    matrix: &ExpertMatrix,
+    chosen: &Array,
+    sorted: bool,
+) -> Result<Array> {
+    let (tensor, factors) = match (matrix, device.backend(x)) {
+        (ExpertMatrix::Dense(weight), Backend::Cpu(options)) if cpu::gathered::reads(weight) => {
+            return cpu::gathered::gather_matmul(options, x, weight, chosen);
+        }
+        (ExpertMatrix::Dense(weight), Backend::Plain) => {
+            return ops::matmul(x, &ops::take(weight, chosen, 0)?);
+        }
+        (ExpertMatrix::Dense(weight), _) => return ops::gather_matmul(x, weight, chosen, sorted),
+        (ExpertMatrix::Quantized(tensor, factors), _) => (tensor, factors),
+    };
+    let product = match device.backend(x) {
+        Backend::Cpu(options) => {
+            cpu::gathered::gather_quantized_matmul(options, x, tensor, chosen)?
+        }
+        Backend::Mlx => quantized::gather_matmul(x, tensor, chosen, sorted)?,
+        Backend::Plain => {
+            let matrices = ops::swap_axes(&quantized::dequantize(tensor)?, -1, -2)?;
+            ops::matmul(x, &ops::take(&matrices, chosen, 0)?)?
+        }
+    };
+    let Some(factors) = factors else { return Ok(product) };
+    let factors = ops::take(factors, chosen, 0)?;
+    let factors = ops::expand_dims(&ops::expand_dims(&factors, -1)?, -1)?;
+    ops::multiply(&product, &factors)
+}
+
+impl ExpertsWeights {
+    /// Gate, up and down and the activation, as the kernels take them.
+    pub(super) fn for_kernels(&self) -> Option<([&QuantizedTensor; 3], Activation)> {
+        let Hidden::Gated([gate, up], activation) = &self.hidden else { return None };
+        let matrices = [gate.only_quantized()?, up.only_quantized()?, self.down.only_quantized()?];
+        Some((matrices, *activation))
+    }
+}

@@ -1,0 +1,58 @@
+//! Keys and values of the positions before, as attention reads and writes them.
+
+use crate::error::Result;
+use crate::mlx::quantized::{self, QuantizedTensor};
+use crate::mlx::{Array, Dtype};
+
+/// A cache's keys or its values, `[batch, kv_heads, length, head_dim]`.
+#[derive(Debug, Clone)]
+pub enum KvTensor {
+    /// Numbers.
+    Plain(Array),
+    /// The same, quantized along the features.
+    Quantized(QuantizedTensor),
+}
+
+impl KvTensor {
+    /// The numbers.
+    pub fn dequantized(&self) -> Result<Array> {
+        match self {
+            Self::Plain(array) => Ok(array.clone()),
+            Self::Quantized(tensor) => quantized::dequantize(tensor),
+        }
+    }
+
+    /// The arrays held: one, or the codes, the scales and the biases.
+    pub fn arrays(&self) -> Vec<&Array> {
+        match self {
+            Self::Plain(array) => vec![array],
+            Self::Quantized(tensor) => tensor.arrays().collect(),
+        }
+    }
+}
+
+/// Buffers of keys and of values, `[batch, kv_heads, capacity, head_dim]`.
+pub type KvBuffers = [Array; 2];
+
+/// What attention asks of a layer's cache.
+pub trait KvCache {
+    /// The position of the next token.
+    fn offset(&self) -> i32;
+
+    /// Adds keys and values; gives all those that attention sees.
+    fn update_and_fetch(&mut self, keys: &Array, values: &Array) -> Result<(KvTensor, KvTensor)>;
+
+    /// Whether positions lie one behind the other in buffers of numbers, so that a kernel can write
+    /// into them.
+    fn is_contiguous(&self) -> bool;
+
+    /// Lets `write` put `new` positions, `[batch, kv_heads, length, head_dim]`, into the buffers of
+    /// a cache that [is contiguous](KvCache::is_contiguous): it gets them with room for these, and
+    /// gives them back. New buffers are of type `dtype`.
+    fn update_in_place<T>(
+        &mut self,
+        new: [i32; 4],
+        dtype: Dtype,
+        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
+    ) -> Result<T>;
+}

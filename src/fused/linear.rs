@@ -1,0 +1,157 @@
+//! Products with the matrices of linear layers, one by one or several that read the same input.
+
+use super::cpu;
+use super::device::{Backend, Device};
+use super::norm::{AddNorm, add_norm};
+use crate::error::Result;
+use crate::mlx::quantized::{self, QuantizedTensor};
+use crate::mlx::{Array, DeviceKind, ops};
+
+/// A matrix `[outputs, inputs]`.
+#[derive(Debug, Clone)]
+pub enum Matrix {
+    /// Numbers.
+    Dense {
+        /// As it is stored.
+        weight: Array,
+        /// The same memory as `[inputs, outputs]`.
+        transposed: Array,
+    },
+    /// Codes and scales.
+    Quantized(QuantizedTensor),
+}
+
+impl Matrix {
+    /// A matrix of numbers, `[outputs, inputs]`.
+    pub fn dense(weight: Array) -> Result<Self> {
+        let transposed = ops::transpose(&weight, &[1, 0])?;
+        Ok(Self::Dense { weight, transposed })
+    }
+
+    /// The codes and scales, if it is quantized.
+    pub fn quantized(&self) -> Option<&QuantizedTensor> {
+        match self {
+            Self::Dense { .. } => None,
+            Self::Quantized(tensor) => Some(tensor),
+        }
+    }
+}
+
+/// The weights of x · wᵀ + b.
+#[derive(Debug, Clone)]
+pub struct LinearWeights {
+    /// `[outputs, inputs]`.
+    pub matrix: Matrix,
+    /// `[outputs]`.
+    pub bias: Option<Array>,
+}
+
+impl LinearWeights {
+    /// The matrix, if it is quantized and there is no bias: what the fused kernels multiply with.
+    pub(super) fn only_quantized(&self) -> Option<&QuantizedTensor> {
+        self.matrix.quantized().filter(|_| self.bias.is_none())
+    }
+}
+
+/// x · wᵀ: `[…, inputs]` to `[…, outputs]`.
+pub fn matmul(device: Device, x: &Array, matrix: &Matrix) -> Result<Array> {
+    match (matrix, device.backend(x)) {
+        (Matrix::Dense { weight, .. }, Backend::Cpu(options)) if cpu::products::reads(weight) => {
+            cpu::products::matmul(options, x, weight)
+        }
+        (Matrix::Dense { transposed, .. }, _) => ops::matmul(x, transposed),
+        (Matrix::Quantized(w), Backend::Cpu(options)) => {
+            cpu::products::quantized_matmul(options, x, w)
+        }
+        (Matrix::Quantized(w), Backend::Mlx) => quantized::matmul(x, w, true),
+        (Matrix::Quantized(w), Backend::Plain) => quantized_matmul_plain(x, w),
+    }
+}
+
+/// x · wᵀ with a quantized matrix, composed.
+pub fn quantized_matmul_plain(x: &Array, w: &QuantizedTensor) -> Result<Array> {
+    ops::matmul(x, &ops::swap_axes(&quantized::dequantize(w)?, -1, -2)?)
+}
+
+/// x · wᵀ + b.
+pub fn linear(device: Device, x: &Array, weights: &LinearWeights) -> Result<Array> {
+    match weights {
+        LinearWeights { matrix, bias: None } => matmul(device, x, matrix),
+        LinearWeights { matrix: Matrix::Dense { transposed, .. }, bias: Some(bias) }
+            if device.kind == DeviceKind::Gpu =>
+        {
+            ops::addmm(bias, x, transposed)
+        }
+        LinearWeights { matrix, bias: Some(bias) } => ops::add(&matmul(device, x, matrix)?, bias),
+    }
+}
+
+/// Several linear layers of the same input.
+#[derive(Debug)]
+pub enum Projections {
+    /// A matrix each.
+    Separate(Vec<LinearWeights>),
+    /// One matrix whose outputs follow each other and end at these positions.
+    Stacked {
+        /// Of all.
+        weights: LinearWeights,
+        /// Where the outputs of each end.
+        ends: Vec<i32>,
+    },
+}
+
+impl Projections {
+    fn parts(&self) -> &[LinearWeights] {
+        match self {
+            Self::Separate(parts) => parts,
+            Self::Stacked { weights, .. } => std::slice::from_ref(weights),
+        }
+    }
+
+    /// The matrices, if they are quantized and all there is.
+    pub(super) fn only_quantized(&self) -> Option<Vec<&QuantizedTensor>> {
+        self.parts().iter().map(LinearWeights::only_quantized).collect()
+    }
+
+    /// The outputs of each projection, of those of each matrix.
+    fn split(&self, products: Vec<Array>) -> Result<Vec<Array>> {
+        match (self, products.first()) {
+            (Self::Stacked { ends, .. }, Some(all)) => {
+                ops::split_at(all, &ends[..ends.len() - 1], -1)
+            }
+            _ => Ok(products),
+        }
+    }
+}
+
+/// The projections of `x`, `[…, inputs]` to `[…, outputs]` each.
+pub fn project(device: Device, x: &Array, projections: &Projections) -> Result<Vec<Array>> {
+    let products = match (device.backend(x), projections.only_quantized()) {
+        (Backend::Cpu(options), Some(matrices)) => {
+            cpu::products::quantized_matmuls(options, x, &matrices)?
+        }
+        _ => {
+            let parts = projections.parts().iter();
+            parts.map(|weights| linear(device, x, weights)).collect::<Result<_>>()?
+        }
+    };
+    projections.split(products)
+}
+
+/// x + delta, and the projections of its norm.
+pub fn norm_project(
+    device: Device,
+    rows: &AddNorm,
+    projections: &Projections,
+) -> Result<(Array, Vec<Array>)> {
+    match (device.backend(rows.x), rows.for_kernels(), projections.only_quantized()) {
+        (Backend::Cpu(options), Some(rows), Some(matrices)) if cpu::products::alike(&matrices) => {
+            let (sum, products) = cpu::products::norm_matmuls(options, &rows, &matrices)?;
+            Ok((sum, projections.split(products)?))
+        }
+        _ => {
+            let [sum, normed] = add_norm(device, rows)?;
+            Ok((sum, project(device, &normed, projections)?))
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Normalization over the last axis, of an array or of a residual stream with what is still to be
+//! added to it.
+
+use super::cpu;
+use super::device::{Backend, Device};
+use crate::error::Result;
+use crate::mlx::{Array, Dtype, fast, ops, scalar};
+
+/// A norm and its weights.
+#[derive(Debug, Clone)]
+pub enum NormParams {
+    /// Root-mean-square norm (Zhang and Sennrich 2019): x / √(mean(x²) + eps) · weight.
+    Rms {
+        /// `[dims]`; `None` for ones.
+        weight: Option<Array>,
+        /// Keeps the root away from 0.
+        eps: f32,
+    },
+    /// Layer norm (Ba et al. 2016): (x − mean) / √(var + eps) · weight + bias.
+    Layer {
+        /// `[dims]`.
+        weight: Array,
+        /// `[dims]`.
+        bias: Option<Array>,
+        /// Keeps the root away from 0.
+        eps: f32,
+    },
+    /// Layer norm of heads, each with a weight of its own.
+    LayerPerHead {
+        /// `[heads, 1, head_dim]`.
+        weight: Array,
+        /// Keeps the root away from 0.
+        eps: f32,
+    },
+}
+
+/// `[…, dims]` to the same shape; with [`NormParams::LayerPerHead`]
+/// `[batch, heads, length, head_dim]`.
+pub fn norm(device: Device, x: &Array, params: &NormParams) -> Result<Array> {
+    match params {
+        NormParams::Rms { weight, eps } => rms_norm(device, x, weight.as_ref(), *eps),
+        NormParams::Layer { weight, bias, eps } => {
+            layer_norm(device, x, Some(weight), bias.as_ref(), *eps)
+        }
+        NormParams::LayerPerHead { weight, eps } => {
+            ops::multiply(&layer_norm(device, x, None, None, *eps)?, weight)
+        }
+    }
+}
+
+/// x / √(mean(x²) + eps) · weight.
+pub fn rms_norm(device: Device, x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
+    match device.backend(x) {
+        Backend::Cpu(options) => cpu::norm::rms_norm(options, x, weight, eps),
+        Backend::Mlx => fast::rms_norm(x, weight, eps),
+        Backend::Plain => rms_norm_plain(x, weight, eps),
+    }
+}
+
+/// [`rms_norm`], composed.
+pub fn rms_norm_plain(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
+    let wide = ops::astype(x, Dtype::Float32)?;
+    let mean_square = ops::mean(&ops::square(&wide)?, -1)?;
+    let root = ops::sqrt(&ops::add(&mean_square, &scalar(eps))?)?;
+    let normed = ops::astype(&ops::divide(&wide, &root)?, x.dtype())?;
+    weight.map_or(Ok(normed.clone()), |weight| ops::multiply(&normed, weight))
+}
+
+/// (x − mean) / √(var + eps) · weight + bias.
+pub fn layer_norm(
+    device: Device,
+    x: &Array,
+    weight: Option<&Array>,
+    bias: Option<&Array>,
+    eps: f32,
+) -> Result<Array> {
+    match device.backend(x) {
+        Backend::Cpu(_) | Backend::Mlx => fast::layer_norm(x, weight, bias, eps),
+        Backend::Plain => layer_norm_plain(x, weight, bias, eps),
+    }
+}
+
+/// [`layer_norm`], composed.
+pub fn layer_norm_plain(
+    x: &Array,
+    weight: Option<&Array>,
+    bias: Option<&Array>,
+    eps: f32,
+) -> Result<Array> {
+    let wide = ops::astype(x, Dtype::Float32)?;
+    let centered = ops::subtract(&wide, &ops::mean(&wide, -1)?)?;
+    let normed = ops::astype(&rms_norm_plain(&centered, None, eps)?, x.dtype())?;
+    let scaled = weight.map_or(Ok(normed.clone()), |weight| ops::multiply(&normed, weight))?;
+    bias.map_or(Ok(scaled.clone()), |bias| ops::add(&scaled, bias))
+}
+
+/// norm(x + delta), of which the next operation wants the sum, too.
+#[derive(Debug, Clone, Copy)]
+pub struct AddNorm<'a> {
+    /// `[…, dims]`.
+    pub x: &'a Array,
+    /// Of the same shape; `None` for nothing to add.
+    pub delta: Option<&'a Array>,
+    /// The norm of the sum.
+    pub norm: &'a NormParams,
+}
+
+/// x + delta, and its norm.
+pub fn add_norm(device: Device, rows: &AddNorm) -> Result<[Array; 2]> {
+    match (device.backend(rows.x), rows.for_kernels()) {
+        (Backend::Cpu(options), Some(AddRmsNorm { x, delta: Some(delta), weight, eps })) => {
+            cpu::norm::add_rms_norm(options, x, delta, weight, eps)
+        }
+        _ => {
+            let sum = match rows.delta {
+                Some(delta) => ops::add(rows.x, delta)?,
+                None => rows.x.clone(),
+            };
+            let normed = norm(device, &sum, rows.norm)?;
+            Ok([sum, normed])
+        }
+    }
+}
+
+/// [`AddNorm`] with a root-mean-square norm.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AddRmsNorm<'a> {
+    pub(super) x: &'a Array,
+    pub(super) delta: Option<&'a Array>,
+    pub(super) weight: Option<&'a Array>,
+    pub(super) eps: f32,
+}
+
+impl<'a> AddNorm<'a> {
+    /// What the kernels are told; `None` for rows and norms that they do not have.
+    pub(super) fn for_kernels(&self) -> Option<AddRmsNorm<'a>> {
+        let AddNorm { x, delta, norm } = *self;
+        let NormParams::Rms { weight, eps } = norm else { return None };
+        let fits = |delta: &Array| delta.dtype() == x.dtype() && delta.shape() == x.shape();
+        let rows = AddRmsNorm { x, delta, weight: weight.as_ref(), eps: *eps };
+        delta.is_none_or(fits).then_some(rows)
+    }
+}

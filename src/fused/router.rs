@@ -1,0 +1,135 @@
+//! Routing: which experts a token is sent to, and how they are weighted.
+
+use super::cpu;
+use super::device::{Backend, Device};
+use super::math::scaled;
+use crate::error::Result;
+use crate::mlx::{Array, Dtype, ops, scalar};
+
+/// How experts are chosen and weighted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Routing {
+    /// Soft-max over all experts; the largest are taken, and with `normalize` they sum up to 1.
+    SoftmaxThenTop {
+        /// Whether the weights of those taken are divided by their sum.
+        normalize: bool,
+    },
+    /// The largest logits are taken; soft-max over them.
+    TopThenSoftmax,
+    /// The largest logit is taken; its logistic function multiplies what the expert sees, not what
+    /// it gives (Meta 2025, "Llama 4").
+    SigmoidOfInput,
+    /// The logistic function of each logit. Taken are those that are largest with a correction
+    /// added (`e_score_correction_bias`, which balances the load; Wang et al. 2024), within the
+    /// best groups; weights are without it.
+    SigmoidThenTop {
+        /// The groups that the choice is limited to; `None` for all experts.
+        groups: Option<ExpertGroups>,
+        /// Whether the weights of those taken are divided by their sum.
+        normalize: bool,
+        /// Multiplies the weights.
+        scale: f32,
+    },
+}
+
+/// Neighbouring experts of one group, of which the best are kept (DeepSeek-AI 2024, "DeepSeek-V3"):
+/// a group is as good as its two best experts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpertGroups {
+    /// How many there are; divides the number of experts into groups of at least 2.
+    pub count: i32,
+    /// How many are kept for each token.
+    pub kept: i32,
+}
+
+/// A router's choices.
+#[derive(Debug)]
+pub struct RouterParams {
+    /// Number of experts.
+    pub experts: i32,
+    /// Experts that a token is sent to.
+    pub active: i32,
+    /// How they are chosen and weighted.
+    pub routing: Routing,
+    /// `[experts]`, `f32`: added for the choice only.
+    pub correction: Option<Array>,
+}
+
+/// The experts that `logits`, `[batch, length, experts]`, choose, and their weights,
+/// `[batch, length, active]` each.
+pub fn route_top_k(device: Device, logits: &Array, params: &RouterParams) -> Result<[Array; 2]> {
+    match (device.backend(logits), cpu::experts::top_k(params)) {
+        (Backend::Cpu(options), Some(top_k)) => {
+            cpu::experts::route_top_k(options, logits, params.correction.as_ref(), top_k)
+        }
+        _ => route_top_k_plain(logits, params),
+    }
+}
+
+/// [`route_top_k`], composed.
+pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array; 2]> {
+    match params.routing {
+        Routing::SoftmaxThenTop { normalize } => {
+            let scores = ops::softmax(logits, -1, true)?;
+            let chosen = top(&scores, params)?;
+            let scores = ops::take_along(&scores, &chosen, -1)?;
+            Ok([chosen, if normalize { normalized(&scores)? } else { scores }])
+        }
+        Routing::TopThenSoftmax => {
+            let chosen = top(logits, params)?;
+            let scores = ops::softmax(&ops::take_along(logits, &chosen, -1)?, -1, true)?;
+            Ok([chosen, scores])
+        }
+        Routing::SigmoidOfInput => {
+            let chosen = top(logits, params)?;
+            let scores = ops::take_along(logits, &chosen, -1)?;
+            Ok([chosen, ops::sigmoid(&ops::astype(&scores, Dtype::Float32)?)?])
+        }
+        Routing::SigmoidThenTop { groups, normalize, scale } => {
+            let scores = ops::sigmoid(&ops::astype(logits, Dtype::Float32)?)?;
+            let mut corrected = match &params.correction {
+                Some(correction) => ops::add(&scores, correction)?,
+                None => scores.clone(),
+            };
+            if let Some(groups) = groups {
+                corrected = groups.limit(&corrected)?;
+            }
+            let chosen = top(&corrected, params)?;
+            let mut scores = ops::take_along(&scores, &chosen, -1)?;
+            if normalize && params.active > 1 {
+                scores = normalized(&scores)?;
+            }
+            Ok([chosen, if scale == 1.0 { scores } else { scaled(&scores, scale)? }])
+        }
+    }
+}
+
+/// The experts with the largest scores, in no order.
+fn top(scores: &Array, params: &RouterParams) -> Result<Array> {
+    let RouterParams { active, experts, .. } = *params;
+    let order = ops::argpartition(&ops::negative(scores)?, active - 1, -1)?;
+    if active < experts { ops::slice_axis(&order, order.ndim() - 1, 0, active) } else { Ok(order) }
+}
+
+/// Scores divided by their sum.
+fn normalized(scores: &Array) -> Result<Array> {
+    ops::divide(scores, &ops::sum(scores, -1)?)
+}
+
+impl ExpertGroups {
+    /// `[batch, length, experts]` with −∞ for the experts of groups that are not kept.
+    fn limit(self, scores: &Array) -> Result<Array> {
+        let Self { count, kept } = self;
+        if kept >= count {
+            return Ok(scores.clone());
+        }
+        let (batch, length, experts) = (scores.dim(0), scores.dim(1), scores.dim(2));
+        let size = experts / count;
+        let grouped = ops::reshape(scores, &[batch, length, count, size])?;
+        let best = ops::slice_axis(&ops::sort(&grouped, -1)?, 3, size - 2, size)?;
+        let worst = ops::argpartition(&ops::sum(&best, -1)?, count - kept - 1, -2)?;
+        let worst = ops::slice_axis(&worst, 2, 0, count - kept)?;
+        let limited = ops::put_along(&grouped, &worst, &scalar(f32::NEG_INFINITY), -2)?;
+        ops::reshape(&limited, &[batch, length, experts])
+    }
+}

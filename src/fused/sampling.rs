@@ -1,0 +1,254 @@
+//! From logits to a token: penalties, filters in the order and with the formulas of mlx-lm's
+//! `sample_utils.py` (top-p, min-p, XTC, top-k, and the temperature last), and the draw.
+
+use std::sync::Arc;
+
+use super::cpu;
+use super::device::{Backend, Device};
+pub use crate::cpu::sampling::{Penalties, SamplingOptions};
+use crate::error::Result;
+use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, random, scalar};
+
+/// The most likely tokens of logits `[…, vocabulary]`: `[…]`, `uint32`.
+pub fn argmax(device: Device, logits: &Array) -> Result<Array> {
+    match device.backend(logits) {
+        Backend::Cpu(options) => cpu::sampling::argmax(options, logits),
+        Backend::Mlx | Backend::Plain => ops::argmax(logits, -1),
+    }
+}
+
+/// The random numbers of one token: they depend on the sequence's seed and the token's number
+/// alone.
+#[derive(Debug, Clone, Copy)]
+pub struct Draw {
+    /// Of the sequence.
+    pub seed: u64,
+    /// The number of the token in its sequence.
+    pub index: u64,
+}
+
+impl Draw {
+    /// The numbers of the two draws: one for the token, one for XTC.
+    fn numbers(self) -> [u64; 2] {
+        [2 * self.index, 2 * self.index + 1]
+    }
+}
+
+/// Draws a token from logits `[1, vocabulary]`, which need not be normalized: `[1]`, `uint32`.
+pub fn sample(
+    device: Device,
+    logits: &Array,
+    options: &SamplingOptions,
+    draw: Draw,
+) -> Result<Array> {
+    if options.temperature == 0.0 {
+        return argmax(device, logits);
+    }
+    match device.backend(logits) {
+        Backend::Cpu(node) => {
+            let uniform = draw.numbers().map(|number| random::host_uniform(draw.seed, number));
+            cpu::sampling::draw(node, logits, options, uniform)
+        }
+        Backend::Mlx | Backend::Plain => sample_plain(logits, options, draw),
+    }
+}
+
+/// [`sample`], composed.
+pub fn sample_plain(logits: &Array, options: &SamplingOptions, draw: Draw) -> Result<Array> {
+    let [token, xtc] = draw.numbers().map(|number| random::key(draw.seed, number));
+    let filtered = filter(&log_softmax(logits)?, options, |probability| {
+        ops::greater(&random::uniform(&xtc)?, &scalar(probability))
+    })?;
+    let scaled = ops::multiply(&filtered, &scalar(options.temperature.recip()))?;
+    random::categorical(&scaled, -1, &token)
+}
+
+/// Log-probabilities with −∞ for the tokens that the options leave out. `skip_xtc` draws, for the
+/// chance of XTC, whether it is skipped.
+pub fn filter(
+    logprobs: &Array,
+    options: &SamplingOptions,
+    skip_xtc: impl FnOnce(f32) -> Result<Array>,
+) -> Result<Array> {
+    let mut logprobs = logprobs.clone();
+    if options.top_p > 0.0 && options.top_p < 1.0 {
+        logprobs = top_p(&logprobs, options.top_p)?;
+    }
+    if options.min_p > 0.0 {
+        logprobs = min_p(&logprobs, options.min_p, options.min_tokens_to_keep)?;
+    }
+    if options.xtc_probability > 0.0 {
+        let cut = xtc(&logprobs, options.xtc_threshold, &options.xtc_special_tokens)?;
+        logprobs = ops::select(&skip_xtc(options.xtc_probability)?, &logprobs, &cut)?;
+    }
+    if options.top_k > 0 && options.top_k < logprobs.dim(-1).unsigned_abs() {
+        logprobs = top_k(&logprobs, options.top_k)?;
+    }
+    Ok(logprobs)
+}
+
+fn without(logprobs: &Array, removed: &Array) -> Result<Array> {
+    let nothing = ops::astype(&scalar(f32::NEG_INFINITY), logprobs.dtype())?;
+    ops::select(removed, &nothing, logprobs)
+}
+
+/// Nucleus sampling (Holtzman et al. 2020); tokens as likely as the last one kept stay too.
+fn top_p(logprobs: &Array, p: f32) -> Result<Array> {
+    let sorted = ops::sort(logprobs, -1)?;
+    let probs = ops::exp(&ops::astype(&sorted, Dtype::Float32)?)?;
+    let above = ops::cumsum(&probs, -1, true, false)?;
+    // Floating-point sums of the whole distribution are not exactly 1.
+    let first = |a: &Array| ops::slice_axis(a, 1, 0, 1);
+    let total = ops::add(&first(&above)?, &first(&probs)?)?;
+    let dropped = ops::greater_equal(&above, &ops::multiply(&total, &scalar(p))?)?;
+    let dropped = ops::sum(&ops::astype(&dropped, Dtype::Int32)?, -1)?;
+    let threshold = ops::take_along(&sorted, &dropped, -1)?;
+    without(logprobs, &ops::less(logprobs, &threshold)?)
+}
+
+/// Min-p sampling (Nguyen et al. 2024).
+fn min_p(logprobs: &Array, p: f32, keep: u32) -> Result<Array> {
+    let threshold = ops::add(&ops::max(logprobs, -1)?, &scalar(p.ln()))?;
+    let cut = without(logprobs, &ops::less(logprobs, &threshold)?)?;
+    if keep <= 1 {
+        return Ok(cut);
+    }
+    let best = top_indices(logprobs, keep)?;
+    ops::put_along(&cut, &best, &ops::take_along(logprobs, &best, -1)?, -1)
+}
+
+/// The indices of the `count` most likely tokens of `[1, vocabulary]`, unordered.
+fn top_indices(logprobs: &Array, count: u32) -> Result<Array> {
+    let count = i32::try_from(count).unwrap_or(i32::MAX).min(logprobs.dim(-1));
+    let order = ops::argpartition(&ops::negative(logprobs)?, count - 1, -1)?;
+    ops::slice_axis(&order, 1, 0, count)
+}
+
+/// Exclude top choices: of the tokens above the threshold only the least likely stays.
+fn xtc(logprobs: &Array, threshold: f32, special: &[u32]) -> Result<Array> {
+    let probs = ops::softmax(logprobs, -1, true)?;
+    let above = ops::greater(&probs, &scalar(threshold))?;
+    let least = ops::min(&ops::select(&above, &probs, &scalar(f32::INFINITY))?, -1)?;
+    let cut = without(logprobs, &ops::greater(&probs, &least)?)?;
+    if special.is_empty() {
+        return Ok(cut);
+    }
+    let special = from_u32(special, &[1, special.len() as i32]);
+    ops::put_along(&cut, &special, &ops::take_along(logprobs, &special, -1)?, -1)
+}
+
+fn top_k(logprobs: &Array, k: u32) -> Result<Array> {
+    let vocabulary = logprobs.dim(-1);
+    let k = k.min(vocabulary.unsigned_abs()) as i32;
+    let order = ops::argpartition(&ops::negative(logprobs)?, k - 1, -1)?;
+    let removed = ops::slice_axis(&order, 1, k, vocabulary)?;
+    let nothing = ops::astype(&scalar(f32::NEG_INFINITY), logprobs.dtype())?;
+    ops::put_along(logprobs, &removed, &nothing, -1)
+}
+
+/// The log-probabilities that logits stand for, in `f32`.
+pub fn log_softmax(logits: &Array) -> Result<Array> {
+    let logits = ops::astype(logits, Dtype::Float32)?;
+    ops::subtract(&logits, &ops::logsumexp(&logits, -1)?)
+}
+
+/// What changes the logits before a token is drawn.
+#[derive(Debug, Clone, Copy)]
+pub struct PenaltyInputs<'a> {
+    /// The penalties.
+    pub penalties: &'a Arc<Penalties>,
+    /// The tokens of the logit bias and its values, `[1, n]` each, if there is one.
+    pub bias: Option<&'a (Array, Array)>,
+    /// The last tokens, `[1, n]`, if a penalty looks at them.
+    pub recent: Option<&'a Array>,
+}
+
+impl PenaltyInputs<'_> {
+    /// The last `context` tokens, `[1, ≤ context]`; `None` where there are none.
+    fn last(&self, context: usize) -> Result<Option<Array>> {
+        let Some(recent) = self.recent.filter(|recent| recent.size() > 0) else {
+            return Ok(None);
+        };
+        let length = recent.dim(1);
+        let context = i32::try_from(context).unwrap_or(i32::MAX);
+        if context == 0 {
+            Ok(None)
+        } else if context < length {
+            ops::slice_axis(recent, 1, length - context, length).map(Some)
+        } else {
+            Ok(Some(recent.clone()))
+        }
+    }
+}
+
+/// Logits `[1, vocabulary]`, `f32`, with penalties in mlx-lm's order: logit bias, repetition,
+/// presence, frequency.
+pub fn penalize(device: Device, logits: &Array, inputs: &PenaltyInputs) -> Result<Array> {
+    match device.backend(logits) {
+        Backend::Cpu(options) => {
+            cpu::sampling::penalize(options, logits, inputs.recent, inputs.penalties)
+        }
+        Backend::Mlx | Backend::Plain => penalize_plain(logits, inputs),
+    }
+}
+
+/// [`penalize`], composed.
+pub fn penalize_plain(logits: &Array, inputs: &PenaltyInputs) -> Result<Array> {
+    let mut logits = logits.clone();
+    if let Some((tokens, values)) = inputs.bias {
+        logits = ops::scatter_add(&logits, tokens, values, -1)?;
+    }
+    let penalties = inputs.penalties;
+    if penalties.repetition != 1.0
+        && let Some(recent) = inputs.last(penalties.repetition_context)?
+    {
+        let seen = ops::take_along(&logits, &recent, -1)?;
+        let penalty = scalar(penalties.repetition);
+        let penalized = ops::select(
+            &ops::less(&seen, &scalar(0.0))?,
+            &ops::multiply(&seen, &penalty)?,
+            &ops::divide(&seen, &penalty)?,
+        )?;
+        logits = ops::put_along(&logits, &recent, &penalized, -1)?;
+    }
+    if penalties.presence != 0.0
+        && let Some(recent) = inputs.last(penalties.presence_context)?
+    {
+        let seen = ops::take_along(&logits, &recent, -1)?;
+        let penalized = ops::subtract(&seen, &scalar(penalties.presence))?;
+        logits = ops::put_along(&logits, &recent, &penalized, -1)?;
+    }
+    if penalties.frequency != 0.0
+        && let Some(recent) = inputs.last(penalties.frequency_context)?
+    {
+        let minus = ops::broadcast_to(&scalar(-penalties.frequency), recent.shape())?;
+        logits = ops::scatter_add(&logits, &recent, &minus, -1)?;
+    }
+    Ok(logits)
+}
+
+/// The log-probability of `token` `[1]` by logits `[1, vocabulary]`, `[1]`, and the `count` most
+/// likely tokens with theirs, `[count]` each, in no order.
+pub fn log_probabilities(
+    device: Device,
+    logits: &Array,
+    token: &Array,
+    count: i32,
+) -> Result<[Array; 3]> {
+    match device.backend(logits) {
+        Backend::Cpu(options) => cpu::sampling::log_probabilities(options, logits, token, count),
+        Backend::Mlx | Backend::Plain => log_probabilities_plain(logits, token, count),
+    }
+}
+
+/// [`log_probabilities`], composed.
+pub fn log_probabilities_plain(logits: &Array, token: &Array, count: i32) -> Result<[Array; 3]> {
+    let logprobs = log_softmax(logits)?;
+    let chosen = ops::take_along(&logprobs, &ops::reshape(token, &[1, 1])?, -1)?;
+    if count == 0 {
+        return Ok([chosen, from_u32(&[], &[0]), from_f32(&[], &[0])]);
+    }
+    let ids = top_indices(&logprobs, count.unsigned_abs())?;
+    let values = ops::take_along(&logprobs, &ids, -1)?;
+    Ok([chosen, ids, values])
+}

@@ -1,0 +1,45 @@
+//! The choices of loading: what a model runs with, and in which types and layouts its weights lie.
+
+use crate::fused::{Device, Precision};
+use crate::mlx::{DeviceKind, Dtype};
+
+/// The choices of loading. Layers read them off [`super::Weights::plan`]; nobody asks again later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LoadPlan {
+    /// What the model runs with.
+    pub device: Device,
+    /// The type of activations, norms, biases and scales; `None` keeps what the checkpoint has.
+    pub activations: Option<Dtype>,
+    /// Whether attention keeps keys and values of checkpoints whose own type has 16 bits in 16
+    /// bits, whatever activations have: half as much to be read again for each token.
+    pub half_caches: bool,
+    /// Whether matrices of products stay in the type in which they are stored, and where the file
+    /// is mapped.
+    pub stored_matrices: bool,
+    /// Whether projections of the same input are stacked into one matrix: on a GPU small models are
+    /// limited by the number of kernels.
+    pub stacked_projections: bool,
+    /// Whether the matrices of single heads are dequantized.
+    pub dense_head_matrices: bool,
+}
+
+impl LoadPlan {
+    /// The choices for a device, with activations of type `dtype`; `None` chooses: what the
+    /// checkpoint has on a GPU, `float32` on the CPU, where MLX's half-precision operations are
+    /// slow and inexact.
+    pub fn new(device: Device, dtype: Option<Dtype>) -> Self {
+        let cpu = device.kind == DeviceKind::Cpu;
+        let activations = dtype.or_else(|| cpu.then_some(Dtype::Float32));
+        Self {
+            device,
+            activations,
+            half_caches: cpu && dtype.is_none() && device.precision == Precision::Fast,
+            // The CPU's kernels read matrices of any type for activations in `f32`.
+            stored_matrices: cpu && activations == Some(Dtype::Float32),
+            stacked_projections: !cpu,
+            // The CPU multiplies a stack of quantized matrices much more slowly than one of
+            // numbers.
+            dense_head_matrices: cpu,
+        }
+    }
+}
