@@ -8,11 +8,12 @@ use nodemlx::cpu::activation::{Activation, gated};
 use nodemlx::cpu::attention::{Attention, Cached, Mask};
 use nodemlx::cpu::conv::CausalConv;
 use nodemlx::cpu::dense;
+use nodemlx::cpu::heads::Heads;
 use nodemlx::cpu::norm::rms_norm;
 use nodemlx::cpu::prepare::{HeadNorm, QkNormRope};
 use nodemlx::cpu::quant::{self, Format, Scales};
 use nodemlx::cpu::recurrence::Recurrence;
-use nodemlx::cpu::rope::{Angles, Heads, Rope};
+use nodemlx::cpu::rope::{Angles, Rope};
 use nodemlx::cpu::sampling::{Logits, Penalties, SamplingOptions};
 use nodemlx::cpu::{ExecOptions, Floats, FloatsMut, Isa, Precision, Route};
 

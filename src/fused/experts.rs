@@ -162,30 +162,31 @@ fn gather_matmul(
     chosen: &Array,
     sorted: bool,
 ) -> Result<Array> {
-    let (tensor, factors) = match (matrix, device.backend(x)) {
-        (ExpertMatrix::Dense(weight), Backend::Cpu(options)) if cpu::gathered::reads(weight) => {
-            return cpu::gathered::gather_matmul(options, x, weight, chosen);
+    match matrix {
+        ExpertMatrix::Dense(weight) => match device.backend(x) {
+            Backend::Cpu(options) if cpu::gathered::reads(weight) => {
+                cpu::gathered::gather_matmul(options, x, weight, chosen)
+            }
+            Backend::Cpu(_) | Backend::Mlx => ops::gather_matmul(x, weight, chosen, sorted),
+            Backend::Plain => ops::matmul(x, &ops::take(weight, chosen, 0)?),
+        },
+        ExpertMatrix::Quantized(tensor, factors) => {
+            let product = match device.backend(x) {
+                Backend::Cpu(options) => {
+                    cpu::gathered::gather_quantized_matmul(options, x, tensor, chosen)?
+                }
+                Backend::Mlx => quantized::gather_matmul(x, tensor, chosen, sorted)?,
+                Backend::Plain => {
+                    let matrices = ops::swap_axes(&quantized::dequantize(tensor)?, -1, -2)?;
+                    ops::matmul(x, &ops::take(&matrices, chosen, 0)?)?
+                }
+            };
+            let Some(factors) = factors else { return Ok(product) };
+            let factors = ops::take(factors, chosen, 0)?;
+            let factors = ops::expand_dims(&ops::expand_dims(&factors, -1)?, -1)?;
+            ops::multiply(&product, &factors)
         }
-        (ExpertMatrix::Dense(weight), Backend::Plain) => {
-            return ops::matmul(x, &ops::take(weight, chosen, 0)?);
-        }
-        (ExpertMatrix::Dense(weight), _) => return ops::gather_matmul(x, weight, chosen, sorted),
-        (ExpertMatrix::Quantized(tensor, factors), _) => (tensor, factors),
-    };
-    let product = match device.backend(x) {
-        Backend::Cpu(options) => {
-            cpu::gathered::gather_quantized_matmul(options, x, tensor, chosen)?
-        }
-        Backend::Mlx => quantized::gather_matmul(x, tensor, chosen, sorted)?,
-        Backend::Plain => {
-            let matrices = ops::swap_axes(&quantized::dequantize(tensor)?, -1, -2)?;
-            ops::matmul(x, &ops::take(&matrices, chosen, 0)?)?
-        }
-    };
-    let Some(factors) = factors else { return Ok(product) };
-    let factors = ops::take(factors, chosen, 0)?;
-    let factors = ops::expand_dims(&ops::expand_dims(&factors, -1)?, -1)?;
-    ops::multiply(&product, &factors)
+    }
 }
 
 impl ExpertsWeights {

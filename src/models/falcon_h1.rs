@@ -12,7 +12,7 @@ use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
     Activation, Branch, Branches, FeedForward, GatedNorm, Mamba2, Mamba2Config, Mlp, NormLayout,
-    Scaled,
+    ResidualScale,
 };
 use crate::weights::Weights;
 
@@ -61,7 +61,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             }
             let mlp: Box<dyn FeedForward> = Box::new(mlp);
             Ok(match factors.down {
-                Some(factor) => Box::new(Scaled::new(factor, mlp)),
+                Some(factor) => Box::new(ResidualScale::new(factor, mlp)),
                 None => mlp,
             })
         },

@@ -7,7 +7,6 @@ use super::config::{ConfigFile, LayerType, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::fused::Device;
 use crate::mlx::{Array, ops};
 use crate::nn::{
     Activation, AltUp, AltUpConfig, AltUpProjections, Attention, Embedding, FeedForward, Laurel,
@@ -164,12 +163,8 @@ impl LanguageModel for Gemma3n {
         self.layers.len()
     }
 
-    fn vocabulary(&self) -> usize {
-        self.embedding.vocabulary()
-    }
-
-    fn device(&self) -> Device {
-        self.embedding.device()
+    fn embedding(&self) -> &Embedding {
+        &self.embedding
     }
 }
 

@@ -10,11 +10,11 @@ use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::fused::Device;
 use crate::mlx::Array;
 use crate::nn::{
-    Activation, Attention, DenseAndMoe, FeedForward, Mlp, MoeConfig, NormLayout, PerLayerConfig,
-    PerLayerDecoder, QkNorm, Routing, SharedAttention, Values, language_model, shared_caches,
+    Activation, Attention, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig, NormLayout,
+    PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Values, language_model,
+    shared_caches,
 };
 use crate::weights::Weights;
 
@@ -170,11 +170,7 @@ impl LanguageModel for PerLayerDecoder {
         self.decoder().layers.len()
     }
 
-    fn vocabulary(&self) -> usize {
-        self.decoder().vocabulary()
-    }
-
-    fn device(&self) -> Device {
-        self.decoder().device()
+    fn embedding(&self) -> &Embedding {
+        &self.decoder().embedding
     }
 }

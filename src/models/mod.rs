@@ -54,7 +54,7 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
-use crate::nn::{Activation, Backbone, Decoder, FeedForward, Mlp};
+use crate::nn::{Activation, Backbone, Decoder, Embedding, FeedForward, Mlp};
 use crate::weights::{Checkpoint, LoadPlan, Weights};
 
 /// A language model: tokens in, logits out.
@@ -69,11 +69,18 @@ pub trait LanguageModel {
     /// Number of layers, of which some may have no cache.
     fn layers(&self) -> usize;
 
+    /// Token embeddings.
+    fn embedding(&self) -> &Embedding;
+
     /// Number of tokens that the model tells apart.
-    fn vocabulary(&self) -> usize;
+    fn vocabulary(&self) -> usize {
+        self.embedding().vocabulary()
+    }
 
     /// What it runs with.
-    fn device(&self) -> Device;
+    fn device(&self) -> Device {
+        self.embedding().device()
+    }
 }
 
 impl LanguageModel for Decoder {
@@ -89,12 +96,8 @@ impl LanguageModel for Decoder {
         self.layers.len()
     }
 
-    fn vocabulary(&self) -> usize {
-        Self::vocabulary(self)
-    }
-
-    fn device(&self) -> Device {
-        Self::device(self)
+    fn embedding(&self) -> &Embedding {
+        &self.embedding
     }
 }
 
@@ -111,12 +114,8 @@ impl LanguageModel for Backbone {
         self.layers.len()
     }
 
-    fn vocabulary(&self) -> usize {
-        self.embedding.vocabulary()
-    }
-
-    fn device(&self) -> Device {
-        self.embedding.device()
+    fn embedding(&self) -> &Embedding {
+        &self.embedding
     }
 }
 

@@ -8,7 +8,6 @@ use super::norm::Norm;
 use super::residual::{Input, Residual};
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::fused::Device;
 use crate::fused::math::{scaled, soft_cap};
 use crate::mlx::Array;
 use crate::weights::Weights;
@@ -169,15 +168,5 @@ impl Decoder {
     /// An empty cache for each layer.
     pub fn make_caches(&self) -> Vec<Cache> {
         self.layers.iter().map(|layer| layer.mixer.make_cache()).collect()
-    }
-
-    /// What it runs with.
-    pub fn device(&self) -> Device {
-        self.embedding.device()
-    }
-
-    /// Number of tokens that the model tells apart.
-    pub fn vocabulary(&self) -> usize {
-        self.embedding.vocabulary()
     }
 }

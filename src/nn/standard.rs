@@ -6,8 +6,8 @@ use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
+use super::residual_scale::ResidualScale;
 use super::rope::Rope;
-use super::scaled::Scaled;
 use crate::error::Result;
 use crate::weights::Weights;
 
@@ -162,11 +162,11 @@ impl StandardDecoder {
             let norm = |name: &str| self.norm.take(&w.at(name), dims, self.eps);
             Ok(DecoderLayer {
                 mixer: match self.residual_scale {
-                    Some(factor) => Box::new(Scaled::new(factor, mixer(index, &w)?)),
+                    Some(factor) => Box::new(ResidualScale::new(factor, mixer(index, &w)?)),
                     None => mixer(index, &w)?,
                 },
                 feed_forward: match self.residual_scale {
-                    Some(factor) => Box::new(Scaled::new(factor, feed_forward(index, &w)?)),
+                    Some(factor) => Box::new(ResidualScale::new(factor, feed_forward(index, &w)?)),
                     None => feed_forward(index, &w)?,
                 },
                 norms: self.layout.norms(norm)?,

@@ -138,6 +138,21 @@ fn quantized_products_are_those_with_the_unpacked_matrix() {
 }
 
 #[test]
+fn a_node_keeps_the_settings_that_it_was_built_with() {
+    enter(DeviceKind::Cpu).unwrap();
+    let w = packed(Mode::Affine, 4, 64, &[37], 256);
+    let x = numbers(&[1, 256], 1);
+    let build = |precision| quantized_matmul(with(precision), &x, &w).unwrap();
+    let alone = [Precision::Exact, Precision::Fast].map(|it| to_f32_vec(&build(it)).unwrap());
+    assert_ne!(alone[0], alone[1]);
+    // All are built before any is evaluated.
+    let mixed = [Precision::Exact, Precision::Fast, Precision::Exact].map(build);
+    eval(&mixed.each_ref()).unwrap();
+    let mixed = mixed.map(|y| to_f32_vec(&y).unwrap());
+    assert_eq!([&mixed[0], &mixed[1], &mixed[2]], [&alone[0], &alone[1], &alone[0]]);
+}
+
+#[test]
 fn products_at_once_are_those_of_each() {
     enter(DeviceKind::Cpu).unwrap();
     let four = |outputs| packed(Mode::Affine, 4, 64, &[outputs], 256);

@@ -10,19 +10,19 @@ use crate::mlx::Array;
 
 /// factor · block(x).
 #[derive(Debug)]
-pub struct Scaled<B: ?Sized> {
+pub struct ResidualScale<B: ?Sized> {
     factor: f32,
     block: Box<B>,
 }
 
-impl<B: ?Sized> Scaled<B> {
+impl<B: ?Sized> ResidualScale<B> {
     /// The block's outputs times `factor`.
     pub fn new(factor: f32, block: Box<B>) -> Self {
         Self { factor, block }
     }
 }
 
-impl Mixer for Scaled<dyn Mixer> {
+impl Mixer for ResidualScale<dyn Mixer> {
     fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
         scaled(&self.block.forward(x, masks, cache)?, self.factor)
     }
@@ -32,7 +32,7 @@ impl Mixer for Scaled<dyn Mixer> {
     }
 }
 
-impl FeedForward for Scaled<dyn FeedForward> {
+impl FeedForward for ResidualScale<dyn FeedForward> {
     fn forward(&self, x: &Input) -> Result<Array> {
         scaled(&self.block.forward(x)?, self.factor)
     }
