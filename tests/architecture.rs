@@ -169,7 +169,7 @@ impl Source {
 
     /// The paths from each file to others, from the root.
     fn uses(&self) -> impl Iterator<Item = (&Name, Name)> {
-        self.files.iter().flat_map(|(file, code)| {
+        self.files.iter().flat_map(move |(file, code)| {
             let paths = paths(code).into_iter();
             paths.filter_map(move |(path, _)| Some((file, self.absolute(file, &path)?)))
         })
