@@ -16,8 +16,9 @@ export type NodeMlxErrorCode =
   | 'UNKNOWN_ARCHITECTURE'
   /** A checkpoint file is broken, or does not hold the tensors that the configuration promises. */
   | 'INVALID_WEIGHTS'
-  /** The tokenizer's files are broken. */
+  /** A prompt-cache file is broken, or belongs to another model. */
   | 'INVALID_PROMPT_CACHE'
+  /** The tokenizer's files are broken. */
   | 'INVALID_TOKENIZER'
   /** The checkpoint has no tokenizer, and the request needs text. */
   | 'NO_TOKENIZER'
@@ -33,6 +34,8 @@ export type NodeMlxErrorCode =
   | 'DISPOSED'
   /** The device that was asked for is not there. */
   | 'DEVICE_UNAVAILABLE'
+  /** The model's logits are not numbers, or leave no token to choose: its weights are broken, or overflow. */
+  | 'INVALID_LOGITS'
   /** MLX reported an error. */
   | 'MLX_ERROR'
   /** The model's engine died; this model cannot be used any more. */

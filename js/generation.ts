@@ -19,26 +19,25 @@ export interface Source {
   abort(): void
 }
 
+/** The end of a generation of which nothing more is known. */
+const ABORTED: NativeResult = {
+  finishReason: 'abort',
+  usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
+  timings: {
+    queueMs: 0,
+    prepareMs: 0,
+    prefillMs: 0,
+    timeToFirstTokenMs: 0,
+    promptTokensPerSecond: 0,
+    tokensPerSecond: 0,
+    totalMs: 0,
+  },
+  peakMemoryBytes: 0,
+}
+
 /** The source of a generation that is aborted before it begins. */
 export const NOTHING: Source = {
-  next: () =>
-    Promise.resolve({
-      text: '',
-      tokens: new Uint32Array(),
-      done: {
-        finishReason: 'abort',
-        usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
-        timings: {
-          queueMs: 0,
-          prefillMs: 0,
-          timeToFirstTokenMs: 0,
-          promptTokensPerSecond: 0,
-          tokensPerSecond: 0,
-          totalMs: 0,
-        },
-        peakMemoryBytes: 0,
-      },
-    }),
+  next: () => Promise.resolve({ text: '', tokens: new Uint32Array(), done: ABORTED }),
   abort() {
     // It has ended already.
   },
@@ -165,8 +164,16 @@ export class PulledGeneration implements Generation {
         this.#chunks.push(toChunk(batch))
       if (batch.done !== undefined) this.#finish({ result: this.#toResult(batch.done) })
     } catch (error) {
-      this.#finish({ error: error instanceof UserError ? error.cause : fromNative(error) })
+      this.#finish(this.#toEnd(error))
     }
+  }
+
+  #toEnd(error: unknown): { result: GenerationResult } | { error: unknown } {
+    if (error instanceof UserError) return { error: error.cause }
+    const failure = fromNative(error)
+    // Who has aborted has ended the generation, whether the model is still there or not.
+    const ended = this.#abort !== undefined && failure.code === 'DISPOSED'
+    return ended ? { result: this.#toResult(ABORTED) } : { error: failure }
   }
 
   #reportPrefill(progress: PrefillProgress): void {
@@ -233,6 +240,8 @@ class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
       this.#done = true
       return { done: true, value: undefined }
     } catch (error) {
+      // Who has left does not want to hear of what came later.
+      if (this.#done) return { done: true, value: undefined }
       this.#done = true
       throw error
     }

@@ -130,6 +130,7 @@ export interface NativeResult {
   usage: { promptTokens: number; completionTokens: number; cachedTokens: number }
   timings: {
     queueMs: number
+    prepareMs: number
     prefillMs?: number
     timeToFirstTokenMs: number
     promptTokensPerSecond: number

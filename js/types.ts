@@ -275,9 +275,11 @@ export interface GenerationResult {
     cachedTokens: number
   }
   timings: {
-    /** Waiting for the model to be free. */
+    /** Waiting for others. */
     queueMs: number
-    /** Reading the prompt. */
+    /** Making tokens of the prompt: the chat template and the tokenizer. */
+    prepareMs: number
+    /** Reading the prompt's tokens. */
     prefillMs: number
     /** From the call to the first token. */
     timeToFirstTokenMs: number

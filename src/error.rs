@@ -85,6 +85,9 @@ pub enum Error {
     /// The device that was asked for is not there.
     #[error("{0}")]
     DeviceUnavailable(String),
+    /// The model's logits are no numbers, or leave no token to choose.
+    #[error("{0}")]
+    Logits(String),
     /// MLX reported an error.
     #[error("MLX: {0}")]
     Mlx(String),
@@ -120,6 +123,7 @@ impl Error {
             Self::Aborted(_) => "ABORTED",
             Self::Disposed => "DISPOSED",
             Self::DeviceUnavailable(_) => "DEVICE_UNAVAILABLE",
+            Self::Logits(_) => "INVALID_LOGITS",
             Self::Mlx(_) => "MLX_ERROR",
             Self::EngineFailed(_) => "ENGINE_FAILED",
             Self::Io { .. } => "IO_ERROR",

@@ -31,5 +31,6 @@ pub mod models;
 #[cfg(all(feature = "napi", not(test)))]
 mod napi;
 pub mod nn;
+mod panics;
 pub mod text;
 pub mod weights;

@@ -11,9 +11,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nodemlx::cache::CacheLimits;
 use nodemlx::error::Result;
+use nodemlx::generate::{Penalties, PromptCache, SamplingOptions, Sequence, SequenceOptions};
 use nodemlx::mlx::{self, DeviceKind, memory};
-use nodemlx::models::{self, LoadOptions};
+use nodemlx::models::{self, LanguageModel, LoadOptions};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
@@ -254,4 +256,164 @@ fn changed_bytes_are_refused_or_harmless() {
         let name = source.file_name().unwrap().display();
         (format!("{name} {what} at {at}"), folder(&config, &weights))
     });
+}
+
+/// The prompt-cache files of the fixtures, each with its model's folder.
+fn prompt_caches() -> Vec<(PathBuf, PathBuf)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let entries = fs::read_dir(root.join("tests/fixtures/prompt-caches")).unwrap();
+    let mut files: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let model = |file: &Path| {
+        let name = file.file_stem().unwrap();
+        [root.join("tests/fixtures/models").join(name), root.join("models").join(name)]
+            .into_iter()
+            .find(|folder| folder.is_dir())
+    };
+    files.into_iter().filter_map(|file| model(&file).map(|model| (file, model))).collect()
+}
+
+/// Goes on from a prompt-cache file for a few tokens, to its end and back.
+fn go_on(model: &dyn LanguageModel, path: &Path) -> Result<()> {
+    let cache = PromptCache::read(path, model, "any")?;
+    let run = |cache| -> Result<PromptCache> {
+        let options = SequenceOptions {
+            sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
+            penalties: Penalties::default(),
+            seed: 0,
+            max_tokens: 3,
+            logprobs: None,
+            prefill_chunk: 4,
+            cache_limits: CacheLimits::default(),
+        };
+        let mut sequence = Sequence::new(model, vec![1, 2, 3, 4, 5, 6], options, Some(cache))?;
+        while !sequence.prefill(model)?.done {}
+        for _ in 0..3 {
+            sequence.step(model)?;
+        }
+        Ok(sequence.into_prompt_cache(model))
+    };
+    let outcome = run(cache).and_then(run);
+    match outcome {
+        Ok(_) => Ok(()),
+        // Numbers that are none are the file's right; all else is not.
+        Err(error) if error.code() == "INVALID_LOGITS" => Ok(()),
+        Err(error) => panic!("read, and does not run: {error}"),
+    }
+}
+
+#[test]
+fn a_changed_prompt_cache_is_refused_or_harmless() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let count = cases(30);
+    let mut failures = Vec::new();
+    for (file, folder) in prompt_caches() {
+        let options = LoadOptions::default();
+        let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let whole = fs::read(&file).unwrap();
+        let length = u64::from_le_bytes(whole[..8].try_into().unwrap()) as usize;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("changed.safetensors");
+        for seed in 0..count {
+            let random = &mut Random(seed as u64);
+            let mut data = whole[8 + length..].to_vec();
+            let mut header: Value = serde_json::from_slice(&whole[8..8 + length]).unwrap();
+            let what = if seed % 3 == 0 {
+                // The numbers, which are as likely to lie anywhere.
+                let numbers: Vec<_> = header
+                    .as_object()
+                    .unwrap()
+                    .values()
+                    .filter(|it| it["dtype"] == "I32")
+                    .collect();
+                if numbers.is_empty() {
+                    continue;
+                }
+                let at = random.one_of(&numbers)["data_offsets"][0].as_u64().unwrap() as usize;
+                let value = *random.one_of(&[-1, 0, 1, 2, 7, 64, 1000, 1 << 20, 1 << 30, i32::MAX]);
+                data[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                format!("the number at {at} is {value}")
+            } else {
+                mutate(&mut header, random)
+            };
+            let header = header.to_string();
+            let length = (header.len() as u64).to_le_bytes();
+            fs::write(&path, [&length[..], header.as_bytes(), &data].concat()).unwrap();
+            let outcome = catch_unwind(AssertUnwindSafe(|| go_on(&*loaded.model, &path)));
+            let name = file.file_stem().unwrap().display();
+            match outcome {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if error.code() == "INVALID_PROMPT_CACHE" => {}
+                Ok(Err(error)) => failures.push(format!("{name} {what}: {error}")),
+                Err(panic) => {
+                    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                    failures.push(format!("{name} {what}: panicked: {text}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Weights that are no numbers are told of, in every architecture and however tokens are drawn.
+#[test]
+fn weights_that_are_no_numbers_are_told_of() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let mut failures = Vec::new();
+    for folders in fixtures().into_values() {
+        let source = &folders[0];
+        let mut weights = fs::read(source.join("model.safetensors")).unwrap();
+        let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+        let header: Map<String, Value> = serde_json::from_slice(&weights[8..8 + length]).unwrap();
+        for (_, tensor) in header.iter().filter(|(name, _)| name.contains("norm")) {
+            let offset =
+                |i: usize| 8 + length + tensor["data_offsets"][i].as_u64().unwrap() as usize;
+            let bytes = &mut weights[offset(0)..offset(1)];
+            match tensor["dtype"].as_str() {
+                Some("F32") => bytes.as_chunks_mut().0.fill(f32::NAN.to_le_bytes()),
+                Some("BF16") => bytes.as_chunks_mut().0.fill([0xc0, 0x7f]),
+                Some("F16") => bytes.as_chunks_mut().0.fill([0, 0x7e]),
+                _ => {}
+            }
+        }
+        let config = fs::read(source.join("config.json")).unwrap();
+        let dir = folder(&config, &weights);
+        let options = LoadOptions::default();
+        let loaded = models::load(dir.path(), &options, &mut |_| ControlFlow::Continue(()));
+        let name = source.file_name().unwrap().display().to_string();
+        let Ok(loaded) = loaded else { continue };
+        for (temperature, logprobs, top_p) in
+            [(0.0, None, 1.0), (0.0, Some(3), 1.0), (0.7, None, 1.0), (1.0, Some(3), 0.9)]
+        {
+            let outcome = catch_unwind(AssertUnwindSafe(|| {
+                let sampling = SamplingOptions {
+                    temperature,
+                    top_p,
+                    min_p: 0.1,
+                    ..SamplingOptions::default()
+                };
+                let penalties = Penalties { repetition: 1.1, ..Penalties::default() };
+                let options = SequenceOptions {
+                    sampling,
+                    penalties,
+                    seed: 0,
+                    max_tokens: 3,
+                    logprobs,
+                    prefill_chunk: 4,
+                    cache_limits: CacheLimits::default(),
+                };
+                let mut sequence =
+                    Sequence::new(&*loaded.model, vec![1, 2, 3, 4, 5, 6], options, None)?;
+                while !sequence.prefill(&*loaded.model)?.done {}
+                sequence.step(&*loaded.model)
+            }));
+            match outcome {
+                Ok(Err(error)) if error.code() == "INVALID_LOGITS" => {}
+                Ok(Err(error)) => failures.push(format!("{name}: {error}")),
+                Ok(Ok(output)) => failures.push(format!("{name}: token {}", output.token)),
+                Err(_) => failures.push(format!("{name}: panicked")),
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }

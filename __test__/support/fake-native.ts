@@ -87,6 +87,7 @@ export function result(
     usage: { promptTokens: 5, completionTokens, cachedTokens: 0 },
     timings: {
       queueMs: 0,
+      prepareMs: 0,
       prefillMs: 1,
       timeToFirstTokenMs: 2,
       promptTokensPerSecond: 1000,

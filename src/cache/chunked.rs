@@ -40,9 +40,9 @@ impl ChunkedCache {
     ) -> Result<(KvTensor, KvTensor)> {
         let (keys, values) =
             (KvTensor::new(keys, self.quantization)?, KvTensor::new(values, self.quantization)?);
-        self.seen = self.offset / self.chunk * self.chunk;
         let length = keys.length();
-        let (old_keys, old_values) = self.buffers.take().unzip();
+        // The buffers stay until all is there: an error must not lose them.
+        let (old_keys, old_values) = self.buffers.clone().unzip();
         let capacity = old_keys.as_ref().map_or(0, KvTensor::length);
         let start = if self.offset + length - self.start > capacity {
             self.start.max(self.offset - self.chunk - SLACK)
@@ -51,9 +51,11 @@ impl ChunkedCache {
         };
         let all_keys = self.write(old_keys, &keys, start)?;
         let all_values = self.write(old_values, &values, start)?;
-        self.start = start;
-        self.offset += length;
-        let shown = (self.shown(&all_keys)?, self.shown(&all_values)?);
+        let seen = self.offset / self.chunk * self.chunk;
+        let end = self.offset + length;
+        let show = |buffer: &KvTensor| buffer.slice(seen - start, end - start);
+        let shown = (show(&all_keys)?, show(&all_values)?);
+        (self.start, self.offset, self.seen) = (start, end, seen);
         self.buffers = Some((all_keys, all_values));
         Ok(shown)
     }

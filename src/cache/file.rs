@@ -6,8 +6,9 @@
 //! names of the caches' classes are under `1`, and texts of the writer's own under `0`.
 
 use std::collections::HashMap;
-use std::io::Write;
-use std::path::Path;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype as StoredDtype, TensorView};
 
@@ -16,6 +17,18 @@ use super::state::{self, State};
 use crate::error::{Error, Result};
 use crate::mlx::{self, Array, Dtype};
 use crate::weights::Checkpoint;
+
+/// The header's bytes at most: a prompt of a million tokens takes less than a third.
+const MAX_HEADER_BYTES: u64 = 32 << 20;
+
+/// The tensors of one layer at most.
+const MAX_TENSORS_OF_LAYER: usize = 100;
+
+/// The dots of a tensor's name at most: `layer.part.state.field.array`.
+const MAX_DOTS: usize = 4;
+
+/// The characters of a class's name at most.
+const MAX_NAME: usize = 100;
 
 /// The caches of a file, and the writer's own texts.
 #[derive(Debug)]
@@ -27,7 +40,10 @@ pub struct CacheFile {
 }
 
 /// Caches as bytes, which can be written on any thread.
-pub struct CacheBytes(Vec<u8>);
+pub struct CacheBytes {
+    leaves: Leaves,
+    header: HashMap<String, String>,
+}
 
 impl CacheBytes {
     /// Computes and copies what is in `caches`.
@@ -45,31 +61,46 @@ impl CacheBytes {
             header.insert(format!("2.{}.1", index + 1), (*kind).to_owned());
         }
         header.extend(texts.iter().map(|(name, text)| (format!("0.{name}"), text.clone())));
-        let tensors = leaves.arrays.iter().map(|(name, leaf)| {
-            TensorView::new(leaf.dtype, leaf.shape.clone(), &leaf.bytes).map(|view| (name, view))
-        });
-        let bytes = tensors
-            .collect::<std::result::Result<Vec<_>, _>>()
-            .and_then(|tensors| safetensors::serialize(tensors, Some(header)))
-            .map_err(|error| Error::Unsupported(format!("this cache cannot be saved: {error}")))?;
-        Ok(Self(bytes))
+        Ok(Self { leaves, header })
     }
 
-    /// Writes the file. What was there before stays until the new one is whole.
+    fn serialized(&self) -> Result<Vec<u8>> {
+        let tensors = self.leaves.arrays.iter().map(|(name, leaf)| {
+            TensorView::new(leaf.dtype, leaf.shape.clone(), &leaf.bytes).map(|view| (name, view))
+        });
+        tensors
+            .collect::<std::result::Result<Vec<_>, _>>()
+            .and_then(|tensors| safetensors::serialize(tensors, Some(self.header.clone())))
+            .map_err(|error| Error::Unsupported(format!("this cache cannot be saved: {error}")))
+    }
+
+    /// Writes the file, down to the disk. What was there before stays until the new one is whole.
     ///
     /// # Errors
     /// [`Error::Io`] where the system refuses.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let failed = |error: &std::io::Error| Error::io(path, error);
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
-        file.write_all(&self.0).map_err(|error| failed(&error))?;
-        file.persist(path).map_err(|error| failed(&error.error))?;
-        Ok(())
+        let bytes = self.serialized()?;
+        write_file(&bytes, folder, path).map_err(|error| Error::io(path, &error))
     }
+}
+
+fn write_file(bytes: &[u8], folder: &Path, path: &Path) -> std::io::Result<()> {
+    let mut builder = tempfile::Builder::new();
+    // Those of any new file: the system takes away what the process's umask says.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    // The name, too. Not every file system can; the content is safe.
+    #[cfg(unix)]
+    let _ = File::open(folder).and_then(|folder| folder.sync_all());
+    Ok(())
 }
 
 /// Reads a file. Its arrays stay mapped where they can.
@@ -77,80 +108,136 @@ impl CacheBytes {
 /// # Errors
 /// [`Error::Io`] and [`Error::PromptCache`] say what is wrong with it.
 pub fn read(path: &Path) -> Result<CacheFile> {
-    let broken = |message: String| Error::PromptCache { path: path.to_owned(), message };
-    if !path.is_file() {
-        return Err(broken("there is no such file".to_owned()));
-    }
-    let (tensors, header) = Checkpoint::open_file(path).map_err(|error| match error {
-        Error::Weights { message, .. } => broken(message),
-        other => other,
-    })?;
-    let classes: Vec<&String> =
-        (0..).map_while(|index| header.get(&format!("1.{index}"))).collect();
-    if classes.is_empty() {
-        return Err(broken("it is not a prompt cache: its header names no caches".to_owned()));
-    }
-    let mut tree = Tree { children: HashMap::new() };
-    for name in tensors.names() {
-        let array = match tensors.get(name) {
-            Some(array) => array.map_err(|error| broken(error.to_string()))?,
-            None => continue,
-        };
-        tree.insert(name, State::Array(array));
-    }
-    for index in 1.. {
-        let (Some(name), Some(kind)) =
-            (header.get(&format!("2.{index}.0")), header.get(&format!("2.{index}.1")))
-        else {
-            break;
-        };
-        let unknown = || broken(format!("\"{name}\" is not the {kind} that it is said to be"));
-        let state = match kind.as_str() {
-            "none" => State::Nothing,
-            "string" => {
-                let array = tensors.get(name).ok_or_else(unknown)?;
-                array.and_then(|array| text(&array)).ok().flatten().ok_or_else(unknown)?
-            }
-            "scalar" => {
-                let array = tensors.get(name).ok_or_else(unknown)?;
-                array.and_then(|array| whole_number(&array)).map_err(|_| unknown())?
-            }
-            _ => return Err(unknown()),
-        };
-        tree.insert(name, state);
-    }
-    let texts: HashMap<String, String> = header
-        .iter()
-        .filter_map(|(name, text)| Some((name.strip_prefix("0.")?.to_owned(), text.clone())))
-        .collect();
-    let states: Vec<State> =
-        (0..classes.len()).map(|index| tree.child(&index.to_string()).into_state()).collect();
-    let restored = |positions: i32| {
-        classes.iter().zip(&states).enumerate().map(move |(index, (class, state))| {
-            state::restore(class, state, positions)
-                .ok_or_else(|| broken(format!("the {class} of layer {index} makes no sense")))
-        })
-    };
-    // Arrays do not say how many positions went into them: as many as into the layers that do.
-    let caches: Vec<Cache> = restored(0).collect::<Result<_>>()?;
-    let positions = caches.iter().map(Cache::offset).max().unwrap_or(0);
-    Ok(CacheFile { caches: restored(positions).collect::<Result<_>>()?, texts })
+    OpenFile::open(path)?.read()
 }
 
-/// The value of an array of one whole number, whatever its type.
-fn whole_number(array: &Array) -> Result<State> {
-    let value = mlx::ops::astype(array, Dtype::Uint32)?;
-    Ok(State::Number(i64::from(mlx::item_u32(&value)?)))
+/// A file that is mapped, and whose header has been read: what can be slow, and is done on any
+/// thread. Arrays are made where they are used.
+pub struct OpenFile {
+    path: PathBuf,
+    tensors: Checkpoint,
+    header: HashMap<String, String>,
+}
+
+impl OpenFile {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] and [`Error::PromptCache`] say what is wrong with it.
+    pub fn open(path: &Path) -> Result<Self> {
+        let broken = |message: &str| broken(path, message.to_owned());
+        if !path.is_file() {
+            return Err(broken("there is no such file"));
+        }
+        let mut length = [0; 8];
+        let opened = File::open(path).map_err(|error| Error::io(path, &error))?;
+        let whole = (&opened).read_exact(&mut length).is_ok();
+        if whole && u64::from_le_bytes(length) > MAX_HEADER_BYTES {
+            return Err(broken("its header is larger than any prompt cache needs"));
+        }
+        let (tensors, header) = Checkpoint::open_file(path).map_err(|error| match error {
+            Error::Weights { message, .. } => broken(&message),
+            other => other,
+        })?;
+        Ok(Self { path: path.to_owned(), tensors, header })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The caches in it.
+    ///
+    /// # Errors
+    /// [`Error::PromptCache`] where they make no sense.
+    pub fn read(self) -> Result<CacheFile> {
+        let Self { path, tensors, header } = self;
+        let broken = |message: String| broken(&path, message);
+        let classes: Vec<&String> =
+            (0..).map_while(|index| header.get(&format!("1.{index}"))).collect();
+        if classes.is_empty() {
+            return Err(broken("it is not a prompt cache: its header names no caches".to_owned()));
+        }
+        if tensors.names().count() > classes.len() * MAX_TENSORS_OF_LAYER {
+            return Err(broken("it has more tensors than its caches can hold".to_owned()));
+        }
+        let too_deep = |name: &str| broken(format!("the name \"{}\" is no place", shown(name)));
+        let mut tree = Tree { children: HashMap::new() };
+        for name in tensors.names() {
+            let array = match tensors.get(name) {
+                Some(array) => array.map_err(|error| broken(error.to_string()))?,
+                None => continue,
+            };
+            tree.insert(name, State::Array(array)).ok_or_else(|| too_deep(name))?;
+        }
+        for index in 1.. {
+            let (Some(name), Some(kind)) =
+                (header.get(&format!("2.{index}.0")), header.get(&format!("2.{index}.1")))
+            else {
+                break;
+            };
+            let unknown = || {
+                let (name, kind) = (shown(name), shown(kind));
+                broken(format!("\"{name}\" is not the {kind} that it is said to be"))
+            };
+            let array = || tensors.get(name).and_then(Result::ok).ok_or_else(unknown);
+            let state = match kind.as_str() {
+                "none" => State::Nothing,
+                "string" => text(&array()?).ok_or_else(unknown)?,
+                "scalar" => whole_number(&array()?).ok_or_else(unknown)?,
+                _ => return Err(unknown()),
+            };
+            tree.insert(name, state).ok_or_else(|| too_deep(name))?;
+        }
+        let texts: HashMap<String, String> = header
+            .iter()
+            .filter_map(|(name, text)| Some((name.strip_prefix("0.")?.to_owned(), text.clone())))
+            .collect();
+        let states: Vec<State> =
+            (0..classes.len()).map(|index| tree.child(&index.to_string()).into_state()).collect();
+        let restored = |positions: i32| {
+            classes.iter().zip(&states).enumerate().map(move |(index, (class, state))| {
+                state::restore(class, state, positions).ok_or_else(|| {
+                    broken(format!("the {} of layer {index} makes no sense", shown(class)))
+                })
+            })
+        };
+        // Arrays do not say how many positions went into them: as many as into the layers that do.
+        let caches: Vec<Cache> = restored(0).collect::<Result<_>>()?;
+        let positions = caches.iter().map(Cache::offset).max().unwrap_or(0);
+        Ok(CacheFile { caches: restored(positions).collect::<Result<_>>()?, texts })
+    }
+}
+
+fn broken(path: &Path, message: String) -> Error {
+    Error::PromptCache { path: path.to_owned(), message }
+}
+
+/// A text of the file, short enough for a message.
+fn shown(text: &str) -> String {
+    let start: String = text.chars().take(40).collect();
+    if start.len() < text.len() { start + "…" } else { start }
+}
+
+/// The value of an array of one whole number, of the types that writers use.
+fn whole_number(array: &Array) -> Option<State> {
+    if array.size() != 1 || ![Dtype::Int32, Dtype::Uint32].contains(&array.dtype()) {
+        return None;
+    }
+    // Negative numbers become large ones, which no length is.
+    let value = mlx::ops::astype(array, Dtype::Uint32).ok()?;
+    Some(State::Number(i64::from(mlx::item_u32(&value).ok()?)))
 }
 
 /// The text of an array of code points; `None` where they are none.
-fn text(array: &Array) -> Result<Option<State>> {
-    if array.dtype() != Dtype::Int32 || array.ndim() != 1 {
-        return Ok(None);
+fn text(array: &Array) -> Option<State> {
+    if array.dtype() != Dtype::Int32 || array.ndim() != 1 || array.size() > MAX_NAME {
+        return None;
     }
-    let bytes = mlx::to_bytes(array)?;
+    let bytes = mlx::to_bytes(array).ok()?;
     let points = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word));
-    Ok(points.map(char::from_u32).collect::<Option<String>>().map(State::Text))
+    points.map(char::from_u32).collect::<Option<String>>().map(State::Text)
 }
 
 /// The leaves of a tree, by their ways.
@@ -222,14 +309,20 @@ enum Node {
 }
 
 impl Tree {
-    fn insert(&mut self, path: &str, state: State) {
+    /// Adds a leaf; `None` for one that lies deeper than any cache's, whose tree would be too deep
+    /// for the stack.
+    fn insert(&mut self, path: &str, state: State) -> Option<()> {
+        (path.matches('.').count() <= MAX_DOTS).then(|| self.insert_at(path, state))
+    }
+
+    fn insert_at(&mut self, path: &str, state: State) {
         match path.split_once('.') {
             None => drop(self.children.insert(path.to_owned(), Node::Leaf(state))),
             Some((first, rest)) => {
                 let node = self.children.entry(first.to_owned());
                 let node = node.or_insert_with(|| Node::Tree(Self { children: HashMap::new() }));
                 if let Node::Tree(tree) = node {
-                    tree.insert(rest, state);
+                    tree.insert_at(rest, state);
                 }
             }
         }

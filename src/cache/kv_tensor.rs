@@ -6,7 +6,7 @@ use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, ops};
 
 /// The axis of positions.
-const POSITIONS: usize = 2;
+pub(super) const POSITIONS: usize = 2;
 
 /// How keys and values are quantized: whole numbers with a scale and a bias for each group of
 /// features.

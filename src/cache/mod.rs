@@ -1,6 +1,7 @@
 //! What layers remember of the positions before. Keys and values are
 //! `[batch, kv_heads, length, head_dim]`.
 
+mod alike;
 mod arrays;
 mod chunked;
 pub mod file;
@@ -47,12 +48,25 @@ impl CacheLimits {
             Cache::Chunked(cache) => cache.quantization,
             Cache::Arrays(_) | Cache::List(_) => None,
         });
-        // Windows of a model itself keep no first positions.
+        // Windows of a model itself keep no first positions. [`CacheLimits::within`] tells more.
         let max_size = caches.iter().flat_map(Cache::parts).find_map(|cache| match cache {
             Cache::Rotating(cache) if cache.keep > 0 => Some(cache.max_size),
             _ => None,
         });
         Self { max_size, quantization }
+    }
+
+    /// The limits that `caches` of a model were made with, which makes caches like `own`.
+    pub fn within(own: &[Cache], caches: &[Cache]) -> Self {
+        let of_parts = own.iter().flat_map(Cache::parts).zip(caches.iter().flat_map(Cache::parts));
+        let max_size = of_parts.filter_map(|(own, cache)| match (own, cache) {
+            (Cache::Rotating(own), Cache::Rotating(cache)) if cache.max_size >= own.max_size => {
+                None
+            }
+            (_, Cache::Rotating(cache)) => Some(cache.max_size),
+            _ => None,
+        });
+        Self { max_size: max_size.max(), ..Self::of(caches) }
     }
 }
 
@@ -227,6 +241,21 @@ impl Cache {
             // What takes back nothing must not fall behind the others.
             Self::List(_) if !self.is_trimmable() => 0,
             Self::List(parts) => parts.iter_mut().map(|part| part.trim(count)).max().unwrap_or(0),
+        }
+    }
+
+    /// Takes back all but the first `length` positions. Where it cannot, `false` says that the cache
+    /// is of no use any more.
+    pub fn rewind(&mut self, length: i32) -> bool {
+        match self {
+            Self::List(parts) => parts.iter_mut().all(|part| part.rewind(length)),
+            // A layer may have a cache and not use it.
+            _ if self.arrays().is_empty() => true,
+            Self::Arrays(_) => false,
+            _ => {
+                let surplus = self.offset() - length;
+                surplus == 0 || self.is_trimmable() && self.trim(surplus) == surplus
+            }
         }
     }
 

@@ -46,7 +46,7 @@ impl RotatingCache {
     }
 
     fn append(&mut self, keys: &KvTensor, values: &KvTensor) -> Result<(KvTensor, KvTensor)> {
-        let buffers = match self.buffers.take() {
+        let buffers = match &self.buffers {
             None => (keys.clone(), values.clone()),
             Some((old_keys, old_values)) => {
                 let (old_keys, old_values) = (self.ordered(old_keys)?, self.ordered(old_values)?);
@@ -65,7 +65,8 @@ impl RotatingCache {
     }
 
     fn overwrite(&mut self, keys: &KvTensor, values: &KvTensor) -> Result<(KvTensor, KvTensor)> {
-        let mut buffers = self.buffers.take();
+        // Nothing of this cache changes until all is there: an error must not lose it.
+        let (mut buffers, mut index) = (self.buffers.clone(), self.index);
         let capacity = buffers.as_ref().map_or(0, |(keys, _)| keys.length());
         if buffers.is_none() || (self.offset >= capacity && capacity < self.max_size) {
             let room = STEP.min(self.max_size - self.offset);
@@ -78,7 +79,7 @@ impl RotatingCache {
             };
             let (old_keys, old_values) = buffers.unzip();
             buffers = Some((grow(old_keys, keys)?, grow(old_values, values)?));
-            self.index = self.offset;
+            index = self.offset;
         }
         let (mut all_keys, mut all_values) = match buffers {
             Some(buffers) => buffers,
@@ -88,16 +89,16 @@ impl RotatingCache {
         if surplus > 0 {
             all_keys = self.without_oldest(surplus, &all_keys, None)?;
             all_values = self.without_oldest(surplus, &all_values, None)?;
-            self.index = self.max_size;
+            index = self.max_size;
         }
-        if self.index == self.max_size {
-            self.index = self.keep;
+        if index == self.max_size {
+            index = self.keep;
         }
-        all_keys = all_keys.update_slice(keys, self.index)?;
-        all_values = all_values.update_slice(values, self.index)?;
-        self.offset += 1;
-        self.index += 1;
-        let seen = (all_keys.take_prefix(self.offset)?, all_values.take_prefix(self.offset)?);
+        all_keys = all_keys.update_slice(keys, index)?;
+        all_values = all_values.update_slice(values, index)?;
+        let offset = self.offset + 1;
+        let seen = (all_keys.take_prefix(offset)?, all_values.take_prefix(offset)?);
+        (self.offset, self.index) = (offset, index + 1);
         self.buffers = Some((all_keys, all_values));
         Ok(seen)
     }
@@ -108,10 +109,10 @@ impl RotatingCache {
     }
 
     /// The used part of a buffer, oldest position first.
-    fn ordered(&self, buffer: KvTensor) -> Result<KvTensor> {
+    fn ordered(&self, buffer: &KvTensor) -> Result<KvTensor> {
         let capacity = buffer.length();
         if self.index == capacity {
-            Ok(buffer)
+            Ok(buffer.clone())
         } else if self.index < self.offset {
             buffer.slice(0, self.keep)?.concatenated(&[
                 &buffer.slice(self.index, capacity)?,

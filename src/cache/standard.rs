@@ -27,9 +27,10 @@ impl StandardCache {
     ) -> Result<(KvTensor, KvTensor)> {
         let start = self.offset;
         let end = start + keys.dim(2);
-        let (old_keys, old_values) = self.buffers.take().unzip();
         let new_keys = KvTensor::new(keys, self.quantization)?;
         let new_values = KvTensor::new(values, self.quantization)?;
+        // The buffers stay until all is there: an error must not lose them.
+        let (old_keys, old_values) = self.buffers.clone().unzip();
         let (all_keys, seen_keys) = write(old_keys, &new_keys, start, end)?;
         let (all_values, seen_values) = write(old_values, &new_values, start, end)?;
         self.buffers = Some((all_keys, all_values));
@@ -55,7 +56,8 @@ impl StandardCache {
                 ops::zeros(&[batch, heads, positions, head_dim], dtype).map(KvTensor::Plain)
             })
         };
-        let (keys, values) = self.buffers.take().unzip();
+        // As in `update_and_fetch`.
+        let (keys, values) = self.buffers.clone().unzip();
         let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (room(keys)?, room(values)?) else {
             return Err(Error::Mlx("quantized positions in a cache of plain ones".to_owned()));
         };

@@ -25,6 +25,10 @@ pub(super) enum State {
 const PACKED_WINDOW: &str = "QuantizedRotatingKVCache";
 const PACKED_CHUNK: &str = "QuantizedChunkedKVCache";
 
+/// Positions beyond which a cache from outside is not believed: far more than any model's context,
+/// and few enough for sums of them to be numbers still.
+const MAX_POSITIONS: i32 = 1 << 30;
+
 /// Several caches of one layer.
 const LIST: &str = "CacheList";
 
@@ -181,6 +185,11 @@ fn is_sound(cache: &Cache) -> bool {
                     cache.index <= keys.length()
                         && cache.offset.min(cache.max_size) <= keys.length()
                         && keys.length() == values.length()
+                        // The next position is the one behind the last, or one of the ring.
+                        && match cache.offset < cache.max_size {
+                            true => cache.index == cache.offset,
+                            false => cache.index >= cache.keep,
+                        }
                 }
                 None => cache.offset == 0 && cache.index == 0,
             };
@@ -275,7 +284,9 @@ fn read_rows(state: &State, quantization: Option<KvQuantization>) -> Option<KvTe
 impl State {
     fn as_length(&self) -> Option<i32> {
         match self {
-            Self::Number(number) => i32::try_from(*number).ok().filter(|&number| number >= 0),
+            Self::Number(number) => {
+                i32::try_from(*number).ok().filter(|number| (0..=MAX_POSITIONS).contains(number))
+            }
             _ => None,
         }
     }

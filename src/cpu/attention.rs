@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use super::floats::Floats;
 use super::heads::Heads;
-use super::pool::{DisjointSliceMut, Pool, parallel_for};
+use super::pool::{DisjointSliceMut, parallel_for};
 use super::scratch::Scratch;
 use super::simd::Isa;
 use crate::error::{Error, Result};
@@ -24,6 +24,10 @@ const ROWS: usize = 32;
 
 /// Keys that a task has at least when they are split.
 const SPLIT: usize = 256;
+
+/// Tasks that keep all threads of a large machine busy. Where keys are split decides in which order
+/// numbers are summed up, so it depends on shapes alone, and never on how many threads there are.
+const TASKS: usize = 64;
 
 /// Keys or values: `[batch, kv_heads, length, head_dim]` with any strides but that of the features,
 /// which is 1.
@@ -199,8 +203,7 @@ impl<'a> Attention<'a> {
         let kv_heads = self.keys.shape[1];
         let step = (ROWS / self.group()).max(1);
         let blocks = batch * kv_heads * length.div_ceil(step);
-        // Some tasks more than threads, so that none waits long for the last one.
-        let wanted = (4 * Pool::global().threads()).div_ceil(blocks);
+        let wanted = TASKS.div_ceil(blocks);
         let (mut tasks, mut merges, mut floats) = (Vec::new(), Vec::new(), 0);
         for i in 0..batch * kv_heads {
             let (batch, kv_head) = (i / kv_heads, i % kv_heads);

@@ -1,10 +1,8 @@
 //! What the scheduler asks of a model. The scheduler knows nothing else of MLX, so its rules can
 //! be tested with models that wait, fail and panic on command.
 
-use std::path::Path;
-
 use crate::cache::CacheLimits;
-use crate::cache::file::CacheBytes;
+use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
 use crate::generate::{Prefill, SequenceOptions, TokenOutput};
 
@@ -27,18 +25,18 @@ pub trait Backend {
     type PromptCache;
 
     /// Begins a sequence that continues `prompt`, which is not empty, and of which `cache` may hold a
-    /// part.
+    /// part. The cache is taken only if that succeeds.
     fn start(
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
-        cache: Option<Self::PromptCache>,
+        cache: &mut Option<Self::PromptCache>,
     ) -> Result<Self::Sequence>;
 
     /// How many of the prompt's tokens were in the cache.
     fn cached_tokens(&self, sequence: &Self::Sequence) -> usize;
 
-    /// What a sequence leaves.
+    /// What a sequence leaves; after a failure, what it began with, as far as that is still there.
     fn leave(&self, sequence: Self::Sequence) -> Self::PromptCache;
 
     /// An empty one.
@@ -51,7 +49,7 @@ pub trait Backend {
     fn prompt_cache_bytes(&self, cache: &Self::PromptCache) -> Result<CacheBytes>;
 
     /// Reads one from a file.
-    fn load_prompt_cache(&self, path: &Path) -> Result<Self::PromptCache>;
+    fn load_prompt_cache(&self, file: OpenFile) -> Result<Self::PromptCache>;
 
     /// Reads the next chunk of the prompt.
     fn prefill(&self, sequence: &mut Self::Sequence) -> Result<Prefill>;
@@ -64,7 +62,7 @@ pub trait Backend {
     fn caches(&self) -> Self::Caches;
 
     /// The logits after each of `tokens`, row by row, and the tokens' keys and values added to
-    /// `caches`.
+    /// `caches`. A failure is this call's alone.
     fn logits(&self, tokens: &[u32], caches: &mut Self::Caches) -> Result<Vec<f32>>;
 
     /// Starts the measurement of [`Backend::peak_memory`] anew.

@@ -1,13 +1,12 @@
 //! The real [`Backend`]: a language model on this thread's MLX stream.
 
-use std::path::Path;
-
 use super::backend::{Backend, PromptCacheSize};
-use crate::cache::file::CacheBytes;
+use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::Result;
 use crate::generate::{Prefill, PromptCache, Sequence, SequenceOptions, TokenOutput};
 use crate::mlx;
+use crate::mlx::primitive::Failure;
 use crate::models::LanguageModel;
 
 /// A language model.
@@ -33,9 +32,11 @@ impl Backend for CoreBackend {
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
-        cache: Option<PromptCache>,
+        cache: &mut Option<PromptCache>,
     ) -> Result<Sequence> {
-        Sequence::new(&*self.model, prompt, options, cache)
+        // A step that was in flight when its sequence ended may fail: nobody waits for it.
+        let _ = mlx::settle();
+        Sequence::resume(&*self.model, prompt, options, cache)
     }
 
     fn cached_tokens(&self, sequence: &Sequence) -> usize {
@@ -43,7 +44,7 @@ impl Backend for CoreBackend {
     }
 
     fn leave(&self, sequence: Sequence) -> PromptCache {
-        sequence.into_prompt_cache()
+        sequence.into_prompt_cache(&*self.model)
     }
 
     fn prompt_cache(&self, limits: CacheLimits) -> PromptCache {
@@ -58,8 +59,8 @@ impl Backend for CoreBackend {
         cache.to_bytes(&self.fingerprint)
     }
 
-    fn load_prompt_cache(&self, path: &Path) -> Result<PromptCache> {
-        PromptCache::read(path, &*self.model, &self.fingerprint)
+    fn load_prompt_cache(&self, file: OpenFile) -> Result<PromptCache> {
+        PromptCache::restore(file, &*self.model, &self.fingerprint)
     }
 
     fn prefill(&self, sequence: &mut Sequence) -> Result<Prefill> {
@@ -71,12 +72,22 @@ impl Backend for CoreBackend {
     }
 
     fn caches(&self) -> Vec<Cache> {
+        // As in `start`.
+        let _ = mlx::settle();
         self.model.make_caches()
     }
 
     fn logits(&self, tokens: &[u32], caches: &mut Vec<Cache>) -> Result<Vec<f32>> {
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
-        mlx::to_f32_vec(&self.model.forward(&tokens, caches)?)
+        let failure = Failure::default();
+        let rows = failure
+            .scope(|| self.model.forward(&tokens, caches))
+            .and_then(|logits| mlx::to_f32_vec(&logits));
+        if rows.is_err() {
+            // MLX would give the error to whoever waits next, too.
+            let _ = mlx::settle();
+        }
+        failure.check().and(rows)
     }
 
     fn reset_peak_memory(&self) {

@@ -5,8 +5,7 @@
 //! counted here, and an exiting process closes the gate: it waits for the turns under way, and
 //! none begins after that.
 
-use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::mlx::process;
@@ -15,7 +14,7 @@ use crate::mlx::process;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 static GATE: Gate = Gate::new();
-static CODE: AtomicI32 = AtomicI32::new(0);
+static CODE: OnceLock<i32> = OnceLock::new();
 
 struct Gate {
     state: Mutex<State>,
@@ -37,24 +36,32 @@ pub fn begin_turn() -> Turn {
     GATE.enter()
 }
 
-/// Says with which code the process is about to exit.
+/// Says that the calling thread is about to exit with `code`. Only the main thread's code is that of
+/// the process: a worker has one of its own.
 pub fn set_code(code: i32) {
-    CODE.store(code, Ordering::Relaxed);
+    if process::on_main_thread() {
+        // A process exits once.
+        let _ = CODE.set(code);
+    }
 }
 
 /// Closes the gate when the process exits. Called once MLX has made its objects, because what was
 /// made last is destroyed first.
 pub(super) fn guard() {
-    static REGISTER: Once = Once::new();
-    REGISTER.call_once(|| process::at_exit(close_gate));
+    process::at_exit(close_gate);
 }
 
-extern "C" fn close_gate() {
-    if !GATE.close(PATIENCE) {
-        // A long chunk of a prompt is being computed. Going on would destroy what it works with,
-        // and it cannot be interrupted, so the process ends here without destroying anything.
-        process::exit_now(CODE.load(Ordering::Relaxed));
+fn close_gate(code: Option<i32>) {
+    if GATE.close(Some(PATIENCE)) {
+        return;
     }
+    // A long chunk of a prompt is being computed. Going on would destroy what it works with, and it
+    // cannot be interrupted, so the process ends here without destroying anything.
+    if let Some(code) = code.or_else(|| CODE.get().copied()) {
+        process::exit_now(code);
+    }
+    // With a code that nobody knows it waits: chunks end.
+    GATE.close(None);
 }
 
 impl Gate {
@@ -73,11 +80,15 @@ impl Gate {
 
     /// Lets no turn begin any more and waits for those under way, at most for `limit`; whether all
     /// have ended.
-    fn close(&self, limit: Duration) -> bool {
-        let deadline = Instant::now() + limit;
+    fn close(&self, limit: Option<Duration>) -> bool {
+        let deadline = limit.map(|limit| Instant::now() + limit);
         let mut state = self.lock();
         state.closed = true;
         while state.busy > 0 {
+            let Some(deadline) = deadline else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
             let left = deadline.saturating_duration_since(Instant::now());
             if left == Duration::ZERO {
                 return false;
@@ -114,9 +125,9 @@ mod tests {
     fn closing_waits_for_turns_under_way_and_lets_none_begin() {
         static TEST: Gate = Gate::new();
         let turn = TEST.enter();
-        assert!(!TEST.close(Duration::from_millis(20)), "a turn is under way");
+        assert!(!TEST.close(Some(Duration::from_millis(20))), "a turn is under way");
         drop(turn);
-        assert!(TEST.close(Duration::from_secs(5)));
+        assert!(TEST.close(Some(Duration::from_secs(5))));
         let (sender, receiver) = channel();
         thread::spawn(move || {
             let turn = TEST.enter();
@@ -135,7 +146,7 @@ mod tests {
             drop(turn);
         });
         let started = Instant::now();
-        assert!(TEST.close(Duration::from_secs(30)));
+        assert!(TEST.close(Some(Duration::from_secs(30))));
         assert!(started.elapsed() < Duration::from_secs(10));
         assert!(ending.join().is_ok());
     }

@@ -10,7 +10,7 @@ use super::backend::Backend;
 use super::core::CoreBackend;
 use super::exit;
 use super::model::{Engine, Model, ModelInfo};
-use super::pool::{ENGINES, panic_message};
+use super::pool::ENGINES;
 use super::profile::Profile;
 use super::request::{LoadProgress, LoadRequest, LoadStage};
 use super::scheduler::{Message, Scheduler};
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
 use crate::mlx::{self, DeviceKind};
 use crate::models;
+use crate::panics;
 
 /// How many tokens of a prompt are read in one turn. An abort and the other generations wait for
 /// that long, so it is smaller where reading is slow.
@@ -57,7 +58,7 @@ pub(super) fn launch<B: Backend>(
         let turn = exit::begin_turn();
         let built = started.and_then(|()| {
             catch_unwind(AssertUnwindSafe(|| build(&aborted)))
-                .unwrap_or_else(|panic| Err(Error::EngineFailed(panic_message(&*panic))))
+                .unwrap_or_else(|panic| Err(Error::EngineFailed(panics::message(&*panic))))
         });
         drop(turn);
         match built {
@@ -87,7 +88,7 @@ fn serve<B: Backend>(backend: B, profile: Arc<Profile>, inbox: Receiver<Message>
     let outcome = catch_unwind(AssertUnwindSafe(|| scheduler.run(&inbox)));
     status.refuse(match outcome {
         Ok(()) => Error::Disposed,
-        Err(panic) => Error::EngineFailed(panic_message(&*panic)),
+        Err(panic) => Error::EngineFailed(panics::message(&*panic)),
     });
     let _turn = exit::begin_turn();
     // After a panic a part of the state may be broken, and dropping it may panic again; whoever

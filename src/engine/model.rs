@@ -1,20 +1,22 @@
 //! The handles on a loaded model and its generations, for any thread.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Weak, mpsc};
 use std::time::Instant;
 
 use super::backend::PromptCacheSize;
 use super::pool;
-use super::profile::Profile;
+use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest};
-use super::request::{Batch, GenerateRequest, check_limits};
+use super::request::{Batch, GenerateRequest, Prompt, check_limits};
+use super::running::GenerationId;
 use super::scheduler::Message;
 use super::status::{Callback, Reply, Status};
 use super::stream::{Producer, Stream};
 use crate::cache::CacheLimits;
+use crate::cache::file::OpenFile;
 use crate::error::{Error, Result};
 use crate::mlx::DeviceKind;
 use crate::models;
@@ -25,6 +27,7 @@ pub struct Engine {
     inbox: Sender<Message>,
     status: Arc<Status>,
     load_aborted: Arc<AtomicBool>,
+    next_generation: AtomicU64,
 }
 
 impl Engine {
@@ -33,7 +36,7 @@ impl Engine {
         status: Arc<Status>,
         load_aborted: Arc<AtomicBool>,
     ) -> Self {
-        Self { inbox, status, load_aborted }
+        Self { inbox, status, load_aborted, next_generation: AtomicU64::new(0) }
     }
 
     /// Aborts the load, if it has not ended: it then fails with [`Error::Aborted`].
@@ -48,6 +51,11 @@ impl Engine {
         self.abort_load();
         // An engine that has ended has no inbox, and needs no message.
         let _ = self.inbox.send(Message::Dispose);
+    }
+
+    fn send_prepared(&self, id: GenerationId, prepared: Result<Prepared>) {
+        // As for the generation itself, which was sent before.
+        let _ = self.inbox.send(Message::Prepared { id, prepared });
     }
 
     /// Whether it still serves.
@@ -105,14 +113,36 @@ impl Model {
     /// [`Error::InvalidArgument`] for options out of range.
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
         request.check()?;
+        let id = GenerationId(self.engine.next_generation.fetch_add(1, Ordering::Relaxed));
         let stream = Arc::new(Stream::default());
         let producer = Producer::new(Arc::clone(&stream), Arc::clone(&self.engine.status));
-        let message =
-            Message::Generate { producer, request: Box::new(request), requested: Instant::now() };
+        let (request, requested) = (Arc::new(request), Instant::now());
+        let message = Message::Generate { id, producer, request: Arc::clone(&request), requested };
         // An engine that has ended drops the message, and with it the producer, which tells the
         // consumer.
         let _ = self.engine.inbox.send(message);
+        self.prepare(id, request, Arc::clone(&stream));
         Ok(Generation { stream, engine: Arc::clone(&self.engine) })
+    }
+
+    /// Makes tokens of a generation's prompt, and sends them after it.
+    fn prepare(&self, id: GenerationId, request: Arc<GenerateRequest>, stream: Arc<Stream>) {
+        // Without a profile the engine has ended, and has told the consumer.
+        let Ok(profile) = self.profile() else { return };
+        if let Prompt::Tokens(_) = request.prompt {
+            return self.engine.send_prepared(id, profile.prepare(&request));
+        }
+        // Whoever prepares must not keep an engine alive that everyone has forgotten.
+        let engine = Arc::downgrade(&self.engine);
+        let callback: Callback<Prepared> = Box::new(move |prepared| {
+            if let Some(engine) = engine.upgrade() {
+                engine.send_prepared(id, prepared);
+            }
+        });
+        pool::TEXTS.call(callback, move || match stream.is_aborted() {
+            true => Err(Error::Aborted("the generation was aborted".to_owned())),
+            false => profile.prepare(&request),
+        });
     }
 
     /// An empty prompt cache within `limits`.
@@ -126,7 +156,7 @@ impl Model {
         Ok(cache)
     }
 
-    /// A prompt cache from a file; `for `callback`.
+    /// A prompt cache from a file, for `callback`.
     pub fn load_prompt_cache(&self, path: PathBuf, callback: Callback<HeldPromptCache>) {
         let cache = HeldPromptCache::new(&self.engine);
         let id = cache.id;
@@ -134,14 +164,27 @@ impl Model {
             Box::new(move |read: Result<()>| callback(read.map(|()| cache))),
             Arc::clone(&self.engine.status),
         );
-        let message = Message::PromptCache(id, PromptCacheRequest::Load(path, reply));
-        // As in `HeldPromptCache::ask`.
-        let _ = self.engine.inbox.send(message);
+        let engine = Arc::downgrade(&self.engine);
+        let callback: Callback<OpenFile> = Box::new(move |file| match (file, engine.upgrade()) {
+            (Ok(file), Some(engine)) => {
+                let message = Message::PromptCache(id, PromptCacheRequest::Load(file, reply));
+                // As in `HeldPromptCache::ask`.
+                let _ = engine.inbox.send(message);
+            }
+            (Err(error), _) => reply.send(Err(error)),
+            // Dropped unanswered, it tells the caller.
+            (Ok(_), None) => drop(reply),
+        });
+        // Disks may be slow, and other generations go on.
+        pool::FILES.call(callback, move || OpenFile::open(&path));
     }
 
     /// The logits after each of `tokens`: as many rows, each as wide as the vocabulary.
     pub fn logits(&self, tokens: Vec<u32>, callback: Callback<Vec<f32>>) {
-        let checked = self.profile().and_then(|it| it.check_tokens("tokens", &tokens));
+        let checked = self.profile().and_then(|it| {
+            it.check_tokens("tokens", &tokens)?;
+            it.check_rows(&tokens)
+        });
         if let Err(error) = checked {
             return callback(Err(error));
         }
@@ -184,14 +227,14 @@ impl Model {
         self.engine.status.when_ended(done);
     }
 
-    /// Runs `work` on a helper thread, whatever the engine does.
+    /// Runs `work` on a thread for texts, whatever the engine does.
     fn with_text<T: Send + 'static>(
         &self,
         callback: Callback<T>,
         work: impl FnOnce(&Profile) -> Result<T> + Send + 'static,
     ) {
         match self.profile() {
-            Ok(profile) => pool::call(callback, move || work(&profile)),
+            Ok(profile) => pool::TEXTS.call(callback, move || work(&profile)),
             Err(error) => callback(Err(error)),
         }
     }

@@ -4,7 +4,6 @@
 //! and ended has leaked them. The pools here keep their threads: as many as were ever busy at
 //! the same time, each waiting without cost for the next job.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,12 +11,20 @@ use std::thread;
 
 use super::status::Callback;
 use crate::error::{Error, Result};
+use crate::panics;
 
 /// Threads of engines: one per loaded or loading model.
 pub static ENGINES: Pool = Pool::new("nodemlx-engine", usize::MAX);
 
-/// Threads for work on text and on the file system that must not wait for a model.
-pub static HELPERS: Pool = Pool::new("nodemlx-helper", 2);
+/// Threads for work on text, which must not wait for a model, nor a model for it. Long texts take
+/// seconds, and short ones go past them.
+pub static TEXTS: Pool = Pool::new("nodemlx-text", TEXT_THREADS);
+
+/// So many long texts hold up the others.
+pub(super) const TEXT_THREADS: usize = 4;
+
+/// Threads for work on the file system, which may be slow and must not wait for text.
+pub static FILES: Pool = Pool::new("nodemlx-file", 2);
 
 /// MLX's recursions over graphs were written for a main thread's stack.
 const STACK_BYTES: usize = 8 << 20;
@@ -86,6 +93,22 @@ impl Pool {
         self.changed.notify_one();
     }
 
+    /// Runs `work` on a thread of the pool, and calls `callback` there with what it returns.
+    pub fn call<T: Send + 'static>(
+        &'static self,
+        callback: Callback<T>,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) {
+        self.run(move |started| {
+            let result = started.and_then(|()| {
+                catch_unwind(AssertUnwindSafe(work))
+                    .unwrap_or_else(|panic| Err(Error::EngineFailed(panics::message(&*panic))))
+            });
+            callback(result);
+            None
+        });
+    }
+
     /// How many threads the pool has, idle ones included.
     pub fn threads(&self) -> usize {
         self.lock().threads
@@ -116,30 +139,6 @@ impl Pool {
         // Nothing panics while it holds the lock, so a poisoned one still holds a sound state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Runs `work` on a helper thread and calls `callback` there with what it returns.
-pub fn call<T: Send + 'static>(
-    callback: Callback<T>,
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) {
-    HELPERS.run(move |started| {
-        let result = started.and_then(|()| {
-            catch_unwind(AssertUnwindSafe(work))
-                .unwrap_or_else(|panic| Err(Error::EngineFailed(panic_message(&*panic))))
-        });
-        callback(result);
-        None
-    });
-}
-
-/// What a panic says.
-pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "a panic without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a request is checked against, and completed by: the model's text, defaults and limits.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, Instant};
 
 use super::request::{GenerateRequest, Prompt};
 use super::text::Text;
@@ -11,6 +12,19 @@ use crate::models::GenerationDefaults;
 /// The most tokens of a generation whose request sets no limit, on a model that names no context
 /// length.
 const MAX_TOKENS_WITHOUT_CONTEXT: usize = 8192;
+
+/// The most logits in one answer: the bytes of 32-bit numbers that every Node.js has arrays for.
+const MAX_LOGITS: usize = (1 << 32) / size_of::<f32>();
+
+/// A prompt as tokens, and the complete options of its request.
+pub struct Prepared {
+    /// The prompt.
+    pub prompt: Vec<u32>,
+    /// The options.
+    pub options: SequenceOptions,
+    /// How long that took.
+    pub duration: Duration,
+}
 
 /// What is known of a loaded model, apart from its arrays.
 #[derive(Debug)]
@@ -33,7 +47,8 @@ impl Profile {
     /// # Errors
     /// Those of the tokenizer and the template; [`Error::InvalidArgument`] for tokens that the
     /// model does not have; [`Error::ContextOverflow`] for a prompt that leaves no room.
-    pub fn prepare(&self, request: &GenerateRequest) -> Result<(Vec<u32>, SequenceOptions)> {
+    pub fn prepare(&self, request: &GenerateRequest) -> Result<Prepared> {
+        let started = Instant::now();
         let prompt = match &request.prompt {
             Prompt::Text(text) => self.text.tokenizer()?.encode(text, true)?,
             Prompt::Tokens(tokens) => tokens.clone(),
@@ -71,7 +86,7 @@ impl Profile {
             prefill_chunk: self.prefill_chunk,
             cache_limits: request.cache_limits,
         };
-        Ok((prompt, options))
+        Ok(Prepared { prompt, options, duration: started.elapsed() })
     }
 
     fn sampling(&self, request: &GenerateRequest) -> Result<SamplingOptions> {
@@ -117,6 +132,23 @@ impl Profile {
             frequency_context: request.penalty_context.unwrap_or(standard.frequency_context),
             logit_bias: request.logit_bias.clone(),
         })
+    }
+
+    /// Refuses more tokens than the model's context holds, and rows of logits for them that
+    /// JavaScript has no array for.
+    pub fn check_rows(&self, tokens: &[u32]) -> Result<()> {
+        if let Some(length) = self.context_length.filter(|&length| tokens.len() > length) {
+            return Err(Error::ContextOverflow(format!(
+                "there are {} tokens, and the model's context holds {length}: give fewer",
+                tokens.len()
+            )));
+        }
+        let most = MAX_LOGITS / self.vocabulary_size.max(1);
+        if tokens.len() > most {
+            let message = format!("has {} tokens: at most {most} fit one answer", tokens.len());
+            return Err(Error::argument("tokens", message));
+        }
+        Ok(())
     }
 
     /// Refuses an empty list of tokens, and tokens that the model does not have.

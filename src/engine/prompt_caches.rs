@@ -8,6 +8,7 @@ use super::backend::{Backend, PromptCacheSize};
 use super::pool;
 use super::status::Reply;
 use crate::cache::CacheLimits;
+use crate::cache::file::OpenFile;
 use crate::error::{Error, Result};
 
 /// The number of a prompt cache, different from every other in the process.
@@ -36,8 +37,8 @@ impl PromptCacheId {
 pub enum PromptCacheRequest {
     /// Make an empty one.
     Create(CacheLimits),
-    /// Read it from a file.
-    Load(PathBuf, Reply<()>),
+    /// Make it of a file.
+    Load(OpenFile, Reply<()>),
     /// Write it to a file.
     Save(PathBuf, Reply<()>),
     /// Tell its size.
@@ -49,7 +50,7 @@ pub enum PromptCacheRequest {
 enum Slot<C> {
     Idle(C),
     /// A generation has it.
-    Lent,
+    CheckedOut,
 }
 
 /// All of one engine's prompt caches.
@@ -58,7 +59,7 @@ pub struct PromptCaches<B: Backend> {
 }
 
 impl<B: Backend> PromptCaches<B> {
-    /// None.
+    /// An engine's before any is made.
     pub fn new() -> Self {
         Self { slots: HashMap::new() }
     }
@@ -69,18 +70,17 @@ impl<B: Backend> PromptCaches<B> {
             PromptCacheRequest::Create(limits) => {
                 self.slots.insert(id, Slot::Idle(backend.prompt_cache(limits)));
             }
-            PromptCacheRequest::Load(path, reply) => reply.send(
+            PromptCacheRequest::Load(file, reply) => reply.send(
                 backend
-                    .load_prompt_cache(&path)
+                    .load_prompt_cache(file)
                     .map(|cache| drop(self.slots.insert(id, Slot::Idle(cache)))),
             ),
             PromptCacheRequest::Save(path, reply) => {
                 match self.idle(id).and_then(|cache| backend.prompt_cache_bytes(cache)) {
                     // Disks may be slow, and other generations go on.
                     Ok(bytes) => {
-                        pool::call(Box::new(move |outcome| reply.send(outcome)), move || {
-                            bytes.write(&path)
-                        })
+                        let callback = Box::new(move |outcome| reply.send(outcome));
+                        pool::FILES.call(callback, move || bytes.write(&path));
                     }
                     Err(error) => reply.send(Err(error)),
                 }
@@ -96,16 +96,16 @@ impl<B: Backend> PromptCaches<B> {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if another generation has it, or it is not there any more.
-    pub fn lend(&mut self, id: PromptCacheId) -> Result<B::PromptCache> {
+    pub fn checkout(&mut self, id: PromptCacheId) -> Result<B::PromptCache> {
         self.idle(id)?;
-        match self.slots.insert(id, Slot::Lent) {
+        match self.slots.insert(id, Slot::CheckedOut) {
             Some(Slot::Idle(cache)) => Ok(cache),
             _ => Err(gone()),
         }
     }
 
     /// Takes a cache back. One that was forgotten meanwhile is dropped.
-    pub fn take_back(&mut self, id: PromptCacheId, cache: B::PromptCache) {
+    pub fn checkin(&mut self, id: PromptCacheId, cache: B::PromptCache) {
         if let Some(slot) = self.slots.get_mut(&id) {
             *slot = Slot::Idle(cache);
         }
@@ -114,7 +114,7 @@ impl<B: Backend> PromptCaches<B> {
     fn idle(&self, id: PromptCacheId) -> Result<&B::PromptCache> {
         match self.slots.get(&id) {
             Some(Slot::Idle(cache)) => Ok(cache),
-            Some(Slot::Lent) => Err(Error::argument(
+            Some(Slot::CheckedOut) => Err(Error::argument(
                 "promptCache",
                 "is in use by a generation: wait for its end, or make another cache",
             )),

@@ -306,8 +306,10 @@ pub struct Finished {
 /// included.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Timings {
-    /// From the request to the first work on it, in milliseconds.
+    /// Waiting for others before the prompt was prepared and before it was read, in milliseconds.
     pub queue_ms: f64,
+    /// Making tokens of the prompt, its template included, in milliseconds.
+    pub prepare_ms: f64,
     /// Reading the prompt, its last token excluded, in milliseconds.
     pub prefill_ms: Option<f64>,
     /// From the request to the first token, in milliseconds.

@@ -1,10 +1,10 @@
 //! One generation on the engine's thread: from a request to tokens, text and an end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::backend::Backend;
-use super::profile::Profile;
+use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCaches};
 use super::request::{Candidate, FinishReason, Finished, GenerateRequest, Timings, TokenLogprob};
 use super::stream::Producer;
@@ -12,15 +12,20 @@ use crate::error::{Error, Result};
 use crate::generate::TokenOutput;
 use crate::text::{Detokenizer, StopMatcher, Tokenizer};
 
-/// A generation, with everything that belongs to it alone.
-pub struct Running<B: Backend> {
+/// The number of a generation, different from every other of its model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GenerationId(pub u64);
+
+/// A generation that the engine has begun and not ended, with everything that belongs to it alone.
+pub struct ActiveGeneration<B: Backend> {
+    id: GenerationId,
     producer: Producer,
-    request: Box<GenerateRequest>,
+    request: Arc<GenerateRequest>,
     stage: Stage<B::Sequence>,
-    /// What it leaves in the cache that it was lent.
-    left: Option<B::PromptCache>,
-    /// Whether it was lent one.
-    borrowed: bool,
+    /// The prompt cache that was checked out for it.
+    checkout: Option<PromptCacheId>,
+    /// That cache, before its sequence has it and after.
+    prompt_cache: Option<B::PromptCache>,
     cached_tokens: usize,
     writer: Option<Writer>,
     clock: Clock,
@@ -30,8 +35,8 @@ pub struct Running<B: Backend> {
 }
 
 enum Stage<S> {
-    /// Its prompt has not been tokenized yet.
-    Waiting,
+    /// A thread for texts makes tokens of its prompt.
+    Preparing,
     /// Its prompt is being read.
     Prefill(S),
     /// It makes tokens.
@@ -43,43 +48,71 @@ enum Stage<S> {
 /// What a generation needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Its prompt must be prepared, or read on.
+    /// Its prompt must be read on.
     Prefill,
     /// It can make a token.
     Decode,
-    /// Its consumer is too far behind.
-    Pause,
+    /// It waits for its prompt to be prepared, or for a consumer who is too far behind.
+    Wait,
     /// Its consumer has asked for the end.
     Abort,
     /// Nothing: it is over.
     Nothing,
 }
 
-impl<B: Backend> Running<B> {
-    /// A generation for which nothing has been done yet, asked for at `requested`.
-    pub fn new(producer: Producer, request: Box<GenerateRequest>, requested: Instant) -> Self {
-        Self {
+impl<B: Backend> ActiveGeneration<B> {
+    /// A generation whose prompt is being prepared, asked for at `requested`. It gets its prompt
+    /// cache at once, so that those who come later find it in use, in their order.
+    pub fn new(
+        id: GenerationId,
+        producer: Producer,
+        request: Arc<GenerateRequest>,
+        requested: Instant,
+        caches: &mut PromptCaches<B>,
+    ) -> Self {
+        let mut generation = Self {
+            id,
             producer,
             request,
-            stage: Stage::Waiting,
-            left: None,
-            borrowed: false,
+            stage: Stage::Preparing,
+            checkout: None,
+            prompt_cache: None,
             cached_tokens: 0,
             writer: None,
             clock: Clock::new(requested),
             prompt_tokens: 0,
             completion_tokens: 0,
             max_tokens: 0,
+        };
+        if let Some(cache) = generation.request.prompt_cache {
+            match caches.checkout(cache) {
+                Ok(prompt_cache) => {
+                    generation.checkout = Some(cache);
+                    generation.prompt_cache = Some(prompt_cache);
+                }
+                Err(error) => {
+                    generation.stage = Stage::Ended;
+                    generation.producer.fail(error);
+                }
+            }
         }
+        generation
     }
 
-    /// What it needs next.
-    pub fn next(&self) -> Next {
+    /// Its number.
+    pub fn id(&self) -> GenerationId {
+        self.id
+    }
+
+    /// Looks at what it needs next. Where that is to wait for its consumer, the consumer's next pull
+    /// wakes the engine.
+    pub fn poll(&self) -> Next {
         match self.stage {
             Stage::Ended => Next::Nothing,
             _ if self.producer.is_aborted() => Next::Abort,
-            Stage::Waiting | Stage::Prefill(_) => Next::Prefill,
-            Stage::Decode(_) if self.producer.must_pause() => Next::Pause,
+            Stage::Preparing => Next::Wait,
+            Stage::Prefill(_) => Next::Prefill,
+            Stage::Decode(_) if self.producer.must_pause() => Next::Wait,
             Stage::Decode(_) => Next::Decode,
         }
     }
@@ -92,39 +125,20 @@ impl<B: Backend> Running<B> {
         }
     }
 
-    /// Prepares the prompt, or reads the next chunk of it.
-    pub fn prefill(&mut self, backend: &B, profile: &Profile, caches: &mut PromptCaches<B>) {
-        self.clock.started.get_or_insert_with(Instant::now);
-        self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Waiting => match self.prepare(backend, profile, caches) {
-                Ok(sequence) => Stage::Prefill(sequence),
-                Err(error) => return self.producer.fail(error),
-            },
-            Stage::Prefill(mut sequence) => match backend.prefill(&mut sequence) {
-                Ok(progress) => {
-                    // The last token is left to the first step, but is as good as read.
-                    let read = if progress.done { progress.total } else { progress.processed };
-                    self.producer.prefill(read, progress.total);
-                    if progress.done {
-                        self.clock.prefilled = Some(Instant::now());
-                        Stage::Decode(sequence)
-                    } else {
-                        Stage::Prefill(sequence)
-                    }
-                }
-                Err(error) => return self.producer.fail(error),
-            },
-            other => other,
-        };
+    /// Begins its sequence with the prompt's tokens.
+    pub fn start(&mut self, prepared: Result<Prepared>, backend: &B, profile: &Profile) {
+        if !matches!(self.stage, Stage::Preparing) {
+            return;
+        }
+        match prepared.and_then(|prepared| self.begin(prepared, backend, profile)) {
+            Ok(sequence) => self.stage = Stage::Prefill(sequence),
+            Err(error) => self.fail(error, backend),
+        }
     }
 
-    fn prepare(
-        &mut self,
-        backend: &B,
-        profile: &Profile,
-        caches: &mut PromptCaches<B>,
-    ) -> Result<B::Sequence> {
-        let (prompt, options) = profile.prepare(&self.request)?;
+    fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
+        let Prepared { prompt, options, duration } = prepared;
+        self.clock.preparation = duration;
         self.prompt_tokens = prompt.len();
         self.max_tokens = options.max_tokens;
         self.writer = Some(Writer {
@@ -136,27 +150,68 @@ impl<B: Backend> Running<B> {
             detokenizer: profile.text.tokenizer().ok().cloned().map(Detokenizer::new),
             stops: StopMatcher::new(self.request.stop.clone()),
         });
-        let cache = self.request.prompt_cache.map(|id| caches.lend(id)).transpose()?;
-        self.borrowed = cache.is_some();
-        let sequence = backend.start(prompt, options, cache)?;
+        let sequence = backend.start(prompt, options, &mut self.prompt_cache)?;
         self.cached_tokens = backend.cached_tokens(&sequence);
         Ok(sequence)
     }
 
-    /// The cache that it was lent, with what it left there; after a failure, which may have left anything, an empty
-    /// one.
-    pub fn give_back(&mut self, backend: &B) -> Option<(PromptCacheId, B::PromptCache)> {
-        let id = self.request.prompt_cache.filter(|_| self.borrowed)?;
-        self.borrowed = false;
-        let left = self.left.take();
-        Some((id, left.unwrap_or_else(|| backend.prompt_cache(self.request.cache_limits))))
+    /// Reads the next chunk of the prompt.
+    pub fn prefill_step(&mut self, backend: &B) {
+        let Stage::Prefill(sequence) = &mut self.stage else { return };
+        self.clock.started.get_or_insert_with(Instant::now);
+        match backend.prefill(sequence) {
+            Ok(progress) => {
+                // The last token is left to the first step, but is as good as read.
+                let read = if progress.done { progress.total } else { progress.processed };
+                self.producer.prefill(read, progress.total);
+                if progress.done {
+                    self.clock.prefilled = Some(Instant::now());
+                    self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
+                        Stage::Prefill(sequence) => Stage::Decode(sequence),
+                        other => other,
+                    };
+                }
+            }
+            Err(error) => self.fail(error, backend),
+        }
+    }
+
+    /// Ends it with an error.
+    fn fail(&mut self, error: Error, backend: &B) {
+        self.release(backend);
+        self.producer.fail(error);
+        self.leave(backend);
+    }
+
+    /// Frees the arrays that nobody wants any more, before the consumer hears of the end. What goes
+    /// on in a prompt cache may wait for the step in flight, and nobody shall wait for that.
+    fn release(&mut self, backend: &B) {
+        if self.checkout.is_none() {
+            self.leave(backend);
+        }
+    }
+
+    /// Ends its sequence: its arrays are free, or in the prompt cache that was checked out for it.
+    fn leave(&mut self, backend: &B) {
+        match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Prefill(sequence) | Stage::Decode(sequence) if self.checkout.is_some() => {
+                self.prompt_cache = Some(backend.leave(sequence));
+            }
+            _ => {}
+        }
+    }
+
+    /// Gives back the prompt cache that was checked out for it, once it has ended.
+    pub fn checkin(&mut self, caches: &mut PromptCaches<B>) {
+        if let (Some(id), Some(cache)) = (self.checkout.take(), self.prompt_cache.take()) {
+            caches.checkin(id, cache);
+        }
     }
 
     /// Takes the token that the model made.
     pub fn accept(&mut self, output: Result<TokenOutput>, backend: &B) {
         if let Err(error) = output.and_then(|output| self.take(&output, backend)) {
-            self.stage = Stage::Ended;
-            self.producer.fail(error);
+            self.fail(error, backend);
         }
     }
 
@@ -183,8 +238,7 @@ impl<B: Backend> Running<B> {
     /// Ends it because its consumer asked for that.
     pub fn abort(&mut self, backend: &B) {
         if let Err(error) = self.finish(FinishReason::Abort, backend) {
-            self.stage = Stage::Ended;
-            self.producer.fail(error);
+            self.fail(error, backend);
         }
     }
 
@@ -200,13 +254,7 @@ impl<B: Backend> Running<B> {
     }
 
     fn end(&mut self, reason: FinishReason, text: &str, stop: Option<usize>, backend: &B) {
-        // Its arrays are free, or in the cache that it was lent, before its consumer hears of the end.
-        match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Prefill(sequence) | Stage::Decode(sequence) if self.borrowed => {
-                self.left = Some(backend.leave(sequence));
-            }
-            _ => {}
-        }
+        self.release(backend);
         let finished = Finished {
             reason,
             stop_string: stop.and_then(|index| self.request.stop.get(index).cloned()),
@@ -217,6 +265,7 @@ impl<B: Backend> Running<B> {
             peak_memory: backend.peak_memory(),
         };
         self.producer.finish(text, finished);
+        self.leave(backend);
     }
 }
 
@@ -264,6 +313,8 @@ impl Writer {
 /// The moments of a generation.
 struct Clock {
     requested: Instant,
+    /// How long making tokens of the prompt took.
+    preparation: Duration,
     started: Option<Instant>,
     prefilled: Option<Instant>,
     first: Option<Instant>,
@@ -273,7 +324,15 @@ struct Clock {
 
 impl Clock {
     fn new(requested: Instant) -> Self {
-        Self { requested, started: None, prefilled: None, first: None, last: None, tokens: 0 }
+        Self {
+            requested,
+            preparation: Duration::ZERO,
+            started: None,
+            prefilled: None,
+            first: None,
+            last: None,
+            tokens: 0,
+        }
     }
 
     fn token(&mut self) {
@@ -290,8 +349,11 @@ impl Clock {
             let seconds = (to? - from?).as_secs_f64();
             (count > 0 && seconds > 0.0).then(|| count as f64 / seconds)
         };
+        let prepare_ms = self.preparation.as_secs_f64() * 1e3;
         Timings {
-            queue_ms: milliseconds(self.requested, self.started.unwrap_or(now)),
+            queue_ms: (milliseconds(self.requested, self.started.unwrap_or(now)) - prepare_ms)
+                .max(0.0),
+            prepare_ms,
             prefill_ms: self
                 .started
                 .zip(self.prefilled)

@@ -227,6 +227,20 @@ pub fn penalize_plain(logits: &Array, inputs: &PenaltyInputs) -> Result<Array> {
     Ok(logits)
 }
 
+/// A number, `[1]`, that is finite where logits `[1, vocabulary]` can be drawn from: NaN where any
+/// of them is NaN, +∞ where any is, −∞ where all are.
+pub fn largest_logit(device: Device, logits: &Array) -> Result<Array> {
+    match device.backend(logits) {
+        Backend::Cpu(options) => cpu::sampling::largest_logit(options, logits),
+        Backend::Mlx | Backend::Plain => largest_logit_plain(logits),
+    }
+}
+
+/// [`largest_logit`], composed: one operation, which is not the largest logit and tells the same.
+pub fn largest_logit_plain(logits: &Array) -> Result<Array> {
+    ops::logsumexp(&ops::astype(logits, Dtype::Float32)?, -1)
+}
+
 /// The log-probability of `token` `[1]` by logits `[1, vocabulary]`, `[1]`, and the `count` most
 /// likely tokens with theirs, `[count]` each, in no order.
 pub fn log_probabilities(

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use crate::cache::file::{self, CacheBytes};
+use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::mlx::{self, Array};
@@ -38,6 +38,23 @@ impl PromptCache {
         self.limits
     }
 
+    /// Whether it is known which tokens went in.
+    pub(super) fn knows_tokens(&self) -> bool {
+        self.tokens.is_some()
+    }
+
+    /// The same as it was after the first `length` tokens; `None` where it cannot go back so far.
+    pub(super) fn rewound(mut self, length: usize) -> Option<Self> {
+        let tokens = self.tokens.as_mut()?;
+        tokens.truncate(length);
+        if !rewind(&mut self.caches, length) {
+            return None;
+        }
+        // What a failed step has left uncomputed must not fail the next one.
+        let arrays: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
+        mlx::eval(&arrays).ok().map(|()| self)
+    }
+
     /// How many positions went in.
     pub fn length(&self) -> usize {
         let positions = self.caches.iter().map(Cache::offset).max().unwrap_or(0);
@@ -49,28 +66,22 @@ impl PromptCache {
         self.caches.iter().map(Cache::nbytes).sum()
     }
 
-    /// The caches for `prompt`, its tokens known so far and how many of `prompt`'s first tokens need not be
-    /// read again. The last one always is: what follows it is wanted. Where the tokens differ and the caches cannot
-    /// go back, everything is read anew.
+    /// The caches for `prompt`, the tokens in them, and how many of `prompt`'s first tokens need not
+    /// be read again. The last one always is: what follows it is wanted. Where the tokens differ and
+    /// the caches cannot go back, everything is read anew.
     pub(super) fn begin(
         mut self,
         model: &dyn LanguageModel,
         prompt: &[u32],
     ) -> (Vec<Cache>, Option<Vec<u32>>, usize) {
         let Some(tokens) = &self.tokens else { return (self.caches, None, 0) };
-        let alike = tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let known = alike.min(prompt.len().saturating_sub(1));
-        let surplus = (tokens.len() - known) as i32;
-        if surplus > 0 {
-            if !self.caches.iter().all(Cache::is_trimmable) {
-                self = Self::new(model, self.limits);
-                return (self.caches, Some(Vec::new()), 0);
-            }
-            for cache in &mut self.caches {
-                cache.trim(surplus);
-            }
+        let common_prefix = tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+        let kept = common_prefix.min(prompt.len().saturating_sub(1));
+        if tokens.len() > kept && !rewind(&mut self.caches, kept) {
+            self = Self::new(model, self.limits);
+            return (self.caches, Some(Vec::new()), 0);
         }
-        (self.caches, Some(prompt[..known].to_vec()), known)
+        (self.caches, Some(prompt[..kept].to_vec()), kept)
     }
 
     /// The file's bytes. `model` names the model that it belongs to.
@@ -88,9 +99,15 @@ impl PromptCache {
     /// # Errors
     /// [`Error::PromptCache`] for a broken file, or one of another model.
     pub fn read(path: &Path, model: &dyn LanguageModel, name: &str) -> Result<Self> {
-        let broken = |message: String| Error::PromptCache { path: path.to_owned(), message };
+        Self::restore(OpenFile::open(path)?, model, name)
+    }
+
+    /// [`PromptCache::read`] of a file that is open.
+    pub fn restore(file: OpenFile, model: &dyn LanguageModel, name: &str) -> Result<Self> {
+        let path = file.path().to_owned();
+        let broken = |message: String| Error::PromptCache { path: path.clone(), message };
         let other = || broken("it was made with another model".to_owned());
-        let file = file::read(path)?;
+        let file = file.read()?;
         if file.texts.get(MODEL).is_some_and(|writer| writer != name) {
             return Err(other());
         }
@@ -111,41 +128,25 @@ impl PromptCache {
         {
             return Err(broken("its list of tokens is not as long as its caches".to_owned()));
         }
-        if !fits(model, &file.caches)? {
-            return Err(other());
-        }
-        let limits = CacheLimits::of(&file.caches);
+        let limits = limits_of(model, &file.caches).ok_or_else(other)?;
         Ok(Self { caches: file.caches, tokens, limits })
     }
 }
 
-/// Whether `caches` could be those of `model`: of the same kinds, and of the shapes that a step of the model
-/// would make. Nothing is computed.
-fn fits(model: &dyn LanguageModel, caches: &[Cache]) -> Result<bool> {
-    let empty = model.make_caches();
-    if empty.len() != caches.len() {
-        return Ok(false);
-    }
-    let limits = CacheLimits::of(caches);
-    let mut made: Vec<Cache> = empty.into_iter().map(|cache| cache.limited(&limits)).collect();
-    model.forward(&mlx::from_u32(&[0], &[1, 1]), &mut made)?;
-    let same = |(made, cache): (&Cache, &Cache)| {
-        let shapes = |cache: &Cache| -> Vec<Vec<i32>> {
-            // The axis of positions grows; a recurrence has the same shapes always.
-            let without_positions = |array: &&Array| {
-                let grows = !matches!(cache, Cache::Arrays(_));
-                let axes = array.shape().iter().enumerate();
-                axes.filter(|(axis, _)| !(grows && *axis == 2)).map(|(_, &dim)| dim).collect()
-            };
-            cache.arrays().iter().map(without_positions).collect()
-        };
-        std::mem::discriminant(made) == std::mem::discriminant(cache)
-            && (cache.arrays().is_empty() || shapes(made) == shapes(cache))
-    };
-    let alike = |(made, cache): (&Cache, &Cache)| {
-        std::mem::discriminant(made) == std::mem::discriminant(cache)
-            && made.parts().len() == cache.parts().len()
-            && made.parts().iter().zip(cache.parts()).all(same)
-    };
-    Ok(made.iter().zip(caches).all(alike))
+/// Takes `caches` back to the first `length` positions; whether they could go back so far. Where
+/// they cannot, they are of no use any more.
+fn rewind(caches: &mut [Cache], length: usize) -> bool {
+    let length = i32::try_from(length);
+    length.is_ok_and(|length| caches.iter_mut().all(|cache| cache.rewind(length)))
+}
+
+/// The limits of `caches`, if they could be those of `model`: of the kinds, types and shapes that a
+/// step of the model would make within these limits. Nothing is computed.
+fn limits_of(model: &dyn LanguageModel, caches: &[Cache]) -> Option<CacheLimits> {
+    let own = model.make_caches();
+    let limits = CacheLimits::within(&own, caches);
+    let mut made: Vec<Cache> = own.into_iter().map(|cache| cache.limited(&limits)).collect();
+    // Limits that no step of the model can keep are not its own.
+    model.forward(&mlx::from_u32(&[0], &[1, 1]), &mut made).ok()?;
+    Cache::all_alike(&made, caches).then_some(limits)
 }

@@ -23,6 +23,10 @@ impl SamplingOptions {
     }
 }
 
+/// A temperature below this one is as good as this one, whose reciprocal and its products with
+/// logits are finite.
+const COLDEST: f32 = 1e-6;
+
 /// Draws tokens; its draws depend on the seed and the token's number only.
 #[derive(Debug, Clone)]
 pub struct Sampler {
@@ -34,8 +38,11 @@ pub struct Sampler {
 impl Sampler {
     /// # Errors
     /// [`Error::InvalidArgument`] for an option out of range.
-    pub fn new(options: SamplingOptions, seed: u64, device: Device) -> Result<Self> {
+    pub fn new(mut options: SamplingOptions, seed: u64, device: Device) -> Result<Self> {
         options.check()?;
+        if options.temperature > 0.0 {
+            options.temperature = options.temperature.max(COLDEST);
+        }
         Ok(Self { options, seed, device })
     }
 

@@ -6,7 +6,8 @@ use super::sampler::{Sampler, SamplingOptions};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::fused::sampling::log_probabilities;
+use crate::fused::sampling::{largest_logit, log_probabilities};
+use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array, ops};
 use crate::models::LanguageModel;
 
@@ -58,7 +59,11 @@ pub struct TokenOutput {
 /// What one step computes.
 struct Pending {
     token: Array,
+    /// See [`largest_logit`].
+    largest_logit: Array,
     logprobs: Option<PendingLogprobs>,
+    /// What of it fails.
+    failure: Failure,
 }
 
 struct PendingLogprobs {
@@ -74,8 +79,13 @@ pub struct Sequence {
     /// How many of the prompt's first tokens were in the caches from the beginning.
     cached: usize,
     /// What went into the caches, where that is known.
-    read: Option<Vec<u32>>,
+    cached_token_ids: Option<Vec<u32>>,
     caches: Vec<Cache>,
+    /// What can be said of the caches.
+    state: CacheState,
+    /// What the caches were in the beginning, where nothing else can bring that back: the tokens are
+    /// not known. It costs a copy, because what is shared is not updated in place.
+    origin: Option<PromptCache>,
     sampler: Sampler,
     processors: Processors,
     options: SequenceOptions,
@@ -84,6 +94,17 @@ pub struct Sequence {
     /// Steps queued.
     queued: u64,
     device: Device,
+}
+
+/// What can be said of a sequence's caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CacheState {
+    /// They hold what was read.
+    Sound,
+    /// The positions that the sequence added are wrong, those before are as they were.
+    WrongEnd,
+    /// They may hold anything.
+    Unknown,
 }
 
 impl Sequence {
@@ -96,7 +117,17 @@ impl Sequence {
         model: &dyn LanguageModel,
         prompt: Vec<u32>,
         options: SequenceOptions,
-        cache: Option<PromptCache>,
+        mut cache: Option<PromptCache>,
+    ) -> Result<Self> {
+        Self::resume(model, prompt, options, &mut cache)
+    }
+
+    /// [`Sequence::new`], which takes `cache` only if it succeeds.
+    pub fn resume(
+        model: &dyn LanguageModel,
+        prompt: Vec<u32>,
+        mut options: SequenceOptions,
+        cache: &mut Option<PromptCache>,
     ) -> Result<Self> {
         let (vocabulary, device) = (model.vocabulary(), model.device());
         if prompt.is_empty() {
@@ -109,21 +140,26 @@ impl Sequence {
         if options.prefill_chunk == 0 {
             return Err(Error::argument("prefillChunk", "must be above 0"));
         }
-        let mut options = options;
+        // All that can be refused comes before the cache is touched.
+        let sampler = Sampler::new(options.sampling.clone(), options.seed, device)?;
+        let processors = Processors::new(options.penalties.clone(), &prompt, vocabulary, device)?;
         if let Some(cache) = &cache {
             options.cache_limits = cache.limits();
         }
-        let cache = cache.unwrap_or_else(|| PromptCache::new(model, options.cache_limits));
-        let (caches, read, cached) = cache.begin(model, &prompt);
+        let origin = cache.as_ref().filter(|cache| !cache.knows_tokens()).cloned();
+        let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, options.cache_limits));
+        let (caches, cached_token_ids, cached) = cache.begin(model, &prompt);
         Ok(Self {
-            sampler: Sampler::new(options.sampling.clone(), options.seed, device)?,
-            processors: Processors::new(options.penalties.clone(), &prompt, vocabulary, device)?,
+            sampler,
+            processors,
             device,
             caches,
+            state: CacheState::Sound,
+            origin,
             prompt,
             processed: cached,
             cached,
-            read,
+            cached_token_ids,
             options,
             pending: None,
             queued: 0,
@@ -132,18 +168,25 @@ impl Sequence {
 
     /// Processes the next chunk of the prompt; its last token is left to the first step.
     pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
+        let result = self.prefill_step(model);
+        self.settle_failure(result)
+    }
+
+    fn prefill_step(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
         let last = self.prompt.len() - 1;
         if self.processed < last {
             let end = last.min(self.processed + self.options.prefill_chunk);
             let chunk = &self.prompt[self.processed..end];
             let chunk = mlx::from_u32(chunk, &[1, chunk.len() as i32]);
             // Only the caches are computed, not the logits.
-            model.forward(&chunk, &mut self.caches)?;
+            let failure = Failure::default();
+            failure.scope(|| model.forward(&chunk, &mut self.caches))?;
             let states: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
             mlx::eval(&states)?;
+            self.check(&failure)?;
             mlx::memory::clear_cache()?;
-            if let Some(read) = &mut self.read {
-                read.extend(&self.prompt[self.processed..end]);
+            if let Some(tokens) = &mut self.cached_token_ids {
+                tokens.extend(&self.prompt[self.processed..end]);
             }
             self.processed = end;
         }
@@ -159,13 +202,18 @@ impl Sequence {
     /// # Panics
     /// If the prompt has not been processed.
     pub fn step(&mut self, model: &dyn LanguageModel) -> Result<TokenOutput> {
+        let result = self.decode_step(model);
+        self.settle_failure(result)
+    }
+
+    fn decode_step(&mut self, model: &dyn LanguageModel) -> Result<TokenOutput> {
         let current = match self.pending.take() {
             Some(pending) => pending,
             None => {
                 assert!(self.processed + 1 == self.prompt.len(), "prefill comes before step");
                 let last = &self.prompt[self.processed..];
-                if let Some(read) = &mut self.read {
-                    read.extend(last);
+                if let Some(tokens) = &mut self.cached_token_ids {
+                    tokens.extend(last);
                 }
                 let last = mlx::from_u32(last, &[1, 1]);
                 self.processed += 1;
@@ -176,11 +224,58 @@ impl Sequence {
             let token = ops::reshape(&current.token, &[1, 1])?;
             self.pending = Some(self.queue(model, &token)?);
         }
-        let output = read(&current)?;
-        if let (Some(read), Some(_)) = (&mut self.read, &self.pending) {
-            read.push(output.token);
+        let number = self.queued - u64::from(self.pending.is_some());
+        let output = self.read(&current, number)?;
+        if let (Some(tokens), Some(_)) = (&mut self.cached_token_ids, &self.pending) {
+            tokens.push(output.token);
         }
         Ok(output)
+    }
+
+    /// What a step has computed; it made token `number` of the answer, counted from 1.
+    fn read(&mut self, pending: &Pending, number: u64) -> Result<TokenOutput> {
+        let output = read(pending)?;
+        let largest = mlx::item_f32(&pending.largest_logit)?;
+        if !largest.is_finite() {
+            self.state = CacheState::WrongEnd;
+            return Err(Error::Logits(self.describe_logits(largest, number)));
+        }
+        self.check(&pending.failure)?;
+        Ok(output)
+    }
+
+    fn describe_logits(&self, largest: f32, number: u64) -> String {
+        let what = match largest {
+            f32::INFINITY => "are infinite",
+            f32::NEG_INFINITY => "leave no token to choose: all are -Infinity",
+            _ => "are not numbers (NaN)",
+        };
+        let cause = match self.processors.is_empty() {
+            true => "",
+            false => ", or the penalties and biases of the request lead there",
+        };
+        format!(
+            "the logits for token {number} of the answer {what}: the model's weights are broken or \
+             overflow in the type that they run in (load it with dtype \"float32\"){cause}"
+        )
+    }
+
+    /// Gives the failure of kernels that have run.
+    fn check(&mut self, failure: &Failure) -> Result<()> {
+        // What kernels update keeps what it held.
+        failure.check().inspect_err(|_| self.state = CacheState::WrongEnd)
+    }
+
+    /// Lets an error be this sequence's alone: MLX would give it to whoever waits next, too.
+    fn settle_failure<T>(&mut self, result: Result<T>) -> Result<T> {
+        if result.is_err() {
+            if self.state == CacheState::Sound {
+                self.state = CacheState::Unknown;
+            }
+            // It is the error at hand, or one that follows from it.
+            let _ = mlx::settle();
+        }
+        result
     }
 
     /// How many of the prompt's tokens were there already.
@@ -188,9 +283,23 @@ impl Sequence {
         self.cached
     }
 
-    /// What it leaves for a sequence that begins alike.
-    pub fn into_prompt_cache(self) -> PromptCache {
-        PromptCache::of(self.caches, self.read, self.options.cache_limits)
+    /// What it leaves for a sequence that begins alike. After a failure that is what it began with,
+    /// or, where the caches cannot go back, nothing, within the same limits.
+    pub fn into_prompt_cache(mut self, model: &dyn LanguageModel) -> PromptCache {
+        let limits = self.options.cache_limits;
+        if let Some(Pending { failure, .. }) = self.pending.take() {
+            // The step in flight writes to the caches.
+            let settled = mlx::settle();
+            let checked = settled.and_then(|()| self.check(&failure));
+            let _ = self.settle_failure(checked);
+        }
+        let cache = PromptCache::of(self.caches, self.cached_token_ids, limits);
+        let cache = match self.state {
+            CacheState::Sound => Some(cache),
+            CacheState::WrongEnd if self.origin.is_none() => cache.rewound(self.cached),
+            _ => self.origin,
+        };
+        cache.unwrap_or_else(|| PromptCache::new(model, limits))
     }
 
     /// The caches, for measuring.
@@ -200,8 +309,9 @@ impl Sequence {
 
     /// Starts the step that follows `token` `[1, 1]`.
     fn queue(&mut self, model: &dyn LanguageModel, token: &Array) -> Result<Pending> {
-        let pending = self.build(model, token)?;
-        let mut outputs = vec![&pending.token];
+        let failure = Failure::default();
+        let pending = failure.scope(|| self.build(model, token, failure.clone()))?;
+        let mut outputs = vec![&pending.token, &pending.largest_logit];
         if let Some(logprobs) = &pending.logprobs {
             outputs.push(&logprobs.chosen);
             if let Some((ids, values)) = &logprobs.top {
@@ -216,7 +326,12 @@ impl Sequence {
     }
 
     /// The graph of the step that follows `token` `[1, 1]`; nothing is computed.
-    fn build(&mut self, model: &dyn LanguageModel, token: &Array) -> Result<Pending> {
+    fn build(
+        &mut self,
+        model: &dyn LanguageModel,
+        token: &Array,
+        failure: Failure,
+    ) -> Result<Pending> {
         let logits = model.forward(token, &mut self.caches)?;
         let mut logits = ops::reshape(&logits, &[1, logits.dim(-1)])?;
         if !self.processors.is_empty() {
@@ -227,7 +342,8 @@ impl Sequence {
         self.processors.push(&token)?;
         let logprobs =
             self.options.logprobs.map(|count| logprobs(self.device, &logits, &token, count));
-        Ok(Pending { token, logprobs: logprobs.transpose()? })
+        let largest_logit = largest_logit(self.device, &logits)?;
+        Ok(Pending { token, largest_logit, logprobs: logprobs.transpose()?, failure })
     }
 }
 

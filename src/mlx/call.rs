@@ -7,6 +7,7 @@ use mlx_sys as sys;
 
 use super::Array;
 use crate::error::{Error, Result};
+use crate::panics;
 
 thread_local! {
     static LAST_ERROR: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -19,7 +20,8 @@ unsafe extern "C" {
 
 extern "C" fn on_error(message: *const c_char, data: *mut c_void) {
     // SAFETY: MLX passes a NUL-terminated string that lives for the duration of this call.
-    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    let text = unsafe { CStr::from_ptr(message) }.to_string_lossy();
+    let text = panics::without_places(&text);
     // A failure while thread-locals are being destroyed has nobody left to read it.
     let _ = LAST_ERROR.try_with(|last| *last.borrow_mut() = Some(text));
     // SAFETY: the same arguments that MLX passed to us; mlx-rs copies the message.

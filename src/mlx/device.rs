@@ -200,6 +200,22 @@ pub fn enter(kind: DeviceKind) -> Result<()> {
     })
 }
 
+/// Waits for everything that this thread has asked MLX for. The errors of tasks that nobody waited
+/// for end here: MLX would give them to whoever waits next. Gives the first of them.
+pub fn settle() -> Result<()> {
+    let stream = current_stream()?;
+    // SAFETY: the stream is live.
+    let synchronize = || check(unsafe { sys::mlx_synchronize(stream) });
+    let outcome = synchronize();
+    // An error that was there before may have come back in place of waiting; the next call waits.
+    for _ in 0..3 {
+        if outcome.is_ok() || synchronize().is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
 /// The stream that this thread's operations run on.
 pub(super) fn current_stream() -> Result<sys::mlx_stream> {
     STREAMS.with(|streams| streams.current.get()).ok_or_else(|| {

@@ -20,7 +20,9 @@ pub mod quantized;
 pub mod random;
 mod transfer;
 
-pub use device::{DeviceKind, device_memory, device_name, enter, gpu_available, init, version};
+pub use device::{
+    DeviceKind, device_memory, device_name, enter, gpu_available, init, settle, version,
+};
 pub use mapped::MappedFile;
 pub use metal::check as check_machine;
 pub use mlx_rs::{Array, Dtype};

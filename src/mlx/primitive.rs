@@ -1,5 +1,6 @@
 //! Nodes of MLX's graph whose work a kernel in Rust does, on the CPU.
 
+mod failure;
 mod views;
 
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -10,6 +11,8 @@ use mlx_sys as sys;
 use super::call::{Arrays, check};
 use super::{Array, Dtype, device};
 use crate::error::{Error, Result};
+use crate::panics;
+pub use failure::Failure;
 pub use views::{Element, Input, Output};
 use views::{RawView, part};
 
@@ -66,16 +69,22 @@ extern "C" fn run<K: Kernel>(
     let inputs: Vec<_> = part(inputs, input_count).iter().map(Input).collect();
     let mut outputs: Vec<_> = part(outputs, output_count).iter().map(Output).collect();
     // SAFETY: `this` is the box of `custom`, which is dropped after the last run.
-    let kernel = unsafe { &*this.cast::<K>() };
+    let Node { kernel, updated, failure } = unsafe { &*this.cast::<Node<K>>() };
+    if failure.as_ref().is_some_and(Failure::happened) {
+        outputs[*updated..].iter_mut().for_each(Output::clear);
+        return 0;
+    }
     let run = || kernel.run(&inputs, &mut outputs);
     let message = match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(())) => return 0,
         Ok(Err(error)) => error.to_string(),
-        Err(payload) => match payload.downcast_ref::<&str>() {
-            Some(text) => (*text).to_owned(),
-            None => payload.downcast::<String>().map_or("it panicked".to_owned(), |text| *text),
-        },
+        Err(payload) => panics::message(&*payload),
     };
+    if let Some(failure) = failure {
+        failure.report(format!("{}: {message}", K::NAME.to_string_lossy()));
+        outputs[*updated..].iter_mut().for_each(Output::clear);
+        return 0;
+    }
     let len = message.len().min(error_size - 1);
     // SAFETY: there are `error_size` bytes, the last of which takes the final NUL.
     unsafe {
@@ -87,7 +96,16 @@ extern "C" fn run<K: Kernel>(
 
 extern "C" fn drop_kernel<K: Kernel>(this: *mut c_void) {
     // SAFETY: the box of `custom`, given back once.
-    drop(unsafe { Box::from_raw(this.cast::<K>()) });
+    drop(unsafe { Box::from_raw(this.cast::<Node<K>>()) });
+}
+
+/// A kernel in the graph.
+struct Node<K> {
+    kernel: K,
+    /// Outputs that begin as inputs, and keep what they hold after a failure.
+    updated: usize,
+    /// Whom a failure is reported to; without one, MLX is.
+    failure: Option<Failure>,
 }
 
 /// Adds a kernel to the graph of this thread, whose device must be the CPU.
@@ -151,8 +169,9 @@ fn add<K: Kernel>(
     let dims: Vec<_> = outputs.iter().map(|(shape, _)| shape.len()).collect();
     let dtypes: Vec<sys::mlx_dtype> = outputs.iter().map(|(_, dtype)| (*dtype).into()).collect();
     let mut arrays = Arrays::empty();
+    let node = Node { kernel, updated, failure: Failure::current() };
     let kernel = RawKernel {
-        this: Box::into_raw(Box::new(kernel)).cast(),
+        this: Box::into_raw(Box::new(node)).cast(),
         name: K::NAME.as_ptr(),
         run: run::<K>,
         drop: drop_kernel::<K>,

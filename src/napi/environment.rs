@@ -11,10 +11,12 @@ use napi::bindgen_prelude::{
 use napi_derive::napi;
 
 use crate::engine::{Engine, exit};
+use crate::panics;
 
-/// How long the end of an environment waits for its engines: the turn that is under way. One that
-/// takes longer is left to the end of the process.
-const PATIENCE: Duration = Duration::from_millis(600);
+/// How long the end of an environment waits for its engines, on the JavaScript thread: for most
+/// turns that are under way. An engine whose turn takes longer ends by itself a little later; what
+/// it still answers reaches nobody, and the end of the process waits for it once more.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 thread_local! {
     // An environment has one thread, and a thread one environment.
@@ -46,6 +48,7 @@ type Listener<'env> = Function<'env, i32, ()>;
 
 #[napi(module_exports)]
 fn initialize(_exports: Object<'_>, env: Env) -> napi::Result<()> {
+    panics::keep_quiet();
     // Engine threads outlive the environment that started them, which may be the addon's last.
     retain_current_module_for_unload_safety();
     // The end of a worker, and of a main thread that has nothing left to do.

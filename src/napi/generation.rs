@@ -88,8 +88,10 @@ pub struct NativeUsage {
 /// How long a generation took. What did not happen is 0.
 #[napi(object, object_from_js = false)]
 pub struct NativeTimings {
-    /// From the request to the first work on it.
+    /// Waiting for others before the prompt was prepared and before it was read.
     pub queue_ms: f64,
+    /// Making tokens of the prompt.
+    pub prepare_ms: f64,
     /// Reading the prompt.
     pub prefill_ms: Option<f64>,
     /// From the request to the first token.
@@ -182,6 +184,7 @@ impl From<&Finished> for NativeResult {
             },
             timings: NativeTimings {
                 queue_ms: timings.queue_ms,
+                prepare_ms: timings.prepare_ms,
                 prefill_ms: timings.prefill_ms,
                 time_to_first_token_ms: timings.first_token_ms.unwrap_or(0.0),
                 prompt_tokens_per_second: timings.prompt_tokens_per_second.unwrap_or(0.0),

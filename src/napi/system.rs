@@ -114,7 +114,7 @@ pub fn clear_memory_cache() -> Result<()> {
 #[napi(ts_return_type = "Promise<string>")]
 pub fn resolve_model<'env>(env: &'env Env, model: String) -> Result<Object<'env>> {
     let (promise, callback) = promise(env, |path: String| path)?;
-    pool::call(callback, move || {
+    pool::FILES.call(callback, move || {
         hub::resolve(&model).map(|path| path.to_string_lossy().into_owned())
     });
     Ok(promise)

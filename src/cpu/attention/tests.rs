@@ -3,6 +3,7 @@
 use half::{bf16, f16};
 
 use super::*;
+use crate::cpu::pool::{Pool, with_threads};
 use crate::cpu::testing::{Random, assert_close};
 
 /// The definition.
@@ -235,4 +236,22 @@ fn wrong_sizes_are_refused() {
     let mut a = good;
     (a.keys.shape[2], a.values.shape[2]) = (2, 2);
     bad(Attention { mask: Mask::Causal { window: None }, ..a }, size);
+}
+
+#[test]
+fn how_many_threads_there_are_changes_no_bit() {
+    let mut random = Random::new(55);
+    for sizes in [[1, 8, 2, 1, 3000, 64, 64], [1, 4, 1, 7, 900, 32, 32]] {
+        let case = Case::new(&mut random, sizes);
+        let run = |threads| {
+            let mut y = vec![0.0; sizes[3] * sizes[1] * sizes[6]];
+            with_threads(threads, || case.in_f32().run(&mut y, Isa::best())).unwrap();
+            y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let alone = run(1);
+        assert_eq!(run(3), alone);
+        // As where a model with more threads is loaded.
+        Pool::global().grow(24);
+        assert_eq!((run(1), run(24)), (alone.clone(), alone));
+    }
 }

@@ -1,10 +1,12 @@
 //! From logits to a token: penalties, filters in the order of mlx-lm's `sample_utils.py`, and the
 //! draw.
 
+mod largest;
 mod logits;
 #[cfg(test)]
 mod tests;
 
+pub use largest::largest;
 pub use logits::Logits;
 
 /// How the next token is drawn.

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod demo;
+mod failures;
+mod preparing;
+mod prompt_caches;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -16,7 +19,7 @@ use super::load::launch;
 use super::pool::ENGINES;
 use super::*;
 use crate::cache::CacheLimits;
-use crate::cache::file::CacheBytes;
+use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::{Error, Result};
 use crate::generate::{Prefill, SequenceOptions, TokenOutput};
 use crate::mlx::{DeviceKind, Dtype};
@@ -80,6 +83,7 @@ struct FakeSequence {
     prompt: usize,
     processed: usize,
     cached: usize,
+    failed: bool,
     state: u64,
     made: usize,
 }
@@ -90,6 +94,7 @@ const PANICS_IN_PREFILL: u32 = 3;
 /// Outside of what the fake draws.
 const END: u32 = 999;
 const ENDS_AFTER_THREE: u32 = 4;
+const CANNOT_START: u32 = 5;
 
 impl Drop for Fake {
     fn drop(&mut self) {
@@ -113,8 +118,12 @@ impl Backend for Fake {
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
-        cache: Option<usize>,
+        cache: &mut Option<usize>,
     ) -> Result<FakeSequence> {
+        if prompt.get(1) == Some(&CANNOT_START) {
+            return Err(Error::argument("topP", "is not to the model's liking"));
+        }
+        let cache = cache.take();
         self.0.live_sequences.fetch_add(1, SeqCst);
         Ok(FakeSequence {
             control: Arc::clone(&self.0),
@@ -123,6 +132,7 @@ impl Backend for Fake {
             prompt: prompt.len(),
             processed: cache.unwrap_or(0),
             cached: cache.unwrap_or(0),
+            failed: false,
             state: options.seed,
             made: 0,
         })
@@ -133,6 +143,9 @@ impl Backend for Fake {
     }
 
     fn leave(&self, sequence: FakeSequence) -> usize {
+        if sequence.failed {
+            return sequence.cached;
+        }
         sequence.processed + sequence.made
     }
 
@@ -148,8 +161,8 @@ impl Backend for Fake {
         Err(Error::Unsupported("the fake writes no files".to_owned()))
     }
 
-    fn load_prompt_cache(&self, path: &Path) -> Result<usize> {
-        Err(Error::PromptCache { path: path.to_owned(), message: "broken".to_owned() })
+    fn load_prompt_cache(&self, file: OpenFile) -> Result<usize> {
+        Err(Error::PromptCache { path: file.path().to_owned(), message: "broken".to_owned() })
     }
 
     fn prefill(&self, sequence: &mut FakeSequence) -> Result<Prefill> {
@@ -175,6 +188,7 @@ impl Backend for Fake {
                     panic!("the model broke at token {}", sequence.made);
                 }
                 if sequence.fault == FAILS && sequence.made == 3 {
+                    sequence.failed = true;
                     return Err(Error::Mlx("out of memory".to_owned()));
                 }
                 sequence.state = sequence.state.wrapping_mul(6364136223846793005).wrapping_add(1);

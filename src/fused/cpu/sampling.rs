@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{CpuKernel, NodeOptions, wrong_outputs};
 use crate::cpu::ExecOptions;
-use crate::cpu::sampling::{Logits, Penalties, SamplingOptions};
+use crate::cpu::sampling::{Logits, Penalties, SamplingOptions, largest};
 use crate::error::Result;
 use crate::mlx::primitive::{Element, Input, Output, custom_one};
 use crate::mlx::{Array, Dtype};
@@ -36,6 +36,21 @@ pub fn argmax(options: NodeOptions, logits: &Array) -> Result<Array> {
     let shape = logits.shape();
     let shape = &shape[..shape.len().saturating_sub(1)];
     custom_one(options.node(Argmax), &[logits], shape, Dtype::Uint32)
+}
+
+struct LargestLogit;
+
+impl CpuKernel for LargestLogit {
+    const NAME: &'static CStr = c"LargestLogit";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
+        put(&mut outputs[0], largest(&inputs[0].values()?, exec.isa))
+    }
+}
+
+/// The largest of logits `[1, vocabulary]`, or NaN where any of them is: `[1]`.
+pub fn largest_logit(options: NodeOptions, logits: &Array) -> Result<Array> {
+    options.build_one(LargestLogit, &[logits], &[1])
 }
 
 struct Draw {
@@ -109,7 +124,10 @@ impl CpuKernel for LogProbabilities {
         let of = |&token: &u32| values.get(token as usize).map_or(f32::NAN, |logit| logit - norm);
         put(chosen, token.first().map_or(f32::NAN, of))?;
         let (ids, best) = (ids.slice::<u32>()?, best.slice::<f32>()?);
-        ids.copy_from_slice(&logits.best(ids.len()));
+        // There are fewer where logits are no numbers, which the sequence is told of.
+        let likeliest = logits.best(ids.len());
+        ids.fill(0);
+        ids[..likeliest.len()].copy_from_slice(&likeliest);
         for (best, id) in best.iter_mut().zip(ids) {
             *best = of(id);
         }
@@ -151,6 +169,27 @@ mod tests {
                 (argmax(options(), &logits).unwrap(), ops::argmax(&logits, -1).unwrap());
             assert_eq!(ours.shape(), theirs.shape());
             assert_eq!(to_u32_vec(&ours).unwrap(), to_u32_vec(&theirs).unwrap());
+        }
+    }
+
+    #[test]
+    fn logits_that_are_no_numbers_show() {
+        enter(DeviceKind::Cpu).unwrap();
+        let value = |logits: &[f32]| {
+            let logits = from_f32(logits, &[1, logits.len() as i32]);
+            to_f32_vec(&largest_logit(options(), &logits).unwrap()).unwrap()[0]
+        };
+        let (nan, infinity) = (f32::NAN, f32::INFINITY);
+        for length in [1, 5, 64, 1000] {
+            for at in [0, length / 2, length - 1] {
+                for (odd, usual) in [(nan, 1.0), (infinity, 1.0), (2.0, 1.0), (0.5, -infinity)] {
+                    let mut logits = vec![usual; length];
+                    logits[at] = odd;
+                    let found = value(&logits);
+                    assert!(found == odd || found.is_nan() && odd.is_nan(), "{odd}: {found}");
+                }
+            }
+            assert_eq!(value(&vec![-infinity; length]), -infinity);
         }
     }
 

@@ -188,6 +188,17 @@ impl Output<'_> {
         // it before the run has ended; any bits are valid.
         Ok(unsafe { std::slice::from_raw_parts_mut(self.0.data.cast(), len) })
     }
+
+    /// Writes zeros over all elements, of whatever type.
+    pub(super) fn clear(&mut self) {
+        let len: usize = self.shape().iter().map(|&dim| dim as usize).product();
+        // SAFETY: takes a type of MLX, as every view has one.
+        let bytes = len * unsafe { sys::mlx_dtype_size(self.0.dtype) };
+        if bytes > 0 {
+            // SAFETY: as for `slice`; zeros are a value of every type.
+            unsafe { std::ptr::write_bytes(self.0.data.cast::<u8>(), 0, bytes) };
+        }
+    }
 }
 
 pub(super) fn part<'a, T>(data: *const T, len: usize) -> &'a [T] {

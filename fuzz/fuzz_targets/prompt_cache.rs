@@ -1,0 +1,59 @@
+//! Any bytes as a prompt-cache file of a small model: they are refused with a code, or the model goes
+//! on from them.
+#![no_main]
+
+use std::cell::LazyCell;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use nodemlx::cache::CacheLimits;
+use nodemlx::generate::{Penalties, PromptCache, SamplingOptions, Sequence, SequenceOptions};
+use nodemlx::mlx::{self, DeviceKind};
+use nodemlx::models::{self, LoadOptions, Loaded};
+use tempfile::TempDir;
+
+thread_local! {
+    static MODEL: LazyCell<(TempDir, Loaded)> = LazyCell::new(|| {
+        mlx::enter(DeviceKind::Cpu).expect("the CPU");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/llama");
+        let loaded = models::load(&folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
+        (tempfile::tempdir().expect("a temporary folder"), loaded.expect("the fixture"))
+    });
+}
+
+fuzz_target!(|data: &[u8]| {
+    MODEL.with(|model| {
+        let (dir, loaded) = &**model;
+        let model = &*loaded.model;
+        let path = dir.path().join("cache.safetensors");
+        // A new file: the old one may still be mapped.
+        let _ = fs::remove_file(&path);
+        fs::write(&path, data).expect("a temporary file");
+        let cache = match PromptCache::read(&path, model, "any") {
+            Ok(cache) => cache,
+            Err(error) => return assert_eq!(error.code(), "INVALID_PROMPT_CACHE", "{error}"),
+        };
+        let options = SequenceOptions {
+            sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
+            penalties: Penalties::default(),
+            seed: 0,
+            max_tokens: 2,
+            logprobs: None,
+            prefill_chunk: 4,
+            cache_limits: CacheLimits::default(),
+        };
+        let prompt = vec![1, 2, 3, 4, 5, 6];
+        let mut sequence = Sequence::new(model, prompt, options, Some(cache)).expect("a sequence");
+        let outcome = (|| {
+            while !sequence.prefill(model)?.done {}
+            sequence.step(model)?;
+            sequence.step(model)
+        })();
+        if let Err(error) = outcome {
+            assert_eq!(error.code(), "INVALID_LOGITS", "{error}");
+        }
+        let _ = sequence.into_prompt_cache(model);
+    });
+});

@@ -1,0 +1,192 @@
+//! Kernels that fail, beside sequences that are sound.
+
+use std::ffi::CStr;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use crate::cache::{Cache, CacheLimits};
+use crate::engine::backend::Backend;
+use crate::engine::core::CoreBackend;
+use crate::error::{Error, Result};
+use crate::fused::Device;
+use crate::generate::{Penalties, SamplingOptions, Sequence, SequenceOptions, TokenOutput};
+use crate::mlx::primitive::{Input, Kernel, Output, custom_one};
+use crate::mlx::{self, Array, DeviceKind, Dtype, ops};
+use crate::models::{self, LanguageModel, LoadOptions, Loaded};
+use crate::nn::Embedding;
+
+const VOCABULARY: usize = 100;
+/// The kernel fails where it meets this token.
+const BAD: u32 = 50;
+/// What follows is no number.
+const NAN: u32 = 80;
+
+/// The likeliest token after one is the next number. The model in it is there for its embedding,
+/// which nobody asks for anything.
+struct Counting(Loaded);
+
+struct Count;
+
+impl Kernel for Count {
+    const NAME: &'static CStr = c"Count";
+    fn run(&self, inputs: &[Input], outputs: &mut [Output]) -> Result<()> {
+        let tokens = inputs[0].slice::<u32>()?;
+        let rows = outputs[0].slice::<f32>()?;
+        for (&token, row) in tokens.iter().zip(rows.chunks_exact_mut(VOCABULARY)) {
+            if token == BAD {
+                return Err(Error::Mlx("met a bad token".to_owned()));
+            }
+            row.fill(if token == NAN { f32::NAN } else { 0.0 });
+            row[(token as usize + 1) % VOCABULARY] += 1.0;
+        }
+        Ok(())
+    }
+}
+
+impl LanguageModel for Counting {
+    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
+        let length = tokens.dim(1);
+        let logits = custom_one(Count, &[tokens], &[1, length, 100], Dtype::Float32)?;
+        let column = ops::slice_axis(&logits, 2, 0, 64)?;
+        let positions = ops::reshape(&column, &[1, 1, length, 64])?;
+        caches[0].update(&positions, &positions)?;
+        Ok(logits)
+    }
+
+    fn make_caches(&self) -> Vec<Cache> {
+        vec![Cache::standard()]
+    }
+
+    fn layers(&self) -> usize {
+        1
+    }
+
+    fn embedding(&self) -> &Embedding {
+        self.0.model.embedding()
+    }
+
+    fn vocabulary(&self) -> usize {
+        VOCABULARY
+    }
+
+    fn device(&self) -> Device {
+        Device::default()
+    }
+}
+
+fn backend() -> CoreBackend {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/llama");
+    let loaded = models::load(&folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
+    CoreBackend::new(Box::new(Counting(loaded.unwrap())), "counting".to_owned())
+}
+
+fn start(
+    backend: &CoreBackend,
+    first: u32,
+    cache: Option<crate::generate::PromptCache>,
+) -> Sequence {
+    let options = SequenceOptions {
+        sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
+        penalties: Penalties::default(),
+        seed: 0,
+        max_tokens: 1000,
+        logprobs: Some(2),
+        prefill_chunk: 4,
+        cache_limits: CacheLimits::default(),
+    };
+    let prompt = (first..first + 5).collect();
+    let mut sequence = backend.start(prompt, options, &mut cache.into_iter().next()).unwrap();
+    while !backend.prefill(&mut sequence).unwrap().done {}
+    sequence
+}
+
+fn step(backend: &CoreBackend, sequence: &mut Sequence) -> Result<TokenOutput> {
+    backend.decode(&mut [sequence]).remove(0)
+}
+
+#[test]
+fn a_failing_kernel_is_its_own_sequences_alone() {
+    let backend = backend();
+    // In both orders of their turns.
+    for failing_first in [true, false] {
+        let mut failing = start(&backend, BAD - 9, None);
+        let mut sound = start(&backend, 0, None);
+        let mut made = Vec::new();
+        let mut error = None;
+        for number in 0..20 {
+            let outputs = match (&error, failing_first) {
+                (None, true) => backend.decode(&mut [&mut failing, &mut sound]),
+                (None, false) => backend.decode(&mut [&mut sound, &mut failing]),
+                (Some(_), _) => backend.decode(&mut [&mut sound]),
+            };
+            let mut outputs = outputs.into_iter().collect::<Vec<_>>();
+            if error.is_none() && failing_first {
+                outputs.reverse();
+            }
+            let mut outputs = outputs.into_iter();
+            assert_eq!(outputs.next().unwrap().unwrap().token, 5 + number);
+            match outputs.next() {
+                Some(Ok(output)) => made.push(output.token),
+                Some(Err(failure)) => error = Some(failure),
+                None => {}
+            }
+        }
+        assert_eq!(made, (BAD - 4..=BAD).collect::<Vec<_>>(), "all before the failure");
+        let error = error.unwrap();
+        assert!(error.to_string().contains("Count: MLX: met a bad token"), "{error}");
+        drop(failing);
+        assert_eq!(step(&backend, &mut sound).unwrap().token, 25);
+    }
+}
+
+#[test]
+fn a_step_that_fails_in_flight_is_nobodys() {
+    let backend = backend();
+    let mut dropped = start(&backend, BAD - 5, None);
+    // The step after this token is queued, and meets the bad one.
+    assert_eq!(step(&backend, &mut dropped).unwrap().token, BAD);
+    drop(dropped);
+    assert_eq!(step(&backend, &mut start(&backend, 0, None)).unwrap().token, 5);
+    let mut caches = backend.caches();
+    assert_eq!(backend.logits(&[BAD], &mut caches).unwrap_err().code(), "MLX_ERROR");
+    assert_eq!(backend.logits(&[1], &mut backend.caches()).unwrap()[2], 1.0);
+}
+
+#[test]
+fn a_failure_leaves_the_prompt_cache_as_it_was() {
+    let backend = backend();
+    for (culprit, code) in [(BAD, "MLX_ERROR"), (NAN, "INVALID_LOGITS")] {
+        let limits = CacheLimits { max_size: Some(200), quantization: None };
+        let mut first = start(&backend, culprit - 20, Some(backend.prompt_cache(limits)));
+        for _ in 0..3 {
+            step(&backend, &mut first).unwrap();
+        }
+        let cache = backend.leave(first);
+        let held = backend.prompt_cache_size(&cache).tokens;
+        assert_eq!(held, 8);
+        // It begins alike, and goes on until it fails.
+        let mut second = start(&backend, culprit - 20, Some(cache));
+        assert_eq!(second.cached_tokens(), 4);
+        let error = (0..30).find_map(|_| step(&backend, &mut second).err()).unwrap();
+        assert_eq!(error.code(), code, "{error}");
+        let cache = backend.leave(second);
+        assert_eq!((backend.prompt_cache_size(&cache).tokens, cache.limits()), (4, limits));
+        let mut third = start(&backend, culprit - 20, Some(cache));
+        assert_eq!(third.cached_tokens(), 4);
+        assert_eq!(step(&backend, &mut third).unwrap().token, culprit - 15);
+    }
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_told_with_their_place() {
+    let backend = backend();
+    let mut sequence = start(&backend, NAN - 6, None);
+    assert_eq!(step(&backend, &mut sequence).unwrap().token, NAN - 1);
+    assert_eq!(step(&backend, &mut sequence).unwrap().token, NAN);
+    let error = step(&backend, &mut sequence).unwrap_err();
+    assert_eq!(error.code(), "INVALID_LOGITS");
+    assert!(error.to_string().contains("token 3 of the answer are not numbers (NaN)"), "{error}");
+    // Raw logits are what they are.
+    assert!(backend.logits(&[NAN], &mut backend.caches()).unwrap()[0].is_nan());
+}
