@@ -16,11 +16,10 @@ use crate::panics;
 /// Threads of engines: one per loaded or loading model.
 pub static ENGINES: Pool = Pool::new("nodemlx-engine", usize::MAX);
 
-/// Threads for work on text, which must not wait for a model, nor a model for it. Long texts take
-/// seconds, and short ones go past them.
+/// Threads for work on text, which must not wait for a model, nor a model for it.
 pub static TEXTS: Pool = Pool::new("nodemlx-text", TEXT_THREADS);
 
-/// So many long texts hold up the others.
+/// Long texts take seconds each; short ones go past fewer of them than this.
 pub(super) const TEXT_THREADS: usize = 4;
 
 /// Threads for work on the file system, which may be slow and must not wait for text.

@@ -76,7 +76,7 @@ impl LanguageModel for Counting {
 
 fn backend() -> CoreBackend {
     mlx::enter(DeviceKind::Cpu).unwrap();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models/llama");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let loaded = models::load(&folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
     CoreBackend::new(Box::new(Counting(loaded.unwrap())), "counting".to_owned())
 }
