@@ -87,7 +87,24 @@ export interface ModelInfo {
   /** The tokens that end an answer. */
   readonly eosTokens: readonly number[]
   readonly generationDefaults: Readonly<GenerationDefaults>
-  /** The folder that the model was loaded from. */
+  /** The folder that the model was loaded from: an absolute path. */
+  readonly path: string
+  /** What of the model's files could not be used, and is done without. */
+  readonly warnings: readonly ModelWarning[]
+}
+
+/** Something that does not keep a model from running, and that its user should know. */
+export interface ModelWarning {
+  /**
+   * - `'UNUSABLE_FILE'`: a file that only gives hints (`generation_config.json`) cannot be read.
+   * - `'UNUSABLE_FIELD'`: a field of such a file has a value that cannot be used.
+   * - `'STALE_INDEX'`: `model.safetensors.index.json` does not describe the files beside it.
+   * - `'UNUSED_HEAD'`: the checkpoint has an output head, and the model uses its embedding.
+   */
+  readonly code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD'
+  /** What is wrong with which file, and what is done without it. */
+  readonly message: string
+  /** The file. */
   readonly path: string
 }
 

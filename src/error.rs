@@ -145,6 +145,18 @@ impl Error {
         Self::Weights { path: path.into(), message: message.into() }
     }
 
+    /// The message without the path of the file that it is about, for those who name it themselves.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Config { message, .. }
+            | Self::Weights { message, .. }
+            | Self::PromptCache { message, .. }
+            | Self::Tokenizer { message, .. }
+            | Self::Io { message, .. } => message.clone(),
+            other => other.to_string(),
+        }
+    }
+
     /// An [`Error::Io`] for `path`.
     pub fn io(path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
         Self::Io { path: path.into(), message: error.to_string() }

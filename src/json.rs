@@ -4,8 +4,9 @@ use serde_json::Value;
 
 /// Parses a file in which infinities stand as `{"__float__": "Infinity"}`, as transformers 5 writes
 /// them, or bare, as Python's `json` does. The largest finite number stands for infinity here: no field
-/// distinguishes them. A bare `NaN` is as `null`.
+/// distinguishes them. A bare `NaN` is as `null`, and a byte-order mark as nothing.
 pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Value> {
+    let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let value = serde_json::from_slice(text).or_else(|error| match without_bare_numbers(text) {
         Some(text) => serde_json::from_slice(&text),
         None => Err(error),
@@ -75,6 +76,12 @@ mod tests {
         assert_eq!(value, json!({"a": [0.0, f64::MAX], "b": f64::MIN, "c": null}));
         let value = parse(br#"{"a": {"__float__": "-Infinity"}}"#).unwrap();
         assert_eq!(value, json!({"a": f64::MIN}));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert_eq!(parse("\u{feff}{}".as_bytes()).unwrap(), json!({}));
+        assert!(parse("\u{feff}\u{feff}{}".as_bytes()).is_err());
     }
 
     #[test]

@@ -35,6 +35,7 @@ export function fakeInfo(changes: Partial<ModelInfo> = {}): ModelInfo {
     eosTokens: [2],
     generationDefaults: {},
     path: '/models/fake',
+    warnings: [],
     ...changes,
   }
 }

@@ -145,16 +145,22 @@ fn build(
     })?;
     check()?;
     progress(LoadProgress { stage: LoadStage::Tokenizer, ..weights });
+    let mut model = loaded.info;
+    let mut found = Vec::new();
+    let text = Text::from_dir(&request.path, model.vocabulary_size, &mut found)?;
+    // Some files are read for more than one reason.
+    found.retain(|warning| !model.warnings.contains(warning));
+    model.warnings.append(&mut found);
     let profile = Profile {
-        text: Text::from_dir(&request.path)?,
-        defaults: loaded.info.generation,
-        vocabulary_size: loaded.info.vocabulary_size,
-        context_length: loaded.info.context_length,
+        text,
+        defaults: model.generation,
+        vocabulary_size: model.vocabulary_size,
+        context_length: model.context_length,
         prefill_chunk: prefill_chunk(device.kind),
     };
     exit::guard();
     let info = ModelInfo {
-        model: loaded.info,
+        model,
         device: device.kind,
         path: request.path.clone(),
         has_tokenizer: profile.text.has_tokenizer(),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::text::{ChatTemplate, ChatTemplateOptions, Tokenizer, end_tokens};
+use crate::warning::Warning;
 
 /// A model's tokenizer, chat template and end tokens, as far as it has them.
 #[derive(Debug)]
@@ -20,14 +21,18 @@ pub struct Text {
 }
 
 impl Text {
-    /// Reads them from the model's folder.
+    /// Reads them from the folder of a model that has so many tokens.
     ///
     /// # Errors
     /// Only for files that are there and broken; a chat template fails when it is used.
-    pub fn from_dir(dir: &Path) -> Result<Self> {
+    pub fn from_dir(
+        dir: &Path,
+        vocabulary_size: usize,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<Self> {
         let tokenizer = Tokenizer::from_dir(dir)?.map(Arc::new);
         let template = ChatTemplate::from_dir(dir, tokenizer.as_deref());
-        let end_tokens = end_tokens(dir, tokenizer.as_deref())?;
+        let end_tokens = end_tokens(dir, tokenizer.as_deref(), vocabulary_size, warnings);
         Ok(Self { tokenizer, template, end_tokens })
     }
 

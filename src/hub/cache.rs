@@ -96,6 +96,11 @@ pub(super) fn find(cache: &Path, id: &RepositoryId) -> Result<PathBuf> {
         )));
     };
     if let Some(missing) = missing_file(&snapshot) {
+        let of_model = ["config.json", "model.safetensors"].contains(&missing.as_str());
+        if let Some(found) = crate::foreign::found_in(&snapshot).filter(|_| of_model) {
+            let folder = snapshot.display();
+            return Err(Error::ModelNotFound(format!("{id}: {folder} lacks {missing}; {found}")));
+        }
         return Err(Error::ModelNotFound(format!(
             "{id}: the download in {} is not complete: {missing} is missing. Finish it with \
              `hf download {}/{}`",
@@ -166,11 +171,15 @@ fn missing_file(snapshot: &Path) -> Option<String> {
     let index = fs::read(snapshot.join("model.safetensors.index.json")).ok();
     let index = index.and_then(|it| serde_json::from_slice::<serde_json::Value>(&it).ok());
     if let Some(shards) = index.as_ref().and_then(|it| it.get("weight_map")?.as_object()) {
-        return shards
-            .values()
-            .filter_map(serde_json::Value::as_str)
-            .find(|shard| !snapshot.join(shard).is_file())
-            .map(str::to_owned);
+        let shards: Vec<&str> = shards.values().filter_map(serde_json::Value::as_str).collect();
+        // Weights that the index does not name may be those of a later version.
+        let is_other = |name: &String| {
+            name.starts_with("model")
+                && name.ends_with(".safetensors")
+                && !shards.contains(&name.as_str())
+        };
+        let missing = shards.iter().find(|shard| !snapshot.join(shard).is_file());
+        return missing.filter(|_| !names.iter().any(is_other)).map(|shard| (*shard).to_owned());
     }
     let weights = names.iter().any(|name| name.ends_with(".safetensors"));
     (!weights).then(|| "model.safetensors".to_owned())

@@ -58,11 +58,12 @@ pub fn init() {
         install_error_handler();
         // On the CPU `compile` pipes generated code through `g++` and loads it from a predictable
         // path in the temporary folder: slow, and a risk on a shared machine.
+        // Whether there is a GPU does not matter: a model may run on the CPU beside it.
+        // SAFETY: sets a process-wide flag.
         #[cfg(not(target_os = "macos"))]
-        if !gpu_available() {
-            // SAFETY: sets a process-wide flag.
-            unsafe { sys::mlx_disable_compile() };
-        }
+        unsafe {
+            sys::mlx_disable_compile()
+        };
     });
 }
 

@@ -11,11 +11,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "cohere",
     model_types: &["cohere"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: Some(8_000_000.0), traditional: true, share: 1.0 };
+    let rope = RopeDefaults { base: Some(8_000_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = NormKind::Layer;
     decoder.layout = NormLayout::Parallel;

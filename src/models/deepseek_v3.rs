@@ -17,7 +17,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     let attention = file.latent_attention(decoder.attention.dims)?;
-    let rope = file.rope(attention.qk_rope_head_dim, Some(10_000.0), true)?;
+    let interleaved = file.optional("rope_interleave")?.unwrap_or(true);
+    let rope = file.rope(attention.qk_rope_head_dim, Some(10_000.0), interleaved)?;
     let layers = file.sparse_layers(attention.dims)?;
     Ok(Box::new(decoder.build_hybrid(
         w,

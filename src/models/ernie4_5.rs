@@ -10,11 +10,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "ernie4_5",
     model_types: &["ernie4_5"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: 1.0 };
+    let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     let bias = file.flag("use_bias")?;
     decoder.attention.qkv_bias = bias;

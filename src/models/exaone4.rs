@@ -11,7 +11,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "exaone4",
     model_types: &["exaone4"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {

@@ -10,7 +10,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "gemma",
     model_types: &["gemma"],
     build,
-    ignores: |file, tensor| tensor == "lm_head.weight" || super::rotary_or_tied_head(file, tensor),
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {

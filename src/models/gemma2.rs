@@ -11,7 +11,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "gemma2",
     model_types: &["gemma2"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
@@ -22,12 +22,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     let scalar: f32 = file.optional("query_pre_attn_scalar")?.unwrap_or(144.0);
     decoder.attention.scale = Some(scalar.sqrt().recip());
-    decoder.attention.soft_cap = Some(file.optional("attn_logit_softcapping")?.unwrap_or(50.0));
-    decoder.logit_cap = Some(file.optional("final_logit_softcapping")?.unwrap_or(30.0));
-    let window = file.size_or("sliding_window", 4096)?;
-    for layer in decoder.layers.iter_mut().step_by(2) {
-        layer.window = Some(window);
-    }
+    decoder.attention.soft_cap = file.unless_null("attn_logit_softcapping", 50.0)?;
+    decoder.logit_cap = file.unless_null("final_logit_softcapping", 30.0)?;
+    decoder.set_windows(file.windows(4096, 2)?);
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
     Ok(Box::new(decoder.build(w, |_, w| {
         Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?))

@@ -27,6 +27,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    file.refuse_looking_ahead()?;
     let file = &file.with_defaults([
         ("hidden_size", json!(1152)),
         ("num_hidden_layers", json!(26)),
@@ -43,6 +44,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.layout = NormLayout::Sandwich;
     decoder.tied = None;
     decoder.attention.qk_norm = QkNorm::HeadPlusOne(decoder.eps);
+    decoder.attention.soft_cap = file.optional("attn_logit_softcapping")?;
+    decoder.logit_cap = file.optional("final_logit_softcapping")?;
     let scalar: f32 = file.optional("query_pre_attn_scalar")?.unwrap_or(256.0);
     decoder.attention.scale = Some(scalar.sqrt().recip());
     // The factor was rounded so when the models were trained.

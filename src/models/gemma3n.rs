@@ -18,7 +18,11 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "gemma3n",
     model_types: &["gemma3n"],
-    build: |file, w| Ok(Box::new(Gemma3n::new(&file.text_part()?, &w.at("model.language_model"))?)),
+    build: |file, w| {
+        let (text, part) = (file.text_part()?, w.at("model.language_model"));
+        w.at("lm_head").leave_copy_of(&part.at("embed_tokens"));
+        Ok(Box::new(Gemma3n::new(&text, &part)?))
+    },
     ignores: |file, tensor| {
         ["vision_tower.", "audio_tower.", "embed_vision.", "embed_audio."]
             .iter()

@@ -4,7 +4,10 @@
 //! layer has an embedding; in the larger ones experts stand beside the MLP. Of checkpoints that also see
 //! and hear, the language model.
 
-use serde_json::json;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
@@ -12,9 +15,9 @@ use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::Array;
 use crate::nn::{
-    Activation, Attention, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig, NormLayout,
-    PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Values, language_model,
-    shared_caches,
+    Activation, Attention, AttentionConfig, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig,
+    NormLayout, PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Values,
+    language_model, shared_caches,
 };
 use crate::weights::Weights;
 
@@ -41,16 +44,63 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     },
 };
 
+const PER_LAYER: &str = "per_layer_config";
+
+/// The heads of a layer, where they are not those of the whole model.
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LayerHeads {
+    head_dim: Option<i64>,
+    num_key_value_heads: Option<i64>,
+}
+
+impl LayerHeads {
+    /// What `per_layer_config` says of the layers within a window, or of the others: the same of all,
+    /// since they share one rotation, and keys and values.
+    fn of(file: &ConfigFile, windows: &[Option<i32>], within_window: bool) -> Result<Self> {
+        let entries: BTreeMap<usize, Self> = file.optional(PER_LAYER)?.unwrap_or_default();
+        let layers = windows.iter().enumerate();
+        let layers = layers.filter(|(_, window)| window.is_some() == within_window);
+        let mut heads = layers.map(|(layer, _)| entries.get(&layer).copied().unwrap_or_default());
+        let first = heads.next().unwrap_or_default();
+        if heads.any(|other| other != first) {
+            let message = format!("\"{PER_LAYER}\" differs between layers of one kind");
+            return Err(file.error(message));
+        }
+        Ok(first)
+    }
+
+    fn apply(self, file: &ConfigFile, attention: &mut AttentionConfig) -> Result<()> {
+        if let Some(head_dim) = self.head_dim {
+            attention.head_dim = file.bounded("head_dim", head_dim, 1 << 14)?;
+        }
+        if let Some(kv_heads) = self.num_key_value_heads {
+            attention.kv_heads = file.bounded("num_key_value_heads", kv_heads, 1 << 14)?;
+        }
+        let AttentionConfig { heads, kv_heads, .. } = *attention;
+        if heads % kv_heads == 0 {
+            return Ok(());
+        }
+        Err(file.error(format!("{kv_heads} heads of keys and values do not divide {heads} heads")))
+    }
+}
+
 /// The configuration of the language model.
 fn text(file: &ConfigFile) -> Result<ConfigFile> {
-    Ok(file.text_part_or_whole()?.with_defaults([
+    let text = file.text_part_or_whole()?;
+    // Newer configurations say it of each layer.
+    let global_head_dim = match text.optional::<Value>(PER_LAYER)? {
+        Some(_) => Value::Null,
+        None => json!(512),
+    };
+    Ok(text.with_defaults([
         ("hidden_size", json!(1536)),
         ("num_hidden_layers", json!(35)),
         ("intermediate_size", json!(6144)),
         ("num_attention_heads", json!(8)),
         ("num_key_value_heads", json!(1)),
         ("head_dim", json!(256)),
-        ("global_head_dim", json!(512)),
+        ("global_head_dim", global_head_dim),
         ("rms_norm_eps", json!(1e-6)),
         ("vocab_size", json!(262_144)),
         ("vocab_size_per_layer_input", json!(262_144)),
@@ -73,8 +123,10 @@ fn text(file: &ConfigFile) -> Result<ConfigFile> {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &text(file)?;
+    file.refuse_looking_ahead()?;
     let rope = RopeDefaults::base(10_000.0);
-    let mut decoder = file.decoder(&rope)?;
+    let whole = file.rope_parameters_of("full_attention").unwrap_or_else(|| file.clone());
+    let mut decoder = whole.without(PER_LAYER).decoder(&rope)?;
     decoder.layout = NormLayout::Sandwich;
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     decoder.logit_cap = file.optional("final_logit_softcapping")?;
@@ -91,17 +143,15 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         global.values = Values::NormedKeys(decoder.eps);
         let field = "num_global_key_value_heads";
         global.kv_heads = file.size_or(field, global.kv_heads)?;
-        if global.heads % global.kv_heads != 0 {
-            let (heads, kv_heads) = (global.heads, global.kv_heads);
-            return Err(file.error(format!("\"{field}\" {kv_heads} does not divide {heads} heads")));
-        }
     }
+    let windows = file.windows(512, 5)?;
+    LayerHeads::of(file, &windows, false)?.apply(file, &mut global)?;
+    LayerHeads::of(file, &windows, true)?.apply(file, &mut decoder.attention)?;
     let rope = |layers: &str, head_dim: i32| {
         file.rope_parameters_of(layers).as_ref().unwrap_or(file).rope(head_dim, rope.base, false)
     };
     let global_rope = rope("full_attention", global.head_dim)?;
     let local_rope = rope("sliding_attention", decoder.attention.head_dim)?;
-    let windows = file.windows(512, 5)?;
     for (layer, &window) in decoder.layers.iter_mut().zip(&windows) {
         layer.window = window;
         layer.rope = Some(if window.is_some() { &local_rope } else { &global_rope }.clone());

@@ -11,11 +11,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "glm4",
     model_types: &["glm", "glm4"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.5);
+    let share = Some(0.5);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: true, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.output_bias = false;

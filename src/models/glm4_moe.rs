@@ -18,7 +18,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("first_k_dense_replace", json!(1))]);
-    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.5);
+    let share = Some(0.5);
     let mut decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
     decoder.attention.output_bias = false;
     if file.flag("use_qk_norm")? {

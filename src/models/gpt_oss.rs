@@ -8,13 +8,13 @@ use crate::error::Result;
 use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::nn::{ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing};
-use crate::weights::Weights;
+use crate::weights::{Float8, Weights};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "gpt_oss",
     model_types: &["gpt_oss"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
@@ -23,6 +23,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.output_bias = true;
     decoder.attention.sinks = true;
     decoder.tied = Some(false);
+    file.expect_number("swiglu_alpha", 1.702)?;
+    file.expect_number("swiglu_limit", 7.0)?;
     for (layer, window) in decoder.layers.iter_mut().zip(file.windows(128, 2)?) {
         layer.window = window;
     }
@@ -48,6 +50,11 @@ fn clipped_swiglu(gate: &Array, up: &Array) -> Result<Array> {
     let up = ops::maximum(&ops::minimum(up, &number(7.0)?)?, &number(-7.0)?)?;
     let gated = ops::multiply(&gate, &ops::sigmoid(&ops::multiply(&gate, &number(1.702)?)?)?)?;
     ops::multiply(&gated, &ops::add(&up, &number(1.0)?)?)
+}
+
+fn mxfp4() -> QuantizationParams {
+    let (group_size, bits) = Mode::Mxfp4.defaults();
+    QuantizationParams { mode: Mode::Mxfp4, group_size, bits }
 }
 
 /// The gate, up and down projections of all experts, whichever way the checkpoint holds them.
@@ -121,8 +128,7 @@ impl ExpertLinearParts {
             Some(scales) => {
                 let scales = ops::contiguous(&scales)?;
                 eval(&[&weight, &scales, &bias])?;
-                let (group_size, bits) = Mode::Mxfp4.defaults();
-                let params = QuantizationParams { mode: Mode::Mxfp4, group_size, bits };
+                let params = mxfp4();
                 let tensor = QuantizedTensor { weight, scales, biases: None, params, dtype };
                 ExpertMatrix::Quantized(tensor, None)
             }
@@ -138,10 +144,14 @@ impl ExpertLinearParts {
 /// The published blocks `[…, inputs / 32, 16]` as the words that MLX reads, and their scales.
 fn blocks(w: &Weights, name: &str, inputs: i32, outputs: &[i32]) -> Result<Parts> {
     let groups = inputs / 32;
-    let bytes = w.take_bytes(&format!("{name}_blocks"), &[outputs, &[groups, 16]].concat())?;
+    let bytes =
+        w.take_bytes(&format!("{name}_blocks"), &[outputs, &[groups, 16]].concat(), None)?;
     let words = ops::view(&bytes, Dtype::Uint32)?;
     let weight = ops::reshape(&words, &[outputs, &[groups * 4]].concat())?;
-    let scales = w.take_bytes(&format!("{name}_scales"), &[outputs, &[groups]].concat())?;
-    w.count(outputs.iter().chain([&inputs]).map(|&dim| i64::from(dim)).product());
+    let shape = [outputs, &[groups]].concat();
+    let scales = w.take_bytes(&format!("{name}_scales"), &shape, Some(Float8::E8m0))?;
+    let parameters = outputs.iter().chain([&inputs]).map(|&dim| i64::from(dim)).product();
+    w.count(parameters);
+    w.count_format(Some(mxfp4()), parameters);
     Ok(Parts { weight, scales: Some(scales) })
 }

@@ -15,16 +15,15 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "granitemoehybrid",
     model_types: &["granitemoehybrid"],
     build,
-    ignores: |file, tensor| {
-        let tied = file.optional("tie_word_embeddings").ok().flatten().unwrap_or(true);
-        (tied && tensor == "lm_head.weight") || super::rotary_or_tied_head(file, tensor)
-    },
+    ignores: super::rotary_frequencies,
 };
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
+    #[serde(alias = "linear_attention")]
     Mamba,
+    #[serde(alias = "full_attention")]
     Attention,
 }
 

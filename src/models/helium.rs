@@ -9,11 +9,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "helium",
     model_types: &["helium"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: Some(100_000.0), traditional: true, share: 1.0 };
+    let rope = RopeDefaults { base: Some(100_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.output_bias = false;
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))

@@ -12,7 +12,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "lfm2",
     model_types: &["lfm2"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]

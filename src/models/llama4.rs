@@ -25,7 +25,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     ignores: |file, tensor| {
         tensor.starts_with("vision_model.")
             || tensor.starts_with("multi_modal_projector.")
-            || super::rotary_or_tied_head(file, tensor)
+            || super::rotary_frequencies(file, tensor)
     },
 };
 
@@ -37,7 +37,7 @@ enum Kind {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: 1.0 };
+    let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     if w.has("output.weight") {
         decoder.head = "output";

@@ -13,7 +13,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "ministral3",
     model_types: &["ministral3"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 /// What `rope_parameters` say beside the rotation.
@@ -24,7 +24,8 @@ struct Growth {
 }
 
 pub(super) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    let rotation = file.without_rope_parameter("llama_4_scaling_beta");
+    let mut decoder = rotation.decoder(&RopeDefaults::base(1_000_000.0))?;
     file.set_windows(&mut decoder, true)?;
     let growth: Growth = file.require("rope_parameters")?;
     let temperature = QueryTemperature {

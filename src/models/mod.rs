@@ -55,6 +55,7 @@ use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
 use crate::nn::{Activation, Backbone, Decoder, Embedding, FeedForward, Mlp};
+use crate::warning::Warning;
 use crate::weights::{Checkpoint, LoadPlan, Weights};
 
 /// A language model: tokens in, logits out.
@@ -149,9 +150,9 @@ pub struct Info {
     pub parameters: u64,
     /// Bytes of weights in the checkpoint.
     pub bytes: usize,
-    /// The packing of quantized layers that are not named, if any are quantized.
+    /// The packing of most of what is quantized, if anything is.
     pub quantization: Option<QuantizationParams>,
-    /// Whether single layers have another packing.
+    /// Whether some layers have another packing, or none.
     pub mixed_quantization: bool,
     /// Positions the model is made for.
     pub context_length: Option<usize>,
@@ -165,6 +166,8 @@ pub struct Info {
     pub generation: GenerationDefaults,
     /// Tells its weights from those of other models.
     pub fingerprint: String,
+    /// What of its files could not be used.
+    pub warnings: Vec<Warning>,
 }
 
 /// A model, and what is known of it.
@@ -248,26 +251,25 @@ fn language_part<'a>(w: &Weights<'a>) -> Weights<'a> {
     if converted.at("model.embed_tokens").has("weight") { converted } else { w.clone() }
 }
 
-/// As [`rotary_or_tied_head`], and the parts of a checkpoint that see images.
+/// As [`rotary_frequencies`], and the parts of a checkpoint that see images.
 fn vision(file: &ConfigFile, tensor: &str) -> bool {
     let part = tensor.strip_prefix("model.").unwrap_or(tensor);
     ["visual.", "vision_tower.", "multi_modal_projector."].iter().any(|name| part.starts_with(name))
-        || file.text_part_or_whole().is_ok_and(|file| rotary_or_tied_head(&file, tensor))
+        || rotary_frequencies(file, tensor)
 }
 
-/// Tensors that published checkpoints carry and models do not use: precomputed rotary frequencies, and
-/// a copy of a tied head.
-fn rotary_or_tied_head(file: &ConfigFile, tensor: &str) -> bool {
-    tensor.ends_with("rotary_emb.inv_freq") || (tensor == "lm_head.weight" && file.is_tied())
+/// Tensors that published checkpoints carry and models compute themselves.
+fn rotary_frequencies(_: &ConfigFile, tensor: &str) -> bool {
+    tensor.ends_with("rotary_emb.inv_freq")
 }
 
-/// As [`rotary_or_tied_head`], and the layers after the last one, which predict more tokens than the next
+/// As [`rotary_frequencies`], and the layers after the last one, which predict more tokens than the next
 /// (multi-token prediction, Gloeckle et al. 2024).
 fn prediction_layers(file: &ConfigFile, tensor: &str) -> bool {
     let layer = tensor.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
     let index = layer.and_then(|layer| layer.parse::<usize>().ok());
     index.zip(file.layers().ok()).is_some_and(|(index, layers)| index >= layers)
-        || rotary_or_tied_head(file, tensor)
+        || rotary_frequencies(file, tensor)
 }
 
 /// The architectures that can be loaded, each with the values of `model_type` that it runs.
@@ -286,6 +288,7 @@ pub fn load(
     options: &LoadOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Loaded> {
+    let mut warnings = Vec::new();
     let config = ConfigFile::read(dir)?;
     let model_type = config.model_type()?;
     let Some(architecture) =
@@ -293,7 +296,7 @@ pub fn load(
     else {
         return Err(Error::UnknownArchitecture { model_type });
     };
-    let quantization = config.quantization()?;
+    let quantization = config.text_part_or_whole()?.quantization()?;
     let checkpoint = Checkpoint::open(dir)?;
     let total_bytes = checkpoint.bytes();
     mlx::enter(options.device.kind)?;
@@ -303,20 +306,24 @@ pub fn load(
     });
     let model = (architecture.build)(&config, &weights)?;
     weights.finish(|name| (architecture.ignores)(&config, name))?;
+    warnings.extend_from_slice(checkpoint.warnings());
+    warnings.extend(weights.warnings());
+    let (quantization, mixed_quantization) = weights.quantization();
     let dtype = plan.activations.or_else(|| weights.stored_dtype()).unwrap_or(Dtype::Float32);
     let info = Info {
-        fingerprint: format!("{model_type}-{:016x}", checkpoint.fingerprint()),
+        fingerprint: format!("{model_type}-{:016x}", checkpoint.fingerprint(&config.text())),
         model_type,
         architecture: architecture.name,
         parameters: weights.parameters(),
         bytes: total_bytes,
-        quantization: quantization.default,
-        mixed_quantization: !quantization.layers.is_empty(),
+        quantization,
+        mixed_quantization,
         context_length: config.context_length(),
         vocabulary_size: model.vocabulary(),
         layers: model.layers(),
         dtype,
-        generation: config.generation_defaults()?,
+        generation: GenerationDefaults::read(dir, &mut warnings),
+        warnings,
     };
     Ok(Loaded { model, info })
 }

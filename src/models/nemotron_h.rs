@@ -4,7 +4,7 @@
 use serde::Deserialize;
 
 use super::config::{ConfigFile, Mamba2Fields};
-use super::{Architecture, LanguageModel, rotary_or_tied_head};
+use super::{Architecture, LanguageModel, rotary_frequencies};
 use crate::error::Result;
 use crate::nn::{
     Activation, Attention, Backbone, BackboneConfig, Block, Experts, Linear, Mamba2, Moe, PlainMlp,
@@ -16,7 +16,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "nemotron_h",
     model_types: &["nemotron_h"],
     build,
-    ignores: |file, tensor| tensor.starts_with("mtp.") || rotary_or_tied_head(file, tensor),
+    ignores: |file, tensor| tensor.starts_with("mtp.") || rotary_frequencies(file, tensor),
 };
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]

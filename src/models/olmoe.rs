@@ -11,12 +11,15 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "olmoe",
     model_types: &["olmoe"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qk_norm = QkNorm::Whole(decoder.eps);
+    if let Some(limit) = file.optional::<f32>("clip_qkv")? {
+        return Err(file.error(format!("\"clip_qkv\" is {limit}, which is not supported")));
+    }
     let experts = file.size("num_experts")?;
     let config = MoeConfig {
         dims: decoder.attention.dims,

@@ -2,16 +2,16 @@
 //! plain MLP, and a rotation of the first part of each head.
 
 use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, rotary_or_tied_head};
+use super::{Architecture, LanguageModel, rotary_frequencies};
 use crate::error::Result;
 use crate::nn::{Activation, NormKind, NormLayout, PlainMlp, ProjectionNames};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture { name: "phi", model_types: &["phi"], build, ignores: rotary_or_tied_head };
+    Architecture { name: "phi", model_types: &["phi"], build, ignores: rotary_frequencies };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.4);
+    let share = Some(0.4);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = NormKind::Layer;

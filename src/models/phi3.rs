@@ -12,12 +12,12 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "phi3",
     model_types: &["phi3"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("original_max_position_embeddings", json!(4096))]);
-    let share = file.optional("partial_rotary_factor")?.unwrap_or(1.0);
+    let share = Some(1.0);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.names = ProjectionNames::Fused("qkv_proj", "o_proj");

@@ -16,5 +16,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
     decoder.attention.qkv_bias = true;
+    let first = file.max_window_layers()?;
+    decoder.set_windows(file.windows_if_used(|layer| layer >= first)?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

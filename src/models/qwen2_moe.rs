@@ -11,12 +11,14 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "qwen2_moe",
     model_types: &["qwen2_moe"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
-    decoder.attention.qkv_bias = true;
+    decoder.attention.qkv_bias = file.optional("qkv_bias")?.unwrap_or(true);
+    let end = file.max_window_layers()?;
+    decoder.set_windows(file.windows_if_used(|layer| layer.is_multiple_of(2) && layer < end)?);
     let dims = decoder.attention.dims;
     let shared = file.size("shared_expert_intermediate_size")?;
     let config = experts(file, dims)?;

@@ -15,8 +15,10 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: None, traditional: false, share: 1.0 };
+    let rope = RopeDefaults { base: None, traditional: false, share: None };
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+    let first = file.max_window_layers()?;
+    decoder.set_windows(file.windows_if_used(|layer| layer >= first)?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

@@ -14,10 +14,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "qwen3_5",
     model_types: &["qwen3_5", "qwen3_5_moe"],
     build,
-    ignores: |file, tensor| {
-        let tied = || file.text_part_or_whole().is_ok_and(|text| text.is_tied());
+    ignores: |_, tensor| {
         ["mtp.", "vision_tower.", "model.visual."].iter().any(|part| tensor.starts_with(part))
-            || (tensor.ends_with("lm_head.weight") && tied())
     },
 };
 
@@ -37,7 +35,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("linear_conv_kernel_dim", json!(4)),
         ("norm_topk_prob", json!(true)),
     ]);
-    let share = file.rotated_share()?.unwrap_or(0.25);
+    let share = Some(0.25);
     let rope = RopeDefaults { base: Some(100_000.0), traditional: false, share };
     let decoder = file.decoder(&rope)?;
     let dims = decoder.attention.dims;

@@ -15,9 +15,10 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: None, traditional: false, share: 1.0 };
+    let rope = RopeDefaults { base: None, traditional: false, share: None };
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+    decoder.set_windows(file.windows_if_used(|_| true)?);
     let dims = decoder.attention.dims;
     let config = experts(file, dims)?;
     let (sparse, dense) = (sparse_layers(file)?, mlp(file, dims)?);

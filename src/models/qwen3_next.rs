@@ -17,11 +17,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "qwen3_next",
     model_types: &["qwen3_next"],
     build,
-    ignores: |file, tensor| tensor.starts_with("mtp.") || super::rotary_or_tied_head(file, tensor),
+    ignores: |file, tensor| tensor.starts_with("mtp.") || super::rotary_frequencies(file, tensor),
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let share = file.rotated_share()?.unwrap_or(0.25);
+    let share = Some(0.25);
     let decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
     let dims = decoder.attention.dims;
     let (sparse, dense) = (sparse_layers(file)?, mlp(file, dims)?);

@@ -9,7 +9,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "seed_oss",
     model_types: &["seed_oss"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {

@@ -9,13 +9,15 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "smollm3",
     model_types: &["smollm3"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    for (layer, rotated) in decoder.layers.iter_mut().zip(file.rotated_layers()?) {
+    let rotated = file.rotated_layers()?;
+    for (layer, &rotated) in decoder.layers.iter_mut().zip(&rotated) {
         layer.rope = layer.rope.take().filter(|_| rotated);
     }
+    decoder.set_windows(file.windows_if_used(|layer| !rotated[layer])?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

@@ -11,11 +11,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture {
     name: "stablelm",
     model_types: &["stablelm"],
     build,
-    ignores: super::rotary_or_tied_head,
+    ignores: super::rotary_frequencies,
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let share = file.optional("partial_rotary_factor")?.unwrap_or(0.25);
+    let share = Some(0.25);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = NormKind::Layer;

@@ -73,8 +73,10 @@ pub fn load_model(
 }
 
 fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
+    // The current folder may be another one when the engine comes to it.
+    let path = std::path::absolute(&request.path);
     Ok(LoadRequest {
-        path: PathBuf::from(request.path),
+        path: path.unwrap_or_else(|_| PathBuf::from(&request.path)),
         device: match request.device.as_str() {
             "auto" => None,
             "gpu" => Some(DeviceKind::Gpu),

@@ -14,6 +14,7 @@ use super::request::{NativeGenerateRequest, cache_limits};
 use super::system::device_name;
 use crate::engine::{Model, default_temperature};
 use crate::mlx::dtype_name;
+use crate::warning::Warning;
 
 /// What is known of a model.
 #[napi(object, object_from_js = false)]
@@ -50,6 +51,20 @@ pub struct NativeModelInfo {
     /// What its `generation_config.json` says.
     pub generation_defaults: NativeGenerationDefaults,
     /// Its folder.
+    pub path: String,
+    /// What of its files could not be used.
+    pub warnings: Vec<NativeWarning>,
+}
+
+/// Something that does not keep a model from running, and that its user should know.
+#[napi(object, object_from_js = false)]
+pub struct NativeWarning {
+    /// Its kind.
+    #[napi(ts_type = "'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD'")]
+    pub code: &'static str,
+    /// What is wrong, and what is done without it.
+    pub message: String,
+    /// The file that it is about.
     pub path: String,
 }
 
@@ -143,6 +158,7 @@ impl NativeModel {
                 max_tokens: defaults.max_new_tokens.map(|tokens| tokens as f64),
             },
             path: info.path.to_string_lossy().into_owned(),
+            warnings: info.model.warnings.iter().map(NativeWarning::from).collect(),
         }
     }
 
@@ -230,6 +246,16 @@ impl NativeModel {
         let (promise, callback) = promise(env, |()| ())?;
         self.model.dispose(callback);
         Ok(promise)
+    }
+}
+
+impl From<&Warning> for NativeWarning {
+    fn from(warning: &Warning) -> Self {
+        Self {
+            code: warning.code.as_str(),
+            message: warning.message.clone(),
+            path: warning.path.to_string_lossy().into_owned(),
+        }
     }
 }
 

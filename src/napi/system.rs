@@ -114,8 +114,11 @@ pub fn clear_memory_cache() -> Result<()> {
 #[napi(ts_return_type = "Promise<string>")]
 pub fn resolve_model<'env>(env: &'env Env, model: String) -> Result<Object<'env>> {
     let (promise, callback) = promise(env, |path: String| path)?;
+    // At once: the current folder may be another one when the helper comes to it.
+    let current = std::env::current_dir().unwrap_or_default();
     pool::FILES.call(callback, move || {
-        hub::resolve(&model).map(|path| path.to_string_lossy().into_owned())
+        let folder = hub::resolve(&model, &current)?;
+        Ok(folder.to_string_lossy().into_owned())
     });
     Ok(promise)
 }

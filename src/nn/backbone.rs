@@ -62,11 +62,12 @@ impl Backbone {
             let w = backbone.at("layers").at(index);
             Ok((Norm::rms(&w.at("norm"), dims, eps)?, block(index, &w.at("mixer"))?))
         };
+        let embedding = backbone.at("embeddings");
         Ok(Self {
-            embedding: Embedding::new(&backbone.at("embeddings"), vocabulary, dims)?,
+            embedding: Embedding::new(&embedding, vocabulary, dims)?,
             layers: (0..layers).map(layer).collect::<Result<_>>()?,
             norm: Norm::rms(&backbone.at("norm_f"), dims, eps)?,
-            head: Head::new(&w.at("lm_head"), tied, dims, vocabulary)?,
+            head: Head::new(&w.at("lm_head"), &embedding, tied, dims, vocabulary)?,
         })
     }
 

@@ -101,10 +101,18 @@ pub enum Head {
 }
 
 impl Head {
-    /// Takes `weight` of `lm_head`, unless the embedding serves as the head. Where the
-    /// configuration does not say (`None`), a checkpoint without a head is tied.
-    pub fn new(w: &Weights, tied: Option<bool>, dims: i32, vocabulary: i32) -> Result<Self> {
+    /// Takes `weight` of `lm_head`, unless the embedding serves as the head: a copy of it, which some
+    /// checkpoints hold all the same, is left aside. Where the configuration does not say (`None`), a
+    /// checkpoint without a head is tied.
+    pub fn new(
+        w: &Weights,
+        embedding: &Weights,
+        tied: Option<bool>,
+        dims: i32,
+        vocabulary: i32,
+    ) -> Result<Self> {
         if tied.unwrap_or_else(|| !w.has("weight")) {
+            w.leave_copy_of(embedding);
             Ok(Self::Tied)
         } else {
             Ok(Self::Linear(Linear::new(w, dims, vocabulary, w.has("bias"))?))

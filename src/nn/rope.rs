@@ -6,6 +6,7 @@
 use std::f32::consts::PI;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 use crate::fused::rope::{RopeFreqs, RopeParams};
@@ -33,11 +34,9 @@ pub struct RopeScaling {
     #[serde(rename = "type")]
     kind: Option<String>,
     rope_type: Option<String>,
-    /// Base of the wavelengths, where configurations nest it here.
-    pub rope_theta: Option<f32>,
-    /// Share of the head that is rotated, where configurations nest it here.
-    pub partial_rotary_factor: Option<f32>,
+    partial_rotary_factor: Option<f32>,
     factor: Option<f32>,
+    attention_factor: Option<f32>,
     low_freq_factor: Option<f32>,
     high_freq_factor: Option<f32>,
     original_max_position_embeddings: Option<f32>,
@@ -48,7 +47,16 @@ pub struct RopeScaling {
     mscale_all_dim: Option<f32>,
     long_factor: Option<Factors>,
     mrope_section: Option<Vec<i32>>,
+    /// Fields of other rules.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
+
+/// Fields that do not change a rotation here: the base and the length, which [`RopeConfig`] has; the
+/// factors of short contexts (see [`longrope`]); how three equal positions are interleaved; and how a
+/// model was trained.
+const WITHOUT_EFFECT: [&str; 5] =
+    ["rope_theta", "max_position_embeddings", "short_factor", "mrope_interleaved", "finetuned"];
 
 /// One factor for all wavelengths, or one for each.
 #[derive(Debug, Clone, Deserialize)]
@@ -62,6 +70,19 @@ impl RopeScaling {
     /// The name of the rule; plain rotation without one.
     pub fn rule(&self) -> &str {
         self.kind.as_deref().or(self.rope_type.as_deref()).unwrap_or("default")
+    }
+
+    /// Whether the rule itself counts the features that `partial_rotary_factor` leaves out.
+    pub fn is_proportional(&self) -> bool {
+        self.rule() == "proportional"
+    }
+
+    /// A field that no rule knows: whatever it asks for, leaving it out would give other numbers.
+    fn unknown_field(&self) -> Option<&str> {
+        let has_effect = |(name, value): &(&String, &Value)| {
+            !value.is_null() && !WITHOUT_EFFECT.contains(&name.as_str())
+        };
+        self.others.iter().find(has_effect).map(|(name, _)| name.as_str())
     }
 
     /// The same, with the length of the context before its extension, where it does not say.
@@ -134,6 +155,10 @@ impl Rope {
             attention_factor: 1.0,
         };
         let Some(scaling) = &config.scaling else { return Ok(rope) };
+        if let Some(field) = scaling.unknown_field() {
+            let message = "is not known, and rotations without it may be wrong";
+            return Err(Error::argument(format!("rope_scaling.{field}"), message));
+        }
         let rule = scaling.rule();
         match rule {
             "default" => {}
@@ -157,8 +182,9 @@ impl Rope {
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => {
                 rope.angles = explicit(&yarn(config, scaling)?);
                 let factor = scaling.factor()?;
-                rope.attention_factor = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
+                let computed = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
                     / yarn_scale(factor, scaling.mscale_all_dim.unwrap_or(0.0));
+                rope.attention_factor = scaling.attention_factor.unwrap_or(computed);
             }
             "longrope" | "su" => {
                 rope.traditional = false;
@@ -272,11 +298,15 @@ fn longrope(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
     Ok(wavelengths)
 }
 
-/// √(1 + ln(max / original) / ln(original)).
+/// `attention_factor`, or √(1 + ln(factor) / ln(original)), where factor is max / original if it is not said.
 fn longrope_scale(config: &RopeConfig, scaling: &RopeScaling) -> Result<f32> {
     let original = scaling.original_max_position_embeddings;
     let original = required(original, "original_max_position_embeddings", "longrope")?;
-    let factor = config.max_positions.unwrap_or(131_072) as f32 / original;
+    if let Some(factor) = scaling.attention_factor {
+        return Ok(factor);
+    }
+    let extension = config.max_positions.unwrap_or(131_072) as f32 / original;
+    let factor = scaling.factor.unwrap_or(extension);
     Ok(if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() })
 }
 

@@ -130,6 +130,13 @@ pub fn language_model<'a>(w: &Weights<'a>) -> Weights<'a> {
 }
 
 impl StandardDecoder {
+    /// Sets how many positions each layer sees; `None` for all.
+    pub fn set_windows(&mut self, windows: Vec<Option<i32>>) {
+        for (layer, window) in self.layers.iter_mut().zip(windows) {
+            layer.window = window;
+        }
+    }
+
     /// Takes the model's tensors. `feed_forward` builds the block of a layer from that layer's
     /// view.
     pub fn build(
@@ -172,12 +179,13 @@ impl StandardDecoder {
                 norms: self.layout.norms(norm)?,
             })
         };
+        let embedding = model.at("embed_tokens");
         Ok(Decoder {
-            embedding: Embedding::new(&model.at("embed_tokens"), self.vocabulary, dims)?,
+            embedding: Embedding::new(&embedding, self.vocabulary, dims)?,
             embedding_scale: self.embedding_scale,
             layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
             norm: self.norm.take(&model.at(self.final_norm), dims, self.eps)?,
-            head: Head::new(&w.at(self.head), self.tied, dims, self.vocabulary)?,
+            head: Head::new(&w.at(self.head), &embedding, self.tied, dims, self.vocabulary)?,
             logit_scale: self.logit_scale,
             logit_cap: self.logit_cap,
         })

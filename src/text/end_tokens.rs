@@ -1,68 +1,93 @@
 //! Which tokens end a text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::files;
 use super::tokenizer::Tokenizer;
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::warning::{Warning, WarningCode};
 
 /// All end tokens of the model in `dir`, without doubles: those of `generation_config.json` if it
 /// names any, else those of `config.json` (its `text_config` included), and the tokenizer's
 /// `eos_token` in either case. mlx-lm 0.32.2 decides in the same way, without `text_config`.
 ///
-/// # Errors
-/// [`Error::Config`] if one of the files is not JSON or `eos_token_id` is not a token or a list of
-/// tokens.
-pub fn end_tokens(dir: &Path, tokenizer: Option<&Tokenizer>) -> Result<Vec<u32>> {
-    let mut tokens = Vec::new();
+/// What is no token of the `vocabulary_size` that the model has is left out, with a warning. So is a
+/// file that cannot be read.
+pub fn end_tokens(
+    dir: &Path,
+    tokenizer: Option<&Tokenizer>,
+    vocabulary_size: usize,
+    warnings: &mut Vec<Warning>,
+) -> Vec<u32> {
+    let mut found = EndTokens { vocabulary_size, tokens: Vec::new(), warnings };
     for file in ["generation_config.json", "config.json"] {
         let path = dir.join(file);
-        let Some(config) = files::read_object(&path, |message| Error::config(&path, message))?
-        else {
-            continue;
-        };
-        collect(&config, &path, "", &mut tokens)?;
-        if tokens.is_empty()
-            && let Some(text) = config.get("text_config")
-        {
-            collect(text, &path, "text_config.", &mut tokens)?;
+        match files::read_object(&path, |message| Error::config(&path, message)) {
+            Ok(Some(config)) => found.collect(&config, &path),
+            Ok(None) => {}
+            Err(error) => {
+                let message = format!("{}; the file is left out", error.message());
+                found.warn(WarningCode::UnusableFile, &path, message);
+            }
         }
-        if !tokens.is_empty() {
+        if !found.tokens.is_empty() {
             break;
         }
     }
-    let named = tokenizer.and_then(|it| it.token_to_id(it.eos_token()?));
-    tokens.extend(named);
-    let mut unique = Vec::with_capacity(tokens.len());
-    for token in tokens {
-        if !unique.contains(&token) {
-            unique.push(token);
-        }
+    if let Some(tokenizer) = tokenizer
+        && let Some(token) = tokenizer.eos_token().and_then(|it| tokenizer.token_to_id(it))
+    {
+        let path = tokenizer.path().to_owned();
+        found.add(&Value::from(token), "eos_token", path);
     }
-    Ok(unique)
+    found.tokens
 }
 
-fn collect(config: &Value, path: &Path, prefix: &str, tokens: &mut Vec<u32>) -> Result<()> {
-    let invalid = |value: &Value| {
-        let message =
-            format!("{prefix}eos_token_id: expected a token id or a list of them, found {value}");
-        Error::config(path, message)
-    };
-    let one = |value: &Value| {
-        value.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| invalid(value))
-    };
-    match config.get("eos_token_id") {
-        None | Some(Value::Null) => {}
-        Some(Value::Array(list)) => {
-            for value in list {
-                tokens.push(one(value)?);
+struct EndTokens<'a> {
+    vocabulary_size: usize,
+    tokens: Vec<u32>,
+    warnings: &'a mut Vec<Warning>,
+}
+
+impl EndTokens<'_> {
+    fn collect(&mut self, config: &Value, path: &Path) {
+        let fields = [
+            ("eos_token_id", Some(config)),
+            ("text_config.eos_token_id", config.get("text_config")),
+        ];
+        for (field, config) in fields {
+            match config.and_then(|config| config.get("eos_token_id")) {
+                None | Some(Value::Null) => {}
+                Some(Value::Array(list)) => {
+                    list.iter().for_each(|value| self.add(value, field, path.to_owned()));
+                }
+                Some(value) => self.add(value, field, path.to_owned()),
+            }
+            if !self.tokens.is_empty() {
+                break;
             }
         }
-        Some(value) => tokens.push(one(value)?),
     }
-    Ok(())
+
+    fn add(&mut self, value: &Value, field: &str, path: PathBuf) {
+        let whole = value.as_f64().filter(|id| id.fract() == 0.0 && *id >= 0.0);
+        match whole.filter(|id| *id < self.vocabulary_size as f64) {
+            Some(id) if !self.tokens.contains(&(id as u32)) => self.tokens.push(id as u32),
+            Some(_) => {}
+            None => {
+                let message = format!(
+                    "\"{field}\" is {value}, which is no token of the model; it is left out"
+                );
+                self.warn(WarningCode::UnusableField, &path, message);
+            }
+        }
+    }
+
+    fn warn(&mut self, code: WarningCode, path: &Path, message: String) {
+        self.warnings.push(Warning::new(code, path, message));
+    }
 }
 
 #[cfg(test)]
@@ -70,35 +95,44 @@ mod tests {
     use super::*;
     use crate::text::test_folder::TestFolder;
 
-    fn found(files: &[(&str, &str)]) -> Result<Vec<u32>> {
+    /// The end tokens of a model of 1000 tokens with these files, and the warnings.
+    fn with_warnings(files: &[(&str, &str)]) -> (Vec<u32>, Vec<String>) {
         let folder = TestFolder::new();
         for (name, content) in files {
             folder.write(name, content);
         }
-        end_tokens(folder.path(), None)
+        let mut warnings = Vec::new();
+        let tokens = end_tokens(folder.path(), None, 1000, &mut warnings);
+        (tokens, warnings.into_iter().map(|warning| warning.message).collect())
+    }
+
+    fn found(files: &[(&str, &str)]) -> Vec<u32> {
+        let (tokens, warnings) = with_warnings(files);
+        assert!(warnings.is_empty(), "{warnings:?}");
+        tokens
     }
 
     #[test]
     fn the_generation_configuration_wins() {
         let config = ("config.json", r#"{"eos_token_id": 2}"#);
-        assert_eq!(found(&[config]).unwrap(), [2]);
+        assert_eq!(found(&[config]), [2]);
         let several = ("generation_config.json", r#"{"eos_token_id": [7, 8, 7]}"#);
-        assert_eq!(found(&[config, several]).unwrap(), [7, 8]);
+        assert_eq!(found(&[config, several]), [7, 8]);
         let silent = ("generation_config.json", r#"{"temperature": 1}"#);
-        assert_eq!(found(&[config, silent]).unwrap(), [2]);
-        assert!(found(&[]).unwrap().is_empty());
+        assert_eq!(found(&[config, silent]), [2]);
+        assert!(found(&[]).is_empty());
     }
 
     #[test]
     fn numbers_that_json_lacks_are_read() {
         let config = r#"{"time_step_limit": [0.0, Infinity], "eos_token_id": 2}"#;
-        assert_eq!(found(&[("config.json", config)]).unwrap(), [2]);
+        assert_eq!(found(&[("config.json", config)]), [2]);
     }
 
     #[test]
     fn a_nested_text_configuration_counts() {
         let nested = r#"{"eos_token_id": null, "text_config": {"eos_token_id": [1, 106]}}"#;
-        assert_eq!(found(&[("config.json", nested)]).unwrap(), [1, 106]);
+        assert_eq!(found(&[("config.json", nested)]), [1, 106]);
     }
 
     #[test]
@@ -111,19 +145,37 @@ mod tests {
         folder.write("tokenizer_config.json", r#"{"eos_token": {"content": "</s>"}}"#);
         folder.write("config.json", r#"{"eos_token_id": 5}"#);
         let tokenizer = Tokenizer::from_dir(folder.path()).unwrap();
-        assert_eq!(end_tokens(folder.path(), tokenizer.as_ref()).unwrap(), [5, 1]);
+        let mut warnings = Vec::new();
+        let mut tokens = |size| end_tokens(folder.path(), tokenizer.as_ref(), size, &mut warnings);
+        assert_eq!(tokens(6), [5, 1]);
+        assert_eq!(tokens(5), [1]);
+        assert!(tokens(1).is_empty());
+        assert!(warnings[0].message.contains("\"eos_token_id\" is 5"), "{warnings:?}");
+        assert!(warnings[2].message.contains("tokenizer.json: \"eos_token\" is 1"), "{warnings:?}");
     }
 
     #[test]
-    fn wrong_types_are_named() {
-        for wrong in ["\"x\"", "-1", "[1, 2.5]", "{}", "4294967296"] {
-            let config = format!("{{\"text_config\": {{\"eos_token_id\": {wrong}}}}}");
-            let message = found(&[("config.json", &config)]).unwrap_err().to_string();
-            assert!(message.contains("config.json: text_config.eos_token_id"), "{message}");
+    fn what_is_no_token_is_left_out_with_a_warning() {
+        for wrong in ["\"x\"", "-1", "2.5", "{}", "4294967296", "1000"] {
+            let config = format!("{{\"text_config\": {{\"eos_token_id\": [{wrong}, 7]}}}}");
+            let (tokens, warnings) = with_warnings(&[("config.json", &config)]);
+            assert_eq!(tokens, [7]);
+            let named = format!("config.json: \"text_config.eos_token_id\" is {wrong}");
+            assert!(warnings.len() == 1 && warnings[0].contains(&named), "{warnings:?}");
         }
-        for broken in ["", "{\"eos_token_id\": 1", "[1]"] {
-            let error = found(&[("generation_config.json", broken)]).unwrap_err();
-            assert_eq!(error.code(), "INVALID_CONFIG");
+        let (none, config) =
+            (r#"{"eos_token_id": -1}"#, ("config.json", r#"{"eos_token_id": 2.0}"#));
+        let (tokens, warnings) = with_warnings(&[("generation_config.json", none), config]);
+        assert_eq!((tokens.as_slice(), warnings.len()), (&[2][..], 1));
+    }
+
+    #[test]
+    fn a_broken_file_is_left_out_with_a_warning() {
+        for broken in ["", "{\"eos_token_id\": 1,}", "[1]"] {
+            let config = ("config.json", r#"{"eos_token_id": 2}"#);
+            let (tokens, warnings) = with_warnings(&[("generation_config.json", broken), config]);
+            assert_eq!(tokens, [2]);
+            assert!(warnings[0].contains("generation_config.json"), "{warnings:?}");
         }
     }
 }

@@ -1,32 +1,18 @@
 //! Reading the small text and JSON files that lie beside a checkpoint.
 
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+pub(crate) use crate::files::placeholder;
+
+/// Five times the largest tokenizer.json that is published.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// The bytes of `path`, or `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io(path, &error)),
-    }
-}
-
-/// Says what is wrong with a file that holds nothing, or a pointer to its content instead of the
-/// content: the two usual results of a download that was cut short or made without Git LFS.
-pub(crate) fn placeholder(bytes: &[u8]) -> Option<&'static str> {
-    if bytes.iter().all(u8::is_ascii_whitespace) {
-        Some("the file is empty; download it again")
-    } else if bytes.starts_with(b"version https://git-lfs.github.com/") {
-        Some("the file is a Git LFS pointer, not the content; run `git lfs pull` in its folder")
-    } else {
-        None
-    }
+    crate::files::read(path, MAX_BYTES)
 }
 
 /// The JSON object in `path`, or `None` if there is no such file. `broken` makes the error for a

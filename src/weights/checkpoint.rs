@@ -1,102 +1,54 @@
-//! The files of a checkpoint: found, mapped, and their headers checked.
+//! The files of a checkpoint: mapped, and their headers checked.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use safetensors::SafeTensors;
-use serde::Deserialize;
 
+use super::folder::weight_files;
 use crate::error::{Error, Result};
+use crate::files::placeholder;
 use crate::mlx::{Array, Dtype, MappedFile};
-
-/// Index files are small; one beyond this size is not an index.
-const MAX_INDEX_BYTES: u64 = 64 << 20;
+use crate::warning::Warning;
 
 /// Where a tensor lies, and what it is.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    file: usize,
     range: std::ops::Range<usize>,
     pub(super) shape: Vec<i32>,
     pub(super) dtype: Dtype,
+    /// The type that the file names: MLX has none of 8-bit floats.
+    pub(super) stored: safetensors::Dtype,
 }
 
-/// The tensors of a model folder's safetensors files. No tensor is read before it is taken.
-pub struct Checkpoint {
-    files: Vec<(PathBuf, MappedFile)>,
+/// A safetensors file. No tensor is read before it is taken.
+pub(super) struct WeightFile {
+    path: PathBuf,
+    mapping: MappedFile,
     entries: BTreeMap<String, Entry>,
+    /// The texts in its header.
+    texts: HashMap<String, String>,
 }
 
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
+/// The tensors of a model folder's safetensors files.
+pub struct Checkpoint {
+    files: Vec<Rc<WeightFile>>,
+    /// The number of the file that holds each tensor.
+    places: BTreeMap<String, usize>,
+    warnings: Vec<Warning>,
 }
 
-impl Checkpoint {
-    /// Opens the files that `model.safetensors.index.json` names, or else every
-    /// `model*.safetensors` of the folder.
-    ///
-    /// # Errors
-    /// [`Error::ModelNotFound`] without such files; [`Error::Weights`] for a missing or broken one.
-    pub fn open(dir: &Path) -> Result<Self> {
-        let mut checkpoint = Self { files: Vec::new(), entries: BTreeMap::new() };
-        let index_path = dir.join("model.safetensors.index.json");
-        let index = if index_path.is_file() { Some(read_index(&index_path)?) } else { None };
-        let names: BTreeSet<String> = match &index {
-            Some(index) => index.weight_map.values().cloned().collect(),
-            None => weight_files(dir)?,
-        };
-        if names.is_empty() {
-            return Err(Error::ModelNotFound(format!(
-                "{} holds no weights: expected model.safetensors, or shards and \
-                 model.safetensors.index.json",
-                dir.display()
-            )));
-        }
-        for name in names {
-            checkpoint.add_file(dir, &name)?;
-        }
-        if let Some(index) = index {
-            for (tensor, file) in &index.weight_map {
-                if !checkpoint.entries.contains_key(tensor) {
-                    return Err(Error::weights(
-                        index_path,
-                        format!("tensor \"{tensor}\" is listed in {file}, which does not hold it"),
-                    ));
-                }
-            }
-        }
-        Ok(checkpoint)
-    }
-
-    /// Opens a single file that is no model, and gives the texts in its header, too.
-    ///
-    /// # Errors
-    /// [`Error::Weights`] for a missing or broken one.
-    pub fn open_file(path: &Path) -> Result<(Self, HashMap<String, String>)> {
-        let mut checkpoint = Self { files: Vec::new(), entries: BTreeMap::new() };
-        let texts = checkpoint.add_path(path.to_owned())?;
-        Ok((checkpoint, texts))
-    }
-
-    fn add_file(&mut self, dir: &Path, name: &str) -> Result<()> {
-        // A name from an index is data: it must not lead out of the model's folder.
-        if Path::new(name).components().count() != 1 || name.contains(['/', '\\']) {
-            return Err(Error::weights(dir, format!("\"{name}\" is not the name of a shard")));
-        }
-        self.add_path(dir.join(name)).map(drop)
-    }
-
-    /// Adds a file's tensors; gives the texts in its header.
-    fn add_path(&mut self, path: PathBuf) -> Result<HashMap<String, String>> {
+impl WeightFile {
+    pub(super) fn open(path: PathBuf) -> Result<Self> {
         let mapping = map_file(&path)?;
         let broken = |message: String| Error::weights(&path, message);
         let (header_size, metadata) = SafeTensors::read_metadata(mapping.bytes())
-            .map_err(|error| broken(format!("not a valid safetensors file: {error}")))?;
+            .map_err(|error| broken(not_safetensors(mapping.bytes(), &error)))?;
         // The header's length field is 8 bytes; offsets count from the end of the header.
         let start = header_size + 8;
-        let file = self.files.len();
+        let mut entries = BTreeMap::new();
         for (tensor, info) in metadata.tensors() {
             let (from, to) = info.data_offsets;
             let end = start.checked_add(to).filter(|&end| end <= mapping.bytes().len());
@@ -110,31 +62,79 @@ impl Checkpoint {
             let shape = Result::map_err(shape, |_| {
                 broken(format!("tensor \"{tensor}\" has a dimension beyond 2³¹"))
             })?;
-            let dtype = dtype_of(info.dtype).ok_or_else(|| {
-                broken(format!("tensor \"{tensor}\" has the unsupported type {:?}", info.dtype))
+            let stored = info.dtype;
+            let dtype = dtype_of(stored).ok_or_else(|| {
+                broken(format!("tensor \"{tensor}\" has the unsupported type {stored:?}"))
             })?;
-            let entry = Entry { file, range: begin..end, shape, dtype };
-            if let Some(other) = self.entries.insert(tensor.clone(), entry) {
-                let other = self.files[other.file].0.display();
-                return Err(broken(format!("tensor \"{tensor}\" is also in {other}")));
+            entries.insert(tensor.clone(), Entry { range: begin..end, shape, dtype, stored });
+        }
+        let texts = metadata.metadata().clone().unwrap_or_default();
+        Ok(Self { path, mapping, entries, texts })
+    }
+
+    pub(super) fn holds(&self, tensor: &str) -> bool {
+        self.entries.contains_key(tensor)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+}
+
+impl Checkpoint {
+    /// Opens the files that `model.safetensors.index.json` names, or else every
+    /// `model*.safetensors` of the folder.
+    ///
+    /// # Errors
+    /// [`Error::ModelNotFound`] without such files; [`Error::Weights`] for a missing or broken one.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let mut warnings = Vec::new();
+        let files = weight_files(dir, &mut warnings)?;
+        Self::of(files, warnings)
+    }
+
+    /// Opens a single file that is no model, and gives the texts in its header, too.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for a missing or broken one.
+    pub fn open_file(path: &Path) -> Result<(Self, HashMap<String, String>)> {
+        let file = WeightFile::open(path.to_owned())?;
+        let texts = file.texts.clone();
+        Ok((Self::of(vec![Rc::new(file)], Vec::new())?, texts))
+    }
+
+    fn of(files: Vec<Rc<WeightFile>>, warnings: Vec<Warning>) -> Result<Self> {
+        let mut places = BTreeMap::new();
+        for (place, file) in files.iter().enumerate() {
+            for tensor in file.entries.keys() {
+                if let Some(other) = places.insert(tensor.clone(), place) {
+                    let other = files[other].path.display();
+                    let message = format!("tensor \"{tensor}\" is also in {other}");
+                    return Err(Error::weights(&file.path, message));
+                }
             }
         }
-        self.files.push((path, mapping));
-        Ok(metadata.metadata().clone().unwrap_or_default())
+        Ok(Self { files, places, warnings })
+    }
+
+    /// What was odd about its files.
+    pub fn warnings(&self) -> &[Warning] {
+        &self.warnings
     }
 
     /// The names of all tensors, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.keys().map(String::as_str)
+        self.places.keys().map(String::as_str)
     }
 
     /// The bytes of all tensors.
     pub fn bytes(&self) -> usize {
-        self.entries.values().map(|entry| entry.range.len()).sum()
+        self.placed().map(|(_, _, entry)| entry.range.len()).sum()
     }
 
-    /// A number that tells these tensors from others: of their names, shapes, types and first bytes (FNV-1a).
-    pub fn fingerprint(&self) -> u64 {
+    /// A number that tells these tensors, and what `more` says of them, from others: of their names,
+    /// shapes and types, and of bytes at the beginning, in the middle and at the end of each (FNV-1a).
+    pub fn fingerprint(&self, more: &str) -> u64 {
         const SAMPLE: usize = 64;
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
         let mut add = |bytes: &[u8]| {
@@ -142,67 +142,105 @@ impl Checkpoint {
                 hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
             }
         };
-        for (name, entry) in &self.entries {
+        add(more.as_bytes());
+        for (name, file, entry) in self.placed() {
             add(name.as_bytes());
-            add(format!("{:?}{:?}", entry.shape, entry.dtype).as_bytes());
-            let bytes = &self.files[entry.file].1.bytes()[entry.range.clone()];
-            add(&bytes[..bytes.len().min(SAMPLE)]);
+            add(format!("{:?}{:?}", entry.shape, entry.stored).as_bytes());
+            let bytes = &file.mapping.bytes()[entry.range.clone()];
+            samples(bytes, SAMPLE).for_each(&mut add);
         }
         hash
     }
 
+    /// Whether two tensors are the same, as far as samples of their bytes tell.
+    pub(super) fn seem_equal(&self, one: &str, other: &str) -> bool {
+        const SAMPLE: usize = 4096;
+        let sampled = |name: &str| {
+            let (file, entry) = self.find(name)?;
+            let bytes = &file.mapping.bytes()[entry.range.clone()];
+            Some((&entry.shape, entry.stored, samples(bytes, SAMPLE).collect::<Vec<_>>()))
+        };
+        sampled(one) == sampled(other)
+    }
+
     /// The bytes of one tensor; 0 for an unknown name.
     pub(super) fn tensor_bytes(&self, name: &str) -> usize {
-        self.entries.get(name).map_or(0, |entry| entry.range.len())
+        self.entry(name).map_or(0, |entry| entry.range.len())
     }
 
     pub(super) fn entry(&self, name: &str) -> Option<&Entry> {
-        self.entries.get(name)
+        self.find(name).map(|(_, entry)| entry)
+    }
+
+    fn find(&self, name: &str) -> Option<(&WeightFile, &Entry)> {
+        let file = self.files.get(*self.places.get(name)?)?;
+        file.entries.get(name).map(|entry| (&**file, entry))
+    }
+
+    /// All tensors, in order.
+    fn placed(&self) -> impl Iterator<Item = (&str, &WeightFile, &Entry)> {
+        self.names().filter_map(|name| {
+            let (file, entry) = self.find(name)?;
+            Some((name, file, entry))
+        })
     }
 
     /// A tensor by its name, over the mapped file.
     pub fn get(&self, name: &str) -> Option<Result<Array>> {
-        self.entries.get(name).map(|entry| self.array(entry))
+        self.find(name).map(|(file, entry)| {
+            file.mapping
+                .array(entry.range.clone(), &entry.shape, entry.dtype)
+                .map_err(|error| Error::weights(&file.path, error.to_string()))
+        })
     }
 
     /// The file that holds a tensor, or else the first file: for messages.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
-        let file = self.entries.get(name).map_or(0, |entry| entry.file);
-        self.files.get(file).map(|(path, _)| path.clone()).unwrap_or_default()
-    }
-
-    /// The tensor as an array over the mapped file.
-    pub(super) fn array(&self, entry: &Entry) -> Result<Array> {
-        let (path, mapping) = &self.files[entry.file];
-        mapping
-            .array(entry.range.clone(), &entry.shape, entry.dtype)
-            .map_err(|error| Error::weights(path, error.to_string()))
+        let file = self.places.get(name).copied().unwrap_or(0);
+        self.files.get(file).map(|file| file.path.clone()).unwrap_or_default()
     }
 }
 
-fn read_index(path: &Path) -> Result<Index> {
-    let size = std::fs::metadata(path).map_err(|error| Error::io(path, &error))?.len();
-    if size > MAX_INDEX_BYTES {
-        return Err(Error::weights(path, "the index is larger than any checkpoint needs"));
-    }
-    let text = std::fs::read(path).map_err(|error| Error::io(path, &error))?;
-    serde_json::from_slice(&text)
-        .map_err(|error| Error::weights(path, format!("not a valid index: {error}")))
+/// The first, the middle and the last bytes, at most `length` of each.
+fn samples(bytes: &[u8], length: usize) -> impl Iterator<Item = &[u8]> {
+    let length = length.min(bytes.len());
+    let last = bytes.len() - length;
+    [0, last / 2, last].into_iter().map(move |start| &bytes[start..start + length])
 }
 
-fn weight_files(dir: &Path) -> Result<BTreeSet<String>> {
-    let entries = std::fs::read_dir(dir).map_err(|error| Error::io(dir, &error))?;
-    let mut names = BTreeSet::new();
-    for entry in entries {
-        let name = entry.map_err(|error| Error::io(dir, &error))?.file_name();
-        if let Some(name) = name.to_str()
-            && name.starts_with("model")
-            && name.ends_with(".safetensors")
-        {
-            names.insert(name.to_owned());
+/// What is wrong with a file whose header cannot be read.
+fn not_safetensors(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
+    const MAGIC: [(&[u8], &str); 5] = [
+        (b"GGUF", "a GGUF file of llama.cpp"),
+        (b"PK\x03\x04", "a zip archive, as PyTorch and NumPy write them"),
+        (b"\x80\x02", "a Python pickle"),
+        (b"\x89HDF", "an HDF5 file"),
+        (b"\x1f\x8b", "a gzip archive"),
+    ];
+    if let Some(problem) = placeholder(&bytes[..bytes.len().min(1 << 10)]) {
+        return problem.to_owned();
+    }
+    if let Some((_, what)) = MAGIC.iter().find(|(magic, _)| bytes.starts_with(magic)) {
+        return format!("not a safetensors file, but {what}");
+    }
+    if matches!(error, safetensors::SafeTensorError::MetadataIncompleteBuffer) {
+        let message = "the file is not as long as its header says; the download may be incomplete";
+        return message.to_owned();
+    }
+    // A length of 8 bytes, then an object.
+    let length = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
+    let is_header = bytes.get(8).is_none_or(|&byte| byte == b'{');
+    match length {
+        None => "the file ends before its header; the download may be incomplete".to_owned(),
+        Some(length) if is_header && length < 1 << 30 && length > bytes.len() as u64 - 8 => {
+            "the file ends within its header; the download may be incomplete".to_owned()
         }
+        Some(_) if bytes.iter().take(32).all(|it| it.is_ascii_graphic() || *it == b' ') => {
+            let text: String = bytes.iter().take(60).map(|&byte| char::from(byte)).collect();
+            format!("not a safetensors file, but a text: \"{}\"", text.escape_debug())
+        }
+        Some(_) => format!("not a valid safetensors file: {error}"),
     }
-    Ok(names)
 }
 
 fn map_file(path: &Path) -> Result<MappedFile> {
@@ -210,9 +248,12 @@ fn map_file(path: &Path) -> Result<MappedFile> {
         std::io::ErrorKind::NotFound => Error::weights(path, "the shard is missing"),
         _ => Error::io(path, &error),
     })?;
-    let length = file.metadata().map_err(|error| Error::io(path, &error))?.len();
-    if length == 0 {
-        return Err(Error::weights(path, "the file is empty"));
+    let metadata = file.metadata().map_err(|error| Error::io(path, &error))?;
+    if !metadata.is_file() {
+        return Err(Error::weights(path, "not a file"));
+    }
+    if metadata.len() == 0 {
+        return Err(Error::weights(path, "the file is empty; download it again"));
     }
     MappedFile::map(&file).map_err(|error| Error::io(path, &error))
 }

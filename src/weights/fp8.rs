@@ -1,6 +1,6 @@
 //! Matrices of 8-bit floats with a scale for each block, as DeepSeek V3 is published.
 
-use super::Weights;
+use super::{Float8, Weights};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, eval, ops};
 
@@ -19,7 +19,8 @@ impl Weights<'_> {
         let &[rows, columns] = shape else {
             return Err(self.error(name, "is not a matrix, which fp8 blocks are cut from"));
         };
-        let values = ops::from_fp8(&self.take_bytes(name, shape)?, Dtype::Bfloat16)?;
+        let values =
+            ops::from_fp8(&self.take_bytes(name, shape, Some(Float8::E4m3))?, Dtype::Bfloat16)?;
         let blocks = [(rows + height - 1) / height, (columns + width - 1) / width];
         let scales = self.take_f32(&format!("{name}_scale_inv"), &blocks)?;
         let [down, across] = blocks;

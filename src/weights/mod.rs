@@ -4,10 +4,11 @@
 //! nobody took, is an error that names it and its file.
 
 mod checkpoint;
+mod folder;
 mod fp8;
 mod plan;
 mod view;
 
 pub use checkpoint::Checkpoint;
 pub use plan::LoadPlan;
-pub use view::{Quantization, Weights};
+pub use view::{Float8, Quantization, Weights};

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, ops};
+use crate::warning::{Warning, WarningCode};
 
 /// What `config.json` says of quantized layers.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,31 @@ pub struct Quantization {
     pub fp8_block: Option<[i32; 2]>,
 }
 
+/// The types of 8-bit floats that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Float8 {
+    /// Four bits of exponent: values.
+    E4m3,
+    /// Powers of two: scales.
+    E8m0,
+}
+
+impl Float8 {
+    fn stored(self) -> safetensors::Dtype {
+        match self {
+            Self::E4m3 => safetensors::Dtype::F8_E4M3,
+            Self::E8m0 => safetensors::Dtype::F8_E8M0,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::E4m3 => "8-bit floats of e4m3",
+            Self::E8m0 => "8-bit floats of e8m0",
+        }
+    }
+}
+
 type Progress<'a> = Box<dyn FnMut(usize) -> bool + 'a>;
 
 struct Shared<'a> {
@@ -33,6 +59,9 @@ struct Shared<'a> {
     loaded: Cell<usize>,
     parameters: Cell<u64>,
     dtype: Cell<Option<Dtype>>,
+    /// The parameters of quantizable layers by their format; `None` for those that are dense.
+    formats: RefCell<Vec<(Option<QuantizationParams>, u64)>>,
+    warnings: RefCell<Vec<Warning>>,
     progress: RefCell<Progress<'a>>,
 }
 
@@ -61,6 +90,8 @@ impl<'a> Weights<'a> {
             loaded: Cell::new(0),
             parameters: Cell::new(0),
             dtype: Cell::new(None),
+            formats: RefCell::default(),
+            warnings: RefCell::default(),
             progress: RefCell::new(Box::new(progress)),
         };
         Self { shared: Rc::new(shared), prefix: String::new() }
@@ -152,17 +183,70 @@ impl<'a> Weights<'a> {
         self.shared.plan.activations
     }
 
-    /// Takes bytes as they are stored.
+    /// Takes bytes as they are stored: of no type of their own, or 8-bit floats of this one.
     ///
     /// # Errors
     /// [`Error::Weights`] if the tensor is missing, has another shape or holds anything else.
-    pub fn take_bytes(&self, name: &str, shape: &[i32]) -> Result<Array> {
+    pub fn take_bytes(&self, name: &str, shape: &[i32], float: Option<Float8>) -> Result<Array> {
         let array = self.take_raw(name, shape)?;
-        if array.dtype() == Dtype::Uint8 {
-            return Ok(array);
+        let stored = self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.stored);
+        let found = match stored {
+            Some(safetensors::Dtype::U8) => return Ok(array),
+            Some(stored) if Some(stored) == float.map(Float8::stored) => return Ok(array),
+            Some(safetensors::Dtype::F8_E5M2) => "8-bit floats of e5m2",
+            Some(safetensors::Dtype::F8_E4M3) => "8-bit floats of e4m3",
+            Some(safetensors::Dtype::F8_E8M0) => "8-bit floats of e8m0",
+            _ => dtype_name(array.dtype()),
+        };
+        let expected = float.map_or("uint8", Float8::name);
+        Err(self.error(name, format!("holds {found}, expected {expected}")))
+    }
+
+    /// Leaves the tensors of this view aside: a copy of those of another one. Where they differ, the
+    /// configuration, which says that they are the same, wins with a warning.
+    pub fn leave_copy_of(&self, other: &Weights) {
+        let checkpoint = self.shared.checkpoint;
+        let mut differs = false;
+        for name in ["weight", "scales", "biases", "bias"] {
+            let (own, path) = (self.path(name), other.path(name));
+            if checkpoint.entry(&own).is_some() {
+                differs |= !checkpoint.seem_equal(&own, &path);
+                self.shared.taken.borrow_mut().insert(own);
+            }
         }
-        let found = dtype_name(array.dtype());
-        Err(self.error(name, format!("holds {found}, expected uint8")))
+        if differs {
+            let (own, other) = (&self.prefix, &other.prefix);
+            let message = format!(
+                "\"{own}\" is left out, because the model is one whose head is \"{other}\", but they \
+                 differ; set \"tie_word_embeddings\" to false if it is to be used"
+            );
+            let path = checkpoint.path_of(&self.path("weight"));
+            let warning = Warning::new(WarningCode::UnusedHead, &path, message);
+            self.shared.warnings.borrow_mut().push(warning);
+        }
+    }
+
+    /// What was odd about the tensors that were taken.
+    pub fn warnings(&self) -> Vec<Warning> {
+        self.shared.warnings.borrow().clone()
+    }
+
+    /// Counts the parameters of a layer that could be quantized.
+    pub fn count_format(&self, format: Option<QuantizationParams>, parameters: i64) {
+        let mut formats = self.shared.formats.borrow_mut();
+        let parameters = parameters.unsigned_abs();
+        match formats.iter_mut().find(|(other, _)| *other == format) {
+            Some((_, count)) => *count += parameters,
+            None => formats.push((format, parameters)),
+        }
+    }
+
+    /// The format of most quantized parameters, and whether other layers differ.
+    pub fn quantization(&self) -> (Option<QuantizationParams>, bool) {
+        let formats = self.shared.formats.borrow();
+        let quantized = formats.iter().filter_map(|(format, count)| Some(((*format)?, count)));
+        let most = quantized.max_by_key(|(_, count)| **count).map(|(format, _)| format);
+        (most, most.is_some() && formats.len() > 1)
     }
 
     /// Counts the parameters of a tensor that [`Weights::take_bytes`] gave.
@@ -215,9 +299,14 @@ impl<'a> Weights<'a> {
                 let biases = self.take_float("biases", &groups)?;
                 (self.cast_matrix(scales)?, Some(self.cast_matrix(biases)?))
             }
-            Mode::Mxfp4 | Mode::Mxfp8 | Mode::Nvfp4 => (self.take_bytes("scales", &groups)?, None),
+            Mode::Mxfp4 | Mode::Mxfp8 => {
+                (self.take_bytes("scales", &groups, Some(Float8::E8m0))?, None)
+            }
+            Mode::Nvfp4 => (self.take_bytes("scales", &groups, Some(Float8::E4m3))?, None),
         };
-        self.count(outputs.iter().chain([&inputs]).map(|&dim| i64::from(dim)).product());
+        let parameters = outputs.iter().chain([&inputs]).map(|&dim| i64::from(dim)).product();
+        self.count(parameters);
+        self.count_format(Some(format), parameters);
         let dtype = match (&biases, self.shared.plan.activations) {
             (_, Some(dtype)) => dtype,
             (Some(biases), None) => biases.dtype(),
@@ -267,7 +356,10 @@ impl<'a> Weights<'a> {
             let found = &entry.shape;
             return Err(self.error(name, format!("has shape {found:?}, expected {shape:?}")));
         }
-        let array = shared.checkpoint.array(entry)?;
+        let Some(array) = shared.checkpoint.get(&path) else {
+            return Err(self.error(name, "is missing"));
+        };
+        let array = array?;
         shared.loaded.set(shared.loaded.get() + shared.checkpoint.tensor_bytes(&path));
         shared.taken.borrow_mut().insert(path);
         if !(shared.progress.borrow_mut())(shared.loaded.get()) {
@@ -286,9 +378,15 @@ impl<'a> Weights<'a> {
     pub fn format(&self, inputs: i32) -> Result<Option<QuantizationParams>> {
         let quantization = self.shared.quantization;
         if let Some(format) = quantization.layers.get(&self.prefix) {
+            if format.is_none() {
+                self.count_format(None, 0);
+            }
             return Ok(*format);
         }
-        let Some(scales) = self.shape("scales") else { return Ok(None) };
+        let Some(scales) = self.shape("scales") else {
+            self.count_format(None, 0);
+            return Ok(None);
+        };
         if quantization.default.is_none() {
             let message = "belongs to a quantized layer, but config.json has no \"quantization\"";
             return Err(self.error("scales", message));

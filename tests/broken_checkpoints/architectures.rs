@@ -169,3 +169,42 @@ fn a_layer_that_is_said_to_attend_must_have_the_tensors() {
     });
     expect(&dir, "INVALID_WEIGHTS", &["layers.0.self_attn"]);
 }
+
+#[test]
+fn a_rotation_that_is_not_understood_is_refused() {
+    // Of an architecture that rotates whole heads, a rule's field that no rule has, and rotations that
+    // differ between layers where all have the same.
+    expect_refusal("llama", "partial_rotary_factor", &[json!(0.5)]);
+    for rope in [
+        json!({ "rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5 }),
+        json!({ "rope_type": "default", "rope_theta": 10_000.0, "llama_4_scaling_beta": 0.1 }),
+        json!({ "rope_type": "dynamic", "factor": 2.0, "alpha": 1000.0 }),
+        json!({ "full_attention": { "rope_theta": 1e6 }, "sliding_attention": { "rope_theta": 1e4 } }),
+        json!("default"),
+    ] {
+        for field in ["rope_parameters", "rope_scaling"] {
+            let dir = copy_of("llama");
+            edit_config(&dir, |config| {
+                config.insert(field.to_owned(), rope.clone());
+            });
+            expect(&dir, "INVALID_CONFIG", &["config.json"]);
+        }
+    }
+}
+
+#[test]
+fn heads_of_single_layers_are_refused_where_they_are_not_known() {
+    expect_refusal("llama", "per_layer_config", &[json!({ "1": { "head_dim": 12 } })]);
+    let unknown = json!({ "1": { "intermediate_size": 12 } });
+    expect_refusal("gemma4-text-raw", "per_layer_config", &[unknown, json!({ "one": {} })]);
+    expect_refusal("gemma4-text-raw", "per_layer_config", &[json!({ "1": { "head_dim": 12 } })]);
+}
+
+#[test]
+fn what_an_architecture_is_not_written_for_is_refused() {
+    expect_refusal("gpt-oss", "swiglu_limit", &[json!(5.0)]);
+    expect_refusal("gpt-oss", "swiglu_alpha", &[json!(1.5)]);
+    expect_refusal("olmoe", "clip_qkv", &[json!(8.0)]);
+    expect_refusal("gemma3-text", "use_bidirectional_attention", &[json!(true)]);
+    expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
+}

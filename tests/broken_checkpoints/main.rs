@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod architectures;
+mod folders;
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -187,23 +188,6 @@ fn an_index_that_leads_out_of_the_folder_is_refused() {
         fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
         expect(&dir, "INVALID_WEIGHTS", &["not the name of a shard"]);
     }
-}
-
-#[test]
-fn a_broken_index_is_named() {
-    for text in ["", "{}", "{\"weight_map\": []}", "{\"weight_map\": {\"a\": 1}}"] {
-        let dir = copy_of("llama");
-        fs::write(dir.path().join("model.safetensors.index.json"), text).unwrap();
-        expect(&dir, "INVALID_WEIGHTS", &["model.safetensors.index.json"]);
-    }
-}
-
-#[test]
-fn an_index_with_a_tensor_that_its_shard_lacks_is_refused() {
-    let dir = copy_of("llama");
-    let index = json!({ "weight_map": { "ghost.weight": "model.safetensors" } });
-    fs::write(dir.path().join("model.safetensors.index.json"), index.to_string()).unwrap();
-    expect(&dir, "INVALID_WEIGHTS", &["ghost.weight"]);
 }
 
 #[test]

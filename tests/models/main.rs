@@ -6,6 +6,7 @@
 
 mod table;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -193,6 +194,31 @@ fn plain_compositions_agree_with_the_reference() {
             check(folder, device, TOLERANCES[0].1).err().map(|message| format!("{name}: {message}"))
         })
         .collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// transformers 5 saves the configuration of a published checkpoint under other names and in other
+/// places.
+#[test]
+fn configurations_as_transformers_5_saves_them_mean_the_same() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let device = Device::cpu(None, Precision::Exact);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/configurations.json");
+    let saved = std::fs::read(path).unwrap();
+    let saved: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&saved).unwrap();
+    assert!(saved.len() > 100, "the fixtures are missing");
+    let mut failures = Vec::new();
+    for (name, config) in saved {
+        let copy = tempfile::tempdir().unwrap();
+        for entry in std::fs::read_dir(seeded::folder(&name)).unwrap() {
+            let path = entry.unwrap().path();
+            std::fs::copy(&path, copy.path().join(path.file_name().unwrap())).unwrap();
+        }
+        std::fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
+        if let Err(message) = check(copy.path(), device, TOLERANCES[0].1) {
+            failures.push(format!("{name}: {message}"));
+        }
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 

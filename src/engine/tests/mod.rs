@@ -256,6 +256,7 @@ fn nothing_known() -> models::Info {
         dtype: Dtype::Float32,
         generation: models::GenerationDefaults::default(),
         fingerprint: String::new(),
+        warnings: Vec::new(),
     }
 }
 

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::ConfigFile;
+use super::{ConfigFile, RopeDefaults};
 use crate::error::{Error, Result};
 use crate::nn::{
-    AttentionConfig, LayerConfig, NormKind, NormLayout, ProjectionNames, QkNorm, Rope, RopeConfig,
-    RopeScaling, StandardDecoder, Values,
+    AttentionConfig, LayerConfig, NormKind, NormLayout, ProjectionNames, QkNorm, StandardDecoder,
+    Values,
 };
 
 /// What a layer sees.
@@ -19,36 +19,18 @@ pub(in crate::models) enum LayerType {
     SlidingAttention,
 }
 
-/// An architecture's rotation, where its configuration does not say.
-pub(in crate::models) struct RopeDefaults {
-    /// `rope_theta`.
-    pub(in crate::models) base: Option<f32>,
-    /// Whether neighbouring features are rotated.
-    pub(in crate::models) traditional: bool,
-    /// The share of a head that is rotated.
-    pub(in crate::models) share: f32,
-}
-
-impl RopeDefaults {
-    /// The halves of whole heads, at this base.
-    pub(in crate::models) const fn base(base: f32) -> Self {
-        Self { base: Some(base), traditional: false, share: 1.0 }
-    }
-}
-
 impl ConfigFile {
     /// The decoder that the usual fields describe, with full attention in every layer. An architecture
     /// changes what is its own.
     pub(in crate::models) fn decoder(&self, rope: &RopeDefaults) -> Result<StandardDecoder> {
+        let field = "per_layer_config";
+        if self.value(field).and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
+            let message = format!("\"{field}\" is not supported in this architecture");
+            return Err(self.error(message));
+        }
         let attention = self.attention()?;
         let eps = self.eps()?;
-        if !(rope.share > 0.0 && rope.share <= 1.0) {
-            let share = rope.share;
-            return Err(
-                self.error(format!("\"partial_rotary_factor\" is {share}, expected 0 to 1"))
-            );
-        }
-        let rotated = (attention.head_dim as f32 * rope.share) as i32;
+        let rotated = (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32;
         let rope = self.rope(rotated, rope.base, rope.traditional)?;
         let layer = LayerConfig { window: None, rope: Some(rope) };
         Ok(StandardDecoder {
@@ -141,13 +123,12 @@ impl ConfigFile {
         default_window: i32,
         default_pattern: i32,
     ) -> Result<Vec<Option<i32>>> {
-        let window = self.size_or("sliding_window", default_window)?;
         let global: Vec<bool> = match self.layer_types()? {
             Some(types) => types.iter().map(|kind| *kind == LayerType::FullAttention).collect(),
             None => {
                 let field = "sliding_window_pattern";
                 // L for a window and G for all positions, over and over.
-                let letters = self.values.get(field).and_then(Value::as_str);
+                let letters = self.value(field).and_then(Value::as_str);
                 if let Some(letters) = letters.filter(|letters| !letters.is_empty()) {
                     letters.chars().cycle().take(self.layers()?).map(|kind| kind == 'G').collect()
                 } else {
@@ -156,7 +137,37 @@ impl ConfigFile {
                 }
             }
         };
+        // Configurations of models without windows give 0.
+        if global.iter().all(|global| *global) {
+            return Ok(vec![None; global.len()]);
+        }
+        let window = self.size_or("sliding_window", default_window)?;
         Ok(global.into_iter().map(|global| (!global).then_some(window)).collect())
+    }
+
+    /// How many positions each layer sees in Qwen's models and those that took up their fields: all,
+    /// unless `use_sliding_window` says that layers of `layer_types`, or without it those that `by_default`
+    /// names, see `sliding_window`.
+    pub(in crate::models) fn windows_if_used(
+        &self,
+        by_default: impl Fn(usize) -> bool,
+    ) -> Result<Vec<Option<i32>>> {
+        let layers = self.layers()?;
+        let given = self.optional::<i64>("sliding_window")?.is_some();
+        if !given || !self.flag("use_sliding_window")? {
+            return Ok(vec![None; layers]);
+        }
+        let window = self.window()?;
+        let near: Vec<bool> = match self.layer_types()? {
+            Some(types) => types.iter().map(|it| *it == LayerType::SlidingAttention).collect(),
+            None => (0..layers).map(by_default).collect(),
+        };
+        Ok(near.into_iter().map(|near| near.then_some(window)).collect())
+    }
+
+    /// The first layer that sees a window only, where `use_sliding_window` says so.
+    pub(in crate::models) fn max_window_layers(&self) -> Result<usize> {
+        Ok(self.optional("max_window_layers")?.unwrap_or(28))
     }
 
     /// A list that may be absent, with a value for each layer.
@@ -175,7 +186,7 @@ impl ConfigFile {
 
     /// A size of each layer: one for all, or a list.
     pub(in crate::models) fn size_of_each_layer(&self, field: &str) -> Result<Vec<i32>> {
-        if self.values.get(field).is_some_and(Value::is_number) {
+        if self.value(field).is_some_and(Value::is_number) {
             return Ok(vec![self.size(field)?; self.layers()?]);
         }
         let Some(sizes) = self.of_each_layer(field)? else {
@@ -220,81 +231,8 @@ impl ConfigFile {
         Ok((1..=self.layers()?).map(|layer| !layer.is_multiple_of(interval)).collect())
     }
 
-    /// The `rope_parameters` of one kind of layer, where they are said for each kind.
-    pub(in crate::models) fn rope_parameters_of(&self, layers: &str) -> Option<Self> {
-        let parameters = self.values.get("rope_parameters")?.get(layers)?;
-        let mut file = self.clone();
-        file.values.insert("rope_parameters".to_owned(), parameters.clone());
-        Some(file)
-    }
-
-    /// The same configuration, whose rotations are not extended.
-    pub(in crate::models) fn without_rope_scaling(&self) -> Self {
-        let mut file = self.clone();
-        file.values.remove("rope_scaling");
-        if let Some(Value::Object(parameters)) = file.values.get_mut("rope_parameters") {
-            parameters.retain(|name, _| name == "rope_theta");
-        }
-        file
-    }
-
-    /// The rotation of layers within a window, where they have one of their own: `rope_local_base_freq`, or
-    /// the `rope_parameters` of these layers.
-    pub(in crate::models) fn local_rope(&self, dims: i32) -> Result<Rope> {
-        let base = self.optional("rope_local_base_freq")?.unwrap_or(10_000.0);
-        match self.rope_parameters_of("sliding_attention") {
-            Some(file) => file.rope(dims, Some(base), false),
-            None => Rope::new(&RopeConfig {
-                dims,
-                base,
-                traditional: false,
-                scaling: None,
-                max_positions: None,
-            }),
-        }
-    }
-
     /// `sliding_window`, which layers that need one cannot do without.
     pub(in crate::models) fn window(&self) -> Result<i32> {
         self.size("sliding_window")
-    }
-
-    /// `partial_rotary_factor`, the share of a head that is rotated, here or within `rope_parameters`.
-    pub(in crate::models) fn rotated_share(&self) -> Result<Option<f32>> {
-        let nested = self.optional::<RopeScaling>("rope_parameters")?;
-        let nested = nested.and_then(|parameters| parameters.partial_rotary_factor);
-        Ok(self.optional("partial_rotary_factor")?.or(nested))
-    }
-
-    /// `rope_scaling`, or the `rope_parameters` of newer configurations.
-    pub(super) fn rope_scaling(&self) -> Result<Option<RopeScaling>> {
-        match self.optional("rope_scaling")? {
-            Some(scaling) => Ok(Some(scaling)),
-            None => self.optional("rope_parameters"),
-        }
-    }
-
-    /// `rope_theta` and `rope_scaling`, or the `rope_parameters` in which newer configurations nest
-    /// both.
-    pub(in crate::models) fn rope(
-        &self,
-        dims: i32,
-        default_base: Option<f32>,
-        traditional: bool,
-    ) -> Result<Rope> {
-        let traditional = self.optional("rope_traditional")?.unwrap_or(traditional);
-        let scaling = self.rope_scaling()?;
-        let nested = scaling.as_ref().and_then(|scaling| scaling.rope_theta);
-        let base = match self.optional("rope_theta")?.or(nested).or(default_base) {
-            Some(base) if base > 0.0 => base,
-            Some(base) => return Err(self.error(format!("\"rope_theta\" is {base}, not above 0"))),
-            None => return Err(self.error("\"rope_theta\" is missing")),
-        };
-        let max_positions = self.optional("max_position_embeddings")?;
-        // Phi 3 says beside the rule what others say within it.
-        let original = self.optional("original_max_position_embeddings")?;
-        let scaling = scaling.map(|scaling| scaling.with_original_positions(original));
-        Rope::new(&RopeConfig { dims, base, traditional, scaling, max_positions })
-            .map_err(|error| self.error(error.to_string()))
     }
 }

@@ -1,21 +1,25 @@
-//! `config.json` and `generation_config.json`.
+//! `config.json`, and the hints of `generation_config.json`.
 
 mod decoder;
 mod experts;
+mod generation;
 mod latent;
 mod quantization;
 mod recurrent;
+mod rope;
 mod windows;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-pub(super) use decoder::{LayerType, RopeDefaults};
+pub(super) use decoder::LayerType;
+pub use generation::GenerationDefaults;
 pub(super) use recurrent::Mamba2Fields;
+pub(super) use rope::RopeDefaults;
 
 /// Configurations are small; a file beyond this size is not one.
 const MAX_BYTES: u64 = 16 << 20;
@@ -25,57 +29,48 @@ const MAX_BYTES: u64 = 16 << 20;
 pub(super) struct ConfigFile {
     path: PathBuf,
     values: Map<String, Value>,
-    generation_path: PathBuf,
-    generation: Map<String, Value>,
 }
 
-/// What `generation_config.json` says of sampling; absent fields were not said.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub struct GenerationDefaults {
-    /// `false` asks for greedy decoding.
-    pub do_sample: Option<bool>,
-    /// Sampling temperature.
-    pub temperature: Option<f32>,
-    /// Nucleus sampling.
-    pub top_p: Option<f32>,
-    /// Number of candidates; 0 for all.
-    pub top_k: Option<u32>,
-    /// Least probability relative to the best candidate's.
-    pub min_p: Option<f32>,
-    /// Penalty for repeated tokens.
-    pub repetition_penalty: Option<f32>,
-    /// Largest number of new tokens.
-    pub max_new_tokens: Option<usize>,
-}
+/// Fields that transformers has renamed, or names otherwise in each architecture.
+const OTHER_NAMES: [&[&str]; 2] = [
+    &["num_experts", "num_local_experts", "n_routed_experts"],
+    &["layer_types", "layers_block_type"],
+];
 
 impl ConfigFile {
     /// Reads the configuration of a model folder.
     ///
     /// # Errors
-    /// [`Error::ModelNotFound`] without `config.json`, [`Error::Config`] for a broken one. As in
-    /// mlx-lm, a broken `generation_config.json` is as none.
+    /// [`Error::ModelNotFound`] without `config.json`, [`Error::Config`] for a broken one.
     pub(super) fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("config.json");
         if !path.is_file() {
+            let found = crate::foreign::found_in(dir).map(|found| format!("; {found}"));
             return Err(Error::ModelNotFound(format!(
-                "{} is not a model folder: it has no config.json",
-                dir.display()
+                "{} is not a model folder: it has no config.json{}",
+                dir.display(),
+                found.unwrap_or_default()
             )));
         }
-        let values = read_object(&path)?;
-        let generation_path = dir.join("generation_config.json");
-        let generation = if generation_path.is_file() {
-            read_object(&generation_path).unwrap_or_default()
-        } else {
-            Map::new()
+        let values = whole_numbers(Value::Object(read_object(&path)?));
+        let Value::Object(values) = values else {
+            return Err(Error::config(path, "not an object"));
         };
-        Ok(Self { path, values, generation_path, generation })
+        Ok(Self { path, values })
     }
 
     /// An [`Error::Config`] about this file.
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
         Error::config(&self.path, message)
+    }
+
+    /// The whole configuration, without what does not change the model.
+    pub(super) fn text(&self) -> String {
+        const NOTES: [&str; 4] = ["_name_or_path", "transformers_version", "dtype", "torch_dtype"];
+        let values = self.values.iter().filter(|(name, _)| !NOTES.contains(&name.as_str()));
+        // In the order of their names, which does not matter.
+        let values: BTreeMap<_, _> = values.collect();
+        values.iter().map(|(name, value)| format!("{name}={value};")).collect()
     }
 
     /// `model_type`.
@@ -88,31 +83,64 @@ impl ConfigFile {
         self.optional(field)?.ok_or_else(|| self.error(format!("\"{field}\" is missing")))
     }
 
+    /// The value of a field, by whichever of its names it has one; `None` for null.
+    fn value(&self, field: &str) -> Option<&Value> {
+        self.named_value(field).map(|(_, value)| value)
+    }
+
+    fn named_value(&self, field: &str) -> Option<(&String, &Value)> {
+        let others = OTHER_NAMES.iter().find(|names| names.contains(&field));
+        let names = [field].into_iter().chain(others.into_iter().copied().flatten().copied());
+        names.filter_map(|name| self.values.get_key_value(name)).find(|(_, value)| !value.is_null())
+    }
+
     /// A field that may be absent or null.
     pub(super) fn optional<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>> {
+        let Some((name, value)) = self.named_value(field) else { return Ok(None) };
+        serde_json::from_value(value.clone())
+            .map(Some)
+            .map_err(|error| self.error(format!("\"{name}\": {error}")))
+    }
+
+    /// A field that has a value unless it is null.
+    pub(super) fn unless_null<T: DeserializeOwned>(
+        &self,
+        field: &str,
+        default: T,
+    ) -> Result<Option<T>> {
         match self.values.get(field) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value.clone())
-                .map(Some)
-                .map_err(|error| self.error(format!("\"{field}\": {error}"))),
+            None => Ok(Some(default)),
+            Some(_) => self.optional(field),
         }
+    }
+
+    /// Refuses another value than the one number that an architecture is written for.
+    pub(super) fn expect_number(&self, field: &str, expected: f32) -> Result<()> {
+        match self.optional::<f32>(field)? {
+            Some(value) if value != expected => {
+                let message = format!("\"{field}\" is {value}, and only {expected} is supported");
+                Err(self.error(message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses models in which each token sees those behind it: they embed texts and do not write them.
+    pub(super) fn refuse_looking_ahead(&self) -> Result<()> {
+        let field = "use_bidirectional_attention";
+        match self.value(field) {
+            Some(Value::Bool(true)) => {}
+            Some(Value::String(whom)) if whom == "all" => {}
+            _ => return Ok(()),
+        }
+        Err(self.error(format!("\"{field}\" makes this no model that continues texts")))
     }
 
     /// Positions the model is made for.
     pub(super) fn context_length(&self) -> Option<usize> {
         let field = "max_position_embeddings";
-        let text = || self.values.get("text_config")?.get(field)?.as_u64();
+        let text = || self.value("text_config")?.get(field)?.as_u64();
         self.optional(field).ok().flatten().or_else(|| usize::try_from(text()?).ok())
-    }
-
-    /// Sampling defaults.
-    pub(super) fn generation_defaults(&self) -> Result<GenerationDefaults> {
-        parse(&self.generation_path, Value::Object(self.generation.clone()))
-    }
-
-    /// Whether the configuration says that the embedding is the output head.
-    pub(super) fn is_tied(&self) -> bool {
-        self.values.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false)
     }
 
     /// The configuration of the language model within one of several parts, under the keys of this
@@ -124,7 +152,7 @@ impl ConfigFile {
         let mut values = self.values.clone();
         values.remove("text_config");
         values.extend(part);
-        Ok(Self { values, ..self.clone() })
+        Ok(Self { path: self.path.clone(), values })
     }
 
     /// As [`ConfigFile::text_part`], or the whole configuration where it has no parts.
@@ -138,6 +166,13 @@ impl ConfigFile {
         for (field, value) in defaults {
             file.values.entry(field).or_insert(value);
         }
+        file
+    }
+
+    /// The same configuration without a field.
+    pub(super) fn without(&self, field: &str) -> Self {
+        let mut file = self.clone();
+        file.values.remove(field);
         file
     }
 
@@ -176,20 +211,31 @@ impl ConfigFile {
     }
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, value: Value) -> Result<T> {
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let field = error.path().to_string();
-        let at = if field == "." { String::new() } else { format!("\"{field}\": ") };
-        Error::config(path, format!("{at}{}", error.into_inner()))
-    })
+/// The same with every whole number written as one: some writers give sizes as `32.0`.
+fn whole_numbers(value: Value) -> Value {
+    // Beyond this, floats are no exact numbers.
+    const LIMIT: f64 = (1_u64 << 53) as f64;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < LIMIT => {
+                Value::from(float as i64)
+            }
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(whole_numbers).collect(),
+        Value::Object(fields) => {
+            fields.into_iter().map(|(name, value)| (name, whole_numbers(value))).collect()
+        }
+        other => other,
+    }
 }
 
 fn read_object(path: &Path) -> Result<Map<String, Value>> {
-    let size = std::fs::metadata(path).map_err(|error| Error::io(path, &error))?.len();
-    if size > MAX_BYTES {
-        return Err(Error::config(path, "the file is larger than any configuration needs"));
+    let text = crate::files::read(path, MAX_BYTES)?
+        .ok_or_else(|| Error::config(path, "the file is missing"))?;
+    if let Some(problem) = crate::files::placeholder(&text) {
+        return Err(Error::config(path, problem));
     }
-    let text = std::fs::read(path).map_err(|error| Error::io(path, &error))?;
     let value = crate::json::parse(&text)
         .map_err(|error| Error::config(path, format!("not valid JSON: {error}")))?;
     match value {

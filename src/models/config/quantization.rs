@@ -7,12 +7,18 @@ use crate::error::{Error, Result};
 use crate::mlx::quantized::{Mode, QuantizationParams};
 use crate::weights::Quantization;
 
+/// The method that a foreign configuration names, for messages.
+fn method_of(config: Option<&Value>) -> String {
+    let method = config.and_then(|config| config["quant_method"].as_str());
+    method.map_or(String::new(), |method| format!(", but of the method \"{method}\""))
+}
+
 impl ConfigFile {
     /// `quantization`: the default format, and layers that differ.
     pub(in crate::models) fn quantization(&self) -> Result<Quantization> {
         let mut quantization = Quantization::default();
-        let Some(values) = self.optional::<Map<String, Value>>("quantization")? else {
-            let foreign = self.values.get("quantization_config").filter(|value| !value.is_null());
+        let Some(values) = self.own_quantization()? else {
+            let foreign = self.value("quantization_config");
             if foreign.is_some_and(|config| config["quant_method"] == "mxfp4") {
                 let (group_size, bits) = Mode::Mxfp4.defaults();
                 quantization.default =
@@ -25,9 +31,10 @@ impl ConfigFile {
             }
             if foreign.is_some() {
                 return Err(Error::Unsupported(format!(
-                    "{}: \"quantization_config\" is not MLX's own; convert the checkpoint with \
-                     mlx_lm.convert",
-                    self.path.display()
+                    "{}: \"quantization_config\" is not MLX's own{}; convert the original checkpoint \
+                     with mlx_lm.convert",
+                    self.path.display(),
+                    method_of(foreign)
                 )));
             }
             return Ok(quantization);
@@ -44,6 +51,20 @@ impl ConfigFile {
             quantization.layers.insert(path.clone(), format);
         }
         Ok(quantization)
+    }
+
+    /// MLX's own fields, which mlx-lm writes as `quantization` and as `quantization_config`. Those of
+    /// others name their method.
+    fn own_quantization(&self) -> Result<Option<Map<String, Value>>> {
+        if let Some(own) = self.optional("quantization")? {
+            return Ok(Some(own));
+        }
+        let own = self.value("quantization_config").and_then(Value::as_object).filter(|fields| {
+            let method = fields.get("quant_method").filter(|method| !method.is_null());
+            let is_own = |field: &str| fields.get(field).is_some_and(Value::is_number);
+            method.is_none_or(|method| method == "mlx") && is_own("group_size") && is_own("bits")
+        });
+        Ok(own.cloned())
     }
 
     /// The blocks of 8-bit floats (e4m3), rows and columns, that share a scale.

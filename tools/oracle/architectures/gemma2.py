@@ -55,5 +55,16 @@ ARCHITECTURE = Architecture(
             oracle="transformers",
             reason="every other layer, beginning with the first, has a sliding window; mlx-lm does not look at it",
         ),
+        Fixture(
+            "gemma2-raw-layer-types",
+            "raw",
+            config={
+                "sliding_window": 6,
+                "layer_types": ["full_attention", "sliding_attention"],
+                "final_logit_softcapping": None,
+            },
+            oracle="transformers",
+            reason="mlx-lm looks neither at layer_types nor at a bound that is null",
+        ),
     ],
 )

@@ -69,5 +69,12 @@ ARCHITECTURE = Architecture(
             config={"rope_scaling": {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}},
             dtype="float32",
         ),
+        Fixture(
+            "qwen2-raw-window",
+            "raw",
+            config={"use_sliding_window": True, "sliding_window": 6, "max_window_layers": 1},
+            oracle="transformers",
+            reason="the layers from max_window_layers on see a window; mlx-lm does not look at it",
+        ),
     ],
 )
