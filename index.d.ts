@@ -261,6 +261,8 @@ export interface NativeModelInfo {
   generationDefaults: NativeGenerationDefaults
   /** Its folder. */
   path: string
+  /** What of its files could not be used. */
+  warnings: Array<NativeWarning>
 }
 
 /** How far a prompt has been read. */
@@ -368,6 +370,16 @@ export interface NativeVersion {
   addon: string
   /** MLX's version. */
   mlx: string
+}
+
+/** Something that does not keep a model from running, and that its user should know. */
+export interface NativeWarning {
+  /** Its kind. */
+  code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD'
+  /** What is wrong, and what is done without it. */
+  message: string
+  /** The file that it is about. */
+  path: string
 }
 
 /** The models that have a short name. */

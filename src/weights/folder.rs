@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::checkpoint::WeightFile;
+use super::file::WeightFile;
 use crate::error::{Error, Result};
 use crate::warning::{Warning, WarningCode};
 

@@ -4,6 +4,7 @@
 //! nobody took, is an error that names it and its file.
 
 mod checkpoint;
+mod file;
 mod folder;
 mod fp8;
 mod plan;
