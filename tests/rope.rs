@@ -62,13 +62,13 @@ fn every_rule_agrees_with_the_reference() {
         for &offset in &case.offsets {
             let expected = tensor(&format!("{}.{offset}", case.name));
             let norm = expected.iter().map(|v| v * v).sum::<f32>().sqrt();
-            for device in [Device::default(), Device::default().plain()] {
+            for (device, bound) in [(Device::default(), 1e-4), (Device::default().plain(), 2e-4)] {
                 let rotated = fused::rope::rope(device, &x, &rope.at(offset, 5)).unwrap();
                 let actual = mlx::to_f32_vec(&rotated).unwrap();
                 let pairs = actual.iter().zip(&expected);
                 let difference: f32 = pairs.map(|(a, b)| (a - b).powi(2)).sum();
                 let error = difference.sqrt() / norm;
-                assert!(error < 1e-4, "{} at {offset}: relative error {error:.2e}", case.name);
+                assert!(error < bound, "{} at {offset}: relative error {error:.2e}", case.name);
             }
         }
     }
