@@ -10,15 +10,9 @@ use nodemlx::error::Error;
 use nodemlx::text::{ChatTemplate, ChatTemplateOptions};
 use serde_json::Value;
 
-/// What transformers refuses and this renderer takes: comparing text with numbers, loops over `none`
-/// (which minijinja reads as an empty list), and attributes with an underscore, which are a danger in
-/// Python only.
-const TAKEN: [&str; 4] = [
-    "errors: none is not iterable",
-    "errors: comparison of unlike things",
-    "errors: an underscore in a namespace",
-    "a template by its name without its documents",
-];
+/// What transformers refuses and this renderer takes: attributes with an underscore, which are a danger
+/// in Python only.
+const TAKEN: [&str; 1] = ["errors: an underscore in a namespace"];
 
 /// What minijinja cannot do: macros that take any number of arguments.
 const REFUSED: [&str; 1] = ["macros: varargs and kwargs"];

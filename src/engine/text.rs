@@ -4,11 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::text::{ChatTemplate, ChatTemplateOptions, Tokenizer, end_tokens};
+use crate::text::{ChatTemplate, ChatTemplateOptions, Tokenizer, chat_template, end_tokens};
 use crate::warning::Warning;
 
 /// A model's tokenizer, chat template and end tokens, as far as it has them.
@@ -70,8 +69,10 @@ impl Text {
     /// `messages` is a JSON array, `options` a JSON object with the fields of [`ChatTemplateOptions`]
     /// in camelCase; its `template` may also be the text of a template.
     pub fn render(&self, messages: &str, options: &str) -> Result<String> {
-        let RenderOptions(mut options) = parse("chatTemplateOptions", options)?;
-        let messages = parse("messages", messages)?;
+        let options = chat_template::parse_json("chatTemplateOptions", options)?;
+        let RenderOptions(mut options) = serde_json::from_value(options)
+            .map_err(|error| Error::argument("chatTemplateOptions", error.to_string()))?;
+        let messages = chat_template::parse_json("messages", messages)?;
         if let Some(source) = options.template.take_if(|template| self.is_source(template)) {
             if let Some(tokenizer) = &self.tokenizer {
                 let mut variables = tokenizer.special_tokens().clone();
@@ -94,10 +95,6 @@ impl Text {
         let own = self.template.as_ref().ok().and_then(Option::as_ref);
         template.contains('{') && !own.is_some_and(|own| own.names().any(|name| name == template))
     }
-}
-
-fn parse<T: DeserializeOwned>(option: &str, json: &str) -> Result<T> {
-    serde_json::from_str(json).map_err(|error| Error::argument(option, error.to_string()))
 }
 
 /// [`ChatTemplateOptions`] from JavaScript's words.

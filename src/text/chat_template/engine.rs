@@ -2,40 +2,37 @@
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use minijinja::{Environment, Error as JinjaError};
 use serde_json::{Map, Value as Json};
 
 use super::environment::{self, Raised};
-use super::{convert, source};
+use super::limits::{self, TemplateLimits};
+use super::reads::Reads;
+use super::{convert, syntax};
 use crate::error::{Error, Result};
 
 /// Templates are a few kilobytes; the largest published ones have about 30.
 const MAX_SOURCE: usize = 1 << 20;
 
-/// The work one rendering may do: an instruction costs 1, as do 64 bytes written or copied. Long
-/// conversations may do more, for templates with loops in loops: [`FUEL_PER_BYTE`] for each byte.
-const FUEL: u64 = 2_000_000;
-/// See [`FUEL`].
-const FUEL_PER_BYTE: u64 = 10;
-
-/// The stack of the threads that templates are parsed and rendered on. The engine recurses into
-/// values and expressions, and frees them, as deep as they are nested, without a limit. What [`FUEL`]
-/// can nest needs about 200 MB in a debug build. The system provides only what is touched.
+/// The stack of the threads that templates are parsed and rendered on: the engine recurses into
+/// macros, values and expressions. What [`limits`] lets a template nest needs about 200 MB in a debug
+/// build. The system provides only what is touched.
 const STACK: usize = 256 << 20;
 
-/// Macros and recursive loops may be nested this deep. (Python gives up at about 200.)
-const MAX_RECURSION: usize = 100;
-
-/// The longest prompt, in bytes.
-const MAX_OUTPUT: usize = 64 << 20;
+/// What a macro that calls itself adds to minijinja's count of frames: the call, and the blocks in
+/// which it stands.
+const FRAMES_PER_CALL: usize = 16;
 
 /// A parsed template in an environment of its own.
 pub(super) struct Compiled {
     environment: Environment<'static>,
     origin: String,
     source: String,
+    reads: Reads,
 }
 
 impl Compiled {
@@ -49,30 +46,51 @@ impl Compiled {
                 ),
             });
         }
-        let prepared = source::prepare(source).map_err(|(line, problem)| Error::Template {
-            message: format!("{origin}, line {line}: {problem}"),
+        let (environment, reads) = on_large_stack(|| {
+            let prepared = syntax::prepare(source).map_err(|error| Error::Template {
+                message: format!("{origin}, line {}: {}", error.line, error.message),
+            })?;
+            let reads = Reads::of(&prepared.statements);
+            let mut environment = environment::new().map_err(|error| describe(&error))?;
+            environment
+                .add_template_owned(origin.to_owned(), prepared.text)
+                .map_err(|error| describe(&error))?;
+            Ok((environment, reads))
         })?;
-        let mut environment = environment::new().map_err(|error| describe(&error))?;
-        environment.set_recursion_limit(MAX_RECURSION);
-        on_large_stack(|| environment.add_template_owned(origin.to_owned(), prepared))?;
-        Ok(Self { environment, origin: origin.to_owned(), source: source.to_owned() })
+        Ok(Self { environment, origin: origin.to_owned(), source: source.to_owned(), reads })
     }
 
     pub fn source(&self) -> &str {
         &self.source
     }
 
+    /// What it reads of messages.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
+    }
+
     /// Renders the template with `variables`.
-    pub fn render(&self, variables: Map<String, Json>) -> Result<String> {
-        let variables = Json::Object(variables);
-        let bytes = u64::try_from(variables.to_string().len()).unwrap_or(u64::MAX);
+    pub fn render(
+        &self,
+        variables: Map<String, Json>,
+        limits: TemplateLimits,
+        cancelled: Option<&Arc<AtomicBool>>,
+    ) -> Result<String> {
         let mut environment = self.environment.clone();
-        environment.set_fuel(Some(FUEL.saturating_add(bytes.saturating_mul(FUEL_PER_BYTE))));
+        environment.set_recursion_limit(limits.recursion.saturating_mul(FRAMES_PER_CALL));
         let output = on_large_stack(|| {
-            let mut output = Output(Vec::new());
-            let template = environment.get_template(&self.origin)?;
-            template.render_captured_to(convert::value(variables), &mut output)?;
-            Ok(output.0)
+            let input = convert::size(&variables);
+            limits::metered(limits, input, cancelled.cloned(), || {
+                let mut output = Output { text: Vec::new(), length: limits.length };
+                let render = || {
+                    let template = environment.get_template(&self.origin)?;
+                    let variables = convert::value(Json::Object(variables));
+                    template.render_captured_to(variables, &mut output).map(drop)
+                };
+                // An error holds the template's variables, so it ends on this thread.
+                render().map_err(|error| describe(&error))?;
+                Ok(output.text)
+            })
         })?;
         String::from_utf8(output)
             .map_err(|error| Error::Template { message: format!("{}: {error}", self.origin) })
@@ -80,9 +98,7 @@ impl Compiled {
 }
 
 /// Runs `work` on a thread with a stack of [`STACK`] bytes, and waits for it.
-fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T, JinjaError> + Send) -> Result<T> {
-    // An error holds the template's variables, so it ends on that thread too.
-    let work = || work().map_err(|error| describe(&error));
+fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let failed = |message: String| Error::Template { message };
     thread::scope(|scope| {
         let thread = thread::Builder::new()
@@ -115,6 +131,9 @@ fn describe(error: &JinjaError) -> Error {
         (Some(name), None) => format!("{name}: "),
         _ => String::new(),
     };
+    if error.detail() == Some(limits::CANCELLED) {
+        return Error::Aborted(limits::CANCELLED.to_owned());
+    }
     let what = match error.detail() {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
@@ -122,15 +141,19 @@ fn describe(error: &JinjaError) -> Error {
     Error::Template { message: format!("{place}{what}") }
 }
 
-/// Collects the output up to [`MAX_OUTPUT`].
-struct Output(Vec<u8>);
+/// Collects the output up to a length.
+struct Output {
+    text: Vec<u8>,
+    length: usize,
+}
 
 impl io::Write for Output {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len() + bytes.len() > MAX_OUTPUT {
-            return Err(io::Error::other(format!("the prompt exceeds {MAX_OUTPUT} bytes")));
+        if self.text.len() + bytes.len() > self.length {
+            let message = format!("the prompt is longer than {} MB", self.length >> 20);
+            return Err(io::Error::other(message));
         }
-        self.0.extend_from_slice(bytes);
+        self.text.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

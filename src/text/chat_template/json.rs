@@ -3,10 +3,8 @@
 use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Error, ErrorKind, Value};
 
-use super::python;
-
-/// Deeper values are refused.
-const MAX_DEPTH: usize = 200;
+use super::limits::{self, MAX_DEPTH};
+use super::{python, sequences};
 
 /// `value | tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`. Unlike
 /// Jinja's own filter, nothing is escaped for HTML.
@@ -36,6 +34,7 @@ pub(super) fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String,
         item_separator,
         key_separator,
         depth: 0,
+        counted: 0,
     };
     writer.value(value)?;
     Ok(writer.out)
@@ -60,16 +59,23 @@ struct Writer {
     item_separator: String,
     key_separator: String,
     depth: usize,
+    /// How much of `out` the meter knows.
+    counted: usize,
 }
 
 impl Writer {
     fn value(&mut self, value: &Value) -> Result<(), Error> {
-        python::check_length(self.out.len())?;
+        limits::take_text(self.out.len() - self.counted)?;
+        self.counted = self.out.len();
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
             ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.out.push_str(&number(value)),
-            ValueKind::String => self.string(value.as_str().unwrap_or_default()),
+            ValueKind::String => {
+                let text = value.as_str().unwrap_or_default();
+                limits::take_text(text.len())?;
+                self.string(text);
+            }
             ValueKind::Seq | ValueKind::Iterable => {
                 let items = python::items(value)?;
                 self.container('[', ']', &items, |writer, item| writer.value(item))?;
@@ -77,7 +83,7 @@ impl Writer {
             ValueKind::Map => {
                 let mut keys = python::items(value)?;
                 if self.sort_keys {
-                    keys.sort();
+                    sequences::sort(&mut keys)?;
                 }
                 self.container('{', '}', &keys, |writer, key| {
                     writer.key(key)?;
@@ -103,7 +109,7 @@ impl Writer {
         mut write: impl FnMut(&mut Self, &'a T) -> Result<(), Error>,
     ) -> Result<(), Error> {
         if self.depth == MAX_DEPTH {
-            return Err(invalid(format!("tojson: nested deeper than {MAX_DEPTH} levels")));
+            return Err(limits::too_deep());
         }
         self.out.push(open);
         self.depth += 1;
@@ -111,24 +117,27 @@ impl Writer {
             if index > 0 {
                 self.out.push_str(&self.item_separator);
             }
-            self.line();
+            self.line()?;
             write(self, item)?;
         }
         self.depth -= 1;
         if !items.is_empty() {
-            self.line();
+            self.line()?;
         }
         self.out.push(close);
         Ok(())
     }
 
-    fn line(&mut self) {
+    fn line(&mut self) -> Result<(), Error> {
         if let Some(indent) = &self.indent {
+            limits::step(1)?;
+            limits::take_text(indent.len().saturating_mul(self.depth))?;
             self.out.push('\n');
             for _ in 0..self.depth {
                 self.out.push_str(indent);
             }
         }
+        Ok(())
     }
 
     /// Keys become strings the way Python does it: `True` is `"true"`, 1.5 is `"1.5"`.

@@ -3,10 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::ChatTemplateOptions;
+use super::reads::Reads;
 use crate::error::{Error, Result};
 
 /// Deeper values than this are refused; templates and serializers recurse into them.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 320;
 
 /// What a message's reasoning is called, in the order of preference. Templates read
 /// `reasoning_content`, gpt-oss's reads `thinking`.
@@ -16,14 +17,31 @@ const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 /// it can be seen whether the template strips the content.
 const OPEN_END: &str = "\u{e000}nodemlx-open-end\u{e000} ";
 
+/// What is written into every template: variables of these names would be overwritten.
+const RESERVED: [(&str, &str); 6] = [
+    ("messages", "the messages themselves"),
+    ("tools", "the option tools"),
+    ("documents", "the option documents"),
+    ("add_generation_prompt", "the option addGenerationPrompt"),
+    ("continue_final_message", "the option continueFinalMessage"),
+    ("chat_template", "the option template"),
+];
+
 /// A checked conversation.
-pub(super) struct Chat {
-    messages: Value,
-    open: bool,
+pub(super) struct Chat<'a> {
+    messages: Vec<Message>,
+    options: &'a ChatTemplateOptions,
+    reads: &'a Reads,
 }
 
-impl Chat {
-    pub fn new(messages: &Value, options: &ChatTemplateOptions, template: &str) -> Result<Self> {
+pub(super) type Message = Map<String, Value>;
+
+impl<'a> Chat<'a> {
+    pub fn new(
+        messages: &Value,
+        options: &'a ChatTemplateOptions,
+        reads: &'a Reads,
+    ) -> Result<Self> {
         let list = messages.as_array().ok_or_else(|| {
             invalid("messages", format!("expected an array, found {}", kind(messages)))
         })?;
@@ -34,36 +52,37 @@ impl Chat {
         check_list("tools", options.tools.as_ref())?;
         check_list("documents", options.documents.as_ref())?;
         for (name, value) in &options.variables {
+            check_variable(name)?;
             check_depth(name, value)?;
         }
-        let mut chat = Vec::with_capacity(list.len());
-        for (index, message) in list.iter().enumerate() {
-            chat.push(normalized(index, message)?);
+        if options.continue_final_message && options.add_generation_prompt {
+            return Err(invalid(
+                "continueFinalMessage",
+                "cannot be combined with addGenerationPrompt: the final message is either \
+                 continued or followed by a new one",
+            ));
         }
-        if options.continue_final_message {
-            if options.add_generation_prompt {
-                return Err(invalid(
-                    "continueFinalMessage",
-                    "cannot be combined with addGenerationPrompt: the final message is either \
-                     continued or followed by a new one",
-                ));
-            }
-            if let Some(last) = chat.last_mut() {
-                let field = options.continue_field.as_deref().unwrap_or("content");
-                leave_open(last, field, template)?;
-            }
-        }
-        let chat = chat.into_iter().map(Value::Object).collect();
-        Ok(Self { messages: Value::Array(chat), open: options.continue_final_message })
+        let numbered = list.iter().enumerate();
+        let messages = numbered.map(|(index, message)| normalized(index, message));
+        Ok(Self { messages: messages.collect::<Result<_>>()?, options, reads })
     }
 
-    pub fn messages(&self) -> &Value {
+    pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
+    /// Leaves the final message open, if it is to be continued.
+    pub fn open(&self, mut messages: Vec<Message>) -> Result<Vec<Message>> {
+        if let Some(last) = messages.last_mut().filter(|_| self.options.continue_final_message) {
+            let field = self.options.continue_field.as_deref().unwrap_or("content");
+            leave_open(last, field, self.reads)?;
+        }
+        Ok(messages)
+    }
+
     /// Cuts off what the template put after a message that is to be continued.
-    pub fn finish(&self, mut rendered: String) -> Result<String> {
-        if !self.open {
+    pub fn close(&self, mut rendered: String) -> Result<String> {
+        if !self.options.continue_final_message {
             return Ok(rendered);
         }
         let Some(end) = rendered.rfind(OPEN_END.trim_end()) else {
@@ -82,9 +101,19 @@ impl Chat {
     }
 }
 
-/// Drops fields that are null: clients send `content: null` beside tool calls, and most templates
-/// handle only a missing field.
-fn normalized(index: usize, message: &Value) -> Result<Map<String, Value>> {
+fn check_variable(name: &str) -> Result<()> {
+    if let Some((_, instead)) = RESERVED.iter().find(|(reserved, _)| *reserved == name) {
+        let problem = format!("is no free name; what templates read there is {instead}");
+        return Err(invalid(format!("variables.{name}"), problem));
+    }
+    if name.starts_with("__") {
+        return Err(invalid(format!("variables.{name}"), "names that begin with __ are not free"));
+    }
+    Ok(())
+}
+
+/// A message with its reasoning under all the names that templates read.
+fn normalized(index: usize, message: &Value) -> Result<Message> {
     let option = || format!("messages[{index}]");
     let fields = message
         .as_object()
@@ -97,20 +126,20 @@ fn normalized(index: usize, message: &Value) -> Result<Map<String, Value>> {
             return Err(invalid(format!("{}.role", option()), message));
         }
     }
-    let mut fields: Map<String, Value> = fields
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    if let Some(reasoning) = REASONING.iter().find_map(|name| fields.get(*name)).cloned() {
-        fields.entry("thinking").or_insert_with(|| reasoning.clone());
-        fields.insert("reasoning_content".to_owned(), reasoning);
+    let mut fields = fields.clone();
+    let given = |name: &&str| fields.get(*name).filter(|value| !value.is_null()).cloned();
+    if let Some(reasoning) = REASONING.iter().find_map(given) {
+        for name in ["thinking", "reasoning_content"] {
+            if fields.get(name).is_none_or(Value::is_null) {
+                fields.insert(name.to_owned(), reasoning.clone());
+            }
+        }
     }
     Ok(fields)
 }
 
 /// Puts [`OPEN_END`] behind the text of `field`: behind the last text block, if it holds blocks.
-fn leave_open(message: &mut Map<String, Value>, field: &str, template: &str) -> Result<()> {
+fn leave_open(message: &mut Message, field: &str, reads: &Reads) -> Result<()> {
     // Reasoning has several names; whichever the template reads is to be left open.
     let reasoning = REASONING.contains(&field);
     let original = message.get(field).cloned();
@@ -121,7 +150,7 @@ fn leave_open(message: &mut Map<String, Value>, field: &str, template: &str) -> 
     if names.is_empty() {
         return Err(nothing_to_continue(field));
     }
-    if !names.iter().any(|name| template.contains(name)) {
+    if !names.iter().any(|name| reads.field(name)) {
         let problem = format!("the chat template does not read `{field}`");
         return Err(invalid("continueFinalMessage", problem));
     }

@@ -4,11 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use minijinja::formatting::{FormatStyle, format};
 use minijinja::value::{Object, ObjectRepr, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
-use super::python::{self, arguments, check_length, check_width, is_space};
+use super::python::{self, arguments, is_space};
+use super::strings::{self, section};
+use super::{format, limits, operators};
 
 /// Calls `value.method(args)`; an [`ErrorKind::UnknownMethod`] error if there is no such method.
 pub(super) fn call(
@@ -18,11 +19,40 @@ pub(super) fn call(
     args: &[Value],
 ) -> Result<Value, Error> {
     match (value.kind(), value.as_str()) {
-        (_, Some(text)) => string(text, method, args),
+        (_, Some(_)) => string(value, method, args),
         (ValueKind::Map, _) => dictionary(value, method, args),
         (ValueKind::Seq | ValueKind::Iterable, _) => list(value, method, args),
         _ => Err(unknown()),
     }
+}
+
+/// Calls a method of a string. What is made of text that is marked as safe is so, too.
+pub(super) fn string(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    let text = value.as_str().unwrap_or_default();
+    limits::step(1 + text.len() / 64)?;
+    if method == "format" {
+        return format::str_format(value, args);
+    }
+    let made = of_text(text, method, args)?;
+    if !value.is_safe() {
+        return Ok(made);
+    }
+    let safe = |text: &str| Value::from_safe_string(text.to_owned());
+    if let Some(text) = made.as_str() {
+        return Ok(safe(text));
+    }
+    if made.kind() != ValueKind::Seq {
+        return Ok(made);
+    }
+    let parts = python::items(&made)?.into_iter().map(|part| match part.as_str() {
+        Some(text) => safe(text),
+        None => part,
+    });
+    Ok(if made.is_tuple() {
+        Value::from(Tuple::from(parts.collect::<Vec<_>>()))
+    } else {
+        parts.collect()
+    })
 }
 
 /// A method of a dictionary that is not called at once. It is true, and most often nothing else is done
@@ -47,12 +77,13 @@ impl Object for Method {
     }
 }
 
-fn dictionary(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+pub(super) fn dictionary(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     let keys = || python::items(value);
     match method {
         "get" => {
             let [key, default] = arguments(args, ["key", "default"])?;
             let key = key.unwrap_or(Value::from(()));
+            let key = operators::key(&key)?;
             let found = value.as_object().and_then(|object| object.get_value(&key));
             Ok(found.or(default).unwrap_or(Value::from(())))
         }
@@ -68,7 +99,9 @@ fn dictionary(value: &Value, method: &str, args: &[Value]) -> Result<Value, Erro
         }
         "items" => {
             let [] = arguments(args, [])?;
-            let pairs = keys()?.into_iter().map(|key| {
+            let keys = keys()?;
+            limits::take_list(keys.len().saturating_mul(3))?;
+            let pairs = keys.into_iter().map(|key| {
                 let item = value.get_item(&key)?;
                 Ok(Value::from(Tuple::from([key, item])))
             });
@@ -90,7 +123,7 @@ fn list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
             let wanted = wanted.unwrap_or(Value::from(()));
             let mut count = 0;
             for (index, item) in python::items(value)?.into_iter().enumerate() {
-                if item == wanted {
+                if operators::equal(&item, &wanted)? {
                     if method == "index" {
                         return Ok(Value::from(index));
                     }
@@ -113,19 +146,22 @@ fn list(value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
     }
 }
 
-fn string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
-    if let Some(test) = predicate(method) {
+fn of_text(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+    if let Some(test) = strings::predicate(method) {
         let [] = arguments(args, [])?;
         return Ok(Value::from(test(text)));
     }
-    if let Some(change) = change(method) {
+    if let Some(change) = strings::change(method) {
         let [] = arguments(args, [])?;
+        // Some characters become three when their case changes.
+        limits::take_text(text.len().saturating_mul(3))?;
         return Ok(Value::from(change(text)));
     }
     Ok(match method {
         "strip" | "lstrip" | "rstrip" => {
             let [chars] = arguments(args, ["chars"])?;
             let chars = chars.as_ref().map(string_of).transpose()?;
+            limits::take_text(text.len())?;
             let strips = |c: char| chars.map_or_else(|| is_space(c), |set| set.contains(c));
             Value::from(match method {
                 "strip" => text.trim_matches(strips),
@@ -137,20 +173,31 @@ fn string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let [separator, maxsplit] = arguments(args, ["sep", "maxsplit"])?;
             let limit = maxsplit.map_or(Ok(-1), i64::try_from)?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let parts = match separator.as_ref().map(string_of).transpose()? {
+            limits::take_text(text.len())?;
+            let separator = separator.as_ref().map(string_of).transpose()?;
+            limits::take_list(strings::count_parts(text, separator).min(limit.saturating_add(1)))?;
+            let parts = match separator {
                 Some("") => return Err(invalid("split: empty separator")),
                 Some(separator) if method == "split" => {
                     text.splitn(limit.saturating_add(1), separator).collect()
                 }
-                Some(separator) => reversed(text.rsplitn(limit.saturating_add(1), separator)),
-                None if method == "split" => split_words(text, limit),
-                None => rsplit_words(text, limit),
+                Some(separator) => {
+                    strings::reversed(text.rsplitn(limit.saturating_add(1), separator))
+                }
+                None if method == "split" => strings::split_words(text, limit),
+                None => strings::rsplit_words(text, limit),
             };
             parts.into_iter().map(Value::from).collect()
         }
         "splitlines" => {
             let [keep_ends] = arguments(args, ["keepends"])?;
-            split_lines(text, keep_ends.is_some_and(|it| it.is_true()))
+            limits::take_text(text.len())?;
+            limits::take_list(python::lines(text).count())?;
+            let keep_ends = keep_ends.is_some_and(|it| it.is_true());
+            let lines = python::lines(text).map(|(line, end)| {
+                if keep_ends { Value::from([line, end].concat()) } else { Value::from(line) }
+            });
+            lines.collect()
         }
         "partition" | "rpartition" => {
             let [separator] = arguments(args, ["sep"])?;
@@ -216,7 +263,7 @@ fn string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
             let limit = count.map_or(Ok(-1), i64::try_from)?;
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             let times = text.matches(old).count().min(limit);
-            check_length(text.len().saturating_add(times.saturating_mul(new.len())))?;
+            limits::take_text(text.len().saturating_add(times.saturating_mul(new.len())))?;
             Value::from(text.replacen(old, new, limit))
         }
         "removeprefix" => {
@@ -230,255 +277,28 @@ fn string(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
         "join" => {
             let [items] = arguments(args, ["iterable"])?;
             let Some(items) = items else { return Err(missing("iterable")) };
-            let mut joined = String::new();
-            for (index, item) in python::items(&items)?.iter().enumerate() {
-                if index > 0 {
-                    joined.push_str(text);
-                }
-                joined.push_str(string_of(item)?);
-                check_length(joined.len())?;
-            }
-            Value::from(joined)
+            let items = python::items(&items)?;
+            let parts = items.iter().map(string_of).collect::<Result<Vec<_>, _>>()?;
+            let between = text.len().saturating_mul(parts.len().saturating_sub(1));
+            let length = parts.iter().map(|part| part.len()).sum::<usize>();
+            limits::take_text(length.saturating_add(between))?;
+            Value::from(parts.join(text))
         }
         "center" | "ljust" | "rjust" | "zfill" => {
             let [width, fill] = arguments(args, ["width", "fillchar"])?;
             let width = width.map_or(Err(missing("width")), i64::try_from)?;
             let fill = fill.as_ref().map_or(Ok(" "), string_of)?;
-            Value::from(pad(text, method, usize::try_from(width).unwrap_or(0), fill)?)
+            Value::from(strings::pad(text, method, usize::try_from(width).unwrap_or(0), fill)?)
         }
         "expandtabs" => {
             let [size] = arguments(args, ["tabsize"])?;
             let size = usize::try_from(size.map_or(Ok(8), i64::try_from)?).unwrap_or(0);
-            check_length(text.len().saturating_mul(size.max(1)))?;
-            Value::from(expand_tabs(text, size))
-        }
-        "format" => {
-            check_width(text)?;
-            Value::from(format(FormatStyle::StrFormat, text, args)?)
+            let tabs = text.matches('\t').count();
+            limits::take_text(text.len().saturating_add(tabs.saturating_mul(size)))?;
+            Value::from(strings::expand_tabs(text, size))
         }
         _ => return Err(unknown()),
     })
-}
-
-/// The methods without arguments that say something about a string.
-fn predicate(method: &str) -> Option<fn(&str) -> bool> {
-    fn all(text: &str, test: fn(char) -> bool) -> bool {
-        !text.is_empty() && text.chars().all(test)
-    }
-    Some(match method {
-        "isalnum" => |text| all(text, char::is_alphanumeric),
-        "isalpha" => |text| all(text, char::is_alphabetic),
-        "isascii" => str::is_ascii,
-        "isdecimal" => |text| all(text, is_decimal),
-        "isdigit" => |text| all(text, |c| is_decimal(c) || is_raised_digit(c)),
-        "isidentifier" => |text| {
-            let mut characters = text.chars();
-            characters.next().is_some_and(|c| c == '_' || c.is_alphabetic())
-                && characters.all(|c| c == '_' || c.is_alphanumeric())
-        },
-        "islower" => {
-            |text| text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)
-        }
-        "isnumeric" => |text| all(text, char::is_numeric),
-        "isprintable" => {
-            |text| text.chars().all(|c| c == ' ' || !(c.is_control() || c.is_whitespace()))
-        }
-        "isspace" => |text| all(text, is_space),
-        "istitle" => |text| text.chars().any(is_cased) && text == title(text),
-        "isupper" => {
-            |text| text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)
-        }
-        _ => return None,
-    })
-}
-
-/// The methods without arguments that change the case of a string.
-fn change(method: &str) -> Option<fn(&str) -> String> {
-    Some(match method {
-        "capitalize" => |text| {
-            let mut characters = text.chars();
-            let first: String =
-                characters.next().into_iter().flat_map(char::to_uppercase).collect();
-            first + &characters.as_str().to_lowercase()
-        },
-        "casefold" => |text| text.to_lowercase().replace('ß', "ss"),
-        "lower" => str::to_lowercase,
-        "swapcase" => |text| {
-            let swapped = text.chars().map(|c| {
-                let c = c.to_string();
-                if c.chars().any(char::is_uppercase) { c.to_lowercase() } else { c.to_uppercase() }
-            });
-            swapped.collect()
-        },
-        "title" => title,
-        "upper" => str::to_uppercase,
-        _ => return None,
-    })
-}
-
-fn is_cased(character: char) -> bool {
-    character.is_uppercase() || character.is_lowercase()
-}
-
-/// Every letter after something that is no letter becomes a capital, also in `it's`.
-fn title(text: &str) -> String {
-    let mut titled = String::with_capacity(text.len());
-    let mut in_word = false;
-    for character in text.chars() {
-        if in_word {
-            titled.extend(character.to_lowercase());
-        } else {
-            titled.extend(character.to_uppercase());
-        }
-        in_word = is_cased(character);
-    }
-    titled
-}
-
-/// The zeros of the decimal digits in Unicode's basic plane (general category Nd); nine more follow
-/// each.
-const ZEROS: [u32; 37] = [
-    0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66,
-    0xDE6, 0xE50, 0xED0, 0xF20, 0x1040, 0x1090, 0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90,
-    0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0, 0xFF10,
-];
-
-fn is_decimal(character: char) -> bool {
-    let code = u32::from(character);
-    ZEROS.iter().any(|&zero| (zero..zero + 10).contains(&code))
-}
-
-fn is_raised_digit(character: char) -> bool {
-    matches!(character, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨')
-}
-
-/// `text[start:end]` in characters, with the index of its first one; `None` if `start` lies behind the
-/// end of the text, where not even the empty string is found.
-fn section(
-    text: &str,
-    start: Option<Value>,
-    end: Option<Value>,
-) -> Result<Option<(usize, &str)>, Error> {
-    if start.is_none() && end.is_none() {
-        return Ok(Some((0, text)));
-    }
-    let length = text.chars().count();
-    let absolute = |index: Option<Value>, default: usize| {
-        let Some(index) = index else { return Ok::<_, Error>(default) };
-        let index = i64::try_from(index)?;
-        let from_end = usize::try_from(index.unsigned_abs()).unwrap_or(usize::MAX);
-        Ok(if index < 0 { length.saturating_sub(from_end) } else { from_end })
-    };
-    let (start, end) = (absolute(start, 0)?, absolute(end, length)?.min(length));
-    if start > end {
-        return Ok(None);
-    }
-    let byte = |index| text.char_indices().nth(index).map_or(text.len(), |(byte, _)| byte);
-    Ok(Some((start, &text[byte(start)..byte(end)])))
-}
-
-/// Splits at white space, at most `limit` times; what is left then keeps its end.
-fn split_words(text: &str, limit: usize) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut rest = text.trim_start_matches(is_space);
-    while !rest.is_empty() {
-        let end = if words.len() == limit { None } else { rest.find(is_space) };
-        let (word, tail) = rest.split_at(end.unwrap_or(rest.len()));
-        words.push(word);
-        rest = tail.trim_start_matches(is_space);
-    }
-    words
-}
-
-fn rsplit_words(text: &str, limit: usize) -> Vec<&str> {
-    let mut words = Vec::new();
-    let mut rest = text.trim_end_matches(is_space);
-    while !rest.is_empty() {
-        let start = if words.len() == limit {
-            None
-        } else {
-            rest.char_indices().rfind(|(_, c)| is_space(*c))
-        };
-        let (head, word) = rest.split_at(start.map_or(0, |(index, c)| index + c.len_utf8()));
-        words.push(word);
-        rest = head.trim_end_matches(is_space);
-    }
-    words.reverse();
-    words
-}
-
-fn reversed<'a>(parts: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut parts: Vec<_> = parts.collect();
-    parts.reverse();
-    parts
-}
-
-fn split_lines(text: &str, keep_ends: bool) -> Value {
-    let is_end = |c: char| {
-        matches!(
-            c,
-            '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'
-                ..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
-        )
-    };
-    let mut lines = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(is_end).unwrap_or(rest.len());
-        let (line, tail) = rest.split_at(end);
-        let next = tail.strip_prefix("\r\n").unwrap_or_else(|| {
-            let mut characters = tail.chars();
-            characters.next();
-            characters.as_str()
-        });
-        let kept = if keep_ends { &rest[..rest.len() - next.len()] } else { line };
-        lines.push(Value::from(kept));
-        rest = next;
-    }
-    Value::from(lines)
-}
-
-fn pad(text: &str, method: &str, width: usize, fill: &str) -> Result<String, Error> {
-    let missing = width.saturating_sub(text.chars().count());
-    let fill = if method == "zfill" { "0" } else { fill };
-    if fill.chars().count() != 1 {
-        return Err(invalid("fillchar: expected one character"));
-    }
-    check_length(missing.saturating_mul(fill.len()))?;
-    // Where an odd number is to be divided, Python puts the odd one left if the width is odd too.
-    let left = match method {
-        "ljust" => 0,
-        "center" => missing / 2 + (missing & width & 1),
-        _ => missing,
-    };
-    let (sign, digits) = match text.strip_prefix(['+', '-']) {
-        Some(digits) if method == "zfill" => text.split_at(text.len() - digits.len()),
-        _ => ("", text),
-    };
-    Ok(format!("{sign}{}{digits}{}", fill.repeat(left), fill.repeat(missing - left)))
-}
-
-fn expand_tabs(text: &str, size: usize) -> String {
-    let mut expanded = String::new();
-    let mut column = 0;
-    for character in text.chars() {
-        match character {
-            '\t' => {
-                let width = size.checked_rem(size).map_or(0, |_| size - column % size);
-                expanded.push_str(&" ".repeat(width));
-                column += width;
-            }
-            '\n' | '\r' => {
-                expanded.push(character);
-                column = 0;
-            }
-            _ => {
-                expanded.push(character);
-                column += 1;
-            }
-        }
-    }
-    expanded
 }
 
 fn string_of(value: &Value) -> Result<&str, Error> {

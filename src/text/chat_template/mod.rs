@@ -7,20 +7,33 @@
 mod convert;
 mod engine;
 mod environment;
+mod format;
+mod format_spec;
 mod json;
+mod layout;
+mod limits;
 mod load;
 mod messages;
 mod methods;
+mod operators;
 mod python;
-mod source;
+mod reads;
+mod sequences;
+mod slices;
+mod strings;
+mod syntax;
+mod text_filters;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value};
 
+pub use self::convert::parse_json;
 use self::engine::Compiled;
+pub use self::limits::TemplateLimits;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
@@ -30,6 +43,7 @@ pub struct ChatTemplate {
     templates: BTreeMap<String, Arc<Compiled>>,
     /// `bos_token` and so on.
     special_tokens: Map<String, Value>,
+    limits: TemplateLimits,
 }
 
 /// What a template is rendered with, besides the messages.
@@ -70,7 +84,7 @@ impl ChatTemplate {
             templates.insert(name, Arc::new(Compiled::new(&source.origin, &source.text)?));
         }
         let special_tokens = tokenizer.map(|it| it.special_tokens().clone()).unwrap_or_default();
-        Ok(Some(Self { templates, special_tokens }))
+        Ok(Some(Self { templates, special_tokens, limits: TemplateLimits::default() }))
     }
 
     /// A template given as text.
@@ -80,7 +94,7 @@ impl ChatTemplate {
     pub fn from_source(source: &str) -> Result<Self> {
         let compiled = Arc::new(Compiled::new("chat template", source)?);
         let templates = BTreeMap::from([(load::DEFAULT.to_owned(), compiled)]);
-        Ok(Self { templates, special_tokens: Map::new() })
+        Ok(Self { templates, special_tokens: Map::new(), limits: TemplateLimits::default() })
     }
 
     /// The names of the templates.
@@ -93,28 +107,51 @@ impl ChatTemplate {
         self.templates.get(name.unwrap_or(load::DEFAULT)).map(|it| it.source())
     }
 
+    /// With other limits for each rendering.
+    #[must_use]
+    pub fn with_limits(self, limits: TemplateLimits) -> Self {
+        Self { limits, ..self }
+    }
+
     /// The prompt for `messages`, an array of objects with a `role`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if the messages or options have the wrong form;
-    /// [`Error::Template`] if the template fails, with its name and line. What a template raises
-    /// itself comes through word for word.
+    /// [`Error::Template`] if the template fails, with its name and line, or needs more than its
+    /// limits. What a template raises itself comes through word for word.
     pub fn render(&self, messages: &Value, options: &ChatTemplateOptions) -> Result<String> {
+        self.render_until(messages, options, None)
+    }
+
+    /// [`Self::render`], which fails soon after `cancelled` is set.
+    ///
+    /// # Errors
+    /// Those of [`Self::render`], and [`Error::Aborted`].
+    pub fn render_until(
+        &self,
+        messages: &Value,
+        options: &ChatTemplateOptions,
+        cancelled: Option<&Arc<AtomicBool>>,
+    ) -> Result<String> {
         let template = self.choose(options)?;
-        let chat = messages::Chat::new(messages, options, template.source())?;
+        let chat = messages::Chat::new(messages, options, template.reads())?;
         let mut variables = self.special_tokens.clone();
         variables.extend(options.variables.clone());
-        let tools = options.tools.clone().unwrap_or(Value::Null);
-        let documents = options.documents.clone().unwrap_or(Value::Null);
-        variables.insert("messages".into(), chat.messages().clone());
-        variables.insert("tools".into(), tools);
-        variables.insert("documents".into(), documents);
+        let or_null = |value: &Option<Value>| value.clone().unwrap_or(Value::Null);
+        variables.insert("tools".into(), or_null(&options.tools));
+        variables.insert("documents".into(), or_null(&options.documents));
         variables.insert("add_generation_prompt".into(), options.add_generation_prompt.into());
         if let Some(now) = &options.now {
             variables.insert(environment::NOW.into(), now.clone().into());
         }
-        let rendered = template.render(variables)?;
-        chat.finish(rendered)
+        let time = self.limits.time;
+        let rendered = layout::render(chat.messages(), template.reads(), time, |messages| {
+            let messages = chat.open(messages)?.into_iter().map(Value::Object).collect();
+            let mut variables = variables.clone();
+            variables.insert("messages".into(), Value::Array(messages));
+            template.render(variables, self.limits, cancelled)
+        })?;
+        chat.close(rendered)
     }
 
     fn choose(&self, options: &ChatTemplateOptions) -> Result<&Compiled> {
@@ -141,5 +178,9 @@ impl ChatTemplate {
     }
 }
 
+#[cfg(test)]
+mod layout_tests;
+#[cfg(test)]
+mod limits_tests;
 #[cfg(test)]
 mod tests;

@@ -1,70 +1,142 @@
 //! What templates see of Python: how values print, and how functions take their arguments.
 
-use minijinja::value::{Kwargs, ValueKind};
+use minijinja::value::{Kwargs, ObjectRepr, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
-/// Deeper values are refused.
-const MAX_DEPTH: usize = 200;
+use super::limits::{self, MAX_DEPTH};
 
 /// Python's `str(value)`; an undefined value prints nothing.
 pub(super) fn display(value: &Value) -> Result<String, Error> {
-    match value.kind() {
-        ValueKind::Undefined => Ok(String::new()),
-        ValueKind::String => Ok(value.as_str().unwrap_or_default().to_owned()),
-        _ => repr(value),
+    if value.is_undefined() {
+        return Ok(String::new());
+    }
+    match value.as_str() {
+        Some(text) => {
+            limits::step(text.len() / 64)?;
+            Ok(text.to_owned())
+        }
+        None => repr(value),
     }
 }
 
 /// Python's `repr(value)`.
 pub(super) fn repr(value: &Value) -> Result<String, Error> {
-    let mut out = String::new();
-    write_repr(value, 0, &mut out)?;
-    Ok(out)
+    let mut writer = Repr { out: String::new(), counted: 0, ascii: false };
+    writer.value(value, 0)?;
+    Ok(writer.out)
 }
 
-fn write_repr(value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
-    if depth > MAX_DEPTH {
-        return Err(Error::new(
-            ErrorKind::InvalidOperation,
-            format!("a value nested deeper than {MAX_DEPTH} levels cannot be printed"),
-        ));
-    }
-    check_length(out.len())?;
-    match value.kind() {
-        ValueKind::Undefined => out.push_str("Undefined"),
-        ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
-            Ok(number) => out.push_str(&float(number)),
-            Err(_) => out.push_str(&value.to_string()),
-        },
-        ValueKind::Seq | ValueKind::Iterable if value.len().is_some() => {
-            let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
-            out.push(open);
-            for (index, item) in items(value)?.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(", ");
-                }
-                write_repr(item, depth + 1, out)?;
-            }
-            if value.is_tuple() && value.len() == Some(1) {
-                out.push(',');
-            }
-            out.push(close);
+/// Python's `ascii(value)`.
+pub(super) fn ascii(value: &Value) -> Result<String, Error> {
+    let mut writer = Repr { out: String::new(), counted: 0, ascii: true };
+    writer.value(value, 0)?;
+    Ok(writer.out)
+}
+
+struct Repr {
+    out: String,
+    /// How much of it the meter knows.
+    counted: usize,
+    ascii: bool,
+}
+
+impl Repr {
+    fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > MAX_DEPTH {
+            return Err(limits::too_deep());
         }
-        ValueKind::Map if value.as_object().is_some_and(|it| it.enumerator_len().is_some()) => {
-            out.push('{');
-            for (index, key) in items(value)?.iter().enumerate() {
-                if index > 0 {
-                    out.push_str(", ");
+        limits::take_text(self.out.len() - self.counted)?;
+        self.counted = self.out.len();
+        match value.kind() {
+            ValueKind::Undefined => self.out.push_str("Undefined"),
+            ValueKind::None => self.out.push_str("None"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "True" } else { "False" }),
+            ValueKind::Number => self.out.push_str(&number(value)),
+            ValueKind::String => {
+                let text = value.as_str().unwrap_or_default();
+                limits::take_text(text.len())?;
+                if value.is_safe() {
+                    self.out.push_str("Markup(");
+                    self.text(text);
+                    self.out.push(')');
+                } else {
+                    self.text(text);
                 }
-                write_repr(key, depth + 1, out)?;
-                out.push_str(": ");
-                write_repr(&value.get_item(key)?, depth + 1, out)?;
             }
-            out.push('}');
+            ValueKind::Seq | ValueKind::Iterable if value.len().is_some() => {
+                let (open, close) = if value.is_tuple() { ('(', ')') } else { ('[', ']') };
+                self.out.push(open);
+                for (index, item) in items(value)?.iter().enumerate() {
+                    if index > 0 {
+                        self.out.push_str(", ");
+                    }
+                    self.value(item, depth + 1)?;
+                }
+                if value.is_tuple() && value.len() == Some(1) {
+                    self.out.push(',');
+                }
+                self.out.push(close);
+            }
+            ValueKind::Map if value.as_object().is_some_and(|it| it.enumerator_len().is_some()) => {
+                let is_namespace = is_namespace(value);
+                self.out.push_str(if is_namespace { "<Namespace {" } else { "{" });
+                for (index, key) in items(value)?.iter().enumerate() {
+                    if index > 0 {
+                        self.out.push_str(", ");
+                    }
+                    self.value(key, depth + 1)?;
+                    self.out.push_str(": ");
+                    self.value(&value.get_item(key)?, depth + 1)?;
+                }
+                self.out.push_str(if is_namespace { "}>" } else { "}" });
+            }
+            _ => self.out.push_str(&value.to_string()),
         }
-        _ => out.push_str(&format!("{value:?}")),
+        Ok(())
     }
-    Ok(())
+
+    /// A string in quotes; what cannot be printed is escaped.
+    fn text(&mut self, text: &str) {
+        let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+        self.out.push(quote);
+        for character in text.chars() {
+            let code = u32::from(character);
+            match character {
+                '\\' => self.out.push_str("\\\\"),
+                '\n' => self.out.push_str("\\n"),
+                '\r' => self.out.push_str("\\r"),
+                '\t' => self.out.push_str("\\t"),
+                _ if character == quote => {
+                    self.out.push('\\');
+                    self.out.push(quote);
+                }
+                ' '..='~' => self.out.push(character),
+                _ if !self.ascii && is_printable(character) => self.out.push(character),
+                _ if code < 0x100 => self.out.push_str(&format!("\\x{code:02x}")),
+                _ if code < 0x1_0000 => self.out.push_str(&format!("\\u{code:04x}")),
+                _ => self.out.push_str(&format!("\\U{code:08x}")),
+            }
+        }
+        self.out.push(quote);
+    }
+}
+
+/// Whether Python's `str.isprintable` holds: neither a space (but for U+0020), nor of Unicode's
+/// categories Other.
+pub(super) fn is_printable(character: char) -> bool {
+    if character.is_ascii() {
+        return matches!(character, ' '..='~');
+    }
+    // Rust's escapes for debugging follow the same rule, but for marks that combine at the beginning.
+    let text: String = ['a', character].iter().collect();
+    text.escape_debug().nth(1) == Some(character)
+}
+
+fn number(value: &Value) -> String {
+    match real(value) {
+        Some(number) if whole(value).is_none() && !value.is_integer() => float(number),
+        _ => value.to_string(),
+    }
 }
 
 /// Python's `repr` of a float: the shortest digits that read back as the same number, in scientific
@@ -85,6 +157,74 @@ pub(super) fn float(number: f64) -> String {
     }
     let plain = number.to_string();
     if plain.contains('.') { plain } else { plain + ".0" }
+}
+
+/// A whole number; `True` and `False` are 1 and 0.
+pub(super) fn whole(value: &Value) -> Option<i128> {
+    match value.kind() {
+        ValueKind::Bool => Some(i128::from(value.is_true())),
+        ValueKind::Number if value.is_integer() => i128::try_from(value.clone()).ok(),
+        _ => None,
+    }
+}
+
+/// A number.
+pub(super) fn real(value: &Value) -> Option<f64> {
+    match value.kind() {
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        _ => None,
+    }
+}
+
+/// The name of a value's type in Python.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value.kind() {
+        ValueKind::Undefined => "undefined",
+        ValueKind::None => "none",
+        ValueKind::Bool => "bool",
+        ValueKind::Number if value.is_integer() => "int",
+        ValueKind::Number => "float",
+        ValueKind::String => "str",
+        ValueKind::Seq | ValueKind::Iterable if value.is_tuple() => "tuple",
+        ValueKind::Seq | ValueKind::Iterable => "list",
+        ValueKind::Map if is_namespace(value) => "namespace",
+        ValueKind::Map => "dict",
+        _ => "object",
+    }
+}
+
+pub(super) fn is_namespace(value: &Value) -> bool {
+    value.as_object().is_some_and(|object| {
+        object.repr() == ObjectRepr::Map && object.type_name().contains("Namespace")
+    })
+}
+
+/// `text` for HTML, with the entities that Jinja2 writes.
+pub(super) fn html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\'' => escaped.push_str("&#39;"),
+            '"' => escaped.push_str("&#34;"),
+            _ => escaped.push(character),
+        }
+    }
+    escaped
+}
+
+/// A value's text for HTML; what is marked as safe is so already.
+pub(super) fn escaped(value: &Value) -> Result<String, Error> {
+    let text = display(value)?;
+    if value.is_safe() {
+        return Ok(text);
+    }
+    // An entity has up to five bytes more than its character.
+    limits::take(text.len().saturating_mul(6))?;
+    Ok(html(&text))
 }
 
 /// The arguments of a call by parameter, as Python binds them. `None` counts as absent, which is what it
@@ -126,40 +266,47 @@ pub(super) fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }
 
-/// The longest string a function may make, in bytes; the engine counts it only when it is there.
-const MAX_LENGTH: usize = 16 << 20;
-
-/// Refuses to make a string of `length` bytes if that is too long.
-pub(super) fn check_length(length: usize) -> Result<(), Error> {
-    if length > MAX_LENGTH {
-        return Err(invalid(format!("a string of more than {MAX_LENGTH} bytes")));
-    }
-    Ok(())
+/// Whether a line ends here, as `str.splitlines` sees it.
+pub(super) fn is_line_end(character: char) -> bool {
+    matches!(
+        character,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
 }
 
-/// Refuses a format with a width or precision that the formatter would allocate a lot for.
-pub(super) fn check_width(format: &str) -> Result<(), Error> {
-    if format.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 5) {
-        return Err(invalid("a width or precision of more than five digits".to_owned()));
-    }
-    Ok(())
+/// The lines of `text`, each with its end.
+pub(super) fn lines(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let end = rest.find(is_line_end).unwrap_or(rest.len());
+        let (line, tail) = rest.split_at(end);
+        let length = if tail.starts_with("\r\n") {
+            2
+        } else {
+            tail.chars().next().map_or(0, char::len_utf8)
+        };
+        let (end, next) = tail.split_at(length);
+        rest = next;
+        Some((line, end))
+    })
 }
-
-fn invalid(message: String) -> Error {
-    Error::new(ErrorKind::InvalidOperation, message)
-}
-
-/// The longest list that a function reads; the engine does not count what functions do.
-const MAX_ITEMS: usize = 200_000;
 
 /// The items of a list, or the keys of a dictionary.
 pub(super) fn items(value: &Value) -> Result<Vec<Value>, Error> {
     let mut items = Vec::new();
+    if let Some(length) = value.len() {
+        limits::take_list(length)?;
+        items.reserve(length);
+    }
     for item in value.try_iter()?.checked() {
-        if items.len() == MAX_ITEMS {
-            return Err(invalid(format!("a list of more than {MAX_ITEMS} items")));
-        }
+        limits::step(1)?;
         items.push(item?);
+        if items.len().is_power_of_two() && value.len().is_none() {
+            limits::take_list(items.len())?;
+        }
     }
     Ok(items)
 }

@@ -138,11 +138,11 @@ fn bad_messages_are_refused_by_name() {
         assert_eq!(argument_error(messages, &plain), expected);
     }
     let mut deep = json!(1);
-    for _ in 0..120 {
+    for _ in 0..400 {
         deep = json!([deep]);
     }
     let message = argument_error(json!([{"role": "user", "content": deep}]), &plain);
-    assert_eq!(message, "messages: nested deeper than 100 levels");
+    assert_eq!(message, "messages: nested deeper than 320 levels");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 """Small templates, each about one thing that chat templates use; grouped by subject."""
 
+from chat import python
+
 MESSAGES = [
     {"role": "system", "content": "Rules"},
     {"role": "user", "content": "Hello"},
@@ -247,6 +249,6 @@ SUBJECTS = {
 
 FEATURES = [
     {"name": f"{subject}: {name}", "template": template}
-    for subject, templates in SUBJECTS.items()
+    for subject, templates in (SUBJECTS | python.SUBJECTS).items()
     for name, template in templates.items()
 ]

@@ -44,12 +44,15 @@ KINDS = [
     (jinja2.TemplateError, "raised"),
     ((OverflowError, RecursionError), "limit"),
     (TypeError, "type"),
-    (ValueError, "input"),
+    (LookupError, "lookup"),
+    (ValueError, "value"),
 ]
 
 
 def kind_of(error: Exception) -> str:
-    return next(kind for types, kind in KINDS if isinstance(error, types))
+    """The sort of failure; a value that is refused before the template runs is the caller's."""
+    kind = next(kind for types, kind in KINDS if isinstance(error, types))
+    return "input" if kind == "value" and line_of(error) is None else kind
 
 
 def line_of(error: Exception) -> int | None:

@@ -1,0 +1,251 @@
+//! The messages as a template needs them.
+//!
+//! Clients give a content as text or as a list of parts, and a call's arguments as an object or as
+//! JSON text. A template that knows one form only gets that form; where its tags do not tell, the
+//! form that renders.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use super::convert;
+use super::reads::Reads;
+use crate::error::{Error, Result};
+
+type Message = Map<String, Value>;
+
+/// The form of contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Contents {
+    AsGiven,
+    Text,
+    Parts,
+}
+
+/// The form of the arguments of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arguments {
+    AsGiven,
+    Objects,
+    Text,
+}
+
+/// Where a call's name and arguments are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Calls {
+    AsGiven,
+    /// In the call, too, and not in its `function` alone.
+    Flat,
+    /// In its `function`.
+    Wrapped,
+}
+
+/// What becomes of a content that is `null`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Nulls {
+    Dropped,
+    Kept,
+    Empty,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Layout {
+    contents: Contents,
+    arguments: Arguments,
+    calls: Calls,
+    nulls: Nulls,
+}
+
+/// What there is to be laid out.
+struct Found {
+    lists: bool,
+    arguments: bool,
+    nulls: bool,
+}
+
+/// Renders `messages` in the form that the template needs. Forms are tried for a quarter of the `time`
+/// that each rendering may take.
+pub(super) fn render(
+    messages: &[Message],
+    reads: &Reads,
+    time: Duration,
+    render: impl Fn(Vec<Message>) -> Result<String>,
+) -> Result<String> {
+    let begun = Instant::now();
+    let found = find(messages);
+    let first = Layout {
+        contents: if found.lists && !reads.parts { Contents::Text } else { Contents::AsGiven },
+        arguments: if reads.argument_objects && !reads.asks_for_arguments {
+            Arguments::Objects
+        } else {
+            Arguments::AsGiven
+        },
+        calls: if reads.field("arguments") && !reads.field("function") {
+            Calls::Flat
+        } else {
+            Calls::AsGiven
+        },
+        nulls: if reads.asks_for_none { Nulls::Kept } else { Nulls::Dropped },
+    };
+    let attempt = |layout: Layout| render(lay_out(messages, layout)?);
+    let error = match attempt(first) {
+        Ok(text) => return with_parts(messages, first, reads, attempt, text),
+        Err(error @ Error::Template { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let others = alternatives(first, &found, reads).into_iter();
+    let others = others.take_while(|_| begun.elapsed() < time / 4);
+    others.map(attempt).find_map(Result::ok).ok_or(error)
+}
+
+/// A template that knows parts only leaves out what is given as text: then the text is given as a
+/// part.
+fn with_parts(
+    messages: &[Message],
+    layout: Layout,
+    reads: &Reads,
+    attempt: impl Fn(Layout) -> Result<String>,
+    text: String,
+) -> Result<String> {
+    let may_leave_out = reads.parts && !reads.asks_for_content;
+    let shows = |rendered: &str| {
+        let last = messages.iter().rev().take(8);
+        let contents = last.filter_map(|message| message.get("content")?.as_str());
+        let mut words = contents.filter_map(|content| content.split_whitespace().next());
+        words.all(|word| rendered.contains(word))
+    };
+    if !may_leave_out || shows(&text) {
+        return Ok(text);
+    }
+    match attempt(Layout { contents: Contents::Parts, ..layout }) {
+        Ok(laid_out) if shows(&laid_out) => Ok(laid_out),
+        _ => Ok(text),
+    }
+}
+
+fn alternatives(first: Layout, found: &Found, reads: &Reads) -> Vec<Layout> {
+    let mut layouts = Vec::new();
+    if found.nulls {
+        for nulls in [Nulls::Kept, Nulls::Empty] {
+            layouts.push(Layout { nulls, ..first });
+        }
+    }
+    if found.arguments {
+        for arguments in [Arguments::AsGiven, Arguments::Objects, Arguments::Text] {
+            layouts.push(Layout { arguments, ..first });
+        }
+        layouts.push(Layout { calls: Calls::Wrapped, ..first });
+    }
+    if found.lists {
+        for contents in [Contents::AsGiven, Contents::Text] {
+            layouts.push(Layout { contents, ..first });
+        }
+    }
+    if reads.parts {
+        layouts.push(Layout { contents: Contents::Parts, ..first });
+    }
+    layouts.retain(|layout| *layout != first);
+    layouts
+}
+
+fn find(messages: &[Message]) -> Found {
+    let contents = || messages.iter().filter_map(|message| message.get("content"));
+    Found {
+        lists: contents().any(Value::is_array),
+        nulls: contents().any(Value::is_null),
+        arguments: messages.iter().any(|message| message.contains_key("tool_calls")),
+    }
+}
+
+fn lay_out(messages: &[Message], layout: Layout) -> Result<Vec<Message>> {
+    let mut laid_out = messages.to_vec();
+    for (index, message) in laid_out.iter_mut().enumerate() {
+        lay_out_content(index, message, layout)?;
+        // Other fields that are null say nothing.
+        message.retain(|name, value| !value.is_null() || name == "content");
+        let calls = message.get_mut("tool_calls").and_then(Value::as_array_mut);
+        for call in calls.into_iter().flatten() {
+            let is_wrapped = call.get("function").is_some();
+            let function = if is_wrapped { &mut call["function"] } else { &mut *call };
+            if let Some(arguments) = function.get_mut("arguments") {
+                lay_out_arguments(arguments, layout.arguments);
+            }
+            if let Some(call) = call.as_object_mut() {
+                lay_out_call(call, layout.calls);
+            }
+        }
+    }
+    Ok(laid_out)
+}
+
+fn lay_out_content(index: usize, message: &mut Message, layout: Layout) -> Result<()> {
+    let Some(content) = message.get_mut("content") else { return Ok(()) };
+    match (content, layout.contents, layout.nulls) {
+        (Value::Null, _, Nulls::Dropped) => {
+            message.shift_remove("content");
+        }
+        (content @ Value::Null, _, Nulls::Empty) => *content = json!(""),
+        (content, Contents::Text, _) => {
+            if let Value::Array(parts) = content {
+                *content = Value::String(joined(index, parts)?);
+            }
+        }
+        (content, Contents::Parts, _) => {
+            if let Value::String(text) = content {
+                *content = json!([{ "type": "text", "text": text }]);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The text of `parts`, one behind the other.
+fn joined(index: usize, parts: &[Value]) -> Result<String> {
+    let mut text = String::new();
+    for (position, part) in parts.iter().enumerate() {
+        match part.as_str().or_else(|| part.get("text")?.as_str()) {
+            Some(part) => text.push_str(part),
+            None => {
+                let kind = part.get("type").and_then(Value::as_str).unwrap_or("unknown");
+                return Err(Error::argument(
+                    format!("messages[{index}].content[{position}]"),
+                    format!("the chat template reads text only, not a part of the type \"{kind}\""),
+                ));
+            }
+        }
+    }
+    Ok(text)
+}
+
+fn lay_out_call(call: &mut Message, form: Calls) {
+    let function = call.get("function").and_then(Value::as_object).cloned();
+    match (function, form) {
+        (Some(function), Calls::Flat) => {
+            for (name, value) in function {
+                call.entry(name).or_insert(value);
+            }
+        }
+        (None, Calls::Wrapped) => {
+            let fields = ["name", "arguments"].into_iter();
+            let fields = fields.filter_map(|name| Some((name.to_owned(), call.get(name)?.clone())));
+            let function: Message = fields.collect();
+            call.insert("function".to_owned(), Value::Object(function));
+        }
+        _ => {}
+    }
+}
+
+fn lay_out_arguments(arguments: &mut Value, form: Arguments) {
+    match (&*arguments, form) {
+        (Value::String(text), Arguments::Objects) => {
+            // Some clients send nothing for a call without arguments.
+            let text = if text.trim().is_empty() { "{}" } else { text };
+            if let Ok(object @ Value::Object(_)) = convert::parse_json("arguments", text) {
+                *arguments = object;
+            }
+        }
+        (Value::Object(_), Arguments::Text) => *arguments = Value::String(arguments.to_string()),
+        _ => {}
+    }
+}
