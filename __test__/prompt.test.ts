@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import type { NodeMlxError } from '../js/errors.js'
 import { LoadedModel } from '../js/model.js'
+import { chatTemplateOptions } from '../js/options.js'
 import type { ChatTemplateOptions, ModelInfo, Prompt } from '../js/types.js'
 import { FakeModel, fakeInfo, words } from './support/fake-native.js'
 
@@ -120,7 +121,6 @@ describe('a prompt', () => {
     [['Hi'], 'prompt[0]', /a message such as/],
     [[{ content: 'x' }], 'prompt[0].role', /got undefined/],
     [[{ rol: 'user', content: 'x' }], 'prompt[0].role', /did you mean role where rol is/],
-    [[{ role: 'User', content: 'x' }], 'prompt[0].role', /did you mean 'user'/],
     [[{ role: 'asistant', content: 'x' }], 'prompt[0].role', /did you mean 'assistant'/],
     [[{ role: 'user' }], 'prompt[0].content', /expected a string, got undefined/],
     [[{ role: 'user', content: 5 }], 'prompt[0].content', /got 5/],
@@ -153,6 +153,43 @@ describe('a prompt', () => {
     const error = refusal(prompt)
     expect(error).toMatchObject({ code: 'INVALID_ARGUMENT', option })
     expect(error.message).toMatch(says)
+  })
+
+  it.each<[unknown]>([
+    [[{ role: 'User', content: 'x' }]],
+    [[{ role: 'tools', content: '[]' }]],
+    [[{ role: 'tool', content: null, tool_call_id: '1' }]],
+    [[{ role: 'tool', content: { degrees: 20 } }]],
+    [[{ role: 'assistant', content: null, reasoning_content: 'hm' }]],
+    [[{ role: 'assistant', content: [{ type: 'thinking', thinking: 'hm' }] }]],
+    [[{ role: 'user', content: [{ type: 'tool_reference', tool_name: 'f' }] }]],
+  ])('%o is for the template to judge', (prompt) => {
+    expect(engineGets(prompt as Prompt)).toHaveProperty('messages', prompt)
+  })
+
+  it('goes to the template with a time and the field to continue', () => {
+    const now = new Date(2025, 11, 31, 23, 59, 58)
+    const options = { now, continueFinalMessage: true, continueField: 'reasoning_content' }
+    const messages = [{ role: 'user', content: 'x' }]
+    expect(engineGets(messages, {}, options)).toMatchObject({
+      options: { now: '2025-12-31T23:59:58', continueField: 'reasoning_content' },
+    })
+    expect(engineGets(messages, {}, { now: now.getTime() })).toMatchObject({
+      options: { now: '2025-12-31T23:59:58' },
+    })
+  })
+
+  it.each<[object, string, RegExp]>([
+    [{ now: new Date('never') }, 'now', /expected a Date or a time/],
+    [{ now: '2025-12-31' }, 'now', /got "2025-12-31"/],
+    [{ continueField: 'thinking' }, 'continueField', /without continueFinalMessage/],
+    [{ variables: { messages: [] } }, 'variables.messages', /the messages themselves/],
+    [{ variables: { tools: [] } }, 'variables.tools', /the option tools/],
+    [{ variables: { add_generation_prompt: false } }, 'variables.add_generation_prompt', /option/],
+  ])('with the template options %o is refused', (options, option, says) => {
+    const refused = () => chatTemplateOptions(options)
+    expect(refused).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', option }))
+    expect(refused).toThrow(says)
   })
 
   it('that contains itself is refused', () => {

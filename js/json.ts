@@ -2,7 +2,7 @@ import { invalidArgument } from './errors.js'
 import { isPlainObject, show, string } from './validate.js'
 
 /** Deeper values are taken for a mistake, such as an object that contains itself. */
-const DEEPEST = 64
+const DEEPEST = 300
 
 /**
  * JSON for the addon. `JSON.stringify` alone would silently turn NaN into null, maps into `{}` and leave functions out; here

@@ -72,11 +72,35 @@ function record<T extends object>(): Check<T> {
   }
 }
 
+/** A time, as a date or in milliseconds, in a year of four digits. */
+function time(value: unknown, option: string): Date | number {
+  const at = value instanceof Date || typeof value === 'number' ? new Date(value) : undefined
+  const year = at?.getFullYear() ?? Number.NaN
+  // NaN, as that of an invalid date, fails every comparison.
+  if (at !== undefined && year >= 1000 && year <= 9999) return at
+  throw invalidArgument(
+    option,
+    `expected a Date or a time in milliseconds, in a year of four digits, got ${show(value)}`,
+  )
+}
+
+/** What templates read besides the variables, and the option that gives it. */
+const RESERVED_VARIABLES: Record<string, string> = {
+  messages: 'the messages themselves',
+  tools: 'the option tools',
+  documents: 'the option documents',
+  add_generation_prompt: 'the option addGenerationPrompt',
+  continue_final_message: 'the option continueFinalMessage',
+  chat_template: 'the option template',
+}
+
 const TEMPLATE_FIELDS = {
   tools: arrayOf(record<ToolDefinition>(), 'an array of tools'),
   documents: arrayOf(record<Record<string, unknown>>(), 'an array of documents'),
   addGenerationPrompt: boolean,
   continueFinalMessage: boolean,
+  continueField: nonEmptyString,
+  now: time,
   template: nonEmptyString,
   variables: record<Record<string, unknown>>(),
 } satisfies FieldsOf<ChatTemplateOptions>
@@ -90,10 +114,23 @@ const TEMPLATE_SYNONYMS = {
 
 function templateOptions(value: unknown, option: string): ChatTemplateOptions {
   const checked = fields(value, option, TEMPLATE_FIELDS, TEMPLATE_SYNONYMS)
-  if (checked.addGenerationPrompt === true && checked.continueFinalMessage === true) {
-    const where = option === '' ? '' : `${option}.`
+  const within = option === '' ? '' : `${option}.`
+  for (const name of Object.keys(checked.variables ?? {})) {
+    const instead = Object.hasOwn(RESERVED_VARIABLES, name) ? RESERVED_VARIABLES[name] : undefined
+    if (instead !== undefined)
+      throw invalidArgument(
+        `${within}variables.${name}`,
+        `is no free name; what templates read there is ${instead}`,
+      )
+  }
+  if (checked.continueField !== undefined && checked.continueFinalMessage !== true)
     throw invalidArgument(
-      `${where}continueFinalMessage`,
+      `${within}continueField`,
+      'has no effect without continueFinalMessage: true',
+    )
+  if (checked.addGenerationPrompt === true && checked.continueFinalMessage === true) {
+    throw invalidArgument(
+      `${within}continueFinalMessage`,
       'cannot go together with addGenerationPrompt: the one leaves the last message open, the other begins a new one',
     )
   }

@@ -6,6 +6,12 @@ import { closest, isPlainObject, nonEmptyString, show, string } from './validate
 
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool']
 
+/** What templates call them, too, in small letters; what differs by a letter otherwise is a slip. */
+const TEMPLATE_ROLES = [...ROLES, 'tools', 'tool_call', 'tool_result', 'tool_response', 'users']
+
+/** The types of parts that hold an image, a sound, a video or a file. */
+const MEDIA = /^(input_)?(image|audio|video|file|document)(_url|_file)?$/
+
 const PROMPT_SHAPES = 'a string, an array of messages, { text } or { tokens }'
 
 /** A checked prompt that does not depend on a model yet. */
@@ -91,15 +97,24 @@ export function nativePrompt(
 
 /** The chat template's options as JSON. */
 export function templateJson(options: ChatTemplateOptions | undefined, where: string): string {
-  const { addGenerationPrompt, continueFinalMessage = false, ...rest } = options ?? {}
+  const { addGenerationPrompt, continueFinalMessage = false, now, ...rest } = options ?? {}
   return toJson(
     {
       ...rest,
       addGenerationPrompt: addGenerationPrompt ?? !continueFinalMessage,
       continueFinalMessage,
+      ...(now === undefined ? {} : { now: localTime(new Date(now)) }),
     },
     where,
   )
+}
+
+/** A time of this machine's time zone, such as 2025-12-31T23:59:58. */
+function localTime(time: Date): string {
+  const two = (part: number) => String(part).padStart(2, '0')
+  const date = [time.getFullYear(), two(time.getMonth() + 1), two(time.getDate())]
+  const clock = [two(time.getHours()), two(time.getMinutes()), two(time.getSeconds())]
+  return `${date.join('-')}T${clock.join(':')}`
 }
 
 /** A conversation as JSON, every message checked. */
@@ -130,32 +145,42 @@ function checkMessage(message: unknown, where: string): void {
       `expected a string such as ${ROLES.map((name) => `'${name}'`).join(', ')}, got ${show(role)}${near === undefined ? '' : `; did you mean role where ${near} is?`}`,
     )
   }
-  // Templates may know other roles; what differs by a letter or by case is a slip.
-  const near = ROLES.includes(role) ? undefined : closest(role, ROLES)
+  const near = TEMPLATE_ROLES.includes(role.toLowerCase()) ? undefined : closest(role, ROLES)
   if (near !== undefined)
     throw invalidArgument(`${where}.role`, `${show(role)} is not a role; did you mean '${near}'?`)
-  checkContent(message, `${where}.content`)
+  checkContent(message, role, `${where}.content`)
   const calls = message['tool_calls']
   if (calls !== undefined && calls !== null && !Array.isArray(calls))
     throw invalidArgument(`${where}.tool_calls`, `expected an array, got ${show(calls)}`)
 }
 
-function checkContent(message: Record<string, unknown>, where: string): void {
-  const { content, tool_calls: calls } = message
+function checkContent(message: Record<string, unknown>, role: string, where: string): void {
+  const { content } = message
   if (typeof content === 'string') {
     string(content, where)
   } else if (Array.isArray(content)) {
     Array.from(content, (part: unknown, index) => {
       checkPart(part, `${where}[${index}]`)
     })
-  } else if (content !== undefined && content !== null) {
+  } else if (content === undefined || content === null) {
+    if (!saysSomething(message, role))
+      throw invalidArgument(
+        where,
+        `expected a string, got ${show(content)}; only a message with tool_calls, reasoning or another field, or a tool's, can go without`,
+      )
+  } else if (role.toLowerCase() !== 'tool' || !isPlainObject(content)) {
     throw invalidArgument(where, `expected a string or an array of parts, got ${show(content)}`)
-  } else if (!Array.isArray(calls) || calls.length === 0) {
-    throw invalidArgument(
-      where,
-      `expected a string, got ${show(content)}; only a message with tool_calls can go without`,
-    )
   }
+}
+
+/** Whether a message without a content has something else for the template. */
+function saysSomething(message: Record<string, unknown>, role: string): boolean {
+  if (role.toLowerCase().startsWith('tool')) return true
+  return Object.entries(message).some(([name, value]) => {
+    if (name === 'role' || name === 'name' || value === undefined || value === null) return false
+    if (name === 'tool_calls' && !Array.isArray(value)) return false
+    return !Array.isArray(value) || value.length > 0
+  })
 }
 
 function checkPart(part: unknown, where: string): void {
@@ -165,14 +190,16 @@ function checkPart(part: unknown, where: string): void {
       `expected a part such as { type: 'text', text: 'Hello' }, got ${show(part)}`,
     )
   }
-  if (part['type'] !== 'text') {
+  const type = part['type']
+  if (MEDIA.test(type)) {
     throw new NodeMlxError(
       'UNSUPPORTED',
-      `${where}: this model takes text only, not a part of the type ${show(part['type'])}`,
+      `${where}: this model takes text only, not a part of the type ${show(type)}`,
       { option: where },
     )
   }
-  string(part['text'], `${where}.text`)
+  // Of other parts, such as 'thinking', the template knows the fields.
+  if (type === 'text') string(part['text'], `${where}.text`)
 }
 
 /** Checks that a value is a list, and not what only has a length. */

@@ -114,10 +114,17 @@ export interface TextPart {
   text: string
 }
 
+/** A part that only some templates read, such as `{ type: 'thinking', thinking: 'Hm.' }`. */
+export interface OtherPart {
+  type: string
+  [field: string]: unknown
+}
+
 /** A call that the model made in an earlier turn, in the shape that chat templates know. */
 export interface ToolCall {
   id?: string | undefined
   type?: 'function' | undefined
+  /** The arguments as an object or as JSON text; the template gets what it reads. */
   function: { name: string; arguments: Record<string, unknown> | string }
 }
 
@@ -127,8 +134,11 @@ export interface ToolCall {
  */
 export interface Message {
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | (string & {})
-  /** May be left out only where `tool_calls` is there. */
-  content?: string | readonly TextPart[] | null | undefined
+  /**
+   * Text, or parts: the template gets what it reads. May be left out of a tool's message, and where `tool_calls`,
+   * `reasoning_content` or another field says something.
+   */
+  content?: string | readonly (TextPart | OtherPart)[] | Record<string, unknown> | null | undefined
   name?: string | undefined
   tool_calls?: readonly ToolCall[] | undefined
   tool_call_id?: string | undefined
@@ -156,9 +166,19 @@ export interface ChatTemplateOptions {
   addGenerationPrompt?: boolean | undefined
   /** Leave the last message open, so that the model goes on writing it. @defaultValue false */
   continueFinalMessage?: boolean | undefined
+  /** Which field of the last message is left open, such as `'reasoning_content'`. @defaultValue 'content' */
+  continueField?: string | undefined
+  /**
+   * The time that templates print as today's date, as a date or in milliseconds: with it, the same messages give the same prompt
+   * tomorrow. @defaultValue the present
+   */
+  now?: Date | number | undefined
   /** Another template than the model's: its name, where the model has several, or its source. */
   template?: string | undefined
-  /** Further variables of the template, such as `{ enable_thinking: false }`. */
+  /**
+   * Further variables of the template, such as `{ enable_thinking: false }`. Names that other options give, such as
+   * `messages` or `tools`, are refused.
+   */
   variables?: Record<string, unknown> | undefined
 }
 
