@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use super::file::{Entry, WeightFile};
 use super::folder::weight_files;
@@ -12,7 +12,7 @@ use crate::warning::Warning;
 
 /// The tensors of a model folder's safetensors files.
 pub struct Checkpoint {
-    files: Vec<Rc<WeightFile>>,
+    files: Vec<Arc<WeightFile>>,
     /// The number of the file that holds each tensor.
     places: BTreeMap<String, usize>,
     warnings: Vec<Warning>,
@@ -37,10 +37,10 @@ impl Checkpoint {
     pub fn open_file(path: &Path) -> Result<(Self, HashMap<String, String>)> {
         let file = WeightFile::open(path.to_owned())?;
         let texts = file.texts.clone();
-        Ok((Self::of(vec![Rc::new(file)], Vec::new())?, texts))
+        Ok((Self::of(vec![Arc::new(file)], Vec::new())?, texts))
     }
 
-    fn of(files: Vec<Rc<WeightFile>>, warnings: Vec<Warning>) -> Result<Self> {
+    fn of(files: Vec<Arc<WeightFile>>, warnings: Vec<Warning>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (place, file) in files.iter().enumerate() {
             for tensor in file.entries.keys() {

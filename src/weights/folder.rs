@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -24,7 +24,7 @@ struct Index {
 /// The files of a folder, each opened once.
 struct Folder<'a> {
     dir: &'a Path,
-    opened: HashMap<String, Result<Rc<WeightFile>>>,
+    opened: HashMap<String, Result<Arc<WeightFile>>>,
 }
 
 /// The files that hold a model's weights: those that `model.safetensors.index.json` names, or else
@@ -32,7 +32,10 @@ struct Folder<'a> {
 ///
 /// # Errors
 /// [`Error::ModelNotFound`] without such files; [`Error::Weights`] for a missing or broken one.
-pub(super) fn weight_files(dir: &Path, warnings: &mut Vec<Warning>) -> Result<Vec<Rc<WeightFile>>> {
+pub(super) fn weight_files(
+    dir: &Path,
+    warnings: &mut Vec<Warning>,
+) -> Result<Vec<Arc<WeightFile>>> {
     let mut folder = Folder { dir, opened: HashMap::new() };
     let present = present(dir)?;
     let path = dir.join("model.safetensors.index.json");
@@ -58,7 +61,7 @@ impl Folder<'_> {
         present: &BTreeSet<String>,
         path: &Path,
         warnings: &mut Vec<Warning>,
-    ) -> Result<Vec<Rc<WeightFile>>> {
+    ) -> Result<Vec<Arc<WeightFile>>> {
         let named: BTreeSet<String> = index.weight_map.values().cloned().collect();
         // A name from an index is data: it must not lead out of the model's folder.
         let leads_out = |name: &&String| {
@@ -121,7 +124,7 @@ impl Folder<'_> {
     }
 
     /// Every file; or, where some hold the same tensors, the set of files that holds all of them.
-    fn without_index(&mut self, present: &BTreeSet<String>) -> Result<Vec<Rc<WeightFile>>> {
+    fn without_index(&mut self, present: &BTreeSet<String>) -> Result<Vec<Arc<WeightFile>>> {
         if present.is_empty() {
             let dir = self.dir.display();
             let found = crate::foreign::found_in(self.dir).unwrap_or_else(|| {
@@ -143,11 +146,11 @@ impl Folder<'_> {
         Ok(files)
     }
 
-    fn open_all(&mut self, names: &BTreeSet<String>) -> Result<Vec<Rc<WeightFile>>> {
+    fn open_all(&mut self, names: &BTreeSet<String>) -> Result<Vec<Arc<WeightFile>>> {
         names
             .iter()
             .map(|name| {
-                let open = || WeightFile::open(self.dir.join(name)).map(Rc::new);
+                let open = || WeightFile::open(self.dir.join(name)).map(Arc::new);
                 self.opened.entry(name.clone()).or_insert_with(open).clone()
             })
             .collect()
@@ -156,7 +159,7 @@ impl Folder<'_> {
 
 /// Those of `tensors` that no file holds.
 fn lacking<'a>(
-    files: &'a [Rc<WeightFile>],
+    files: &'a [Arc<WeightFile>],
     tensors: impl Iterator<Item = &'a str>,
 ) -> impl Iterator<Item = &'a str> {
     tensors.filter(|tensor| !files.iter().any(|file| file.holds(tensor)))
