@@ -337,8 +337,10 @@ export interface NativeSystemInfo {
 
 /** How long a generation took. What did not happen is 0. */
 export interface NativeTimings {
-  /** From the request to the first work on it. */
+  /** Waiting for others before the prompt was prepared and before it was read. */
   queueMs: number
+  /** Making tokens of the prompt. */
+  prepareMs: number
   /** Reading the prompt. */
   prefillMs?: number
   /** From the request to the first token. */

@@ -1,8 +1,6 @@
 //! What panics say, on the way into errors.
 
 use std::any::Any;
-use std::panic;
-use std::sync::Once;
 
 /// The message of a caught panic, for an error that users read.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
@@ -39,12 +37,12 @@ pub(crate) fn without_places(message: &str) -> String {
 /// Keeps panics off standard error, where the standard library prints them with the paths of the
 /// machine that built the addon: each becomes an error with its message. `RUST_BACKTRACE` shows
 /// them all the same.
-#[cfg_attr(not(feature = "napi"), expect(dead_code, reason = "only the bindings are quiet"))]
+#[cfg(all(feature = "napi", not(test)))]
 pub(crate) fn keep_quiet() {
-    static ONCE: Once = Once::new();
+    static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
-            panic::set_hook(Box::new(|_| {}));
+            std::panic::set_hook(Box::new(|_| {}));
         }
     });
 }
@@ -52,6 +50,8 @@ pub(crate) fn keep_quiet() {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+    use std::panic;
 
     use super::*;
 
