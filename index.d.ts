@@ -33,8 +33,10 @@ export declare class NativeModel {
   promptCache(limits: NativeCacheLimits): NativePromptCache
   /** A prompt cache from a file. */
   loadPromptCache(path: string): Promise<NativePromptCache>
-  /** The tokens of a text. */
-  tokenize(text: string, addSpecialTokens: boolean): Promise<Uint32Array>
+  /** The tokens of a prompt. */
+  tokenize(prompt: NativePrompt): Promise<Uint32Array>
+  /** The number of a prompt's tokens. */
+  countTokens(prompt: NativePrompt): Promise<number>
   /** The text of tokens. */
   detokenize(tokens: Uint32Array, skipSpecialTokens: boolean): Promise<string>
   /** A conversation as the model's chat template writes it. */
@@ -131,6 +133,8 @@ export interface NativeGenerateRequest {
   seed?: number
   /** Strings that end the text. */
   stop?: Array<string>
+  /** Whether special tokens are left out of the text. */
+  skipSpecialTokens?: boolean
   /** The penalty for tokens already seen; 1 for none. */
   repetitionPenalty?: number
   /** How many of the last tokens count as seen. */
@@ -283,6 +287,13 @@ export interface NativePrompt {
   messagesJson?: string
   /** The template's options, a JSON object; with `messagesJson`. */
   templateOptionsJson?: string
+  /**
+   * Whether `text` gets what the tokenizer puts around one; left out for yes, unless it begins
+   * with that already.
+   */
+  addSpecialTokens?: boolean
+  /** Whether control tokens that are spelled out in it stay text. */
+  splitSpecialTokens?: boolean
 }
 
 /** What a prompt cache holds. */

@@ -134,13 +134,33 @@ describe('a model', () => {
   it('tokenizes and detokenizes', async () => {
     expect(await model.tokenize('ab')).toEqual([97, 98])
     await model.tokenize('', { addSpecialTokens: false })
+    await model.tokenize({ text: 'a', addSpecialTokens: true }, { splitSpecialTokens: true })
+    await model.tokenize({ tokens: [1] })
     expect(await model.detokenize([1, 2])).toBe('1 2')
     await model.detokenize(Uint32Array.of(1), { skipSpecialTokens: true })
     expect(nativeModel().calls).toEqual([
-      ['tokenize', 'ab', true],
-      ['tokenize', '', false],
+      ['tokenize', { text: 'ab' }],
+      ['tokenize', { text: '', addSpecialTokens: false }],
+      ['tokenize', { text: 'a', addSpecialTokens: true, splitSpecialTokens: true }],
+      ['tokenize', { tokens: Uint32Array.of(1) }],
       ['detokenize', Uint32Array.of(1, 2), false],
       ['detokenize', Uint32Array.of(1), true],
+    ])
+  })
+
+  it('counts the tokens of every kind of prompt', async () => {
+    const messages = [{ role: 'user', content: 'Hi' }]
+    const messagesJson = JSON.stringify(messages)
+    const templateOptionsJson = '{"addGenerationPrompt":true,"continueFinalMessage":false}'
+    expect(await model.countTokens('Hi')).toBe(7)
+    await model.countTokens(messages, { splitSpecialTokens: true })
+    await model.countTokens({ text: 'Hi' })
+    await model.tokenize(messages)
+    expect(nativeModel().calls).toEqual([
+      ['countTokens', { messagesJson, templateOptionsJson }],
+      ['countTokens', { messagesJson, templateOptionsJson, splitSpecialTokens: true }],
+      ['countTokens', { text: 'Hi' }],
+      ['tokenize', { messagesJson, templateOptionsJson }],
     ])
   })
 
@@ -171,13 +191,28 @@ describe('a model', () => {
   it('rejects wrong arguments, and names them', async () => {
     const refused = (option: string) =>
       expect.objectContaining({ code: 'INVALID_ARGUMENT', option }) as Error
-    await expect(model.tokenize(5 as never)).rejects.toEqual(refused('text'))
-    await expect(model.tokenize('\uD800')).rejects.toEqual(refused('text'))
+    await expect(model.tokenize(5 as never)).rejects.toEqual(refused('prompt'))
+    await expect(model.tokenize('\uD800')).rejects.toEqual(refused('prompt'))
+    await expect(
+      model.tokenize([{ role: 'user', content: 'a' }], { addSpecialTokens: true }),
+    ).rejects.toEqual(refused('addSpecialTokens'))
+    await expect(
+      model.tokenize({ text: 'a', addSpecialTokens: false }, { addSpecialTokens: true }),
+    ).rejects.toEqual(refused('addSpecialTokens'))
+    await expect(model.tokenize('a', { chatTemplateOptions: {} })).rejects.toEqual(
+      refused('chatTemplateOptions'),
+    )
+    await expect(model.countTokens('a', { maxTokens: 1 } as object)).rejects.toEqual(
+      refused('maxTokens'),
+    )
+    await expect(model.countTokens({ tokens: [1] }, { splitSpecialTokens: true })).rejects.toEqual(
+      refused('splitSpecialTokens'),
+    )
     await expect(model.tokenize('a', { addSpecialToken: true } as object)).rejects.toEqual(
       refused('addSpecialToken'),
     )
     await expect(model.detokenize('a' as never)).rejects.toEqual(refused('tokens'))
-    await expect(model.detokenize([100])).rejects.toEqual(refused('tokens[0]'))
+    await expect(model.detokenize([2 ** 32])).rejects.toEqual(refused('tokens[0]'))
     await expect(model.logits([Number.NaN])).rejects.toEqual(refused('tokens[0]'))
     await expect(model.applyChatTemplate('Hi' as never)).rejects.toEqual(refused('messages'))
     await expect(model.applyChatTemplate([])).rejects.toEqual(refused('messages'))

@@ -59,6 +59,12 @@ describe('a prompt', () => {
     }
   })
 
+  it('of text says which special tokens it wants', () => {
+    for (const addSpecialTokens of [true, false])
+      expect(engineGets({ text: 'Hi', addSpecialTokens })).toEqual({ text: 'Hi', addSpecialTokens })
+    expect(engineGets({ text: 'Hi', addSpecialTokens: undefined })).toEqual({ text: 'Hi' })
+  })
+
   it('of messages keeps every field', () => {
     const messages = [
       { role: 'system', content: 'Be brief. 🙂' },
@@ -105,6 +111,8 @@ describe('a prompt', () => {
     [{}, 'prompt', /nothing in it/],
     [{ text: 'a', tokens: [1] }, 'prompt', /with text, tokens/],
     [{ txt: 'a' }, 'prompt', /with txt/],
+    [{ text: 'a', addSpecialTokens: 1 }, 'prompt.addSpecialTokens', /true or false, got 1/],
+    [{ tokens: [1], addSpecialTokens: true }, 'prompt', /with tokens, addSpecialTokens/],
     [{ text: '' }, 'prompt.text', /is empty/],
     [{ text: 5 }, 'prompt.text', /expected a string/],
     [{ tokens: [] }, 'prompt.tokens', /is empty/],

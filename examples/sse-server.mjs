@@ -14,7 +14,12 @@ const server = createServer(async (request, response) => {
   response.on('close', () => gone.abort())
   const send = (event, data) => response.write(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`)
   try {
-    const answer = model.generate(prompt, { temperature: 0, signal: gone.signal })
+    const answer = model.generate(prompt, {
+      temperature: 0,
+      signal: gone.signal,
+      // What a stranger writes must not end its message and begin another one.
+      splitSpecialTokens: true,
+    })
     response.writeHead(200, { 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
     for await (const text of answer.textStream) send('text', text)
     const { finishReason, usage } = await answer

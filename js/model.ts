@@ -19,12 +19,16 @@ import {
   loadOptions,
   nativeSettings,
   promptCacheOptions,
+  promptOptions,
+  tokenizeOptions,
   checkForModel,
 } from './options.js'
 import { demoFolder } from './package-folder.js'
 import { HeldPromptCache } from './prompt-cache.js'
 import {
+  ANY_TOKEN,
   checkPrompt,
+  checkText,
   messagesJson,
   nativePrompt,
   templateJson,
@@ -47,9 +51,10 @@ import type {
   Prompt,
   PromptCache,
   PromptCacheOptions,
+  PromptOptions,
   TokenizeOptions,
 } from './types.js'
-import { nonEmptyString, string } from './validate.js'
+import { nonEmptyString } from './validate.js'
 
 /**
  * Loads a model.
@@ -188,8 +193,8 @@ export class LoadedModel implements Model {
 
   generate(prompt: Prompt, options?: GenerateOptions): Generation {
     const checked = generateOptions(options)
-    const { chatTemplateOptions: template, signal, onPrefill } = checked
-    const start = this.prepare(checkPrompt(prompt, template), checked)
+    const { signal, onPrefill } = checked
+    const start = this.prepare(checkPrompt(prompt, checked), checked)
     return new PulledGeneration(signal?.aborted === true ? NOTHING : start(), { signal, onPrefill })
   }
 
@@ -202,24 +207,32 @@ export class LoadedModel implements Model {
     const native = this.#alive()
     checkForModel(options, this.info)
     const request = {
-      prompt: nativePrompt(prompt, this.info, options.chatTemplateOptions),
+      prompt: nativePrompt(prompt, this.info, options),
       ...nativeSettings(options),
       ...more,
     }
     return () => coded(() => native.generate(request))
   }
 
-  async tokenize(text: string, options?: TokenizeOptions): Promise<number[]> {
-    const addSpecialTokens = booleanOption(options, 'addSpecialTokens', true)
-    const tokens = await this.#call((native) =>
-      native.tokenize(string(text, 'text'), addSpecialTokens),
+  async tokenize(prompt: Prompt, options?: TokenizeOptions): Promise<number[]> {
+    const checked = tokenizeOptions(options)
+    const text = checkText(prompt, checked)
+    return Array.from(
+      await this.#call((native) => native.tokenize(nativePrompt(text, this.info, checked))),
     )
-    return Array.from(tokens)
+  }
+
+  async countTokens(prompt: Prompt, options?: PromptOptions): Promise<number> {
+    const checked = promptOptions(options)
+    const counted = checkPrompt(prompt, checked)
+    return this.#call((native) => native.countTokens(nativePrompt(counted, this.info, checked)))
   }
 
   async detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string> {
     const skipSpecialTokens = booleanOption(options, 'skipSpecialTokens', false)
-    return this.#call((native) => native.detokenize(this.#tokens(tokens), skipSpecialTokens))
+    // The tokenizer may have more tokens than the model.
+    const all = tokenArray(tokenList(tokens, 'tokens'), 'tokens', ANY_TOKEN)
+    return this.#call((native) => native.detokenize(all, skipSpecialTokens))
   }
 
   async applyChatTemplate(
@@ -247,7 +260,8 @@ export class LoadedModel implements Model {
   }
 
   async logits(tokens: ArrayLike<number>): Promise<Logits> {
-    const { data, shape } = await this.#call((native) => native.logits(this.#tokens(tokens)))
+    const all = tokenArray(tokenList(tokens, 'tokens'), 'tokens', this.info.vocabularySize)
+    const { data, shape } = await this.#call((native) => native.logits(all))
     const [rows = 0, vocabulary = 0] = shape
     // The same numbers, without a copy, as an array of this realm.
     const local = new Float32Array(data.buffer, data.byteOffset, data.length)
@@ -259,10 +273,6 @@ export class LoadedModel implements Model {
     await this.#disposing.catch((error: unknown) => {
       throw fromNative(error)
     })
-  }
-
-  #tokens(tokens: ArrayLike<number>): Uint32Array {
-    return tokenArray(tokenList(tokens, 'tokens'), 'tokens', this.info)
   }
 
   #alive(): NativeModel {

@@ -51,7 +51,8 @@ export interface NativeLoad {
 export interface NativeModel {
   info(): ModelInfo
   generate(request: NativeGenerateRequest): NativeGeneration
-  tokenize(text: string, addSpecialTokens: boolean): Promise<Uint32Array>
+  tokenize(prompt: NativePrompt): Promise<Uint32Array>
+  countTokens(prompt: NativePrompt): Promise<number>
   detokenize(tokens: Uint32Array, skipSpecialTokens: boolean): Promise<string>
   applyChatTemplate(messagesJson: string, optionsJson: string): Promise<string>
   promptCache(limits: NativeCacheLimits): NativePromptCache
@@ -74,8 +75,11 @@ export interface NativePromptCache {
   dispose(): void
 }
 
-export type NativePrompt =
-  { text: string } | { tokens: Uint32Array } | { messagesJson: string; templateOptionsJson: string }
+export type NativePrompt = (
+  | { text: string; addSpecialTokens?: boolean }
+  | { tokens: Uint32Array }
+  | { messagesJson: string; templateOptionsJson: string }
+) & { splitSpecialTokens?: boolean }
 
 export interface NativeGenerateRequest {
   prompt: NativePrompt
@@ -86,6 +90,7 @@ export interface NativeGenerateRequest {
   minP?: number
   seed?: number
   stop?: string[]
+  skipSpecialTokens?: boolean
   repetitionPenalty?: number
   repetitionContextSize?: number
   presencePenalty?: number

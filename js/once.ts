@@ -15,7 +15,7 @@ import { nonEmptyString } from './validate.js'
 export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation {
   const { load, generate: settings } = generateOnceOptions(options)
   const name = nonEmptyString(model, 'model')
-  const checked = checkPrompt(prompt, settings.chatTemplateOptions)
+  const checked = checkPrompt(prompt, settings)
   const { signal, onPrefill } = settings
   const source =
     signal?.aborted === true

@@ -9,6 +9,8 @@ import type {
   ModelInfo,
   PrefillProgress,
   PromptCacheOptions,
+  PromptOptions,
+  TokenizeOptions,
   ToolDefinition,
 } from './types.js'
 import {
@@ -159,6 +161,11 @@ const CACHE_FIELDS = {
   kvGroupSize: oneOf(32, 64, 128),
 } satisfies FieldsOf<PromptCacheOptions>
 
+const PROMPT_FIELDS = {
+  chatTemplateOptions: templateOptions,
+  splitSpecialTokens: boolean,
+} satisfies FieldsOf<PromptOptions>
+
 const ONCE_FIELDS = {
   maxTokens: integer(1, MAX_TOKENS),
   temperature: number({ min: 0, max: 10 }),
@@ -167,6 +174,7 @@ const ONCE_FIELDS = {
   minP: number({ min: 0, max: 1 }),
   seed: integer(0, Number.MAX_SAFE_INTEGER),
   stop: arrayOf(nonEmptyString, "an array of strings, such as ['\\n\\n']"),
+  skipSpecialTokens: boolean,
   repetitionPenalty: number({ above: 0, max: 10 }),
   repetitionContextSize: integer(1, MAX_TOKENS),
   presencePenalty: number({ min: -2, max: 2 }),
@@ -176,7 +184,7 @@ const ONCE_FIELDS = {
   xtcThreshold: number({ min: 0, max: 0.5 }),
   logprobs: integer(0, 20),
   ...CACHE_FIELDS,
-  chatTemplateOptions: templateOptions,
+  ...PROMPT_FIELDS,
   onPrefill: callback<(progress: PrefillProgress) => void>(),
   signal: abortSignal,
 } satisfies FieldsOf<Omit<GenerateOptions, 'promptCache'>>
@@ -229,6 +237,16 @@ export function chatTemplateOptions(options: unknown): ChatTemplateOptions {
   return templateOptions(options, '')
 }
 
+/** The options of `model.countTokens`, checked. */
+export function promptOptions(options: unknown): PromptOptions {
+  return fields(options, '', PROMPT_FIELDS, SYNONYMS)
+}
+
+/** The options of `model.tokenize`, checked. */
+export function tokenizeOptions(options: unknown): TokenizeOptions {
+  return fields(options, '', { ...PROMPT_FIELDS, addSpecialTokens: boolean }, SYNONYMS)
+}
+
 /** The boolean option `name` of a method that has no other. */
 export function booleanOption(options: unknown, name: string, fallback: boolean): boolean {
   return fields(options, '', { [name]: boolean })[name] ?? fallback
@@ -274,6 +292,7 @@ const NATIVE_OPTIONS = [
   'topK',
   'minP',
   'seed',
+  'skipSpecialTokens',
   'repetitionPenalty',
   'repetitionContextSize',
   'presencePenalty',
@@ -291,7 +310,7 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
   const settings: Omit<NativeGenerateRequest, 'prompt'> = {}
   for (const name of NATIVE_OPTIONS) {
     const value = options[name]
-    if (value !== undefined) settings[name] = value
+    if (value !== undefined) Object.assign(settings, { [name]: value })
   }
   if (options.stop !== undefined) settings.stop = [...options.stop]
   if (options.promptCache !== undefined) {

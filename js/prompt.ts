@@ -1,8 +1,8 @@
 import { invalidArgument, NodeMlxError } from './errors.js'
 import { toJson } from './json.js'
 import type { NativePrompt } from './native.js'
-import type { ChatTemplateOptions, ModelInfo } from './types.js'
-import { closest, isPlainObject, nonEmptyString, show, string } from './validate.js'
+import type { ChatTemplateOptions, ModelInfo, PromptOptions, TokenizeOptions } from './types.js'
+import { boolean, closest, isPlainObject, nonEmptyString, show, string } from './validate.js'
 
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool']
 
@@ -17,23 +17,51 @@ const PROMPT_SHAPES = 'a string, an array of messages, { text } or { tokens }'
 /** A checked prompt that does not depend on a model yet. */
 export type CheckedPrompt =
   | { kind: 'string'; text: string }
-  | { kind: 'text'; text: string }
+  | { kind: 'text'; text: string; addSpecialTokens?: boolean | undefined }
   | { kind: 'tokens'; tokens: ArrayLike<number> }
   | { kind: 'messages'; json: string }
 
 /** Checks a prompt's shape; {@link nativePrompt} does what needs the model. */
 export function checkPrompt(
   prompt: unknown,
-  options: ChatTemplateOptions | undefined,
+  { chatTemplateOptions, splitSpecialTokens }: PromptOptions,
 ): CheckedPrompt {
   const checked = shape(prompt)
-  if (options !== undefined && (checked.kind === 'text' || checked.kind === 'tokens')) {
+  checkOptions(checked, { chatTemplateOptions, splitSpecialTokens })
+  return checked
+}
+
+function checkOptions(
+  checked: CheckedPrompt,
+  { chatTemplateOptions, splitSpecialTokens }: PromptOptions,
+): void {
+  if (chatTemplateOptions !== undefined && (checked.kind === 'text' || checked.kind === 'tokens')) {
     throw invalidArgument(
       'chatTemplateOptions',
       `has no effect on a { ${checked.kind} } prompt, which does not go through the chat template`,
     )
   }
-  return checked
+  if (splitSpecialTokens === true && checked.kind === 'tokens')
+    throw invalidArgument('splitSpecialTokens', 'has no effect on a { tokens } prompt')
+}
+
+/** Checks a prompt to tokenize, in which a string is a text. */
+export function checkText(
+  prompt: unknown,
+  { addSpecialTokens, ...options }: TokenizeOptions,
+): CheckedPrompt {
+  const checked: CheckedPrompt =
+    typeof prompt === 'string' ? { kind: 'text', text: string(prompt, 'prompt') } : shape(prompt)
+  checkOptions(checked, options)
+  if (addSpecialTokens === undefined) return checked
+  if (checked.kind === 'text' && checked.addSpecialTokens === undefined)
+    return { ...checked, addSpecialTokens }
+  throw invalidArgument(
+    'addSpecialTokens',
+    checked.kind === 'text'
+      ? 'is also said in the prompt'
+      : `has no effect on ${checked.kind}: only a text gets special tokens`,
+  )
 }
 
 function shape(prompt: unknown): CheckedPrompt {
@@ -45,14 +73,18 @@ function shape(prompt: unknown): CheckedPrompt {
   if ('messages' in prompt)
     throw invalidArgument('prompt', 'give the array of messages itself, without { messages }')
   const names = Object.keys(prompt)
-  const name = names[0]
-  if (names.length !== 1 || (name !== 'text' && name !== 'tokens')) {
+  if ('text' in prompt && names.every((name) => name === 'text' || name === 'addSpecialTokens')) {
+    const text = nonEmptyString(prompt['text'], 'prompt.text')
+    const add = prompt['addSpecialTokens']
+    if (add === undefined) return { kind: 'text', text }
+    return { kind: 'text', text, addSpecialTokens: boolean(add, 'prompt.addSpecialTokens') }
+  }
+  if (names.length !== 1 || names[0] !== 'tokens') {
     throw invalidArgument(
       'prompt',
       `expected ${PROMPT_SHAPES}, got an object with ${names.length === 0 ? 'nothing in it' : names.join(', ')}`,
     )
   }
-  if (name === 'text') return { kind: 'text', text: nonEmptyString(prompt['text'], 'prompt.text') }
   const tokens = tokenList(prompt['tokens'], 'prompt.tokens')
   if (tokens.length === 0) throw invalidArgument('prompt.tokens', 'is empty')
   return { kind: 'tokens', tokens }
@@ -62,13 +94,24 @@ function shape(prompt: unknown): CheckedPrompt {
 export function nativePrompt(
   prompt: CheckedPrompt,
   info: ModelInfo,
+  { chatTemplateOptions, splitSpecialTokens }: PromptOptions,
+): NativePrompt {
+  const native = withTemplate(prompt, info, chatTemplateOptions)
+  return splitSpecialTokens === undefined ? native : { ...native, splitSpecialTokens }
+}
+
+function withTemplate(
+  prompt: CheckedPrompt,
+  info: ModelInfo,
   options: ChatTemplateOptions | undefined,
 ): NativePrompt {
   switch (prompt.kind) {
-    case 'text':
-      return { text: prompt.text }
+    case 'text': {
+      const { text, addSpecialTokens } = prompt
+      return addSpecialTokens === undefined ? { text } : { text, addSpecialTokens }
+    }
     case 'tokens':
-      return { tokens: tokenArray(prompt.tokens, 'prompt.tokens', info) }
+      return { tokens: tokenArray(prompt.tokens, 'prompt.tokens', info.vocabularySize) }
     case 'messages':
       return {
         messagesJson: prompt.json,
@@ -218,19 +261,18 @@ export function tokenList(tokens: unknown, where: string): ArrayLike<number> {
   throw invalidArgument(where, `expected an array of tokens, got ${show(tokens)}`)
 }
 
-/** Tokens for the addon, every one of the model's vocabulary. */
-export function tokenArray(tokens: ArrayLike<number>, where: string, info: ModelInfo): Uint32Array {
+/** The number of a tokenizer's tokens at most: what a number of 32 bits can name. */
+export const ANY_TOKEN = 2 ** 32
+
+/** Tokens for the addon, every one below `limit`: the size of a model's vocabulary, or {@link ANY_TOKEN}. */
+export function tokenArray(tokens: ArrayLike<number>, where: string, limit: number): Uint32Array {
   const array = new Uint32Array(tokens.length)
   for (let i = 0; i < tokens.length; i++) {
     const token: unknown = tokens[i]
-    if (
-      !Number.isInteger(token) ||
-      (token as number) < 0 ||
-      (token as number) >= info.vocabularySize
-    ) {
+    if (!Number.isInteger(token) || (token as number) < 0 || (token as number) >= limit) {
       throw invalidArgument(
         `${where}[${i}]`,
-        `expected a token, a whole number from 0 to ${info.vocabularySize - 1}, got ${show(token)}`,
+        `expected a token, a whole number from 0 to ${limit - 1}, got ${show(token)}`,
       )
     }
     array[i] = token as number

@@ -189,7 +189,27 @@ export interface ChatTemplateOptions {
  * - `{ text }`: text that is continued as it is, special tokens spelled out in it included;
  * - `{ tokens }`: tokens, as `model.tokenize` gives them.
  */
-export type Prompt = string | readonly Message[] | { text: string } | { tokens: ArrayLike<number> }
+export type Prompt = string | readonly Message[] | TextPrompt | { tokens: ArrayLike<number> }
+
+/** Text that is continued as it is. */
+export interface TextPrompt {
+  text: string
+  /** Add what the tokenizer puts around a text, such as a token for its beginning. @defaultValue true, unless the text begins with that already */
+  addSpecialTokens?: boolean | undefined
+}
+
+/** How a prompt becomes tokens. */
+export interface PromptOptions {
+  /** Only where the prompt goes through the chat template. */
+  chatTemplateOptions?: ChatTemplateOptions | undefined
+  /**
+   * Take special tokens and other markers of the chat template that are spelled out in messages (or in a text) for plain text, so that what a stranger writes
+   * cannot end its message and begin another. What the template itself writes stays. Not for `{ tokens }`.
+   *
+   * @defaultValue false
+   */
+  splitSpecialTokens?: boolean | undefined
+}
 
 /** How much of a prompt has been read. */
 export interface PrefillProgress {
@@ -200,7 +220,7 @@ export interface PrefillProgress {
 }
 
 /** Options of `model.generate`. What is left out comes from the model's `generation_config.json`, else is what is said here. */
-export interface GenerateOptions {
+export interface GenerateOptions extends PromptOptions {
   /** The most tokens to generate. @defaultValue as many as the context holds */
   maxTokens?: number | undefined
   /** 0 always takes the likeliest token; higher is more varied (0 to 10). @defaultValue 0.7 */
@@ -213,8 +233,10 @@ export interface GenerateOptions {
   minP?: number | undefined
   /** The same seed, prompt and options give the same text on the same machine. @defaultValue a new one each time */
   seed?: number | undefined
-  /** Text that ends the answer as soon as it appears; it is not part of the answer. */
+  /** Text that ends the answer as soon as it appears; it is not part of the answer. Special tokens such as `<|im_end|>` count as text here. */
   stop?: readonly string[] | undefined
+  /** Leave special tokens out of the text; `false` writes them as the vocabulary does. The token that ends the answer is never part of it. @defaultValue true */
+  skipSpecialTokens?: boolean | undefined
   /** Makes tokens that appeared lately less likely (above 1) or likelier (below 1). @defaultValue 1 */
   repetitionPenalty?: number | undefined
   /** How many of the last tokens the penalties look at. @defaultValue 20 */
@@ -239,8 +261,6 @@ export interface GenerateOptions {
   kvGroupSize?: 32 | 64 | 128 | undefined
   /** Go on from what this cache holds of the prompt's beginning, and leave prompt and answer in it: `usage.cachedTokens` counts what need not be read again. One generation at a time can use it. */
   promptCache?: PromptCache | undefined
-  /** Only where the prompt goes through the chat template. */
-  chatTemplateOptions?: ChatTemplateOptions | undefined
   /** Called while the prompt is read, after each chunk of it. An exception thrown in it ends the generation, which then rejects with it. */
   onPrefill?: ((progress: PrefillProgress) => void) | undefined
   /** Stops the generation, as `generation.abort()` does. */
@@ -367,8 +387,8 @@ export interface Logits {
 }
 
 /** Options of `model.tokenize`. */
-export interface TokenizeOptions {
-  /** Add what the tokenizer puts around a text, such as a token for its beginning. @defaultValue true */
+export interface TokenizeOptions extends PromptOptions {
+  /** For a text: add what the tokenizer puts around one, such as a token for its beginning. @defaultValue true, unless the text begins with that already */
   addSpecialTokens?: boolean | undefined
 }
 
@@ -389,8 +409,10 @@ export interface Model extends AsyncDisposable {
    * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
-  /** A text's tokens. */
-  tokenize(text: string, options?: TokenizeOptions): Promise<number[]>
+  /** The tokens of a text, or of a prompt as `generate` reads it: messages, `{ text }` or `{ tokens }`. A string is a text here. */
+  tokenize(prompt: Prompt, options?: TokenizeOptions): Promise<number[]>
+  /** How many tokens `generate` reads for a prompt: its `usage.promptTokens`. As there, a string is a user's message where the model has a chat template. */
+  countTokens(prompt: Prompt, options?: PromptOptions): Promise<number>
   /** The text of tokens. */
   detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string>
   /** The prompt that the model's chat template makes of a conversation. */

@@ -8,6 +8,7 @@ import type {
   NativeLoadRequest,
   NativeLoadProgress,
   NativeModel,
+  NativePrompt,
   NativePromptCache,
   NativeResult,
 } from '../../js/native.js'
@@ -151,9 +152,15 @@ export class FakeModel implements NativeModel {
     return generation
   }
 
-  tokenize(text: string, addSpecialTokens: boolean): Promise<Uint32Array> {
-    this.calls.push(['tokenize', text, addSpecialTokens])
+  tokenize(prompt: NativePrompt): Promise<Uint32Array> {
+    this.calls.push(['tokenize', prompt])
+    const text = 'text' in prompt ? prompt.text : ''
     return Promise.resolve(Uint32Array.from(text, (character) => character.charCodeAt(0) % 100))
+  }
+
+  countTokens(prompt: NativePrompt): Promise<number> {
+    this.calls.push(['countTokens', prompt])
+    return Promise.resolve(7)
   }
 
   detokenize(tokens: Uint32Array, skipSpecialTokens: boolean): Promise<string> {

@@ -96,6 +96,7 @@ export const PROMPT_COMMAND: Command = {
     ...LOADING,
     ...SAMPLING,
     { name: 'raw', help: 'Continue the prompt as it is, without the chat template' },
+    { name: 'special-tokens', help: 'Write special tokens out in the answer' },
     JSON_FLAG,
     NO_STATS,
     ...COMMON,

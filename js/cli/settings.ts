@@ -35,6 +35,7 @@ export function generateSettings(flags: FlagValues): GenerateOptions {
       repetitionPenalty: flags.number('repetition-penalty'),
       seed: flags.number('seed'),
       stop: flags.all('stop'),
+      skipSpecialTokens: flags.has('special-tokens') ? false : undefined,
     }),
   )
 }

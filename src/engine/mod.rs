@@ -25,6 +25,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod text;
+mod writer;
 
 pub use backend::PromptCacheSize;
 pub use load::load;
@@ -33,7 +34,7 @@ pub use profile::{Profile, default_temperature};
 pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
-    LoadStage, Prompt, Timings, TokenLogprob,
+    LoadStage, Prompt, PromptEncoding, Timings, TokenLogprob,
 };
 pub use status::{Callback, Status};
 pub use stream::MAX_AHEAD;

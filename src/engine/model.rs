@@ -10,7 +10,7 @@ use super::backend::PromptCacheSize;
 use super::pool;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest};
-use super::request::{Batch, GenerateRequest, Prompt, check_limits};
+use super::request::{Batch, GenerateRequest, Prompt, PromptEncoding, check_limits};
 use super::running::GenerationId;
 use super::scheduler::Message;
 use super::status::{Callback, Reply, Status};
@@ -192,11 +192,19 @@ impl Model {
         let _ = self.engine.inbox.send(Message::Logits { tokens, reply });
     }
 
-    /// The tokens of `text`, with the special tokens around it that the tokenizer adds, if wanted.
-    pub fn tokenize(&self, text: String, add_special_tokens: bool, callback: Callback<Vec<u32>>) {
-        self.with_text(callback, move |profile| {
-            profile.text.tokenizer()?.encode(&text, add_special_tokens)
-        });
+    /// The tokens of `prompt`, as a generation would read them.
+    pub fn tokenize(&self, prompt: Prompt, encoding: PromptEncoding, callback: Callback<Vec<u32>>) {
+        self.with_text(callback, move |profile| profile.text.tokens(&prompt, encoding));
+    }
+
+    /// The number of the tokens of `prompt`.
+    pub fn count_tokens(
+        &self,
+        prompt: Prompt,
+        encoding: PromptEncoding,
+        callback: Callback<usize>,
+    ) {
+        self.with_text(callback, move |profile| Ok(profile.text.tokens(&prompt, encoding)?.len()));
     }
 
     /// The text of `tokens`, special tokens left out, if wanted.
@@ -207,7 +215,9 @@ impl Model {
         callback: Callback<String>,
     ) {
         self.with_text(callback, move |profile| {
-            profile.text.tokenizer()?.decode(&tokens, skip_special_tokens)
+            let tokenizer = profile.text.tokenizer()?;
+            profile.check_readable(&tokens, tokenizer)?;
+            tokenizer.decode(&tokens, skip_special_tokens)
         });
     }
 

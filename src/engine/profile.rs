@@ -3,11 +3,12 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-use super::request::{GenerateRequest, Prompt};
+use super::request::GenerateRequest;
 use super::text::Text;
 use crate::error::{Error, Result};
 use crate::generate::{Penalties, SamplingOptions, SequenceOptions};
 use crate::models::GenerationDefaults;
+use crate::text::Tokenizer;
 
 /// The most tokens of a generation whose request sets no limit, on a model that names no context
 /// length.
@@ -49,15 +50,7 @@ impl Profile {
     /// model does not have; [`Error::ContextOverflow`] for a prompt that leaves no room.
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prepared> {
         let started = Instant::now();
-        let prompt = match &request.prompt {
-            Prompt::Text(text) => self.text.tokenizer()?.encode(text, true)?,
-            Prompt::Tokens(tokens) => tokens.clone(),
-            // A template writes the special tokens itself.
-            Prompt::Messages { messages, options } => {
-                let text = self.text.render(messages, options)?;
-                self.text.tokenizer()?.encode(&text, false)?
-            }
-        };
+        let prompt = self.text.tokens(&request.prompt, request.encoding)?;
         self.check_tokens("prompt", &prompt)?;
         if !request.stop.is_empty() {
             let _ = self.text.tokenizer()?;
@@ -158,6 +151,17 @@ impl Profile {
         }
         match tokens.iter().find(|&&token| token as usize >= self.vocabulary_size) {
             Some(&token) => Err(self.unknown_token(option, token)),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses tokens that neither the model nor its tokenizer has: either may have more.
+    pub fn check_readable(&self, tokens: &[u32], tokenizer: &Tokenizer) -> Result<()> {
+        let is_known = |token: u32| {
+            (token as usize) < self.vocabulary_size || tokenizer.id_to_token(token).is_some()
+        };
+        match tokens.iter().position(|&token| !is_known(token)) {
+            Some(at) => Err(self.unknown_token(&format!("tokens[{at}]"), tokens[at])),
             None => Ok(()),
         }
     }

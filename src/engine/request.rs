@@ -60,7 +60,7 @@ impl LoadStage {
 /// What a generation continues.
 #[derive(Debug, Clone)]
 pub enum Prompt {
-    /// Text as it is; special tokens are added as the tokenizer would.
+    /// Text as it is; see [`PromptEncoding::add_special_tokens`].
     Text(String),
     /// Tokens as they are.
     Tokens(Vec<u32>),
@@ -73,12 +73,24 @@ pub enum Prompt {
     },
 }
 
+/// How a prompt becomes tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptEncoding {
+    /// Whether a text gets what the tokenizer puts around one; `None` for yes, unless it begins with
+    /// that already.
+    pub add_special_tokens: Option<bool>,
+    /// Whether control tokens that a text or a message spells out stay text.
+    pub split_special_tokens: bool,
+}
+
 /// One generation. What is `None` comes from the model's `generation_config.json`, else it is
 /// temperature 0.7, top-p 1 and no penalties, to the end of the model's context.
 #[derive(Debug, Clone)]
 pub struct GenerateRequest {
     /// What to continue.
     pub prompt: Prompt,
+    /// How it becomes tokens.
+    pub encoding: PromptEncoding,
     /// The most tokens to make.
     pub max_tokens: Option<usize>,
     /// 0 for greedy decoding.
@@ -91,8 +103,10 @@ pub struct GenerateRequest {
     pub min_p: Option<f32>,
     /// The random generator's seed; `None` for one from the system.
     pub seed: Option<u64>,
-    /// Strings that end the text, and are not part of it.
+    /// Strings that end the text, and are not part of it. Special tokens count as text here.
     pub stop: Vec<String>,
+    /// Whether special tokens are left out of the text.
+    pub skip_special_tokens: bool,
     /// Divides (or multiplies, where negative) the logits of tokens already seen; 1 for none.
     pub repetition_penalty: Option<f32>,
     /// Subtracted from the logits of tokens already seen; 0 for none.
@@ -123,6 +137,7 @@ impl GenerateRequest {
     pub fn new(prompt: Prompt) -> Self {
         Self {
             prompt,
+            encoding: PromptEncoding::default(),
             max_tokens: None,
             temperature: None,
             top_p: None,
@@ -130,6 +145,7 @@ impl GenerateRequest {
             min_p: None,
             seed: None,
             stop: Vec::new(),
+            skip_special_tokens: true,
             repetition_penalty: None,
             presence_penalty: 0.0,
             frequency_penalty: 0.0,

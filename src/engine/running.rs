@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use super::backend::Backend;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCaches};
-use super::request::{Candidate, FinishReason, Finished, GenerateRequest, Timings, TokenLogprob};
+use super::request::{FinishReason, Finished, GenerateRequest, Timings};
 use super::stream::Producer;
+use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::generate::TokenOutput;
-use crate::text::{Detokenizer, StopMatcher, Tokenizer};
 
 /// The number of a generation, different from every other of its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,15 +141,7 @@ impl<B: Backend> ActiveGeneration<B> {
         self.clock.preparation = duration;
         self.prompt_tokens = prompt.len();
         self.max_tokens = options.max_tokens;
-        self.writer = Some(Writer {
-            end_tokens: match self.request.ignore_end_tokens {
-                true => Vec::new(),
-                false => profile.text.end_tokens().to_vec(),
-            },
-            tokenizer: profile.text.tokenizer().ok().cloned(),
-            detokenizer: profile.text.tokenizer().ok().cloned().map(Detokenizer::new),
-            stops: StopMatcher::new(self.request.stop.clone()),
-        });
+        self.writer = Some(Writer::new(&self.request, &profile.text, &prompt)?);
         let sequence = backend.start(prompt, options, &mut self.prompt_cache)?;
         self.cached_tokens = backend.cached_tokens(&sequence);
         Ok(sequence)
@@ -219,7 +211,9 @@ impl<B: Backend> ActiveGeneration<B> {
         self.clock.token();
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if writer.end_tokens.contains(&output.token) {
-            return self.finish(FinishReason::Stop, backend);
+            let (text, stopped) = writer.end(output.token)?;
+            self.end(FinishReason::Stop, &text, stopped, backend);
+            return Ok(());
         }
         self.completion_tokens += 1;
         let (text, stopped) = writer.push(output.token)?;
@@ -266,47 +260,6 @@ impl<B: Backend> ActiveGeneration<B> {
         };
         self.producer.finish(text, finished);
         self.leave(backend);
-    }
-}
-
-/// Turns tokens into text, up to an end token or a stop string.
-struct Writer {
-    end_tokens: Vec<u32>,
-    tokenizer: Option<Arc<Tokenizer>>,
-    detokenizer: Option<Detokenizer>,
-    stops: StopMatcher,
-}
-
-impl Writer {
-    /// The text that is certain with `token`, and the index of the stop string it completes.
-    fn push(&mut self, token: u32) -> Result<(String, Option<usize>)> {
-        let Some(detokenizer) = &mut self.detokenizer else { return Ok((String::new(), None)) };
-        let state = self.stops.push(&detokenizer.push(token)?);
-        Ok((state.emit, state.stopped))
-    }
-
-    /// The text that was held back, and the index of a stop string in it.
-    fn finish(&mut self) -> Result<(String, Option<usize>)> {
-        let Some(detokenizer) = &mut self.detokenizer else { return Ok((String::new(), None)) };
-        let state = self.stops.push(&detokenizer.finish()?);
-        Ok((state.emit + &self.stops.finish(), state.stopped))
-    }
-
-    /// How likely the token and its rivals were, where that was asked for.
-    fn logprob(&self, output: &TokenOutput) -> Result<Option<TokenLogprob>> {
-        let Some(logprob) = output.logprob else { return Ok(None) };
-        let candidate = |token: u32, logprob: f32| {
-            let text = match &self.tokenizer {
-                Some(tokenizer) => Some(tokenizer.decode(&[token], false)?),
-                None => None,
-            };
-            Ok::<_, Error>(Candidate { token, logprob, text })
-        };
-        let top = output.top.iter().map(|&(token, logprob)| candidate(token, logprob));
-        Ok(Some(TokenLogprob {
-            chosen: candidate(output.token, logprob)?,
-            top: top.collect::<Result<_>>()?,
-        }))
     }
 }
 

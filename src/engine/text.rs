@@ -6,14 +6,19 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::request::{Prompt, PromptEncoding};
 use crate::error::{Error, Result};
-use crate::text::{ChatTemplate, ChatTemplateOptions, Tokenizer, chat_template, end_tokens};
+use crate::text::{
+    ChatTemplate, ChatTemplateOptions, MarkedText, Tokenizer, chat_template, end_tokens,
+};
 use crate::warning::Warning;
 
 /// A model's tokenizer, chat template and end tokens, as far as it has them.
 #[derive(Debug)]
 pub struct Text {
     tokenizer: Option<Arc<Tokenizer>>,
+    /// Files of tokenizers that are not read, where there is none that is.
+    unread: Vec<String>,
     /// A template that is broken fails when it is used: without it there is much left to do.
     template: Result<Option<ChatTemplate>>,
     end_tokens: Vec<u32>,
@@ -30,9 +35,10 @@ impl Text {
         warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
         let tokenizer = Tokenizer::from_dir(dir)?.map(Arc::new);
+        let unread = if tokenizer.is_none() { Tokenizer::unread_files(dir) } else { Vec::new() };
         let template = ChatTemplate::from_dir(dir, tokenizer.as_deref());
         let end_tokens = end_tokens(dir, tokenizer.as_deref(), vocabulary_size, warnings);
-        Ok(Self { tokenizer, template, end_tokens })
+        Ok(Self { tokenizer, unread, template, end_tokens })
     }
 
     /// Whether there is a tokenizer.
@@ -56,11 +62,15 @@ impl Text {
     /// [`Error::NoTokenizer`], saying what can be done without one.
     pub fn tokenizer(&self) -> Result<&Arc<Tokenizer>> {
         self.tokenizer.as_ref().ok_or_else(|| {
-            Error::NoTokenizer(
-                "the model has no tokenizer.json, so it takes and gives tokens only: pass the \
-                 prompt as { tokens }"
-                    .to_owned(),
-            )
+            let found = match self.unread.as_slice() {
+                [] => String::new(),
+                files => format!(" ({} is not a kind that is read)", files.join(", ")),
+            };
+            Error::NoTokenizer(format!(
+                "the model has no tokenizer.json, tokenizer.model, tekken.json or vocab.json with \
+                 merges.txt{found}, so it takes and gives tokens only: pass the prompt as \
+                 {{ tokens }}"
+            ))
         })
     }
 
@@ -69,6 +79,15 @@ impl Text {
     /// `messages` is a JSON array, `options` a JSON object with the fields of [`ChatTemplateOptions`]
     /// in camelCase; its `template` may also be the text of a template.
     pub fn render(&self, messages: &str, options: &str) -> Result<String> {
+        Ok(self.render_marked(messages, options, None)?.text)
+    }
+
+    fn render_marked(
+        &self,
+        messages: &str,
+        options: &str,
+        plain_for: Option<&Tokenizer>,
+    ) -> Result<MarkedText> {
         let options = chat_template::parse_json("chatTemplateOptions", options)?;
         let RenderOptions(mut options) = serde_json::from_value(options)
             .map_err(|error| Error::argument("chatTemplateOptions", error.to_string()))?;
@@ -79,7 +98,8 @@ impl Text {
                 variables.extend(options.variables);
                 options.variables = variables;
             }
-            return ChatTemplate::from_source(&source)?.render(&messages, &options);
+            let template = ChatTemplate::from_source(&source)?;
+            return template.render_marked(&messages, &options, plain_for, None);
         }
         let template = self.template.as_ref().map_err(Error::clone)?;
         let template = template.as_ref().ok_or_else(|| {
@@ -87,7 +107,35 @@ impl Text {
                            template with the request";
             Error::NoChatTemplate(message.to_owned())
         })?;
-        template.render(&messages, &options)
+        template.render_marked(&messages, &options, plain_for, None)
+    }
+
+    /// The tokens of a prompt.
+    ///
+    /// # Errors
+    /// Those of the tokenizer and the template.
+    pub fn tokens(&self, prompt: &Prompt, encoding: PromptEncoding) -> Result<Vec<u32>> {
+        let PromptEncoding { add_special_tokens, split_special_tokens } = encoding;
+        match prompt {
+            Prompt::Tokens(tokens) => Ok(tokens.clone()),
+            Prompt::Text(text) => {
+                let tokenizer = self.tokenizer()?;
+                match add_special_tokens {
+                    _ if split_special_tokens => tokenizer.encode_marked(
+                        &MarkedText::plain(text, tokenizer)?,
+                        add_special_tokens.unwrap_or(true),
+                    ),
+                    Some(add) => tokenizer.encode(text, add),
+                    None => tokenizer.encode_prompt(text),
+                }
+            }
+            // A template writes the special tokens itself.
+            Prompt::Messages { messages, options } => {
+                let plain_for = self.tokenizer.as_deref().filter(|_| split_special_tokens);
+                let text = self.render_marked(messages, options, plain_for)?;
+                self.tokenizer()?.encode_marked(&text, false)
+            }
+        }
     }
 
     /// Whether `template` is the text of a template, and not the name of one that the model has.
@@ -144,6 +192,6 @@ impl From<CamelCase> for RenderOptions {
 impl Text {
     /// A text side with nothing but end tokens.
     pub fn for_tests(end_tokens: Vec<u32>) -> Self {
-        Self { tokenizer: None, template: Ok(None), end_tokens }
+        Self { tokenizer: None, unread: Vec::new(), template: Ok(None), end_tokens }
     }
 }

@@ -10,7 +10,7 @@ use super::error::{Result, throw};
 use super::generation::NativeGeneration;
 use super::promise::promise;
 use super::prompt_cache::{NativeCacheLimits, NativePromptCache};
-use super::request::{NativeGenerateRequest, cache_limits};
+use super::request::{NativeGenerateRequest, NativePrompt, cache_limits};
 use super::system::device_name;
 use crate::engine::{Model, default_temperature};
 use crate::mlx::dtype_name;
@@ -188,16 +188,21 @@ impl NativeModel {
         Ok(promise)
     }
 
-    /// The tokens of a text.
+    /// The tokens of a prompt.
     #[napi(ts_return_type = "Promise<Uint32Array>")]
-    pub fn tokenize<'env>(
-        &self,
-        env: &'env Env,
-        text: String,
-        add_special_tokens: bool,
-    ) -> Result<Object<'env>> {
+    pub fn tokenize<'env>(&self, env: &'env Env, prompt: NativePrompt) -> Result<Object<'env>> {
+        let (prompt, encoding) = prompt.translate().map_err(throw)?;
         let (promise, callback) = promise(env, Uint32Array::new)?;
-        self.model.tokenize(text, add_special_tokens, callback);
+        self.model.tokenize(prompt, encoding, callback);
+        Ok(promise)
+    }
+
+    /// The number of a prompt's tokens.
+    #[napi(ts_return_type = "Promise<number>")]
+    pub fn count_tokens<'env>(&self, env: &'env Env, prompt: NativePrompt) -> Result<Object<'env>> {
+        let (prompt, encoding) = prompt.translate().map_err(throw)?;
+        let (promise, callback) = promise(env, |count: usize| count as u32)?;
+        self.model.count_tokens(prompt, encoding, callback);
         Ok(promise)
     }
 

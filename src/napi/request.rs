@@ -6,7 +6,7 @@ use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
 use crate::cache::{CacheLimits, KvQuantization};
-use crate::engine::{GenerateRequest, Prompt, PromptCacheId};
+use crate::engine::{GenerateRequest, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
 
 /// What to continue: exactly one of `text`, `tokens` and `messagesJson`.
@@ -20,6 +20,37 @@ pub struct NativePrompt {
     pub messages_json: Option<String>,
     /// The template's options, a JSON object; with `messagesJson`.
     pub template_options_json: Option<String>,
+    /// Whether `text` gets what the tokenizer puts around one; left out for yes, unless it begins
+    /// with that already.
+    pub add_special_tokens: Option<bool>,
+    /// Whether control tokens that are spelled out in it stay text.
+    pub split_special_tokens: Option<bool>,
+}
+
+impl NativePrompt {
+    /// The engine's form of it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where it is not exactly one kind of prompt.
+    pub fn translate(self) -> Result<(Prompt, PromptEncoding)> {
+        let prompt = match (self.text, self.tokens, self.messages_json) {
+            (Some(text), None, None) => Prompt::Text(text),
+            (None, Some(tokens), None) => Prompt::Tokens(tokens.to_vec()),
+            (None, None, Some(messages)) => Prompt::Messages {
+                messages,
+                options: self.template_options_json.unwrap_or_else(|| "{}".to_owned()),
+            },
+            _ => {
+                let message = "must have exactly one of text, tokens and messagesJson";
+                return Err(Error::argument("prompt", message));
+            }
+        };
+        let encoding = PromptEncoding {
+            add_special_tokens: self.add_special_tokens,
+            split_special_tokens: self.split_special_tokens.unwrap_or(false),
+        };
+        Ok((prompt, encoding))
+    }
 }
 
 /// A generation. What is left out comes from the model's `generation_config.json`.
@@ -41,6 +72,8 @@ pub struct NativeGenerateRequest {
     pub seed: Option<f64>,
     /// Strings that end the text.
     pub stop: Option<Vec<String>>,
+    /// Whether special tokens are left out of the text.
+    pub skip_special_tokens: Option<bool>,
     /// The penalty for tokens already seen; 1 for none.
     pub repetition_penalty: Option<f64>,
     /// How many of the last tokens count as seen.
@@ -76,22 +109,11 @@ impl NativeGenerateRequest {
     /// # Errors
     /// [`Error::InvalidArgument`] for what has no such form.
     pub fn translate(self) -> Result<GenerateRequest> {
-        let NativePrompt { text, tokens, messages_json, template_options_json } = self.prompt;
-        let prompt = match (text, tokens, messages_json) {
-            (Some(text), None, None) => Prompt::Text(text),
-            (None, Some(tokens), None) => Prompt::Tokens(tokens.to_vec()),
-            (None, None, Some(messages)) => Prompt::Messages {
-                messages,
-                options: template_options_json.unwrap_or_else(|| "{}".to_owned()),
-            },
-            _ => {
-                let message = "must have exactly one of text, tokens and messagesJson";
-                return Err(Error::argument("prompt", message));
-            }
-        };
+        let (prompt, encoding) = self.prompt.translate()?;
         let narrow = |value: Option<f64>| value.map(|value| value as f32);
         Ok(GenerateRequest {
             prompt,
+            encoding,
             max_tokens: whole("maxTokens", self.max_tokens)?,
             temperature: narrow(self.temperature),
             top_p: narrow(self.top_p),
@@ -99,6 +121,7 @@ impl NativeGenerateRequest {
             min_p: narrow(self.min_p),
             seed: whole("seed", self.seed)?.map(|seed| seed as u64),
             stop: self.stop.unwrap_or_default(),
+            skip_special_tokens: self.skip_special_tokens.unwrap_or(true),
             repetition_penalty: narrow(self.repetition_penalty),
             presence_penalty: narrow(self.presence_penalty).unwrap_or(0.0),
             frequency_penalty: narrow(self.frequency_penalty).unwrap_or(0.0),

@@ -2,17 +2,22 @@
 //!
 //! Nothing here knows of MLX; everything is `Send + Sync` or owned by one sequence.
 
+mod added_tokens;
+mod byte_fallback;
 pub mod chat_template;
 pub mod detokenizer;
 pub mod end_tokens;
 mod files;
+mod formats;
+pub mod marks;
 pub mod stop;
 #[cfg(test)]
 pub(crate) mod test_folder;
 pub mod tokenizer;
 
 pub use chat_template::{ChatTemplate, ChatTemplateOptions};
-pub use detokenizer::Detokenizer;
+pub use detokenizer::{Detokenizer, Piece};
 pub use end_tokens::end_tokens;
+pub use marks::MarkedText;
 pub use stop::{StopMatcher, StopState};
 pub use tokenizer::Tokenizer;

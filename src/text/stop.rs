@@ -1,5 +1,7 @@
 //! Stop strings, matched on the streamed text.
 
+use std::ops::Range;
+
 /// What to show after a piece of text has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopState {
@@ -11,66 +13,134 @@ pub struct StopState {
 
 /// Looks for stop strings across the borders of tokens. Text that may be the beginning of a stop
 /// string is held back until that is decided: never more than the longest stop string.
+///
+/// Special tokens that are left out of the text are seen too: a stop string is found in the text
+/// with them, and in the text without them.
 #[derive(Debug, Clone)]
 pub struct StopMatcher {
     stops: Vec<String>,
     held: String,
+    /// The parts of `held` that are not emitted, in order.
+    hidden: Vec<Range<usize>>,
     stopped: Option<usize>,
 }
 
 impl StopMatcher {
     /// Matches any of `stops`. Empty strings never match.
     pub fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new(), stopped: None }
+        Self { stops, held: String::new(), hidden: Vec::new(), stopped: None }
     }
 
     /// Takes the next piece of the text. The stop string that is complete first wins, and of those
     /// the longest, so the result does not depend on how the text is cut into pieces. After a stop
     /// nothing more is emitted.
     pub fn push(&mut self, text: &str) -> StopState {
+        self.take(text, false)
+    }
+
+    /// Takes text that may belong to a stop string, and is never emitted.
+    pub fn push_hidden(&mut self, text: &str) -> StopState {
+        self.take(text, true)
+    }
+
+    fn take(&mut self, text: &str, hidden: bool) -> StopState {
         if self.stopped.is_some() {
             return StopState { emit: String::new(), stopped: self.stopped };
         }
+        if hidden && !text.is_empty() {
+            self.hidden.push(self.held.len()..self.held.len() + text.len());
+        }
         self.held.push_str(text);
-        let found = self
-            .stops
+        let (certain, stopped) = self.certain();
+        self.stopped = stopped;
+        StopState { emit: self.emit(certain), stopped }
+    }
+
+    /// How much of `held` is certain, and the stop string that follows it, where one does.
+    fn certain(&self) -> (usize, Option<usize>) {
+        let whole = &self.held;
+        let mut found = self.find(whole);
+        let mut undecided = self.undecided_from(whole);
+        if !self.hidden.is_empty() {
+            let shown = self.shown(whole.len());
+            let places =
+                |(end, start, index)| (self.place_of(end - 1) + 1, self.place_of(start), index);
+            found = found.into_iter().chain(self.find(&shown).map(places)).min();
+            let from = self.undecided_from(&shown);
+            if from < shown.len() {
+                undecided = undecided.min(self.place_of(from));
+            }
+        }
+        match found {
+            Some((_, start, index)) => (start, Some(index)),
+            None => (undecided, None),
+        }
+    }
+
+    /// The stop string that is complete first, and of those the longest: its end, start and index.
+    fn find(&self, text: &str) -> Option<(usize, usize, usize)> {
+        self.stops
             .iter()
             .enumerate()
             .filter(|(_, stop)| !stop.is_empty())
             .filter_map(|(index, stop)| {
-                let start = self.held.find(stop.as_str())?;
+                let start = text.find(stop.as_str())?;
                 Some((start + stop.len(), start, index))
             })
-            .min();
-        let certain = match found {
-            Some((_, start, index)) => {
-                self.stopped = Some(index);
-                start
+            .min()
+    }
+
+    /// The first `length` bytes of `held` without what is hidden.
+    fn shown(&self, length: usize) -> String {
+        let mut shown = String::new();
+        let mut from = 0;
+        for part in self.hidden.iter().take_while(|part| part.start < length) {
+            shown += &self.held[from..part.start];
+            from = part.end.min(length);
+        }
+        shown + &self.held[from..length]
+    }
+
+    /// Where in `held` the byte stands that is at `at` in what is shown.
+    fn place_of(&self, mut at: usize) -> usize {
+        for part in &self.hidden {
+            if at < part.start {
+                break;
             }
-            None => self.undecided_from(),
-        };
-        let rest = self.held.split_off(certain);
-        StopState { emit: std::mem::replace(&mut self.held, rest), stopped: self.stopped }
+            at += part.len();
+        }
+        at
+    }
+
+    /// Takes the first `length` bytes off `held`, and returns what of them is shown.
+    fn emit(&mut self, length: usize) -> String {
+        let shown = self.shown(length);
+        self.held.drain(..length);
+        self.hidden.retain_mut(|part| {
+            *part = part.start.saturating_sub(length)..part.end.saturating_sub(length);
+            part.start < part.end
+        });
+        shown
     }
 
     /// The end of the text: what was held back turned out not to be a stop string.
     pub fn finish(&mut self) -> String {
-        let held = std::mem::take(&mut self.held);
+        let held = self.emit(self.held.len());
         if self.stopped.is_some() { String::new() } else { held }
     }
 
-    /// Where the earliest suffix begins that is a proper prefix of a stop string.
-    fn undecided_from(&self) -> usize {
+    /// Where the earliest suffix of `text` begins that is a proper prefix of a stop string.
+    fn undecided_from(&self, text: &str) -> usize {
         self.stops
             .iter()
             .filter_map(|stop| {
-                let longest = stop.len().saturating_sub(1).min(self.held.len());
+                let longest = stop.len().saturating_sub(1).min(text.len());
                 (1..=longest)
                     .rev()
-                    .find(|&length| self.held.as_bytes().ends_with(&stop.as_bytes()[..length]))
+                    .find(|&length| text.as_bytes().ends_with(&stop.as_bytes()[..length]))
             })
             .max()
-            .map_or(self.held.len(), |length| self.held.len() - length)
+            .map_or(text.len(), |length| text.len() - length)
     }
 }
 
@@ -125,6 +195,34 @@ mod tests {
         assert_eq!(matcher.push("x</").emit, "x");
         assert_eq!(matcher.push("p>").emit, "</p>");
         assert_eq!(matcher.finish(), "");
+    }
+
+    #[test]
+    fn hidden_text_is_matched_and_never_emitted() {
+        let cases: [(&[&str], &[(&str, bool)], &str, Option<usize>); 9] = [
+            (&["<|end|>"], &[("a", false), ("<|end|>", true), ("b", false)], "a", Some(0)),
+            (&["a<|x|>b"], &[("-a", false), ("<|x|>", true), ("b-", false)], "-", Some(0)),
+            (&["a<|x|>c"], &[("-a", false), ("<|x|>", true), ("b-", false)], "-ab-", None),
+            (&["|>b"], &[("a", false), ("<|x|>", true), ("b", false)], "a", Some(0)),
+            // What its reader sees is a stop string as well.
+            (&["ab"], &[("-a", false), ("<|x|>", true), ("b-", false)], "-", Some(0)),
+            (&["abc"], &[("-a", false), ("<|x|>", true), ("b-", false)], "-ab-", None),
+            (&["<|x|>", "ab"], &[("a", false), ("<|x|>", true), ("b", false)], "a", Some(0)),
+            (&["zz"], &[("<|x|>", true), ("<|y|>", true)], "", None),
+            (&["x|><|y"], &[("a", false), ("<|x|>", true), ("<|y|>", true)], "a", Some(0)),
+        ];
+        for (stops, pieces, expected, stopped) in cases {
+            let mut matcher = StopMatcher::new(stops.iter().map(|it| (*it).to_owned()).collect());
+            let mut text = String::new();
+            let mut found = None;
+            for (piece, hidden) in pieces {
+                let state = if *hidden { matcher.push_hidden(piece) } else { matcher.push(piece) };
+                text += &state.emit;
+                found = state.stopped;
+            }
+            text += &matcher.finish();
+            assert_eq!((text.as_str(), found), (expected, stopped), "{stops:?} in {pieces:?}");
+        }
     }
 
     #[test]

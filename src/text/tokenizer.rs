@@ -1,5 +1,5 @@
-//! The tokenizer of a checkpoint: `tokenizer.json`, completed by what `tokenizer_config.json` and
-//! `special_tokens_map.json` say about special tokens.
+//! The tokenizer of a checkpoint: `tokenizer.json` or a file of another format, completed by what
+//! `tokenizer_config.json` and `special_tokens_map.json` say about special tokens.
 //!
 //! Follows `transformers`' fast tokenizers, with two deliberate differences: truncation and padding
 //! stored in `tokenizer.json` never apply (they are settings of a training run), and
@@ -10,9 +10,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
-use tokenizers::{AddedToken, DecoderWrapper};
+use tokenizers::processors::template::TemplateProcessing;
+use tokenizers::{AddedToken, Decoder, DecoderWrapper};
 
-use super::files;
+use super::formats::{self, Built, Hints};
+use super::marks::MarkedText;
+use super::{added_tokens, byte_fallback, files};
 use crate::error::{Error, Result};
 
 /// Text to tokens and back. `Send + Sync`; share it as `Arc<Tokenizer>`.
@@ -38,65 +41,91 @@ pub(crate) enum Decoding {
 }
 
 impl Tokenizer {
-    /// Reads the tokenizer of the model in `dir`; `None` if there is no `tokenizer.json`.
+    /// Reads the tokenizer of the model in `dir`: `tokenizer.json`, else `tekken.json`,
+    /// `tokenizer.model` (SentencePiece or tiktoken), `vocab.json` with `merges.txt`, or a tiktoken
+    /// file. `None` if there is none of them.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] names the file that is broken.
     pub fn from_dir(dir: &Path) -> Result<Option<Self>> {
         let path = dir.join("tokenizer.json");
-        let Some(bytes) = files::read(&path)? else { return Ok(None) };
-        if let Some(problem) = files::placeholder(&bytes) {
+        let bytes = files::read(&path)?;
+        if let Some(problem) = bytes.as_deref().and_then(files::placeholder) {
             return Err(broken(&path, problem));
         }
         let config = read_config(&dir.join("tokenizer_config.json"))?;
         let map = read_config(&dir.join("special_tokens_map.json"))?;
-        Self::new(path, &bytes, &config, &map).map(Some)
+        let mut declared = declared_tokens(&config, &path)?;
+        if let Some(bytes) = bytes {
+            let inner = guarded(&path, || tokenizers::Tokenizer::from_bytes(bytes))?;
+            return Self::new(path, inner, &config, &map, declared).map(Some);
+        }
+        if !config.contains_key("added_tokens_decoder") {
+            declared = legacy_tokens(&dir.join("added_tokens.json"))?;
+        }
+        let hints = Hints { config: &config, declared: &declared };
+        let built = formats::build(dir, &hints)?;
+        let Some(Built { path, tokenizer, config: mut settings }) = built else { return Ok(None) };
+        settings.extend(config);
+        Self::new(path, tokenizer, &settings, &map, declared).map(Some)
+    }
+
+    /// The files in `dir` that hold a tokenizer of a kind that is not read.
+    pub fn unread_files(dir: &Path) -> Vec<String> {
+        formats::unread(dir)
     }
 
     fn new(
         path: PathBuf,
-        bytes: &[u8],
+        mut inner: tokenizers::Tokenizer,
         config: &Map<String, Value>,
         map: &Map<String, Value>,
+        declared: Vec<(u32, AddedToken)>,
     ) -> Result<Self> {
-        let mut inner = guarded(&path, || tokenizers::Tokenizer::from_bytes(bytes))?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| broken(&path, error))?;
 
         // transformers reads special_tokens_map.json only for configurations of the old kind.
-        let declared = declared_tokens(config, &path)?;
         let legacy = if config.contains_key("added_tokens_decoder") { None } else { Some(map) };
         let mut named = Map::new();
+        let mut wanted = Vec::new();
         for source in [Some(config), legacy].into_iter().flatten() {
             for (key, value) in source {
-                if let (true, Some(content)) = (key.ends_with("_token"), content_of(value)) {
-                    named.insert(key.clone(), Value::from(content));
+                if let (true, Some(token)) = (key.ends_with("_token"), token_of(value)) {
+                    named.insert(key.clone(), Value::from(token.content.clone()));
+                    wanted.push(token);
                 }
             }
             if let Some(Value::Object(extra)) = source.get("extra_special_tokens") {
                 for (key, value) in extra {
-                    if let Some(content) = content_of(value) {
-                        named.insert(key.clone(), Value::from(content));
+                    if let Some(token) = token_of(value) {
+                        named.insert(key.clone(), Value::from(token.content.clone()));
+                        wanted.push(token);
                     }
                 }
             }
+            for key in ["additional_special_tokens", "extra_special_tokens"] {
+                let listed = source.get(key).and_then(Value::as_array).into_iter().flatten();
+                wanted.extend(listed.filter_map(token_of));
+            }
         }
-
-        let listed = [Some(config), legacy].into_iter().flatten().flat_map(|source| {
-            ["additional_special_tokens", "extra_special_tokens"]
-                .into_iter()
-                .filter_map(|key| source.get(key)?.as_array())
-                .flatten()
-                .filter_map(content_of)
-        });
-        let wanted: Vec<AddedToken> = named
-            .values()
-            .filter_map(Value::as_str)
-            .chain(listed)
-            .map(|content| AddedToken::from(content, true).normalized(false))
+        let declared: Vec<AddedToken> = declared.into_iter().map(|(_, token)| token).collect();
+        guarded(&path, || Ok(inner.add_tokens(&declared)))?;
+        let known = inner.get_added_tokens_decoder();
+        let missing: Vec<AddedToken> = wanted
+            .into_iter()
+            .filter_map(|token| {
+                let found = known.values().find(|known| known.content == token.content);
+                match found.cloned() {
+                    // How a token that is known already meets the text around it stays.
+                    Some(known) if known.special => None,
+                    Some(known) => Some(known.special(true)),
+                    None => Some(token),
+                }
+            })
             .collect();
-        inner.add_tokens(&declared);
-        inner.add_special_tokens(&wanted);
+        guarded(&path, || Ok(inner.add_special_tokens(&missing)))?;
+        put_around(&mut inner, config, &named).map_err(|error| broken(&path, error))?;
 
         let vocabulary = inner.get_added_vocabulary();
         let special = vocabulary
@@ -116,15 +145,66 @@ impl Tokenizer {
         Ok(encoding.get_ids().to_vec())
     }
 
+    /// The tokens of a text that is to be continued: with what the tokenizer puts around a text,
+    /// unless the text begins with that already, as a rendered chat template does.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = guarded(&self.path, || self.inner.encode_fast(text, true))?;
+        let (ids, mask) = (encoding.get_ids(), encoding.get_special_tokens_mask());
+        let put_in_front = mask.iter().take_while(|&&added| added == 1).count();
+        let own: Vec<u32> =
+            ids.iter().zip(mask).filter(|(_, added)| **added == 0).map(|(id, _)| *id).collect();
+        let begins = put_in_front > 0 && own.starts_with(&ids[..put_in_front])
+            || self.bos_token().is_some_and(|bos| text.trim_start().starts_with(bos));
+        Ok(if begins { own } else { ids.to_vec() })
+    }
+
+    /// The tokens of a text, with control tokens only where `text` allows them;
+    /// `add_special_tokens` as for [`Tokenizer::encode`].
+    pub fn encode_marked(&self, text: &MarkedText, add_special_tokens: bool) -> Result<Vec<u32>> {
+        let MarkedText { text, marks } = text;
+        if marks.is_empty() {
+            return self.encode(text, add_special_tokens);
+        }
+        let encoding = guarded(&self.path, || {
+            let encoding = added_tokens::encode(&self.inner, text, marks)?;
+            self.inner.post_process(encoding, None, add_special_tokens)
+        })?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// How the tokens are written that were added to the model's own, and whether they are special.
+    pub(super) fn added_tokens(&self) -> impl Iterator<Item = (&str, bool)> {
+        let vocabulary = self.inner.get_added_vocabulary();
+        let tokens = vocabulary.get_added_tokens_decoder().values();
+        let written = tokens.map(|token| token.content.as_str()).filter(|it| !it.is_empty());
+        written.map(|content| (content, vocabulary.is_special_token(content)))
+    }
+
     /// The text of `tokens`. Ids outside the vocabulary have no text.
     pub fn decode(&self, tokens: &[u32], skip_special_tokens: bool) -> Result<String> {
-        // The BPE decoder of the library takes the last index of an empty list.
-        let visible =
-            |id: &u32| self.is_known(*id) && !(skip_special_tokens && self.is_special(*id));
-        if !tokens.iter().any(visible) {
+        let visible = tokens.iter().filter(|id| !(skip_special_tokens && self.is_special(**id)));
+        self.text_of(visible.filter_map(|id| self.written(*id)).collect())
+    }
+
+    /// The text of tokens as the vocabulary writes them.
+    pub(super) fn text_of(&self, tokens: Vec<String>) -> Result<String> {
+        // Some decoders of the library take the last index of an empty list.
+        if tokens.is_empty() {
             return Ok(String::new());
         }
-        guarded(&self.path, || self.inner.decode(tokens, skip_special_tokens))
+        let tokens = match self.decoding {
+            Decoding::ByteFallback => byte_fallback::replace_broken(tokens),
+            _ => tokens,
+        };
+        guarded(&self.path, || match self.inner.get_decoder() {
+            Some(decoder) => decoder.decode(tokens),
+            None => Ok(tokens.join(" ")),
+        })
+    }
+
+    /// How the vocabulary writes the token, where it has any text.
+    pub(super) fn written(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id).filter(|token| !token.is_empty())
     }
 
     /// The number of ids, added tokens included. A model's embedding may have more rows than that.
@@ -178,7 +258,7 @@ impl Tokenizer {
         &self.named
     }
 
-    /// The folder's `tokenizer.json`.
+    /// The file that it was read from.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -186,19 +266,15 @@ impl Tokenizer {
     pub(crate) fn decoding(&self) -> Decoding {
         self.decoding
     }
-
-    fn is_known(&self, id: u32) -> bool {
-        self.inner.id_to_token(id).is_some()
-    }
 }
 
 fn broken(path: &Path, message: impl ToString) -> Error {
     Error::Tokenizer { path: path.to_owned(), message: message.to_string() }
 }
 
-/// Runs the library on data from outside. Some of its decoders index without checking, so that a
-/// strange tokenizer.json panics; that is an error of the file, not of the process.
-fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
+/// Runs the library on data from outside. Some of its parts index without checking, so that a
+/// strange file panics; that is an error of the file, not of the process.
+pub(super) fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(broken(path, error)),
@@ -213,18 +289,62 @@ fn read_config(path: &Path) -> Result<Map<String, Value>> {
     }
 }
 
-/// The text of a token that is written as a string or as a serialized `AddedToken`.
-fn content_of(value: &Value) -> Option<&str> {
-    match value {
-        Value::String(content) => Some(content.as_str()),
-        Value::Object(token) => token.get("content")?.as_str(),
-        _ => None,
+/// A special token that is written as a string or as a serialized `AddedToken`.
+fn token_of(value: &Value) -> Option<AddedToken> {
+    let content = match value {
+        Value::String(content) => content.as_str(),
+        Value::Object(token) => token.get("content")?.as_str()?,
+        _ => return None,
+    };
+    (!content.is_empty()).then(|| with_flags(AddedToken::from(content, true), value))
+}
+
+/// `token` with the flags of its serialized form, where there is one.
+fn with_flags(token: AddedToken, serialized: &Value) -> AddedToken {
+    let flag =
+        |name: &str, standard| serialized.get(name).and_then(Value::as_bool).unwrap_or(standard);
+    let normalized = flag("normalized", token.normalized);
+    token
+        .single_word(flag("single_word", false))
+        .lstrip(flag("lstrip", false))
+        .rstrip(flag("rstrip", false))
+        .normalized(normalized)
+}
+
+/// What the tokenizer puts around a text, where tokenizer_config.json says that itself: as in
+/// transformers, `add_bos_token` and `add_eos_token` win over tokenizer.json.
+fn put_around(
+    tokenizer: &mut tokenizers::Tokenizer,
+    config: &Map<String, Value>,
+    named: &Map<String, Value>,
+) -> Result<(), String> {
+    let flag = |name: &str| config.get(name).and_then(Value::as_bool);
+    let (front, behind) = (flag("add_bos_token"), flag("add_eos_token"));
+    if front.is_none() && behind.is_none() {
+        return Ok(());
     }
-    .filter(|content| !content.is_empty())
+    let token = |wanted: Option<bool>, name: &str| {
+        let content = named.get(name).and_then(Value::as_str).filter(|_| wanted == Some(true))?;
+        Some((content.to_owned(), tokenizer.token_to_id(content)?))
+    };
+    let (bos, eos) = (token(front, "bos_token"), token(behind, "eos_token"));
+    let name = |token: &Option<(String, u32)>| token.iter().map(|it| it.0.clone()).collect();
+    let single: [Vec<String>; 3] = [name(&bos), vec!["$A".to_owned()], name(&eos)];
+    let processor = TemplateProcessing::builder()
+        .try_single(single.concat())
+        .map_err(|error| error.to_string())?
+        .special_tokens(bos.into_iter().chain(eos).collect::<Vec<_>>())
+        .build()
+        .map_err(|error| error.to_string())?;
+    tokenizer.with_post_processor(Some(processor));
+    Ok(())
 }
 
 /// `added_tokens_decoder` of tokenizer_config.json, in the order of the ids.
-fn declared_tokens(config: &Map<String, Value>, tokenizer: &Path) -> Result<Vec<AddedToken>> {
+fn declared_tokens(
+    config: &Map<String, Value>,
+    tokenizer: &Path,
+) -> Result<Vec<(u32, AddedToken)>> {
     let Some(decoder) = config.get("added_tokens_decoder") else { return Ok(Vec::new()) };
     let path = tokenizer.with_file_name("tokenizer_config.json");
     let entries = decoder
@@ -235,24 +355,33 @@ fn declared_tokens(config: &Map<String, Value>, tokenizer: &Path) -> Result<Vec<
         let id: u32 = key.parse().map_err(|_| {
             broken(&path, format!("added_tokens_decoder: \"{key}\" is no token id"))
         })?;
-        let content = content_of(value).ok_or_else(|| {
+        let content = value.get("content").and_then(Value::as_str).filter(|it| !it.is_empty());
+        let content = content.ok_or_else(|| {
             broken(
                 &path,
                 format!("added_tokens_decoder.{key}: expected an object with \"content\""),
             )
         })?;
-        let flag =
-            |name: &str, default| value.get(name).and_then(Value::as_bool).unwrap_or(default);
-        let special = flag("special", false);
-        let token = AddedToken::from(content, special)
-            .single_word(flag("single_word", false))
-            .lstrip(flag("lstrip", false))
-            .rstrip(flag("rstrip", false))
-            .normalized(flag("normalized", !special));
+        let special = value.get("special").and_then(Value::as_bool).unwrap_or(false);
+        let token = with_flags(AddedToken::from(content, special), value);
         tokens.push((id, token));
     }
     tokens.sort_by_key(|(id, _)| *id);
-    Ok(tokens.into_iter().map(|(_, token)| token).collect())
+    Ok(tokens)
+}
+
+/// `added_tokens.json`, where old tokenizers keep their tokens: ids by content, in the order of the
+/// ids. Which of them are special is said elsewhere.
+fn legacy_tokens(path: &Path) -> Result<Vec<(u32, AddedToken)>> {
+    let mut tokens = Vec::new();
+    for (content, id) in read_config(path)? {
+        let id = id.as_u64().and_then(|id| u32::try_from(id).ok()).ok_or_else(|| {
+            broken(path, format!("\"{content}\": expected a token id, found {id}"))
+        })?;
+        tokens.push((id, AddedToken::from(content, false)));
+    }
+    tokens.sort_by_key(|(id, _)| *id);
+    Ok(tokens)
 }
 
 fn decoding_of(decoder: Option<&DecoderWrapper>) -> Decoding {

@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::{PATIENCE, dispose};
 use crate::engine::{
     Callback, FinishReason, Finished, GenerateRequest, LoadRequest, LoadStage, Model, Prompt,
-    TokenLogprob, load,
+    PromptEncoding, TokenLogprob, load,
 };
 use crate::error::Result;
 use crate::mlx::DeviceKind;
@@ -74,7 +74,8 @@ fn text_tokens_and_numbers_agree() {
     let decoded = wait(|it| model.detokenize(whole.tokens.clone(), true, it)).unwrap();
     assert_eq!(whole.text, decoded);
     assert_eq!(whole.tokens.len(), 24);
-    let prompt = wait(|it| model.tokenize("The capital of France".to_owned(), true, it)).unwrap();
+    let prompt = Prompt::Text("The capital of France".to_owned());
+    let prompt = wait(|it| model.tokenize(prompt, PromptEncoding::default(), it)).unwrap();
     assert_eq!(whole.done.prompt_tokens, prompt.len());
     assert!(whole.done.peak_memory > 0);
 }
@@ -107,6 +108,37 @@ fn a_stop_string_ends_the_text_before_it() {
     assert_eq!(stopped.done.stop_string, Some(stop));
 }
 
+/// A request whose every token is `token`.
+fn only(token: u32, max_tokens: usize) -> GenerateRequest {
+    GenerateRequest { logit_bias: vec![(token, 1e4)], ..request("Hello", max_tokens) }
+}
+
+#[test]
+fn special_tokens_are_text_on_request_and_in_stop_strings() {
+    const START: u32 = 1;
+    const END: u32 = 2;
+    let model = load_demo();
+    let plain = generate(&model, only(START, 3));
+    assert_eq!((plain.text.as_str(), plain.tokens), ("", vec![START; 3]));
+    let raw = GenerateRequest { skip_special_tokens: false, ..only(START, 2) };
+    assert_eq!(generate(&model, raw).text, "<|im_start|><|im_start|>");
+
+    let stop = vec!["start|><|im".to_owned()];
+    let stopped = generate(&model, GenerateRequest { stop: stop.clone(), ..only(START, 9) });
+    assert_eq!(stopped.done.reason, FinishReason::Stop);
+    assert_eq!(stopped.done.stop_string.as_ref(), stop.first());
+    assert_eq!((stopped.text.as_str(), stopped.tokens), ("", vec![START; 2]));
+
+    // An end token is never part of the text, and a stop string sees it.
+    for skip_special_tokens in [true, false] {
+        let stop = vec!["<|im_end|>".to_owned()];
+        let request = GenerateRequest { ignore_end_tokens: false, ..only(END, 9) };
+        let ended = generate(&model, GenerateRequest { stop, skip_special_tokens, ..request });
+        assert_eq!(ended.done.stop_string.as_deref(), Some("<|im_end|>"));
+        assert_eq!((ended.text.as_str(), ended.tokens), ("", vec![]));
+    }
+}
+
 #[test]
 fn logprobs_come_with_every_token_likeliest_first() {
     let model = load_demo();
@@ -133,8 +165,10 @@ fn a_conversation_goes_through_the_chat_template() {
     let options = r#"{"addGenerationPrompt": true}"#.to_owned();
     let text = wait(|it| model.apply_chat_template(messages.clone(), options.clone(), it)).unwrap();
     assert!(text.contains("Hello"));
-    let tokens = wait(|it| model.tokenize(text, false, it)).unwrap();
+    let tokenize = |prompt| wait(|it| model.tokenize(prompt, PromptEncoding::default(), it));
+    let tokens = tokenize(Prompt::Text(text)).unwrap();
     let prompt = Prompt::Messages { messages: messages.clone(), options };
+    assert_eq!(tokenize(prompt.clone()).unwrap(), tokens);
     let whole = generate(&model, GenerateRequest { prompt, ..request("", 1) });
     assert_eq!(whole.done.prompt_tokens, tokens.len());
 

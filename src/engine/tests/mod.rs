@@ -570,7 +570,9 @@ fn disposing_ends_what_runs_and_refuses_what_comes() {
     let later = model.generate(request(&[20], 3)).unwrap();
     assert_eq!(collect(&later).unwrap_err().code(), "DISPOSED");
     let (sender, receiver) = channel();
-    model.tokenize("text".to_owned(), true, Box::new(move |it| sender.send(it).unwrap()));
+    let prompt = Prompt::Text("text".to_owned());
+    let encoding = PromptEncoding::default();
+    model.tokenize(prompt, encoding, Box::new(move |it| sender.send(it).unwrap()));
     assert_eq!(receiver.recv_timeout(PATIENCE).unwrap().unwrap_err().code(), "DISPOSED");
     dispose(&model);
 }

@@ -85,11 +85,18 @@ impl<'a> Chat<'a> {
         if !self.options.continue_final_message {
             return Ok(rendered);
         }
-        let Some(end) = rendered.rfind(OPEN_END.trim_end()) else {
+        let field = self.options.continue_field.as_deref().unwrap_or("content");
+        let text = self.messages.last().and_then(|message| text_of(message.get(field)?));
+        let end = rendered.rfind(OPEN_END.trim_end()).filter(|&end| {
+            // A template may trim the message, but must leave nothing of it out.
+            text.is_none_or(|text| rendered[..end].trim_end().ends_with(text.trim()))
+        });
+        let Some(end) = end else {
             return Err(Error::Template {
-                message: "the final message cannot be continued: the template leaves it, or its \
-                          end, out of the prompt"
-                    .to_owned(),
+                message:
+                    "the final message cannot be continued: the template leaves it, or a part \
+                          of it, out of the prompt, or changes it"
+                        .to_owned(),
             });
         };
         let stripped = !rendered[end..].starts_with(OPEN_END);
@@ -167,6 +174,14 @@ fn leave_open(message: &mut Message, field: &str, reads: &Reads) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The text of a content: that of the last text block, if it holds blocks.
+fn text_of(content: &Value) -> Option<&str> {
+    match content {
+        Value::Array(blocks) => blocks.iter().rev().find_map(|block| block.get("text"))?.as_str(),
+        content => content.as_str(),
+    }
 }
 
 fn nothing_to_continue(field: &str) -> Error {

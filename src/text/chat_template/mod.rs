@@ -34,6 +34,7 @@ use serde_json::{Map, Value};
 pub use self::convert::parse_json;
 use self::engine::Compiled;
 pub use self::limits::TemplateLimits;
+use super::marks::{MarkedText, Marker};
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
@@ -120,7 +121,7 @@ impl ChatTemplate {
     /// [`Error::Template`] if the template fails, with its name and line, or needs more than its
     /// limits. What a template raises itself comes through word for word.
     pub fn render(&self, messages: &Value, options: &ChatTemplateOptions) -> Result<String> {
-        self.render_until(messages, options, None)
+        Ok(self.render_marked(messages, options, None, None)?.text)
     }
 
     /// [`Self::render`], which fails soon after `cancelled` is set.
@@ -133,6 +134,21 @@ impl ChatTemplate {
         options: &ChatTemplateOptions,
         cancelled: Option<&Arc<AtomicBool>>,
     ) -> Result<String> {
+        Ok(self.render_marked(messages, options, None, cancelled)?.text)
+    }
+
+    /// Like [`Self::render_until`]. With `plain_for`, control tokens of that tokenizer that are
+    /// spelled out in the messages, tools and documents are marked as text.
+    ///
+    /// # Errors
+    /// Those of [`Self::render_until`].
+    pub fn render_marked(
+        &self,
+        messages: &Value,
+        options: &ChatTemplateOptions,
+        plain_for: Option<&Tokenizer>,
+        cancelled: Option<&Arc<AtomicBool>>,
+    ) -> Result<MarkedText> {
         let template = self.choose(options)?;
         let chat = messages::Chat::new(messages, options, template.reads())?;
         let mut variables = self.special_tokens.clone();
@@ -144,14 +160,27 @@ impl ChatTemplate {
         if let Some(now) = &options.now {
             variables.insert(environment::NOW.into(), now.clone().into());
         }
+        let values = [&Value::Object(variables.clone()), messages];
+        let marker = plain_for
+            .map(|tokenizer| Marker::new(tokenizer, template.source(), values))
+            .transpose()?;
         let time = self.limits.time;
         let rendered = layout::render(chat.messages(), template.reads(), time, |messages| {
             let messages = chat.open(messages)?.into_iter().map(Value::Object).collect();
             let mut variables = variables.clone();
             variables.insert("messages".into(), Value::Array(messages));
+            if let Some(marker) = &marker {
+                marker.mark_variables(&mut variables);
+            }
             template.render(variables, self.limits, cancelled)
         })?;
-        chat.close(rendered)
+        let MarkedText { text, mut marks } = match marker {
+            Some(marker) => marker.unmark(&rendered),
+            None => MarkedText::unmarked(rendered),
+        };
+        let text = chat.close(text)?;
+        marks.retain(|&at| at < text.len());
+        Ok(MarkedText { text, marks })
     }
 
     fn choose(&self, options: &ChatTemplateOptions) -> Result<&Compiled> {

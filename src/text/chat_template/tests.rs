@@ -213,3 +213,15 @@ fn broken_files_are_named() {
         assert!(message.contains(name) && message.contains(expected), "{message}");
     }
 }
+
+#[test]
+fn a_message_of_which_a_part_is_left_out_is_not_continued() {
+    let cuts = "{{ messages[0].content.split('</think>')[-1] }}<end>";
+    let template = ChatTemplate::from_source(cuts).unwrap();
+    let options = ChatTemplateOptions { continue_final_message: true, ..Default::default() };
+    let message = |content: &str| json!([{"role": "assistant", "content": content}]);
+    assert_eq!(template.render(&message("  Once "), &options).unwrap(), "  Once ");
+    let error = template.render(&message("<think>so</think>Once"), &options).unwrap_err();
+    assert_eq!(error.code(), "TEMPLATE_ERROR");
+    assert!(error.to_string().contains("cannot be continued"), "{error}");
+}

@@ -71,7 +71,7 @@ class Kind:
     name: str
     tokenizer: Tokenizer
     special_tokens: dict
-    config: dict = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
 
 def special(*names: str) -> list[AddedToken]:
@@ -242,6 +242,98 @@ def unigram() -> Kind:
     return Kind("unigram", made, {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"})
 
 
+def flags() -> Kind:
+    """As Phi has it: named tokens that take the spaces around them, or are found as single words only."""
+    made = byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True))
+    made.add_tokens(
+        [
+            AddedToken("<|user|>", special=True, normalized=False, rstrip=True),
+            AddedToken("<|end|>", special=True, normalized=False, rstrip=True),
+            AddedToken("<mask>", special=True, normalized=False, lstrip=True),
+            AddedToken("<word>", special=True, normalized=False, single_word=True),
+        ]
+    )
+    texts = ["<|user|>  Hi <|end|> \n x", "a  <mask> b<mask>", "a<word>b <word> c<word>", " <mask>\n<|end|>\n\n<word>"]
+    named = {"bos_token": "<|user|>", "eos_token": "<|end|>", "mask_token": "<mask>", "image_token": "<word>"}
+    return Kind("byte-level-flags", made, named, texts)
+
+
+def wordpiece() -> Kind:
+    """As BERT has it: lower case, pieces that go on with ##, and a decoder that puts words together again."""
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    alphabet = sorted(set("".join(CORPUS).lower()) - {" ", "\t"})
+    trained = ["[UNK]", "[CLS]", "[SEP]"]
+    words = Counter(word for line in CORPUS for word in line.lower().split() if word.isalpha())
+    pieces = [word for word, _ in sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[:120]]
+    endings = sorted({"##" + word[-size:] for word in pieces for size in (1, 2, 3) if len(word) > size})
+    vocabulary = dict.fromkeys([*trained, *alphabet, *("##" + sign for sign in alphabet), *pieces, *endings])
+    made.model = models.WordPiece({piece: id for id, piece in enumerate(vocabulary)}, unk_token="[UNK]")
+    # How it cleans up differs from version to version of the library.
+    made.decoder = decoders.WordPiece(cleanup=False)
+    made.add_tokens(special(*trained))
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B [SEP]",
+        special_tokens=[(token, made.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
+    )
+    return Kind("wordpiece", made, {"bos_token": "[CLS]", "eos_token": "[SEP]", "unk_token": "[UNK]"})
+
+
+def suffixes() -> Kind:
+    """As the first GPT has it: a mark at the end of a word, which reads as a space only if another word follows."""
+    # The library's trainer numbers the ends of words differently from run to run; here common words grow from the left.
+    words = Counter(word for line in CORPUS for word in line.split() if word.isascii() and word.isalpha())
+    letters = sorted({letter for line in CORPUS for letter in line if letter.isascii()} - {" ", "\t"})
+    pieces = dict.fromkeys(["<unk>", *letters, *(letter + "</w>" for letter in letters)])
+    merges = {}
+    for word, _ in sorted(words.items(), key=lambda entry: (-entry[1], entry[0]))[:60]:
+        parts = [*word[:-1], word[-1] + "</w>"]
+        grown = parts[0]
+        for part in parts[1:]:
+            merges[grown, part] = None
+            grown += part
+            pieces[grown] = None
+    made = Tokenizer(
+        models.BPE(
+            vocab={piece: id for id, piece in enumerate(pieces)},
+            merges=list(merges),
+            unk_token="<unk>",
+            end_of_word_suffix="</w>",
+        )
+    )
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made.decoder = decoders.BPEDecoder(suffix="</w>")
+    made.add_tokens(special("<unk>", "<|end|>"))
+    return Kind("word-suffixes", made, {"eos_token": "<|end|>", "unk_token": "<unk>"})
+
+
+def decoded(loaded: PreTrainedTokenizerFast, ids: list[int], skip: bool) -> str:
+    """The text of `ids`. Of a broken run of byte tokens the whole characters stay, as `errors="replace"` has it.
+
+    The library turns every byte of such a run into U+FFFD.
+    """
+    hidden = set(loaded.all_special_ids) | {
+        id for id, token in loaded.added_tokens_decoder.items() if token.special
+    }
+    tokens = [loaded.convert_ids_to_tokens(id) for id in ids if not (skip and id in hidden)]
+    tokens = [token for token in tokens if token is not None]
+    if not any("ByteFallback" in part for part in [str(loaded.backend_tokenizer.decoder)]):
+        return loaded.decode(ids, skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+    whole, run = [], b""
+    for token in [*tokens, ""]:
+        if token in BYTES:
+            run += bytes([BYTES.index(token)])
+            continue
+        for character in run.decode("utf-8", errors="replace"):
+            broken = character == "\ufffd"
+            whole += [character] if broken else [BYTES[byte] for byte in character.encode()]
+        run = b""
+        whole.append(token)
+    return loaded.backend_tokenizer.decoder.decode(whole[:-1]) if whole[:-1] else ""
+
+
 def decodings(made: Tokenizer, loaded: PreTrainedTokenizerFast) -> list:
     """Id sequences that no text encodes to: single tokens, cut characters, special tokens amid text."""
     emoji = loaded.encode("a👩‍👧é川", add_special_tokens=False)
@@ -262,8 +354,8 @@ def decodings(made: Tokenizer, loaded: PreTrainedTokenizerFast) -> list:
     return [
         {
             "ids": ids,
-            "text": loaded.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False),
-            "text_without_special": loaded.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False),
+            "text": decoded(loaded, ids, skip=False),
+            "text_without_special": decoded(loaded, ids, skip=True),
         }
         for ids in sequences
     ]
@@ -295,7 +387,7 @@ def configuration(kind: Kind) -> dict:
 
 def make(out: Path) -> None:
     shutil.rmtree(out / "tokenizers", ignore_errors=True)
-    for kind in (gpt2(), llama3(), qwen(), llama2(), mistral(), gemma(), unigram()):
+    for kind in (gpt2(), llama3(), qwen(), llama2(), mistral(), gemma(), unigram(), flags(), wordpiece(), suffixes()):
         folder = out / "tokenizers" / kind.name
         write_json(folder / "tokenizer.json", json.loads(kind.tokenizer.to_str()))
         write_json(folder / "tokenizer_config.json", configuration(kind))
@@ -304,7 +396,7 @@ def make(out: Path) -> None:
             "vocab_size": kind.tokenizer.get_vocab_size(),
             "bos_token_id": loaded.bos_token_id,
             "eos_token_id": loaded.eos_token_id,
-            "encodings": [encoding(loaded, text) for text in TEXTS],
+            "encodings": [encoding(loaded, text) for text in TEXTS + kind.texts],
             "decodings": decodings(kind.tokenizer, loaded),
         }
         write_json(folder / "cases.json", content)
