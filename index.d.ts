@@ -59,6 +59,12 @@ export declare class NativePromptCache {
   dispose(): void
 }
 
+/** Refuses options of a generation that no model could honour. */
+export declare function checkGenerateRequest(request: NativeGenerateRequest): void
+
+/** Refuses options of a load that no model could honour. */
+export declare function checkLoadRequest(request: NativeLoadRequest): void
+
 /** Throws `DEVICE_UNAVAILABLE` on a machine on which MLX cannot run at all. Does not touch MLX. */
 export declare function checkMachine(): void
 
@@ -137,8 +143,11 @@ export interface NativeGenerateRequest {
   skipSpecialTokens?: boolean
   /** The penalty for tokens already seen; 1 for none. */
   repetitionPenalty?: number
-  /** How many of the last tokens count as seen. */
-  repetitionContextSize?: number
+  /**
+   * How many of the last tokens count as seen, the prompt's included; left out for all of the
+   * answer's and none of the prompt's.
+   */
+  penaltyContextSize?: number
   /** Subtracted from the logits of tokens already seen; 0 for none. */
   presencePenalty?: number
   /** Subtracted for each time that a token was seen; 0 for none. */

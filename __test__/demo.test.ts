@@ -1,5 +1,8 @@
 // The API with the real engine and the embedded model, which is good enough to test what answers mean.
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   generate,
@@ -28,6 +31,9 @@ afterAll(async () => {
 
 const ask = async (prompt: Parameters<Model['generate']>[0], options = {}) =>
   (await model.generate(prompt, { ...GREEDY, ...options })).text
+
+/** A bias that keeps answers from ending. */
+const noEnd = () => Object.fromEntries(model.info.eosTokens.map((token) => [token, -100]))
 
 describe('the package', () => {
   it('says what it is and where it runs', () => {
@@ -220,7 +226,7 @@ describe('prompts', () => {
     const tools = [{ type: 'function' as const, function: { name: 'weather' } }]
     for (const [prompt, options] of [
       ['Hi', {}],
-      [messages, { chatTemplateOptions: { tools } }],
+      [messages, { tools }],
       [{ text: 'Once upon a time' }, {}],
       [{ tokens: [300, 301] }, {}],
     ] as const) {
@@ -258,7 +264,7 @@ describe('prompts', () => {
   })
 
   it('that the template refuses reject with its error', async () => {
-    const broken = { chatTemplateOptions: { template: '{{ raise_exception("not this one") }}' } }
+    const broken = { chatTemplate: '{{ raise_exception("not this one") }}' }
     await expect(model.generate('Hi', broken).then()).rejects.toMatchObject({
       code: 'TEMPLATE_ERROR',
       message: expect.stringContaining('not this one') as string,
@@ -279,6 +285,59 @@ describe('special tokens', () => {
     const ended = await model.generate('What is 2 + 2?', { ...GREEDY, stop: ['<|im_end|>'] })
     expect(ended).toMatchObject({ finishReason: 'stop', stopString: '<|im_end|>' })
     expect(ended.text).not.toContain('<|im_end|>')
+  })
+})
+
+describe('penalties', () => {
+  /** The log-probability of an answer's first token, in which penalties are counted in. */
+  const first = async (options: object) =>
+    (await model.generate('Hi', { ...GREEDY, maxTokens: 1, logprobs: true, ...options }))
+      .logprobs?.[0]?.logprob
+
+  it('look at the answer and not at the prompt, unless penaltyContextSize says otherwise', async () => {
+    const plain = await first({})
+    for (const penalty of ['presencePenalty', 'frequencyPenalty', 'repetitionPenalty']) {
+      expect(await first({ [penalty]: 2 }), penalty).toBe(plain)
+      expect(await first({ [penalty]: 2, penaltyContextSize: 20 }), penalty).not.toBe(plain)
+    }
+  })
+
+  it('look at all of the answer', async () => {
+    const options = { ...GREEDY, maxTokens: 60, logitBias: noEnd() }
+    const { tokens } = await model.generate('Tell me a story.', { ...options, presencePenalty: 2 })
+    const recent = await model.generate('Tell me a story.', {
+      ...options,
+      presencePenalty: 2,
+      penaltyContextSize: 2,
+    })
+    expect(new Set(tokens).size).toBeGreaterThan(new Set(recent.tokens).size)
+  })
+})
+
+describe('what is refused', () => {
+  it('has a file in its error where it is about one', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nodemlx-'))
+    writeFileSync(join(folder, 'config.json'), '{')
+    const error: unknown = await loadModel(folder).catch((error: unknown) => error)
+    rmSync(folder, { recursive: true })
+    expect(error).toMatchObject({ code: 'INVALID_CONFIG', path: join(folder, 'config.json') })
+    expect(error).not.toHaveProperty('option')
+  })
+
+  it('has an option in its error where it is about one, whenever that is found', async () => {
+    const range = { code: 'INVALID_ARGUMENT', option: 'temperature' }
+    expect(() => model.generate('Hi', { temperature: 70 })).toThrow(expect.objectContaining(range))
+    expect(() => model.createPromptCache({ maxKvSize: 2 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', option: 'maxKvSize' }),
+    )
+    await expect(loadModel('demo', { threads: 0 })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      option: 'threads',
+    })
+    await expect(model.logits([])).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      option: 'tokens',
+    })
   })
 })
 

@@ -34,7 +34,7 @@ describe('taking an answer', () => {
       text: 'Hello world',
       tokens: [10, 11],
       finishReason: 'stop',
-      usage: { promptTokens: 5, completionTokens: 2, cachedTokens: 0 },
+      usage: { promptTokens: 5, completionTokens: 2, totalTokens: 7, cachedTokens: 0 },
       timings: result('stop', 2).timings,
       peakMemoryBytes: 1_000_000,
     })
@@ -43,8 +43,8 @@ describe('taking an answer', () => {
   it('gives pieces when iterated, and the result afterwards', async () => {
     const { source, generation } = start(words('Hello', ' world'))
     expect(await collect(generation)).toEqual([
-      { text: 'Hello', tokens: [10] },
-      { text: ' world', tokens: [11] },
+      { type: 'text', text: 'Hello', tokens: [10] },
+      { type: 'text', text: ' world', tokens: [11] },
     ])
     expect((await generation).text).toBe('Hello world')
     expect(source.pulls).toBe(4)
@@ -84,6 +84,27 @@ describe('taking an answer', () => {
     expect((await ask()).text).toBe('a')
   })
 
+  it('can be held without being awaited', async () => {
+    const { source, generation } = start(words('a', 'b'))
+    const hold = async () => {
+      await turn()
+      return { generation }
+    }
+    const held = await hold()
+    expect(source.pulls).toBe(0)
+    expect(held.generation.result).toBe(held.generation.result)
+    expect(await held.generation.result).toMatchObject({ text: 'ab', usage: { totalTokens: 7 } })
+    expect(await generation).toBe(await held.generation.result)
+  })
+
+  it('goes on where a loop is left while the result is wanted', async () => {
+    const { source, generation } = start(words('a', 'b'))
+    const { result: whole } = generation
+    await first(generation)
+    expect((await whole).text).toBe('ab')
+    expect(source.aborts).toBe(0)
+  })
+
   it('leaves batches without tokens and text out', async () => {
     const { generation } = start([
       token('a', 1),
@@ -93,9 +114,9 @@ describe('taking an answer', () => {
       { done: result('length', 2) },
     ])
     expect(await collect(generation)).toEqual([
-      { text: 'a', tokens: [1] },
-      { text: '', tokens: [2] },
-      { text: 'b', tokens: [] },
+      { type: 'text', text: 'a', tokens: [1] },
+      { type: 'text', text: '', tokens: [2] },
+      { type: 'text', text: 'b', tokens: [] },
     ])
     expect(await collect(generation.textStream)).toEqual(['a', 'b'])
     expect((await generation).finishReason).toBe('length')
@@ -157,7 +178,7 @@ describe('streams of the platform', () => {
   it('end with the error of the generation', async () => {
     const { generation } = start([token('a', 1), nativeError('MLX_ERROR', 'broken')])
     const reader = generation.stream.getReader()
-    expect((await reader.read()).value).toEqual({ text: 'a', tokens: [1] })
+    expect((await reader.read()).value).toEqual({ type: 'text', text: 'a', tokens: [1] })
     await expect(reader.read()).rejects.toMatchObject({ code: 'MLX_ERROR' })
   })
 
@@ -188,7 +209,7 @@ describe('aborting', () => {
       tokens: [1, 2],
       finishReason: 'abort',
       abortReason: 'enough',
-      usage: { completionTokens: 2 },
+      usage: { completionTokens: 2, totalTokens: 7 },
     })
   })
 
@@ -302,11 +323,29 @@ describe('errors', () => {
   })
 
   it('name the option where the engine refuses one', async () => {
-    const { generation } = start([nativeError('INVALID_ARGUMENT', 'topP: must be above 0')])
-    await expect(generation.then()).rejects.toMatchObject({
+    const { generation } = start([
+      nativeError('INVALID_ARGUMENT', 'must be above 0', { option: 'topP' }),
+    ])
+    await expect(generation.result).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       option: 'topP',
     })
+  })
+
+  it('take nothing from their text', async () => {
+    const { generation } = start([nativeError('INVALID_ARGUMENT', 'topP: must be above 0')])
+    const error: unknown = await generation.result.catch((error: unknown) => error)
+    expect(error).not.toHaveProperty('option')
+  })
+
+  it('name the file that is broken', async () => {
+    const { generation } = start([nativeError('INVALID_WEIGHTS', 'broken', { path: '/a/b' })])
+    await expect(generation.result).rejects.toMatchObject({ path: '/a/b' })
+  })
+
+  it('without a code of ours are internal ones', async () => {
+    const { generation } = start([nativeError('NumberExpected', 'not a number')])
+    await expect(generation.result).rejects.toMatchObject({ code: 'INTERNAL_ERROR' })
   })
 
   it('without a code are kept as the cause of an internal one', async () => {

@@ -166,9 +166,9 @@ describe('a model', () => {
 
   it('applies its chat template', async () => {
     const messages = [{ role: 'user', content: 'Hi' }]
-    expect(await model.applyChatTemplate(messages, { variables: { enable_thinking: false } })).toBe(
-      '<prompt>',
-    )
+    expect(
+      await model.applyChatTemplate(messages, { templateVariables: { enable_thinking: false } }),
+    ).toBe('<prompt>')
     expect(nativeModel().calls).toEqual([
       [
         'applyChatTemplate',
@@ -199,9 +199,7 @@ describe('a model', () => {
     await expect(
       model.tokenize({ text: 'a', addSpecialTokens: false }, { addSpecialTokens: true }),
     ).rejects.toEqual(refused('addSpecialTokens'))
-    await expect(model.tokenize('a', { chatTemplateOptions: {} })).rejects.toEqual(
-      refused('chatTemplateOptions'),
-    )
+    await expect(model.tokenize('a', { tools: [] })).rejects.toEqual(refused('tools'))
     await expect(model.countTokens('a', { maxTokens: 1 } as object)).rejects.toEqual(
       refused('maxTokens'),
     )
@@ -269,7 +267,7 @@ describe('generate', () => {
     expect(() => generate('', 'Hi')).toThrow(/^model: is empty/)
     expect(() => generate('a', '')).toThrow(/^prompt: is empty/)
     expect(() => generate('a', 'Hi', { devise: 'cpu' } as object)).toThrow(/did you mean device/)
-    expect(() => generate('a', 'Hi', { topP: 2 })).toThrow(/^topP/)
+    expect(() => generate('a', 'Hi', { topP: '2' } as object)).toThrow(/^topP/)
     expect(native.loads).toEqual([])
   })
 

@@ -6,18 +6,14 @@ import type { ChatTemplateOptions, ModelInfo, Prompt } from '../js/types.js'
 import { FakeModel, fakeInfo, words } from './support/fake-native.js'
 
 /** What the engine gets for a prompt. */
-function engineGets(
-  prompt: Prompt,
-  info: Partial<ModelInfo> = {},
-  chatTemplateOptions?: ChatTemplateOptions,
-) {
+function engineGets(prompt: Prompt, info: Partial<ModelInfo> = {}, options?: ChatTemplateOptions) {
   const native = new FakeModel(fakeInfo(info), () => words('ok'))
-  new LoadedModel(native).generate(prompt, { chatTemplateOptions })
+  new LoadedModel(native).generate(prompt, options)
   const sent = native.generations[0]?.request.prompt
-  if (sent === undefined || !('messagesJson' in sent)) return sent
+  if (sent?.messagesJson === undefined) return sent
   return {
     messages: JSON.parse(sent.messagesJson) as unknown,
-    options: JSON.parse(sent.templateOptionsJson) as unknown,
+    options: JSON.parse(sent.templateOptionsJson ?? '') as unknown,
   }
 }
 
@@ -47,7 +43,7 @@ describe('a prompt', () => {
 
   it('that is a string goes through a template that is given with it', () => {
     const template = '{{ messages[0].content }}'
-    expect(engineGets('Hi', { hasChatTemplate: false }, { template })).toMatchObject({
+    expect(engineGets('Hi', { hasChatTemplate: false }, { chatTemplate: template })).toMatchObject({
       options: { template },
     })
   })
@@ -191,9 +187,17 @@ describe('a prompt', () => {
     [{ now: new Date('never') }, 'now', /expected a Date or a time/],
     [{ now: '2025-12-31' }, 'now', /got "2025-12-31"/],
     [{ continueField: 'thinking' }, 'continueField', /without continueFinalMessage/],
-    [{ variables: { messages: [] } }, 'variables.messages', /the messages themselves/],
-    [{ variables: { tools: [] } }, 'variables.tools', /the option tools/],
-    [{ variables: { add_generation_prompt: false } }, 'variables.add_generation_prompt', /option/],
+    [
+      { templateVariables: { messages: [] } },
+      'templateVariables.messages',
+      /the messages themselves/,
+    ],
+    [{ templateVariables: { tools: [] } }, 'templateVariables.tools', /the option tools/],
+    [
+      { templateVariables: { add_generation_prompt: false } },
+      'templateVariables.add_generation_prompt',
+      /option/,
+    ],
   ])('with the template options %o is refused', (options, option, says) => {
     const refused = () => chatTemplateOptions(options)
     expect(refused).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT', option }))
@@ -216,7 +220,7 @@ describe('a prompt', () => {
 
   it('with template options but no template is refused', () => {
     expect(() => engineGets('Hi', { hasChatTemplate: false }, { tools: [] })).toThrow(
-      expect.objectContaining({ code: 'NO_CHAT_TEMPLATE', option: 'chatTemplateOptions' }),
+      expect.objectContaining({ code: 'NO_CHAT_TEMPLATE', option: 'tools' }),
     )
   })
 })

@@ -177,7 +177,7 @@ describe('a prompt cache', () => {
       say(await promptCache.size())
       const failures = [
         model.generate({ tokens: new Array(5000).fill(5) }, { promptCache }),
-        model.generate([{ role: 'user', content: 'Hi' }], { promptCache, chatTemplateOptions: { template: '{{ 1 / 0 }}' } }),
+        model.generate([{ role: 'user', content: 'Hi' }], { promptCache, chatTemplate: '{{ 1 / 0 }}' }),
       ]
       const outcomes = []
       for (const failure of failures) await failure.then(() => {}, ({ code }) => outcomes.push(code))

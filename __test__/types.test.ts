@@ -57,10 +57,6 @@ describe('the types', () => {
     expect(await compile({ module: 'node20', lib: ['es2023'] }, ['module.mts'])).toBe('')
   })
 
-  it('of the addon are those that it was built with', async () => {
-    expect(await compile({ module: 'node20', lib: ['es2023'] }, ['../native.ts'])).toBe('')
-  })
-
   it('hide what is not for users', async () => {
     writeFileSync(
       join(folder, 'hidden.ts'),

@@ -53,16 +53,19 @@ export class NodeMlxError extends Error {
   readonly code: NodeMlxErrorCode
   /** With `INVALID_ARGUMENT`: the option or argument, as the caller wrote it (`temperature`, `messages[2].role`). */
   declare readonly option?: string
+  /** The file that is broken, or could not be read or written. */
+  declare readonly path?: string
 
   constructor(
     code: NodeMlxErrorCode,
     message: string,
-    details: { cause?: unknown; option?: string } = {},
+    details: { cause?: unknown; option?: string | undefined; path?: string | undefined } = {},
   ) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
     // Only where there is one: an undefined field would show up in every printed error.
     if (details.option !== undefined) this.option = details.option
+    if (details.path !== undefined) this.path = details.path
   }
 
   static {
@@ -88,17 +91,18 @@ export function aborted(what: string, reason: unknown): NodeMlxError {
 /** What the addon throws, as a {@link NodeMlxError}; anything that is not the addon's is kept as the cause. */
 export function fromNative(error: unknown): NodeMlxError {
   if (error instanceof NodeMlxError) return error
-  const code = isCoded(error) ? error.code : 'INTERNAL_ERROR'
-  const message = messageOf(error)
-  const option = code === 'INVALID_ARGUMENT' ? /^([^\s:]+): /.exec(message)?.[1] : undefined
-  return new NodeMlxError(code, message, {
+  const code = codeOf(error)
+  const isOurs = typeof code === 'string' && /^[A-Z_]+$/.test(code)
+  return new NodeMlxError(isOurs ? code : 'INTERNAL_ERROR', messageOf(error), {
     cause: error,
-    ...(option === undefined ? {} : { option }),
+    option: isOurs ? textField(error, 'option') : undefined,
+    path: isOurs ? textField(error, 'path') : undefined,
   })
 }
 
-function isCoded(error: unknown): error is { code: string } {
-  return typeof codeOf(error) === 'string'
+function textField(error: unknown, name: string): string | undefined {
+  const value = (error as Record<string, unknown>)[name]
+  return typeof value === 'string' ? value : undefined
 }
 
 // Errors of another realm (vm, jest) are no instances of this one's `Error`.

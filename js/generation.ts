@@ -104,11 +104,15 @@ export class PulledGeneration implements Generation {
     ))
   }
 
+  get result(): Promise<GenerationResult> {
+    return (this.#result ??= this.#drain())
+  }
+
   then<T = GenerationResult, E = never>(
     onFulfilled?: ((value: GenerationResult) => T | PromiseLike<T>) | null,
     onRejected?: ((reason: unknown) => E | PromiseLike<E>) | null,
   ): Promise<T | E> {
-    return (this.#result ??= this.#drain()).then(onFulfilled, onRejected)
+    return this.result.then(onFulfilled, onRejected)
   }
 
   catch<T = never>(
@@ -118,7 +122,7 @@ export class PulledGeneration implements Generation {
   }
 
   finally(onFinally?: (() => void) | null): Promise<GenerationResult> {
-    return this.then().finally(onFinally)
+    return this.result.finally(onFinally)
   }
 
   async #drain(): Promise<GenerationResult> {
@@ -196,6 +200,7 @@ export class PulledGeneration implements Generation {
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
     const aborted = this.#abort !== undefined
     const { stopString, usage, timings, peakMemoryBytes } = done
+    const completionTokens = aborted ? tokens.length : usage.completionTokens
     return {
       text: chunks.map((chunk) => chunk.text).join(''),
       tokens,
@@ -205,7 +210,12 @@ export class PulledGeneration implements Generation {
       finishReason: aborted ? 'abort' : done.finishReason,
       ...(stopString === undefined || aborted ? {} : { stopString }),
       ...(this.#abort?.reason === undefined ? {} : { abortReason: this.#abort.reason }),
-      usage: { ...usage, completionTokens: aborted ? tokens.length : usage.completionTokens },
+      usage: {
+        promptTokens: usage.promptTokens,
+        completionTokens,
+        totalTokens: usage.promptTokens + completionTokens,
+        cachedTokens: usage.cachedTokens,
+      },
       timings: { ...timings, prefillMs: timings.prefillMs ?? 0 },
       peakMemoryBytes,
     }
@@ -291,7 +301,7 @@ function toStream<T = GenerationChunk>(
 }
 
 function toChunk({ text, tokens, logprobs }: NativeBatch): GenerationChunk {
-  const chunk: GenerationChunk = { text, tokens: Array.from(tokens) }
+  const chunk: GenerationChunk = { type: 'text', text, tokens: Array.from(tokens) }
   if (logprobs !== undefined) chunk.logprobs = Array.from(logprobs, toLogprob)
   return chunk
 }

@@ -85,6 +85,18 @@ export async function load(model: string, options?: LoadModelOptions): Promise<L
   }
 }
 
+/** The addon's form of a load. */
+export function loadRequest(path: string, options: LoadModelOptions): NativeLoadRequest {
+  const { device = 'auto', dtype = 'auto', threads, precision } = options
+  return {
+    path,
+    device,
+    dtype,
+    ...(threads === undefined ? {} : { threads }),
+    ...(precision === undefined ? {} : { precision }),
+  }
+}
+
 /** A model that is being loaded, with a name and options that have been checked. */
 export class Loading {
   readonly model: Promise<LoadedModel>
@@ -118,15 +130,15 @@ export class Loading {
 
   async #load(native: Native, path: string, options: LoadModelOptions): Promise<LoadedModel> {
     this.#goOn()
-    const { device = 'auto', dtype = 'auto', threads, precision, onProgress } = options
+    const { onProgress } = options
     // The addon calls it from outside of all calls, where there is no AsyncLocalStorage's store.
     const report = AsyncResource.bind((progress: LoadProgress): void => {
       this.#report(progress, onProgress)
     })
-    const request: NativeLoadRequest = { path, device, dtype }
-    if (threads !== undefined) request.threads = threads
-    if (precision !== undefined) request.precision = precision
-    this.#native = native.loadModel(request, onProgress === undefined ? undefined : report)
+    this.#native = native.loadModel(
+      loadRequest(path, options),
+      onProgress === undefined ? undefined : report,
+    )
     const model = await this.#native.promise()
     this.#native = undefined
     try {
@@ -241,10 +253,7 @@ export class LoadedModel implements Model {
   ): Promise<string> {
     const template = chatTemplateOptions(options)
     return this.#call((native) =>
-      native.applyChatTemplate(
-        messagesJson(messages, 'messages'),
-        templateJson(template, 'options'),
-      ),
+      native.applyChatTemplate(messagesJson(messages, 'messages'), templateJson(template)),
     )
   }
 

@@ -2,6 +2,7 @@ import { NOTHING, PulledGeneration, type Source } from './generation.js'
 import { Loading, type LoadedModel } from './model.js'
 import type { NativeBatch, NativeGeneration } from './native.js'
 import { generateOnceOptions } from './options.js'
+import { checkRanges } from './ranges.js'
 import { checkPrompt, type CheckedPrompt } from './prompt.js'
 import type { GenerateOnceOptions, GenerateOptions, Generation, Prompt } from './types.js'
 import { nonEmptyString } from './validate.js'
@@ -16,6 +17,7 @@ export function generate(model: string, prompt: Prompt, options?: GenerateOnceOp
   const { load, generate: settings } = generateOnceOptions(options)
   const name = nonEmptyString(model, 'model')
   const checked = checkPrompt(prompt, settings)
+  checkRanges(load, settings)
   const { signal, onPrefill } = settings
   const source =
     signal?.aborted === true

@@ -19,7 +19,6 @@ import {
   boolean,
   callback,
   fields,
-  integer,
   isPlainObject,
   nonEmptyString,
   number,
@@ -28,13 +27,14 @@ import {
   type Check,
 } from './validate.js'
 
-const MAX_TOKENS = 2 ** 31 - 1
-
 /** What other libraries call our options. */
 const SYNONYMS = {
   abortSignal: 'signal',
-  chatTemplateKwargs: 'chatTemplateOptions',
+  chatTemplateKwargs: 'templateVariables',
+  chatTemplateOptions: 'templateVariables',
+  continueLastMessage: 'continueFinalMessage',
   cpuThreads: 'threads',
+  functions: 'tools',
   maxCompletionTokens: 'maxTokens',
   maxLength: 'maxTokens',
   maxNewTokens: 'maxTokens',
@@ -46,12 +46,16 @@ const SYNONYMS = {
   onLoadProgress: 'onProgress',
   progressCallback: 'onProgress',
   randomSeed: 'seed',
-  repeatLastN: 'repetitionContextSize',
+  repeatLastN: 'penaltyContextSize',
+  repetitionContextSize: 'penaltyContextSize',
   repeatPenalty: 'repetitionPenalty',
   stopSequences: 'stop',
   stopStrings: 'stop',
   temp: 'temperature',
+  template: 'chatTemplate',
+  templateKwargs: 'templateVariables',
   topLogprobs: 'logprobs',
+  variables: 'templateVariables',
 }
 
 /** A check for every option that a type knows, so that neither list can grow without the other. */
@@ -60,7 +64,7 @@ type FieldsOf<Options> = { [K in keyof Required<Options>]: Check<NonNullable<Opt
 const LOAD_FIELDS = {
   device: oneOf('auto', 'gpu', 'cpu'),
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
-  threads: integer(1, 1024),
+  threads: number,
   precision: oneOf('fast', 'exact'),
   onProgress: callback<(progress: LoadProgress) => void>(),
   signal: abortSignal,
@@ -76,7 +80,10 @@ function record<T extends object>(): Check<T> {
 
 /** A time, as a date or in milliseconds, in a year of four digits. */
 function time(value: unknown, option: string): Date | number {
-  const at = value instanceof Date || typeof value === 'number' ? new Date(value) : undefined
+  // A date of another realm (vm, jest) is no instance of this one's Date.
+  const isTime =
+    typeof value === 'number' || Object.prototype.toString.call(value) === '[object Date]'
+  const at = isTime ? new Date(value as Date | number) : undefined
   const year = at?.getFullYear() ?? Number.NaN
   // NaN, as that of an invalid date, fails every comparison.
   if (at !== undefined && year >= 1000 && year <= 9999) return at
@@ -93,53 +100,49 @@ const RESERVED_VARIABLES: Record<string, string> = {
   documents: 'the option documents',
   add_generation_prompt: 'the option addGenerationPrompt',
   continue_final_message: 'the option continueFinalMessage',
-  chat_template: 'the option template',
+  chat_template: 'the option chatTemplate',
 }
 
 const TEMPLATE_FIELDS = {
   tools: arrayOf(record<ToolDefinition>(), 'an array of tools'),
   documents: arrayOf(record<Record<string, unknown>>(), 'an array of documents'),
+  templateVariables: record<Record<string, unknown>>(),
+  chatTemplate: nonEmptyString,
   addGenerationPrompt: boolean,
   continueFinalMessage: boolean,
   continueField: nonEmptyString,
   now: time,
-  template: nonEmptyString,
-  variables: record<Record<string, unknown>>(),
 } satisfies FieldsOf<ChatTemplateOptions>
 
-const TEMPLATE_SYNONYMS = {
-  chatTemplate: 'template',
-  functions: 'tools',
-  kwargs: 'variables',
-  chatTemplateKwargs: 'variables',
-}
+const TEMPLATE_NAMES = Object.keys(TEMPLATE_FIELDS) as (keyof ChatTemplateOptions)[]
 
-function templateOptions(value: unknown, option: string): ChatTemplateOptions {
-  const checked = fields(value, option, TEMPLATE_FIELDS, TEMPLATE_SYNONYMS)
-  const within = option === '' ? '' : `${option}.`
-  for (const name of Object.keys(checked.variables ?? {})) {
+/** Refuses options of the chat template that contradict each other. */
+function checkTemplate<T extends ChatTemplateOptions>(options: T): T {
+  for (const name of Object.keys(options.templateVariables ?? {})) {
     const instead = Object.hasOwn(RESERVED_VARIABLES, name) ? RESERVED_VARIABLES[name] : undefined
     if (instead !== undefined)
       throw invalidArgument(
-        `${within}variables.${name}`,
+        `templateVariables.${name}`,
         `is no free name; what templates read there is ${instead}`,
       )
   }
-  if (checked.continueField !== undefined && checked.continueFinalMessage !== true)
+  if (options.continueField !== undefined && options.continueFinalMessage !== true)
+    throw invalidArgument('continueField', 'has no effect without continueFinalMessage: true')
+  if (options.addGenerationPrompt === true && options.continueFinalMessage === true) {
     throw invalidArgument(
-      `${within}continueField`,
-      'has no effect without continueFinalMessage: true',
-    )
-  if (checked.addGenerationPrompt === true && checked.continueFinalMessage === true) {
-    throw invalidArgument(
-      `${within}continueFinalMessage`,
+      'continueFinalMessage',
       'cannot go together with addGenerationPrompt: the one leaves the last message open, the other begins a new one',
     )
   }
-  return checked
+  return options
 }
 
-const bias = number({ min: -100, max: 100 })
+/** The options of the chat template among those of a generation, and `undefined` where there are none. */
+export function templateOptions(options: ChatTemplateOptions): ChatTemplateOptions | undefined {
+  const given = TEMPLATE_NAMES.filter((name) => options[name] !== undefined)
+  if (given.length === 0) return undefined
+  return Object.fromEntries(given.map((name) => [name, options[name]]))
+}
 
 /** Numbers by token; a token beyond the vocabulary is for the model to find. */
 function logitBias(value: unknown, option: string): Record<number, number> {
@@ -150,39 +153,52 @@ function logitBias(value: unknown, option: string): Record<number, number> {
     if (!/^\d{1,10}$/.test(token)) {
       throw invalidArgument(`${option}[${show(token)}]`, 'is not a token, a whole number from 0')
     }
-    bias(item, `${option}[${token}]`)
+    number(item, `${option}[${token}]`)
   }
   return value as Record<number, number>
 }
 
 const CACHE_FIELDS = {
-  maxKvSize: integer(16, MAX_TOKENS),
-  kvBits: oneOf(4, 8),
-  kvGroupSize: oneOf(32, 64, 128),
+  maxKvSize: number,
+  kvBits: number as Check<4 | 8>,
+  kvGroupSize: number as Check<32 | 64 | 128>,
 } satisfies FieldsOf<PromptCacheOptions>
 
 const PROMPT_FIELDS = {
-  chatTemplateOptions: templateOptions,
+  ...TEMPLATE_FIELDS,
   splitSpecialTokens: boolean,
 } satisfies FieldsOf<PromptOptions>
 
+function logprobs(value: unknown, option: string): number | boolean {
+  if (typeof value === 'number' || typeof value === 'boolean') return value
+  throw invalidArgument(
+    option,
+    `expected a number of alternatives, true or false, got ${show(value)}`,
+  )
+}
+
+const STOP = "a string or an array of strings, such as ['\\n\\n']"
+
 const ONCE_FIELDS = {
-  maxTokens: integer(1, MAX_TOKENS),
-  temperature: number({ min: 0, max: 10 }),
-  topP: number({ above: 0, max: 1 }),
-  topK: integer(0, MAX_TOKENS),
-  minP: number({ min: 0, max: 1 }),
-  seed: integer(0, Number.MAX_SAFE_INTEGER),
-  stop: arrayOf(nonEmptyString, "an array of strings, such as ['\\n\\n']"),
+  maxTokens: number,
+  temperature: number,
+  topP: number,
+  topK: number,
+  minP: number,
+  seed: number,
+  stop: (value, option) =>
+    typeof value === 'string'
+      ? nonEmptyString(value, option)
+      : arrayOf(nonEmptyString, STOP)(value, option),
   skipSpecialTokens: boolean,
-  repetitionPenalty: number({ above: 0, max: 10 }),
-  repetitionContextSize: integer(1, MAX_TOKENS),
-  presencePenalty: number({ min: -2, max: 2 }),
-  frequencyPenalty: number({ min: -2, max: 2 }),
+  repetitionPenalty: number,
+  penaltyContextSize: number,
+  presencePenalty: number,
+  frequencyPenalty: number,
   logitBias,
-  xtcProbability: number({ min: 0, max: 1 }),
-  xtcThreshold: number({ min: 0, max: 0.5 }),
-  logprobs: integer(0, 20),
+  xtcProbability: number,
+  xtcThreshold: number,
+  logprobs,
   ...CACHE_FIELDS,
   ...PROMPT_FIELDS,
   onPrefill: callback<(progress: PrefillProgress) => void>(),
@@ -191,14 +207,14 @@ const ONCE_FIELDS = {
 
 const GENERATE_FIELDS = { ...ONCE_FIELDS, promptCache } satisfies FieldsOf<GenerateOptions>
 
-/** The options of `loadModel`, checked. */
+/** The options of `loadModel`: their names and types. */
 export function loadOptions(options: unknown): LoadModelOptions {
   return fields(options, '', LOAD_FIELDS, SYNONYMS)
 }
 
-/** The options of `model.generate`, checked. */
+/** The options of `model.generate`: their names and types. */
 export function generateOptions(options: unknown): GenerateOptions {
-  return fields(options, '', GENERATE_FIELDS, SYNONYMS)
+  return checkTemplate(fields(options, '', GENERATE_FIELDS, SYNONYMS))
 }
 
 /** The options of the `generate` function, checked and taken apart. */
@@ -212,7 +228,10 @@ export function generateOnceOptions(options: unknown): {
     { ...ONCE_FIELDS, ...LOAD_FIELDS },
     SYNONYMS,
   )
-  return { load: { device, dtype, threads, precision, onProgress }, generate }
+  return {
+    load: { device, dtype, threads, precision, onProgress },
+    generate: checkTemplate(generate),
+  }
 }
 
 /** The options of `model.createPromptCache`, checked. */
@@ -232,19 +251,21 @@ function checkCacheOptions<T extends PromptCacheOptions>(options: T): T {
   return options
 }
 
-/** The options of `model.applyChatTemplate`, checked. */
+/** The options of `model.applyChatTemplate`: their names and types. */
 export function chatTemplateOptions(options: unknown): ChatTemplateOptions {
-  return templateOptions(options, '')
+  return checkTemplate(fields(options, '', TEMPLATE_FIELDS, SYNONYMS))
 }
 
 /** The options of `model.countTokens`, checked. */
 export function promptOptions(options: unknown): PromptOptions {
-  return fields(options, '', PROMPT_FIELDS, SYNONYMS)
+  return checkTemplate(fields(options, '', PROMPT_FIELDS, SYNONYMS))
 }
 
 /** The options of `model.tokenize`, checked. */
 export function tokenizeOptions(options: unknown): TokenizeOptions {
-  return fields(options, '', { ...PROMPT_FIELDS, addSpecialTokens: boolean }, SYNONYMS)
+  return checkTemplate(
+    fields(options, '', { ...PROMPT_FIELDS, addSpecialTokens: boolean }, SYNONYMS),
+  )
 }
 
 /** The boolean option `name` of a method that has no other. */
@@ -260,8 +281,8 @@ export function checkForModel(options: GenerateOptions, info: ModelInfo): void {
     info.generationDefaults.repetitionPenalty ??
     presencePenalty ??
     frequencyPenalty
-  if (options.repetitionContextSize !== undefined && penalty === undefined) {
-    throw invalidArgument('repetitionContextSize', 'has no effect without repetitionPenalty')
+  if (options.penaltyContextSize !== undefined && penalty === undefined) {
+    throw invalidArgument('penaltyContextSize', 'has no effect without a penalty')
   }
   checkCacheOptions(options)
   if (options.promptCache !== undefined) {
@@ -294,12 +315,11 @@ const NATIVE_OPTIONS = [
   'seed',
   'skipSpecialTokens',
   'repetitionPenalty',
-  'repetitionContextSize',
+  'penaltyContextSize',
   'presencePenalty',
   'frequencyPenalty',
   'xtcProbability',
   'xtcThreshold',
-  'logprobs',
   'maxKvSize',
   'kvBits',
   'kvGroupSize',
@@ -312,7 +332,10 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
     const value = options[name]
     if (value !== undefined) Object.assign(settings, { [name]: value })
   }
-  if (options.stop !== undefined) settings.stop = [...options.stop]
+  const { stop, logprobs } = options
+  if (stop !== undefined) settings.stop = typeof stop === 'string' ? [stop] : [...stop]
+  if (logprobs === true) settings.logprobs = 0
+  else if (typeof logprobs === 'number') settings.logprobs = logprobs
   if (options.promptCache !== undefined) {
     settings.promptCache = promptCache(options.promptCache, 'promptCache').id
   }

@@ -1,6 +1,7 @@
 import { invalidArgument, NodeMlxError } from './errors.js'
 import { toJson } from './json.js'
 import type { NativePrompt } from './native.js'
+import { templateOptions } from './options.js'
 import type { ChatTemplateOptions, ModelInfo, PromptOptions, TokenizeOptions } from './types.js'
 import { boolean, closest, isPlainObject, nonEmptyString, show, string } from './validate.js'
 
@@ -22,26 +23,21 @@ export type CheckedPrompt =
   | { kind: 'messages'; json: string }
 
 /** Checks a prompt's shape; {@link nativePrompt} does what needs the model. */
-export function checkPrompt(
-  prompt: unknown,
-  { chatTemplateOptions, splitSpecialTokens }: PromptOptions,
-): CheckedPrompt {
+export function checkPrompt(prompt: unknown, options: PromptOptions): CheckedPrompt {
   const checked = shape(prompt)
-  checkOptions(checked, { chatTemplateOptions, splitSpecialTokens })
+  checkOptions(checked, options)
   return checked
 }
 
-function checkOptions(
-  checked: CheckedPrompt,
-  { chatTemplateOptions, splitSpecialTokens }: PromptOptions,
-): void {
-  if (chatTemplateOptions !== undefined && (checked.kind === 'text' || checked.kind === 'tokens')) {
+function checkOptions(checked: CheckedPrompt, options: PromptOptions): void {
+  const template = templateOptions(options)
+  if (template !== undefined && (checked.kind === 'text' || checked.kind === 'tokens')) {
     throw invalidArgument(
-      'chatTemplateOptions',
+      first(template),
       `has no effect on a { ${checked.kind} } prompt, which does not go through the chat template`,
     )
   }
-  if (splitSpecialTokens === true && checked.kind === 'tokens')
+  if (options.splitSpecialTokens === true && checked.kind === 'tokens')
     throw invalidArgument('splitSpecialTokens', 'has no effect on a { tokens } prompt')
 }
 
@@ -94,9 +90,10 @@ function shape(prompt: unknown): CheckedPrompt {
 export function nativePrompt(
   prompt: CheckedPrompt,
   info: ModelInfo,
-  { chatTemplateOptions, splitSpecialTokens }: PromptOptions,
+  options: PromptOptions,
 ): NativePrompt {
-  const native = withTemplate(prompt, info, chatTemplateOptions)
+  const { splitSpecialTokens } = options
+  const native = withTemplate(prompt, info, templateOptions(options))
   return splitSpecialTokens === undefined ? native : { ...native, splitSpecialTokens }
 }
 
@@ -115,41 +112,53 @@ function withTemplate(
     case 'messages':
       return {
         messagesJson: prompt.json,
-        templateOptionsJson: templateJson(options, 'chatTemplateOptions'),
+        templateOptionsJson: templateJson(options),
       }
     case 'string':
       // A template can also be given with the request.
-      if (info.hasChatTemplate || options?.template !== undefined) {
+      if (info.hasChatTemplate || options?.chatTemplate !== undefined) {
         return {
           messagesJson: JSON.stringify([{ role: 'user', content: prompt.text }]),
-          templateOptionsJson: templateJson(options, 'chatTemplateOptions'),
+          templateOptionsJson: templateJson(options),
         }
       }
       if (options !== undefined) {
         throw new NodeMlxError(
           'NO_CHAT_TEMPLATE',
-          'chatTemplateOptions: this model has no chat template, so a string prompt is continued as it is',
-          {
-            option: 'chatTemplateOptions',
-          },
+          `${first(options)}: this model has no chat template, so a string prompt is continued as it is`,
+          { option: first(options) },
         )
       }
       return { text: prompt.text }
   }
 }
 
+/** The name of an option that was given. */
+function first(options: ChatTemplateOptions): string {
+  return Object.keys(options)[0] ?? 'options'
+}
+
 /** The chat template's options as JSON. */
-export function templateJson(options: ChatTemplateOptions | undefined, where: string): string {
-  const { addGenerationPrompt, continueFinalMessage = false, now, ...rest } = options ?? {}
-  return toJson(
-    {
-      ...rest,
-      addGenerationPrompt: addGenerationPrompt ?? !continueFinalMessage,
-      continueFinalMessage,
-      ...(now === undefined ? {} : { now: localTime(new Date(now)) }),
-    },
-    where,
-  )
+export function templateJson(options: ChatTemplateOptions = {}): string {
+  const { addGenerationPrompt, continueFinalMessage = false, now } = options
+  const fields = {
+    ...jsonField('tools', options.tools),
+    ...jsonField('documents', options.documents),
+    ...jsonField('templateVariables', options.templateVariables, 'variables'),
+    ...jsonField('chatTemplate', options.chatTemplate, 'template'),
+    ...jsonField('continueField', options.continueField),
+    ...jsonField('now', now === undefined ? undefined : localTime(new Date(now))),
+    addGenerationPrompt: addGenerationPrompt ?? !continueFinalMessage,
+    continueFinalMessage,
+  }
+  return `{${Object.entries(fields)
+    .map(([name, json]) => `${JSON.stringify(name)}:${String(json)}`)
+    .join(',')}}`
+}
+
+/** An option's value as JSON, under the name that the addon has for it. */
+function jsonField(option: string, value: unknown, name = option): Record<string, string> {
+  return value === undefined ? {} : { [name]: toJson(value, option) }
 }
 
 /** A time of this machine's time zone, such as 2025-12-31T23:59:58. */

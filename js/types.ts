@@ -156,12 +156,19 @@ export interface ToolDefinition {
   }
 }
 
-/** Options of the chat template. */
+/** What goes into the chat template besides the messages. */
 export interface ChatTemplateOptions {
   /** Tools that the template describes to the model. */
   tools?: readonly ToolDefinition[] | undefined
   /** Documents for templates that know retrieval. */
   documents?: readonly Record<string, unknown>[] | undefined
+  /**
+   * Further variables of the template, such as `{ enable_thinking: false }`. Names that other options give, such as
+   * `messages` or `tools`, are refused.
+   */
+  templateVariables?: Record<string, unknown> | undefined
+  /** Another template than the model's: its name, where the model has several, or its source. */
+  chatTemplate?: string | undefined
   /** End the prompt with the opening of the assistant's turn. @defaultValue true, unless `continueFinalMessage` */
   addGenerationPrompt?: boolean | undefined
   /** Leave the last message open, so that the model goes on writing it. @defaultValue false */
@@ -173,13 +180,6 @@ export interface ChatTemplateOptions {
    * tomorrow. @defaultValue the present
    */
   now?: Date | number | undefined
-  /** Another template than the model's: its name, where the model has several, or its source. */
-  template?: string | undefined
-  /**
-   * Further variables of the template, such as `{ enable_thinking: false }`. Names that other options give, such as
-   * `messages` or `tools`, are refused.
-   */
-  variables?: Record<string, unknown> | undefined
 }
 
 /**
@@ -199,9 +199,7 @@ export interface TextPrompt {
 }
 
 /** How a prompt becomes tokens. */
-export interface PromptOptions {
-  /** Only where the prompt goes through the chat template. */
-  chatTemplateOptions?: ChatTemplateOptions | undefined
+export interface PromptOptions extends ChatTemplateOptions {
   /**
    * Take special tokens and other markers of the chat template that are spelled out in messages (or in a text) for plain text, so that what a stranger writes
    * cannot end its message and begin another. What the template itself writes stays. Not for `{ tokens }`.
@@ -219,7 +217,10 @@ export interface PrefillProgress {
   total: number
 }
 
-/** Options of `model.generate`. What is left out comes from the model's `generation_config.json`, else is what is said here. */
+/**
+ * Options of `model.generate`. What is left out comes from the model's `generation_config.json`, else is what is said here. Those
+ * of the chat template are only for prompts that go through it.
+ */
 export interface GenerateOptions extends PromptOptions {
   /** The most tokens to generate. @defaultValue as many as the context holds */
   maxTokens?: number | undefined
@@ -233,26 +234,30 @@ export interface GenerateOptions extends PromptOptions {
   minP?: number | undefined
   /** The same seed, prompt and options give the same text on the same machine. @defaultValue a new one each time */
   seed?: number | undefined
-  /** Text that ends the answer as soon as it appears; it is not part of the answer. Special tokens such as `<|im_end|>` count as text here. */
-  stop?: readonly string[] | undefined
+  /** Text, or one of several, that ends the answer as soon as it appears; it is not part of the answer. Special tokens such as `<|im_end|>` count as text here. */
+  stop?: string | readonly string[] | undefined
   /** Leave special tokens out of the text; `false` writes them as the vocabulary does. The token that ends the answer is never part of it. @defaultValue true */
   skipSpecialTokens?: boolean | undefined
-  /** Makes tokens that appeared lately less likely (above 1) or likelier (below 1). @defaultValue 1 */
+  /** Makes tokens that the answer has already less likely (above 1) or likelier (below 1). @defaultValue 1 */
   repetitionPenalty?: number | undefined
-  /** How many of the last tokens the penalties look at. @defaultValue 20 */
-  repetitionContextSize?: number | undefined
-  /** Lowers the logits of tokens that appeared lately, once (-2 to 2). @defaultValue 0 */
+  /** Lowers the logits of tokens that the answer has already, once (-2 to 2). @defaultValue 0 */
   presencePenalty?: number | undefined
-  /** Lowers the logits of tokens that appeared lately, each time again (-2 to 2). @defaultValue 0 */
+  /** Lowers the logits of tokens that the answer has already, each time again (-2 to 2). @defaultValue 0 */
   frequencyPenalty?: number | undefined
+  /**
+   * Let the penalties look at this many of the last tokens, the prompt's included, as mlx-lm does (with 20).
+   *
+   * @defaultValue all tokens of the answer, and none of the prompt
+   */
+  penaltyContextSize?: number | undefined
   /** Added to the logits of single tokens (-100 to 100 each), by token. */
   logitBias?: Readonly<Record<number, number>> | undefined
   /** How often to leave out all likely tokens but the least likely of them, for variety (XTC; 0 to 1). @defaultValue 0 */
   xtcProbability?: number | undefined
   /** From which probability a token is likely for XTC (0 to 0.5). @defaultValue 0.1 */
   xtcThreshold?: number | undefined
-  /** Give the log-probability of every token, and of this many likeliest alternatives (0 to 20). */
-  logprobs?: number | undefined
+  /** Give the log-probability of every token, and of this many likeliest alternatives (0 to 20); `true` is 0 of them. @defaultValue false */
+  logprobs?: number | boolean | undefined
   /** The most tokens whose keys and values are kept (16 or more): the first four and the latest. Older ones are forgotten. @defaultValue all of them */
   maxKvSize?: number | undefined
   /** Pack keys and values in this many bits, which takes less memory for long contexts and is a little less exact. Refused where a model's heads cannot be packed. @defaultValue not packed */
@@ -302,8 +307,15 @@ export interface GeneratedLogprob extends TokenLogprob {
   top: TokenLogprob[]
 }
 
-/** A piece of an answer: everything that was generated since the last one, usually a token. */
-export interface GenerationChunk {
+/**
+ * A piece of an answer: everything that was generated since the last one, usually a token. More kinds will come, such as reasoning and
+ * calls of tools; look at `type` where you must know, or read `generation.textStream`.
+ */
+export type GenerationChunk = TextChunk
+
+/** A piece of the answer's text. */
+export interface TextChunk {
+  type: 'text'
   /** May be empty: a character can take several tokens, and text that might begin a stop string is held back. */
   text: string
   tokens: number[]
@@ -328,6 +340,8 @@ export interface GenerationResult {
   usage: {
     promptTokens: number
     completionTokens: number
+    /** Both together. */
+    totalTokens: number
     /** The tokens of the prompt that did not have to be read again. */
     cachedTokens: number
   }
@@ -353,19 +367,23 @@ export interface GenerationResult {
 export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
 
 /**
- * An answer that is being generated. It starts at once, runs a little ahead of who reads it, and can be taken in any of these ways, several at a time and
- * as often as wanted; everyone sees all of it, from its beginning:
- * - `await generation` for the whole result,
- * - `for await (const { text } of generation)` for its pieces,
+ * An answer that is being generated. It starts at once, runs a little ahead of who reads it, and can be taken in any of these
+ * ways, several at a time and as often as wanted; everyone sees all of it, from its beginning:
+ * - `await generation` or `await generation.result` for the whole result,
+ * - `for await (const chunk of generation)` for its pieces,
  * - `generation.textStream` and `generation.stream` for streams of the platform.
  *
- * Leaving a `for await` early or cancelling a stream aborts the generation, unless someone else is still reading or awaiting it. An aborted
- * generation is no error: loops end, and the result has what was generated until then, with the finish reason `'abort'`. Everything
- * else that goes wrong rejects with a `NodeMlxError` for whoever reads or awaits; when nobody does, nothing is thrown.
+ * Leaving a `for await` early or cancelling a stream aborts the generation, unless someone else is still reading or awaiting it.
+ * An aborted generation is no error: loops end, and the result has what was generated until then, with the finish reason
+ * `'abort'`. Everything else that goes wrong rejects with a `NodeMlxError` for whoever reads or awaits; when nobody does, nothing
+ * is thrown.
  *
- * It is awaitable itself, so an `async` function that returns one gives its caller the result, not the generation.
+ * It is awaitable itself, so an `async` function that returns one gives its caller the result. To hand on the generation, put it
+ * into an object: `return { generation }`, whose `generation.result` is then awaited when it is wanted.
  */
 export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult> {
+  /** The whole result, the same promise each time. Asking for it counts as awaiting the generation. */
+  readonly result: Promise<GenerationResult>
   /** The text alone, without empty pieces. */
   readonly textStream: AsyncIterableStream<string>
   /** The pieces. */

@@ -1,6 +1,6 @@
 //! The one error type of the crate. Every variant has a stable code that JavaScript sees.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -127,6 +127,26 @@ impl Error {
             Self::Mlx(_) => "MLX_ERROR",
             Self::EngineFailed(_) => "ENGINE_FAILED",
             Self::Io { .. } => "IO_ERROR",
+        }
+    }
+
+    /// The option that is wrong, where it is one.
+    pub fn option(&self) -> Option<&str> {
+        match self {
+            Self::InvalidArgument { option, .. } => Some(option),
+            _ => None,
+        }
+    }
+
+    /// The file that it is about.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Config { path, .. }
+            | Self::Weights { path, .. }
+            | Self::PromptCache { path, .. }
+            | Self::Tokenizer { path, .. }
+            | Self::Io { path, .. } => Some(path),
+            _ => None,
         }
     }
 

@@ -8,15 +8,20 @@ import type {
   NativeLoadRequest,
   NativeLoadProgress,
   NativeModel,
+  NativeModelInfo,
   NativePrompt,
   NativePromptCache,
   NativeResult,
 } from '../../js/native.js'
 import type { ModelInfo } from '../../js/types.js'
 
-/** What the addon throws: an error with a code. */
-export function nativeError(code: string, message: string): Error {
-  return Object.assign(new Error(message), { code })
+/** What the addon throws: an error with a code, and with what it is about. */
+export function nativeError(
+  code: string,
+  message: string,
+  about: { option?: string; path?: string } = {},
+): Error {
+  return Object.assign(new Error(message), { code, ...about })
 }
 
 export function fakeInfo(changes: Partial<ModelInfo> = {}): ModelInfo {
@@ -142,8 +147,8 @@ export class FakeModel implements NativeModel {
     this.#answer = answer
   }
 
-  info(): ModelInfo {
-    return structuredClone(this.#info)
+  info(): NativeModelInfo {
+    return structuredClone(this.#info) as NativeModelInfo
   }
 
   generate(request: NativeGenerateRequest): FakeGeneration {
@@ -216,6 +221,14 @@ export class FakeNative implements Native {
     // It can.
   }
 
+  checkLoadRequest(): void {
+    // It takes everything.
+  }
+
+  checkGenerateRequest(): void {
+    // It takes everything.
+  }
+
   systemInfo(): ReturnType<Native['systemInfo']> {
     return {
       devices: [{ kind: 'cpu', name: 'A processor', memoryBytes: 16e9 }],
@@ -246,7 +259,7 @@ export class FakeNative implements Native {
 
   loadModel(
     request: NativeLoadRequest,
-    onProgress?: (progress: NativeLoadProgress) => void,
+    onProgress?: ((progress: NativeLoadProgress) => void) | null,
   ): NativeLoad {
     this.loads.push(request)
     const load = {

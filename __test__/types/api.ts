@@ -9,6 +9,7 @@ import {
   getVersion,
   isPlatformSupported,
   isSupported,
+  type ChatTemplateOptions,
   type Generation,
   type GenerationResult,
   type Message,
@@ -27,9 +28,16 @@ export async function results(): Promise<void> {
   const stopString: string | undefined = result.stopString
   console.log(info.contextLength?.toFixed(), reason, tokens, stopString)
 
-  for await (const { text, tokens, logprobs } of generation) {
-    console.log(text.trim(), tokens.at(-1)?.toFixed(), logprobs?.[0]?.top[0]?.logprob.toFixed(2))
+  for await (const chunk of generation) {
+    const type: 'text' = chunk.type
+    const { text, tokens, logprobs } = chunk
+    console.log(type, text.trim(), tokens.at(-1)?.toFixed())
+    console.log(logprobs?.[0]?.top[0]?.logprob.toFixed(2))
   }
+  const hold = async (): Promise<{ generation: Generation }> => Promise.resolve({ generation })
+  const held: GenerationResult = await (await hold()).generation.result
+  const total: number = held.usage.totalTokens
+  console.log(total)
   for await (const text of generation.textStream) console.log(text.trim())
   for await (const { text } of generation.stream) console.log(text.trim())
   const response = new Response(generation.textStream.pipeThrough(new TextEncoderStream()))
@@ -72,6 +80,17 @@ export function prompts(model: Model): void {
   // Options that come from elsewhere may be undefined.
   const options: { seed?: number } = {}
   model.generate('Hi', { seed: options.seed, signal: undefined })
+  model.generate('Hi', { stop: 'END', logprobs: true, penaltyContextSize: 64 })
+  model.generate('Hi', { stop: ['a', 'b'] as const, logprobs: 5 })
+  const template: ChatTemplateOptions = {
+    tools: [{ type: 'function', function: { name: 'f' } }],
+    documents: [{ title: 'a' }],
+    templateVariables: { enable_thinking: false },
+    chatTemplate: '{{ messages }}',
+    continueFinalMessage: true,
+  }
+  model.generate(messages, { ...template, maxTokens: 5 })
+  void model.applyChatTemplate(messages, template)
 
   // @ts-expect-error -- a number is no prompt
   model.generate(42)
@@ -90,8 +109,10 @@ export async function mistakes(model: Model): Promise<void> {
   model.generate('Hi', { max_tokens: 5 })
   // @ts-expect-error -- a string is no number
   model.generate('Hi', { temperature: '0.7' })
-  // @ts-expect-error -- stop strings are a list
-  model.generate('Hi', { stop: 'END' })
+  // @ts-expect-error -- stop strings are text
+  model.generate('Hi', { stop: 5 })
+  // @ts-expect-error -- template options are no bag
+  model.generate('Hi', { chatTemplateOptions: {} })
   // @ts-expect-error -- the controller is not its signal
   model.generate('Hi', { signal: new AbortController() })
   // @ts-expect-error -- no such device

@@ -1,9 +1,9 @@
 import { resolveModel } from '../model.js'
-import { generateOptions } from '../options.js'
 import { RECOMMENDED_MODELS } from '../recommended-models.js'
 import { closest } from '../validate.js'
 import type { Conversation } from './conversation.js'
 import { modelLine } from './format.js'
+import { generateSetting } from './settings.js'
 import type { Style } from './style.js'
 
 /** What a command of the chat works with. */
@@ -124,7 +124,7 @@ function setting(
     run(text, { conversation, note }) {
       if (text !== '') {
         const value = text === 'default' ? undefined : Number(text)
-        conversation.settings = generateOptions({ ...conversation.settings, [option]: value })
+        conversation.settings = generateSetting({ ...conversation.settings, [option]: value })
       }
       note(`${option}: ${conversation.settings[option] ?? "the model's default"}`)
       return false

@@ -1,5 +1,6 @@
 import { NodeMlxError } from '../errors.js'
 import { generateOptions, loadOptions } from '../options.js'
+import { checkRanges } from '../ranges.js'
 import type { GenerateOptions, LoadModelOptions } from '../types.js'
 import type { FlagValues } from './arguments.js'
 import { UsageError } from './errors.js'
@@ -11,20 +12,22 @@ export function modelName(flags: FlagValues): string {
 
 /** How a model is to be loaded. */
 export function loadSettings(flags: FlagValues): LoadModelOptions {
-  return checked(() =>
-    loadOptions({
+  return checked(() => {
+    const options = loadOptions({
       device: flags.get('device'),
       dtype: flags.get('dtype'),
       threads: flags.number('threads'),
       precision: flags.get('precision'),
-    }),
-  )
+    })
+    checkRanges(options)
+    return options
+  })
 }
 
 /** How an answer is to be generated. */
 export function generateSettings(flags: FlagValues): GenerateOptions {
   return checked(() =>
-    generateOptions({
+    generateSetting({
       maxTokens: flags.number('max-tokens'),
       temperature: flags.number('temperature'),
       topP: flags.number('top-p'),
@@ -38,6 +41,13 @@ export function generateSettings(flags: FlagValues): GenerateOptions {
       skipSpecialTokens: flags.has('special-tokens') ? false : undefined,
     }),
   )
+}
+
+/** Options of a generation, their names, types and ranges checked. */
+export function generateSetting(options: object): GenerateOptions {
+  const checkedOptions = generateOptions(options)
+  checkRanges(undefined, checkedOptions)
+  return checkedOptions
 }
 
 /** An option that the API refuses is a wrong flag here, and is called as it was typed. */

@@ -16,6 +16,7 @@ const forBundlers = new Set(['installation.mts'])
 function sourcesKey() {
   const configs = [
     'scripts/lib/dist.mjs',
+    'index.d.ts',
     'tsconfig.json',
     'tsconfig.build.json',
     'package-lock.json',

@@ -17,6 +17,7 @@ mod model;
 pub mod pool;
 mod profile;
 mod prompt_caches;
+pub mod ranges;
 mod request;
 mod running;
 mod scheduler;

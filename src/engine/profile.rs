@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::request::GenerateRequest;
 use super::text::Text;
 use crate::error::{Error, Result};
-use crate::generate::{Penalties, SamplingOptions, SequenceOptions};
+use crate::generate::{Penalties, SamplingOptions, SequenceOptions, WHOLE_ANSWER};
 use crate::models::GenerationDefaults;
 use crate::text::Tokenizer;
 
@@ -108,6 +108,7 @@ impl Profile {
 
     fn penalties(&self, request: &GenerateRequest) -> Result<Penalties> {
         let standard = Penalties::default();
+        let context = request.penalty_context.unwrap_or(WHOLE_ANSWER);
         if let Some((token, _)) =
             request.logit_bias.iter().find(|(token, _)| *token as usize >= self.vocabulary_size)
         {
@@ -118,11 +119,11 @@ impl Profile {
                 .repetition_penalty
                 .or(self.defaults.repetition_penalty)
                 .unwrap_or(standard.repetition),
-            repetition_context: request.penalty_context.unwrap_or(standard.repetition_context),
+            repetition_context: context,
             presence: request.presence_penalty,
-            presence_context: request.penalty_context.unwrap_or(standard.presence_context),
+            presence_context: context,
             frequency: request.frequency_penalty,
-            frequency_context: request.penalty_context.unwrap_or(standard.frequency_context),
+            frequency_context: context,
             logit_bias: request.logit_bias.clone(),
         })
     }

@@ -4,13 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::prompt_caches::PromptCacheId;
+use super::ranges::{self, Number, Whole};
 use crate::cache::{CacheLimits, KvQuantization};
 use crate::error::{Error, Result};
 use crate::fused::Precision;
 use crate::mlx::{DeviceKind, Dtype};
-
-/// The fewest positions that a limited cache can hold.
-const MIN_CACHE_SIZE: i32 = 16;
 
 /// What to load, and how.
 #[derive(Debug, Clone)]
@@ -113,7 +111,8 @@ pub struct GenerateRequest {
     pub presence_penalty: f32,
     /// Subtracted for each time that a token was seen; 0 for none.
     pub frequency_penalty: f32,
-    /// How many of the last tokens count as seen.
+    /// How many of the last tokens count as seen, the prompt's included; `None` for all of the
+    /// answer's and none of the prompt's.
     pub penalty_context: Option<usize>,
     /// Added to the logits of single tokens.
     pub logit_bias: Vec<(u32, f32)>,
@@ -165,39 +164,27 @@ impl GenerateRequest {
     /// # Errors
     /// [`Error::InvalidArgument`] with the option's name in JavaScript.
     pub fn check(&self) -> Result<()> {
-        let in_range =
-            |option: &str, value: Option<f32>, accepted: &str, ok: fn(f32) -> bool| match value {
-                Some(value) if !ok(value) => {
-                    Err(Error::argument(option, format!("must be {accepted}, not {value}")))
-                }
-                _ => Ok(()),
-            };
-        let finite = "a finite number";
-        in_range("temperature", self.temperature, "a finite number from 0", |it| {
-            it.is_finite() && it >= 0.0
-        })?;
-        in_range("topP", self.top_p, "above 0 and at most 1", |it| it > 0.0 && it <= 1.0)?;
-        in_range("minP", self.min_p, "from 0 to 1", |it| (0.0..=1.0).contains(&it))?;
-        in_range("repetitionPenalty", self.repetition_penalty, "a finite number above 0", |it| {
-            it.is_finite() && it > 0.0
-        })?;
-        in_range("presencePenalty", Some(self.presence_penalty), finite, f32::is_finite)?;
-        in_range("frequencyPenalty", Some(self.frequency_penalty), finite, f32::is_finite)?;
-        in_range("xtcProbability", Some(self.xtc_probability), "from 0 to 1", |it| {
-            (0.0..=1.0).contains(&it)
-        })?;
-        in_range("xtcThreshold", self.xtc_threshold, "from 0 to 0.5", |it| {
-            (0.0..=0.5).contains(&it)
-        })?;
-        for &(_, bias) in &self.logit_bias {
-            in_range("logitBias", Some(bias), "finite numbers", f32::is_finite)?;
+        let number = |range: &Number, value: Option<f32>| {
+            value.map_or(Ok(()), |value| range.check(f64::from(value)).map(drop))
+        };
+        let whole = |range: &Whole, value: Option<u64>| {
+            value.map_or(Ok(()), |value| range.check(value as f64).map(drop))
+        };
+        number(&ranges::TEMPERATURE, self.temperature)?;
+        number(&ranges::TOP_P, self.top_p)?;
+        number(&ranges::MIN_P, self.min_p)?;
+        number(&ranges::REPETITION_PENALTY, self.repetition_penalty)?;
+        number(&ranges::PRESENCE_PENALTY, Some(self.presence_penalty))?;
+        number(&ranges::FREQUENCY_PENALTY, Some(self.frequency_penalty))?;
+        number(&ranges::XTC_PROBABILITY, Some(self.xtc_probability))?;
+        number(&ranges::XTC_THRESHOLD, self.xtc_threshold)?;
+        for &(token, bias) in &self.logit_bias {
+            ranges::LOGIT_BIAS.check_as(&format!("logitBias[{token}]"), f64::from(bias))?;
         }
-        if self.max_tokens == Some(0) {
-            return Err(Error::argument("maxTokens", "must be at least 1"));
-        }
-        if self.penalty_context == Some(0) {
-            return Err(Error::argument("repetitionContextSize", "must be at least 1"));
-        }
+        whole(&ranges::MAX_TOKENS, self.max_tokens.map(|count| count as u64))?;
+        whole(&ranges::TOP_K, self.top_k.map(u64::from))?;
+        whole(&ranges::PENALTY_CONTEXT_SIZE, self.penalty_context.map(|size| size as u64))?;
+        whole(&ranges::LOGPROBS, self.logprobs.map(|count| count as u64))?;
         if self.prompt_cache.is_some() && self.cache_limits != CacheLimits::default() {
             let message = "has the limits that it was made with: leave maxKvSize and kvBits out";
             return Err(Error::argument("promptCache", message));
@@ -216,17 +203,13 @@ impl GenerateRequest {
 /// [`Error::InvalidArgument`] with the option's name in JavaScript.
 pub fn check_limits(limits: CacheLimits) -> Result<()> {
     let CacheLimits { max_size, quantization } = limits;
-    if max_size.is_some_and(|size| size < MIN_CACHE_SIZE) {
-        let message = format!("must be at least {MIN_CACHE_SIZE}");
-        return Err(Error::argument("maxKvSize", message));
+    if let Some(size) = max_size {
+        ranges::MAX_KV_SIZE.check(f64::from(size))?;
     }
     if let Some(KvQuantization { group_size, bits }) = quantization {
-        if ![4, 8].contains(&bits) {
-            return Err(Error::argument("kvBits", format!("must be 4 or 8, not {bits}")));
-        }
-        if let Some(size) = group_size.filter(|size| ![32, 64, 128].contains(size)) {
-            let message = format!("must be 32, 64 or 128, not {size}");
-            return Err(Error::argument("kvGroupSize", message));
+        ranges::KV_BITS.check(f64::from(bits))?;
+        if let Some(size) = group_size {
+            ranges::KV_GROUP_SIZE.check(f64::from(size))?;
         }
     }
     Ok(())

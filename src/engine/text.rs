@@ -88,9 +88,9 @@ impl Text {
         options: &str,
         plain_for: Option<&Tokenizer>,
     ) -> Result<MarkedText> {
-        let options = chat_template::parse_json("chatTemplateOptions", options)?;
+        let options = chat_template::parse_json("options", options)?;
         let RenderOptions(mut options) = serde_json::from_value(options)
-            .map_err(|error| Error::argument("chatTemplateOptions", error.to_string()))?;
+            .map_err(|error| Error::argument("options", error.to_string()))?;
         let messages = chat_template::parse_json("messages", messages)?;
         if let Some(source) = options.template.take_if(|template| self.is_source(template)) {
             if let Some(tokenizer) = &self.tokenizer {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::cpu;
 use super::device::{Backend, Device};
-pub use crate::cpu::sampling::{Penalties, SamplingOptions};
+pub use crate::cpu::sampling::{Penalties, SamplingOptions, WHOLE_ANSWER};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, random, scalar};
 

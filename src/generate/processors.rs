@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::fused::Device;
-pub use crate::fused::sampling::Penalties;
+pub use crate::fused::sampling::{Penalties, WHOLE_ANSWER};
 use crate::fused::sampling::{PenaltyInputs, penalize};
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops};
 
@@ -29,7 +29,7 @@ impl Penalties {
 pub struct Processors {
     penalties: Arc<Penalties>,
     bias: Option<(Array, Array)>,
-    /// The last tokens, `[1, ≤ context_size]`, if a penalty needs them.
+    /// The last tokens, `[1, ≤ context_size]`, if a penalty needs them and there are any.
     recent: Option<Array>,
     device: Device,
 }
@@ -69,16 +69,17 @@ impl Processors {
             (from_u32(&tokens, &shape), from_f32(&values, &shape))
         });
         let context = penalties.context();
-        let recent = (context > 0).then(|| {
-            let recent = &prompt[prompt.len().saturating_sub(context)..];
-            from_u32(recent, &[1, recent.len() as i32])
-        });
+        let seen = match context {
+            WHOLE_ANSWER => &[],
+            _ => &prompt[prompt.len().saturating_sub(context)..],
+        };
+        let recent = (!seen.is_empty()).then(|| from_u32(seen, &[1, seen.len() as i32]));
         Ok(Self { penalties: Arc::new(penalties), bias, recent, device })
     }
 
     /// Whether there is anything to do.
     pub fn is_empty(&self) -> bool {
-        self.bias.is_none() && self.recent.is_none()
+        self.bias.is_none() && self.penalties.context() == 0
     }
 
     /// The processed logits, `[1, vocabulary]`.
@@ -95,15 +96,53 @@ impl Processors {
 
     /// Notes the token that was drawn, `[1]`, which may not be computed yet.
     pub fn push(&mut self, token: &Array) -> Result<()> {
-        if let Some(recent) = &self.recent {
-            let all = ops::concatenate(&[recent, &ops::reshape(token, &[1, 1])?], 1)?;
-            let surplus = all.dim(1) - i32::try_from(self.penalties.context()).unwrap_or(i32::MAX);
-            self.recent = Some(if surplus > 0 {
-                ops::slice_axis(&all, 1, surplus, all.dim(1))?
-            } else {
-                all
-            });
+        let context = self.penalties.context();
+        if context == 0 {
+            return Ok(());
         }
+        let token = ops::reshape(token, &[1, 1])?;
+        let Some(recent) = &self.recent else {
+            self.recent = Some(token);
+            return Ok(());
+        };
+        let all = ops::concatenate(&[recent, &token], 1)?;
+        let surplus = all.dim(1) - i32::try_from(context).unwrap_or(i32::MAX);
+        self.recent = Some(match surplus > 0 {
+            true => ops::slice_axis(&all, 1, surplus, all.dim(1))?,
+            false => all,
+        });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fused::Precision;
+    use crate::mlx::{self, DeviceKind, to_f32_vec};
+
+    #[test]
+    fn the_whole_answer_counts_and_nothing_of_the_prompt() {
+        mlx::enter(DeviceKind::Cpu).unwrap();
+        let device = Device::cpu(None, Precision::Exact);
+        for device in [device, device.plain()] {
+            let penalties = Penalties {
+                presence: 1.0,
+                presence_context: WHOLE_ANSWER,
+                frequency: 0.5,
+                frequency_context: WHOLE_ANSWER,
+                ..Penalties::default()
+            };
+            let mut processors = Processors::new(penalties, &[0, 1, 2], 4, device).unwrap();
+            assert!(!processors.is_empty());
+            let logits = from_f32(&[5.0; 4], &[1, 4]);
+            let before = to_f32_vec(&processors.apply(&logits).unwrap()).unwrap();
+            assert_eq!(before, [5.0; 4]);
+            for _ in 0..40 {
+                processors.push(&from_u32(&[3], &[1])).unwrap();
+            }
+            let after = to_f32_vec(&processors.apply(&logits).unwrap()).unwrap();
+            assert_eq!(after, [5.0, 5.0, 5.0, 5.0 - 1.0 - 40.0 * 0.5]);
+        }
     }
 }

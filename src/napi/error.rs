@@ -1,44 +1,28 @@
-//! Errors with their stable codes, on the way to JavaScript.
+//! Errors on the way to JavaScript: a message, a stable code, and what the error is about.
 
-use napi::bindgen_prelude::JsObjectValue;
+use napi::bindgen_prelude::{JsObjectValue, Object};
 use napi::{Env, JsValue};
 
 use crate::error::Error;
 
-/// An error's stable code, as napi-rs wants the status of an error that is thrown.
-pub struct Code(&'static str);
+/// The result of a function that throws. napi-derive looks for this very name.
+pub type Result<T, E = napi::Error> = std::result::Result<T, E>;
 
-impl AsRef<str> for Code {
-    fn as_ref(&self) -> &str {
-        self.0
+/// `error` for a function that throws it, or a promise that is rejected with it: an `Error` of
+/// JavaScript with the properties `code` and, where they are known, `option` and `path`. On the
+/// JavaScript thread only.
+pub fn throw(env: &Env, error: &Error) -> napi::Error {
+    build(env, error).unwrap_or_else(|failure| failure)
+}
+
+fn build(env: &Env, error: &Error) -> napi::Result<napi::Error> {
+    let mut object: Object<'_> = env.create_error(napi::Error::from_reason(error.to_string()))?;
+    object.set_named_property("code", error.code())?;
+    if let Some(option) = error.option() {
+        object.set_named_property("option", option)?;
     }
-}
-
-impl From<napi::Status> for Code {
-    fn from(_: napi::Status) -> Self {
-        Self("INTERNAL_ERROR")
+    if let Some(path) = error.path() {
+        object.set_named_property("path", path.to_string_lossy().as_ref())?;
     }
-}
-
-/// The result of a function that throws [`Error`]s. napi-derive looks for this very name.
-pub type Result<T, E = napi::Error<Code>> = std::result::Result<T, E>;
-
-/// `error` for a function that throws it.
-pub fn throw(error: Error) -> napi::Error<Code> {
-    napi::Error::new(Code(error.code()), error.to_string())
-}
-
-/// A failure of Node-API itself, for a function that throws.
-pub fn internal(error: napi::Error) -> napi::Error<Code> {
-    napi::Error::new(Code("INTERNAL_ERROR"), error.reason.clone())
-}
-
-/// `error` for a promise that is rejected with it. On the JavaScript thread only.
-pub fn rejection(env: &Env, error: &Error) -> napi::Error {
-    let build = || {
-        let mut object = env.create_error(napi::Error::from_reason(error.to_string()))?;
-        object.set_named_property("code", error.code())?;
-        Ok::<_, napi::Error>(napi::Error::from(object.to_unknown()))
-    };
-    build().unwrap_or_else(|failure| failure)
+    Ok(napi::Error::from(object.to_unknown()))
 }

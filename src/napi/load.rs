@@ -10,9 +10,10 @@ use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 
 use super::environment;
-use super::error::{Result, internal, throw};
+use super::error::{Result, throw};
 use super::model::NativeModel;
 use super::promise::promise;
+use crate::engine::ranges;
 use crate::engine::{self, Callback, Engine, LoadProgress, LoadRequest, Model};
 use crate::error::{Error, Result as EngineResult};
 use crate::fused::Precision;
@@ -33,7 +34,7 @@ pub struct NativeLoadRequest {
     #[napi(ts_type = "'auto' | 'float32' | 'bfloat16' | 'float16'")]
     pub dtype: String,
     /// How many threads may compute at the same time on the CPU.
-    pub threads: Option<u32>,
+    pub threads: Option<f64>,
     /// How the CPU multiplies activations with quantized weights.
     #[napi(ts_type = "'exact' | 'fast'")]
     pub precision: Option<String>,
@@ -54,10 +55,11 @@ pub struct NativeLoadProgress {
 /// Begins to load a model.
 #[napi]
 pub fn load_model(
+    env: &Env,
     request: NativeLoadRequest,
     on_progress: Option<Function<'_, NativeLoadProgress, ()>>,
 ) -> Result<NativeLoad> {
-    let request = translate(request).map_err(throw)?;
+    let request = translate(request).map_err(|error| throw(env, &error))?;
     let progress = match on_progress {
         Some(function) => reporter(&function)?,
         None => Box::new(|_| {}),
@@ -70,6 +72,12 @@ pub fn load_model(
     let engine = engine::load(request, progress, callback);
     environment::adopt(&engine);
     Ok(NativeLoad { engine, outcome })
+}
+
+/// Refuses options of a load that no model could honour.
+#[napi]
+pub fn check_load_request(env: &Env, request: NativeLoadRequest) -> Result<()> {
+    translate(request).map(drop).map_err(|error| throw(env, &error))
 }
 
 fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
@@ -90,7 +98,10 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
             "float16" => Some(Dtype::Float16),
             other => return Err(one_of("dtype", "auto, float32, bfloat16 or float16", other)),
         },
-        threads: request.threads.map(|threads| threads as usize),
+        threads: match request.threads {
+            Some(threads) => Some(ranges::THREADS.check(threads)? as usize),
+            None => None,
+        },
         precision: match request.precision.as_deref() {
             None => None,
             Some("exact") => Some(Precision::Exact),
@@ -108,11 +119,8 @@ fn one_of(option: &str, accepted: &str, value: &str) -> Error {
 fn reporter(
     function: &Function<'_, NativeLoadProgress, ()>,
 ) -> Result<Box<dyn FnMut(LoadProgress) + Send>> {
-    let function = function
-        .build_threadsafe_function::<NativeLoadProgress>()
-        .weak::<true>()
-        .build()
-        .map_err(internal)?;
+    let function =
+        function.build_threadsafe_function::<NativeLoadProgress>().weak::<true>().build()?;
     let mut last: Option<(LoadProgress, Instant)> = None;
     Ok(Box::new(move |progress| {
         let complete = progress.loaded_bytes == progress.total_bytes;

@@ -165,19 +165,22 @@ impl NativeModel {
     /// Begins a generation. Throws for options out of range; everything else is told by
     /// `NativeGeneration.next`.
     #[napi]
-    pub fn generate(&self, request: NativeGenerateRequest) -> Result<NativeGeneration> {
-        let request = request.translate().map_err(throw)?;
-        self.model.generate(request).map(NativeGeneration::new).map_err(throw)
+    pub fn generate(&self, env: &Env, request: NativeGenerateRequest) -> Result<NativeGeneration> {
+        request
+            .translate()
+            .and_then(|request| self.model.generate(request))
+            .map(NativeGeneration::new)
+            .map_err(|error| throw(env, &error))
     }
 
     /// An empty prompt cache.
     #[napi]
-    pub fn prompt_cache(&self, limits: NativeCacheLimits) -> Result<NativePromptCache> {
+    pub fn prompt_cache(&self, env: &Env, limits: NativeCacheLimits) -> Result<NativePromptCache> {
         let NativeCacheLimits { max_kv_size, kv_bits, kv_group_size } = limits;
         cache_limits(max_kv_size, kv_bits, kv_group_size)
             .and_then(|limits| self.model.prompt_cache(limits))
             .map(NativePromptCache::new)
-            .map_err(throw)
+            .map_err(|error| throw(env, &error))
     }
 
     /// A prompt cache from a file.
@@ -191,7 +194,7 @@ impl NativeModel {
     /// The tokens of a prompt.
     #[napi(ts_return_type = "Promise<Uint32Array>")]
     pub fn tokenize<'env>(&self, env: &'env Env, prompt: NativePrompt) -> Result<Object<'env>> {
-        let (prompt, encoding) = prompt.translate().map_err(throw)?;
+        let (prompt, encoding) = prompt.translate().map_err(|error| throw(env, &error))?;
         let (promise, callback) = promise(env, Uint32Array::new)?;
         self.model.tokenize(prompt, encoding, callback);
         Ok(promise)
@@ -200,7 +203,7 @@ impl NativeModel {
     /// The number of a prompt's tokens.
     #[napi(ts_return_type = "Promise<number>")]
     pub fn count_tokens<'env>(&self, env: &'env Env, prompt: NativePrompt) -> Result<Object<'env>> {
-        let (prompt, encoding) = prompt.translate().map_err(throw)?;
+        let (prompt, encoding) = prompt.translate().map_err(|error| throw(env, &error))?;
         let (promise, callback) = promise(env, |count: usize| count as u32)?;
         self.model.count_tokens(prompt, encoding, callback);
         Ok(promise)

@@ -3,7 +3,7 @@
 use napi::bindgen_prelude::{Object, ToNapiValue};
 use napi::{Env, JsDeferred};
 
-use super::error::{Result, internal, rejection};
+use super::error::{Result, throw};
 use crate::engine::Callback;
 use crate::error::Error;
 
@@ -22,12 +22,12 @@ where
     T: Send + 'static,
     J: ToNapiValue + 'static,
 {
-    let (deferred, object) = env.create_deferred::<J, Resolver<J>>().map_err(internal)?;
+    let (deferred, object) = env.create_deferred::<J, Resolver<J>>()?;
     let settle = Settle(Some(deferred));
     let callback: Callback<T> = Box::new(move |result| {
         settle.settle(Box::new(move |env| match result {
             Ok(value) => Ok(convert(value)),
-            Err(error) => Err(rejection(&env, &error)),
+            Err(error) => Err(throw(&env, &error)),
         }));
     });
     Ok((object, callback))
@@ -48,7 +48,7 @@ impl<J: ToNapiValue> Drop for Settle<J> {
         if let Some(deferred) = self.0.take() {
             deferred.resolve(Box::new(|env| {
                 let error = Error::EngineFailed("a request was lost".to_owned());
-                Err(rejection(&env, &error))
+                Err(throw(&env, &error))
             }));
         }
     }

@@ -6,6 +6,7 @@ use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
 use crate::cache::{CacheLimits, KvQuantization};
+use crate::engine::ranges::{self, Number, Whole};
 use crate::engine::{GenerateRequest, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
 
@@ -76,8 +77,9 @@ pub struct NativeGenerateRequest {
     pub skip_special_tokens: Option<bool>,
     /// The penalty for tokens already seen; 1 for none.
     pub repetition_penalty: Option<f64>,
-    /// How many of the last tokens count as seen.
-    pub repetition_context_size: Option<f64>,
+    /// How many of the last tokens count as seen, the prompt's included; left out for all of the
+    /// answer's and none of the prompt's.
+    pub penalty_context_size: Option<f64>,
     /// Subtracted from the logits of tokens already seen; 0 for none.
     pub presence_penalty: Option<f64>,
     /// Subtracted for each time that a token was seen; 0 for none.
@@ -110,26 +112,32 @@ impl NativeGenerateRequest {
     /// [`Error::InvalidArgument`] for what has no such form.
     pub fn translate(self) -> Result<GenerateRequest> {
         let (prompt, encoding) = self.prompt.translate()?;
-        let narrow = |value: Option<f64>| value.map(|value| value as f32);
+        let number =
+            |range: &Number, value: Option<f64>| value.map(|it| range.check(it)).transpose();
+        let whole = |range: &Whole, value: Option<f64>| -> Result<Option<usize>> {
+            value.map(|it| Ok(range.check(it)? as usize)).transpose()
+        };
         Ok(GenerateRequest {
             prompt,
             encoding,
-            max_tokens: whole("maxTokens", self.max_tokens)?,
-            temperature: narrow(self.temperature),
-            top_p: narrow(self.top_p),
-            top_k: whole("topK", self.top_k)?.map(|count| count.try_into().unwrap_or(u32::MAX)),
-            min_p: narrow(self.min_p),
-            seed: whole("seed", self.seed)?.map(|seed| seed as u64),
+            max_tokens: whole(&ranges::MAX_TOKENS, self.max_tokens)?,
+            temperature: number(&ranges::TEMPERATURE, self.temperature)?,
+            top_p: number(&ranges::TOP_P, self.top_p)?,
+            top_k: whole(&ranges::TOP_K, self.top_k)?.map(|count| count as u32),
+            min_p: number(&ranges::MIN_P, self.min_p)?,
+            seed: whole(&ranges::SEED, self.seed)?.map(|seed| seed as u64),
             stop: self.stop.unwrap_or_default(),
             skip_special_tokens: self.skip_special_tokens.unwrap_or(true),
-            repetition_penalty: narrow(self.repetition_penalty),
-            presence_penalty: narrow(self.presence_penalty).unwrap_or(0.0),
-            frequency_penalty: narrow(self.frequency_penalty).unwrap_or(0.0),
-            penalty_context: whole("repetitionContextSize", self.repetition_context_size)?,
+            repetition_penalty: number(&ranges::REPETITION_PENALTY, self.repetition_penalty)?,
+            presence_penalty: number(&ranges::PRESENCE_PENALTY, self.presence_penalty)?
+                .unwrap_or(0.0),
+            frequency_penalty: number(&ranges::FREQUENCY_PENALTY, self.frequency_penalty)?
+                .unwrap_or(0.0),
+            penalty_context: whole(&ranges::PENALTY_CONTEXT_SIZE, self.penalty_context_size)?,
             logit_bias: biases(self.logit_bias.unwrap_or_default())?,
-            xtc_probability: narrow(self.xtc_probability).unwrap_or(0.0),
-            xtc_threshold: narrow(self.xtc_threshold),
-            logprobs: whole("logprobs", self.logprobs)?,
+            xtc_probability: number(&ranges::XTC_PROBABILITY, self.xtc_probability)?.unwrap_or(0.0),
+            xtc_threshold: number(&ranges::XTC_THRESHOLD, self.xtc_threshold)?,
+            logprobs: whole(&ranges::LOGPROBS, self.logprobs)?,
             ignore_end_tokens: self.ignore_eos.unwrap_or(false),
             cache_limits: cache_limits(self.max_kv_size, self.kv_bits, self.kv_group_size)?,
             prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
@@ -141,17 +149,15 @@ impl NativeGenerateRequest {
 fn biases(record: HashMap<String, f64>) -> Result<Vec<(u32, f32)>> {
     let mut biases = Vec::with_capacity(record.len());
     for (token, bias) in record {
+        let option = format!("logitBias[{token}]");
         let token = token.parse().map_err(|_| {
-            Error::argument("logitBias", format!("\"{token}\" is not the number of a token"))
+            Error::argument(option.as_str(), "is not a token, a whole number from 0")
         })?;
-        biases.push((token, bias as f32));
+        biases.push((token, ranges::LOGIT_BIAS.check_as(&option, bias)?));
     }
     biases.sort_by_key(|&(token, _)| token);
     Ok(biases)
 }
-
-/// The largest number up to which JavaScript has every whole number.
-const MAX_SAFE_INTEGER: f64 = 9_007_199_254_740_991.0;
 
 /// What caches may take.
 pub fn cache_limits(
@@ -159,26 +165,11 @@ pub fn cache_limits(
     kv_bits: Option<f64>,
     kv_group_size: Option<f64>,
 ) -> Result<CacheLimits> {
-    let quantization = match small("kvBits", kv_bits)? {
-        Some(bits) => {
-            Some(KvQuantization { group_size: small("kvGroupSize", kv_group_size)?, bits })
-        }
-        None => None,
-    };
-    Ok(CacheLimits { max_size: small("maxKvSize", max_kv_size)?, quantization })
-}
-
-/// A whole number that an `i32` has room for; a larger one is as good as the largest.
-fn small(option: &str, value: Option<f64>) -> Result<Option<i32>> {
-    Ok(whole(option, value)?.map(|value| i32::try_from(value).unwrap_or(i32::MAX)))
-}
-
-fn whole(option: &str, value: Option<f64>) -> Result<Option<usize>> {
-    match value {
-        Some(value) if value.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&value) => {
-            Err(Error::argument(option, format!("must be a whole number from 0, not {value}")))
-        }
-        Some(value) => Ok(Some(value as usize)),
-        None => Ok(None),
-    }
+    let group_size = kv_group_size.map(|it| ranges::KV_GROUP_SIZE.check(it)).transpose()?;
+    let bits = kv_bits.map(|it| ranges::KV_BITS.check(it)).transpose()?;
+    let max_size = max_kv_size.map(|it| ranges::MAX_KV_SIZE.check(it)).transpose()?;
+    Ok(CacheLimits {
+        max_size: max_size.map(|size| size as i32),
+        quantization: bits.map(|bits| KvQuantization { group_size, bits }),
+    })
 }

@@ -6,6 +6,7 @@ use napi_derive::napi;
 
 use super::error::{Result, throw};
 use super::promise::promise;
+use super::request::NativeGenerateRequest;
 use crate::engine::pool;
 use crate::hub;
 use crate::mlx::{self, DeviceKind};
@@ -21,16 +22,22 @@ pub struct NativeVersion {
 
 /// The versions of the addon and of the MLX it runs on.
 #[napi]
-pub fn native_version() -> Result<NativeVersion> {
+pub fn native_version(env: &Env) -> Result<NativeVersion> {
     mlx::init();
-    let mlx = mlx::version().map_err(throw)?;
+    let mlx = mlx::version().map_err(|error| throw(env, &error))?;
     Ok(NativeVersion { addon: env!("CARGO_PKG_VERSION").to_owned(), mlx })
 }
 
 /// Throws `DEVICE_UNAVAILABLE` on a machine on which MLX cannot run at all. Does not touch MLX.
 #[napi]
-pub fn check_machine() -> Result<()> {
-    mlx::check_machine().map_err(throw)
+pub fn check_machine(env: &Env) -> Result<()> {
+    mlx::check_machine().map_err(|error| throw(env, &error))
+}
+
+/// Refuses options of a generation that no model could honour.
+#[napi]
+pub fn check_generate_request(env: &Env, request: NativeGenerateRequest) -> Result<()> {
+    request.translate().and_then(|request| request.check()).map_err(|error| throw(env, &error))
 }
 
 /// A device that models can run on.
@@ -93,20 +100,24 @@ pub struct NativeMemoryStats {
 
 /// MLX's memory in this process, in bytes.
 #[napi]
-pub fn memory_stats() -> Result<NativeMemoryStats> {
+pub fn memory_stats(env: &Env) -> Result<NativeMemoryStats> {
     mlx::init();
+    let bytes = |read: crate::error::Result<usize>| match read {
+        Ok(bytes) => Ok(bytes as f64),
+        Err(error) => Err(throw(env, &error)),
+    };
     Ok(NativeMemoryStats {
-        active_bytes: mlx::memory::active().map_err(throw)? as f64,
-        cache_bytes: mlx::memory::cache().map_err(throw)? as f64,
-        peak_bytes: mlx::memory::peak().map_err(throw)? as f64,
+        active_bytes: bytes(mlx::memory::active())?,
+        cache_bytes: bytes(mlx::memory::cache())?,
+        peak_bytes: bytes(mlx::memory::peak())?,
     })
 }
 
 /// Gives the memory that MLX keeps for reuse back to the system.
 #[napi]
-pub fn clear_memory_cache() -> Result<()> {
+pub fn clear_memory_cache(env: &Env) -> Result<()> {
     mlx::init();
-    mlx::memory::clear_cache().map_err(throw)
+    mlx::memory::clear_cache().map_err(|error| throw(env, &error))
 }
 
 /// The folder of a model: of a folder itself, an alias, or `owner/name[@revision]` in the Hugging
