@@ -25,7 +25,7 @@ afterEach(() => {
 async function start(...options: string[]): Promise<void> {
   terminal = new Terminal(
     [process.execPath, join(ROOT, 'dist', 'cli', 'main.js'), 'chat', ...options],
-    { HOME: home },
+    { HOME: home, HF_HUB_OFFLINE: '1' },
   )
   await terminal.shows('> ')
 }
@@ -99,10 +99,7 @@ describe('a chat in a terminal', () => {
     await enter('/list', 'demo', 'mlx-community/')
     await enter('/modle', 'did you mean /model?')
     await enter('/model', 'demo: qwen3')
-    await enter(
-      '/model someone/something',
-      'Error: someone/something is not in the Hugging Face cache',
-    )
+    await enter('/model someone/something', 'Error: someone/something is not in the cache')
     await enter('/model demo', 'demo: qwen3')
     await enter('/temp 0', 'temperature: 0')
     await enter('/tokens default', "maxTokens: the model's default")

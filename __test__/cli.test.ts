@@ -139,10 +139,12 @@ describe('mistakes', () => {
   })
 
   it('of the model are one line, with exit code 1', async () => {
-    const { code, stdout, stderr } = await runCli(['-m', 'someone/something', 'Hi'])
+    const { code, stdout, stderr } = await runCli(['-m', 'someone/something', 'Hi'], {
+      environment: { HF_HUB_OFFLINE: '1' },
+    })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(
-      /^nodemlx: someone\/something is not in the Hugging Face cache [^\n]*hf download[^\n]*\n$/,
+      /^nodemlx: someone\/something is not in the cache [^\n]*HF_HUB_OFFLINE[^\n]*\n$/,
     )
   })
 

@@ -10,10 +10,8 @@ import {
   isPlatformSupported,
   isSupported,
   loadModel,
-  RECOMMENDED_MODELS,
   VERSION,
 } from '../js/index.js'
-import { getNative } from '../js/native.js'
 import type { LoadProgress, Message, Model } from '../js/types.js'
 
 const GREEDY = { temperature: 0, maxTokens: 40 }
@@ -40,13 +38,6 @@ describe('the package', () => {
     expect([isPlatformSupported(), isSupported()]).toEqual([true, true])
     expect(getVersion()).toBe(VERSION)
   })
-
-  it('recommends the models whose names the addon knows', () => {
-    const known = getNative()
-      .recommendedModels()
-      .map(({ alias, repository }) => [alias, repository])
-    expect(Object.entries(RECOMMENDED_MODELS)).toEqual(known)
-  })
 })
 
 describe('loading', () => {
@@ -71,11 +62,9 @@ describe('loading', () => {
 
   it('rejects what is not there, and says what to do', async () => {
     await expect(loadModel('/no/such/folder')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' })
-    await expect(loadModel('someone/something')).rejects.toMatchObject({
-      code: 'MODEL_NOT_FOUND',
-      message: expect.stringMatching(
-        /does not download.*hf download someone\/something/s,
-      ) as string,
+    await expect(loadModel('someone/something', { offline: true })).rejects.toMatchObject({
+      code: 'OFFLINE',
+      message: expect.stringMatching(/someone\/something is not in the cache/) as string,
     })
   })
 })

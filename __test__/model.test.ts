@@ -4,6 +4,13 @@ import { fakeInfo, FakeNative, nativeError, words } from './support/fake-native.
 
 let native = new FakeNative()
 vi.mock('../js/native.js', () => ({ getNative: () => native }))
+// Every name but one is that of a folder: nothing is downloaded here.
+vi.mock('../js/hub/locate.js', () => ({
+  locate: (model: string) =>
+    model.startsWith('missing/')
+      ? Promise.reject(nativeError('MODEL_NOT_FOUND', 'there is none'))
+      : Promise.resolve({ folder: `/models/${model}` }),
+}))
 
 beforeEach(() => {
   native = new FakeNative()

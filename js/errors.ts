@@ -8,8 +8,30 @@ export type NodeMlxErrorCode =
   | 'UNSUPPORTED_PLATFORM'
   /** The native addon for this platform is not installed, or could not be loaded. */
   | 'ADDON_UNAVAILABLE'
-  /** There is no model at that place. */
+  /** There is no model at that place, or none that may be seen. */
   | 'MODEL_NOT_FOUND'
+  /** The model has no such branch, tag or commit. */
+  | 'REVISION_NOT_FOUND'
+  /** The model has no such file. */
+  | 'FILE_NOT_FOUND'
+  /** The model is given only to those who agreed to its conditions. */
+  | 'GATED_MODEL'
+  /** The hub wants a token, or does not accept the one that it was given. */
+  | 'UNAUTHORIZED'
+  /** Nothing may be downloaded, and the model is not in the cache. */
+  | 'OFFLINE'
+  /** No connection, or one that broke off again and again. */
+  | 'NETWORK_ERROR'
+  /** The hub gave an answer that is of no use: it is overloaded, or no hub. */
+  | 'HUB_ERROR'
+  /** A downloaded file is not the one that the hub describes. */
+  | 'HASH_MISMATCH'
+  /** The repository has a file whose name could lead out of the model's folder. */
+  | 'UNSAFE_FILE_NAME'
+  /** The model does not fit the device's memory. */
+  | 'INSUFFICIENT_MEMORY'
+  /** There is no room for the files. */
+  | 'DISK_FULL'
   /** `config.json` or `generation_config.json` is missing, is not JSON, or lacks a field. */
   | 'INVALID_CONFIG'
   /** The model's architecture is not implemented. */
@@ -40,7 +62,7 @@ export type NodeMlxErrorCode =
   | 'MLX_ERROR'
   /** The model's engine died; this model cannot be used any more. */
   | 'ENGINE_FAILED'
-  /** The operating system refused to read a file. */
+  /** The operating system refused to read or write a file. */
   | 'IO_ERROR'
   /** Anything else; please report it. */
   | 'INTERNAL_ERROR'

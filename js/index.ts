@@ -1,5 +1,6 @@
 export { NodeMlxError, type NodeMlxErrorCode } from './errors.js'
 export { loadModel } from './model.js'
+export { downloadModel, estimateModel, listModels, removeModel } from './models.js'
 export { generate } from './once.js'
 export { getVersion, isPlatformSupported, isSupported } from './support.js'
 export { RECOMMENDED_MODELS } from './recommended-models.js'

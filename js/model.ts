@@ -2,8 +2,10 @@ import { AsyncResource } from 'node:async_hooks'
 import { resolve } from 'node:path'
 import { unpacked } from './asar.js'
 import { aborted, fromNative, NodeMlxError } from './errors.js'
-import { exists } from './files.js'
+import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
+import { ensure } from './hub/download.js'
+import { locate } from './hub/locate.js'
 import {
   getNative,
   type Native,
@@ -23,7 +25,6 @@ import {
   tokenizeOptions,
   checkForModel,
 } from './options.js'
-import { demoFolder } from './package-folder.js'
 import { HeldPromptCache } from './prompt-cache.js'
 import {
   ANY_TOKEN,
@@ -60,7 +61,7 @@ import { nonEmptyString } from './validate.js'
  * Loads a model.
  *
  * @param model - A folder with a checkpoint in Hugging Face's layout, `'demo'` for the small model that comes with this package, an alias of
- *   `RECOMMENDED_MODELS`, or `'owner/name'` or `'owner/name@revision'` for a model in the Hugging Face cache.
+ *   `RECOMMENDED_MODELS`, or `'owner/name'` or `'owner/name@revision'` for a model on the Hugging Face hub, of which what the cache lacks is downloaded first.
  */
 export function loadModel(model: string, options?: LoadModelOptions): Promise<Model> {
   return load(model, options)
@@ -97,12 +98,22 @@ export function loadRequest(path: string, options: LoadModelOptions): NativeLoad
   }
 }
 
+/** The folder of a model's files, which are downloaded where they are missing. */
+export async function modelFolder(name: string, options: LoadModelOptions): Promise<string> {
+  const { folder, repository } = await locate(name, options.revision)
+  if (folder !== undefined) return folder
+  return ensure(repository, options, async (snapshot, weightsBytes) => {
+    await checkMemory(snapshot, options, weightsBytes)
+  })
+}
+
 /** A model that is being loaded, with a name and options that have been checked. */
 export class Loading {
   readonly model: Promise<LoadedModel>
   #native: NativeLoad | undefined
   /** Why the loading was ended, where it was. */
   #ended: { error: unknown } | undefined
+  readonly #controller = new AbortController()
 
   constructor(name: string, options: LoadModelOptions) {
     this.model = this.#run(name, options)
@@ -114,6 +125,7 @@ export class Loading {
 
   #end(error: unknown): void {
     this.#ended ??= { error }
+    this.#controller.abort()
     this.#native?.abort()
   }
 
@@ -121,7 +133,12 @@ export class Loading {
     try {
       // First: without the addon nothing else matters.
       const native = getNative()
-      return await this.#load(native, await resolveModel(name), options)
+      const onProgress = (progress: LoadProgress): void => {
+        this.#report(progress, options.onProgress)
+      }
+      const { signal } = this.#controller
+      const path = await modelFolder(name, { ...options, onProgress, signal })
+      return await this.#load(native, path, options)
     } catch (error) {
       this.#native = undefined
       throw this.#ended === undefined ? fromNative(error) : this.#ended.error
@@ -135,6 +152,8 @@ export class Loading {
     const report = AsyncResource.bind((progress: LoadProgress): void => {
       this.#report(progress, onProgress)
     })
+    const maxContextLength = await checkMemory(path, options)
+    this.#goOn()
     this.#native = native.loadModel(
       loadRequest(path, options),
       onProgress === undefined ? undefined : report,
@@ -143,7 +162,7 @@ export class Loading {
     this.#native = undefined
     try {
       this.#goOn()
-      return new LoadedModel(model)
+      return new LoadedModel(model, maxContextLength)
     } catch (error) {
       await model.dispose()
       throw error
@@ -166,27 +185,6 @@ export class Loading {
   }
 }
 
-/** The folder of a model's files. Looks only, and loads nothing. */
-export async function resolveModel(model: string): Promise<string> {
-  if (model === 'demo') return unpacked(demoModel(), 'MODEL_NOT_FOUND')
-  try {
-    return await getNative().resolveModel(unpacked(model, 'MODEL_NOT_FOUND'))
-  } catch (error) {
-    throw fromNative(error)
-  }
-}
-
-function demoModel(): string {
-  const folder = demoFolder()
-  if (folder !== undefined && exists(folder)) return folder
-  throw new NodeMlxError(
-    'MODEL_NOT_FOUND',
-    folder === undefined
-      ? 'The demo model is missing: nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle.'
-      : `The demo model is missing: there is no folder ${folder}. Install nodemlx again.`,
-  )
-}
-
 export class LoadedModel implements Model {
   readonly info: ModelInfo
   readonly #native: NativeModel
@@ -194,9 +192,10 @@ export class LoadedModel implements Model {
   // Defined below, because older versions of Node.js 20 have no such symbol.
   declare [Symbol.asyncDispose]: () => Promise<void>
 
-  constructor(native: NativeModel) {
+  constructor(native: NativeModel, maxContextLength?: number) {
     this.#native = native
-    this.info = frozenCopy(native.info())
+    const info = native.info()
+    this.info = frozenCopy(maxContextLength === undefined ? info : { ...info, maxContextLength })
   }
 
   get disposed(): boolean {

@@ -29,7 +29,12 @@ type Checks = 'checkMachine' | 'checkLoadRequest' | 'checkGenerateRequest'
 /** The addon's functions, as its build describes them; they throw errors with a `code`. Its classes are not made by hand. */
 export type Native = Omit<
   typeof addon,
-  Checks | 'NativeGeneration' | 'NativeLoad' | 'NativeModel' | 'NativePromptCache'
+  | Checks
+  | 'NativeFileLock'
+  | 'NativeGeneration'
+  | 'NativeLoad'
+  | 'NativeModel'
+  | 'NativePromptCache'
 > &
   // An addon of an earlier version finds out later.
   Partial<Pick<typeof addon, Checks>>

@@ -3,7 +3,10 @@ import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { promptCache } from './prompt-cache.js'
 import type {
   ChatTemplateOptions,
+  DownloadModelOptions,
+  EstimateModelOptions,
   GenerateOptions,
+  HubOptions,
   LoadModelOptions,
   LoadProgress,
   ModelInfo,
@@ -19,6 +22,7 @@ import {
   boolean,
   callback,
   fields,
+  integer,
   isPlainObject,
   nonEmptyString,
   number,
@@ -30,11 +34,18 @@ import {
 /** What other libraries call our options. */
 const SYNONYMS = {
   abortSignal: 'signal',
+  accessToken: 'token',
+  allowPatterns: 'include',
+  baseUrl: 'endpoint',
+  cacheDirectory: 'cacheDir',
   chatTemplateKwargs: 'templateVariables',
   chatTemplateOptions: 'templateVariables',
   continueLastMessage: 'continueFinalMessage',
   cpuThreads: 'threads',
   functions: 'tools',
+  hubUrl: 'endpoint',
+  ignorePatterns: 'exclude',
+  localFilesOnly: 'offline',
   maxCompletionTokens: 'maxTokens',
   maxLength: 'maxTokens',
   maxNewTokens: 'maxTokens',
@@ -61,7 +72,43 @@ const SYNONYMS = {
 /** A check for every option that a type knows, so that neither list can grow without the other. */
 type FieldsOf<Options> = { [K in keyof Required<Options>]: Check<NonNullable<Options[K]>> }
 
+/** A token, or `false` for none. */
+const token: Check<string | false> = (value, option) =>
+  value === false ? value : nonEmptyString(value, option)
+
+const HUB_FIELDS = {
+  revision: nonEmptyString,
+  token,
+  endpoint: nonEmptyString,
+  cacheDir: nonEmptyString,
+  offline: boolean,
+  fetch: callback<typeof globalThis.fetch>(),
+} satisfies FieldsOf<HubOptions>
+
+const patterns = arrayOf(nonEmptyString, "an array of patterns, such as ['*.json']")
+
+const DOWNLOAD_FIELDS = {
+  ...HUB_FIELDS,
+  include: patterns,
+  exclude: patterns,
+  onProgress: callback<(progress: LoadProgress) => void>(),
+  signal: abortSignal,
+} satisfies FieldsOf<DownloadModelOptions>
+
+const STORED_FIELDS = { revision: nonEmptyString, cacheDir: nonEmptyString }
+
+const ESTIMATE_FIELDS = {
+  ...HUB_FIELDS,
+  contextLength: integer(1, 2 ** 31 - 1),
+  sequences: integer(1, 10_000),
+  kvBits: oneOf(4, 8),
+  device: oneOf('auto', 'gpu', 'cpu'),
+  signal: abortSignal,
+} satisfies FieldsOf<EstimateModelOptions>
+
 const LOAD_FIELDS = {
+  ...HUB_FIELDS,
+  force: boolean,
   device: oneOf('auto', 'gpu', 'cpu'),
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
   threads: number,
@@ -212,6 +259,26 @@ export function loadOptions(options: unknown): LoadModelOptions {
   return fields(options, '', LOAD_FIELDS, SYNONYMS)
 }
 
+/** The options of `downloadModel`, checked. */
+export function downloadOptions(options: unknown): DownloadModelOptions {
+  return fields(options, '', DOWNLOAD_FIELDS, SYNONYMS)
+}
+
+/** The options of `estimateModel`, checked. */
+export function estimateOptions(options: unknown): EstimateModelOptions {
+  return fields(options, '', ESTIMATE_FIELDS, SYNONYMS)
+}
+
+/** The options of `listModels`, checked. */
+export function listOptions(options: unknown): { cacheDir?: string } {
+  return fields(options, '', { cacheDir: nonEmptyString }, SYNONYMS)
+}
+
+/** The options of `removeModel`, checked. */
+export function removeOptions(options: unknown): { revision?: string; cacheDir?: string } {
+  return fields(options, '', STORED_FIELDS, SYNONYMS)
+}
+
 /** The options of `model.generate`: their names and types. */
 export function generateOptions(options: unknown): GenerateOptions {
   return checkTemplate(fields(options, '', GENERATE_FIELDS, SYNONYMS))
@@ -222,15 +289,17 @@ export function generateOnceOptions(options: unknown): {
   load: LoadModelOptions
   generate: GenerateOptions
 } {
-  const { device, dtype, threads, precision, onProgress, ...generate } = fields(
-    options,
-    '',
-    { ...ONCE_FIELDS, ...LOAD_FIELDS },
-    SYNONYMS,
+  const { signal, ...checked } = fields(options, '', { ...ONCE_FIELDS, ...LOAD_FIELDS }, SYNONYMS)
+  // The signal is the generation's, which ends the loading itself.
+  const [load, generate] = [true, false].map((wanted) =>
+    Object.fromEntries(Object.entries(checked).filter(([name]) => name in LOAD_FIELDS === wanted)),
   )
   return {
-    load: { device, dtype, threads, precision, onProgress },
-    generate: checkTemplate(generate),
+    load: load ?? {},
+    generate: checkTemplate<GenerateOptions>({
+      ...generate,
+      ...(signal === undefined ? {} : { signal }),
+    }),
   }
 }
 

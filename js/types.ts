@@ -12,18 +12,132 @@ export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
  */
 export type Precision = 'fast' | 'exact'
 
-/** How far a model has been loaded. */
+/** How far a model has been downloaded and loaded. */
 export interface LoadProgress {
-  /** What is being done now, such as `'weights'` or `'tokenizer'`. */
+  /** What is being done now: `'download'`, then `'weights'` and `'tokenizer'`. */
   stage: string
-  /** Bytes of weights read so far. */
+  /** Bytes done so far: while downloading of all files, those included that were there before; then of weights that were read. */
   loadedBytes: number
-  /** Bytes of weights in all. */
+  /** Bytes in all, of the same. */
   totalBytes: number
+  /** While downloading: the file that the report is about. */
+  file?: string
+  /** Bytes of that file so far. */
+  fileLoadedBytes?: number
+  /** Bytes of that file in all. */
+  fileTotalBytes?: number
+  /** While downloading: bytes per second over the last seconds. */
+  rate?: number
+  /** While downloading: how long it will take at this rate. */
+  remainingSeconds?: number
+}
+
+/** Where models that are named `owner/name` come from, and where they are kept. */
+export interface HubOptions {
+  /** A branch, a tag, a commit or its beginning, or a reference such as `'refs/pr/1'`. @defaultValue that of the name, else `'main'` */
+  revision?: string | undefined
+  /** Sent to the hub alone; `false` sends none. @defaultValue `HF_TOKEN`, or what `hf auth login` wrote */
+  token?: string | false | undefined
+  /** @defaultValue `HF_ENDPOINT`, or `'https://huggingface.co'` */
+  endpoint?: string | undefined
+  /** The folder of the cache. @defaultValue `HF_HUB_CACHE`, or `hub` in `HF_HOME` or `~/.cache/huggingface` */
+  cacheDir?: string | undefined
+  /** Use what is in the cache, and no network. @defaultValue `HF_HUB_OFFLINE` */
+  offline?: boolean | undefined
+  /** Makes all requests, in place of the platform's own. */
+  fetch?: typeof globalThis.fetch | undefined
+}
+
+/** Options of `downloadModel`. */
+export interface DownloadModelOptions extends HubOptions {
+  /** Download the files of these patterns, and not those that a model needs: `*` also goes through folders. */
+  include?: readonly string[] | undefined
+  /** Leave out the files of these patterns. */
+  exclude?: readonly string[] | undefined
+  /** Called while files come, about ten times in a second. An exception thrown in it ends the download, which then rejects with it. */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  /** Aborts the download, which then rejects with the code `ABORTED`. What has come is kept, and is gone on from the next time. */
+  signal?: AbortSignal | undefined
+}
+
+/** A model that was downloaded. */
+export interface DownloadedModel {
+  /** The folder of its files. */
+  path: string
+  /** The commit. */
+  revision: string
+  /** Bytes of all files in the folder. */
+  bytes: number
+  /** Those of them that came over the network this time. */
+  downloadedBytes: number
+}
+
+/** A repository in the cache. */
+export interface StoredModel {
+  /** `owner/name` */
+  id: string
+  /** Bytes on the disk; revisions share the files in which they do not differ. */
+  bytes: number
+  lastUsed: Date
+  revisions: StoredRevision[]
+}
+
+/** A commit in the cache. */
+export interface StoredRevision {
+  /** The commit. */
+  revision: string
+  /** Branches and tags that are at this commit. */
+  references: string[]
+  /** The folder of its files. */
+  path: string
+  /** Bytes of its files. */
+  bytes: number
+  /** Whether nothing is missing that loading needs. */
+  complete: boolean
+  /** `model_type` of its `config.json`. */
+  modelType?: string
+  /** Whether its architecture runs here. */
+  runs: boolean
+  lastUsed: Date
+}
+
+/** Options of `estimateModel`. */
+export interface EstimateModelOptions extends HubOptions {
+  /** Tokens of a prompt and its answer together. @defaultValue 4096, or the model's own context where that is shorter */
+  contextLength?: number | undefined
+  /** Generations at the same time, each with a context of that length. @defaultValue 1 */
+  sequences?: number | undefined
+  /** As in `generate`. */
+  kvBits?: 4 | 8 | undefined
+  /** @defaultValue 'auto' */
+  device?: Device | undefined
+  signal?: AbortSignal | undefined
+}
+
+/** How much memory a model takes, estimated by its configuration and the headers of its weights. */
+export interface MemoryEstimate {
+  weightsBytes: number
+  /** Bytes of the keys and values of one more token, as long as no window is full. */
+  cacheBytesPerToken: number
+  /** Bytes of the keys, values and states of all sequences. */
+  cacheBytes: number
+  /** Bytes at the most, working memory included. */
+  peakBytes: number
+  /** Bytes that models can have on this device. */
+  availableBytes: number
+  /** The context that this is for. */
+  contextLength: number
+  /** The largest context that fits, up to the model's own; 0 where not even the weights do. */
+  maxContextLength: number
+  fits: boolean
+  /** Why it fits, or does not. */
+  reason: string
 }
 
 /** Options of `loadModel`. */
-export interface LoadModelOptions {
+export interface LoadModelOptions extends HubOptions {
+  /** Load the model also where it seems not to fit the memory. @defaultValue false */
+  force?: boolean | undefined
   /** @defaultValue 'auto' */
   device?: Device | undefined
   /** @defaultValue 'auto' */
@@ -36,7 +150,7 @@ export interface LoadModelOptions {
   threads?: number | undefined
   /** On the CPU; refused on a GPU. @defaultValue 'fast' */
   precision?: Precision | undefined
-  /** Called while the model loads, at most some dozens of times. An exception thrown in it ends the loading, which then rejects with it. */
+  /** Called while the model is downloaded, about ten times in a second, and loads, at most some dozens of times. An exception thrown in it ends the loading, which then rejects with it. */
   onProgress?: ((progress: LoadProgress) => void) | undefined
   /** Aborts the loading, which then rejects with the code `ABORTED` and the signal's reason as `cause`. */
   signal?: AbortSignal | undefined
@@ -76,6 +190,8 @@ export interface ModelInfo {
   readonly quantization: Readonly<Quantization> | null
   /** How many tokens a prompt and its answer can have together; missing where the checkpoint does not say. */
   readonly contextLength?: number
+  /** How many tokens of context fit the device's memory, as it was estimated when the model was loaded; missing where that was not possible. */
+  readonly maxContextLength?: number
   readonly vocabularySize: number
   readonly layers: number
   readonly device: 'gpu' | 'cpu'

@@ -44,6 +44,18 @@ export const number: Check<number> = (value, option) => {
   throw invalidArgument(option, `expected a number, got ${show(value)}`)
 }
 
+/** A whole number in a range, for what the addon never sees. */
+export function integer(min: number, max: number): Check<number> {
+  return (value, option) => {
+    if (Number.isInteger(value) && (value as number) >= min && (value as number) <= max)
+      return value as number
+    throw invalidArgument(
+      option,
+      `expected a whole number from ${min} to ${max}, got ${show(value)}`,
+    )
+  }
+}
+
 export const boolean: Check<boolean> = (value, option) => {
   if (typeof value === 'boolean') return value
   throw invalidArgument(option, `expected true or false, got ${show(value)}`)

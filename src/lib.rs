@@ -25,7 +25,6 @@ mod files;
 mod foreign;
 pub mod fused;
 pub mod generate;
-pub mod hub;
 mod json;
 pub mod mlx;
 pub mod models;

@@ -18,6 +18,8 @@ export interface ChildOptions {
   environment?: NodeJS.ProcessEnv
   cwd?: string
   timeoutMs?: number
+  /** Called once the program runs. */
+  onStarted?: (kill: (signal: NodeJS.Signals) => void) => void
   /** Called with each piece of standard output, to react to it. */
   onOutput?: (text: string, kill: (signal: NodeJS.Signals) => void) => void
 }
@@ -26,7 +28,14 @@ export interface ChildOptions {
 export function runProgram(
   command: string,
   args: readonly string[],
-  { input, environment = {}, cwd = ROOT, timeoutMs = 100_000, onOutput }: ChildOptions = {},
+  {
+    input,
+    environment = {},
+    cwd = ROOT,
+    timeoutMs = 100_000,
+    onStarted,
+    onOutput,
+  }: ChildOptions = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, ...environment }
@@ -36,6 +45,7 @@ export function runProgram(
     }
     const child = spawn(command, args, { cwd, env })
     const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs)
+    onStarted?.((signal) => child.kill(signal))
     let stdout = ''
     let stderr = ''
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

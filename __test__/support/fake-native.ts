@@ -244,17 +244,16 @@ export class FakeNative implements Native {
     // There is none.
   }
 
-  resolveModel(model: string): Promise<string> {
-    if (model.startsWith('missing')) {
-      return Promise.reject(
-        nativeError('MODEL_NOT_FOUND', `${model} is not in the Hugging Face cache`),
-      )
-    }
-    return Promise.resolve(`/models/${model}`)
+  architectureOf(): string {
+    return this.info.architecture
   }
 
-  recommendedModels(): ReturnType<Native['recommendedModels']> {
-    return []
+  foreignFormat(): null {
+    return null
+  }
+
+  lockFile(): ReturnType<Native['lockFile']> {
+    return { release: () => undefined }
   }
 
   loadModel(

@@ -1,4 +1,4 @@
-import { resolveModel } from '../model.js'
+import { isHere } from '../hub/locate.js'
 import { RECOMMENDED_MODELS } from '../recommended-models.js'
 import { closest } from '../validate.js'
 import type { Conversation } from './conversation.js'
@@ -129,15 +129,6 @@ function setting(
       note(`${option}: ${conversation.settings[option] ?? "the model's default"}`)
       return false
     },
-  }
-}
-
-async function isHere(model: string): Promise<boolean> {
-  try {
-    await resolveModel(model)
-    return true
-  } catch {
-    return false
   }
 }
 

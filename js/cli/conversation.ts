@@ -1,4 +1,3 @@
-import { resolveModel } from '../model.js'
 import type {
   GenerateOptions,
   GenerationResult,
@@ -8,7 +7,7 @@ import type {
   PromptCache,
   PromptCacheOptions,
 } from '../types.js'
-import { loadWithBar } from './loading.js'
+import { fetchWithBar, loadWithBar } from './loading.js'
 import { printAnswer } from './output.js'
 
 /** A model, what was said, and how answers are generated. */
@@ -78,8 +77,8 @@ export class Conversation {
 
   /** Goes on with another model. Only one is in memory at a time; where the new one cannot be loaded, the old one is loaded again. */
   async changeModel(name: string, signal: AbortSignal): Promise<void> {
-    // Most mistakes are found before anything is given up.
-    await resolveModel(name)
+    // Most mistakes are found, and most time is spent, before anything is given up.
+    await fetchWithBar(name, { ...this.#load, signal })
     await this.#model.dispose()
     try {
       this.#model = await loadWithBar(name, { ...this.#load, signal })

@@ -26,7 +26,7 @@ const MODEL: Flag = {
   name: 'model',
   short: 'm',
   value: 'MODEL',
-  help: "A folder, an alias, owner/name[@revision], or 'demo' (the default)",
+  help: "A folder, an alias, owner/name[@revision] (downloaded first), or 'demo' (the default)",
 }
 const LOADING: readonly Flag[] = [
   MODEL,
@@ -34,6 +34,7 @@ const LOADING: readonly Flag[] = [
   { name: 'dtype', value: 'TYPE', help: 'auto, float32, bfloat16 or float16' },
   { name: 'threads', value: 'N', help: 'How many threads compute on the CPU' },
   { name: 'precision', value: 'P', help: 'fast or exact: how the CPU multiplies' },
+  { name: 'force', help: 'Load the model also where it seems not to fit the memory' },
 ]
 const SAMPLING: readonly Flag[] = [
   { name: 'system', value: 'TEXT', help: 'A system prompt' },
@@ -146,6 +147,48 @@ export const COMMANDS: readonly Command[] = [
       ...COMMON,
     ],
     examples: [['nodemlx bench -m llama-3.2-1b -p 2048', 'A longer prompt']],
+  },
+  {
+    name: 'download',
+    usage: '[options] model…',
+    summary: 'Get models, or what is new of them, into the cache',
+    details:
+      'A model is an alias or owner/name[@revision]. A download that was cut off goes on where it ended. The cache is the one of all tools for the Hugging Face hub; ' +
+      'HF_HUB_CACHE, HF_TOKEN, HF_ENDPOINT and their relatives are understood.',
+    flags: [
+      { name: 'revision', value: 'NAME', help: 'A branch, a tag or a commit' },
+      {
+        name: 'include',
+        value: 'PATTERN',
+        many: true,
+        help: 'Files to get, in place of those that a model needs; may be repeated',
+      },
+      {
+        name: 'exclude',
+        value: 'PATTERN',
+        many: true,
+        help: 'Files to leave out; may be repeated',
+      },
+      JSON_FLAG,
+      ...COMMON,
+    ],
+    examples: [['nodemlx download qwen3-8b', 'Be ready for a day without network']],
+  },
+  {
+    name: 'models',
+    usage: '[options]',
+    summary: 'Show the models in the cache',
+    details: '',
+    flags: [JSON_FLAG, ...COMMON],
+    examples: [["nodemlx models --json | jq '.[].id'", 'Their names alone']],
+  },
+  {
+    name: 'rm',
+    usage: '[options] model…',
+    summary: 'Remove models from the cache',
+    details: 'With @revision only that revision goes, and the files that no other one has.',
+    flags: [JSON_FLAG, ...COMMON],
+    examples: [['nodemlx rm qwen3-8b', 'Make room']],
   },
 ]
 

@@ -79,7 +79,7 @@ function modelRows(model: ModelInfo): Rows {
     ],
     ['computes in', `${model.dtype} on the ${model.device.toUpperCase()}`],
     ['layers', String(model.layers)],
-    ['context', model.contextLength === undefined ? 'unknown' : `${model.contextLength} tokens`],
+    ['context', context(model)],
     ['vocabulary', `${model.vocabularySize} tokens`],
     ['tokenizer', model.hasTokenizer ? 'yes' : 'no: takes and gives tokens only'],
     ['chat template', model.hasChatTemplate ? 'yes' : 'no: continues text'],
@@ -92,6 +92,12 @@ function modelRows(model: ModelInfo): Rows {
     ],
     ['folder', model.path],
   ]
+}
+
+function context({ contextLength, maxContextLength }: ModelInfo): string {
+  if (contextLength === undefined) return 'unknown'
+  const fits = maxContextLength ?? contextLength
+  return `${contextLength} tokens${fits < contextLength ? `, of which ${fits} fit the memory` : ''}`
 }
 
 function lines(rows: Rows): string {

@@ -7,11 +7,20 @@ import { chat } from './chat-command.js'
 import { EXIT, Interrupted, UsageError } from './errors.js'
 import { helpText } from './help.js'
 import { info } from './info-command.js'
+import { downloadCommand, modelsCommand, removeCommand } from './models-command.js'
 import { flush, OutputClosed, watchOutput, write } from './output.js'
 import { answer } from './prompt-command.js'
 import { styleFor } from './style.js'
 
-const RUN: Record<string, (args: Arguments) => Promise<number>> = { '': answer, chat, info, bench }
+const RUN: Record<string, (args: Arguments) => Promise<number>> = {
+  '': answer,
+  chat,
+  info,
+  bench,
+  download: downloadCommand,
+  models: modelsCommand,
+  rm: removeCommand,
+}
 
 /** Runs a command line; gives the exit code. */
 export async function run(argv: readonly string[]): Promise<number> {

@@ -18,6 +18,7 @@ export function loadSettings(flags: FlagValues): LoadModelOptions {
       dtype: flags.get('dtype'),
       threads: flags.number('threads'),
       precision: flags.get('precision'),
+      force: flags.has('force') || undefined,
     })
     checkRanges(options)
     return options
@@ -51,14 +52,21 @@ export function generateSetting(options: object): GenerateOptions {
 }
 
 /** An option that the API refuses is a wrong flag here, and is called as it was typed. */
-function checked<T>(check: () => T): T {
-  try {
-    return check()
-  } catch (error) {
+export function checked<T>(check: () => T): T {
+  const refused = (error: unknown): never => {
     if (!(error instanceof NodeMlxError) || error.option === undefined) throw error
+    const message = error.message.slice(error.option.length)
+    // What a command works on has no flag.
+    if (error.option === 'id') throw new UsageError(message.replace(/^: /, ''))
     const flag = error.option
       .replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
       .replace(/\[\d+\]$/, '')
-    throw new UsageError(`--${flag}${error.message.slice(error.option.length)}`)
+    throw new UsageError(`--${flag}${message}`)
+  }
+  try {
+    const value = check()
+    return value instanceof Promise ? (value.catch(refused) as T) : value
+  } catch (error) {
+    return refused(error)
   }
 }

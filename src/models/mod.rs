@@ -277,6 +277,25 @@ pub fn architectures() -> impl Iterator<Item = (&'static str, &'static [&'static
     ARCHITECTURES.iter().map(|architecture| (architecture.name, architecture.model_types))
 }
 
+/// The architecture of a model's folder, of which no more than `config.json` needs to be there.
+///
+/// # Errors
+/// As those of [`load`] about the configuration: an architecture or a quantization that is not
+/// supported is known before there are weights.
+pub fn architecture_of(dir: &Path) -> Result<&'static str> {
+    let config = ConfigFile::read(dir)?;
+    let architecture = find(config.model_type()?)?;
+    config.text_part_or_whole()?.quantization()?;
+    Ok(architecture.name)
+}
+
+fn find(model_type: String) -> Result<&'static Architecture> {
+    ARCHITECTURES
+        .iter()
+        .find(|candidate| candidate.model_types.contains(&model_type.as_str()))
+        .ok_or(Error::UnknownArchitecture { model_type })
+}
+
 /// Loads the model of a folder, on this thread.
 ///
 /// # Errors
@@ -291,11 +310,7 @@ pub fn load(
     let mut warnings = Vec::new();
     let config = ConfigFile::read(dir)?;
     let model_type = config.model_type()?;
-    let Some(architecture) =
-        ARCHITECTURES.iter().find(|candidate| candidate.model_types.contains(&model_type.as_str()))
-    else {
-        return Err(Error::UnknownArchitecture { model_type });
-    };
+    let architecture = find(model_type.clone())?;
     let quantization = config.text_part_or_whole()?.quantization()?;
     let checkpoint = Checkpoint::open(dir)?;
     let total_bytes = checkpoint.bytes();

@@ -9,6 +9,7 @@
 
 mod environment;
 mod error;
+mod file_lock;
 mod generation;
 mod load;
 mod model;

@@ -1,15 +1,15 @@
 //! Functions that need no model.
 
+use std::path::Path;
+
 use napi::Env;
-use napi::bindgen_prelude::Object;
 use napi_derive::napi;
 
 use super::error::{Result, throw};
-use super::promise::promise;
 use super::request::NativeGenerateRequest;
-use crate::engine::pool;
-use crate::hub;
+use crate::foreign;
 use crate::mlx::{self, DeviceKind};
+use crate::models;
 
 /// The versions of the addon and of the MLX it runs on.
 #[napi(object, object_from_js = false)]
@@ -120,34 +120,15 @@ pub fn clear_memory_cache(env: &Env) -> Result<()> {
     mlx::memory::clear_cache().map_err(|error| throw(env, &error))
 }
 
-/// The folder of a model: of a folder itself, an alias, or `owner/name[@revision]` in the Hugging
-/// Face cache.
-#[napi(ts_return_type = "Promise<string>")]
-pub fn resolve_model<'env>(env: &'env Env, model: String) -> Result<Object<'env>> {
-    let (promise, callback) = promise(env, |path: String| path)?;
-    // At once: the current folder may be another one when the helper comes to it.
-    let current = std::env::current_dir().unwrap_or_default();
-    pool::FILES.call(callback, move || {
-        let folder = hub::resolve(&model, &current)?;
-        Ok(folder.to_string_lossy().into_owned())
-    });
-    Ok(promise)
-}
-
-/// A model with a short name.
-#[napi(object, object_from_js = false)]
-pub struct NativeRecommendedModel {
-    /// The short name.
-    pub alias: &'static str,
-    /// Its repository on the Hugging Face hub.
-    pub repository: &'static str,
-}
-
-/// The models that have a short name.
+/// What a file is by its name, where it is none of a model's in safetensors, and what to do about
+/// it.
 #[napi]
-pub fn recommended_models() -> Vec<NativeRecommendedModel> {
-    hub::recommended_models()
-        .iter()
-        .map(|model| NativeRecommendedModel { alias: model.name, repository: model.repository })
-        .collect()
+pub fn foreign_format(name: String) -> Option<String> {
+    foreign::describe(&name)
+}
+
+/// The architecture of a model's folder, of which no more than `config.json` needs to be there.
+#[napi]
+pub fn architecture_of(env: &Env, folder: String) -> Result<&'static str> {
+    models::architecture_of(Path::new(&folder)).map_err(|error| throw(env, &error))
 }

@@ -1,0 +1,149 @@
+// How much memory a model takes, estimated before it is loaded.
+
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { estimateModel, loadModel } from '../js/index.js'
+import { ROOT } from './support/child.js'
+import { CONFIG, HubFixture } from './support/hub-fixtures.js'
+
+const FIXTURES = join(ROOT, 'tests', 'fixtures', 'models')
+
+/** A checkpoint for each model_type. */
+const folders = new Map<string, string>()
+for (const name of readdirSync(FIXTURES)) {
+  const text = readFileSync(join(FIXTURES, name, 'config.json'), 'utf8')
+  const modelType = /"model_type": "(\w+)"/.exec(text)?.[1] ?? ''
+  if (!folders.has(modelType)) folders.set(modelType, join(FIXTURES, name))
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'nodemlx-'))
+afterAll(() => {
+  rmSync(folder, { recursive: true })
+})
+
+/** A safetensors file of one tensor, of which only the header takes room on the disk. */
+function sparseWeights(path: string, bytes: number): void {
+  const tensor = { dtype: 'U8', shape: [bytes], data_offsets: [0, bytes] }
+  const header = Buffer.from(JSON.stringify({ 'model.embed_tokens.weight': tensor }))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(header.length))
+  writeFileSync(path, Buffer.concat([length, header]))
+  truncateSync(path, 8 + header.length + bytes)
+}
+
+describe('the estimate', () => {
+  it.each([...folders])('of the caches of %s is what they take', async (_, path) => {
+    const model = await loadModel(path, { device: 'cpu', precision: 'exact' })
+    const length = Math.min(100, (model.info.contextLength ?? 200) - 2)
+    const cache = model.createPromptCache()
+    const tokens = Array.from({ length }, (__, at) => 1 + (at % (model.info.vocabularySize - 2)))
+    await model.generate({ tokens }, { promptCache: cache, maxTokens: 1 })
+    const { bytes } = await cache.size()
+    const { cacheBytes } = await estimateModel(path, { contextLength: length + 1, device: 'cpu' })
+    // Checkpoints in half precision have caches in half precision where the CPU need not be exact.
+    const text = readFileSync(join(path, 'config.json'), 'utf8')
+    const factor = /"(torch_)?dtype": "float32"/.test(text) ? 1 : 2
+    expect(cacheBytes * factor).toBeGreaterThanOrEqual(bytes * 0.99)
+    expect(cacheBytes).toBeLessThan(bytes * 1.5 + 4096)
+    await model.dispose()
+  })
+
+  it('counts weights, sequences and packed caches', async () => {
+    const one = await estimateModel('demo', { contextLength: 1024, device: 'cpu' })
+    const four = await estimateModel('demo', { contextLength: 1024, sequences: 4, device: 'cpu' })
+    const packed = await estimateModel('demo', { contextLength: 1024, kvBits: 8, device: 'cpu' })
+    expect(one).toMatchObject({ fits: true, contextLength: 1024 })
+    expect(one.weightsBytes).toBeGreaterThan(6_000_000)
+    expect(one.cacheBytes).toBe(1024 * one.cacheBytesPerToken)
+    expect(four.cacheBytes).toBe(4 * one.cacheBytes)
+    expect(packed.cacheBytes).toBeLessThan(one.cacheBytes)
+    expect(one.peakBytes).toBeGreaterThan(one.weightsBytes + one.cacheBytes)
+  })
+
+  it.each([
+    [{ contextLength: 0 }, 'contextLength'],
+    [{ sequences: 1.5 }, 'sequences'],
+    [{ kvBits: 3 }, 'kvBits'],
+    [{ device: 'tpu' }, 'device'],
+    [{ context: 1 }, 'context'],
+  ])('refuses the options %j', async (options, option) => {
+    await expect(estimateModel('demo', options as object)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      option,
+    })
+  })
+})
+
+describe('a model that cannot fit', () => {
+  const path = join(folder, 'huge')
+
+  it('is refused, unless it is to be tried', async () => {
+    const { mkdirSync } = await import('node:fs')
+    mkdirSync(path)
+    writeFileSync(join(path, 'config.json'), CONFIG)
+    sparseWeights(join(path, 'model.safetensors'), 4e12)
+    expect(await estimateModel(path)).toMatchObject({
+      fits: false,
+      maxContextLength: 0,
+      weightsBytes: 4e12,
+      reason: expect.stringMatching(
+        /its weights alone take 4000\.0 GB, and the \w+ can use/,
+      ) as string,
+    })
+    await expect(loadModel(path)).rejects.toMatchObject({ code: 'INSUFFICIENT_MEMORY' })
+    await expect(loadModel(path, { force: true })).rejects.toMatchObject({
+      code: 'INVALID_WEIGHTS',
+    })
+  })
+
+  it('with a long context is told how much fits', async () => {
+    const estimate = await estimateModel('demo', { sequences: 10_000, contextLength: 4096 })
+    expect(estimate).toMatchObject({ fits: false, contextLength: 4096 })
+    expect(estimate.maxContextLength).toBeGreaterThan(0)
+    expect(estimate.maxContextLength).toBeLessThan(4096)
+    expect(estimate.reason).toContain(`enough for ${estimate.maxContextLength} tokens`)
+  })
+})
+
+describe('a repository', () => {
+  const hub = new HubFixture()
+
+  it('whose weights cannot fit is refused before they come', async () => {
+    hub.server.add('owner/huge', { 'config.json': CONFIG, 'model.safetensors': 'x' })
+    hub.server.fault = ({ method, file }) =>
+      method === 'HEAD' && file === 'model.safetensors'
+        ? {
+            status: 302,
+            headers: {
+              location: '/x',
+              'x-linked-etag': 'a'.repeat(64),
+              'x-linked-size': '4000000000000',
+            },
+          }
+        : undefined
+    await expect(loadModel('owner/huge', hub.options)).rejects.toMatchObject({
+      code: 'INSUFFICIENT_MEMORY',
+    })
+    expect(hub.server.of('model.safetensors')).toEqual([])
+  })
+
+  it('is estimated by its configuration and headers alone', async () => {
+    const demo = join(ROOT, 'models', 'demo')
+    const weights = readFileSync(join(demo, 'model.safetensors'))
+    hub.server.add('owner/demo', { 'config.json': CONFIG, 'model.safetensors': weights })
+    const remote = await estimateModel('owner/demo', hub.options)
+    expect(remote).toEqual(await estimateModel('demo'))
+    const sent = hub.server.requests.filter(({ at }) => at === 'content')
+    expect(sent.map(({ headers }) => headers.range)).toEqual(['bytes=0-262143'])
+    expect(readdirSync(hub.cacheDir)).toEqual([])
+  })
+})

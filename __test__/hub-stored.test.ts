@@ -1,0 +1,86 @@
+// What the cache holds: listed, and removed.
+
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { downloadModel, listModels, removeModel } from '../js/index.js'
+import { CONFIG, HubFixture, modelFiles } from './support/hub-fixtures.js'
+
+const hub = new HubFixture()
+
+describe('listModels', () => {
+  it('is empty where there is no cache', async () => {
+    expect(await listModels({ cacheDir: join(hub.cacheDir, 'none') })).toEqual([])
+  })
+
+  it('says of each model its revisions, its size, and whether it runs', async () => {
+    const first = hub.server.add('b/name', modelFiles('one'), 'v1')
+    const second = hub.server.add('b/name', modelFiles('three'))
+    hub.server.add('a/other', { ...modelFiles('x'), 'config.json': '{"model_type": "other"}' })
+    await downloadModel('b/name@v1', hub.options)
+    await downloadModel('b/name', hub.options)
+    await expect(downloadModel('a/other', hub.options)).rejects.toThrow()
+    writeFileSync(join(hub.cacheDir, 'models--broken'), '')
+    const models = await listModels({ cacheDir: hub.cacheDir })
+    const size = CONFIG.length + '{"version": "1.0"}'.length
+    expect(models).toMatchObject([
+      { id: 'a/other', revisions: [{ complete: false, runs: false, modelType: 'other' }] },
+      { id: 'b/name', bytes: size + 3 + 5 },
+    ])
+    const revisions = [...(models[1]?.revisions ?? [])]
+    expect(
+      revisions.map((it) => [it.revision, it.references, it.bytes, it.complete, it.runs]),
+    ).toEqual(
+      [
+        [first, ['v1'], size + 3, true, true],
+        [second, ['main'], size + 5, true, true],
+      ].sort((a, b) => (String(a[0]) < String(b[0]) ? -1 : 1)),
+    )
+    expect(Date.now() - (models[1]?.lastUsed.getTime() ?? 0)).toBeLessThan(60_000)
+  })
+})
+
+describe('removeModel', () => {
+  it('removes one revision, and what only that has', async () => {
+    hub.server.add('a/name', modelFiles('one'), 'v1')
+    hub.server.add('a/name', modelFiles('three'))
+    await downloadModel('a/name@v1', hub.options)
+    await downloadModel('a/name', hub.options)
+    expect(await removeModel('a/name@v1', { cacheDir: hub.cacheDir })).toEqual({ bytes: 3 })
+    const [model] = await listModels({ cacheDir: hub.cacheDir })
+    expect(model?.revisions).toMatchObject([{ references: ['main'], complete: true }])
+    expect(hub.names('a/name', 'refs')).toEqual(['main'])
+    await expect(
+      removeModel('a/name', { cacheDir: hub.cacheDir, revision: 'v1' }),
+    ).rejects.toMatchObject({
+      code: 'REVISION_NOT_FOUND',
+      message: expect.stringContaining('only main') as string,
+    })
+  })
+
+  it('removes all of a model', async () => {
+    hub.server.add('a/name', modelFiles('one'))
+    const { bytes } = await downloadModel('a/name', hub.options)
+    expect(await removeModel('a/name', { cacheDir: hub.cacheDir })).toEqual({ bytes })
+    expect(existsSync(join(hub.cacheDir, 'models--a--name'))).toBe(false)
+    expect(readdirSync(join(hub.cacheDir, '.locks'))).toEqual([])
+    await expect(removeModel('a/name', { cacheDir: hub.cacheDir })).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+    })
+  })
+
+  it('takes away what a download left that was cut off', async () => {
+    hub.server.add('a/part', modelFiles('one'))
+    hub.server.fault = ({ at }) => (at === 'content' ? { status: 418 } : undefined)
+    await expect(downloadModel('a/part', hub.options)).rejects.toThrow()
+    await removeModel('a/part', { cacheDir: hub.cacheDir })
+    expect(existsSync(join(hub.cacheDir, 'models--a--part'))).toBe(false)
+  })
+
+  it.each(['/etc', '../x', 'demo', './folder'])('refuses %s', async (name) => {
+    await expect(removeModel(name, { cacheDir: hub.cacheDir })).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      option: 'id',
+    })
+  })
+})

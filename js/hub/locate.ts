@@ -1,0 +1,102 @@
+import { stat } from 'node:fs/promises'
+import { basename, resolve } from 'node:path'
+import { unpacked } from '../asar.js'
+import { invalidArgument, NodeMlxError } from '../errors.js'
+import { getNative } from '../native.js'
+import { demoFolder } from '../package-folder.js'
+import { exists, RepositoryCache } from './cache.js'
+import { cacheFolder, expand } from './environment.js'
+import { localSnapshot } from './local.js'
+import {
+  aliased,
+  didYouMean,
+  isRevision,
+  MAIN,
+  parseRepository,
+  type Repository,
+} from './repository.js'
+
+/** What a model's name means: a folder, or a repository on the hub. */
+export type Place =
+  { folder: string; repository?: undefined } | { repository: Repository; folder?: undefined }
+
+/** Finds out what a name means: `'demo'`, a folder, an alias or `owner/name[@revision]`, in this order. Asks nothing of the network. */
+export async function locate(model: string, revision?: string): Promise<Place> {
+  const folder = await folderOf(model)
+  if (folder !== undefined) {
+    if (revision === undefined) return { folder }
+    throw invalidArgument('revision', `has no meaning for ${model}, which is a folder`)
+  }
+  const repository = parseRepository(aliased(model) ?? model)
+  if (repository === undefined) {
+    throw new NodeMlxError(
+      'MODEL_NOT_FOUND',
+      `There is no folder ${model}, and it is neither an alias nor "owner/name"${didYouMean(model)}`,
+    )
+  }
+  return { repository: atRevision(repository, revision) }
+}
+
+/** The repository that a name means, where it cannot be a folder. */
+export function repositoryOf(name: string, revision?: string): Repository {
+  const repository = parseRepository(aliased(name) ?? name)
+  if (repository !== undefined) return atRevision(repository, revision)
+  const message = `expected an alias or "owner/name", got ${JSON.stringify(name)}`
+  throw invalidArgument('id', `${message}${didYouMean(name)}`)
+}
+
+function atRevision(repository: Repository, revision: string | undefined): Repository {
+  if (revision === undefined) return repository
+  if (!isRevision(revision))
+    throw invalidArgument('revision', `is no branch, tag or commit: ${JSON.stringify(revision)}`)
+  if (repository.revision !== MAIN && repository.revision !== revision)
+    throw invalidArgument('revision', `is another than that of the name, ${repository.revision}`)
+  return { ...repository, revision }
+}
+
+async function folderOf(model: string): Promise<string | undefined> {
+  if (model === 'demo') return unpacked(await demoModel(), 'MODEL_NOT_FOUND')
+  // Paths are seen from the folder that is the current one now.
+  for (const at of new Set([resolve(model), expand(model)])) {
+    const path = unpacked(at, 'MODEL_NOT_FOUND')
+    const found = await stat(path).catch(() => undefined)
+    if (found?.isDirectory() === true) return path
+    if (found?.isFile() === true) {
+      throw new NodeMlxError(
+        'MODEL_NOT_FOUND',
+        `${model} is a file${foreign(model)}; give the folder that holds config.json and the weights`,
+      )
+    }
+  }
+  return undefined
+}
+
+/** What a file is that is none of a model's, and what to do about it. */
+function foreign(path: string): string {
+  const kind = getNative().foreignFormat(basename(path))
+  return kind === null ? '' : `, ${kind}`
+}
+
+async function demoModel(): Promise<string> {
+  const folder = demoFolder()
+  if (folder !== undefined && (await exists(folder))) return folder
+  throw new NodeMlxError(
+    'MODEL_NOT_FOUND',
+    folder === undefined
+      ? 'The demo model is missing: nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle.'
+      : `The demo model is missing: there is no folder ${folder}. Install nodemlx again.`,
+  )
+}
+
+/** Whether a model can be loaded without downloading anything. */
+export async function isHere(model: string): Promise<boolean> {
+  try {
+    const { folder, repository } = await locate(model)
+    if (folder !== undefined) return true
+    const cache = new RepositoryCache(cacheFolder(), repository.id)
+    const local = await localSnapshot(cache, repository.revision)
+    return local !== undefined && local.missing === undefined
+  } catch {
+    return false
+  }
+}

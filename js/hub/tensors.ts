@@ -1,0 +1,128 @@
+import { open, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { NodeMlxError } from '../errors.js'
+import type { HubClient } from './client.js'
+import { Content } from './content.js'
+import { persistently } from './failures.js'
+import { contentAddress, describe, type Listing } from './listing.js'
+import { names } from './cache.js'
+import { INDEX, indexedFiles, isWeightFile } from './selection.js'
+import { readFile } from 'node:fs/promises'
+
+/** Headers are a list of tensors; a larger one is none. */
+const MAX_HEADER = 100 << 20
+/** Most headers come with the first request. */
+const FIRST_READ = 256 << 10
+
+/** Parts of a checkpoint that see images or hear are left aside when a model is loaded. */
+const LEFT_ASIDE =
+  /^(model\.)?(visual|vision_tower|audio_tower|embed_vision|embed_audio|multi_modal_projector)\./
+
+/** Reads some bytes of a file from its beginning; fewer where it ends. */
+export type ReadStart = (length: number) => Promise<Buffer>
+
+/** The bytes of the tensors that a model loads from a safetensors file, by its header alone; `undefined` where it is none, or shorter than it says. */
+export async function tensorBytes(read: ReadStart, size: number): Promise<number | undefined> {
+  let start = await read(Math.min(FIRST_READ, size))
+  if (start.length < 8) return undefined
+  const length = Number(start.readBigUInt64LE(0))
+  if (length > MAX_HEADER || length + 8 > size) return undefined
+  if (start.length < length + 8) start = await read(length + 8)
+  let header: unknown
+  try {
+    header = JSON.parse(start.toString('utf8', 8, length + 8))
+  } catch {
+    return undefined
+  }
+  let bytes = 0
+  for (const [name, tensor] of Object.entries((header ?? {}) as Record<string, unknown>)) {
+    const offsets = (tensor as { data_offsets?: unknown } | null)?.data_offsets
+    if (name === '__metadata__' || !Array.isArray(offsets)) continue
+    const [from, to] = offsets as unknown[]
+    if (typeof from !== 'number' || typeof to !== 'number' || to + length + 8 > size)
+      return undefined
+    if (!LEFT_ASIDE.test(name)) bytes += to - from
+  }
+  return bytes
+}
+
+/** The bytes of the tensors that a folder's model loads. */
+export async function folderTensorBytes(folder: string): Promise<number | undefined> {
+  const index = await readFile(join(folder, INDEX), 'utf8').catch(() => undefined)
+  const weights =
+    (index === undefined ? undefined : indexedFiles(index)) ??
+    (await names(folder)).filter(isWeightFile)
+  let sum = 0
+  for (const name of weights) {
+    const bytes = await fileTensorBytes(join(folder, name)).catch(() => undefined)
+    if (bytes === undefined) return undefined
+    sum += bytes
+  }
+  return sum === 0 ? undefined : sum
+}
+
+async function fileTensorBytes(path: string): Promise<number | undefined> {
+  const { size } = await stat(path)
+  const file = await open(path)
+  try {
+    return await tensorBytes(async (length) => {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0)
+      return buffer.subarray(0, bytesRead)
+    }, size)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Reads small files of a repository, and headers of large ones, without keeping them. */
+export class RemoteFiles {
+  readonly #client: HubClient
+  readonly #id: string
+  readonly #listing: Listing
+  readonly #signal: AbortSignal
+
+  constructor(client: HubClient, id: string, listing: Listing, signal: AbortSignal) {
+    this.#client = client
+    this.#id = id
+    this.#listing = listing
+    this.#signal = signal
+  }
+
+  /** A file's first bytes, or all of them; `undefined` where there is no such file. */
+  async read(name: string, length?: number): Promise<Buffer | undefined> {
+    const { commit, files } = this.#listing
+    if (!files.some((file) => file.name === name)) return undefined
+    const { endpoint, token } = this.#client
+    const asked = { id: this.#id, revision: commit, file: name, endpoint, token }
+    const address = contentAddress(this.#client, this.#id, commit, name)
+    const content = new Content(this.#client, address, asked, undefined)
+    const range = length === undefined ? { from: 0 } : { from: 0, to: length - 1 }
+    return persistently(this.#signal, async () => {
+      const parts: Uint8Array[] = []
+      let size = 0
+      await content.read(range, this.#signal, (data) => {
+        size += data.byteLength
+        if (size > MAX_HEADER)
+          throw new NodeMlxError('HUB_ERROR', `${this.#id}: ${name} is too large`)
+        parts.push(data)
+      })
+      return Buffer.concat(parts)
+    })
+  }
+
+  async tensorBytes(): Promise<number | undefined> {
+    const { commit, files } = this.#listing
+    const index = (await this.read(INDEX))?.toString()
+    const indexed = index === undefined ? undefined : indexedFiles(index)
+    let sum = 0
+    for (const file of files.filter(({ name }) => indexed?.includes(name) ?? isWeightFile(name))) {
+      const { size = 0 } = await describe(this.#client, this.#id, commit, file, this.#signal)
+      const read: ReadStart = async (length) =>
+        (await this.read(file.name, length)) ?? Buffer.alloc(0)
+      const bytes = await tensorBytes(read, size)
+      if (bytes === undefined) return undefined
+      sum += bytes
+    }
+    return sum === 0 ? undefined : sum
+  }
+}

@@ -1,0 +1,57 @@
+//! Locks of files, which JavaScript cannot take itself.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use napi::Env;
+use napi_derive::napi;
+
+use super::error::{Result, throw};
+use crate::error::Error;
+
+/// A file's lock. It ends with [`NativeFileLock::release`], with the process, or as garbage.
+#[napi]
+pub struct NativeFileLock {
+    file: Option<File>,
+}
+
+#[napi]
+impl NativeFileLock {
+    /// Lets the next one have the lock. May be called again.
+    #[napi]
+    pub fn release(&mut self) {
+        self.file = None;
+    }
+}
+
+/// Takes the lock of a file, which is made where there is none; `null` where somebody has it. The
+/// lock is that of `flock(2)`, as Python's filelock takes it.
+#[napi]
+pub fn lock_file(env: &Env, path: String) -> Result<Option<NativeFileLock>> {
+    let path = PathBuf::from(path);
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| throw(env, &Error::io(&path, &error)))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(NativeFileLock { file: Some(file) })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(throw(
+            env,
+            &match error.kind() {
+                // File systems of networks may know no locks.
+                ErrorKind::Unsupported => {
+                    Error::Unsupported(format!("{}: this file system has no locks", path.display()))
+                }
+                _ if error.raw_os_error() == Some(libc::ENOLCK) => {
+                    Error::Unsupported(format!("{}: there are no locks left", path.display()))
+                }
+                _ => Error::io(&path, &error),
+            },
+        )),
+    }
+}
