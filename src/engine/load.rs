@@ -21,6 +21,7 @@ use crate::fused::{Device, Precision};
 use crate::mlx::{self, DeviceKind};
 use crate::models;
 use crate::panics;
+use crate::warning::{Warning, WarningCode};
 
 /// How many tokens of a prompt are read in one turn. An abort and the other generations wait for
 /// that long, so it is smaller where reading is slow.
@@ -148,8 +149,11 @@ fn build(
     let mut model = loaded.info;
     let mut found = Vec::new();
     let text = Text::from_dir(&request.path, model.vocabulary_size, &mut found)?;
-    // Some files are read for more than one reason.
-    found.retain(|warning| !model.warnings.contains(warning));
+    // Some files are read for more than one reason, and one warning of each is enough.
+    found.retain(|warning| {
+        let is_same = |told: &Warning| told.code == warning.code && told.path == warning.path;
+        warning.code != WarningCode::UnusableFile || !model.warnings.iter().any(is_same)
+    });
     model.warnings.append(&mut found);
     let profile = Profile {
         text,
