@@ -30,9 +30,6 @@ afterAll(async () => {
 const ask = async (prompt: Parameters<Model['generate']>[0], options = {}) =>
   (await model.generate(prompt, { ...GREEDY, ...options })).text
 
-/** A bias that keeps answers from ending. */
-const noEnd = () => Object.fromEntries(model.info.eosTokens.map((token) => [token, -100]))
-
 describe('the package', () => {
   it('says what it is and where it runs', () => {
     expect([isPlatformSupported(), isSupported()]).toEqual([true, true])
@@ -278,28 +275,29 @@ describe('special tokens', () => {
 })
 
 describe('penalties', () => {
-  /** The log-probability of an answer's first token, in which penalties are counted in. */
-  const first = async (options: object) =>
-    (await model.generate('Hi', { ...GREEDY, maxTokens: 1, logprobs: true, ...options }))
-      .logprobs?.[0]?.logprob
+  const [LIKELY, OTHER] = [100, 101]
 
   it('look at the answer and not at the prompt, unless penaltyContextSize says otherwise', async () => {
-    const plain = await first({})
+    const prompt = { tokens: [LIKELY, LIKELY, LIKELY] }
+    const { data, shape } = await model.logits(prompt.tokens)
+    const last = data.subarray((shape[0] - 1) * shape[1])
+    // One token is ahead of the other by 1, and both of all others.
+    const logitBias = { [LIKELY]: 90 - (last[LIKELY] ?? 0), [OTHER]: 89 - (last[OTHER] ?? 0) }
+    const first = async (options: object) =>
+      (await model.generate(prompt, { ...GREEDY, maxTokens: 1, logitBias, ...options })).tokens
+    expect(await first({})).toEqual([LIKELY])
     for (const penalty of ['presencePenalty', 'frequencyPenalty', 'repetitionPenalty']) {
-      expect(await first({ [penalty]: 2 }), penalty).toBe(plain)
-      expect(await first({ [penalty]: 2, penaltyContextSize: 20 }), penalty).not.toBe(plain)
+      expect(await first({ [penalty]: 2 }), penalty).toEqual([LIKELY])
+      expect(await first({ [penalty]: 2, penaltyContextSize: 20 }), penalty).toEqual([OTHER])
     }
   })
 
   it('look at all of the answer', async () => {
-    const options = { ...GREEDY, maxTokens: 60, logitBias: noEnd() }
-    const { tokens } = await model.generate('Tell me a story.', { ...options, presencePenalty: 2 })
-    const recent = await model.generate('Tell me a story.', {
-      ...options,
-      presencePenalty: 2,
-      penaltyContextSize: 2,
-    })
-    expect(new Set(tokens).size).toBeGreaterThan(new Set(recent.tokens).size)
+    const options = { ...GREEDY, logitBias: { [LIKELY]: 100, [OTHER]: 70 }, frequencyPenalty: 2 }
+    const different = async (more: object) =>
+      new Set((await model.generate({ tokens: [5] }, { ...options, ...more })).tokens).size
+    expect(await different({})).toBe(2)
+    expect(await different({ penaltyContextSize: 2 })).toBe(1)
   })
 })
 

@@ -76,7 +76,8 @@ function sourceOfInput(): 'terminal' | 'file' | 'pipe' | 'socket' | 'nothing' {
 function somethingComes(): Promise<boolean> {
   const { stdin } = process
   return new Promise((resolve) => {
-    const events = ['readable', 'end', 'error']
+    // 'close': the program has ended otherwise, and nobody is to be told anything.
+    const events = ['readable', 'end', 'error', 'close']
     const came = (): void => {
       done(true)
     }
