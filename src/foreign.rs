@@ -70,7 +70,7 @@ const KINDS: [Kind; 9] = [
 ];
 
 /// What a file is and what to do about it, if its name is that of another kind of model.
-pub(crate) fn describe(name: &str) -> Option<String> {
+pub fn describe(name: &str) -> Option<String> {
     let name = name.to_ascii_lowercase();
     let kind = KINDS.iter().find(|kind| (kind.is)(&name))?;
     Some(format!("{}: {}", kind.what, kind.advice))

@@ -22,7 +22,7 @@ pub mod cpu;
 pub mod engine;
 pub mod error;
 mod files;
-mod foreign;
+pub mod foreign;
 pub mod fused;
 pub mod generate;
 mod json;

@@ -384,8 +384,9 @@ impl<T> DisjointSliceMut<T> {
 
     /// The part `[from, from + len)`.
     ///
-    /// # Safety The slice given to [`DisjointSliceMut::new`] stays borrowed for `'a`, and no two
-    /// parts that overlap are alive at the same time.
+    /// # Safety
+    /// The slice given to [`DisjointSliceMut::new`] stays borrowed for `'a`, and no two parts that
+    /// overlap are alive at the same time.
     pub unsafe fn slice<'a>(self, from: usize, len: usize) -> &'a mut [T] {
         assert!(from <= self.len && len <= self.len - from, "a task's part lies outside the slice");
         // SAFETY: in bounds (checked above), and exclusive by the caller's promise.

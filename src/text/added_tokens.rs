@@ -10,6 +10,22 @@ use tokenizers::{
     AddedToken, Encoding, Model, Normalizer, OffsetType, PreTokenizedString, PreTokenizer, Token,
 };
 
+/// A text, and the places in it, in bytes and in order, where no added token may begin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MarkedText {
+    /// The text.
+    pub text: String,
+    /// The places.
+    pub marks: Vec<usize>,
+}
+
+impl MarkedText {
+    /// A text that is nobody's message.
+    pub fn unmarked(text: String) -> Self {
+        Self { text, marks: Vec::new() }
+    }
+}
+
 /// Some added tokens, and the automaton that finds them.
 struct Found {
     automaton: AhoCorasick,

@@ -12,24 +12,11 @@ use std::collections::HashSet;
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::{Map, Value};
 
+use super::added_tokens::MarkedText;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 
-/// A text, and the places in it, in bytes and in order, where no added token may begin.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MarkedText {
-    /// The text.
-    pub text: String,
-    /// The places.
-    pub marks: Vec<usize>,
-}
-
 impl MarkedText {
-    /// A text that is nobody's message.
-    pub fn unmarked(text: String) -> Self {
-        Self { text, marks: Vec::new() }
-    }
-
     /// A text in which no control token is to be found.
     ///
     /// # Errors

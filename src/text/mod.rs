@@ -9,15 +9,16 @@ pub mod detokenizer;
 pub mod end_tokens;
 mod files;
 mod formats;
+mod guard;
 pub mod marks;
 pub mod stop;
 #[cfg(test)]
 pub(crate) mod test_folder;
 pub mod tokenizer;
 
+pub use added_tokens::MarkedText;
 pub use chat_template::{ChatTemplate, ChatTemplateOptions};
 pub use detokenizer::{Detokenizer, Piece};
 pub use end_tokens::end_tokens;
-pub use marks::MarkedText;
 pub use stop::{StopMatcher, StopState};
 pub use tokenizer::Tokenizer;

@@ -6,17 +6,17 @@
 //! `clean_up_tokenization_spaces` is ignored, because it deletes spaces that the model wrote.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, Decoder, DecoderWrapper};
 
+use super::added_tokens::MarkedText;
 use super::formats::{self, Built, Hints};
-use super::marks::MarkedText;
+use super::guard::{broken, guarded};
 use super::{added_tokens, byte_fallback, files};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// Text to tokens and back. `Send + Sync`; share it as `Arc<Tokenizer>`.
 #[derive(Debug)]
@@ -265,20 +265,6 @@ impl Tokenizer {
 
     pub(crate) fn decoding(&self) -> Decoding {
         self.decoding
-    }
-}
-
-fn broken(path: &Path, message: impl ToString) -> Error {
-    Error::Tokenizer { path: path.to_owned(), message: message.to_string() }
-}
-
-/// Runs the library on data from outside. Some of its parts index without checking, so that a
-/// strange file panics; that is an error of the file, not of the process.
-pub(super) fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(broken(path, error)),
-        Err(_) => Err(broken(path, "the tokenizer library failed on this file")),
     }
 }
 

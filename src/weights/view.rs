@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use super::{Checkpoint, LoadPlan};
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ struct Shared<'a> {
 /// A view of the tensors below one path.
 #[derive(Clone)]
 pub struct Weights<'a> {
-    shared: Arc<Shared<'a>>,
+    shared: Rc<Shared<'a>>,
     prefix: String,
 }
 
@@ -94,12 +94,12 @@ impl<'a> Weights<'a> {
             warnings: RefCell::default(),
             progress: RefCell::new(Box::new(progress)),
         };
-        Self { shared: Arc::new(shared), prefix: String::new() }
+        Self { shared: Rc::new(shared), prefix: String::new() }
     }
 
     /// The view below `name`, a module's name or a layer's number.
     pub fn at(&self, name: impl Display) -> Self {
-        Self { shared: Arc::clone(&self.shared), prefix: self.path(name) }
+        Self { shared: Rc::clone(&self.shared), prefix: self.path(name) }
     }
 
     /// This view's path.

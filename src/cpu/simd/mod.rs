@@ -241,9 +241,9 @@ pub trait Simd: 'static {
     unsafe fn split(from: *const u8) -> [Self::Q; 2];
     /// Takes hold of 16 scales.
     unsafe fn scales(from: *const f32) -> Self::Scales;
-    /// [`Simd::dot_block`] of both blocks that [`Simd::split`] gives, with the scales from `GROUPS
-    /// * chunk`; `x` points to four times [`BLOCK`] bytes: the high ones for even places, those for
-    /// odd ones, and the low ones likewise.
+    /// [`Simd::dot_block`] of both blocks that [`Simd::split`] gives, with the scales from
+    /// `GROUPS * chunk`; `x` points to four times [`BLOCK`] bytes: the high ones for even places,
+    /// those for odd ones, and the low ones likewise.
     unsafe fn dot_split<const GROUPS: usize>(
         acc: Self::F,
         blocks: [Self::Q; 2],

@@ -34,7 +34,8 @@ use serde_json::{Map, Value};
 pub use self::convert::parse_json;
 use self::engine::Compiled;
 pub use self::limits::TemplateLimits;
-use super::marks::{MarkedText, Marker};
+use super::added_tokens::MarkedText;
+use super::marks::Marker;
 use super::tokenizer::Tokenizer;
 use crate::error::{Error, Result};
 

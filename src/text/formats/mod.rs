@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tokenizers::{AddedToken, Tokenizer};
 
 use super::files;
-use super::tokenizer::guarded;
+use super::guard::guarded;
 use crate::error::{Error, Result};
 
 /// The largest file that is read; the largest published ones have about 20 MB.
