@@ -56,6 +56,10 @@ pub fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
         install_error_handler();
+        #[cfg(target_os = "linux")]
+        if gpu_available() {
+            super::kernel_images::announce();
+        }
         // On the CPU `compile` pipes generated code through `g++` and loads it from a predictable
         // path in the temporary folder: slow, and a risk on a shared machine.
         // Whether there is a GPU does not matter: a model may run on the CPU beside it.

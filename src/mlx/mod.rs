@@ -9,6 +9,8 @@
 mod call;
 mod device;
 pub mod fast;
+pub mod gpu;
+mod kernel_images;
 mod mapped;
 pub mod memory;
 mod metal;

@@ -1,0 +1,93 @@
+// Kernels of ours on an NVIDIA card, as nodes of MLX's graph: what the Rust side (src/mlx/gpu.rs)
+// sees.
+//
+// Nothing here needs CUDA to be linked: NVRTC and the driver are those that MLX's CUDA library has
+// loaded, and are looked up when they are used.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "mlx/c/array.h"
+#include "mlx/c/stream.h"
+#include "mlx/c/vector.h"
+
+extern "C" {
+
+/// What the kernels' settings depend on.
+struct nodemlx_gpu_card {
+  /// The compute capability.
+  int major;
+  int minor;
+  int processors;
+  /// Bytes of shared memory that a block may have, and that a processor has.
+  int shared_per_block;
+  int shared_per_processor;
+};
+
+/// The card that MLX uses. Fails where there is none of NVIDIA, or no compiler for it.
+int nodemlx_gpu_card_of_mlx(nodemlx_gpu_card* card);
+
+/// The compiler's version.
+int nodemlx_gpu_compiler(int* major, int* minor);
+
+/// Compiles CUDA source with options of NVRTC. The image is to be given back with
+/// `nodemlx_gpu_free`.
+int nodemlx_gpu_compile(
+    const char* source,
+    const char* const* options,
+    size_t option_count,
+    void** image,
+    size_t* image_size
+);
+void nodemlx_gpu_free(void* image);
+
+/// A kernel of an image.
+struct nodemlx_gpu_kernel;
+
+/// The image's kernel `name`, which no other image may use; with an empty image the one that MLX
+/// finds by that name in its folder. Blocks have so many threads and so many bytes of dynamic
+/// shared memory.
+int nodemlx_gpu_kernel_new(
+    nodemlx_gpu_kernel** kernel,
+    const char* name,
+    const void* image,
+    size_t image_size,
+    int threads,
+    int shared_memory
+);
+void nodemlx_gpu_kernel_free(nodemlx_gpu_kernel* kernel);
+
+/// An argument that is a number.
+struct nodemlx_gpu_number {
+  /// Whether it is `real`.
+  bool is_real;
+  int32_t whole;
+  float real;
+};
+
+/// Adds a launch to the graph. The kernel's arguments are the inputs, the outputs and the numbers;
+/// inputs that are not contiguous are copied first. `shapes` are the outputs' shapes, one after
+/// another.
+///
+/// The first `updated` inputs are written: as many first outputs, of the same shapes and types,
+/// come out in their memory if no other array has it, and otherwise in a copy that `copier` makes
+/// (from, to, count of 16 bytes). They are no arguments besides. MLX does not know that they are
+/// written: what reads them otherwise must be evaluated before or after.
+int nodemlx_gpu_run(
+    mlx_vector_array* outputs,
+    nodemlx_gpu_kernel* kernel,
+    int blocks,
+    const mlx_array* inputs,
+    size_t input_count,
+    const int32_t* shapes,
+    const size_t* dims,
+    const mlx_dtype* dtypes,
+    size_t output_count,
+    size_t updated,
+    nodemlx_gpu_kernel* copier,
+    const nodemlx_gpu_number* numbers,
+    size_t number_count,
+    mlx_stream stream
+);
+}

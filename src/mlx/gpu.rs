@@ -1,0 +1,354 @@
+//! Kernels of ours on an NVIDIA card, as nodes of MLX's graph.
+//!
+//! They are compiled for the card at hand when they are first used, with the compiler that MLX's
+//! CUDA library brings along, and kept on disk (`kernel_images`). Where there is no such card or
+//! compiler, MLX's own operations do the work.
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use mlx_sys as sys;
+
+use super::call::{Arrays, check};
+use super::kernel_images::{self, Image};
+use super::{Array, Dtype, device};
+use crate::error::{Error, Result};
+
+/// `nodemlx_gpu_card` of native/primitives/gpu.h: what the kernels' settings depend on.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Card {
+    major: c_int,
+    minor: c_int,
+    processors: c_int,
+    shared_per_block: c_int,
+    shared_per_processor: c_int,
+}
+
+impl Card {
+    /// The card of this process, if our kernels run there: compute capability 8.0 and up, and a
+    /// compiler for it.
+    pub fn current() -> Option<Self> {
+        static CARD: LazyLock<Option<Card>> = LazyLock::new(|| {
+            if !device::gpu_available() {
+                return None;
+            }
+            let mut card = Card::default();
+            // SAFETY: `card` is live.
+            check(unsafe { nodemlx_gpu_card_of_mlx(&mut card) }).ok()?;
+            // Where one kernel cannot be compiled, none can.
+            (card.major >= 8 && image(&card, &copier_source()).is_ok()).then_some(card)
+        });
+        *CARD
+    }
+
+    /// One with the measures of an H100.
+    #[cfg(test)]
+    pub fn h100() -> Self {
+        let (shared_per_block, shared_per_processor) = (227 * 1024, 228 * 1024);
+        Self { major: 9, minor: 0, processors: 132, shared_per_block, shared_per_processor }
+    }
+
+    /// Processors, which run blocks.
+    pub fn processors(&self) -> usize {
+        self.processors as usize
+    }
+
+    /// Bytes of shared memory that a block may have, so that so many fit on a processor.
+    pub fn shared_memory(&self, blocks: usize) -> usize {
+        // The driver keeps 1 KiB for itself for each block.
+        let share = self.shared_per_processor as usize / blocks;
+        (self.shared_per_block as usize).min(share.saturating_sub(1024))
+    }
+}
+
+#[repr(C)]
+struct RawKernel {
+    _private: [u8; 0],
+}
+
+/// `nodemlx_gpu_number`.
+#[repr(C)]
+struct RawNumber {
+    is_real: bool,
+    whole: i32,
+    real: f32,
+}
+
+unsafe extern "C" {
+    fn nodemlx_gpu_card_of_mlx(card: *mut Card) -> c_int;
+    fn nodemlx_gpu_compiler(major: *mut c_int, minor: *mut c_int) -> c_int;
+    fn nodemlx_gpu_compile(
+        source: *const c_char,
+        options: *const *const c_char,
+        option_count: usize,
+        image: *mut *mut c_void,
+        image_size: *mut usize,
+    ) -> c_int;
+    fn nodemlx_gpu_free(image: *mut c_void);
+    fn nodemlx_gpu_kernel_new(
+        kernel: *mut *mut RawKernel,
+        name: *const c_char,
+        image: *const c_void,
+        image_size: usize,
+        threads: c_int,
+        shared_memory: c_int,
+    ) -> c_int;
+    fn nodemlx_gpu_kernel_free(kernel: *mut RawKernel);
+    fn nodemlx_gpu_run(
+        outputs: *mut sys::mlx_vector_array,
+        kernel: *mut RawKernel,
+        blocks: c_int,
+        inputs: *const sys::mlx_array,
+        input_count: usize,
+        shapes: *const i32,
+        dims: *const usize,
+        dtypes: *const sys::mlx_dtype,
+        output_count: usize,
+        updated: usize,
+        copier: *mut RawKernel,
+        numbers: *const RawNumber,
+        number_count: usize,
+        stream: sys::mlx_stream,
+    ) -> c_int;
+}
+
+/// CUDA source of a kernel and its settings.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The text. Its kernel is called `NAME`, which is defined before it.
+    pub text: &'static str,
+    /// What `NAME` stands for. Each text has a name of its own.
+    pub name: &'static CStr,
+    /// What else is defined before the text.
+    pub settings: Vec<(&'static str, i32)>,
+}
+
+impl Source {
+    /// All but the text, which is long: this is looked at for each node of a graph.
+    fn key(&self) -> (&CStr, &[(&'static str, i32)]) {
+        (self.name, &self.settings)
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Source {}
+
+impl Hash for Source {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+/// How a kernel's blocks look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Block {
+    /// How many threads.
+    pub threads: usize,
+    /// Bytes of dynamic shared memory.
+    pub shared_memory: usize,
+}
+
+/// An argument that is a number.
+#[derive(Debug, Clone, Copy)]
+pub enum Number {
+    /// `int`
+    Whole(i32),
+    /// `float`
+    Real(f32),
+}
+
+/// A compiled kernel.
+#[derive(Debug)]
+pub struct Kernel(*mut RawKernel);
+
+// SAFETY: the kernel guards what it changes with a lock of its own.
+unsafe impl Send for Kernel {}
+// SAFETY: as above.
+unsafe impl Sync for Kernel {}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // SAFETY: freed once.
+        unsafe { nodemlx_gpu_kernel_free(self.0) };
+    }
+}
+
+impl Kernel {
+    /// The kernel of `source`, which is compiled the first time that it is asked for in this
+    /// process, unless it was compiled in an earlier one.
+    pub fn of(source: &Source, block: Block) -> Result<Arc<Self>> {
+        type Kernels = HashMap<(Source, Block), Arc<Kernel>>;
+        static KERNELS: LazyLock<Mutex<Kernels>> = LazyLock::new(Mutex::default);
+        let mut kernels = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (source.clone(), block);
+        if let Some(kernel) = kernels.get(&key) {
+            return Ok(Arc::clone(kernel));
+        }
+        let card = Card::current().ok_or_else(|| {
+            Error::DeviceUnavailable("our kernels do not run on this device".to_owned())
+        })?;
+        let image = image(&card, source)?;
+        let (name, bytes) = match &image {
+            Image::Kept(name) => (&**name, &[][..]),
+            Image::Loose(bytes) => (source.name, &bytes[..]),
+        };
+        let mut kernel = std::ptr::null_mut();
+        // SAFETY: the image comes with its length and is copied; the name ends with a NUL.
+        check(unsafe {
+            nodemlx_gpu_kernel_new(
+                &mut kernel,
+                name.as_ptr(),
+                bytes.as_ptr().cast(),
+                bytes.len(),
+                block.threads as c_int,
+                block.shared_memory as c_int,
+            )
+        })?;
+        let kernel = Arc::new(Self(kernel));
+        kernels.insert(key, Arc::clone(&kernel));
+        Ok(kernel)
+    }
+
+    /// Adds a launch of so many blocks to the graph. Arguments are `inputs`, which are contiguous
+    /// then, what is returned, of these shapes and types, and `numbers`.
+    pub fn run(
+        &self,
+        blocks: usize,
+        inputs: &[&Array],
+        outputs: &[(&[i32], Dtype)],
+        numbers: &[Number],
+    ) -> Result<Vec<Array>> {
+        self.add(blocks, inputs, outputs, 0, std::ptr::null_mut(), numbers)
+    }
+
+    /// [`Kernel::run`] with inputs in front that the kernel writes. They come out, then the
+    /// outputs: in the same memory if no other array has it, else in a copy.
+    ///
+    /// MLX does not know that they are written. What reads them otherwise must be evaluated with
+    /// another call than this node.
+    pub fn run_updating<const N: usize>(
+        &self,
+        blocks: usize,
+        updated: [Array; N],
+        inputs: &[&Array],
+        outputs: &[(&[i32], Dtype)],
+        numbers: &[Number],
+    ) -> Result<([Array; N], Vec<Array>)> {
+        let copier = copier()?;
+        let all: Vec<_> = updated.iter().chain(inputs.iter().copied()).collect();
+        let shapes: Vec<_> =
+            updated.iter().map(|x| (x.shape(), x.dtype())).chain(outputs.iter().copied()).collect();
+        let mut arrays = self.add(blocks, &all, &shapes, N, copier.0, numbers)?;
+        let others = arrays.split_off(N);
+        let mismatch = |arrays: Vec<_>| Error::Mlx(format!("{} outputs, not {N}", arrays.len()));
+        Ok((arrays.try_into().map_err(mismatch)?, others))
+    }
+
+    fn add(
+        &self,
+        blocks: usize,
+        inputs: &[&Array],
+        outputs: &[(&[i32], Dtype)],
+        updated: usize,
+        copier: *mut RawKernel,
+        numbers: &[Number],
+    ) -> Result<Vec<Array>> {
+        let stream = device::current_stream()?;
+        let inputs: Vec<_> = inputs.iter().map(|array| array.as_ptr()).collect();
+        let shapes: Vec<_> = outputs.iter().flat_map(|(shape, _)| *shape).copied().collect();
+        let dims: Vec<_> = outputs.iter().map(|(shape, _)| shape.len()).collect();
+        let dtypes: Vec<sys::mlx_dtype> =
+            outputs.iter().map(|(_, dtype)| (*dtype).into()).collect();
+        let numbers: Vec<_> = numbers
+            .iter()
+            .map(|number| match *number {
+                Number::Whole(whole) => RawNumber { is_real: false, whole, real: 0.0 },
+                Number::Real(real) => RawNumber { is_real: true, whole: 0, real },
+            })
+            .collect();
+        let mut arrays = Arrays::empty();
+        // SAFETY: the handles are live for the call; all pointers come with their lengths; the
+        // copier, if there is one, is kept for the life of the process.
+        check(unsafe {
+            nodemlx_gpu_run(
+                arrays.handle_mut(),
+                self.0,
+                blocks as c_int,
+                inputs.as_ptr(),
+                inputs.len(),
+                shapes.as_ptr(),
+                dims.as_ptr(),
+                dtypes.as_ptr(),
+                dtypes.len(),
+                updated,
+                copier,
+                numbers.as_ptr(),
+                numbers.len(),
+                stream,
+            )
+        })?;
+        arrays.into_vec()
+    }
+}
+
+/// The kernel that copies what must not be written.
+fn copier() -> Result<Arc<Kernel>> {
+    Kernel::of(&copier_source(), Block { threads: 256, shared_memory: 0 })
+}
+
+fn copier_source() -> Source {
+    Source {
+        text: include_str!("../fused/cuda/copy.cu"),
+        name: c"nodemlx_copy",
+        settings: Vec::new(),
+    }
+}
+
+/// The image of a kernel, kept or compiled.
+fn image(card: &Card, source: &Source) -> Result<Image> {
+    let options = options(card, source)?;
+    let function = source.name.to_string_lossy();
+    kernel_images::image(&options, source.text, &function, || compile(&options, source.text))
+}
+
+/// The compiler's options for a card, the first of which says which compiler it is.
+fn options(card: &Card, source: &Source) -> Result<Vec<String>> {
+    let (mut major, mut minor) = (0, 0);
+    // SAFETY: both numbers are live.
+    check(unsafe { nodemlx_gpu_compiler(&mut major, &mut minor) })?;
+    let settings = source.settings.iter().map(|(name, value)| format!("-D{name}={value}"));
+    Ok([
+        format!("-DCOMPILER={major}.{minor}"),
+        format!("--gpu-architecture=sm_{}{}", card.major, card.minor),
+        "--std=c++17".to_owned(),
+        format!("-DNAME={}", source.name.to_string_lossy()),
+    ]
+    .into_iter()
+    .chain(settings)
+    .collect())
+}
+
+fn compile(options: &[String], text: &str) -> Result<Vec<u8>> {
+    let c_string = |text: &str| CString::new(text).map_err(|error| Error::Mlx(error.to_string()));
+    let text = c_string(text)?;
+    let options = options.iter().map(|option| c_string(option)).collect::<Result<Vec<_>>>()?;
+    let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
+    let (mut image, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: texts end with a NUL and live for the call; the options come with their number.
+    check(unsafe {
+        nodemlx_gpu_compile(text.as_ptr(), options.as_ptr(), options.len(), &mut image, &mut size)
+    })?;
+    // SAFETY: as the call says, there are `size` bytes.
+    let bytes = unsafe { std::slice::from_raw_parts(image.cast::<u8>(), size) }.to_vec();
+    // SAFETY: given back once.
+    unsafe { nodemlx_gpu_free(image) };
+    Ok(bytes)
+}
