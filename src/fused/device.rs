@@ -3,6 +3,7 @@
 use super::cpu::NodeOptions;
 use crate::cpu::pool::{self, Pool};
 use crate::cpu::{ExecOptions, Isa};
+use crate::mlx::gpu::Card;
 use crate::mlx::{Array, DeviceKind, Dtype};
 
 pub use crate::cpu::Precision;
@@ -49,6 +50,11 @@ impl Device {
         Self { plain: true, ..self }
     }
 
+    /// The card of the CUDA column of a table, which comes before the others where it has a kernel.
+    pub(super) fn cuda(self) -> Option<Card> {
+        if self.kind == DeviceKind::Gpu && !self.plain { Card::current() } else { None }
+    }
+
     /// The column of an operation's table for an operation on `x`.
     pub(super) fn backend(self, x: &Array) -> Backend {
         self.backend_of(x.dtype())
@@ -67,7 +73,7 @@ impl Device {
     }
 }
 
-/// The columns of the tables. CUDA kernels will be one more.
+/// The columns of the tables, but for that of [`Device::cuda`].
 #[derive(Clone, Copy)]
 pub(super) enum Backend {
     /// Kernels of `crate::cpu`, which take activations in `f32`.

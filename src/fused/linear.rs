@@ -1,6 +1,7 @@
 //! Products with the matrices of linear layers, one by one or several that read the same input.
 
 use super::cpu;
+use super::cuda;
 use super::device::{Backend, Device};
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
@@ -55,6 +56,11 @@ impl LinearWeights {
 
 /// x · wᵀ: `[…, inputs]` to `[…, outputs]`.
 pub fn matmul(device: Device, x: &Array, matrix: &Matrix) -> Result<Array> {
+    if let Some(card) = device.cuda()
+        && let Some(product) = cuda::products::matmul(card, x, matrix, None)?
+    {
+        return Ok(product);
+    }
     match (matrix, device.backend(x)) {
         (Matrix::Dense { weight, .. }, Backend::Cpu(options)) if cpu::products::reads(weight) => {
             cpu::products::matmul(options, x, weight)
@@ -101,6 +107,24 @@ pub enum Projections {
 }
 
 impl Projections {
+    /// The matrix that gives all outputs, if it is all there is.
+    pub(super) fn only_matrix(&self) -> Option<&Matrix> {
+        match self {
+            Self::Stacked { weights: LinearWeights { matrix, bias: None }, .. } => Some(matrix),
+            _ => None,
+        }
+    }
+
+    /// The same for two projections with as many outputs each.
+    pub(super) fn only_halves(&self) -> Option<&Matrix> {
+        match self {
+            Self::Stacked { ends, .. } if matches!(ends[..], [half, all] if all == 2 * half) => {
+                self.only_matrix()
+            }
+            _ => None,
+        }
+    }
+
     fn parts(&self) -> &[LinearWeights] {
         match self {
             Self::Separate(parts) => parts,
@@ -144,6 +168,12 @@ pub fn norm_project(
     rows: &AddNorm,
     projections: &Projections,
 ) -> Result<(Array, Vec<Array>)> {
+    if let (Some(card), Some(rows), Some(matrix)) =
+        (device.cuda(), rows.for_kernels(), projections.only_matrix())
+        && let Some((sum, product)) = cuda::products::norm_matmul(card, &rows, matrix, None)?
+    {
+        return Ok((sum, projections.split(vec![product])?));
+    }
     match (device.backend(rows.x), rows.for_kernels(), projections.only_quantized()) {
         (Backend::Cpu(options), Some(rows), Some(matrices)) if cpu::products::alike(&matrices) => {
             let (sum, products) = cpu::products::norm_matmuls(options, &rows, &matrices)?;

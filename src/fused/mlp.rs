@@ -2,8 +2,9 @@
 
 use super::activation::{Activation, gated};
 use super::cpu;
+use super::cuda;
 use super::device::{Backend, Device};
-use super::linear::{LinearWeights, Projections, linear, project};
+use super::linear::{LinearWeights, Matrix, Projections, linear, project};
 use super::math::scaled;
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
@@ -70,8 +71,20 @@ impl MlpWeights {
     }
 }
 
+impl MlpWeights {
+    /// The matrix of gate and up, if they are projections of one matrix and nothing else.
+    fn plain_halves(&self) -> Option<&Matrix> {
+        self.gate_up.only_halves().filter(|_| matches!(self.gate, Gate::Plain))
+    }
+}
+
 /// down(act(gate(x)) · up(x)).
 pub fn mlp(device: Device, x: &Array, weights: &MlpWeights) -> Result<Array> {
+    if let (Some(card), Some(gate_up)) = (device.cuda(), weights.plain_halves())
+        && let Some(hidden) = cuda::products::matmul(card, x, gate_up, Some(weights.activation))?
+    {
+        return linear(device, &hidden, &weights.down);
+    }
     let hidden = match (device.backend(x), weights.for_kernels(x)) {
         (Backend::Cpu(options), Some(KernelWeights { gate_up, activation, .. })) => {
             cpu::products::gated_matmuls(options, x, gate_up, activation)?
@@ -87,6 +100,13 @@ pub fn mlp(device: Device, x: &Array, weights: &MlpWeights) -> Result<Array> {
 
 /// x + delta, and the [`mlp`] of its norm.
 pub fn norm_mlp(device: Device, rows: &AddNorm, weights: &MlpWeights) -> Result<(Array, Array)> {
+    if let (Some(card), Some(rows), Some(gate_up)) =
+        (device.cuda(), rows.for_kernels(), weights.plain_halves())
+        && let Some((sum, hidden)) =
+            cuda::products::norm_matmul(card, &rows, gate_up, Some(weights.activation))?
+    {
+        return Ok((sum, linear(device, &hidden, &weights.down)?));
+    }
     match (device.backend(rows.x), rows.for_kernels(), weights.for_kernels(rows.x)) {
         (
             Backend::Cpu(options),

@@ -7,12 +7,13 @@
 //! *where* it runs.
 //!
 //! A new kernel changes its operation's table and nothing above it. Implementations lie below this
-//! module, in [`cpu`] for the CPU.
+//! module, in [`cpu`] for the CPU and in [`cuda`] for NVIDIA cards.
 
 pub mod activation;
 pub mod attention;
 pub mod conv;
 mod cpu;
+mod cuda;
 pub mod delta_rule;
 mod device;
 pub mod embedding;

@@ -1,0 +1,6 @@
+//! Kernels for NVIDIA cards: the CUDA column of the operations' tables.
+//!
+//! They take over where rows are few, so that the memory which holds the weights is what counts;
+//! MLX does the rest. Every function gives `None` for what its kernels do not do.
+
+pub mod products;
