@@ -5,7 +5,7 @@ use super::{STEP, mask};
 use crate::error::{Error, Result};
 use crate::fused::kv::KvBuffers;
 use crate::mlx::fast::Mask;
-use crate::mlx::{Array, Dtype, ops};
+use crate::mlx::{Array, Dtype, async_eval, ops};
 
 /// Keys and values of every position, in buffers that grow by [`STEP`] positions.
 #[derive(Debug, Clone, Default)]
@@ -56,6 +56,10 @@ impl StandardCache {
                 ops::zeros(&[batch, heads, positions, head_dim], dtype).map(KvTensor::Plain)
             })
         };
+        if self.buffers.as_ref().is_some_and(|(keys, _)| keys.length() < end) {
+            // What is copied must be evaluated before: see `gpu::Kernel::run_updating`.
+            async_eval(&self.arrays())?;
+        }
         // As in `update_and_fetch`.
         let (keys, values) = self.buffers.clone().unzip();
         let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (room(keys)?, room(values)?) else {

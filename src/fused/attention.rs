@@ -2,6 +2,7 @@
 //! new positions to the outputs of a layer, and its inner part, scaled dot-product attention.
 
 use super::cpu;
+use super::cuda;
 use super::device::{Backend, Device};
 use super::kv::{KvCache, KvTensor};
 use super::linear::{LinearWeights, linear};
@@ -70,6 +71,13 @@ pub fn attention(
     mask: &Mask,
     params: &AttentionParams,
 ) -> Result<Array> {
+    if let Some(card) = device.cuda()
+        && cache.is_contiguous()
+        && cuda::attention::supports(new, mask, params)
+    {
+        let attended = cuda::attention::cached_attention(card, new, cache, params)?;
+        return project_output(device, &attended, new.gate, &params.output);
+    }
     match device.backend(new.queries) {
         Backend::Cpu(options)
             if cache.is_contiguous() && cpu::attention::supports(new, mask, params) =>

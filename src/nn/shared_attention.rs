@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::fused::attention::{Scores, cached_attention, join_heads, split_heads};
 use crate::fused::rope::rope;
-use crate::mlx::Array;
+use crate::mlx::{Array, DeviceKind, async_eval};
 use crate::weights::Weights;
 
 /// An attention block that has queries of its own only. It is handed the cache of the layer that it
@@ -57,6 +57,11 @@ impl Mixer for SharedAttention {
     fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
         let length = x.dim(1);
         let AttentionConfig { heads, head_dim, scale, .. } = self.config;
+        if self.device.kind == DeviceKind::Gpu {
+            // What the other layer's kernel wrote must be evaluated before it is read here: see
+            // `gpu::Kernel::run_updating`.
+            async_eval(&cache.arrays())?;
+        }
         let Some((keys, values)) = cache.last()? else {
             let message = "the layer whose keys and values are shared has not run";
             return Err(Error::argument("caches", message));

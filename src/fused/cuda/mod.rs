@@ -3,4 +3,5 @@
 //! They take over where rows are few, so that the memory which holds the weights is what counts;
 //! MLX does the rest. Every function gives `None` for what its kernels do not do.
 
+pub mod attention;
 pub mod products;
