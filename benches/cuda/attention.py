@@ -1,0 +1,231 @@
+"""Checks and times `src/fused/cuda/decode_attention.cu` and what joins its shares.
+
+python3 attention.py [check] [time]
+"""
+
+import itertools
+import math
+import sys
+
+import torch
+
+from card import KERNELS, compile_all, copy_bandwidth, relative, replay, start
+
+DTYPES = {0: torch.bfloat16, 1: torch.float16}
+# Positions of a share, at least.
+SHARE = 32
+
+
+class Case:
+    """What a pair of kernels is compiled for, and sizes."""
+
+    def __init__(
+        self,
+        x=0,
+        dim=128,
+        heads=4,
+        rope=1,
+        rope_dim=None,
+        traditional=0,
+        norm=0,
+        cap=0,
+        sinks=0,
+        batch=1,
+        kv_heads=8,
+        at=600,
+    ):
+        self.x, self.dim, self.heads, self.rope, self.traditional = x, dim, heads, rope, traditional
+        self.rope_dim = dim if rope_dim is None else rope_dim
+        self.norm, self.cap, self.sinks, self.batch, self.kv_heads, self.at = (
+            norm,
+            cap,
+            sinks,
+            batch,
+            kv_heads,
+            at,
+        )
+
+    def defines(self):
+        first = dict(
+            X=self.x,
+            DIM=self.dim,
+            HEADS=self.heads,
+            ROPE=self.rope,
+            TRADITIONAL=self.traditional,
+            ROPE_DIM=self.rope_dim,
+            NORM=self.norm,
+            CAP=self.cap,
+        )
+        return first, dict(X=self.x, DIM=self.dim, HEADS=self.heads, SINKS=self.sinks, SHARES=512)
+
+    def shares(self):
+        processors = torch.cuda.get_device_properties(0).multi_processor_count
+        heads = self.batch * self.kv_heads
+        return min(max(1, -(-(self.at + 1) // SHARE)), -(-2 * processors // heads))
+
+
+def rotated(case, x, wavelengths, scale, gain):
+    """x [..., dim] in float64 at the case's position."""
+    d = case.rope_dim
+    if not case.rope:
+        return x
+    angles = case.at * scale / wavelengths.double()
+    cosine, sine = angles.cos(), angles.sin()
+    part, rest = x[..., :d] * gain, x[..., d:]
+    if case.traditional:
+        a, b = part[..., 0::2], part[..., 1::2]
+        part = torch.stack([a * cosine - b * sine, a * sine + b * cosine], -1).flatten(-2)
+    else:
+        a, b = part[..., : d // 2], part[..., d // 2 :]
+        part = torch.cat([a * cosine - b * sine, a * sine + b * cosine], -1)
+    return torch.cat([part, rest], -1)
+
+
+def normed(case, x, weight, eps, dtype):
+    if not case.norm:
+        return x
+    x = x / (x.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+    return (x * weight.double() if case.norm == 2 else x).to(dtype).double()
+
+
+def run(case, kernels, check=True):
+    dtype, b, kv, g, d, at = (
+        DTYPES[case.x],
+        case.batch,
+        case.kv_heads,
+        case.heads,
+        case.dim,
+        case.at,
+    )
+    capacity = (at + 256) // 256 * 256
+    randn = lambda *shape: torch.randn(*shape, device="cuda").to(dtype)
+    keys, values = randn(b, kv, capacity, d), randn(b, kv, capacity, d)
+    keys[:, :, at + 1 :], values[:, :, at + 1 :] = float("nan"), float("nan")
+    q, k, v = randn(b, kv * g, d), randn(b, kv, d), randn(b, kv, d)
+    weights = [1 + 0.1 * randn(d) for _ in range(2)]
+    position = torch.tensor([at], dtype=torch.int32, device="cuda")
+    base, scale, gain, eps, cap = 10000.0, 0.5, 1.1, 1e-5, 20.0
+    wavelengths = base ** (
+        torch.arange(0, case.rope_dim, 2, device="cuda").double() / max(case.rope_dim, 1)
+    )
+    sinks = randn(kv * g)
+    shares = case.shares()
+    found = torch.full((b * kv * shares, g, d + 2), float("nan"), device="cuda")
+    out = torch.full((b, kv * g, d), float("nan"), device="cuda", dtype=dtype)
+    before = [c.clone() for c in (keys, values)]
+    extra = ([wavelengths.float()] if case.rope == 2 else []) + (weights if case.norm == 2 else [])
+    numbers = [capacity, shares, 1 / math.sqrt(d), cap, math.log2(base), scale, gain, eps, eps]
+
+    def launch():
+        kernels[0].launch(
+            b * kv * shares,
+            256,
+            8 * 256 * g * 4,
+            [keys, values, q, k, v, position, *extra, found],
+            numbers,
+        )
+        kernels[1].launch(
+            b * kv * g, d, 0, [found, *([sinks] if case.sinks else []), out], [shares, kv * g]
+        )
+
+    if not check:
+        return launch, 2 * b * kv * (at + 1) * d * 2
+    launch()
+    torch.cuda.synchronize()
+    key = rotated(case, normed(case, k.double(), weights[1], eps, dtype), wavelengths, scale, gain)
+    query = rotated(
+        case, normed(case, q.double(), weights[0], eps, dtype), wavelengths, scale, gain
+    )
+    seen_k, seen_v = (c[:, :, : at + 1].double() for c in before)
+    seen_k[:, :, at], seen_v[:, :, at] = key.to(dtype).double(), v.double()
+    scores = torch.einsum("bkgd,bksd->bkgs", query.reshape(b, kv, g, d), seen_k) / math.sqrt(d)
+    if case.cap:
+        scores = cap * (scores / cap).tanh()
+    if case.sinks:
+        scores = torch.cat([scores, sinks.double().reshape(1, kv, g, 1).expand(b, kv, g, 1)], -1)
+    share = scores.softmax(-1)[..., : at + 1]
+    expected = torch.einsum("bkgs,bksd->bkgd", share, seen_v).reshape(b, kv * g, d)
+    others = torch.arange(capacity, device="cuda") != at
+    kept = all(
+        torch.equal(a[:, :, others].view(torch.int16), c[:, :, others].view(torch.int16))
+        for a, c in zip((keys, values), before)
+    )
+    written = relative(keys[:, :, at], key) < 6e-3 and torch.equal(values[:, :, at], v)
+    return relative(out, expected), kept and written
+
+
+def check():
+    cases = [
+        Case(x=x, dim=dim, heads=heads, kv_heads=kv, at=at, batch=batch)
+        for x, (dim, heads, kv), (at, batch) in itertools.product(
+            DTYPES,
+            [(128, 4, 8), (64, 8, 4), (64, 1, 3), (256, 2, 2), (128, 7, 2), (256, 8, 1)],
+            [(0, 1), (1, 2), (31, 1), (32, 1), (700, 1), (5000, 3)],
+        )
+    ]
+    for more in (
+        dict(rope=0),
+        dict(rope=2),
+        dict(traditional=1),
+        dict(rope_dim=64),
+        dict(rope_dim=32, traditional=1, rope=2),
+        dict(norm=1),
+        dict(norm=2),
+        dict(cap=1),
+        dict(sinks=1),
+        dict(norm=2, cap=1, sinks=1, rope=2),
+    ):
+        cases += [Case(at=at, batch=batch, **more) for at, batch in [(0, 1), (77, 2), (1300, 1)]]
+    keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
+    first, second = (KERNELS / name for name in ("decode_attention.cu", "decode_attention_join.cu"))
+    kernels = compile_all(
+        [(text.read_text(), pair[i]) for _, pair in keys for i, text in enumerate((first, second))]
+    )
+    pairs = {key: kernels[2 * i : 2 * i + 2] for i, (key, _) in enumerate(keys)}
+    print(
+        len(cases),
+        "cases; spilled bytes at most",
+        max(kernel.spilled for kernel in kernels),
+        flush=True,
+    )
+    bad, worst = 0, {}
+    for case in cases:
+        error, intact = run(case, pairs[str(case.defines())])
+        limit = {0: 6e-3, 1: 1e-3}[case.x]
+        worst[case.x] = max(worst.get(case.x, 0), error)
+        if not (error < limit and intact):
+            bad += 1
+            print("WRONG", error, intact, vars(case), flush=True)
+    print("worst", worst, "wrong:", bad, "of", len(cases), flush=True)
+
+
+def time():
+    bandwidth = copy_bandwidth()
+    print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
+    case = Case()
+    sources = [
+        (KERNELS / name).read_text() for name in ("decode_attention.cu", "decode_attention_join.cu")
+    ]
+    kernels = compile_all(list(zip(sources, case.defines())))
+    global SHARE
+    for SHARE, at in itertools.product((32, 64, 128), (100, 640, 2048, 8192, 32768)):
+        case.at = at
+        launches = [
+            run(case, kernels, check=False)
+            for _ in range(max(2, min(32, int(4e8 / (4096 * (at + 1))))))
+        ]
+        t = replay(lambda: [launch() for launch, _ in launches]) / len(launches)
+        print(
+            f"8 x 4 heads of 128, shares of {SHARE}, {at + 1} positions: {t * 1e6:.1f} us, "
+            f"{launches[0][1] / t / 1e9:.0f} GB/s",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    start()
+    todo = sys.argv[1:] or ["check", "time"]
+    if "check" in todo:
+        check()
+    if "time" in todo:
+        time()

@@ -1,0 +1,138 @@
+"""Compiling, launching and timing kernels of `src/fused/cuda` with PyTorch and cuda-python."""
+
+import concurrent.futures
+import ctypes
+import pathlib
+
+import torch
+from cuda.bindings import driver, nvrtc
+
+KERNELS = pathlib.Path(__file__).parents[2] / "src/fused/cuda"
+SHARED = 227 * 1024
+
+
+def ok(result):
+    error, *rest = result
+    assert int(error) == 0, error
+    return rest[0] if rest else None
+
+
+def compile_image(source, defines):
+    program = ok(nvrtc.nvrtcCreateProgram(source.encode(), b"kernel.cu", 0, [], []))
+    options = [
+        b"--gpu-architecture=sm_%d%d" % torch.cuda.get_device_capability(),
+        b"--std=c++17",
+        b"-DNAME=kernel",
+    ]
+    options += [f"-D{name}={value}".encode() for name, value in defines.items()]
+    if int(nvrtc.nvrtcCompileProgram(program, len(options), options)[0]):
+        log = b" " * ok(nvrtc.nvrtcGetProgramLogSize(program))
+        nvrtc.nvrtcGetProgramLog(program, log)
+        raise RuntimeError(f"{defines}: {log.decode()}")
+    image = b" " * ok(nvrtc.nvrtcGetCUBINSize(program))
+    ok(nvrtc.nvrtcGetCUBIN(program, image))
+    return image
+
+
+class Kernel:
+    """A compiled kernel."""
+
+    def __init__(self, image):
+        self.size = len(image)
+        self.module = ok(driver.cuModuleLoadData(image))
+        self.function = ok(driver.cuModuleGetFunction(self.module, b"kernel"))
+        attributes = driver.CUfunction_attribute
+        ok(
+            driver.cuFuncSetAttribute(
+                self.function,
+                attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                SHARED - 16 * 1024,
+            )
+        )
+        self.spilled = ok(
+            driver.cuFuncGetAttribute(attributes.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, self.function)
+        )
+        static = ok(
+            driver.cuFuncGetAttribute(attributes.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, self.function)
+        )
+        ok(
+            driver.cuFuncSetAttribute(
+                self.function,
+                attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                SHARED - static,
+            )
+        )
+
+    def launch(self, blocks, threads, shared, arrays, numbers):
+        values = [array.data_ptr() for array in arrays] + list(numbers)
+        types = [ctypes.c_void_p] * len(arrays) + [
+            ctypes.c_float if isinstance(n, float) else ctypes.c_int for n in numbers
+        ]
+        stream = torch.cuda.current_stream().cuda_stream
+        ok(
+            driver.cuLaunchKernel(
+                self.function,
+                blocks,
+                1,
+                1,
+                threads,
+                1,
+                1,
+                shared,
+                stream,
+                (tuple(values), tuple(types)),
+                0,
+            )
+        )
+
+
+def compile_all(sources):
+    """Kernels of (source, defines), compiled at the same time."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        images = list(pool.map(lambda pair: compile_image(*pair), sources))
+    return [Kernel(image) for image in images]
+
+
+def replay(launches, reps=12):
+    """Seconds of a CUDA graph of the launches, the median of replays."""
+    graph = torch.cuda.CUDAGraph()
+    launches()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        launches()
+    times = []
+    for _ in range(reps + 2):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        graph.replay()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) / 1e3)
+    return sorted(times[2:])[reps // 2]
+
+
+def copy_bandwidth():
+    """Bytes read and written in a second, by the better of two ways to copy."""
+    a = torch.empty(2**30, dtype=torch.bfloat16, device="cuda").normal_()
+    b = torch.empty_like(a)
+    times = []
+    for copy in (lambda: b.copy_(a), lambda: torch.add(a, 1, out=b)):
+        copy()
+        for _ in range(6):
+            start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            start.record()
+            copy()
+            end.record()
+            torch.cuda.synchronize()
+            times.append(start.elapsed_time(end) / 1e3)
+    return 4 * a.numel() / min(times)
+
+
+def relative(a, b):
+    return float((a.double() - b).norm() / b.norm())
+
+
+def start():
+    torch.manual_seed(1)
+    torch.cuda.init()
+    torch.zeros(1, device="cuda")

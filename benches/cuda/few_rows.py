@@ -1,0 +1,490 @@
+"""Checks and times `src/fused/cuda/few_rows.cu`.
+
+python3 few_rows.py [check[:CASES]] [sweep] [plain] [profile]
+"""
+
+import itertools
+import math
+import random
+import sys
+
+import torch
+
+from card import KERNELS, SHARED, compile_all, copy_bandwidth, relative, replay, start
+
+SOURCE = (KERNELS / "few_rows.cu").read_text()
+PLAIN, AFFINE, MXFP4, MXFP8, NVFP4 = range(5)
+BF16, F16, F32 = range(3)
+DTYPES = {BF16: torch.bfloat16, F16: torch.float16, F32: torch.float32}
+F = torch.nn.functional
+ACTIVATIONS = [F.silu, F.gelu, lambda x: F.gelu(x, approximate="tanh"), F.relu]
+
+
+class Spec:
+    """The settings of a kernel; see the source."""
+
+    def __init__(
+        self,
+        x,
+        fmt,
+        bits,
+        group,
+        cols,
+        tiles,
+        stages,
+        blocks,
+        scale_bytes=4,
+        stream_x=0,
+        norm=0,
+        norm_weight=None,
+        gated=0,
+        warps=8,
+    ):
+        self.x, self.fmt, self.bits, self.group = x, fmt, bits, group
+        self.cols, self.tiles, self.stages, self.blocks = cols, tiles, stages, blocks
+        self.scale_bytes, self.stream_x = scale_bytes, stream_x
+        self.norm, self.norm_weight = norm, int(bool(norm)) if norm_weight is None else norm_weight
+        self.gated, self.warps = gated, warps
+
+    def key(self):
+        return tuple(vars(self).values())
+
+    def defines(self):
+        return dict(
+            X=self.x,
+            FORMAT=self.fmt,
+            BITS=self.bits or 16,
+            GROUP=self.group or 64,
+            COLS=self.cols,
+            TILES=self.tiles,
+            STAGES=self.stages,
+            BLOCKS=self.blocks,
+            SCALE_BYTES=self.scale_bytes,
+            STREAM_X=self.stream_x,
+            NORM=self.norm,
+            NORM_WEIGHT=self.norm_weight,
+            GATED=self.gated,
+            WARPS=self.warps,
+        )
+
+    @property
+    def chunk(self):
+        return 128 if self.fmt == PLAIN else 256
+
+    @property
+    def weight_bits(self):
+        return 16 if self.fmt == PLAIN else self.bits
+
+    @property
+    def entry_bytes(self):
+        return (4 if self.x == F32 else 2) if self.fmt == AFFINE else 1
+
+    def shared(self, k):
+        row_bytes = self.chunk * self.weight_bits // 8
+        stride = row_bytes if row_bytes % 128 == 0 else row_bytes + 16
+        rows, unit = 16 * self.tiles, 32 if self.fmt == PLAIN else min(self.group, 64)
+        arrays = {PLAIN: 0, AFFINE: 2}.get(self.fmt, 1)
+        scales = 0 if self.fmt == PLAIN else self.chunk // self.group * self.entry_bytes
+        stage = (
+            rows * stride
+            + arrays * rows * scales
+            + (self.cols * self.chunk * 2 if self.stream_x else 0)
+        )
+        padded = -(-k // self.chunk) * self.chunk
+        operand = (
+            0
+            if self.stream_x
+            else padded * self.cols * 2
+            + (padded // unit * self.cols * 4 if self.fmt == AFFINE else 0)
+        )
+        turns = 2 if self.cols < 8 else 1
+        return (
+            operand + turns * self.warps * rows * self.cols * 4 + self.warps * self.stages * stage
+        )
+
+    def fits(self, k):
+        return self.shared(k) <= (SHARED + 1024) // self.blocks - 1024 - (512 if self.norm else 0)
+
+
+def scale_bytes(fmt, group, entry_bytes, k):
+    if fmt == PLAIN:
+        return 4
+    return math.gcd(math.gcd(k // group * entry_bytes, 256 // group * entry_bytes), 16)
+
+
+MODULES = {}
+
+
+def prepare(specs):
+    """Compiles what is not there yet, all at once."""
+    missing = {spec.key(): spec for spec in specs if spec.key() not in MODULES}
+    kernels = compile_all([(SOURCE, spec.defines()) for spec in missing.values()])
+    MODULES.update(zip(missing, kernels))
+
+
+def launch(spec, arrays, n, k, m, eps=None):
+    processors = torch.cuda.get_device_properties(0).multi_processor_count
+    blocks = min(-(-n // (16 * spec.tiles)), processors * spec.blocks)
+    numbers = [n, k, m] + ([eps] if spec.norm else [])
+    MODULES[spec.key()].launch(blocks, 32 * spec.warps, spec.shared(k), arrays, numbers)
+
+
+E2M1 = torch.tensor(
+    [0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], dtype=torch.float64
+)
+
+
+def packed(fmt, bits, group, n, k, dtype):
+    """Random weights in MLX's layout: arrays, and the matrix in float64."""
+    if fmt == PLAIN:
+        w = torch.randn(n, k, device="cuda").to(dtype)
+        return [w], w.double()
+    q = torch.randint(0, 2**bits, (n, k), device="cuda")
+    if fmt == MXFP8:
+        q[(q & 0x7F) == 0x7F] = 0x11
+    stream = (q[:, :, None] >> torch.arange(bits, device="cuda")) & 1
+    bytes_ = (
+        (stream.reshape(n, k * bits // 8, 8) << torch.arange(8, device="cuda"))
+        .sum(-1)
+        .to(torch.uint8)
+    )
+    groups = k // group
+    if fmt == AFFINE:
+        s = (torch.rand(n, groups, device="cuda") * 0.02 + 0.001).to(dtype)
+        b = (-(2 ** (bits - 1)) * s.float() + 0.01 * torch.randn(n, groups, device="cuda")).to(
+            dtype
+        )
+        w = q.double().reshape(n, groups, group) * s.double()[..., None] + b.double()[..., None]
+        return [bytes_, s, b], w.reshape(n, k)
+    if fmt == MXFP8:
+        values = bytes_.reshape(n, k).view(torch.float8_e4m3fn).double()
+    else:
+        values = E2M1.cuda()[q]
+    if fmt == NVFP4:
+        scales = (torch.rand(n, groups, device="cuda") * 4 + 0.05).to(torch.float8_e4m3fn)
+        factors = scales.double()
+        scales = scales.view(torch.uint8)
+    else:
+        scales = torch.randint(118, 130, (n, groups), device="cuda").to(torch.uint8)
+        factors = torch.exp2(scales.double() - 127)
+    return [bytes_, scales], (values.reshape(n, groups, group) * factors[..., None]).reshape(n, k)
+
+
+def columns(m, x):
+    return next(c for c in (1, 2, 4, 8, 16) if c >= m * (3 if x == F32 else 1))
+
+
+def default(x, fmt, bits, group, m, k, n=4096, **more):
+    """The settings for a product; as in the Rust side."""
+    spec = Spec(x, fmt, bits, group, columns(m, x), 1, 4, 2, **more)
+    spec.scale_bytes = scale_bytes(fmt, group, spec.entry_bytes, k)
+    if spec.cols > 1 and n > 2048:
+        spec.tiles = 2
+    streams = (0,) if more.get("norm") or x == F32 or fmt == NVFP4 else (0, 1)
+    for spec.stream_x, spec.blocks, spec.stages in itertools.product(streams, (2, 1), (4, 3, 2)):
+        if spec.fits(k):
+            return spec
+    for spec.tiles, spec.stages in ((1, 3), (1, 2)):
+        spec.blocks = 1
+        if spec.fits(k):
+            return spec
+    return None
+
+
+def check(count=300):
+    formats = [(AFFINE, b, g) for b in (4, 8) for g in (32, 64, 128)] + [
+        (AFFINE, b, g) for b in (2, 3, 5, 6) for g in (32, 64, 128)
+    ]
+    formats += [(PLAIN, 0, 0), (MXFP4, 4, 32), (MXFP8, 8, 32), (NVFP4, 4, 16)]
+    sizes = [(24, 256), (100, 512), (1000, 1152), (4104, 640), (520, 4096), (264, 14336)]
+    cases = []
+    for (fmt, bits, group), x in itertools.product(formats, DTYPES):
+        if x == F32 and fmt == PLAIN:
+            continue
+        main = fmt in (PLAIN,) or (fmt == AFFINE and bits in (4, 8))
+        for i, (n, k) in enumerate(sizes):
+            for m in (1, 2, 3, 5, 8, 11, 16) if main and x != F32 else (1, 2, 5):
+                if m * (3 if x == F32 else 1) > 16:
+                    continue
+                if fmt and (k % 256 and (bits in (3, 5, 6)) and k * bits // 8 % 16):
+                    continue
+                spec = default(x, fmt, bits, group, m, k, n)
+                if spec is None or spec.scale_bytes < 4:
+                    continue
+                cases.append((spec, n, k, m, False))
+                if m in (2, 16) and x == BF16 and main:
+                    for tiles, stream_x in ((1, 0), (2, 1), (1, 1)):
+                        other = Spec(*spec.key())
+                        other.tiles, other.stream_x, other.blocks, other.stages = (
+                            tiles,
+                            stream_x,
+                            1,
+                            2,
+                        )
+                        if other.fits(k):
+                            cases.append((other, n, k, m, False))
+    # Norms and gates.
+    for (fmt, bits, group), x, (n, k), m in itertools.product(
+        [(AFFINE, 4, 64), (AFFINE, 8, 64), (PLAIN, 0, 0), (AFFINE, 4, 32)],
+        DTYPES,
+        sizes[1:5],
+        (1, 3, 8),
+    ):
+        if x == F32 and (fmt == PLAIN or m > 5):
+            continue
+        for more in (
+            dict(norm=1),
+            dict(norm=2),
+            dict(norm=2, gated=1),
+            dict(norm=1, norm_weight=0),
+            dict(gated=2),
+            dict(gated=3),
+            dict(gated=4),
+            dict(gated=1),
+        ):
+            spec = default(x, fmt, bits, group, m, k, n, **more)
+            if spec is not None and spec.scale_bytes >= 4:
+                cases.append((spec, n, k, m, True))
+    random.seed(1)
+    cases = random.sample(cases, min(count, len(cases)))
+    print(len(cases), "cases", len({c[0].key() for c in cases}), "kernels", flush=True)
+    prepare([c[0] for c in cases])
+    print(
+        "compiled; spilled bytes at most",
+        max(m.spilled for m in MODULES.values()),
+        "image bytes",
+        sorted({m.size for m in MODULES.values()})[::20],
+        flush=True,
+    )
+    worst, bad = {}, 0
+    weights = {}
+    for spec, n, k, m, fused in cases:
+        dtype = DTYPES[spec.x]
+        key = (spec.fmt, spec.bits, spec.group, n, k, dtype)
+        if key not in weights:
+            weights[key] = packed(spec.fmt, spec.bits, spec.group, n, k, dtype)
+        arrays, w = weights[key]
+        # Now and then x begins where no 16 bytes do.
+        shift = random.choice((0, 0, 0, 1))
+        x = (torch.randn(m * k + shift, device="cuda") + 0.1).to(dtype)[shift:].reshape(m, k)
+        h, before, extra = x.double(), [x], []
+        eps = 1e-5
+        if spec.norm:
+            weight = (1 + 0.2 * torch.randn(k, device="cuda")).to(dtype)
+            if spec.norm == 2:
+                delta = torch.randn(m, k, device="cuda").to(dtype)
+                total = x + delta
+                h = total.double()
+                before.append(delta)
+                extra = [torch.full((m, k), float("nan"), device="cuda", dtype=dtype)]
+            h = h / (h.pow(2).mean(-1, keepdim=True) + eps).sqrt()
+            if spec.norm_weight:
+                before.append(weight)
+                h = h * weight.double()
+        ref = h @ w.T
+        width = n
+        if spec.gated:
+            width = n // 2
+            gate, up = ref[:, :width], ref[:, width:]
+            ref = ACTIVATIONS[spec.gated - 1](gate) * up
+        out = torch.full((m, width), float("nan"), device="cuda", dtype=dtype)
+        launch(spec, before + arrays + [out] + extra, n, k, m, eps)
+        torch.cuda.synchronize()
+        error = relative(out, ref)
+        if spec.norm == 2 and not torch.equal(extra[0], total):
+            error = float("nan")
+        limit = {BF16: 4e-3, F16: 6e-4, F32: 3e-5}[spec.x] * (2 if spec.gated or spec.norm else 1)
+        name = (spec.fmt, spec.bits, spec.group, spec.x, fused)
+        worst[name] = max(worst.get(name, 0), error if error == error else 9e9)
+        if not error < limit:
+            bad += 1
+            if bad < 30:
+                print("WRONG", error, spec.defines(), n, k, m, flush=True)
+        # What is not finite stays in its row.
+        if m > 1 and not fused:
+            broken = (
+                torch.empty(m * k + shift, device="cuda", dtype=dtype)[shift:]
+                .reshape(m, k)
+                .copy_(x)
+            )
+            broken[1, k // 3] = float("nan") if k % 3 else float("inf")
+            again = torch.zeros_like(out)
+            launch(spec, [broken] + arrays + [again], n, k, m, eps)
+            torch.cuda.synchronize()
+            fine = torch.ones(m, dtype=torch.bool, device="cuda")
+            fine[1] = False
+            if not torch.equal(again[fine], out[fine]) or again[1].isfinite().any():
+                bad += 1
+                print("NOT FINITE", spec.defines(), n, k, m, flush=True)
+    for name, error in worst.items():
+        print(name, f"{error:.1e}")
+    print("wrong:", bad, "of", len(cases), flush=True)
+
+
+SHAPES = {
+    "o": (4096, 4096),
+    "qkv": (6144, 4096),
+    "gate_up": (28672, 4096),
+    "down": (4096, 14336),
+    "head": (128256, 4096),
+}
+
+
+def weight_sets(fmt, bits, group, n, k, dtype):
+    size = n * k * (16 if fmt == PLAIN else bits) // 8
+    count = max(3, min(48, int(7e8 / size)))
+    sets = []
+    for _ in range(count):
+        if fmt == PLAIN:
+            sets.append(
+                [torch.randn(n, k, device="cuda", dtype=torch.float32).mul_(0.02).to(dtype)]
+            )
+            continue
+        w = torch.empty(n, k * bits // 8, device="cuda", dtype=torch.uint8).random_()
+        if fmt == AFFINE:
+            s = (torch.rand(n, k // group, device="cuda") * 0.01 + 0.005).to(dtype)
+            sets.append([w, s, (-(2 ** (bits - 1)) * s.float()).to(dtype)])
+        else:
+            sets.append(
+                [
+                    w,
+                    torch.randint(
+                        40 if fmt == NVFP4 else 118,
+                        60 if fmt == NVFP4 else 126,
+                        (n, k // group),
+                        device="cuda",
+                    ).to(torch.uint8),
+                ]
+            )
+    return sets, sum(a.numel() * a.element_size() for s in sets for a in s)
+
+
+def candidates(fmt, bits, group, m, k, norm=0, gated=0):
+    found = []
+    stages = [(4, 2), (2, 2), (3, 2), (3, 1), (4, 1), (2, 1), (2, 3), (2, 4)]
+    for tiles, warps, (stages, blocks), stream_x in itertools.product(
+        (1, 2), (4, 8, 16), stages, (0, 1) if m >= 4 and not norm else (0,)
+    ):
+        if warps * blocks > 32 or warps * blocks < 8:
+            continue
+        spec = Spec(
+            BF16,
+            fmt,
+            bits,
+            group,
+            columns(m, BF16),
+            tiles,
+            stages,
+            blocks,
+            4,
+            stream_x,
+            norm,
+            gated=gated,
+            warps=warps,
+        )
+        spec.scale_bytes = scale_bytes(fmt, group, spec.entry_bytes, k)
+        if spec.fits(k):
+            found.append(spec)
+    return found
+
+
+FUSED = {"qkv": (2, 0), "gate_up": (2, 1)}
+
+
+def sweep(which, rows, fused):
+    """The fastest settings of every shape, if `fused` with norms and gates as models have them."""
+    bandwidth = copy_bandwidth()
+    print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
+    work = []
+    for f, s, m in itertools.product(which, SHAPES, rows):
+        norm, gated = FUSED.get(s, (0, 0)) if fused else (0, 0)
+        work.append((f, s, m, candidates(*f, m, SHAPES[s][1], norm, gated)))
+    prepare([spec for *_, specs in work for spec in specs])
+    print(
+        len(MODULES),
+        "kernels; spilled:",
+        sum(1 for kernel in MODULES.values() if kernel.spilled),
+        flush=True,
+    )
+    sets = None
+    for (fmt, bits, group), shape, m, specs in work:
+        n, k = SHAPES[shape]
+        if sets is None or sets[0] != (fmt, bits, group, shape):
+            sets = None
+            torch.cuda.empty_cache()
+            sets = (fmt, bits, group, shape), *weight_sets(fmt, bits, group, n, k, torch.bfloat16)
+        _, weights, size = sets
+        x, delta = torch.randn(2, m, k, device="cuda").bfloat16()
+        weight = torch.ones(k, device="cuda").bfloat16()
+        out, total = torch.empty(m, n, device="cuda", dtype=torch.bfloat16), torch.empty_like(x)
+        results = []
+        for spec in specs:
+            before, after = ([x, delta, weight], [out, total]) if spec.norm else ([x], [out])
+            try:
+                t = replay(
+                    lambda: [launch(spec, [*before, *w, *after], n, k, m, 1e-5) for w in weights], 7
+                )
+            except AssertionError as error:
+                results.append((0, f"{error}", 0))
+                continue
+            results.append(
+                (
+                    size / t / 1e9,
+                    f"t{spec.tiles}w{spec.warps}s{spec.stages}b{spec.blocks}x{spec.stream_x}",
+                    t / len(weights) * 1e6,
+                )
+            )
+        results.sort(key=lambda r: -r[0])
+        top = " ".join(f"{r[1]}:{r[0]:.0f}" for r in results[:7])
+        print(
+            f"fmt{fmt} {bits or 16}bit {shape:8} m{m:<2} {results[0][0] / bandwidth * 1e9:.2f} "
+            f"{results[0][2]:.1f}us  {top}",
+            flush=True,
+        )
+
+
+def profile():
+    """One launch of each shape, for a profiler."""
+    for shape, (tiles, warps, stages, blocks) in {
+        "o": (1, 4, 3, 2),
+        "qkv": (1, 8, 3, 1),
+        "gate_up": (2, 8, 3, 1),
+        "down": (2, 8, 2, 1),
+        "head": (2, 8, 2, 2),
+    }.items():
+        n, k = SHAPES[shape]
+        norm, gated = FUSED.get(shape, (0, 0))
+        for norm, gated in {(norm, gated), (0, 0)}:
+            spec = Spec(
+                BF16, AFFINE, 4, 64, 1, tiles, stages, blocks, 8, 0, norm, gated=gated, warps=warps
+            )
+            prepare([spec])
+            weights = weight_sets(AFFINE, 4, 64, n, k, torch.bfloat16)[0][:3]
+            x, delta = torch.randn(2, 1, k, device="cuda").bfloat16()
+            out, total = torch.empty(1, n, device="cuda", dtype=torch.bfloat16), torch.empty_like(x)
+            before, after = (
+                ([x, delta, torch.ones(k, device="cuda").bfloat16()], [out, total])
+                if norm
+                else ([x], [out])
+            )
+            for w in weights:
+                launch(spec, [*before, *w, *after], n, k, 1, 1e-5)
+                torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    start()
+    todo = sys.argv[1:] or ["check"]
+    for name in todo:
+        name, _, count = name.partition(":")
+        if name == "check":
+            check(int(count or 300))
+        elif name == "sweep":
+            sweep([(AFFINE, 4, 64)], (1, 2, 4, 8, 16), True)
+            sweep([(AFFINE, 8, 64), (PLAIN, 0, 0)], (1, 4, 8, 16), True)
+        elif name == "plain":
+            sweep([(AFFINE, 4, 64)], (1,), False)
+        elif name == "profile":
+            profile()
+        else:
+            sys.exit(__doc__)
