@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { PulledGeneration } from '../js/generation.js'
+import { Slots } from '../js/hub/connections.js'
 import { libcProblem, darwinProblem } from '../js/platform.js'
 import { onAbort } from '../js/signal.js'
 import { ROOT, runModule, type ChildOptions } from './support/child.js'
@@ -90,6 +91,21 @@ describe('a signal', () => {
     expect(remove).toHaveBeenCalledTimes(1)
     onAbort(signal, () => undefined)
     expect(add).toHaveBeenCalledTimes(2)
+  })
+
+  it('has one listener for all the waits of a download', async () => {
+    const controller = new AbortController()
+    const add = vi.spyOn(controller.signal, 'addEventListener')
+    const slots = new Slots(1)
+    const blocked = slots.use(controller.signal, () => new Promise(() => undefined))
+    const waits = Array.from({ length: 20 }, () =>
+      slots.use(controller.signal, () => Promise.resolve()),
+    )
+    expect(add).toHaveBeenCalledTimes(1)
+    controller.abort(new Error('enough'))
+    const outcomes = await Promise.allSettled(waits)
+    expect(outcomes.every(({ status }) => status === 'rejected')).toBe(true)
+    void blocked
   })
 
   it('calls everyone who waits, and nobody who does not any more', () => {

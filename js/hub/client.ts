@@ -1,4 +1,5 @@
 import { NodeMlxError } from '../errors.js'
+import { onAbort } from '../signal.js'
 import { milliseconds, type Token } from './environment.js'
 import { refusal, unreachable, type Asked } from './errors.js'
 import { persistently, Verdict } from './failures.js'
@@ -147,18 +148,20 @@ class Watch {
   /** Why the request was ended here. */
   reason: Error | undefined
   readonly #controller = new AbortController()
-  readonly #outer: AbortSignal
+  readonly #forget: () => void
   readonly #timer: NodeJS.Timeout
 
   constructor(outer: AbortSignal, patience: number) {
     this.signal = this.#controller.signal
-    this.#outer = outer
     this.#timer = setTimeout(() => {
       this.reason = new Error(`nothing came for ${patience / 1000} s`)
       this.#controller.abort(this.reason)
     }, patience)
-    if (outer.aborted) this.#onAbort()
-    outer.addEventListener('abort', this.#onAbort)
+    const abort = (): void => {
+      this.#controller.abort(outer.reason)
+    }
+    if (outer.aborted) abort()
+    this.#forget = onAbort(outer, abort)
   }
 
   /** Something came. */
@@ -168,10 +171,6 @@ class Watch {
 
   end(): void {
     clearTimeout(this.#timer)
-    this.#outer.removeEventListener('abort', this.#onAbort)
-  }
-
-  readonly #onAbort = (): void => {
-    this.#controller.abort(this.#outer.reason)
+    this.#forget()
   }
 }

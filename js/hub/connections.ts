@@ -1,3 +1,5 @@
+import { onAbort } from '../signal.js'
+
 /** At most so many at once; the others wait in the order in which they came. */
 export class Slots {
   #free: number
@@ -22,17 +24,16 @@ export class Slots {
 
   #turn(signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
-      const onAbort = (): void => {
+      signal.throwIfAborted()
+      const forget = onAbort(signal, () => {
         const at = this.#waiting.indexOf(turn)
         if (at !== -1) this.#waiting.splice(at, 1)
         reject(signal.reason as Error)
-      }
+      })
       const turn = (): void => {
-        signal.removeEventListener('abort', onAbort)
+        forget()
         resolve()
       }
-      signal.throwIfAborted()
-      signal.addEventListener('abort', onAbort, { once: true })
       this.#waiting.push(turn)
     })
   }

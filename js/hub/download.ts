@@ -2,6 +2,7 @@ import { mkdir, readFile, statfs, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { aborted, fromNative, NodeMlxError } from '../errors.js'
 import { getNative } from '../native.js'
+import { onAbort } from '../signal.js'
 import type { DownloadModelOptions, DownloadedModel } from '../types.js'
 import { exists, RepositoryCache } from './cache.js'
 import { HubClient } from './client.js'
@@ -39,11 +40,12 @@ export async function download(
   const controller = new AbortController()
   const { signal: outer } = options
   let thrown: { error: unknown } | undefined
-  const onAbort = (): void => {
-    controller.abort(outer?.reason)
-  }
   throwAborted(outer)
-  outer?.addEventListener('abort', onAbort)
+  const forget =
+    outer &&
+    onAbort(outer, () => {
+      controller.abort(outer.reason)
+    })
   const progress = new DownloadProgress((report) => {
     if (controller.signal.aborted) return
     try {
@@ -66,7 +68,7 @@ export async function download(
     throwAborted(outer)
     throw fromNative(error)
   } finally {
-    outer?.removeEventListener('abort', onAbort)
+    forget?.()
     await run.end()
   }
 }

@@ -1,5 +1,6 @@
 import { rename, rm, stat } from 'node:fs/promises'
 import { NodeMlxError } from '../errors.js'
+import { onAbort } from '../signal.js'
 import { BlobWriter } from './blob-writer.js'
 import type { RepositoryCache } from './cache.js'
 import type { HubClient } from './client.js'
@@ -159,10 +160,9 @@ class FileDownload {
   async #readParts(writer: BlobWriter, size: number): Promise<void> {
     const controller = new AbortController()
     const { signal: outer } = this.#context
-    const onAbort = (): void => {
+    const forget = onAbort(outer, () => {
       controller.abort(outer.reason)
-    }
-    outer.addEventListener('abort', onAbort)
+    })
     const parts: Part[] = []
     let next = writer.position
     const launch = (): void => {
@@ -179,7 +179,7 @@ class FileDownload {
         launch()
       }
     } finally {
-      outer.removeEventListener('abort', onAbort)
+      forget()
       controller.abort()
       await Promise.all(parts.map((part) => part.ended))
     }
