@@ -110,7 +110,7 @@ fn a_stop_string_ends_the_text_before_it() {
 
 /// A request whose every token is `token`.
 fn only(token: u32, max_tokens: usize) -> GenerateRequest {
-    GenerateRequest { logit_bias: vec![(token, 1e4)], ..request("Hello", max_tokens) }
+    GenerateRequest { logit_bias: vec![(token, 100.0)], ..request("Hello", max_tokens) }
 }
 
 #[test]
