@@ -23,8 +23,8 @@ fn main() {
     }
 }
 
-/// Compiles the C++ that hangs our kernels into MLX's graph and gives it mapped files, against the headers that mlx-sys (or the configuration that stands
-/// in for its build script) names.
+/// Compiles the C++ that hangs our kernels into MLX's graph and gives it mapped files, against the
+/// headers that mlx-sys (or the configuration that stands in for its build script) names.
 fn compile_primitives() {
     println!("cargo::rerun-if-changed=native/primitives");
     println!("cargo::rerun-if-changed=native/mlxc");

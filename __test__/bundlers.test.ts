@@ -1,5 +1,5 @@
-// The package in programs that a bundler has put together, or whose files a tool has traced and copied: with the tools themselves, which are
-// installed into .build/ when they are first needed.
+// The package in programs that a bundler has put together, or whose files a tool has traced and
+// copied: with the tools themselves, which are installed into .build/ when they are first needed.
 
 import { execFileSync } from 'node:child_process'
 import {

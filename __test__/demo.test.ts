@@ -1,4 +1,5 @@
-// The API with the real engine and the embedded model, which is good enough to test what answers mean.
+// The API with the real engine and the embedded model, which is good enough to test what answers
+// mean.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

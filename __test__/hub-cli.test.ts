@@ -1,4 +1,5 @@
-// The command line with models that have to be downloaded: from a hub of the tests, which has the demo model.
+// The command line with models that have to be downloaded: from a hub of the tests, which has the
+// demo model.
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// The cache is shared with Python's huggingface_hub: each reads what the other wrote, and neither loads what the other has.
+// The cache is shared with Python's huggingface_hub: each reads what the other wrote, and neither
+// loads what the other has.
 
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,4 +1,5 @@
-// What happens at the edges of a program's life: each in a process of its own, which must end by itself, in time, with the right exit code.
+// What happens at the edges of a program's life: each in a process of its own, which must end by
+// itself, in time, with the right exit code.
 
 import { describe, expect, it } from 'vitest'
 import { runModule, type ChildOptions, type Outcome } from './support/child.js'

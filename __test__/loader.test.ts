@@ -1,4 +1,5 @@
-// The package without its addon, and where the addon cannot be loaded: copies of dist/ in folders of their own.
+// The package without its addon, and where the addon cannot be loaded: copies of dist/ in folders
+// of their own.
 
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -5,7 +5,8 @@ import { join, resolve, sep } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { VERSION } from '../js/index.js'
 
-// What people install: both tarballs in a folder elsewhere, with install scripts blocked and without a network.
+// What people install: both tarballs in a folder elsewhere, with install scripts blocked and
+// without a network.
 
 const root = resolve(__dirname, '..')
 const platform = `${process.platform}-${process.arch}`
@@ -37,8 +38,8 @@ function npm(folder: string, ...args: string[]): string {
 }
 
 /**
- * A command in front of Node under which the checkout is an empty folder, so that nothing in it can help.
- * Where mounting is not allowed the loaded libraries are all that is checked.
+ * A command in front of Node under which the checkout is an empty folder, so that nothing in it can
+ * help. Where mounting is not allowed the loaded libraries are all that is checked.
  */
 const hiding = ['-rm', 'sh', '-c', 'mount -t tmpfs none "$0" && exec "$@"', root]
 const canHide =
@@ -81,7 +82,9 @@ const ANSWER = `
   report({ text, libraries })
 `
 
-/** Checks an answer, and that each library of ours that was loaded is one of the installed package. */
+/**
+ * Checks an answer, and that each library of ours that was loaded is one of the installed package.
+ */
 function expectAnswer(result: unknown): void {
   const { text, libraries } = result as { text: string; libraries: string[] }
   expect(text).toContain('Paris')

@@ -1,4 +1,5 @@
-// Several things at a time, and in any order: each in a process of its own, which must end with the right exit code and without a word.
+// Several things at a time, and in any order: each in a process of its own, which must end with the
+// right exit code and without a word.
 
 import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -1,5 +1,5 @@
-// What surrounds a program: its asynchronous context, signals shared by many calls, another realm's globals, Node.js's permission model,
-// and the archive of an Electron app.
+// What surrounds a program: its asynchronous context, signals shared by many calls, another realm's
+// globals, Node.js's permission model, and the archive of an Electron app.
 
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -127,7 +127,8 @@ describe('another realm, such as a test in jest,', () => {
       import { readFileSync } from 'node:fs'
       import vm from 'node:vm'
 
-      // As jest does: the package's modules run with the globals of a context, Node's own and the addon do not.
+      // As jest does: the package's modules run with the globals of a context, Node's own and the
+      // addon do not.
       const globals = { AbortController, AbortSignal, ReadableStream, TextEncoder, performance, process, setTimeout, console }
       const context = vm.createContext(globals)
       const modules = new Map()

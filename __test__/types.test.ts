@@ -1,4 +1,5 @@
-// The types as users' compilers see them: through the package's exports, as a module and as CommonJS, with and without the DOM's types.
+// The types as users' compilers see them: through the package's exports, as a module and as
+// CommonJS, with and without the DOM's types.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

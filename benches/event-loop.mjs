@@ -1,9 +1,11 @@
-// How late JavaScript's timers are while a model loads and generates: the engine works on threads of its own, and must not hold up the event loop.
+// How late JavaScript's timers are while a model loads and generates: the engine works on threads
+// of its own, and must not hold up the event loop.
 //
 //     node benches/event-loop.mjs [model]
 //
-// A 10 ms timer runs all the time. For each phase: how long it took, and how late the timer was (the median, the 99th percentile and the
-// worst), against the same timer while nothing else goes on.
+// A 10 ms timer runs all the time. For each phase: how long it took, and how late the timer was
+// (the median, the 99th percentile and the worst), against the same timer while nothing else goes
+// on.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { loadModel } from 'nodemlx'

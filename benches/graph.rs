@@ -4,9 +4,10 @@
 //!     cargo bench --bench graph [-- --rounds 3] [--repeats 300]
 //!
 //! The shape is that of Llama 3.2 1B with a vocabulary of 32000. The weights are a sparse file of
-//! zeros: building a graph does not look at values. Both sides build for the CPU. Ours once as a model
-//! is loaded there (activations in float32, whose norms and rotations are single operations of our
-//! own), once with activations in bfloat16, where MLX takes them apart as it does for mlx-lm.
+//! zeros: building a graph does not look at values. Both sides build for the CPU. Ours once as a
+//! model is loaded there (activations in float32, whose norms and rotations are single operations
+//! of our own), once with activations in bfloat16, where MLX takes them apart as it does for
+//! mlx-lm.
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::panic, reason = "a benchmark")]
 
 mod common;

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// How fast a large file is downloaded over the loopback interface, next to curl in the same run, and how much memory that takes.
-// node benches/hub.mjs [megabytes] [rounds]
+// How fast a large file is downloaded over the loopback interface, next to curl in the same run,
+// and how much memory that takes. node benches/hub.mjs [megabytes] [rounds]
 
 import { spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'

@@ -1,5 +1,6 @@
-//! Kernels against the machine: how much of the memory's bandwidth the products with few rows use, and how many multiplications per second the others
-//! reach. A plain read with the same threads, between the kernels, is the measure: `cargo bench --bench kernels [filter]`.
+//! Kernels against the machine: how much of the memory's bandwidth the products with few rows use,
+//! and how many multiplications per second the others reach. A plain read with the same threads,
+//! between the kernels, is the measure: `cargo bench --bench kernels [filter]`.
 #![allow(clippy::print_stdout, clippy::unwrap_used, unsafe_code, missing_docs)]
 
 mod common;
@@ -11,7 +12,8 @@ use nodemlx::cpu::{ExecOptions, Floats, Isa, Precision};
 /// Rounds of each measurement; the median counts.
 const ROUNDS: usize = 9;
 
-/// A quantized matrix of some hundred megabytes, as `count` matrices, so that every product comes from memory.
+/// A quantized matrix of some hundred megabytes, as `count` matrices, so that every product comes
+/// from memory.
 fn quantized(format: Format, m: usize, precision: Precision, isa: Isa) {
     let (rows, cols) = (2048, 2048);
     let (bits, group) = (format.bits(), format.group());

@@ -1,10 +1,13 @@
-//! Tokens per second of a whole model on the CPU, and what share of the memory's bandwidth its decoding uses.
+//! Tokens per second of a whole model on the CPU, and what share of the memory's bandwidth its
+//! decoding uses.
 //!
 //!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12]
 //!
-//! The weights are random; 0 bits means bfloat16. What a token must read, the weights and the keys and values before it, is compared with a plain read of
-//! the same file by the same threads, just before and after each round; sequences that are decoded as a batch are compared with a single one in turns.
-//! `--write FOLDER` only writes the checkpoint, `--bandwidth ROUNDS` only measures the memory.
+//! The weights are random; 0 bits means bfloat16. What a token must read, the weights and the keys
+//! and values before it, is compared with a plain read of the same file by the same threads, just
+//! before and after each round; sequences that are decoded as a batch are compared with a single
+//! one in turns. `--write FOLDER` only writes the checkpoint, `--bandwidth ROUNDS` only measures
+//! the memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 mod common;
@@ -58,7 +61,8 @@ impl<'a> Sequences<'a> {
         token
     }
 
-    /// Seconds of a step, the median of `steps`, each queued before the one before is waited for, as the engine does it.
+    /// Seconds of a step, the median of `steps`, each queued before the one before is waited for,
+    /// as the engine does it.
     fn steps(&mut self, steps: usize) -> f64 {
         let last = self.last.clone();
         let mut waiting = self.queue(&last);

@@ -1,4 +1,5 @@
-// A chat that remembers what was said. Ctrl-C stops an answer, Ctrl-D leaves; an answer that takes longer than a minute is stopped, too.
+// A chat that remembers what was said. Ctrl-C stops an answer, Ctrl-D leaves; an answer that takes
+// longer than a minute is stopped, too.
 //
 //     node chat.mjs
 

@@ -1,4 +1,5 @@
-// A first program: load the model that comes with the package, ask it something, and give its memory back.
+// A first program: load the model that comes with the package, ask it something, and give its
+// memory back.
 //
 //     node first-program.mjs "What is the capital of France?"
 

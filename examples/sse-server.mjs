@@ -1,4 +1,5 @@
-// An HTTP server that streams answers as server-sent events, without a framework. A client that goes away stops its answer.
+// An HTTP server that streams answers as server-sent events, without a framework. A client that
+// goes away stops its answer.
 //
 //     PORT=3000 node sse-server.mjs
 //     curl -N "http://localhost:3000/?prompt=What+is+the+capital+of+Italy?"

@@ -1,4 +1,5 @@
-// Prints an answer while it is generated, and stops it after its first sentence: leaving the loop is enough.
+// Prints an answer while it is generated, and stops it after its first sentence: leaving the loop
+// is enough.
 //
 //     node stream.mjs "Tell me a short story about a fox."
 

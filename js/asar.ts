@@ -2,12 +2,16 @@ import { statSync } from 'node:fs'
 import { NodeMlxError, type NodeMlxErrorCode } from './errors.js'
 import { exists } from './files.js'
 
-/** The archive that a path leads into, such as the `app.asar` of an Electron app, and the rest of the path. */
+/**
+ * The archive that a path leads into, such as the `app.asar` of an Electron app, and the rest of
+ * the path.
+ */
 const IN_ARCHIVE = /^(.*?\.asar)([/\\].*)$/s
 
 /**
- * The file on disk for a path that may lead into an archive of Electron, which only Electron's JavaScript can read. What
- * `asarUnpack` leaves outside the archive lies beside it, in `app.asar.unpacked`.
+ * The file on disk for a path that may lead into an archive of Electron, which only Electron's
+ * JavaScript can read. What `asarUnpack` leaves outside the archive lies beside it, in
+ * `app.asar.unpacked`.
  *
  * @param code - The code of the error where there is no such file outside.
  */

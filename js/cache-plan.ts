@@ -2,7 +2,10 @@ import { isPlainObject } from './validate.js'
 
 /** What the caches of a sequence hold, counted in numbers. */
 export interface CachePlan {
-  /** For each layer with keys and values: how many numbers a position takes, and how many positions are kept. */
+  /**
+   * For each layer with keys and values: how many numbers a position takes, and how many positions
+   * are kept.
+   */
   layers: { perPosition: number; positions: number }[]
   /** Numbers of convolutions and recurrences, which do not grow. */
   state: number
@@ -11,7 +14,10 @@ export interface CachePlan {
 /** Caches grow in steps of this many positions. */
 export const STEP = 256
 
-/** A layer's caches: keys and values of all positions, of a window, a state, several of these, or nothing. */
+/**
+ * A layer's caches: keys and values of all positions, of a window, a state, several of these, or
+ * nothing.
+ */
 type Kind = 'full' | 'window' | 'chunk' | 'state' | 'both' | 'none'
 
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -33,7 +39,10 @@ const KINDS: Readonly<Record<string, Kind>> = {
   E: 'none',
 }
 
-/** Windows where the configuration leaves them out: how many positions, and every how manieth layer sees all. */
+/**
+ * Windows where the configuration leaves them out: how many positions, and every how manieth layer
+ * sees all.
+ */
 const WINDOWS: Readonly<Record<string, readonly [positions: number, pattern: number]>> = {
   cohere2: [4096, 4],
   exaone4: [4096, 4],
@@ -61,7 +70,10 @@ const DEFAULTS: Readonly<Record<string, Readonly<Record<string, number>>>> = {
   },
 }
 
-/** Reads a configuration; fields of the language model stand in `text_config` where there are several parts. */
+/**
+ * Reads a configuration; fields of the language model stand in `text_config` where there are
+ * several parts.
+ */
 class Fields {
   readonly modelType: string
   readonly #values: Record<string, unknown>

@@ -56,7 +56,10 @@ export type NodeMlxErrorCode =
   | 'DISPOSED'
   /** The device that was asked for is not there. */
   | 'DEVICE_UNAVAILABLE'
-  /** The model's logits are not numbers, or leave no token to choose: its weights are broken, or overflow. */
+  /**
+   * The model's logits are not numbers, or leave no token to choose: its weights are broken, or
+   * overflow.
+   */
   | 'INVALID_LOGITS'
   /** MLX reported an error. */
   | 'MLX_ERROR'
@@ -73,7 +76,10 @@ export type NodeMlxErrorCode =
 export class NodeMlxError extends Error {
   /** Stable, and meant for `switch`; the message is meant for people and may change. */
   readonly code: NodeMlxErrorCode
-  /** With `INVALID_ARGUMENT`: the option or argument, as the caller wrote it (`temperature`, `messages[2].role`). */
+  /**
+   * With `INVALID_ARGUMENT`: the option or argument, as the caller wrote it (`temperature`,
+   * `messages[2].role`).
+   */
   declare readonly option?: string
   /** The file that is broken, or could not be read or written. */
   declare readonly path?: string
@@ -91,7 +97,8 @@ export class NodeMlxError extends Error {
   }
 
   static {
-    // On the prototype, where built-in errors have it: a field would show up in every printed error.
+    // On the prototype, where built-in errors have it: a field would show up in every printed
+    // error.
     Object.defineProperty(this.prototype, 'name', {
       value: 'NodeMlxError',
       configurable: true,
@@ -110,7 +117,10 @@ export function aborted(what: string, reason: unknown): NodeMlxError {
   return new NodeMlxError('ABORTED', `${what} was aborted`, { cause: reason })
 }
 
-/** What the addon throws, as a {@link NodeMlxError}; anything that is not the addon's is kept as the cause. */
+/**
+ * What the addon throws, as a {@link NodeMlxError}; anything that is not the addon's is kept as the
+ * cause.
+ */
 export function fromNative(error: unknown): NodeMlxError {
   if (error instanceof NodeMlxError) return error
   const code = codeOf(error)

@@ -33,7 +33,9 @@ interface Outline {
   weightsBytes: number
 }
 
-/** The outline of a folder; `undefined` where it is not that of a model, which loading says better. */
+/**
+ * The outline of a folder; `undefined` where it is not that of a model, which loading says better.
+ */
 async function outlineOf(folder: string, weightsBytes?: number): Promise<Outline | undefined> {
   const text = await readFile(join(folder, CONFIG), 'utf8').catch(() => '')
   return outline(text, weightsBytes ?? (await folderTensorBytes(folder)))
@@ -52,7 +54,10 @@ function outline(config: string, weightsBytes: number | undefined): Outline | un
   }
 }
 
-/** The outline of a model by its name: of a repository that is not here it asks for the configuration and the headers alone. */
+/**
+ * The outline of a model by its name: of a repository that is not here it asks for the
+ * configuration and the headers alone.
+ */
 export async function findOutline(model: string, options: EstimateModelOptions): Promise<Outline> {
   const { folder, repository } = await locate(model, options.revision)
   const found =

@@ -11,7 +11,9 @@ import type {
   PrefillProgress,
 } from './types.js'
 
-/** Where a generation's events come from: the addon's generation, or a model that is loaded first. */
+/**
+ * Where a generation's events come from: the addon's generation, or a model that is loaded first.
+ */
 export interface Source {
   /** The next events. A source whose last batch was `done` is not asked again. */
   next(): Promise<NativeBatch>
@@ -50,8 +52,9 @@ export interface GenerationHooks {
 }
 
 /**
- * Pulls a source's events when someone wants them, one pull at a time, and keeps them, so that everyone who reads sees all of them.
- * How far the engine runs ahead is therefore bound by the fastest reader, and nothing is pulled where nobody reads.
+ * Pulls a source's events when someone wants them, one pull at a time, and keeps them, so that
+ * everyone who reads sees all of them. How far the engine runs ahead is therefore bound by the
+ * fastest reader, and nothing is pulled where nobody reads.
  */
 export class PulledGeneration implements Generation {
   readonly [Symbol.toStringTag] = 'Generation'
@@ -75,7 +78,9 @@ export class PulledGeneration implements Generation {
     else if (signal !== undefined) this.#listen(signal)
   }
 
-  /** A signal can live for long, so it must not keep a generation alive that everyone has forgotten. */
+  /**
+   * A signal can live for long, so it must not keep a generation alive that everyone has forgotten.
+   */
   #listen(signal: AbortSignal): void {
     const self = new WeakRef(this)
     this.#forgetSignal = onAbort(signal, () => self.deref()?.abort(signal.reason))
@@ -150,7 +155,10 @@ export class PulledGeneration implements Generation {
     return reader
   }
 
-  /** Takes the source's next batch; whoever comes while that is under way waits for the same one. Never rejects: see `#end`. */
+  /**
+   * Takes the source's next batch; whoever comes while that is under way waits for the same one.
+   * Never rejects: see `#end`.
+   */
   #pull(): Promise<void> {
     this.#pulling ??= this.#take().finally(() => {
       this.#pulling = undefined
@@ -163,7 +171,8 @@ export class PulledGeneration implements Generation {
       const batch = await this.#source.next()
       if (batch.prefill !== undefined && this.#abort === undefined)
         this.#reportPrefill(batch.prefill)
-      // What the engine had done ahead of an abort was seen by nobody, and is not part of the answer.
+      // What the engine had done ahead of an abort was seen by nobody, and is not part of the
+      // answer.
       if (this.#abort === undefined && (batch.tokens.length > 0 || batch.text !== ''))
         this.#chunks.push(toChunk(batch))
       if (batch.done !== undefined) this.#finish({ result: this.#toResult(batch.done) })
@@ -244,7 +253,8 @@ class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
   async next(): Promise<IteratorResult<GenerationChunk, undefined>> {
     if (this.#done) return { done: true, value: undefined }
     try {
-      // The place is taken before waiting, so that calls that do not wait for each other get different pieces.
+      // The place is taken before waiting, so that calls that do not wait for each other get
+      // different pieces.
       const value = await this.#at(this.#index++)
       if (value !== undefined) return { done: false, value }
       this.#done = true
@@ -306,7 +316,8 @@ function toChunk({ text, tokens, logprobs }: NativeBatch): GenerationChunk {
   return chunk
 }
 
-// Objects of the addon are made again: in jest and vm they are of another realm, whose arrays equal no array there.
+// Objects of the addon are made again: in jest and vm they are of another realm, whose arrays equal
+// no array there.
 function toLogprob({ top, ...token }: NativeLogprob): GeneratedLogprob {
   return { ...token, top: Array.from(top, (candidate) => ({ ...candidate })) }
 }

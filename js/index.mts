@@ -1,5 +1,6 @@
-// The package is built once, as CommonJS, and this is its entry for `import`: with two builds a program that uses both would have two
-// `NodeMlxError` classes. The names are listed because `export *` would add the marker `__esModule`.
+// The package is built once, as CommonJS, and this is its entry for `import`: with two builds a
+// program that uses both would have two `NodeMlxError` classes. The names are listed because
+// `export *` would add the marker `__esModule`.
 export {
   downloadModel,
   estimateModel,

@@ -1,12 +1,12 @@
-// installation.ts for the build that bundlers take, in which this file's place is not the package's. `createRequire` is
-// a member here and not imported by name: webpack would follow the names into the addon, which no bundler can take in,
-// while tools that trace files find them.
+// installation.ts for the build that bundlers take, in which this file's place is not the
+// package's. `createRequire` is a member here and not imported by name: webpack would follow the
+// names into the addon, which no bundler can take in, while tools that trace files find them.
 import module from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-// Bundled as CommonJS there is no `import.meta.url`, and bundled as a module no `__filename`; webpack writes the place
-// that the source had into `import.meta.url`.
+// Bundled as CommonJS there is no `import.meta.url`, and bundled as a module no `__filename`;
+// webpack writes the place that the source had into `import.meta.url`.
 const files: (string | undefined)[] = [import.meta.url, ownFilename()]
 
 export const OWN_FILES: readonly string[] = files.filter((file) => file !== undefined)

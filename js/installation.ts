@@ -2,9 +2,9 @@ import { join } from 'node:path'
 import { unpacked } from './asar.js'
 import { requireFrom } from './require.js'
 
-// What is installed with this file, as Node.js finds it from here. The names are written out for tools that copy a
-// program's files and read them from its source (@vercel/nft, which Next.js and Vercel use). The build for bundlers
-// has installation.mts instead.
+// What is installed with this file, as Node.js finds it from here. The names are written out for
+// tools that copy a program's files and read them from its source (@vercel/nft, which Next.js and
+// Vercel use). The build for bundlers has installation.mts instead.
 
 /** This file. */
 export const OWN_FILES: readonly string[] = [__filename]

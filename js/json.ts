@@ -5,8 +5,8 @@ import { isPlainObject, show, string } from './validate.js'
 const DEEPEST = 300
 
 /**
- * JSON for the addon. `JSON.stringify` alone would silently turn NaN into null, maps into `{}` and leave functions out; here
- * these are errors that say where the value is.
+ * JSON for the addon. `JSON.stringify` alone would silently turn NaN into null, maps into `{}` and
+ * leave functions out; here these are errors that say where the value is.
  */
 export function toJson(value: unknown, where: string): string {
   return JSON.stringify(plain(value, where, 0))

@@ -14,8 +14,9 @@ import type {
 import { nonEmptyString } from './validate.js'
 
 /**
- * Downloads a model into the cache that Python's huggingface_hub uses too, and looks for a newer commit of a branch that is there. A download that was cut off goes on where it
- * ended; every file is checked by its hash.
+ * Downloads a model into the cache that Python's huggingface_hub uses too, and looks for a newer
+ * commit of a branch that is there. A download that was cut off goes on where it ended; every file
+ * is checked by its hash.
  *
  * @param id - An alias of `RECOMMENDED_MODELS`, `'owner/name'` or `'owner/name@revision'`.
  */
@@ -28,7 +29,8 @@ export async function downloadModel(
 }
 
 /**
- * Estimates how much memory a model takes on this machine. Of a repository that is not in the cache only the configuration and the headers of the weights are asked for.
+ * Estimates how much memory a model takes on this machine. Of a repository that is not in the cache
+ * only the configuration and the headers of the weights are asked for.
  *
  * @param model - What `loadModel` takes.
  */
@@ -48,7 +50,8 @@ export async function listModels(options?: {
 }
 
 /**
- * Removes a model from the cache: all of it, or one revision and the files that no other revision has.
+ * Removes a model from the cache: all of it, or one revision and the files that no other revision
+ * has.
  *
  * @returns the bytes that became free.
  */

@@ -26,7 +26,10 @@ export type {
 /** What checks before anything is done. */
 type Checks = 'checkMachine' | 'checkLoadRequest' | 'checkGenerateRequest'
 
-/** The addon's functions, as its build describes them; they throw errors with a `code`. Its classes are not made by hand. */
+/**
+ * The addon's functions, as its build describes them; they throw errors with a `code`. Its classes
+ * are not made by hand.
+ */
 export type Native = Omit<
   typeof addon,
   | Checks
@@ -41,7 +44,10 @@ export type Native = Omit<
 
 let loaded: { native: Native } | { error: NodeMlxError } | undefined
 
-/** The addon. It is loaded when it is first needed, so that importing the package never throws; a failure is remembered. */
+/**
+ * The addon. It is loaded when it is first needed, so that importing the package never throws; a
+ * failure is remembered.
+ */
 export function getNative(): Native {
   loaded ??= load()
   if ('error' in loaded) throw loaded.error
@@ -69,7 +75,10 @@ function load(): { native: Native } | { error: NodeMlxError } {
   return { error: unavailable(failures) }
 }
 
-/** The packages of this platform, the one with CUDA first where that can run, then what was built in this folder. */
+/**
+ * The packages of this platform, the one with CUDA first where that can run, then what was built in
+ * this folder.
+ */
 function places(): Place[] {
   const platform = platformName()
   const platforms = [platform]

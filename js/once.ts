@@ -8,8 +8,8 @@ import type { GenerateOnceOptions, GenerateOptions, Generation, Prompt } from '.
 import { nonEmptyString } from './validate.js'
 
 /**
- * Loads a model, generates, and disposes of the model: for programs that ask once. It returns at once, and gives the same kind of generation as
- * `model.generate`; an abort ends the loading, too.
+ * Loads a model, generates, and disposes of the model: for programs that ask once. It returns at
+ * once, and gives the same kind of generation as `model.generate`; an abort ends the loading, too.
  *
  * @throws NodeMlxError at once when an argument is invalid.
  */

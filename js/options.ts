@@ -184,7 +184,10 @@ function checkTemplate<T extends ChatTemplateOptions>(options: T): T {
   return options
 }
 
-/** The options of the chat template among those of a generation, and `undefined` where there are none. */
+/**
+ * The options of the chat template among those of a generation, and `undefined` where there are
+ * none.
+ */
 export function templateOptions(options: ChatTemplateOptions): ChatTemplateOptions | undefined {
   const given = TEMPLATE_NAMES.filter((name) => options[name] !== undefined)
   if (given.length === 0) return undefined
@@ -342,7 +345,10 @@ export function booleanOption(options: unknown, name: string, fallback: boolean)
   return fields(options, '', { [name]: boolean })[name] ?? fallback
 }
 
-/** Refuses options that each are right, but name no token of this model, or would do nothing with the others: nothing is silently ignored. */
+/**
+ * Refuses options that each are right, but name no token of this model, or would do nothing with
+ * the others: nothing is silently ignored.
+ */
 export function checkForModel(options: GenerateOptions, info: ModelInfo): void {
   const { repetitionPenalty, presencePenalty, frequencyPenalty, xtcProbability } = options
   const penalty =

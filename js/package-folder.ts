@@ -8,8 +8,9 @@ import { requireFrom } from './require.js'
 let found: { folder: string | undefined } | undefined
 
 /**
- * The folder of this package, looked for when it is first needed: above this file or, where this file is part of a bundle, where a
- * program of the bundle's place finds the package. `undefined` where it is not there.
+ * The folder of this package, looked for when it is first needed: above this file or, where this
+ * file is part of a bundle, where a program of the bundle's place finds the package. `undefined`
+ * where it is not there.
  */
 export function packageFolder(): string | undefined {
   found ??= { folder: find() }
@@ -34,7 +35,10 @@ export function isBundled(): boolean {
   return ownFolder() === undefined
 }
 
-/** The files from which a bundle's addon can be looked for: the installed package, and those of {@link placesOfBundle}. */
+/**
+ * The files from which a bundle's addon can be looked for: the installed package, and those of
+ * {@link placesOfBundle}.
+ */
 export function basesOfBundle(): string[] {
   if (!isBundled()) return []
   const folder = packageFolder()

@@ -7,7 +7,9 @@ import { boolean, closest, isPlainObject, nonEmptyString, show, string } from '.
 
 const ROLES = ['system', 'developer', 'user', 'assistant', 'tool']
 
-/** What templates call them, too, in small letters; what differs by a letter otherwise is a slip. */
+/**
+ * What templates call them, too, in small letters; what differs by a letter otherwise is a slip.
+ */
 const TEMPLATE_ROLES = [...ROLES, 'tools', 'tool_call', 'tool_result', 'tool_response', 'users']
 
 /** The types of parts that hold an image, a sound, a video or a file. */
@@ -273,7 +275,10 @@ export function tokenList(tokens: unknown, where: string): ArrayLike<number> {
 /** The number of a tokenizer's tokens at most: what a number of 32 bits can name. */
 export const ANY_TOKEN = 2 ** 32
 
-/** Tokens for the addon, every one below `limit`: the size of a model's vocabulary, or {@link ANY_TOKEN}. */
+/**
+ * Tokens for the addon, every one below `limit`: the size of a model's vocabulary, or {@link
+ * ANY_TOKEN}.
+ */
 export function tokenArray(tokens: ArrayLike<number>, where: string, limit: number): Uint32Array {
   const array = new Uint32Array(tokens.length)
   for (let i = 0; i < tokens.length; i++) {

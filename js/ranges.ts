@@ -5,8 +5,8 @@ import { nativeSettings } from './options.js'
 import type { GenerateOptions, LoadModelOptions } from './types.js'
 
 /**
- * Refuses options that are out of range before a model is loaded for them. The addon knows the ranges; where there is none, that
- * is told by what needs it.
+ * Refuses options that are out of range before a model is loaded for them. The addon knows the
+ * ranges; where there is none, that is told by what needs it.
  */
 export function checkRanges(load: LoadModelOptions = {}, generate: GenerateOptions = {}): void {
   let native: Native

@@ -1,4 +1,7 @@
-/** Short names that `loadModel` understands, and the repositories on the Hugging Face hub that they stand for. The first of a family is the one to try first. */
+/**
+ * Short names that `loadModel` understands, and the repositories on the Hugging Face hub that they
+ * stand for. The first of a family is the one to try first.
+ */
 export const RECOMMENDED_MODELS = Object.freeze({
   qwen: 'mlx-community/Qwen3-4B-4bit',
   qwen3: 'mlx-community/Qwen3-4B-4bit',

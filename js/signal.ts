@@ -7,8 +7,9 @@ interface Waiting {
 const waiting = new WeakMap<AbortSignal, Waiting>()
 
 /**
- * Calls `callback` when a signal is aborted, unless the function that comes back was called before. A signal may end many
- * generations: it gets one listener for all of them, since Node.js takes more than ten for a leak and warns.
+ * Calls `callback` when a signal is aborted, unless the function that comes back was called before.
+ * A signal may end many generations: it gets one listener for all of them, since Node.js takes more
+ * than ten for a leak and warns.
  */
 export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   const { callbacks, listener } = waiting.get(signal) ?? listen(signal)

@@ -6,14 +6,17 @@ export function getVersion(): string {
   return getNative().nativeVersion().addon
 }
 
-/** Whether there is a build of the addon for this operating system and processor. Never throws, and loads nothing. */
+/**
+ * Whether there is a build of the addon for this operating system and processor. Never throws, and
+ * loads nothing.
+ */
 export function isPlatformSupported(): boolean {
   return platformProblem() === undefined
 }
 
 /**
- * Whether models can run here: the platform is supported, the addon is installed and loads, and a Mac has a Metal device. Never
- * throws.
+ * Whether models can run here: the platform is supported, the addon is installed and loads, and a
+ * Mac has a Metal device. Never throws.
  */
 export function isSupported(): boolean {
   try {

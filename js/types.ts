@@ -1,14 +1,22 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
-/** Where a model's arithmetic runs. `'auto'` takes the GPU (Metal or CUDA) where there is one, else the CPU. */
+/**
+ * Where a model's arithmetic runs. `'auto'` takes the GPU (Metal or CUDA) where there is one, else
+ * the CPU.
+ */
 export type Device = 'auto' | 'gpu' | 'cpu'
 
-/** The type of activations and unquantized weights. `'auto'` keeps the checkpoint's own type where the device is fast at it. */
+/**
+ * The type of activations and unquantized weights. `'auto'` keeps the checkpoint's own type where
+ * the device is fast at it.
+ */
 export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
 
 /**
- * How precise the CPU is. `'fast'` rounds activations that are multiplied with quantized weights to 16 bits in groups of at most 64, and keeps keys and values of
- * checkpoints in bfloat16 or float16 as float16 (unless `dtype` is given); `'exact'` keeps all in float32. What that changes stands in docs/benchmarks.md.
+ * How precise the CPU is. `'fast'` rounds activations that are multiplied with quantized weights to
+ * 16 bits in groups of at most 64, and keeps keys and values of checkpoints in bfloat16 or float16
+ * as float16 (unless `dtype` is given); `'exact'` keeps all in float32. What that changes stands in
+ * docs/benchmarks.md.
  */
 export type Precision = 'fast' | 'exact'
 
@@ -16,7 +24,10 @@ export type Precision = 'fast' | 'exact'
 export interface LoadProgress {
   /** What is being done now: `'download'`, then `'weights'` and `'tokenizer'`. */
   stage: string
-  /** Bytes done so far: while downloading of all files, those included that were there before; then of weights that were read. */
+  /**
+   * Bytes done so far: while downloading of all files, those included that were there before; then
+   * of weights that were read.
+   */
   loadedBytes: number
   /** Bytes in all, of the same. */
   totalBytes: number
@@ -34,13 +45,25 @@ export interface LoadProgress {
 
 /** Where models that are named `owner/name` come from, and where they are kept. */
 export interface HubOptions {
-  /** A branch, a tag, a commit or its beginning, or a reference such as `'refs/pr/1'`. @defaultValue that of the name, else `'main'` */
+  /**
+   * A branch, a tag, a commit or its beginning, or a reference such as `'refs/pr/1'`.
+   *
+   * @defaultValue that of the name, else `'main'`
+   */
   revision?: string | undefined
-  /** Sent to the hub alone; `false` sends none. @defaultValue `HF_TOKEN`, or what `hf auth login` wrote */
+  /**
+   * Sent to the hub alone; `false` sends none.
+   *
+   * @defaultValue `HF_TOKEN`, or what `hf auth login` wrote
+   */
   token?: string | false | undefined
   /** @defaultValue `HF_ENDPOINT`, or `'https://huggingface.co'` */
   endpoint?: string | undefined
-  /** The folder of the cache. @defaultValue `HF_HUB_CACHE`, or `hub` in `HF_HOME` or `~/.cache/huggingface` */
+  /**
+   * The folder of the cache.
+   *
+   * @defaultValue `HF_HUB_CACHE`, or `hub` in `HF_HOME` or `~/.cache/huggingface`
+   */
   cacheDir?: string | undefined
   /** Use what is in the cache, and no network. @defaultValue `HF_HUB_OFFLINE` */
   offline?: boolean | undefined
@@ -50,13 +73,22 @@ export interface HubOptions {
 
 /** Options of `downloadModel`. */
 export interface DownloadModelOptions extends HubOptions {
-  /** Download the files of these patterns, and not those that a model needs: `*` also goes through folders. */
+  /**
+   * Download the files of these patterns, and not those that a model needs: `*` also goes through
+   * folders.
+   */
   include?: readonly string[] | undefined
   /** Leave out the files of these patterns. */
   exclude?: readonly string[] | undefined
-  /** Called while files come, about ten times in a second. An exception thrown in it ends the download, which then rejects with it. */
+  /**
+   * Called while files come, about ten times in a second. An exception thrown in it ends the
+   * download, which then rejects with it.
+   */
   onProgress?: ((progress: LoadProgress) => void) | undefined
-  /** Aborts the download, which then rejects with the code `ABORTED`. What has come is kept, and is gone on from the next time. */
+  /**
+   * Aborts the download, which then rejects with the code `ABORTED`. What has come is kept, and is
+   * gone on from the next time.
+   */
   signal?: AbortSignal | undefined
 }
 
@@ -103,7 +135,11 @@ export interface StoredRevision {
 
 /** Options of `estimateModel`. */
 export interface EstimateModelOptions extends HubOptions {
-  /** Tokens of a prompt and its answer together. @defaultValue 4096, or the model's own context where that is shorter */
+  /**
+   * Tokens of a prompt and its answer together.
+   *
+   * @defaultValue 4096, or the model's own context where that is shorter
+   */
   contextLength?: number | undefined
   /** Generations at the same time, each with a context of that length. @defaultValue 1 */
   sequences?: number | undefined
@@ -143,16 +179,23 @@ export interface LoadModelOptions extends HubOptions {
   /** @defaultValue 'auto' */
   dtype?: Dtype | undefined
   /**
-   * How many threads may compute at the same time, on the CPU; models that run together share them. Refused on a GPU.
+   * How many threads may compute at the same time, on the CPU; models that run together share them.
+   * Refused on a GPU.
    *
    * @defaultValue the number of physical cores
    */
   threads?: number | undefined
   /** On the CPU; refused on a GPU. @defaultValue 'fast' */
   precision?: Precision | undefined
-  /** Called while the model is downloaded, about ten times in a second, and loads, at most some dozens of times. An exception thrown in it ends the loading, which then rejects with it. */
+  /**
+   * Called while the model is downloaded, about ten times in a second, and loads, at most some
+   * dozens of times. An exception thrown in it ends the loading, which then rejects with it.
+   */
   onProgress?: ((progress: LoadProgress) => void) | undefined
-  /** Aborts the loading, which then rejects with the code `ABORTED` and the signal's reason as `cause`. */
+  /**
+   * Aborts the loading, which then rejects with the code `ABORTED` and the signal's reason as
+   * `cause`.
+   */
   signal?: AbortSignal | undefined
 }
 
@@ -166,7 +209,10 @@ export interface Quantization {
   mixed: boolean
 }
 
-/** The sampling settings that a checkpoint's `generation_config.json` recommends. They are used wherever an option is left out. */
+/**
+ * The sampling settings that a checkpoint's `generation_config.json` recommends. They are used
+ * wherever an option is left out.
+ */
 export interface GenerationDefaults {
   temperature?: number
   topP?: number
@@ -188,9 +234,15 @@ export interface ModelInfo {
   readonly bytes: number
   /** `null` where the weights are not quantized. */
   readonly quantization: Readonly<Quantization> | null
-  /** How many tokens a prompt and its answer can have together; missing where the checkpoint does not say. */
+  /**
+   * How many tokens a prompt and its answer can have together; missing where the checkpoint does
+   * not say.
+   */
   readonly contextLength?: number
-  /** How many tokens of context fit the device's memory, as it was estimated when the model was loaded; missing where that was not possible. */
+  /**
+   * How many tokens of context fit the device's memory, as it was estimated when the model was
+   * loaded; missing where that was not possible.
+   */
   readonly maxContextLength?: number
   readonly vocabularySize: number
   readonly layers: number
@@ -245,14 +297,14 @@ export interface ToolCall {
 }
 
 /**
- * A turn of a conversation, in the shape that chat templates know (which is OpenAI's). Further fields, such as
- * `reasoning_content`, are handed to the template as they are.
+ * A turn of a conversation, in the shape that chat templates know (which is OpenAI's). Further
+ * fields, such as `reasoning_content`, are handed to the template as they are.
  */
 export interface Message {
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool' | (string & {})
   /**
-   * Text, or parts: the template gets what it reads. May be left out of a tool's message, and where `tool_calls`,
-   * `reasoning_content` or another field says something.
+   * Text, or parts: the template gets what it reads. May be left out of a tool's message, and where
+   * `tool_calls`, `reasoning_content` or another field says something.
    */
   content?: string | readonly (TextPart | OtherPart)[] | Record<string, unknown> | null | undefined
   name?: string | undefined
@@ -279,21 +331,29 @@ export interface ChatTemplateOptions {
   /** Documents for templates that know retrieval. */
   documents?: readonly Record<string, unknown>[] | undefined
   /**
-   * Further variables of the template, such as `{ enable_thinking: false }`. Names that other options give, such as
-   * `messages` or `tools`, are refused.
+   * Further variables of the template, such as `{ enable_thinking: false }`. Names that other
+   * options give, such as `messages` or `tools`, are refused.
    */
   templateVariables?: Record<string, unknown> | undefined
   /** Another template than the model's: its name, where the model has several, or its source. */
   chatTemplate?: string | undefined
-  /** End the prompt with the opening of the assistant's turn. @defaultValue true, unless `continueFinalMessage` */
+  /**
+   * End the prompt with the opening of the assistant's turn.
+   *
+   * @defaultValue true, unless `continueFinalMessage`
+   */
   addGenerationPrompt?: boolean | undefined
   /** Leave the last message open, so that the model goes on writing it. @defaultValue false */
   continueFinalMessage?: boolean | undefined
-  /** Which field of the last message is left open, such as `'reasoning_content'`. @defaultValue 'content' */
+  /**
+   * Which field of the last message is left open, such as `'reasoning_content'`.
+   *
+   * @defaultValue 'content'
+   */
   continueField?: string | undefined
   /**
-   * The time that templates print as today's date, as a date or in milliseconds: with it, the same messages give the same prompt
-   * tomorrow. @defaultValue the present
+   * The time that templates print as today's date, as a date or in milliseconds: with it, the same
+   * messages give the same prompt tomorrow. @defaultValue the present
    */
   now?: Date | number | undefined
 }
@@ -310,15 +370,20 @@ export type Prompt = string | readonly Message[] | TextPrompt | { tokens: ArrayL
 /** Text that is continued as it is. */
 export interface TextPrompt {
   text: string
-  /** Add what the tokenizer puts around a text, such as a token for its beginning. @defaultValue true, unless the text begins with that already */
+  /**
+   * Add what the tokenizer puts around a text, such as a token for its beginning.
+   *
+   * @defaultValue true, unless the text begins with that already
+   */
   addSpecialTokens?: boolean | undefined
 }
 
 /** How a prompt becomes tokens. */
 export interface PromptOptions extends ChatTemplateOptions {
   /**
-   * Take special tokens and other markers of the chat template that are spelled out in messages (or in a text) for plain text, so that what a stranger writes
-   * cannot end its message and begin another. What the template itself writes stays. Not for `{ tokens }`.
+   * Take special tokens and other markers of the chat template that are spelled out in messages (or
+   * in a text) for plain text, so that what a stranger writes cannot end its message and begin
+   * another. What the template itself writes stays. Not for `{ tokens }`.
    *
    * @defaultValue false
    */
@@ -334,55 +399,114 @@ export interface PrefillProgress {
 }
 
 /**
- * Options of `model.generate`. What is left out comes from the model's `generation_config.json`, else is what is said here. Those
- * of the chat template are only for prompts that go through it.
+ * Options of `model.generate`. What is left out comes from the model's `generation_config.json`,
+ * else is what is said here. Those of the chat template are only for prompts that go through it.
  */
 export interface GenerateOptions extends PromptOptions {
   /** The most tokens to generate. @defaultValue as many as the context holds */
   maxTokens?: number | undefined
   /** 0 always takes the likeliest token; higher is more varied (0 to 10). @defaultValue 0.7 */
   temperature?: number | undefined
-  /** Take from the likeliest tokens that together have this probability (above 0, to 1). @defaultValue 1 */
+  /**
+   * Take from the likeliest tokens that together have this probability (above 0, to 1).
+   *
+   * @defaultValue 1
+   */
   topP?: number | undefined
   /** Take from this many likeliest tokens; 0 is no limit. @defaultValue 0 */
   topK?: number | undefined
-  /** Leave out tokens less probable than this part of the likeliest one's probability (0 to 1). @defaultValue 0 */
+  /**
+   * Leave out tokens less probable than this part of the likeliest one's probability (0 to 1).
+   *
+   * @defaultValue 0
+   */
   minP?: number | undefined
-  /** The same seed, prompt and options give the same text on the same machine. @defaultValue a new one each time */
+  /**
+   * The same seed, prompt and options give the same text on the same machine.
+   *
+   * @defaultValue a new one each time
+   */
   seed?: number | undefined
-  /** Text, or one of several, that ends the answer as soon as it appears; it is not part of the answer. Special tokens such as `<|im_end|>` count as text here. */
+  /**
+   * Text, or one of several, that ends the answer as soon as it appears; it is not part of the
+   * answer. Special tokens such as `<|im_end|>` count as text here.
+   */
   stop?: string | readonly string[] | undefined
-  /** Leave special tokens out of the text; `false` writes them as the vocabulary does. The token that ends the answer is never part of it. @defaultValue true */
+  /**
+   * Leave special tokens out of the text; `false` writes them as the vocabulary does. The token
+   * that ends the answer is never part of it.
+   *
+   * @defaultValue true
+   */
   skipSpecialTokens?: boolean | undefined
-  /** Makes tokens that the answer has already less likely (above 1) or likelier (below 1). @defaultValue 1 */
+  /**
+   * Makes tokens that the answer has already less likely (above 1) or likelier (below 1).
+   *
+   * @defaultValue 1
+   */
   repetitionPenalty?: number | undefined
   /** Lowers the logits of tokens that the answer has already, once (-2 to 2). @defaultValue 0 */
   presencePenalty?: number | undefined
-  /** Lowers the logits of tokens that the answer has already, each time again (-2 to 2). @defaultValue 0 */
+  /**
+   * Lowers the logits of tokens that the answer has already, each time again (-2 to 2).
+   *
+   * @defaultValue 0
+   */
   frequencyPenalty?: number | undefined
   /**
-   * Let the penalties look at this many of the last tokens, the prompt's included, as mlx-lm does (with 20).
+   * Let the penalties look at this many of the last tokens, the prompt's included, as mlx-lm does
+   * (with 20).
    *
    * @defaultValue all tokens of the answer, and none of the prompt
    */
   penaltyContextSize?: number | undefined
   /** Added to the logits of single tokens (-100 to 100 each), by token. */
   logitBias?: Readonly<Record<number, number>> | undefined
-  /** How often to leave out all likely tokens but the least likely of them, for variety (XTC; 0 to 1). @defaultValue 0 */
+  /**
+   * How often to leave out all likely tokens but the least likely of them, for variety (XTC; 0 to
+   * 1).
+   *
+   * @defaultValue 0
+   */
   xtcProbability?: number | undefined
   /** From which probability a token is likely for XTC (0 to 0.5). @defaultValue 0.1 */
   xtcThreshold?: number | undefined
-  /** Give the log-probability of every token, and of this many likeliest alternatives (0 to 20); `true` is 0 of them. @defaultValue false */
+  /**
+   * Give the log-probability of every token, and of this many likeliest alternatives (0 to 20);
+   * `true` is 0 of them.
+   *
+   * @defaultValue false
+   */
   logprobs?: number | boolean | undefined
-  /** The most tokens whose keys and values are kept (16 or more): the first four and the latest. Older ones are forgotten. @defaultValue all of them */
+  /**
+   * The most tokens whose keys and values are kept (16 or more): the first four and the latest.
+   * Older ones are forgotten.
+   *
+   * @defaultValue all of them
+   */
   maxKvSize?: number | undefined
-  /** Pack keys and values in this many bits, which takes less memory for long contexts and is a little less exact. Refused where a model's heads cannot be packed. @defaultValue not packed */
+  /**
+   * Pack keys and values in this many bits, which takes less memory for long contexts and is a
+   * little less exact. Refused where a model's heads cannot be packed.
+   *
+   * @defaultValue not packed
+   */
   kvBits?: 4 | 8 | undefined
-  /** How many features share a scale in packed keys and values. @defaultValue 64, or 32 where 64 does not divide a head */
+  /**
+   * How many features share a scale in packed keys and values.
+   *
+   * @defaultValue 64, or 32 where 64 does not divide a head
+   */
   kvGroupSize?: 32 | 64 | 128 | undefined
-  /** Go on from what this cache holds of the prompt's beginning, and leave prompt and answer in it: `usage.cachedTokens` counts what need not be read again. One generation at a time can use it. */
+  /**
+   * Go on from what this cache holds of the prompt's beginning, and leave prompt and answer in it:
+   * `usage.cachedTokens` counts what need not be read again. One generation at a time can use it.
+   */
   promptCache?: PromptCache | undefined
-  /** Called while the prompt is read, after each chunk of it. An exception thrown in it ends the generation, which then rejects with it. */
+  /**
+   * Called while the prompt is read, after each chunk of it. An exception thrown in it ends the
+   * generation, which then rejects with it.
+   */
   onPrefill?: ((progress: PrefillProgress) => void) | undefined
   /** Stops the generation, as `generation.abort()` does. */
   signal?: AbortSignal | undefined
@@ -392,8 +516,9 @@ export interface GenerateOptions extends PromptOptions {
 export type PromptCacheOptions = Pick<GenerateOptions, 'maxKvSize' | 'kvBits' | 'kvGroupSize'>
 
 /**
- * The keys and values, or states, of tokens that a model has read. A conversation whose turns share one reads only what is new; a long
- * beginning that many prompts share can be read once and kept in a file.
+ * The keys and values, or states, of tokens that a model has read. A conversation whose turns share
+ * one reads only what is new; a long beginning that many prompts share can be read once and kept in
+ * a file.
  */
 export interface PromptCache {
   /** How many tokens it holds, and how many bytes they take. */
@@ -424,22 +549,29 @@ export interface GeneratedLogprob extends TokenLogprob {
 }
 
 /**
- * A piece of an answer: everything that was generated since the last one, usually a token. More kinds will come, such as reasoning and
- * calls of tools; look at `type` where you must know, or read `generation.textStream`.
+ * A piece of an answer: everything that was generated since the last one, usually a token. More
+ * kinds will come, such as reasoning and calls of tools; look at `type` where you must know, or
+ * read `generation.textStream`.
  */
 export type GenerationChunk = TextChunk
 
 /** A piece of the answer's text. */
 export interface TextChunk {
   type: 'text'
-  /** May be empty: a character can take several tokens, and text that might begin a stop string is held back. */
+  /**
+   * May be empty: a character can take several tokens, and text that might begin a stop string is
+   * held back.
+   */
   text: string
   tokens: number[]
   /** One for each of `tokens`, with the option `logprobs`. */
   logprobs?: GeneratedLogprob[]
 }
 
-/** Why a generation ended: the model ended its answer or a stop string appeared, `maxTokens` or the context was reached, or it was aborted. */
+/**
+ * Why a generation ended: the model ended its answer or a stop string appeared, `maxTokens` or the
+ * context was reached, or it was aborted.
+ */
 export type FinishReason = 'stop' | 'length' | 'abort'
 
 /** A finished generation. */
@@ -483,28 +615,35 @@ export interface GenerationResult {
 export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
 
 /**
- * An answer that is being generated. It starts at once, runs a little ahead of who reads it, and can be taken in any of these
- * ways, several at a time and as often as wanted; everyone sees all of it, from its beginning:
+ * An answer that is being generated. It starts at once, runs a little ahead of who reads it, and
+ * can be taken in any of these ways, several at a time and as often as wanted; everyone sees all of
+ * it, from its beginning:
  * - `await generation` or `await generation.result` for the whole result,
  * - `for await (const chunk of generation)` for its pieces,
  * - `generation.textStream` and `generation.stream` for streams of the platform.
  *
- * Leaving a `for await` early or cancelling a stream aborts the generation, unless someone else is still reading or awaiting it.
- * An aborted generation is no error: loops end, and the result has what was generated until then, with the finish reason
- * `'abort'`. Everything else that goes wrong rejects with a `NodeMlxError` for whoever reads or awaits; when nobody does, nothing
- * is thrown.
+ * Leaving a `for await` early or cancelling a stream aborts the generation, unless someone else is
+ * still reading or awaiting it. An aborted generation is no error: loops end, and the result has
+ * what was generated until then, with the finish reason `'abort'`. Everything else that goes wrong
+ * rejects with a `NodeMlxError` for whoever reads or awaits; when nobody does, nothing is thrown.
  *
- * It is awaitable itself, so an `async` function that returns one gives its caller the result. To hand on the generation, put it
- * into an object: `return { generation }`, whose `generation.result` is then awaited when it is wanted.
+ * It is awaitable itself, so an `async` function that returns one gives its caller the result. To
+ * hand on the generation, put it into an object: `return { generation }`, whose `generation.result`
+ * is then awaited when it is wanted.
  */
 export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult> {
-  /** The whole result, the same promise each time. Asking for it counts as awaiting the generation. */
+  /**
+   * The whole result, the same promise each time. Asking for it counts as awaiting the generation.
+   */
   readonly result: Promise<GenerationResult>
   /** The text alone, without empty pieces. */
   readonly textStream: AsyncIterableStream<string>
   /** The pieces. */
   readonly stream: AsyncIterableStream<GenerationChunk>
-  /** Stops within a token or a chunk of the prompt; does nothing where the generation has ended. The first reason stays. */
+  /**
+   * Stops within a token or a chunk of the prompt; does nothing where the generation has ended. The
+   * first reason stays.
+   */
   abort(reason?: unknown): void
   catch<T = never>(
     onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
@@ -522,7 +661,11 @@ export interface Logits {
 
 /** Options of `model.tokenize`. */
 export interface TokenizeOptions extends PromptOptions {
-  /** For a text: add what the tokenizer puts around one, such as a token for its beginning. @defaultValue true, unless the text begins with that already */
+  /**
+   * For a text: add what the tokenizer puts around one, such as a token for its beginning.
+   *
+   * @defaultValue true, unless the text begins with that already
+   */
   addSpecialTokens?: boolean | undefined
 }
 
@@ -543,9 +686,15 @@ export interface Model extends AsyncDisposable {
    * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
-  /** The tokens of a text, or of a prompt as `generate` reads it: messages, `{ text }` or `{ tokens }`. A string is a text here. */
+  /**
+   * The tokens of a text, or of a prompt as `generate` reads it: messages, `{ text }` or `{ tokens
+   * }`. A string is a text here.
+   */
   tokenize(prompt: Prompt, options?: TokenizeOptions): Promise<number[]>
-  /** How many tokens `generate` reads for a prompt: its `usage.promptTokens`. As there, a string is a user's message where the model has a chat template. */
+  /**
+   * How many tokens `generate` reads for a prompt: its `usage.promptTokens`. As there, a string is
+   * a user's message where the model has a chat template.
+   */
   countTokens(prompt: Prompt, options?: PromptOptions): Promise<number>
   /** The text of tokens. */
   detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string>
@@ -553,10 +702,16 @@ export interface Model extends AsyncDisposable {
   applyChatTemplate(messages: readonly Message[], options?: ChatTemplateOptions): Promise<string>
   /** An empty prompt cache, for generations of this model. */
   createPromptCache(options?: PromptCacheOptions): PromptCache
-  /** A prompt cache from a file that this model's `promptCache.save` wrote, or mlx-lm; a prompt goes on behind what mlx-lm wrote, since that file does not tell its tokens. */
+  /**
+   * A prompt cache from a file that this model's `promptCache.save` wrote, or mlx-lm; a prompt goes
+   * on behind what mlx-lm wrote, since that file does not tell its tokens.
+   */
   loadPromptCache(path: string): Promise<PromptCache>
   /** The logits after each of some tokens, in a single pass without a cache. */
   logits(tokens: ArrayLike<number>): Promise<Logits>
-  /** Gives the model's memory back. Running generations reject with the code `DISPOSED`. May be called again. */
+  /**
+   * Gives the model's memory back. Running generations reject with the code `DISPOSED`. May be
+   * called again.
+   */
   dispose(): Promise<void>
 }

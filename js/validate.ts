@@ -27,7 +27,9 @@ function className(value: object): string {
   return typeof name === 'string' && name !== '' && name !== 'Object' ? ` (${name})` : ''
 }
 
-/** A plain object, and not an array, a map or an instance of some class that only looks like one. */
+/**
+ * A plain object, and not an array, a map or an instance of some class that only looks like one.
+ */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype: unknown = Object.getPrototypeOf(value)
@@ -61,7 +63,10 @@ export const boolean: Check<boolean> = (value, option) => {
   throw invalidArgument(option, `expected true or false, got ${show(value)}`)
 }
 
-/** A string of whole characters. A lone surrogate has no UTF-8 form, and would silently become another character. */
+/**
+ * A string of whole characters. A lone surrogate has no UTF-8 form, and would silently become
+ * another character.
+ */
 export const string: Check<string> = (value, option) => {
   if (typeof value !== 'string')
     throw invalidArgument(option, `expected a string, got ${show(value)}`)
@@ -140,7 +145,8 @@ export type Fields = Record<string, Check<unknown>>
 export type Checked<F extends Fields> = { [K in keyof F]?: ReturnType<F[K]> }
 
 /**
- * Checks an object of options. Fields that are `undefined` count as left out; names that are not in `known` are refused, with the name that was probably meant.
+ * Checks an object of options. Fields that are `undefined` count as left out; names that are not in
+ * `known` are refused, with the name that was probably meant.
  *
  * @param where - The name of the object, which goes before a field's in errors; empty for the options themselves.
  * @param synonyms - What others call our options.
@@ -182,7 +188,10 @@ function didYouMean(
   return near === undefined ? `; known are ${known.join(', ')}` : `; did you mean ${near}?`
 }
 
-/** The word that was probably meant: this is its beginning, or at most a third of its letters differ, whatever the case and the underscores. */
+/**
+ * The word that was probably meant: this is its beginning, or at most a third of its letters
+ * differ, whatever the case and the underscores.
+ */
 export function closest(word: string, words: readonly string[]): string | undefined {
   const plain = simplify(word)
   let best: { word: string; distance: number } | undefined
@@ -203,7 +212,10 @@ function simplify(word: string): string {
   return word.toLowerCase().replaceAll(/[_-]/g, '')
 }
 
-/** The number of letters to insert, remove, replace or swap with their neighbour (Damerau's distance, optimal string alignment). */
+/**
+ * The number of letters to insert, remove, replace or swap with their neighbour (Damerau's
+ * distance, optimal string alignment).
+ */
 function editDistance(a: string, b: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, j) => j)

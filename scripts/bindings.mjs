@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// npm run bindings: makes native/bindings/bindings.rs anew, Rust's view of the headers of mlx-c. Needed
-// when mlx-sys changes; set-up says so.
+// npm run bindings: makes native/bindings/bindings.rs anew, Rust's view of the headers of mlx-c.
+// Needed when mlx-sys changes; set-up says so.
 
 import * as fs from 'node:fs'
 import { join } from 'node:path'

@@ -51,7 +51,10 @@ function copyInto(folder, from, names) {
   }
 }
 
-/** The main package: JavaScript, types and the demo model, and the platform packages as optional dependencies. */
+/**
+ * The main package: JavaScript, types and the demo model, and the platform packages as optional
+ * dependencies.
+ */
 function packMain(out) {
   return pack('nodemlx', out, (folder) => {
     const published = Object.entries(manifest).filter(([field]) => !DEVELOPMENT.has(field))
@@ -82,14 +85,18 @@ function packPlatform(name, out) {
   })
 }
 
-/** Where the libraries of a platform package are: put together by the build, or in the wheel with CUDA. */
+/**
+ * Where the libraries of a platform package are: put together by the build, or in the wheel with
+ * CUDA.
+ */
 async function libraryFolder(name) {
   if (name === host) return packageDir
   const wheel = wheels.mlxCuda[name]
   if (!wheel) throw new Problem(`On ${host} there is no addon for ${name}.`)
   const folder = join(buildDir, 'mlx-cuda')
   await unpackWheel(wheel, folder)
-  // MLX compiles CUDA kernels when it first needs them, from the headers beside it; all else is for building.
+  // MLX compiles CUDA kernels when it first needs them, from the headers beside it; all else is for
+  // building.
   for (const path of filesUnder(join(folder, 'mlx/share'))) fs.rmSync(path)
   return folder
 }

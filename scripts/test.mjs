@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// npm test: the Rust tests, then those of the package, against the addon that is there or a debug one.
-// npm test -- <arguments> hands them to vitest, and leaves the Rust tests out.
+// npm test: the Rust tests, then those of the package, against the addon that is there or a debug
+// one. npm test -- <arguments> hands them to vitest, and leaves the Rust tests out.
 
 import { join } from 'node:path'
 import { buildAddon, currentAddon } from './lib/addon.mjs'

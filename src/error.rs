@@ -37,7 +37,8 @@ pub enum Error {
         /// The value of `model_type`.
         model_type: String,
     },
-    /// A checkpoint file is broken, or a tensor is missing, has a wrong shape, or was taken by nobody.
+    /// A checkpoint file is broken, or a tensor is missing, has a wrong shape, or was taken by
+    /// nobody.
     #[error("{path}: {message}", path = .path.display())]
     Weights {
         /// The file.

@@ -29,8 +29,8 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Says what is wrong with a file that holds nothing, a pointer to its content, or a web page: the usual
-/// results of a download that went wrong.
+/// Says what is wrong with a file that holds nothing, a pointer to its content, or a web page: the
+/// usual results of a download that went wrong.
 pub(crate) fn placeholder(bytes: &[u8]) -> Option<&'static str> {
     const PAGES: [&[u8]; 3] = [b"<!doctype", b"<html", b"<?xml"];
     let text = bytes.trim_ascii_start();

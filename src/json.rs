@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 /// Parses a file in which infinities stand as `{"__float__": "Infinity"}`, as transformers 5 writes
-/// them, or bare, as Python's `json` does. The largest finite number stands for infinity here: no field
-/// distinguishes them. A bare `NaN` is as `null`, and a byte-order mark as nothing.
+/// them, or bare, as Python's `json` does. The largest finite number stands for infinity here: no
+/// field distinguishes them. A bare `NaN` is as `null`, and a byte-order mark as nothing.
 pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Value> {
     let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
     let value = serde_json::from_slice(text).or_else(|error| match without_bare_numbers(text) {
@@ -14,7 +14,8 @@ pub(crate) fn parse(text: &[u8]) -> serde_json::Result<Value> {
     Ok(decode_tagged_floats(value))
 }
 
-/// The text with numbers that JSON knows in place of `Infinity` and `NaN`; `None` where there are none.
+/// The text with numbers that JSON knows in place of `Infinity` and `NaN`; `None` where there are
+/// none.
 fn without_bare_numbers(text: &[u8]) -> Option<Vec<u8>> {
     const BARE: [(&[u8], &[u8]); 2] = [(b"Infinity", b"1.7976931348623157e308"), (b"NaN", b"null")];
     let mut plain = Vec::with_capacity(text.len());

@@ -1,8 +1,8 @@
 //! The arrows between modules: they go down the picture of `docs/architecture.md`, and no files of
 //! `src/` go in a circle.
 //!
-//! Paths are read from the text of the files, without tests and comments. A module and those inside it
-//! are one unit, so arrows between them do not count.
+//! Paths are read from the text of the files, without tests and comments. A module and those inside
+//! it are one unit, so arrows between them do not count.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};

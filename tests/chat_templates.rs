@@ -1,6 +1,6 @@
 //! Chat templates against transformers' `apply_chat_template`: every folder of
-//! `fixtures/chat-templates` is a template with its cases. Adding a case is adding it to a file there
-//! (see tools/oracle/README.md).
+//! `fixtures/chat-templates` is a template with its cases. Adding a case is adding it to a file
+//! there (see tools/oracle/README.md).
 #![allow(clippy::expect_used, reason = "tests")]
 
 use std::fs;
@@ -10,8 +10,8 @@ use nodemlx::error::Error;
 use nodemlx::text::{ChatTemplate, ChatTemplateOptions};
 use serde_json::Value;
 
-/// What transformers refuses and this renderer takes: attributes with an underscore, which are a danger
-/// in Python only.
+/// What transformers refuses and this renderer takes: attributes with an underscore, which are a
+/// danger in Python only.
 const TAKEN: [&str; 1] = ["errors: an underscore in a namespace"];
 
 /// What minijinja cannot do: macros that take any number of arguments.

@@ -1,7 +1,7 @@
 //! Checkpoints broken at random: a valid one with a field of its configuration or some bytes of its
 //! weights changed either loads and runs, or is refused with a coded error, at once and without the
-//! memory that it claims to need. The same mutations are tried every time; `MUTATIONS=20000 cargo test --test mutations`
-//! tries more.
+//! memory that it claims to need. The same mutations are tried every time; `MUTATIONS=20000 cargo
+//! test --test mutations` tries more.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;

@@ -1,8 +1,9 @@
-//! What it costs to round the activations of quantized products, and the keys and values that are kept: the demo model's logits and perplexity as it runs by default
-//! and exactly.
+//! What it costs to round the activations of quantized products, and the keys and values that are
+//! kept: the demo model's logits and perplexity as it runs by default and exactly.
 //!
-//! `tests/fixtures/conversations.txt` are held-out conversations of the generator in tools/demo-model, seed 20. The figures in docs/benchmarks.md are what this test prints
-//! (`cargo test --test precision -- --nocapture`).
+//! `tests/fixtures/conversations.txt` are held-out conversations of the generator in
+//! tools/demo-model, seed 20. The figures in docs/benchmarks.md are what this test prints (`cargo
+//! test --test precision -- --nocapture`).
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that shows its figures")]
 
 use std::ops::ControlFlow;
@@ -57,6 +58,7 @@ fn speed_leaves_logits_and_perplexity_as_they_are() {
     println!("perplexity {exact:.6} exact, {fast:.6} fast: {:.1e}", (fast / exact - 1.0).abs());
     assert!(error < 1e-3, "{error}");
     assert!((fast / exact - 1.0).abs() < 1e-4, "{fast} instead of {exact}");
-    // Questions count too, which nobody could foresee; still, a model that knows nothing would be at 4096.
+    // Questions count too, which nobody could foresee; still, a model that knows nothing would be
+    // at 4096.
     assert!(exact < 1000.0, "{exact}");
 }

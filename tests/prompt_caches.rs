@@ -1,7 +1,7 @@
 //! Prompt-cache files of mlx-lm: read as it reads them, and written as it writes them.
 //!
-//! `PROMPT_CACHES=folder cargo test --test prompt_caches` leaves what is written in that folder, for
-//! `tools/oracle/check.py --prompt-caches folder`, which lets mlx-lm go on from it.
+//! `PROMPT_CACHES=folder cargo test --test prompt_caches` leaves what is written in that folder,
+//! for `tools/oracle/check.py --prompt-caches folder`, which lets mlx-lm go on from it.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -23,7 +23,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The fixtures' names, and the logits after the last token as mlx-lm computes them from its own file.
+/// The fixtures' names, and the logits after the last token as mlx-lm computes them from its own
+/// file.
 fn golden() -> BTreeMap<String, Vec<f32>> {
     let bytes = std::fs::read(root().join(FOLDER).join("golden.safetensors")).unwrap();
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
@@ -135,8 +136,8 @@ fn a_file_of_another_model_is_refused() {
     }
 }
 
-/// Every file that differs in one byte of its header is read or refused with a code, and what was read can
-/// be gone on from or fails with one.
+/// Every file that differs in one byte of its header is read or refused with a code, and what was
+/// read can be gone on from or fails with one.
 #[test]
 fn broken_headers_are_refused_or_harmless() {
     let loaded = load("llama");

@@ -1,5 +1,5 @@
-//! Tokenizers against transformers: every folder of `fixtures/tokenizers` is a kind of tokenizer with
-//! its cases. Adding a case is adding it to a file there (see tools/oracle/README.md).
+//! Tokenizers against transformers: every folder of `fixtures/tokenizers` is a kind of tokenizer
+//! with its cases. Adding a case is adding it to a file there (see tools/oracle/README.md).
 #![allow(clippy::expect_used, reason = "tests")]
 
 use std::fs;

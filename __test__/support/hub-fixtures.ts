@@ -31,7 +31,10 @@ export function modelFiles(
   }
 }
 
-/** A hub, and an empty cache for each test. Variables that a user may have set are none of the tests'. */
+/**
+ * A hub, and an empty cache for each test. Variables that a user may have set are none of the
+ * tests'.
+ */
 export class HubFixture {
   server!: HubServer
   cacheDir!: string

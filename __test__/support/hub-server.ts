@@ -1,4 +1,5 @@
-// A hub for tests, and the host to which it sends those who want large files. It misbehaves where it is told to.
+// A hub for tests, and the host to which it sends those who want large files. It misbehaves where
+// it is told to.
 
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'

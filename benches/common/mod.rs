@@ -29,7 +29,8 @@ const ACTIVE: usize = 8;
 /// Bytes that are written at a time.
 const PIECE: usize = 8 << 20;
 
-/// A model of the shape of Llama 3.2 1B with a vocabulary of 32000, or with experts in the place of its MLPs.
+/// A model of the shape of Llama 3.2 1B with a vocabulary of 32000, or with experts in the place of
+/// its MLPs.
 #[derive(Clone, Copy)]
 pub struct Checkpoint {
     /// Of the weights; 0 for bfloat16.
@@ -150,7 +151,8 @@ impl Checkpoint {
         2 * 2 * LAYERS * KV_HEADS * HEAD_DIM * positions
     }
 
-    /// Writes `config.json` and `model.safetensors`; random numbers, or with `hollow` a hole in the file, which takes neither disk nor memory.
+    /// Writes `config.json` and `model.safetensors`; random numbers, or with `hollow` a hole in the
+    /// file, which takes neither disk nor memory.
     pub fn write(self, dir: &Path, hollow: bool) {
         let tensors = self.tensors();
         let norms = self.norms();
@@ -173,7 +175,8 @@ impl Checkpoint {
         std::fs::create_dir_all(dir).unwrap();
         let file = std::fs::File::create(dir.join("model.safetensors")).unwrap();
         file.set_len((8 + header.len() + end) as u64).unwrap();
-        // In pieces that the page cache keeps as large pages, as it does what it reads from the disk.
+        // In pieces that the page cache keeps as large pages, as it does what it reads from the
+        // disk.
         let mut file = BufWriter::with_capacity(PIECE, file);
         file.write_all(&(header.len() as u64).to_le_bytes()).unwrap();
         file.write_all(&header).unwrap();

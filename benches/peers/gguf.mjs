@@ -1,4 +1,5 @@
-// A GGUF file with random weights in Q4_0 (4.5 bits per weight), of the shape of benches/common: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+// A GGUF file with random weights in Q4_0 (4.5 bits per weight), of the shape of benches/common:
+// https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 import { randomFillSync } from 'node:crypto'
 import * as fs from 'node:fs'

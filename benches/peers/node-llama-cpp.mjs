@@ -1,4 +1,5 @@
-// One round of node-llama-cpp: node node-llama-cpp.mjs FOLDER MODEL PROMPT TOKENS THREADS, where FOLDER has it installed. Prints JSON.
+// One round of node-llama-cpp: node node-llama-cpp.mjs FOLDER MODEL PROMPT TOKENS THREADS, where
+// FOLDER has it installed. Prints JSON.
 
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'

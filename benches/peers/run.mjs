@@ -1,6 +1,8 @@
 #!/usr/bin/env node
-// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --tokens 32 --nice -5 --threads 1,2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of
-// threads) and mlx-lm, in turns, with models of one shape and as many bits per weight. Prints a table of medians and, unless it is only to be printed, writes it to docs/benchmarks.md.
+// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --tokens 32 --nice -5 --threads 1,2
+// --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of threads) and
+// mlx-lm, in turns, with models of one shape and as many bits per weight. Prints a table of medians
+// and, unless it is only to be printed, writes it to docs/benchmarks.md.
 
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
@@ -92,7 +94,8 @@ function compare(settings, bench, prompt) {
   for (let round = 0; round < Number(rounds); round++) {
     const load = os.loadavg()[0]
     const bandwidth = measured(settings, bench, '--bandwidth', 5)
-    // By itself it may take more threads than there are cores. It gets the number that suits it better.
+    // By itself it may take more threads than there are cores. It gets the number that suits it
+    // better.
     const turns = settings.threads.map((threads) =>
       measured(settings, process.execPath, peer, folder, gguf, prompt, tokens, threads),
     )

@@ -1,5 +1,5 @@
-// The model in a thread of its own, as in an Electron app, whose utilityProcess speaks the same messages: whatever happens to the worker,
-// this side goes on.
+// The model in a thread of its own, as in an Electron app, whose utilityProcess speaks the same
+// messages: whatever happens to the worker, this side goes on.
 //
 //     node main.mjs
 

@@ -1,5 +1,5 @@
-//! Any text as a chat template, and any JSON behind its first zero byte as the messages: it renders within
-//! its limits, or gives an error.
+//! Any text as a chat template, and any JSON behind its first zero byte as the messages: it renders
+//! within its limits, or gives an error.
 #![no_main]
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,6 @@
-//! Any shapes, strides and numbers for the CPU kernels: what does not fit is refused, and what fits is computed alike by every instruction set, without reading or
-//! writing beside what was handed over (the address sanitizer sees every buffer by itself).
+//! Any shapes, strides and numbers for the CPU kernels: what does not fit is refused, and what fits
+//! is computed alike by every instruction set, without reading or writing beside what was handed
+//! over (the address sanitizer sees every buffer by itself).
 #![no_main]
 
 use libfuzzer_sys::arbitrary::{Result, Unstructured};

@@ -1,5 +1,5 @@
-//! Any bytes as a prompt-cache file of a small model: they are refused with a code, or the model goes
-//! on from them.
+//! Any bytes as a prompt-cache file of a small model: they are refused with a code, or the model
+//! goes on from them.
 #![no_main]
 
 use std::cell::LazyCell;

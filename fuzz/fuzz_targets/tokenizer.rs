@@ -1,4 +1,5 @@
-//! Any bytes as one of the files that a tokenizer is made of: it loads and reads a text, or gives an error.
+//! Any bytes as one of the files that a tokenizer is made of: it loads and reads a text, or gives
+//! an error.
 #![no_main]
 
 use std::fs;

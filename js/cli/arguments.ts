@@ -59,8 +59,8 @@ const FLAGS: ReadonlyMap<string, Flag> = new Map(
 )
 
 /**
- * Takes a command line apart. `parseArgs` reads it, without its strict mode, whose messages know nothing of commands and of what
- * was probably meant.
+ * Takes a command line apart. `parseArgs` reads it, without its strict mode, whose messages know
+ * nothing of commands and of what was probably meant.
  */
 export function parseArguments(argv: readonly string[]): Arguments {
   const { tokens } = parseArgs({

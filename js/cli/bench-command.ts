@@ -72,7 +72,10 @@ function promptLength(flags: FlagValues, model: Model, generated: number): numbe
   return Math.min(512, room)
 }
 
-/** Tokens without a meaning, the same in each run (a linear congruential generator with the constants of Numerical Recipes). */
+/**
+ * Tokens without a meaning, the same in each run (a linear congruential generator with the
+ * constants of Numerical Recipes).
+ */
 function randomTokens(count: number, { info }: Model): number[] {
   let state = 1
   return Array.from({ length: count }, () => {

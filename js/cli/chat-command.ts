@@ -13,7 +13,10 @@ import { describe } from './output.js'
 import { generateSettings, loadSettings, modelName } from './settings.js'
 import { styleFor } from './style.js'
 
-/** `nodemlx chat`: answers go to standard output, everything that is said about them to standard error. */
+/**
+ * `nodemlx chat`: answers go to standard output, everything that is said about them to standard
+ * error.
+ */
 export async function chat({ flags, positionals }: Arguments): Promise<number> {
   if (positionals.length > 0)
     throw new UsageError('a chat takes no prompt; type it once the chat has begun', 'chat')
@@ -75,7 +78,8 @@ export async function chat({ flags, positionals }: Arguments): Promise<number> {
         const result = await conversation.say(line, controller.signal)
         if (!flags.has('no-stats')) note(style.dim(statistics(result)))
       } catch (error) {
-        // What went wrong with one message or command ends only that; without a terminal nobody could do anything about it.
+        // What went wrong with one message or command ends only that; without a terminal nobody
+        // could do anything about it.
         if (!(error instanceof NodeMlxError) || !process.stdin.isTTY || conversation.model.disposed)
           throw error
         note(`${style.red('Error:')} ${explain(error)}`)

@@ -75,7 +75,10 @@ export class Conversation {
     this.#messages = []
   }
 
-  /** Goes on with another model. Only one is in memory at a time; where the new one cannot be loaded, the old one is loaded again. */
+  /**
+   * Goes on with another model. Only one is in memory at a time; where the new one cannot be
+   * loaded, the old one is loaded again.
+   */
   async changeModel(name: string, signal: AbortSignal): Promise<void> {
     // Most mistakes are found, and most time is spent, before anything is given up.
     await fetchWithBar(name, { ...this.#load, signal })

@@ -2,13 +2,18 @@ import { readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 
-/** The file of what was typed in chats; NODEMLX_HISTORY names another, or none where it is empty. */
+/**
+ * The file of what was typed in chats; NODEMLX_HISTORY names another, or none where it is empty.
+ */
 function historyFile(): string | undefined {
   const path = process.env['NODEMLX_HISTORY'] ?? join(homedir(), '.nodemlx_history')
   return path === '' ? undefined : path
 }
 
-/** Lines typed earlier, the newest first. A file that cannot be read is an empty one: a chat needs no history. */
+/**
+ * Lines typed earlier, the newest first. A file that cannot be read is an empty one: a chat needs
+ * no history.
+ */
 export function readHistory(): string[] {
   const file = historyFile()
   if (file === undefined) return []
@@ -23,8 +28,8 @@ export function readHistory(): string[] {
 }
 
 /**
- * Keeps lines, given the newest first, for the user's own eyes only. The file is replaced as a whole, so that a full disk costs no
- * earlier line.
+ * Keeps lines, given the newest first, for the user's own eyes only. The file is replaced as a
+ * whole, so that a full disk costs no earlier line.
  */
 export function writeHistory(lines: readonly string[]): void {
   const file = historyFile()

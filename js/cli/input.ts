@@ -18,9 +18,10 @@ export interface InputOptions {
 /**
  * What is piped or redirected into the program; `undefined` where nothing is.
  *
- * A program that starts this one leaves a connection open on which it may never send anything (Node's `execFile` does, with a
- * socket). Where a prompt was typed such a connection counts only if something comes soon. The pipes of a shell are waited for:
- * the program before this one may take its time.
+ * A program that starts this one leaves a connection open on which it may never send anything
+ * (Node's `execFile` does, with a socket). Where a prompt was typed such a connection counts only
+ * if something comes soon. The pipes of a shell are waited for: the program before this one may
+ * take its time.
  */
 export async function readInput({ typed, asked }: InputOptions): Promise<string | undefined> {
   const source = sourceOfInput()
@@ -46,7 +47,10 @@ export function leaveInput(): void {
   process.stdin.destroy()
 }
 
-/** Says that a chat waits for somebody who is not at a terminal; the function that comes back takes that back. */
+/**
+ * Says that a chat waits for somebody who is not at a terminal; the function that comes back takes
+ * that back.
+ */
 export function sayWhereQuiet(message: string): () => void {
   if (process.stdin.isTTY) return () => undefined
   const hint = setTimeout(say, QUIET_MS, message)

@@ -125,7 +125,10 @@ export class LineInput {
     }
   }
 
-  /** Without a terminal Ctrl-C ends the program, after the answer that is being printed was told to stop. */
+  /**
+   * Without a terminal Ctrl-C ends the program, after the answer that is being printed was told to
+   * stop.
+   */
   readonly #onSignal = (): void => {
     if (this.#wake === undefined) this.onInterrupt?.()
     this.#stop()
@@ -155,7 +158,10 @@ export class LineInput {
   }
 }
 
-/** The terminal as the line editor sees it: while an answer is printed, what is typed is kept but not shown in the middle of it. */
+/**
+ * The terminal as the line editor sees it: while an answer is printed, what is typed is kept but
+ * not shown in the middle of it.
+ */
 class TerminalOutput extends Writable {
   readonly isTTY = true
   #hidden = true

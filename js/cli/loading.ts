@@ -7,7 +7,10 @@ import { styleFor } from './style.js'
 /** Warnings that were told: a model may be loaded again. */
 const told = new Set<string>()
 
-/** Loads a model, which is downloaded first where it is missing, with a progress bar, and tells its warnings. */
+/**
+ * Loads a model, which is downloaded first where it is missing, with a progress bar, and tells its
+ * warnings.
+ */
 export async function loadWithBar(name: string, options: LoadModelOptions): Promise<LoadedModel> {
   const model = await withBar(name, (onProgress) => load(name, { ...options, onProgress }))
   const style = styleFor(process.stderr)

@@ -1,7 +1,10 @@
 import { getSystemErrorMap } from 'node:util'
 import type { Generation, GenerationResult } from '../types.js'
 
-/** The reader of standard output has gone (`nodemlx … | head -1`): there is nobody left to write for, and that is no error. */
+/**
+ * The reader of standard output has gone (`nodemlx … | head -1`): there is nobody left to write
+ * for, and that is no error.
+ */
 export class OutputClosed extends Error {}
 
 /** Standard output cannot be written: a full disk, a used-up quota, a terminal that is gone. */
@@ -73,7 +76,10 @@ export async function printAnswer(generation: Generation): Promise<GenerationRes
   return generation
 }
 
-/** Text of a model must not move the cursor, change colours or name the window: control characters are shown as pictures of themselves. */
+/**
+ * Text of a model must not move the cursor, change colours or name the window: control characters
+ * are shown as pictures of themselves.
+ */
 export function harmless(text: string): string {
   // eslint-disable-next-line no-control-regex -- they are what is looked for
   return text.replaceAll(/[\u0000-\u0008\u000B-\u001F\u007F-\u009F]/g, (character) => {

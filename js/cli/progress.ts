@@ -16,8 +16,9 @@ interface Output extends NodeJS.WritableStream {
 }
 
 /**
- * Shows on a terminal how far a model has been downloaded and loaded: a bar, and while files come one more for the current file. Where the output is no terminal, downloads
- * are told in lines and loading is not.
+ * Shows on a terminal how far a model has been downloaded and loaded: a bar, and while files come
+ * one more for the current file. Where the output is no terminal, downloads are told in lines and
+ * loading is not.
  */
 export class ProgressBar {
   readonly #output: Output

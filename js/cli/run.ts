@@ -48,7 +48,10 @@ async function runCommand(args: Arguments): Promise<number> {
   return (RUN[command.name] ?? answer)(args)
 }
 
-/** The columns of the terminal; Node.js has none where the output is no terminal, whatever the types say. */
+/**
+ * The columns of the terminal; Node.js has none where the output is no terminal, whatever the types
+ * say.
+ */
 function terminalWidth(): number {
   return process.stdout.isTTY ? process.stdout.columns : 80
 }

@@ -10,7 +10,10 @@ interface Output {
   isTTY?: boolean | undefined
 }
 
-/** Colours only on a terminal, unless FORCE_COLOR or NO_COLOR says otherwise (in this order, as Node.js has it). */
+/**
+ * Colours only on a terminal, unless FORCE_COLOR or NO_COLOR says otherwise (in this order, as
+ * Node.js has it).
+ */
 export function styleFor(stream: Output, environment: NodeJS.ProcessEnv = process.env): Style {
   return wantsColor(stream, environment) ? COLORED : PLAIN
 }

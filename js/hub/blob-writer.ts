@@ -2,12 +2,18 @@ import { open, type FileHandle } from 'node:fs/promises'
 import { fileError } from './errors.js'
 import { checksumOf, type Batch, type Hashing, type StreamHash } from './hashing.js'
 
-/** Bytes that are written and hashed at once. Larger writes are slower: the kernel looks for memory in one piece for each. */
+/**
+ * Bytes that are written and hashed at once. Larger writes are slower: the kernel looks for memory
+ * in one piece for each.
+ */
 const BATCH = 256 << 10
 /** Batches of a file that are under way at the same time. */
 const BATCHES = 32
 
-/** Writes a file from its beginning to its end, and hashes what it writes. What is there already is hashed first, and stays. */
+/**
+ * Writes a file from its beginning to its end, and hashes what it writes. What is there already is
+ * hashed first, and stays.
+ */
 export class BlobWriter {
   readonly #path: string
   readonly #etag: string
@@ -69,7 +75,10 @@ export class BlobWriter {
     }
   }
 
-  /** Waits until everything is written; gives the hash of it, as the ETag has it, where the ETag is one. */
+  /**
+   * Waits until everything is written; gives the hash of it, as the ETag has it, where the ETag is
+   * one.
+   */
   async finish(): Promise<string | undefined> {
     await this.settle()
     if (this.#hash === undefined) {
@@ -107,7 +116,9 @@ export class BlobWriter {
     this.#file = undefined
   }
 
-  /** Hashes what an earlier download left; a file that is longer than it should be is none of it. */
+  /**
+   * Hashes what an earlier download left; a file that is longer than it should be is none of it.
+   */
   async #resume(): Promise<void> {
     const { size: there = 0 } = (await this.#file?.stat()) ?? {}
     this.#begin(this.#size)

@@ -8,8 +8,10 @@ import { isCommit, isShortCommit } from './repository.js'
 const FOLDER = /^models--([^-].*?)--(.+)$/
 
 /**
- * A repository's folder in the cache that all tools for the hub share, as huggingface_hub lays it out: `blobs/` holds contents by their ETags, `snapshots/<commit>/` links
- * to them under the names of the files, `refs/<revision>` holds the commit of a branch or tag, and `.no_exist/<commit>/` names files that are known to be missing.
+ * A repository's folder in the cache that all tools for the hub share, as huggingface_hub lays it
+ * out: `blobs/` holds contents by their ETags, `snapshots/<commit>/` links to them under the names
+ * of the files, `refs/<revision>` holds the commit of a branch or tag, and `.no_exist/<commit>/`
+ * names files that are known to be missing.
  */
 export class RepositoryCache {
   readonly id: string
@@ -63,7 +65,10 @@ export class RepositoryCache {
     return join(this.snapshots, commit)
   }
 
-  /** The commit of a revision that is here: by its reference, as a commit, or as the beginning of only one. */
+  /**
+   * The commit of a revision that is here: by its reference, as a commit, or as the beginning of
+   * only one.
+   */
   async commitOf(revision: string): Promise<string | undefined> {
     const reference = await fs.readFile(join(this.refs, revision), 'utf8').catch(() => '')
     const commit = reference.trim()
@@ -98,7 +103,10 @@ export class RepositoryCache {
     return exists(join(this.folder, '.no_exist', commit, name))
   }
 
-  /** Notes that a file is not in the repository at this commit. That is only a hint, so that it may fail. */
+  /**
+   * Notes that a file is not in the repository at this commit. That is only a hint, so that it may
+   * fail.
+   */
   async setMissing(commit: string, name: string): Promise<void> {
     const path = join(this.folder, '.no_exist', commit, name)
     try {
@@ -109,7 +117,10 @@ export class RepositoryCache {
     }
   }
 
-  /** Makes a blob a file of a snapshot: a link that stays right where the cache is moved, and a file where the system refuses links. */
+  /**
+   * Makes a blob a file of a snapshot: a link that stays right where the cache is moved, and a file
+   * where the system refuses links.
+   */
   async place(commit: string, name: string, etag: string): Promise<void> {
     const pointer = join(this.snapshot(commit), name)
     const blob = this.blob(etag)
@@ -117,7 +128,8 @@ export class RepositoryCache {
     try {
       if ((await fs.readlink(pointer).catch(() => '')) === target) return
       await fs.mkdir(dirname(pointer), { recursive: true })
-      // Made beside the blobs and moved, so that nobody sees a snapshot without the file that it had.
+      // Made beside the blobs and moved, so that nobody sees a snapshot without the file that it
+      // had.
       const temporary = join(this.blobs, `${randomBytes(8).toString('hex')}.incomplete`)
       await link(target, blob, temporary)
       try {
@@ -134,7 +146,9 @@ export class RepositoryCache {
 /** Errors of systems, or of users, that may not make links. */
 const REFUSED = new Set(['EPERM', 'EACCES', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'UNKNOWN'])
 
-/** Links by a path that is relative to where the link will be, else shares the file, else copies it. */
+/**
+ * Links by a path that is relative to where the link will be, else shares the file, else copies it.
+ */
 async function link(target: string, blob: string, path: string): Promise<void> {
   // A blob can itself be a link, to one that several repositories share.
   const content = await fs.realpath(blob)

@@ -16,7 +16,9 @@ export interface Answer {
   url: URL
 }
 
-/** The part of a file that is asked for: from a byte to another, which is included, or to the end. */
+/**
+ * The part of a file that is asked for: from a byte to another, which is included, or to the end.
+ */
 export interface ByteRange {
   from: number
   to?: number
@@ -42,7 +44,10 @@ export class HubClient {
     return url
   }
 
-  /** An answer of the API, as JSON, and the address of its next page where there is one. Tried again while that can help. */
+  /**
+   * An answer of the API, as JSON, and the address of its next page where there is one. Tried again
+   * while that can help.
+   */
   async json(url: URL, asked: Asked, signal: AbortSignal): Promise<{ value: unknown; next?: URL }> {
     return persistently(signal, () =>
       this.exchange(url, 'GET', {}, asked, signal, async ({ response, url: from }, touch) => {
@@ -73,8 +78,9 @@ export class HubClient {
   }
 
   /**
-   * Sends one request and lets `read` take its answer. Redirects are followed unless `stop` says that an answer is enough. An exchange in which nothing comes for
-   * a while is given up; `read` says with `touch` that something came.
+   * Sends one request and lets `read` take its answer. Redirects are followed unless `stop` says
+   * that an answer is enough. An exchange in which nothing comes for a while is given up; `read`
+   * says with `touch` that something came.
    */
   async exchange<T>(
     url: URL,
@@ -112,7 +118,8 @@ export class HubClient {
     onHost: (url: URL) => void,
   ): Promise<Answer> {
     let url = start
-    // The token is the endpoint's alone. Once another host has been asked, no redirect leads back to it.
+    // The token is the endpoint's alone. Once another host has been asked, no redirect leads back
+    // to it.
     let trusted = true
     for (let hop = 0; hop <= MAX_REDIRECTS; hop++) {
       onHost(url)

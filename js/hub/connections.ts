@@ -39,7 +39,10 @@ export class Slots {
   }
 }
 
-/** Runs something for each item, a few at once. The first failure is thrown, once all that have begun have ended, and nothing begins after it. */
+/**
+ * Runs something for each item, a few at once. The first failure is thrown, once all that have
+ * begun have ended, and nothing begins after it.
+ */
 export async function forEach<T>(
   items: readonly T[],
   atOnce: number,

@@ -13,7 +13,10 @@ export class ContentChanged extends Verdict {}
 /** Answers by which an address that was good for a while is so no more. */
 const EXPIRED = new Set([400, 401, 403, 404, 410])
 
-/** Where the content of a file comes from: its address on the hub, and then the one to which that leads. */
+/**
+ * Where the content of a file comes from: its address on the hub, and then the one to which that
+ * leads.
+ */
 export class Content {
   readonly #client: HubClient
   readonly #address: URL
@@ -32,8 +35,8 @@ export class Content {
   }
 
   /**
-   * Reads a part of the file. `take` gets the bytes, and where in the file the first of them is: at the beginning where the server ignores that the end of the file was asked
-   * for.
+   * Reads a part of the file. `take` gets the bytes, and where in the file the first of them is: at
+   * the beginning where the server ignores that the end of the file was asked for.
    *
    * @throws RangesIgnored where a part in the middle was asked for, and the answer is another.
    * @throws Transient where the connection breaks off, or ends too soon.

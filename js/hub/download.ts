@@ -77,7 +77,10 @@ function throwAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted === true) throw aborted('Downloading the model', signal.reason)
 }
 
-/** The snapshot of a model whose files are to be loaded: that of the cache where it is complete, else after downloading what it lacks. */
+/**
+ * The snapshot of a model whose files are to be loaded: that of the cache where it is complete,
+ * else after downloading what it lacks.
+ */
 export async function ensure(
   repository: Repository,
   options: EnsureOptions,
@@ -172,7 +175,10 @@ class SnapshotDownload {
     await this.#hashing.end()
   }
 
-  /** The configuration first, which says whether the model runs here, then the index, which says which weights there are, then everything else. */
+  /**
+   * The configuration first, which says whether the model runs here, then the index, which says
+   * which weights there are, then everything else.
+   */
   async #fetchModel({ commit, files }: Listing, context: DownloadContext): Promise<void> {
     const { exclude } = this.#options
     const { id } = this.#repository
@@ -207,7 +213,10 @@ class SnapshotDownload {
     })
   }
 
-  /** Downloads files into the snapshot; those that `last` names when all others are there. Progress is reported from when all that is to come is known. */
+  /**
+   * Downloads files into the snapshot; those that `last` names when all others are there. Progress
+   * is reported from when all that is to come is known.
+   */
   async #fetch(
     files: readonly ListedFile[],
     context: DownloadContext,

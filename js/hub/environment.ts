@@ -14,7 +14,10 @@ export interface Token {
   from: string
 }
 
-/** The folder of the cache: the option, `HF_HUB_CACHE`, the older `HUGGINGFACE_HUB_CACHE`, or `hub` in {@link home}. */
+/**
+ * The folder of the cache: the option, `HF_HUB_CACHE`, the older `HUGGINGFACE_HUB_CACHE`, or `hub`
+ * in {@link home}.
+ */
 export function cacheFolder(option?: string, environment: Environment = process.env): string {
   const path =
     option ?? filled(environment, 'HF_HUB_CACHE') ?? filled(environment, 'HUGGINGFACE_HUB_CACHE')
@@ -43,7 +46,10 @@ export function endpointAddress(option?: string, environment: Environment = proc
   return url
 }
 
-/** Whether nothing may be asked of the network: the option, `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE`. */
+/**
+ * Whether nothing may be asked of the network: the option, `HF_HUB_OFFLINE` or
+ * `TRANSFORMERS_OFFLINE`.
+ */
 export function isOffline(option?: boolean, environment: Environment = process.env): boolean {
   return (
     option ??
@@ -57,7 +63,8 @@ export function wantsNoLinks(environment: Environment = process.env): boolean {
 }
 
 /**
- * The token to send: the option, else `HF_TOKEN`, else the file that `hf auth login` writes (`HF_TOKEN_PATH`, or `token` in `HF_HOME`). `false` sends none, and
+ * The token to send: the option, else `HF_TOKEN`, else the file that `hf auth login` writes
+ * (`HF_TOKEN_PATH`, or `token` in `HF_HOME`). `false` sends none, and
  * `HF_HUB_DISABLE_IMPLICIT_TOKEN` none but the option.
  */
 export async function findToken(

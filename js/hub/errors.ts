@@ -18,7 +18,10 @@ export interface Asked {
 /** Answers that mean "later". */
 const BUSY = new Set([408, 425, 429, 500, 502, 503, 504])
 
-/** The error for an answer that is not what was asked for: a {@link Transient} where trying again can help. */
+/**
+ * The error for an answer that is not what was asked for: a {@link Transient} where trying again
+ * can help.
+ */
 export function refusal(
   { status, headers }: Pick<HubResponse, 'status' | 'headers'>,
   asked: Asked,

@@ -29,7 +29,10 @@ const FIRST_WAIT_MS = 300
 /** Nobody waits for longer than this because a server says so. */
 const LONGEST_WAIT_MS = 5 * 60_000
 
-/** Growing waits between tries: twice as long each time, with a random part so that many clients do not come back together. */
+/**
+ * Growing waits between tries: twice as long each time, with a random part so that many clients do
+ * not come back together.
+ */
 export class Backoff {
   readonly #signal: AbortSignal
   #failures = 0

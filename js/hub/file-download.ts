@@ -28,7 +28,10 @@ export interface DownloadContext {
   signal: AbortSignal
 }
 
-/** Sees to it that the cache has the blob of a file; another process that does so already is waited for. */
+/**
+ * Sees to it that the cache has the blob of a file; another process that does so already is waited
+ * for.
+ */
 export async function downloadBlob(file: RemoteFile, context: DownloadContext): Promise<void> {
   const { cache, progress, signal } = context
   const blob = cache.blob(file.etag)
@@ -49,7 +52,8 @@ export async function downloadBlob(file: RemoteFile, context: DownloadContext): 
         throw fileError(error, blob)
       })
     } finally {
-      // Where others cannot be kept out the file was this download's alone, and nobody goes on with it.
+      // Where others cannot be kept out the file was this download's alone, and nobody goes on with
+      // it.
       if (!lock.exclusive) await rm(partial, { force: true })
     }
   } finally {
@@ -96,7 +100,8 @@ class FileDownload {
       const leftover = writer.position
       progress.found(name, leftover)
       complete = await this.#attempt(writer)
-      // The beginning may be that of another file: what was there before, or before the hub changed it.
+      // The beginning may be that of another file: what was there before, or before the hub changed
+      // it.
       if (!complete && (leftover > 0 || this.#changed)) {
         progress.found(name, -writer.position)
         await writer.reset()
@@ -145,7 +150,10 @@ class FileDownload {
     }
   }
 
-  /** Reads to the end over one connection. A server that begins at the beginning is read past what is there. */
+  /**
+   * Reads to the end over one connection. A server that begins at the beginning is read past what
+   * is there.
+   */
   async #readOn(writer: BlobWriter): Promise<void> {
     const { connections, signal } = this.#context
     await connections.use(signal, () =>

@@ -5,8 +5,8 @@ const RESERVED = /^(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\.|$)/i
 const LONGEST = 255
 
 /**
- * Why a file of this name must not be written, or `undefined` where it may: names come from a server, become paths, and are to mean the same file inside the snapshot on
- * every system.
+ * Why a file of this name must not be written, or `undefined` where it may: names come from a
+ * server, become paths, and are to mean the same file inside the snapshot on every system.
  */
 export function unsafeName(name: string): string | undefined {
   if (name === '') return 'is empty'

@@ -22,7 +22,10 @@ export interface Checksum {
   prefix: string
 }
 
-/** LFS names files by their SHA-256; Git by the SHA-1 of `blob`, the size, a zero byte and the content, so that it cannot begin before the size is known. */
+/**
+ * LFS names files by their SHA-256; Git by the SHA-1 of `blob`, the size, a zero byte and the
+ * content, so that it cannot begin before the size is known.
+ */
 export function checksumOf(etag: string, size: number | undefined): Checksum | undefined {
   if (/^[0-9a-f]{64}$/.test(etag)) return { algorithm: 'sha256', prefix: '' }
   if (size === undefined || !/^[0-9a-f]{40}$/.test(etag)) return undefined
@@ -32,7 +35,10 @@ export function checksumOf(etag: string, size: number | undefined): Checksum | u
 /** Files of this size and more are hashed on a thread of their own. */
 const LARGE = 16 << 20
 
-/** The code of the other thread, which is in the package alone: not in a bundle, and not in TypeScript. */
+/**
+ * The code of the other thread, which is in the package alone: not in a bundle, and not in
+ * TypeScript.
+ */
 function workerFile(): string | undefined {
   const folder = packageFolder()
   const file = folder === undefined ? '' : join(folder, 'dist', 'hub', 'hash-worker.js')
@@ -72,7 +78,9 @@ export class Hashing {
   }
 }
 
-/** Starts the other thread; `undefined` where its code is not here, or a program may not start one. */
+/**
+ * Starts the other thread; `undefined` where its code is not here, or a program may not start one.
+ */
 function launch(): HashThread | undefined {
   const file = workerFile()
   try {

@@ -149,7 +149,10 @@ export async function describe(
 
 const HASH = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/
 
-/** The name of a file's blob: what the ETag says without its dress, where that can be the name of a file. */
+/**
+ * The name of a file's blob: what the ETag says without its dress, where that can be the name of a
+ * file.
+ */
 function etagOf(headers: Headers, file: ListedFile): string | undefined {
   const header = headers.get('x-linked-etag') ?? headers.get('etag') ?? ''
   const etag = header.trim().replace(/^W\//, '').replaceAll('"', '')

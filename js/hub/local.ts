@@ -42,7 +42,10 @@ export async function describeSnapshot(
   return { commit, path, missing, complete }
 }
 
-/** The first file that loading needs and a snapshot lacks: the configuration, a shard, the content of a link. */
+/**
+ * The first file that loading needs and a snapshot lacks: the configuration, a shard, the content
+ * of a link.
+ */
 async function missingFile(snapshot: string): Promise<string | undefined> {
   const present = await names(snapshot)
   const weights = present.filter(isWeightFile)
@@ -60,7 +63,10 @@ async function missingFile(snapshot: string): Promise<string | undefined> {
   return undefined
 }
 
-/** Whether the files for text are here. Weights come last, so that they are where weights are, unless another program chose otherwise. */
+/**
+ * Whether the files for text are here. Weights come last, so that they are where weights are,
+ * unless another program chose otherwise.
+ */
 async function hasText(cache: RepositoryCache, commit: string): Promise<boolean> {
   const snapshot = cache.snapshot(commit)
   const listed = await treeListing(cache, commit)

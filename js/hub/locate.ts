@@ -20,7 +20,10 @@ import {
 export type Place =
   { folder: string; repository?: undefined } | { repository: Repository; folder?: undefined }
 
-/** Finds out what a name means: `'demo'`, a folder, an alias or `owner/name[@revision]`, in this order. Asks nothing of the network. */
+/**
+ * Finds out what a name means: `'demo'`, a folder, an alias or `owner/name[@revision]`, in this
+ * order. Asks nothing of the network.
+ */
 export async function locate(model: string, revision?: string): Promise<Place> {
   const folder = await folderOf(model)
   if (folder !== undefined) {

@@ -17,8 +17,8 @@ export interface Lock {
 }
 
 /**
- * Waits for a lock file's lock. The system gives it up with the process that holds it, so that nobody waits for the dead. The file itself stays, because others may be waiting
- * for the same one.
+ * Waits for a lock file's lock. The system gives it up with the process that holds it, so that
+ * nobody waits for the dead. The file itself stays, because others may be waiting for the same one.
  */
 export async function acquire(path: string, signal: AbortSignal): Promise<Lock> {
   const native = getNative()

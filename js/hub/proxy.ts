@@ -5,7 +5,10 @@ import type { Duplex } from 'node:stream'
 import { NodeMlxError } from '../errors.js'
 import type { Environment } from './environment.js'
 
-/** The proxy for an address by `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in small letters or large; `undefined` for none. */
+/**
+ * The proxy for an address by `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in small
+ * letters or large; `undefined` for none.
+ */
 export function proxyFor(url: URL, environment: Environment = process.env): URL | undefined {
   const variable = (name: string): string | undefined =>
     [environment[name], environment[name.toUpperCase()]].find((value) => value)

@@ -39,7 +39,9 @@ export function indexedFiles(text: string): string[] | undefined {
   }
 }
 
-/** The shards of a numbered set (`model-00002-of-00003.safetensors`) that are not among the names. */
+/**
+ * The shards of a numbered set (`model-00002-of-00003.safetensors`) that are not among the names.
+ */
 export function missingShards(names: readonly string[]): string[] {
   const missing = new Set<string>()
   for (const name of names) {
@@ -53,7 +55,10 @@ export function missingShards(names: readonly string[]): string[] {
   return [...missing]
 }
 
-/** A test for names by patterns as huggingface_hub has them: `*` also goes through folders, and a folder stands for all in it. */
+/**
+ * A test for names by patterns as huggingface_hub has them: `*` also goes through folders, and a
+ * folder stands for all in it.
+ */
 export function matcher(patterns: readonly string[]): (name: string) => boolean {
   const expressions = patterns.map((pattern) => {
     const whole = pattern.endsWith('/') ? `${pattern}*` : pattern

@@ -61,7 +61,10 @@ async function architecture(path: string): Promise<{ modelType?: string; runs: b
   }
 }
 
-/** Removes a repository from a cache, or one revision of it and what only that uses; gives the bytes that became free. */
+/**
+ * Removes a repository from a cache, or one revision of it and what only that uses; gives the bytes
+ * that became free.
+ */
 export async function removeStored(
   root: string,
   { id, revision }: Repository,

@@ -21,7 +21,10 @@ const LEFT_ASIDE =
 /** Reads some bytes of a file from its beginning; fewer where it ends. */
 export type ReadStart = (length: number) => Promise<Buffer>
 
-/** The bytes of the tensors that a model loads from a safetensors file, by its header alone; `undefined` where it is none, or shorter than it says. */
+/**
+ * The bytes of the tensors that a model loads from a safetensors file, by its header alone;
+ * `undefined` where it is none, or shorter than it says.
+ */
 export async function tensorBytes(read: ReadStart, size: number): Promise<number | undefined> {
   let start = await read(Math.min(FIRST_READ, size))
   if (start.length < 8) return undefined

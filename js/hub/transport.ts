@@ -25,8 +25,9 @@ export type Transport = (url: URL, request: HubRequest) => Promise<HubResponse>
 const PLATFORM_FETCH = globalThis.fetch
 
 /**
- * How requests are made: with the caller's `fetch`; with the global one where somebody has replaced it, or where it knows proxies itself (Bun, Deno); else over Node's HTTP
- * client, which takes half the time for each byte that `fetch` takes and reaches proxies in every version of Node.
+ * How requests are made: with the caller's `fetch`; with the global one where somebody has replaced
+ * it, or where it knows proxies itself (Bun, Deno); else over Node's HTTP client, which takes half
+ * the time for each byte that `fetch` takes and reaches proxies in every version of Node.
  */
 export function transport(fetch?: typeof globalThis.fetch): Transport {
   if (fetch !== undefined) return overFetch(fetch)
@@ -115,7 +116,10 @@ function address(url: URL): RequestOptions {
   }
 }
 
-/** A body of this size is read to its end where nobody wants it, so that its connection can be used again. */
+/**
+ * A body of this size is read to its end where nobody wants it, so that its connection can be used
+ * again.
+ */
 const SMALL_BODY = 64 << 10
 const SMALL_BODY_MS = 5000
 

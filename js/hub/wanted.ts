@@ -29,7 +29,10 @@ function unsafe(what: string): NodeMlxError {
   )
 }
 
-/** Which files are the weights: those that the index names. An index of other files than the repository's is one that a conversion left behind. */
+/**
+ * Which files are the weights: those that the index names. An index of other files than the
+ * repository's is one that a conversion left behind.
+ */
 export function weightsBy(
   indexed: readonly string[] | undefined,
   id: string,

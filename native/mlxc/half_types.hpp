@@ -1,6 +1,6 @@
-// Force-included into every file of mlx-c. On x86-64 mlx-c leaves its half-precision functions out, on
-// arm64 it takes the compiler's own types; mlx-rs needs the functions everywhere. This stands in for
-// mlx-c's `half.h` (hence its include guard) and uses MLX's types on both.
+// Force-included into every file of mlx-c. On x86-64 mlx-c leaves its half-precision functions out,
+// on arm64 it takes the compiler's own types; mlx-rs needs the functions everywhere. This stands in
+// for mlx-c's `half.h` (hence its include guard) and uses MLX's types on both.
 #pragma once
 #define MLX_HALF_H
 #define HAS_FLOAT16

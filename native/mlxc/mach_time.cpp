@@ -1,4 +1,5 @@
-// mlx-rs seeds its default random state from `mach_approximate_time`, which only exists on Apple systems.
+// mlx-rs seeds its default random state from `mach_approximate_time`, which only exists on Apple
+// systems.
 #include <chrono>
 #include <cstdint>
 

@@ -55,8 +55,9 @@ class Kernel {
   nodemlx_kernel raw_;
 };
 
-/// Memory of outputs that are gone, for the next ones of the same size: every token needs what the token before needed, and a general allocator, asked by one
-/// thread and given back to by another, takes a quarter of the time in which the graph is built.
+/// Memory of outputs that are gone, for the next ones of the same size: every token needs what the
+/// token before needed, and a general allocator, asked by one thread and given back to by another,
+/// takes a quarter of the time in which the graph is built.
 class Buffers {
  public:
   /// Bytes of an output: those of few tokens.
@@ -123,7 +124,8 @@ struct Counted {
   }
 };
 
-/// The shared description of an array, which is private: an explicit instantiation may name it all the same.
+/// The shared description of an array, which is private: an explicit instantiation may name it all
+/// the same.
 template <auto description>
 struct Private {
   friend auto& description_of(const mx::array& array) {
@@ -133,8 +135,9 @@ struct Private {
 template struct Private<&mx::array::array_desc_>;
 auto& description_of(const mx::array&);
 
-/// Whether nobody but nodes that come before on the same stream uses the memory of `array`, which is counted from then on. To MLX's own `is_donatable` these nodes
-/// are users too: every token would copy the cache of a model so small that the graph is ahead of the stream by a token.
+/// Whether nobody but nodes that come before on the same stream uses the memory of `array`, which
+/// is counted from then on. To MLX's own `is_donatable` these nodes are users too: every token
+/// would copy the cache of a model so small that the graph is ahead of the stream by a token.
 bool updatable(const mx::array& array) {
   if (!array.flags().row_contiguous || description_of(array).use_count() != 1) {
     return false;
@@ -160,7 +163,8 @@ bool updatable(const mx::array& array) {
   return false;
 }
 
-/// Copies the elements from `at`, in elements, along the axes from `axis`, each of `size` bytes, one behind the other; gives the end of what was written.
+/// Copies the elements from `at`, in elements, along the axes from `axis`, each of `size` bytes,
+/// one behind the other; gives the end of what was written.
 char* gather(const nodemlx_view& from, size_t axis, int64_t at, size_t size, char* to) {
   bool whole = axis == 0 && from.contiguous;
   if (whole || axis == from.dims) {
@@ -177,14 +181,16 @@ char* gather(const nodemlx_view& from, size_t axis, int64_t at, size_t size, cha
   return to;
 }
 
-/// Inputs that are there already and need not be part of the graph: most are weights, and it is by its edges that the time goes in which a graph is evaluated.
+/// Inputs that are there already and need not be part of the graph: most are weights, and it is by
+/// its edges that the time goes in which a graph is evaluated.
 struct Given {
   std::vector<mx::array> arrays;
   /// Which of all inputs they are.
   std::vector<bool> places;
 };
 
-/// A run of a kernel, and what it needs: arrays themselves may be gone by then, or point elsewhere. MLX keeps the memory of those in the graph until then.
+/// A run of a kernel, and what it needs: arrays themselves may be gone by then, or point elsewhere.
+/// MLX keeps the memory of those in the graph until then.
 class Task {
  public:
   Task(std::shared_ptr<Kernel> kernel, std::shared_ptr<Given> given)
@@ -212,7 +218,8 @@ class Task {
          array.flags().row_contiguous});
   }
 
-  /// Input `index`, whose elements are of `size` bytes, is to be copied into the output with its number.
+  /// Input `index`, whose elements are of `size` bytes, is to be copied into the output with its
+  /// number.
   void copy(size_t index, size_t size) {
     copied_.emplace_back(index, size);
   }
@@ -274,7 +281,8 @@ class Custom : public mx::Primitive {
     for (bool is_given : given_->places) {
       task->view(is_given ? *given++ : *computed++);
     }
-    // Every output holds the inputs, until the evaluation of one of them lets go of all. As long as others do, no input can be updated in its place.
+    // Every output holds the inputs, until the evaluation of one of them lets go of all. As long as
+    // others do, no input can be updated in its place.
     auto evaluated = [&](mx::array& output) { return &output.inputs() == &inputs; };
     for (auto& output : outputs) {
       if (updated_ && !output.is_tracer() && !evaluated(output)) {
@@ -309,8 +317,9 @@ class Custom : public mx::Primitive {
     }
     auto run = [task = std::move(task)] { task->run(); };
     if (fresh <= Buffers::largest) {
-      // MLX does not let the graph be more than so many tasks ahead of the stream, and wakes its thread for each that is done, which costs the kernels time. What
-      // it adds to every node itself is enough to be counted.
+      // MLX does not let the graph be more than so many tasks ahead of the stream, and wakes its
+      // thread for each that is done, which costs the kernels time. What it adds to every node
+      // itself is enough to be counted.
       mx::scheduler::enqueue(stream(), std::move(run));
     } else {
       mx::cpu::get_command_encoder(stream()).dispatch(std::move(run));

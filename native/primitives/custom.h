@@ -1,4 +1,5 @@
-// A node of MLX's lazy graph whose work is done by a kernel of ours: what the Rust side (src/mlx/primitive.rs) sees.
+// A node of MLX's lazy graph whose work is done by a kernel of ours: what the Rust side
+// (src/mlx/primitive.rs) sees.
 #pragma once
 
 #include <stddef.h>
@@ -26,8 +27,9 @@ struct nodemlx_view {
 struct nodemlx_kernel {
   void* self;
   const char* name;
-  /// Writes all outputs; they are contiguous and do not overlap the inputs (but see `updated`). Returns 0, or another number after writing a message with its final NUL
-  /// into `error`. Must not throw. Called on the stream's thread.
+  /// Writes all outputs; they are contiguous and do not overlap the inputs (but see `updated`).
+  /// Returns 0, or another number after writing a message with its final NUL into `error`. Must not
+  /// throw. Called on the stream's thread.
   int (*run)(
       void* self,
       const nodemlx_view* inputs,
@@ -39,9 +41,11 @@ struct nodemlx_kernel {
   void (*drop)(void* self);
 };
 
-/// Adds `kernel` to the graph, on a stream of the CPU. It is owned from then on, also when this fails; dropped when the last of the outputs and of the pending
-/// runs are gone. `shapes` are the outputs' shapes, one after another. The first `updated` outputs have the shapes and types of as many first inputs and begin
-/// with their elements: in the same memory if nobody else uses that, which the kernel must then not read as an input.
+/// Adds `kernel` to the graph, on a stream of the CPU. It is owned from then on, also when this
+/// fails; dropped when the last of the outputs and of the pending runs are gone. `shapes` are the
+/// outputs' shapes, one after another. The first `updated` outputs have the shapes and types of as
+/// many first inputs and begin with their elements: in the same memory if nobody else uses that,
+/// which the kernel must then not read as an input.
 int nodemlx_custom(
     mlx_vector_array* outputs,
     nodemlx_kernel kernel,

@@ -14,10 +14,12 @@ namespace {
 
 constexpr size_t header = sizeof(size_t);
 
-/// Whether MLX's allocator is the one for the CPU: a buffer is a pointer to its size, which the memory follows.
+/// Whether MLX's allocator is the one for the CPU: a buffer is a pointer to its size, which the
+/// memory follows.
 ///
-/// With a mapping there is no size, but whatever lies there. MLX asks for the size of a buffer that it did not allocate only before it uses the memory of an input for an
-/// output of the same layout, to see whether that would waste memory; any answer is good.
+/// With a mapping there is no size, but whatever lies there. MLX asks for the size of a buffer that
+/// it did not allocate only before it uses the memory of an input for an output of the same layout,
+/// to see whether that would waste memory; any answer is good.
 bool size_precedes_memory() {
   constexpr size_t size = 4096;
   auto buffer = mx::allocator::malloc(size);

@@ -8,10 +8,11 @@
 
 extern "C" {
 
-/// An array over memory that MLX's allocator did not give out, without a copy. Where MLX cannot take it as it is, `made` becomes false and nothing else happens.
+/// An array over memory that MLX's allocator did not give out, without a copy. Where MLX cannot
+/// take it as it is, `made` becomes false and nothing else happens.
 ///
-/// Of the memory the 8 bytes before `data` must be readable too. `release` is called once with `payload` when MLX no longer needs the memory, also if this fails; not where
-/// `made` is false.
+/// Of the memory the 8 bytes before `data` must be readable too. `release` is called once with
+/// `payload` when MLX no longer needs the memory, also if this fails; not where `made` is false.
 int nodemlx_mapped(
     mlx_array* array,
     bool* made,

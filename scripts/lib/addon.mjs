@@ -31,7 +31,10 @@ function sourcesKey() {
   )
 }
 
-/** The profile (`release` or `debug`) of the addon in its place, or undefined where its sources have changed since. */
+/**
+ * The profile (`release` or `debug`) of the addon in its place, or undefined where its sources have
+ * changed since.
+ */
 export function currentAddon() {
   const { key, profile } = JSON.parse(readText(stampFile) ?? '{}')
   const there =
@@ -57,7 +60,9 @@ export function buildAddon(profile) {
   writeText(stampFile, `${JSON.stringify({ key, profile })}\n`)
 }
 
-/** MLX finds its own libraries and kernels beside it as in the wheel, so the wheel's layout is kept. */
+/**
+ * MLX finds its own libraries and kernels beside it as in the wheel, so the wheel's layout is kept.
+ */
 function copyLibraries() {
   const libraries = ['mlx/lib', 'mlx_cpu.libs'].flatMap((folder) =>
     filesUnder(join(mlxDir, folder))

@@ -1,4 +1,5 @@
-// The JavaScript that is published: `js/` compiled into `dist/`, as CommonJS for Node.js and in `dist/esm/` as modules for bundlers.
+// The JavaScript that is published: `js/` compiled into `dist/`, as CommonJS for Node.js and in
+// `dist/esm/` as modules for bundlers.
 
 import * as fs from 'node:fs'
 import { createRequire } from 'node:module'
@@ -42,15 +43,16 @@ export async function ensureDist() {
 }
 
 /**
- * A bundler that makes a module cannot take CommonJS that requires Node's own modules, hence this second form. Types were checked
- * before.
+ * A bundler that makes a module cannot take CommonJS that requires Node's own modules, hence this
+ * second form. Types were checked before.
  */
 function compileModules(out) {
   const ts = createRequire(import.meta.url)('typescript')
   const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
   const sources = filesUnder(join(root, 'js')).map((path) => relative(join(root, 'js'), path))
   for (const path of sources) {
-    // The command line is never bundled; index.mts and the like are for Node.js, which takes CommonJS.
+    // The command line is never bundled; index.mts and the like are for Node.js, which takes
+    // CommonJS.
     if (path.startsWith('cli/') || (path.endsWith('.mts') && !forBundlers.has(path))) continue
     if (forBundlers.has(path.replace(/ts$/, 'mts'))) continue
     const source = fs.readFileSync(join(root, 'js', path), 'utf8')

@@ -1,5 +1,5 @@
-// The licences of everything that a platform package carries: Rust crates linked into the addon, mlx-c,
-// and the libraries beside it (`npm/licenses/bundled.json`).
+// The licences of everything that a platform package carries: Rust crates linked into the addon,
+// mlx-c, and the libraries beside it (`npm/licenses/bundled.json`).
 
 import * as fs from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -9,7 +9,10 @@ import { cacheEnvironment } from './toolchain.mjs'
 
 const folder = join(root, 'npm', 'licenses')
 
-/** Licences under which a crate may be linked into the addon: they ask for their text to be passed on, no more. */
+/**
+ * Licences under which a crate may be linked into the addon: they ask for their text to be passed
+ * on, no more.
+ */
 const ALLOWED = new Set([
   '0BSD',
   'Apache-2.0',
@@ -75,7 +78,10 @@ function crateTexts(crate, expression) {
   return [`Copyright (c) ${holders}\n\n${fs.readFileSync(join(folder, `${standard}.txt`), 'utf8')}`]
 }
 
-/** The text of THIRD-PARTY-LICENSES for a platform package. Each text appears once, under all that it is for. */
+/**
+ * The text of THIRD-PARTY-LICENSES for a platform package. Each text appears once, under all that
+ * it is for.
+ */
 export async function thirdPartyLicenses(platform = host) {
   const parts = new Map()
   const add = (heading, text) => {

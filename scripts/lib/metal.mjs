@@ -1,5 +1,5 @@
-// macOS with NODEMLX_MLX=source: mlx-sys downloads and compiles MLX itself, with Xcode and cmake; what is
-// left is to say where its compiled kernels go.
+// macOS with NODEMLX_MLX=source: mlx-sys downloads and compiles MLX itself, with Xcode and cmake;
+// what is left is to say where its compiled kernels go.
 
 import { join } from 'node:path'
 import {

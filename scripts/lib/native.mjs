@@ -79,8 +79,9 @@ function checkBindings(mlxC) {
 }
 
 /**
- * mlx-c as a static library, compiled against the wheel's headers. Resolves to its folder, whose name
- * changes with all that the library is made of: cargo would not notice another library in the same place.
+ * mlx-c as a static library, compiled against the wheel's headers. Resolves to its folder, whose
+ * name changes with all that the library is made of: cargo would not notice another library in the
+ * same place.
  */
 async function compileMlxC(mlxC, cxx, report) {
   const includes = ['-I', mlxC, '-I', join(mlxDir, 'mlx/include')]
@@ -93,7 +94,8 @@ async function compileMlxC(mlxC, cxx, report) {
 
   fs.rmSync(mlxcDir, { recursive: true, force: true })
   fs.mkdirSync(folder, { recursive: true })
-  // MLX's headers take most of a compiler's time, so there are two units: the largest file and all others.
+  // MLX's headers take most of a compiler's time, so there are two units: the largest file and all
+  // others.
   const sources = filesUnder(join(mlxC, 'mlx/c')).filter((path) => path.endsWith('.cpp'))
   const largest = join(mlxC, 'mlx/c/ops.cpp')
   const units = [

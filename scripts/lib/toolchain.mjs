@@ -111,7 +111,10 @@ function writable(path) {
   }
 }
 
-/** What cargo and npm need in their environment where the home folder is read-only: caches in the checkout. */
+/**
+ * What cargo and npm need in their environment where the home folder is read-only: caches in the
+ * checkout.
+ */
 export function cacheEnvironment() {
   const env = {}
   if (!writable(process.env.CARGO_HOME ?? join(homedir(), '.cargo'))) {

@@ -34,7 +34,8 @@ async function findPip() {
 }
 
 /**
- * Downloads a wheel whose hash is known and unpacks it into `folder`. Does nothing where that was done before.
+ * Downloads a wheel whose hash is known and unpacks it into `folder`. Does nothing where that was
+ * done before.
  * @param {{ requirement: string, sha256: string }} wheel
  */
 export async function unpackWheel(wheel, folder, report = () => {}) {

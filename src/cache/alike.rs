@@ -6,8 +6,8 @@ use crate::mlx::{Array, is_float};
 
 impl Cache {
     /// Whether `caches`, which may come from a file, can take the place of those that a model has
-    /// `made` for one token: of the same kinds, types and shapes but for the number of positions, and
-    /// after the same number of positions in every layer.
+    /// `made` for one token: of the same kinds, types and shapes but for the number of positions,
+    /// and after the same number of positions in every layer.
     pub fn all_alike(made: &[Self], caches: &[Self]) -> bool {
         let parts = |caches: &[Self]| caches.iter().map(|it| it.parts().len()).collect::<Vec<_>>();
         let pairs = || {

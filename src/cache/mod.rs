@@ -244,8 +244,8 @@ impl Cache {
         }
     }
 
-    /// Takes back all but the first `length` positions. Where it cannot, `false` says that the cache
-    /// is of no use any more.
+    /// Takes back all but the first `length` positions. Where it cannot, `false` says that the
+    /// cache is of no use any more.
     pub fn rewind(&mut self, length: i32) -> bool {
         match self {
             Self::List(parts) => parts.iter_mut().all(|part| part.rewind(length)),

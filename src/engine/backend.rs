@@ -24,8 +24,8 @@ pub trait Backend {
     /// What a sequence leaves for the next one that begins alike.
     type PromptCache;
 
-    /// Begins a sequence that continues `prompt`, which is not empty, and of which `cache` may hold a
-    /// part. The cache is taken only if that succeeds.
+    /// Begins a sequence that continues `prompt`, which is not empty, and of which `cache` may hold
+    /// a part. The cache is taken only if that succeeds.
     fn start(
         &self,
         prompt: Vec<u32>,

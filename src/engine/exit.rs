@@ -36,8 +36,8 @@ pub fn begin_turn() -> Turn {
     GATE.enter()
 }
 
-/// Says that the calling thread is about to exit with `code`. Only the main thread's code is that of
-/// the process: a worker has one of its own.
+/// Says that the calling thread is about to exit with `code`. Only the main thread's code is that
+/// of the process: a worker has one of its own.
 pub fn set_code(code: i32) {
     if process::on_main_thread() {
         // A process exits once.

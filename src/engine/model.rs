@@ -295,7 +295,8 @@ impl HeldPromptCache {
     }
 
     fn ask(&self, request: PromptCacheRequest) {
-        // An engine that has ended drops the message, and with it the reply, which tells the caller.
+        // An engine that has ended drops the message, and with it the reply, which tells the
+        // caller.
         let _ = self.engine.inbox.send(Message::PromptCache(self.id, request));
     }
 }

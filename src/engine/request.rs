@@ -19,7 +19,8 @@ pub struct LoadRequest {
     pub device: Option<DeviceKind>,
     /// The type of the weights that are not quantized; `None` for the checkpoint's own.
     pub dtype: Option<Dtype>,
-    /// How many threads may compute at the same time on the CPU; `None` for one on each physical core.
+    /// How many threads may compute at the same time on the CPU; `None` for one on each physical
+    /// core.
     pub threads: Option<usize>,
     /// How the CPU multiplies activations with quantized weights; `None` for [`Precision::Fast`].
     pub precision: Option<Precision>,
@@ -74,8 +75,8 @@ pub enum Prompt {
 /// How a prompt becomes tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PromptEncoding {
-    /// Whether a text gets what the tokenizer puts around one; `None` for yes, unless it begins with
-    /// that already.
+    /// Whether a text gets what the tokenizer puts around one; `None` for yes, unless it begins
+    /// with that already.
     pub add_special_tokens: Option<bool>,
     /// Whether control tokens that a text or a message spells out stay text.
     pub split_special_tokens: bool,

@@ -104,8 +104,8 @@ impl<B: Backend> ActiveGeneration<B> {
         self.id
     }
 
-    /// Looks at what it needs next. Where that is to wait for its consumer, the consumer's next pull
-    /// wakes the engine.
+    /// Looks at what it needs next. Where that is to wait for its consumer, the consumer's next
+    /// pull wakes the engine.
     pub fn poll(&self) -> Next {
         match self.stage {
             Stage::Ended => Next::Nothing,

@@ -76,8 +76,8 @@ impl Text {
 
     /// The conversation as the model's chat template writes it, or one given with the options.
     ///
-    /// `messages` is a JSON array, `options` a JSON object with the fields of [`ChatTemplateOptions`]
-    /// in camelCase; its `template` may also be the text of a template.
+    /// `messages` is a JSON array, `options` a JSON object with the fields of
+    /// [`ChatTemplateOptions`] in camelCase; its `template` may also be the text of a template.
     pub fn render(&self, messages: &str, options: &str) -> Result<String> {
         Ok(self.render_marked(messages, options, None)?.text)
     }

@@ -66,9 +66,9 @@ impl PromptCache {
         self.caches.iter().map(Cache::nbytes).sum()
     }
 
-    /// The caches for `prompt`, the tokens in them, and how many of `prompt`'s first tokens need not
-    /// be read again. The last one always is: what follows it is wanted. Where the tokens differ and
-    /// the caches cannot go back, everything is read anew.
+    /// The caches for `prompt`, the tokens in them, and how many of `prompt`'s first tokens need
+    /// not be read again. The last one always is: what follows it is wanted. Where the tokens
+    /// differ and the caches cannot go back, everything is read anew.
     pub(super) fn begin(
         mut self,
         model: &dyn LanguageModel,

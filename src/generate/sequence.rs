@@ -11,7 +11,8 @@ use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array, ops};
 use crate::models::LanguageModel;
 
-/// Freed buffers are given back after this many tokens, as caches leave sizes behind that never recur.
+/// Freed buffers are given back after this many tokens, as caches leave sizes behind that never
+/// recur.
 const CLEAR_EVERY: u64 = 256;
 
 /// How a sequence is generated.
@@ -49,8 +50,8 @@ pub struct Prefill {
 pub struct TokenOutput {
     /// Its id.
     pub token: u32,
-    /// Its log-probability, if that was asked for. Penalties and biases are included, the temperature
-    /// and the filters are not.
+    /// Its log-probability, if that was asked for. Penalties and biases are included, the
+    /// temperature and the filters are not.
     pub logprob: Option<f32>,
     /// The most likely tokens and their log-probabilities, most likely first.
     pub top: Vec<(u32, f32)>,
@@ -83,8 +84,8 @@ pub struct Sequence {
     caches: Vec<Cache>,
     /// What can be said of the caches.
     state: CacheState,
-    /// What the caches were in the beginning, where nothing else can bring that back: the tokens are
-    /// not known. It costs a copy, because what is shared is not updated in place.
+    /// What the caches were in the beginning, where nothing else can bring that back: the tokens
+    /// are not known. It costs a copy, because what is shared is not updated in place.
     origin: Option<PromptCache>,
     sampler: Sampler,
     processors: Processors,
@@ -111,8 +112,8 @@ impl Sequence {
     /// A sequence that begins with `prompt`, of which `cache` may hold a part.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty prompt, a token beyond the vocabulary or an option out
-    /// of range.
+    /// [`Error::InvalidArgument`] for an empty prompt, a token beyond the vocabulary or an option
+    /// out of range.
     pub fn new(
         model: &dyn LanguageModel,
         prompt: Vec<u32>,

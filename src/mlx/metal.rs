@@ -1,8 +1,9 @@
 //! Whether a Mac has a Metal device.
 //!
-//! MLX for macOS allocates all memory on the first device of `MTLCopyAllDevices`, the CPU's too. Where that list is
-//! empty, as in virtual machines without graphics, it indexes it all the same, and Objective-C's exception ends the
-//! process; so the same list is asked for before MLX does anything.
+//! MLX for macOS allocates all memory on the first device of `MTLCopyAllDevices`, the CPU's too.
+//! Where that list is empty, as in virtual machines without graphics, it indexes it all the same,
+//! and Objective-C's exception ends the process; so the same list is asked for before MLX does
+//! anything.
 
 use crate::error::{Error, Result};
 

@@ -1,5 +1,5 @@
-//! Command R (Cohere 2024): parallel blocks after one layer norm, neighbouring features rotated, logits
-//! scaled, and in the larger model a norm of its own for each query and key head.
+//! Command R (Cohere 2024): parallel blocks after one layer norm, neighbouring features rotated,
+//! logits scaled, and in the larger model a norm of its own for each query and key head.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};

@@ -1,5 +1,5 @@
-//! DeepSeek V3 (DeepSeek-AI 2024): multi-head latent attention, and experts in all layers but the first
-//! few.
+//! DeepSeek V3 (DeepSeek-AI 2024): multi-head latent attention, and experts in all layers but the
+//! first few.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};

@@ -1,4 +1,5 @@
-//! ERNIE 4.5 (Baidu 2025): Llama with neighbouring features rotated, and biases everywhere or nowhere.
+//! ERNIE 4.5 (Baidu 2025): Llama with neighbouring features rotated, and biases everywhere or
+//! nowhere.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};

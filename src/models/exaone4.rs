@@ -1,5 +1,6 @@
-//! EXAONE 4 (LG AI Research 2025): norms after the blocks and over each query and key head. The larger
-//! models have layers within a window, beside which those that see all positions do not look at them.
+//! EXAONE 4 (LG AI Research 2025): norms after the blocks and over each query and key head. The
+//! larger models have layers within a window, beside which those that see all positions do not look
+//! at them.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};

@@ -1,8 +1,8 @@
 //! Falcon H1 (TII 2025): a Mamba 2 mixer and attention side by side in every layer, and a factor on
 //! most of what is multiplied and added.
 //!
-//! mlx-lm multiplies the factors into the weights when it converts a checkpoint, all but that of the
-//! keys and that of attention's input where it concerns the values.
+//! mlx-lm multiplies the factors into the weights when it converts a checkpoint, all but that of
+//! the keys and that of attention's input where it concerns the values.
 
 use serde::de::DeserializeOwned;
 use serde_json::json;

@@ -1,6 +1,6 @@
-//! Gemma 3 (Gemma Team 2025): Gemma 2 without bounds, with a norm over each query and key head, and two
-//! rotations: one for layers within a window, one for every few layers that see all positions. Of
-//! checkpoints that also see images, the language model.
+//! Gemma 3 (Gemma Team 2025): Gemma 2 without bounds, with a norm over each query and key head, and
+//! two rotations: one for layers within a window, one for every few layers that see all positions.
+//! Of checkpoints that also see images, the language model.
 
 use serde_json::json;
 

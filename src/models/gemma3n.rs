@@ -1,7 +1,7 @@
-//! Gemma 3n (Google DeepMind 2025): several residual streams of which each layer computes one, a residual
-//! of low rank beside each attention, an embedding for every layer, sparse activations in the first
-//! layers, and keys and values that the last layers share. Of checkpoints that also see and hear, the
-//! language model.
+//! Gemma 3n (Google DeepMind 2025): several residual streams of which each layer computes one, a
+//! residual of low rank beside each attention, an embedding for every layer, sparse activations in
+//! the first layers, and keys and values that the last layers share. Of checkpoints that also see
+//! and hear, the language model.
 
 use super::config::{ConfigFile, LayerType, RopeDefaults};
 use super::{Architecture, LanguageModel};

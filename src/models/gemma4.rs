@@ -1,8 +1,8 @@
-//! Gemma 4 (Google DeepMind 2026): Gemma 3 with values that are normalized, too, and scores that are
-//! not scaled. Layers that see all positions have wider heads, rotated in part, whose keys may serve as
-//! values. In the smaller models the last layers share the keys and values of earlier ones and every
-//! layer has an embedding; in the larger ones experts stand beside the MLP. Of checkpoints that also see
-//! and hear, the language model.
+//! Gemma 4 (Google DeepMind 2026): Gemma 3 with values that are normalized, too, and scores that
+//! are not scaled. Layers that see all positions have wider heads, rotated in part, whose keys may
+//! serve as values. In the smaller models the last layers share the keys and values of earlier ones
+//! and every layer has an embedding; in the larger ones experts stand beside the MLP. Of
+//! checkpoints that also see and hear, the language model.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +55,8 @@ struct LayerHeads {
 }
 
 impl LayerHeads {
-    /// What `per_layer_config` says of the layers within a window, or of the others: the same of all,
-    /// since they share one rotation, and keys and values.
+    /// What `per_layer_config` says of the layers within a window, or of the others: the same of
+    /// all, since they share one rotation, and keys and values.
     fn of(file: &ConfigFile, windows: &[Option<i32>], within_window: bool) -> Result<Self> {
         let entries: BTreeMap<usize, Self> = file.optional(PER_LAYER)?.unwrap_or_default();
         let layers = windows.iter().enumerate();

@@ -1,5 +1,5 @@
-//! GLM 4 (GLM Team 2024): neighbouring features of the first part of each head are rotated, and gate and
-//! up are one projection. Its second generation has norms after the blocks, too.
+//! GLM 4 (GLM Team 2024): neighbouring features of the first part of each head are rotated, and
+//! gate and up are one projection. Its second generation has norms after the blocks, too.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};

@@ -1,5 +1,5 @@
-//! GLM 4.5 (Zeng et al. 2025): a rotation of the first part of each head, and experts as DeepSeek V3's
-//! in all layers but the first.
+//! GLM 4.5 (Zeng et al. 2025): a rotation of the first part of each head, and experts as DeepSeek
+//! V3's in all layers but the first.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! gpt-oss (OpenAI 2025): attention with sinks, every second layer within a window, and experts with
-//! biases and a clipped activation. Of the published layout, in which the experts' gate and up
+//! gpt-oss (OpenAI 2025): attention with sinks, every second layer within a window, and experts
+//! with biases and a clipped activation. Of the published layout, in which the experts' gate and up
 //! projections lie row by row beside each other, too.
 
 use super::config::{ConfigFile, RopeDefaults};
@@ -121,8 +121,8 @@ struct ExpertLinearParts {
 impl ExpertLinearParts {
     fn build(self, dtype: Dtype) -> Result<ExpertLinear> {
         let Self { parts: Parts { weight, scales }, bias } = self;
-        // Computed at once, so that the published tensors need not stay in memory, and with their rows side by
-        // side, as the products want them.
+        // Computed at once, so that the published tensors need not stay in memory, and with their
+        // rows side by side, as the products want them.
         let weight = ops::contiguous(&weight)?;
         let matrix = match scales {
             Some(scales) => {

@@ -1,5 +1,5 @@
-//! Granite 3 (IBM 2024): Llama, or a mixture of experts, with factors on embeddings, scores, residuals and
-//! logits.
+//! Granite 3 (IBM 2024): Llama, or a mixture of experts, with factors on embeddings, scores,
+//! residuals and logits.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};

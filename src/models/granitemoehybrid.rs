@@ -1,5 +1,5 @@
-//! Granite 4 (IBM 2025): Mamba 2 mixers and, in some layers, attention; experts beside an MLP that sees
-//! every token, or that MLP alone; every sum and product scaled.
+//! Granite 4 (IBM 2025): Mamba 2 mixers and, in some layers, attention; experts beside an MLP that
+//! sees every token, or that MLP alone; every sum and product scaled.
 
 use serde::Deserialize;
 

@@ -56,8 +56,8 @@ fn attending_layers(file: &ConfigFile, layers: usize) -> Result<Vec<bool>> {
     Ok(kinds.into_iter().map(|kind| kind == Kind::FullAttention).collect())
 }
 
-/// The width of the feed-forward blocks: ⅔ of `block_ff_dim` times a factor, rounded up to a multiple,
-/// where the configuration asks for it.
+/// The width of the feed-forward blocks: ⅔ of `block_ff_dim` times a factor, rounded up to a
+/// multiple, where the configuration asks for it.
 fn hidden(file: &ConfigFile) -> Result<i32> {
     let hidden = match file.optional::<i32>("block_ff_dim")? {
         Some(_) => file.size("block_ff_dim")?,

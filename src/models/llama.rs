@@ -1,5 +1,5 @@
-//! Llama (Touvron et al. 2023), and Mistral, which has the same layers. Of checkpoints that also see
-//! images, the language model.
+//! Llama (Touvron et al. 2023), and Mistral, which has the same layers. Of checkpoints that also
+//! see images, the language model.
 
 use serde_json::json;
 

@@ -1,6 +1,6 @@
-//! Llama 4 (Meta 2025): most layers attend within chunks, the others to all positions without looking
-//! at them, but with queries that grow; experts see their input weighted. Of checkpoints that also see
-//! images, the language model.
+//! Llama 4 (Meta 2025): most layers attend within chunks, the others to all positions without
+//! looking at them, but with queries that grow; experts see their input weighted. Of checkpoints
+//! that also see images, the language model.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -92,8 +92,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     })?))
 }
 
-/// How queries of layers without a rotation grow, if they do: `attn_temperature_tuning` is a switch or a
-/// number.
+/// How queries of layers without a rotation grow, if they do: `attn_temperature_tuning` is a switch
+/// or a number.
 fn temperature(file: &ConfigFile) -> Result<Option<QueryTemperature>> {
     let tuning = file.optional::<Value>("attn_temperature_tuning")?;
     if tuning.is_some_and(|value| value == json!(false) || value == json!(0)) {

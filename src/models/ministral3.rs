@@ -1,5 +1,5 @@
-//! Ministral 3 (Mistral AI 2025): Mistral with queries that grow with their position. Of checkpoints that
-//! also see images, see Llama.
+//! Ministral 3 (Mistral AI 2025): Mistral with queries that grow with their position. Of
+//! checkpoints that also see images, see Llama.
 
 use serde::Deserialize;
 

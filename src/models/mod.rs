@@ -60,8 +60,8 @@ use crate::weights::{Checkpoint, LoadPlan, Weights};
 
 /// A language model: tokens in, logits out.
 pub trait LanguageModel {
-    /// Tokens `[batch, length]` (`uint32`) to logits `[batch, length, vocabulary]`. Each cache takes
-    /// the new positions of its layer.
+    /// Tokens `[batch, length]` (`uint32`) to logits `[batch, length, vocabulary]`. Each cache
+    /// takes the new positions of its layer.
     fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array>;
 
     /// An empty cache for each layer that needs one.
@@ -125,8 +125,8 @@ impl LanguageModel for Backbone {
 pub struct LoadOptions {
     /// What the model runs with.
     pub device: Device,
-    /// The type of activations and unquantized weights; `None` chooses: what the checkpoint has on a
-    /// GPU, `float32` on the CPU.
+    /// The type of activations and unquantized weights; `None` chooses: what the checkpoint has on
+    /// a GPU, `float32` on the CPU.
     pub dtype: Option<Dtype>,
 }
 
@@ -244,8 +244,8 @@ fn mlp(
     })
 }
 
-/// The language model of a checkpoint that may have other parts, where it was converted: published ones
-/// have it where they would have it by itself, or see [`crate::nn::language_model`].
+/// The language model of a checkpoint that may have other parts, where it was converted: published
+/// ones have it where they would have it by itself, or see [`crate::nn::language_model`].
 fn language_part<'a>(w: &Weights<'a>) -> Weights<'a> {
     let converted = w.at("language_model");
     if converted.at("model.embed_tokens").has("weight") { converted } else { w.clone() }
@@ -263,8 +263,8 @@ fn rotary_frequencies(_: &ConfigFile, tensor: &str) -> bool {
     tensor.ends_with("rotary_emb.inv_freq")
 }
 
-/// As [`rotary_frequencies`], and the layers after the last one, which predict more tokens than the next
-/// (multi-token prediction, Gloeckle et al. 2024).
+/// As [`rotary_frequencies`], and the layers after the last one, which predict more tokens than the
+/// next (multi-token prediction, Gloeckle et al. 2024).
 fn prediction_layers(file: &ConfigFile, tensor: &str) -> bool {
     let layer = tensor.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
     let index = layer.and_then(|layer| layer.parse::<usize>().ok());

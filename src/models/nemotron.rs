@@ -1,5 +1,5 @@
-//! Nemotron and Minitron (NVIDIA 2024): layer norms stored less 1, a plain MLP, and a rotation of the
-//! first part of each head.
+//! Nemotron and Minitron (NVIDIA 2024): layer norms stored less 1, a plain MLP, and a rotation of
+//! the first part of each head.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};

@@ -1,5 +1,5 @@
-//! Nemotron-H and Nemotron 3 (NVIDIA 2025): layers that are one block each: a Mamba 2 mixer, attention
-//! that does not look at positions, an MLP, or experts, which may work on fewer features.
+//! Nemotron-H and Nemotron 3 (NVIDIA 2025): layers that are one block each: a Mamba 2 mixer,
+//! attention that does not look at positions, an MLP, or experts, which may work on fewer features.
 
 use serde::Deserialize;
 
@@ -64,8 +64,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     })?))
 }
 
-/// The kind of each layer: `hybrid_override_pattern`, a text or list of `M`, `*`, `-` and `E`, or the names
-/// that later configurations spell out.
+/// The kind of each layer: `hybrid_override_pattern`, a text or list of `M`, `*`, `-` and `E`, or
+/// the names that later configurations spell out.
 fn kinds(file: &ConfigFile) -> Result<Vec<Kind>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -92,7 +92,8 @@ fn mlp(w: &Weights, dims: i32, hidden: i32, bias: bool) -> Result<PlainMlp> {
     PlainMlp::new(w, ["up_proj", "down_proj"], dims, hidden, bias, Activation::ReluSquared)
 }
 
-/// Experts on `moe_latent_size` features, where that is there, and perhaps one that sees every token.
+/// Experts on `moe_latent_size` features, where that is there, and perhaps one that sees every
+/// token.
 fn experts(file: &ConfigFile, w: &Weights, dims: i32) -> Result<Moe> {
     let config = file.routed_experts(dims)?;
     let bias = file.flag("mlp_bias")?;

@@ -1,4 +1,5 @@
-//! OLMo 3 (Ai2 2025): OLMo 2 of which most layers see a window, and extend their rotation by nothing.
+//! OLMo 3 (Ai2 2025): OLMo 2 of which most layers see a window, and extend their rotation by
+//! nothing.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};

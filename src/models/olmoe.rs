@@ -1,5 +1,5 @@
-//! OLMoE (Muennighoff et al. 2024): Llama with experts in every layer, and norms over all queries and all
-//! keys.
+//! OLMoE (Muennighoff et al. 2024): Llama with experts in every layer, and norms over all queries
+//! and all keys.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};

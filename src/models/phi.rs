@@ -1,5 +1,5 @@
-//! Phi 1, 1.5 and 2 (Gunasekar et al. 2023): parallel blocks after one layer norm, biases everywhere, a
-//! plain MLP, and a rotation of the first part of each head.
+//! Phi 1, 1.5 and 2 (Gunasekar et al. 2023): parallel blocks after one layer norm, biases
+//! everywhere, a plain MLP, and a rotation of the first part of each head.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, rotary_frequencies};

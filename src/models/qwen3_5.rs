@@ -1,5 +1,5 @@
-//! Qwen 3.5 (Qwen Team 2026), dense and with experts: the layers of Qwen 3 Next with other projections.
-//! Of checkpoints that also see images, the language model.
+//! Qwen 3.5 (Qwen Team 2026), dense and with experts: the layers of Qwen 3 Next with other
+//! projections. Of checkpoints that also see images, the language model.
 
 use serde_json::json;
 

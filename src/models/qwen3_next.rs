@@ -1,5 +1,5 @@
-//! Qwen 3 Next (Qwen Team 2025): most layers are gated delta nets, every few attend behind a gate; all
-//! of them with experts.
+//! Qwen 3 Next (Qwen Team 2025): most layers are gated delta nets, every few attend behind a gate;
+//! all of them with experts.
 
 use serde::Deserialize;
 
@@ -55,8 +55,8 @@ pub(super) fn build_hybrid(
         Some(kinds) => kinds[layer] == Kind::FullAttention,
         None => (layer + 1).is_multiple_of(interval),
     };
-    // Published checkpoints store the norms less 1; those that were converted store the sum, and turn
-    // the convolutions.
+    // Published checkpoints store the norms less 1; those that were converted store the sum, and
+    // turn the convolutions.
     let layers = language_model(w).at("layers");
     let published = (0..decoder.layers.len()).any(|layer| {
         let conv = layers.at(layer).at("linear_attn.conv1d");

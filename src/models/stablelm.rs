@@ -1,5 +1,5 @@
-//! Stable LM (Stability AI 2024): layer norms, a rotation of the first part of each head, and in the larger
-//! models parallel blocks and a norm of its own for each query and key head.
+//! Stable LM (Stability AI 2024): layer norms, a rotation of the first part of each head, and in
+//! the larger models parallel blocks and a norm of its own for each query and key head.
 
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};

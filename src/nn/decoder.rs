@@ -101,9 +101,9 @@ pub enum Head {
 }
 
 impl Head {
-    /// Takes `weight` of `lm_head`, unless the embedding serves as the head: a copy of it, which some
-    /// checkpoints hold all the same, is left aside. Where the configuration does not say (`None`), a
-    /// checkpoint without a head is tied.
+    /// Takes `weight` of `lm_head`, unless the embedding serves as the head: a copy of it, which
+    /// some checkpoints hold all the same, is left aside. Where the configuration does not say
+    /// (`None`), a checkpoint without a head is tied.
     pub fn new(
         w: &Weights,
         embedding: &Weights,

@@ -52,9 +52,9 @@ pub struct RopeScaling {
     others: Map<String, Value>,
 }
 
-/// Fields that do not change a rotation here: the base and the length, which [`RopeConfig`] has; the
-/// factors of short contexts (see [`longrope`]); how three equal positions are interleaved; and how a
-/// model was trained.
+/// Fields that do not change a rotation here: the base and the length, which [`RopeConfig`] has;
+/// the factors of short contexts (see [`longrope`]); how three equal positions are interleaved; and
+/// how a model was trained.
 const WITHOUT_EFFECT: [&str; 5] =
     ["rope_theta", "max_position_embeddings", "short_factor", "mrope_interleaved", "finetuned"];
 
@@ -298,7 +298,8 @@ fn longrope(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
     Ok(wavelengths)
 }
 
-/// `attention_factor`, or √(1 + ln(factor) / ln(original)), where factor is max / original if it is not said.
+/// `attention_factor`, or √(1 + ln(factor) / ln(original)), where factor is max / original if it is
+/// not said.
 fn longrope_scale(config: &RopeConfig, scaling: &RopeScaling) -> Result<f32> {
     let original = scaling.original_max_position_embeddings;
     let original = required(original, "original_max_position_embeddings", "longrope")?;

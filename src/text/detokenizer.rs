@@ -250,8 +250,8 @@ fn common_prefix(a: &str, b: &str) -> usize {
 }
 
 /// Takes the text off the front of `bytes` that no later byte can change. Bytes that are not UTF-8
-/// become U+FFFD in the way of [`String::from_utf8_lossy`]; what may be the beginning of a character
-/// stays.
+/// become U+FFFD in the way of [`String::from_utf8_lossy`]; what may be the beginning of a
+/// character stays.
 fn take_complete(bytes: &mut Vec<u8>) -> String {
     let incomplete = match bytes.utf8_chunks().last() {
         Some(chunk) if may_continue(chunk.invalid()) => chunk.invalid().len(),

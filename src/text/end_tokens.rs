@@ -13,8 +13,8 @@ use crate::warning::{Warning, WarningCode};
 /// names any, else those of `config.json` (its `text_config` included), and the tokenizer's
 /// `eos_token` in either case. mlx-lm 0.32.2 decides in the same way, without `text_config`.
 ///
-/// What is no token of the `vocabulary_size` that the model has is left out, with a warning. So is a
-/// file that cannot be read.
+/// What is no token of the `vocabulary_size` that the model has is left out, with a warning. So is
+/// a file that cannot be read.
 pub fn end_tokens(
     dir: &Path,
     tokenizer: Option<&Tokenizer>,

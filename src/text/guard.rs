@@ -10,8 +10,8 @@ pub(super) fn broken(path: &Path, message: impl ToString) -> Error {
     Error::Tokenizer { path: path.to_owned(), message: message.to_string() }
 }
 
-/// Runs the library. Some of its parts index without checking, so that a strange file panics; that is
-/// an error of the file, not of the process.
+/// Runs the library. Some of its parts index without checking, so that a strange file panics; that
+/// is an error of the file, not of the process.
 pub(super) fn guarded<T>(path: &Path, run: impl FnOnce() -> tokenizers::Result<T>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(Ok(value)) => Ok(value),

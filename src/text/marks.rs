@@ -1,5 +1,5 @@
-//! Messages as plain text: control tokens that are spelled out in them stay text, and those that the
-//! chat template writes stay control tokens.
+//! Messages as plain text: control tokens that are spelled out in them stay text, and those that
+//! the chat template writes stay control tokens.
 //!
 //! A template makes one text of both, and may trim, cut or rewrite what the messages say. So a
 //! private-use character is put into the messages behind every character with which the spelling of
@@ -40,8 +40,8 @@ pub(super) struct Marker {
 }
 
 impl Marker {
-    /// Knows the special tokens of `tokenizer`, and the other added tokens that `template` writes or
-    /// looks for (often `<tool_call>`).
+    /// Knows the special tokens of `tokenizer`, and the other added tokens that `template` writes
+    /// or looks for (often `<tool_call>`).
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where `values` use all private characters.

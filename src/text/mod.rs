@@ -1,4 +1,5 @@
-//! Text on both sides of the model: tokens, streamed detokenization, stop strings and chat templates.
+//! Text on both sides of the model: tokens, streamed detokenization, stop strings and chat
+//! templates.
 //!
 //! Nothing here knows of MLX; everything is `Send + Sync` or owned by one sequence.
 

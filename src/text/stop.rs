@@ -199,7 +199,8 @@ mod tests {
 
     #[test]
     fn hidden_text_is_matched_and_never_emitted() {
-        /// Stop strings, pieces and whether each is hidden, what is emitted, and which string stops.
+        /// Stop strings, pieces and whether each is hidden, what is emitted, and which string
+        /// stops.
         type Case<'a> = (&'a [&'a str], &'a [(&'a str, bool)], &'a str, Option<usize>);
         let cases: [Case; 9] = [
             (&["<|end|>"], &[("a", false), ("<|end|>", true), ("b", false)], "a", Some(0)),

@@ -32,7 +32,8 @@ pub struct Tokenizer {
 /// How token strings become text; what the streaming detokenizer has to wait for depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decoding {
-    /// Every character of a token stands for one byte (GPT-2's table): text is UTF-8 over all tokens.
+    /// Every character of a token stands for one byte (GPT-2's table): text is UTF-8 over all
+    /// tokens.
     ByteLevel,
     /// `<0xE2>` tokens are bytes, decoded together when they stand in a row.
     ByteFallback,

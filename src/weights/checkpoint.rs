@@ -69,8 +69,9 @@ impl Checkpoint {
         self.placed().map(|(_, _, entry)| entry.range.len()).sum()
     }
 
-    /// A number that tells these tensors, and what `more` says of them, from others: of their names,
-    /// shapes and types, and of bytes at the beginning, in the middle and at the end of each (FNV-1a).
+    /// A number that tells these tensors, and what `more` says of them, from others: of their
+    /// names, shapes and types, and of bytes at the beginning, in the middle and at the end of each
+    /// (FNV-1a).
     pub fn fingerprint(&self, more: &str) -> u64 {
         const SAMPLE: usize = 64;
         let mut hash: u64 = 0xcbf2_9ce4_8422_2325;

@@ -165,8 +165,8 @@ fn lacking<'a>(
     tensors.filter(|tensor| !files.iter().any(|file| file.holds(tensor)))
 }
 
-/// The sets of files that can be a whole checkpoint each: single files, and shards of the same number.
-/// `model.safetensors` comes first, as in transformers.
+/// The sets of files that can be a whole checkpoint each: single files, and shards of the same
+/// number. `model.safetensors` comes first, as in transformers.
 fn sets(present: &BTreeSet<String>) -> Vec<BTreeSet<String>> {
     let mut sets = BTreeMap::<(bool, &str), BTreeSet<String>>::new();
     for name in present {

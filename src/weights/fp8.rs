@@ -5,8 +5,8 @@ use crate::error::Result;
 use crate::mlx::{Array, Dtype, eval, ops};
 
 impl Weights<'_> {
-    /// Takes the matrix `name`, `[rows, columns]` bytes of e4m3, and `name_scale_inv`, a factor for each
-    /// block of `[height, width]`: their product in bfloat16.
+    /// Takes the matrix `name`, `[rows, columns]` bytes of e4m3, and `name_scale_inv`, a factor for
+    /// each block of `[height, width]`: their product in bfloat16.
     ///
     /// # Errors
     /// [`crate::error::Error::Weights`] if a tensor is missing or has another shape or type.

@@ -142,7 +142,8 @@ impl<'a> Weights<'a> {
         self.cast(array)
     }
 
-    /// Takes a tensor of floating-point numbers that stays in `f32` whatever the model is loaded with.
+    /// Takes a tensor of floating-point numbers that stays in `f32` whatever the model is loaded
+    /// with.
     ///
     /// # Errors
     /// As for [`Weights::take`].
@@ -153,7 +154,8 @@ impl<'a> Weights<'a> {
         Ok(array)
     }
 
-    /// Takes the floating-point matrix of a product; as [`Weights::take`], but the CPU leaves it as it is stored.
+    /// Takes the floating-point matrix of a product; as [`Weights::take`], but the CPU leaves it as
+    /// it is stored.
     ///
     /// # Errors
     /// As for [`Weights::take`].
@@ -202,8 +204,8 @@ impl<'a> Weights<'a> {
         Err(self.error(name, format!("holds {found}, expected {expected}")))
     }
 
-    /// Leaves the tensors of this view aside: a copy of those of another one. Where they differ, the
-    /// configuration, which says that they are the same, wins with a warning.
+    /// Leaves the tensors of this view aside: a copy of those of another one. Where they differ,
+    /// the configuration, which says that they are the same, wins with a warning.
     pub fn leave_copy_of(&self, other: &Weights) {
         let checkpoint = self.shared.checkpoint;
         let mut differs = false;
@@ -255,7 +257,8 @@ impl<'a> Weights<'a> {
         counter.set(counter.get() + parameters.unsigned_abs());
     }
 
-    /// Takes a packed matrix `[outputs, inputs]`: `weight`, `scales` and, of affine formats, `biases`.
+    /// Takes a packed matrix `[outputs, inputs]`: `weight`, `scales` and, of affine formats,
+    /// `biases`.
     ///
     /// # Errors
     /// [`Error::Weights`] if one of them is missing or does not fit the format.
@@ -315,8 +318,8 @@ impl<'a> Weights<'a> {
         Ok(QuantizedTensor { weight, scales, biases, params: format, dtype })
     }
 
-    /// The array in the precision of activations; computed at once, so that the source need not stay
-    /// in memory.
+    /// The array in the precision of activations; computed at once, so that the source need not
+    /// stay in memory.
     fn cast(&self, array: Array) -> Result<Array> {
         let Some(dtype) = self.shared.plan.activations else { return Ok(array) };
         let cast = ops::astype(&array, dtype)?;
@@ -324,8 +327,8 @@ impl<'a> Weights<'a> {
         Ok(cast)
     }
 
-    /// As [`Weights::cast`], for what only products read: with activations in `f32` the CPU's kernels take any type, so it
-    /// stays mapped, and half the size.
+    /// As [`Weights::cast`], for what only products read: with activations in `f32` the CPU's
+    /// kernels take any type, so it stays mapped, and half the size.
     fn cast_matrix(&self, array: Array) -> Result<Array> {
         if self.plan().stored_matrices && array.dtype() != Dtype::Float64 {
             Ok(array)
@@ -368,7 +371,8 @@ impl<'a> Weights<'a> {
         Ok(array)
     }
 
-    /// The packing of this view's matrix with `inputs` input features; `None` if it is not quantized.
+    /// The packing of this view's matrix with `inputs` input features; `None` if it is not
+    /// quantized.
     ///
     /// As in mlx-lm, what `config.json` says of the layer wins; otherwise a layer with `scales` is
     /// quantized and its format is read off the shapes.
@@ -426,8 +430,9 @@ impl<'a> Weights<'a> {
         self.shared.dtype.get()
     }
 
-    /// The type in which keys and values are kept; `None` for that of activations. Of the two with 16 bits the one that is eight times as
-    /// precise: keys and values, unlike the residual stream, stay far below its greatest number.
+    /// The type in which keys and values are kept; `None` for that of activations. Of the two with
+    /// 16 bits the one that is eight times as precise: keys and values, unlike the residual stream,
+    /// stay far below its greatest number.
     pub fn cache_dtype(&self) -> Option<Dtype> {
         let half = matches!(self.stored_dtype(), Some(Dtype::Bfloat16 | Dtype::Float16));
         (half && self.shared.plan.half_caches).then_some(Dtype::Float16)

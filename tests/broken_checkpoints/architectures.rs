@@ -172,8 +172,8 @@ fn a_layer_that_is_said_to_attend_must_have_the_tensors() {
 
 #[test]
 fn a_rotation_that_is_not_understood_is_refused() {
-    // Of an architecture that rotates whole heads, a rule's field that no rule has, and rotations that
-    // differ between layers where all have the same.
+    // Of an architecture that rotates whole heads, a rule's field that no rule has, and rotations
+    // that differ between layers where all have the same.
     expect_refusal("llama", "partial_rotary_factor", &[json!(0.5)]);
     for rope in [
         json!({ "rope_type": "default", "rope_theta": 10_000.0, "partial_rotary_factor": 0.5 }),

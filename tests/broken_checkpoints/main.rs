@@ -26,8 +26,8 @@ fn copy_of(fixture: &str) -> TempDir {
     copy
 }
 
-/// The error of loading a folder. It must come at once, and without the memory that the folder claims to
-/// need.
+/// The error of loading a folder. It must come at once, and without the memory that the folder
+/// claims to need.
 fn error_of(dir: &Path) -> Error {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let started = Instant::now();

@@ -1,7 +1,7 @@
-//! Parity with mlx-lm: every folder of `tests/fixtures/models` describes a checkpoint, with the reference's
-//! logits and greedy tokens, computed in float32 on the CPU. Adding a case is adding a folder;
-//! `FIXTURES=llama cargo test --test models` checks those whose names begin so.
-//! What passes is what `docs/models.md` says (see `table.rs`).
+//! Parity with mlx-lm: every folder of `tests/fixtures/models` describes a checkpoint, with the
+//! reference's logits and greedy tokens, computed in float32 on the CPU. Adding a case is adding a
+//! folder; `FIXTURES=llama cargo test --test models` checks those whose names begin so. What passes
+//! is what `docs/models.md` says (see `table.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod table;
@@ -19,13 +19,13 @@ use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
 use safetensors::SafeTensors;
 use table::Table;
 
-/// ‖a − b‖ / ‖b‖ of the logits: what float32 arithmetic in another order stays below, and what it stays
-/// below with the activations of quantized products rounded to 16 bits.
+/// ‖a − b‖ / ‖b‖ of the logits: what float32 arithmetic in another order stays below, and what it
+/// stays below with the activations of quantized products rounded to 16 bits.
 const TOLERANCES: [(Precision, f64); 2] = [(Precision::Exact, 1e-4), (Precision::Fast, 5e-4)];
 
-/// Checkpoints whose logits move by more with [`Precision::Fast`]: noise of 2⁻¹⁵ at the inputs of their
-/// quantized products moves the reference's own by 10⁻³, for what the delta rule gives is normalized,
-/// however small it is.
+/// Checkpoints whose logits move by more with [`Precision::Fast`]: noise of 2⁻¹⁵ at the inputs of
+/// their quantized products moves the reference's own by 10⁻³, for what the delta rule gives is
+/// normalized, however small it is.
 const SENSITIVE: ([&str; 2], f64) = (["qwen3-next-4bit", "qwen3-5-moe-4bit"], 2e-3);
 
 fn fixtures() -> Vec<PathBuf> {
@@ -223,8 +223,8 @@ fn logits_agree_with_the_reference_on_a_gpu() {
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 
-/// The plain compositions of all operations are what the kernels compute: MLX's own operations on the
-/// CPU are slow, so one checkpoint stands for an architecture.
+/// The plain compositions of all operations are what the kernels compute: MLX's own operations on
+/// the CPU are slow, so one checkpoint stands for an architecture.
 #[test]
 fn plain_compositions_agree_with_the_reference() {
     mlx::enter(DeviceKind::Cpu).unwrap();

@@ -1,6 +1,7 @@
 //! Writes the Rust bindings of mlx-c, in the shape that mlx-rs expects of mlx-sys.
 //!
-//! Usage: `mlx-bindgen <folder of mlx-c> <half_decl.h> <compiler's include folder> <first line> <output>`
+//! Usage: `mlx-bindgen <folder of mlx-c> <half_decl.h> <compiler's include folder> <first line>
+//! <output>`
 //!
 //! `npm run bindings` runs it. They are the same on every 64-bit system, so they are committed.
 

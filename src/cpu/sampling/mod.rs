@@ -49,8 +49,8 @@ impl Default for SamplingOptions {
 /// holds for all penalties that go together.
 pub const WHOLE_ANSWER: usize = usize::MAX;
 
-/// Penalties for tokens that have come up before, in the prompt or the answer. Each looks at so many
-/// of the last tokens, or at the [`WHOLE_ANSWER`].
+/// Penalties for tokens that have come up before, in the prompt or the answer. Each looks at so
+/// many of the last tokens, or at the [`WHOLE_ANSWER`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Penalties {
     /// Divides positive logits and multiplies negative ones (Keskar et al. 2019); 1 for none.

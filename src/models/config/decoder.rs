@@ -20,8 +20,8 @@ pub(in crate::models) enum LayerType {
 }
 
 impl ConfigFile {
-    /// The decoder that the usual fields describe, with full attention in every layer. An architecture
-    /// changes what is its own.
+    /// The decoder that the usual fields describe, with full attention in every layer. An
+    /// architecture changes what is its own.
     pub(in crate::models) fn decoder(&self, rope: &RopeDefaults) -> Result<StandardDecoder> {
         let field = "per_layer_config";
         if self.value(field).and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
@@ -116,8 +116,8 @@ impl ConfigFile {
         self.of_each_layer("layer_types")
     }
 
-    /// How many positions each layer sees: `sliding_window`, but for those that `layer_types` or, without
-    /// it, `sliding_window_pattern` lets see all: every so-manyth.
+    /// How many positions each layer sees: `sliding_window`, but for those that `layer_types` or,
+    /// without it, `sliding_window_pattern` lets see all: every so-manyth.
     pub(in crate::models) fn windows(
         &self,
         default_window: i32,
@@ -145,9 +145,9 @@ impl ConfigFile {
         Ok(global.into_iter().map(|global| (!global).then_some(window)).collect())
     }
 
-    /// How many positions each layer sees in Qwen's models and those that took up their fields: all,
-    /// unless `use_sliding_window` says that layers of `layer_types`, or without it those that `by_default`
-    /// names, see `sliding_window`.
+    /// How many positions each layer sees in Qwen's models and those that took up their fields:
+    /// all, unless `use_sliding_window` says that layers of `layer_types`, or without it those that
+    /// `by_default` names, see `sliding_window`.
     pub(in crate::models) fn windows_if_used(
         &self,
         by_default: impl Fn(usize) -> bool,

@@ -41,8 +41,8 @@ impl SparseLayers {
 }
 
 impl ConfigFile {
-    /// `n_routed_experts` of which each token is sent to `num_experts_per_tok`, `n_shared_experts`, and
-    /// the layers that have them: from `first_k_dense_replace` on every `moe_layer_freq`-th.
+    /// `n_routed_experts` of which each token is sent to `num_experts_per_tok`, `n_shared_experts`,
+    /// and the layers that have them: from `first_k_dense_replace` on every `moe_layer_freq`-th.
     pub(in crate::models) fn sparse_layers(&self, dims: i32) -> Result<SparseLayers> {
         let count = |field, default| Ok(self.size_or(field, default)?.unsigned_abs() as usize);
         let mut layers = SparseLayers {

@@ -125,7 +125,8 @@ impl ConfigFile {
         }
     }
 
-    /// Refuses models in which each token sees those behind it: they embed texts and do not write them.
+    /// Refuses models in which each token sees those behind it: they embed texts and do not write
+    /// them.
     pub(super) fn refuse_looking_ahead(&self) -> Result<()> {
         let field = "use_bidirectional_attention";
         match self.value(field) {

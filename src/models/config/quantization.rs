@@ -53,8 +53,8 @@ impl ConfigFile {
         Ok(quantization)
     }
 
-    /// MLX's own fields, which mlx-lm writes as `quantization` and as `quantization_config`. Those of
-    /// others name their method.
+    /// MLX's own fields, which mlx-lm writes as `quantization` and as `quantization_config`. Those
+    /// of others name their method.
     fn own_quantization(&self) -> Result<Option<Map<String, Value>>> {
         if let Some(own) = self.optional("quantization")? {
             return Ok(Some(own));

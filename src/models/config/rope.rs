@@ -26,8 +26,8 @@ impl RopeDefaults {
 }
 
 impl ConfigFile {
-    /// The same configuration with the `rope_parameters` of one kind of layer, where they are said for
-    /// each kind.
+    /// The same configuration with the `rope_parameters` of one kind of layer, where they are said
+    /// for each kind.
     pub(in crate::models) fn rope_parameters_of(&self, layers: &str) -> Option<Self> {
         let parameters = self.value("rope_parameters")?.get(layers)?;
         let mut file = self.clone();
@@ -106,8 +106,8 @@ impl ConfigFile {
         Ok(None)
     }
 
-    /// The fields of `rope_scaling` or `rope_parameters`; those of all kinds of layers, where they are
-    /// said for each kind and are the same.
+    /// The fields of `rope_scaling` or `rope_parameters`; those of all kinds of layers, where they
+    /// are said for each kind and are the same.
     fn rope_fields(&self, field: &str) -> Result<Map<String, Value>> {
         let fields: Map<String, Value> = self.optional(field)?.unwrap_or_default();
         let mut kinds = fields.values().filter_map(Value::as_object);

@@ -5,7 +5,8 @@ use crate::error::Result;
 use crate::nn::StandardDecoder;
 
 impl ConfigFile {
-    /// How far the layers see. Mistral's first release says it `for_all` of them; Llama's never look at it.
+    /// How far the layers see. Mistral's first release says it `for_all` of them; Llama's never
+    /// look at it.
     pub(in crate::models) fn set_windows(
         &self,
         decoder: &mut StandardDecoder,

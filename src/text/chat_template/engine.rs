@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 const MAX_SOURCE: usize = 1 << 20;
 
 /// The stack of the threads that templates are parsed and rendered on: the engine recurses into
-/// macros, values and expressions. What [`limits`] lets a template nest needs about 200 MB in a debug
-/// build. The system provides only what is touched.
+/// macros, values and expressions. What [`limits`] lets a template nest needs about 200 MB in a
+/// debug build. The system provides only what is touched.
 const STACK: usize = 256 << 20;
 
 /// What a macro that calls itself adds to minijinja's count of frames: the call, and the blocks in

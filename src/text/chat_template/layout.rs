@@ -63,8 +63,8 @@ struct Found {
     nulls: bool,
 }
 
-/// Renders `messages` in the form that the template needs. Forms are tried for a quarter of the `time`
-/// that each rendering may take.
+/// Renders `messages` in the form that the template needs. Forms are tried for a quarter of the
+/// `time` that each rendering may take.
 pub(super) fn render(
     messages: &[Message],
     reads: &Reads,

@@ -1,11 +1,11 @@
 //! What one rendering may take: time and memory, measured as it runs.
 //!
-//! minijinja calls filters, operators and methods without a context of ours, and a rendering stays on
-//! one thread from its beginning to its end; so the meter of the rendering is that thread's.
+//! minijinja calls filters, operators and methods without a context of ours, and a rendering stays
+//! on one thread from its beginning to its end; so the meter of the rendering is that thread's.
 //!
-//! Memory is counted before it is allocated. What a pass of a loop makes is given back when the next
-//! pass begins: it lives longer only in the output, which is counted on its own, or in a namespace,
-//! where [`keep`] counts it.
+//! Memory is counted before it is allocated. What a pass of a loop makes is given back when the
+//! next pass begins: it lives longer only in the output, which is counted on its own, or in a
+//! namespace, where [`keep`] counts it.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;

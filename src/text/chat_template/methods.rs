@@ -1,5 +1,5 @@
-//! The methods of Python's strings, dictionaries and lists. Those that change a value are refused, as
-//! in Jinja's immutable sandbox.
+//! The methods of Python's strings, dictionaries and lists. Those that change a value are refused,
+//! as in Jinja's immutable sandbox.
 
 use std::fmt;
 use std::sync::Arc;
@@ -55,8 +55,8 @@ pub(super) fn string(value: &Value, method: &str, args: &[Value]) -> Result<Valu
     })
 }
 
-/// A method of a dictionary that is not called at once. It is true, and most often nothing else is done
-/// with it.
+/// A method of a dictionary that is not called at once. It is true, and most often nothing else is
+/// done with it.
 #[derive(Debug)]
 pub(super) struct Method {
     pub owner: Value,

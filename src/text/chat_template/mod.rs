@@ -59,12 +59,13 @@ pub struct ChatTemplateOptions {
     pub add_generation_prompt: bool,
     /// Whether the last message is left open, for the model to go on with.
     pub continue_final_message: bool,
-    /// The template's name, if the model has several. Otherwise `tool_use` with tools, else `default`.
+    /// The template's name, if the model has several. Otherwise `tool_use` with tools, else
+    /// `default`.
     pub template: Option<String>,
     /// The field of the last message that is left open; `content` if none is given.
     pub continue_field: Option<String>,
-    /// The local time that the template sees, as `2025-12-31T23:59:58`; the present if none is given.
-    /// With it, the same messages give the same prompt tomorrow.
+    /// The local time that the template sees, as `2025-12-31T23:59:58`; the present if none is
+    /// given. With it, the same messages give the same prompt tomorrow.
     pub now: Option<String>,
     /// Further variables, such as `enable_thinking`. They win over the special tokens.
     pub variables: Map<String, Value>,

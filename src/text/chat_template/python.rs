@@ -127,7 +127,8 @@ pub(super) fn is_printable(character: char) -> bool {
     if character.is_ascii() {
         return matches!(character, ' '..='~');
     }
-    // Rust's escapes for debugging follow the same rule, but for marks that combine at the beginning.
+    // Rust's escapes for debugging follow the same rule, but for marks that combine at the
+    // beginning.
     let text: String = ['a', character].iter().collect();
     text.escape_debug().nth(1) == Some(character)
 }
@@ -227,8 +228,8 @@ pub(super) fn escaped(value: &Value) -> Result<String, Error> {
     Ok(html(&text))
 }
 
-/// The arguments of a call by parameter, as Python binds them. `None` counts as absent, which is what it
-/// means for most functions.
+/// The arguments of a call by parameter, as Python binds them. `None` counts as absent, which is
+/// what it means for most functions.
 pub(super) fn arguments<const N: usize>(
     args: &[Value],
     parameters: [&str; N],

@@ -1,7 +1,7 @@
 //! What a template reads of a message, as its tags say.
 //!
-//! Templates take a message's content as text, as a list of parts, or as both; and a call's arguments
-//! as an object, as JSON text, or as both. What they do with the fields tells which.
+//! Templates take a message's content as text, as a list of parts, or as both; and a call's
+//! arguments as an object, as JSON text, or as both. What they do with the fields tells which.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -58,7 +58,8 @@ pub(super) fn change(method: &str) -> Option<fn(&str) -> String> {
     })
 }
 
-/// A character at the beginning of a title: of what becomes several capitals, only the first is one.
+/// A character at the beginning of a title: of what becomes several capitals, only the first is
+/// one.
 fn titled(character: char) -> String {
     let digraph = match character {
         'Ǆ'..='ǆ' => Some('ǅ'),
@@ -120,8 +121,8 @@ fn is_raised_digit(character: char) -> bool {
     matches!(character, '²' | '³' | '¹' | '⁰' | '⁴'..='⁹' | '₀'..='₉' | '①'..='⑨')
 }
 
-/// `text[start:end]` in characters, with the index of its first one; `None` if `start` lies behind the
-/// end of the text, where not even the empty string is found.
+/// `text[start:end]` in characters, with the index of its first one; `None` if `start` lies behind
+/// the end of the text, where not even the empty string is found.
 pub(super) fn section(
     text: &str,
     start: Option<Value>,

@@ -1,5 +1,5 @@
-//! `vocab.json` and `merges.txt`: GPT-2's byte-level encoding, as many tokenizers without a fast form
-//! are saved.
+//! `vocab.json` and `merges.txt`: GPT-2's byte-level encoding, as many tokenizers without a fast
+//! form are saved.
 
 use std::collections::HashMap;
 

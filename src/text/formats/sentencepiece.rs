@@ -25,8 +25,8 @@ use super::{Hints, Outcome, bpe, config};
 /// What stands for a space.
 const SPACE: &str = "▁";
 
-/// Far below the score of every piece: the model does not choose it. SentencePiece does not find the
-/// spelling of byte and control pieces in a text; the library's Unigram would.
+/// Far below the score of every piece: the model does not choose it. SentencePiece does not find
+/// the spelling of byte and control pieces in a text; the library's Unigram would.
 const NEVER: f64 = -1e6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

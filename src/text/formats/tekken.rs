@@ -1,5 +1,5 @@
-//! `tekken.json`: Mistral's tokenizers since Nemo, tokens with ranks like tiktoken's. Special tokens
-//! come first; a token's id is its rank behind them.
+//! `tekken.json`: Mistral's tokenizers since Nemo, tokens with ranks like tiktoken's. Special
+//! tokens come first; a token's id is its rank behind them.
 
 use serde::Deserialize;
 use serde_json::{Map, Value};

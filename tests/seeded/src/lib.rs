@@ -1,5 +1,6 @@
-//! The checkpoints of `tests/fixtures/models`, made from a seed: a fixture keeps what its tensors are, and
-//! this crate and `tools/oracle/generate/seeded.py` make the same bytes of it. The rules are described there.
+//! The checkpoints of `tests/fixtures/models`, made from a seed: a fixture keeps what its tensors
+//! are, and this crate and `tools/oracle/generate/seeded.py` make the same bytes of it. The rules
+//! are described there.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "used by tests alone")]
 
 use std::collections::BTreeMap;
@@ -29,8 +30,8 @@ pub fn names() -> Vec<String> {
     names
 }
 
-/// A folder named like the fixture that holds its checkpoint and what the oracle computed with it: made
-/// beside the running test at the first use, and not to be changed.
+/// A folder named like the fixture that holds its checkpoint and what the oracle computed with it:
+/// made beside the running test at the first use, and not to be changed.
 pub fn folder(name: &str) -> PathBuf {
     let source = source().join(name);
     let mut files: Vec<_> =

@@ -97,8 +97,8 @@ fn count_lines(text: &str) -> usize {
     text.matches('\n').count()
 }
 
-/// Where the content of the raw block at the beginning of `text` begins, and where the block ends, its
-/// tags included.
+/// Where the content of the raw block at the beginning of `text` begins, and where the block ends,
+/// its tags included.
 fn raw_block(text: &str) -> Option<(usize, usize)> {
     let length = named_tag(text, "raw")?;
     let ends = text[length..].match_indices("{%").map(|(index, _)| length + index);
