@@ -174,8 +174,9 @@ describe('dispose', () => {
       { rss: number; activeBytes: number; threads: number }
     >
     expect(after.threads).toBeLessThanOrEqual(before.threads)
-    expect(after.activeBytes).toBeLessThanOrEqual(before.activeBytes)
+    // Memory of outputs is kept for the next ones: how much depends on how far the graph was ahead.
     // A leaked tokenizer would be 180 × 1 MB, leaked weights 180 × 7 MB.
+    expect(after.activeBytes - before.activeBytes).toBeLessThan(2e6)
     expect(after.rss - before.rss).toBeLessThan(30e6)
   }, 300_000)
 })
