@@ -24,8 +24,11 @@ pub struct TemplateLimits {
     /// The bytes that the template's values and its output may take together, besides what the
     /// conversation needs: [`Self::memory_per_byte`].
     pub memory: usize,
-    /// The further bytes for each byte of the conversation.
+    /// The further bytes for each byte of the conversation: templates that look at all messages for
+    /// each message are counted for more than they hold.
     pub memory_per_byte: usize,
+    /// What all of it may come to, however long the conversation is.
+    pub max_memory: usize,
     /// The longest string and the longest prompt, in bytes.
     pub length: usize,
     /// How deep macros may call each other and themselves.
@@ -37,7 +40,8 @@ impl Default for TemplateLimits {
         Self {
             time: Duration::from_secs(10),
             memory: 128 << 20,
-            memory_per_byte: 16,
+            memory_per_byte: 4096,
+            max_memory: 2 << 30,
             length: 64 << 20,
             recursion: 200,
         }
@@ -88,7 +92,10 @@ pub(super) fn metered<T>(
         limits,
         ends: Instant::now() + limits.time,
         cancelled,
-        memory: limits.memory.saturating_add(input.saturating_mul(limits.memory_per_byte)),
+        memory: limits
+            .memory
+            .saturating_add(input.saturating_mul(limits.memory_per_byte))
+            .min(limits.max_memory.max(limits.memory)),
         steps: Cell::new(0),
         temporary: Cell::new(0),
         kept: Cell::new(0),

@@ -134,6 +134,23 @@ fn long_conversations_fit() {
     assert!(text.contains("message 4999"));
 }
 
+/// Many templates look for something among all messages for each message; what such a loop does not
+/// write is counted all the same.
+#[test]
+fn conversations_fit_that_are_searched_for_every_message() {
+    let message = |index| json!({ "role": "user", "content": format!("this is message {index}") });
+    let messages: Vec<Value> = (0..800).map(message).collect();
+    let unused = "never written, ".repeat(32);
+    let source = format!(
+        "{{% for m in messages %}}{{% for j in range(loop.index0) %}}\
+         {{% if messages[j].role == 'tool' %}}{unused}{{% endif %}}{{% endfor %}}{{% endfor %}}ok"
+    );
+    let limits = TemplateLimits { time: Duration::from_secs(300), ..TemplateLimits::default() };
+    let template = ChatTemplate::from_source(&source).unwrap().with_limits(limits);
+    let text = template.render(&Value::Array(messages), &ChatTemplateOptions::default()).unwrap();
+    assert_eq!(text, "ok");
+}
+
 #[test]
 fn deep_schemas_fit() {
     let mut schema = json!({ "type": "string" });
