@@ -60,9 +60,10 @@ import { nonEmptyString } from './validate.js'
 /**
  * Loads a model.
  *
- * @param model - A folder with a checkpoint in Hugging Face's layout, `'demo'` for the small model that comes with this package, an alias of
- * `RECOMMENDED_MODELS`, or `'owner/name'` or `'owner/name@revision'` for a model on the Hugging
- * Face hub, of which what the cache lacks is downloaded first.
+ * @param model - A folder with a checkpoint in Hugging Face's layout, `'demo'` for the small model
+ *   that comes with this package, an alias of `RECOMMENDED_MODELS`, or `'owner/name'` or
+ *   `'owner/name@revision'` for a model on the Hugging Face hub, of which what the cache lacks is
+ *   downloaded first.
  */
 export function loadModel(model: string, options?: LoadModelOptions): Promise<Model> {
   return load(model, options)

@@ -9,9 +9,9 @@
 //! - a loop says when a pass begins, and a macro when it is called, so that time and memory are
 //!   counted there;
 //! - `a.items` and `a['items']` (and the other [`DICT_METHODS`]) become calls of
-//! [`names::ATTRIBUTE`] and [`names::ITEM`], because a Python dictionary has these names besides
-//! its keys: templates for tools meet them in JSON schemas, where `items` is a key that may be
-//! missing;
+//!   [`names::ATTRIBUTE`] and [`names::ITEM`], because a Python dictionary has these names besides
+//!   its keys: templates for tools meet them in JSON schemas, where `items` is a key that may be
+//!   missing;
 //! - `{% generation %}…{% endgeneration %}` (it marks the assistant's tokens for training) becomes
 //!   `{% with %}…{% endwith %}`, which has the same scope;
 //! - the line break behind `{% raw %}`, which only minijinja drops, is kept.
