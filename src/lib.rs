@@ -3,13 +3,13 @@
 //! # Terms
 //!
 //! - **prefill, decode**: reading a prompt in chunks, and the steps of a token each after it.
-//! - **KV cache**: what attention keeps of each position ([`cache`]): every position (standard), the
-//!   last ones (rotating: a sliding window), the current chunk (chunked); recurrent layers keep a
-//!   state in its place (arrays). Its first positions are attention sinks (Xiao et al. 2023).
-//! - **mixer, feed-forward block**: the two halves of a layer: what lets positions see each other, and
-//!   what works on each by itself ([`nn`]).
-//! - **fused operation**: what a block asks for as one ([`fused`]); its *plain composition* is the same
-//!   out of MLX's operations.
+//! - **KV cache**: what attention keeps of each position ([`cache`]): every position (standard),
+//!   the last ones (rotating: a sliding window), the current chunk (chunked); recurrent layers keep
+//!   a state in its place (arrays). Its first positions are attention sinks (Xiao et al. 2023).
+//! - **mixer, feed-forward block**: the two halves of a layer: what lets positions see each other,
+//!   and what works on each by itself ([`nn`]).
+//! - **fused operation**: what a block asks for as one ([`fused`]); its *plain composition* is the
+//!   same out of MLX's operations.
 //! - **quantized**: codes with a scale, and in affine quantization a bias, for each group of input
 //!   features ([`mlx::quantized`]).
 //! - **router, experts, top-k**: of a mixture of experts.
