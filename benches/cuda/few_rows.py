@@ -12,7 +12,7 @@ import torch
 
 from card import KERNELS, SHARED, compile_all, copy_bandwidth, relative, replay, start
 
-SOURCE = (KERNELS / "few_rows.cu").read_text()
+SOURCE = (KERNELS / "choose.cuh").read_text() + (KERNELS / "few_rows.cu").read_text()
 PLAIN, AFFINE, MXFP4, MXFP8, NVFP4 = range(5)
 BF16, F16, F32 = range(3)
 DTYPES = {BF16: torch.bfloat16, F16: torch.float16, F32: torch.float32}
@@ -39,12 +39,18 @@ class Spec:
         norm_weight=None,
         gated=0,
         warps=8,
+        experts=0,
+        active=1,
+        routed=0,
+        scoring=0,
     ):
         self.x, self.fmt, self.bits, self.group = x, fmt, bits, group
         self.cols, self.tiles, self.stages, self.blocks = cols, tiles, stages, blocks
         self.scale_bytes, self.stream_x = scale_bytes, stream_x
         self.norm, self.norm_weight = norm, int(bool(norm)) if norm_weight is None else norm_weight
         self.gated, self.warps = gated, warps
+        self.experts, self.active = experts, active
+        self.routed, self.scoring = routed, scoring
 
     def key(self):
         return tuple(vars(self).values())
@@ -65,6 +71,12 @@ class Spec:
             NORM_WEIGHT=self.norm_weight,
             GATED=self.gated,
             WARPS=self.warps,
+            EXPERTS=self.experts,
+            ACTIVE=self.active,
+            ROUTED=self.routed,
+            SCORING=self.scoring,
+            NORMALIZE=1,
+            CORRECTED=int(self.scoring == 2),
         )
 
     @property
@@ -90,7 +102,7 @@ class Spec:
             + arrays * rows * scales
             + (self.cols * self.chunk * 2 if self.stream_x else 0)
         )
-        padded = -(-k // self.chunk) * self.chunk
+        padded = -(-k // self.chunk) * self.chunk * (self.active if self.experts == 2 else 1)
         operand = (
             0
             if self.stream_x
@@ -103,7 +115,7 @@ class Spec:
         )
 
     def fits(self, k):
-        return self.shared(k) <= (SHARED + 1024) // self.blocks - 1024 - (512 if self.norm else 0)
+        return self.shared(k) <= (SHARED + 1024) // self.blocks - 1024 - (512 if self.norm or self.experts else 0)
 
 
 def scale_bytes(fmt, group, entry_bytes, k):

@@ -49,6 +49,10 @@ def product(x, w, bits):
     )
 
 
+def unpacked_product(x, w, bits):
+    return x @ mx.dequantize(*w, group_size=64, bits=bits).T
+
+
 bandwidth = copy_bandwidth()
 print(f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
 for bits in (4, 8, 16):
@@ -59,15 +63,20 @@ for bits in (4, 8, 16):
         for m in [int(rows) for rows in sys.argv[1:]] or [1, 4, 8]:
             x = mx.random.normal((m, k)).astype(mx.bfloat16)
             mx.eval(x)
-            times = []
-            for _ in range(6):
-                start = time.perf_counter()
-                mx.eval([product(x, w, bits) for w in weights])
-                mx.synchronize()
-                times.append(time.perf_counter() - start)
-            t = min(times)
-            print(
-                f"MLX {bits:2} bits {name:8} m{m:<2} {t / len(weights) * 1e6:.1f} us "
-                f"{size / t / 1e9:.0f} GB/s {size / t / bandwidth:.2f}",
-                flush=True,
-            )
+            ways = {"": product}
+            if bits != 16 and m > 16:
+                ways["unpacked"] = unpacked_product
+            for way, multiply in ways.items():
+                times = []
+                for _ in range(6):
+                    start = time.perf_counter()
+                    for w in weights:
+                        mx.async_eval(multiply(x, w, bits))
+                    mx.synchronize()
+                    times.append(time.perf_counter() - start)
+                t = min(times)
+                print(
+                    f"MLX {bits:2} bits {name:8} m{m:<2} {t / len(weights) * 1e6:.1f} us "
+                    f"{size / t / 1e9:.0f} GB/s {size / t / bandwidth:.2f} {way}",
+                    flush=True,
+                )

@@ -3,7 +3,11 @@
 
 use super::activation::{Activation, gated};
 use super::cpu;
+use super::cuda;
 use super::device::{Backend, Device};
+use super::linear::{LinearWeights, linear};
+use super::norm::{AddNorm, add_norm};
+use super::router::{RouterParams, route_top_k};
 use crate::error::Result;
 use crate::mlx::quantized::{self, QuantizedTensor};
 use crate::mlx::{Array, DeviceKind, ops};
@@ -11,6 +15,9 @@ use crate::mlx::{Array, DeviceKind, ops};
 /// From this many choices on, a GPU gets tokens sorted by expert, so that it reads each expert's
 /// weights once. The CPU's kernels sort by themselves.
 const SORT_FROM: usize = 64;
+
+/// From this many choices on, CUDA multiplies with unpacked matrices.
+const UNPACK_FROM: usize = 1024;
 
 /// A matrix `[outputs, inputs]` for each expert, stacked.
 #[derive(Debug)]
@@ -81,6 +88,11 @@ pub fn moe_mlp(
     weights: &Array,
     experts: &ExpertsWeights,
 ) -> Result<Array> {
+    if let (Some(card), Some((matrices, activation))) = (device.cuda(), experts.for_kernels())
+        && let Some(sum) = cuda::products::moe_mlp(card, x, chosen, weights, matrices, activation)?
+    {
+        return Ok(sum);
+    }
     match (device.backend(x), cpu::experts::MoeMlp::of(x, chosen, weights, experts)) {
         (Backend::Cpu(options), Some(moe)) => moe.build(options),
         _ => {
@@ -90,6 +102,43 @@ pub fn moe_mlp(
             ops::astype(&ops::squeeze(&ops::sum(&weighted, -2)?, -2)?, outputs.dtype())
         }
     }
+}
+
+/// What a router and its experts make of a norm.
+pub struct NormMoe {
+    /// x + delta.
+    pub sum: Array,
+    /// Its norm, where it was computed by itself.
+    pub normed: Option<Array>,
+    /// The sum of the chosen experts' outputs times their weights.
+    pub output: Array,
+}
+
+/// x + delta, and [`moe_mlp`] of its norm, for which `router` chooses.
+pub fn norm_moe_mlp(
+    device: Device,
+    rows: &AddNorm,
+    router: &LinearWeights,
+    params: &RouterParams,
+    experts: &ExpertsWeights,
+) -> Result<NormMoe> {
+    if let (Some(card), Some(of_kernels), None) = (device.cuda(), rows.for_kernels(), &router.bias)
+        && let Some((matrices, activation)) = experts.for_kernels()
+        && let Some((sum, output)) = cuda::products::norm_moe_mlp(
+            card,
+            &of_kernels,
+            &router.matrix,
+            params,
+            matrices,
+            activation,
+        )?
+    {
+        return Ok(NormMoe { sum, normed: None, output });
+    }
+    let [sum, normed] = add_norm(device, rows)?;
+    let [chosen, weights] = route_top_k(device, &linear(device, &normed, router)?, params)?;
+    let output = moe_mlp(device, &normed, &chosen, &weights, experts)?;
+    Ok(NormMoe { sum, normed: Some(normed), output })
 }
 
 /// `[batch, length, dims]` and choices `[batch, length, active]` to each choice's output,
@@ -175,7 +224,10 @@ fn gather_matmul(
                 Backend::Cpu(options) => {
                     cpu::gathered::gather_quantized_matmul(options, x, tensor, chosen)?
                 }
-                Backend::Mlx => quantized::gather_matmul(x, tensor, chosen, sorted)?,
+                Backend::Mlx => match unpacked(device, tensor, chosen, sorted)? {
+                    Some(matrices) => ops::gather_matmul(x, &matrices, chosen, sorted)?,
+                    None => quantized::gather_matmul(x, tensor, chosen, sorted)?,
+                },
                 Backend::Plain => {
                     let matrices = ops::swap_axes(&quantized::dequantize(tensor)?, -1, -2)?;
                     ops::matmul(x, &ops::take(&matrices, chosen, 0)?)?
@@ -186,6 +238,23 @@ fn gather_matmul(
             let factors = ops::expand_dims(&ops::expand_dims(&factors, -1)?, -1)?;
             ops::multiply(&product, &factors)
         }
+    }
+}
+
+/// `[experts, inputs, outputs]` as numbers where a card multiplies those faster, as
+/// benches/cuda found it.
+fn unpacked(
+    device: Device,
+    tensor: &QuantizedTensor,
+    chosen: &Array,
+    sorted: bool,
+) -> Result<Option<Array>> {
+    match device.cuda() {
+        Some(card) if sorted && chosen.size() >= UNPACK_FROM => {
+            let matrices = cuda::unpack::dequantize(card, tensor)?;
+            matrices.map(|matrices| ops::swap_axes(&matrices, -1, -2)).transpose()
+        }
+        _ => Ok(None),
     }
 }
 

@@ -69,8 +69,23 @@ pub fn matmul(device: Device, x: &Array, matrix: &Matrix) -> Result<Array> {
         (Matrix::Quantized(w), Backend::Cpu(options)) => {
             cpu::products::quantized_matmul(options, x, w)
         }
-        (Matrix::Quantized(w), Backend::Mlx) => quantized::matmul(x, w, true),
+        (Matrix::Quantized(w), Backend::Mlx) => match unpacked(device, x, w)? {
+            Some(transposed) => ops::matmul(x, &transposed),
+            None => quantized::matmul(x, w, true),
+        },
         (Matrix::Quantized(w), Backend::Plain) => quantized_matmul_plain(x, w),
+    }
+}
+
+/// wᵀ as numbers, for a card: with more rows than our kernels take, its products of numbers are
+/// faster than those of codes, unpacking included.
+fn unpacked(device: Device, x: &Array, w: &QuantizedTensor) -> Result<Option<Array>> {
+    match device.cuda() {
+        Some(card) if x.dtype() == w.scales.dtype() => {
+            let numbers = cuda::unpack::dequantize(card, w)?;
+            numbers.map(|numbers| ops::swap_axes(&numbers, -1, -2)).transpose()
+        }
+        _ => Ok(None),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Routing: which experts a token is sent to, and how they are weighted.
 
 use super::cpu;
+use super::cuda;
 use super::device::{Backend, Device};
 use super::math::scaled;
 use crate::error::Result;
@@ -58,6 +59,11 @@ pub struct RouterParams {
 /// The experts that `logits`, `[batch, length, experts]`, choose, and their weights,
 /// `[batch, length, active]` each.
 pub fn route_top_k(device: Device, logits: &Array, params: &RouterParams) -> Result<[Array; 2]> {
+    if device.cuda().is_some()
+        && let Some(chosen) = cuda::router::route_top_k(logits, params)?
+    {
+        return Ok(chosen);
+    }
     match (device.backend(logits), cpu::experts::top_k(params)) {
         (Backend::Cpu(options), Some(top_k)) => {
             cpu::experts::route_top_k(options, logits, params.correction.as_ref(), top_k)

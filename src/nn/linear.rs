@@ -110,6 +110,11 @@ impl Linear {
     }
 
     /// The weights, for an operation to keep.
+    pub(super) fn weights(&self) -> &LinearWeights {
+        &self.weights
+    }
+
+    /// The weights alone.
     pub(super) fn into_weights(self) -> LinearWeights {
         self.weights
     }

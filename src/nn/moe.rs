@@ -88,8 +88,24 @@ impl Moe {
 
 impl FeedForward for Moe {
     fn forward(&self, x: &Input) -> Result<Array> {
-        let array = x.array()?;
-        let [chosen, scores] = self.router.forward(array)?;
+        let sum = match &self.latent {
+            None if !self.router.weighs_inputs() => {
+                let (router, params) = self.router.parts();
+                x.moe(self.router.device(), router, params, &self.experts.0)?
+            }
+            latent => self.mixture(x.array()?, latent.as_ref())?,
+        };
+        match &self.shared {
+            Some(shared) => ops::add(&sum, &shared.forward(x)?),
+            None => Ok(sum),
+        }
+    }
+}
+
+impl Moe {
+    /// The mixture where what the experts see is not what the router sees.
+    fn mixture(&self, x: &Array, latent: Option<&[Linear; 2]>) -> Result<Array> {
+        let [chosen, scores] = self.router.forward(x)?;
         let device = self.router.device();
         let mix = |x: &Array| {
             if self.router.weighs_inputs() {
@@ -100,13 +116,9 @@ impl FeedForward for Moe {
             }
             self.experts.forward(device, x, &chosen, &scores)
         };
-        let sum = match &self.latent {
-            None => mix(array)?,
-            Some([down, up]) => up.forward(&mix(&down.forward(array)?)?)?,
-        };
-        match &self.shared {
-            Some(shared) => ops::add(&sum, &shared.forward(x)?),
-            None => Ok(sum),
+        match latent {
+            None => mix(x),
+            Some([down, up]) => up.forward(&mix(&down.forward(x)?)?),
         }
     }
 }

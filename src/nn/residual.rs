@@ -6,9 +6,11 @@ use super::linear::Projections;
 use super::norm::Norm;
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::linear::norm_project;
+use crate::fused::experts::{ExpertsWeights, moe_mlp, norm_moe_mlp};
+use crate::fused::linear::{LinearWeights, linear, norm_project};
 use crate::fused::mlp::{MlpWeights, mlp, norm_mlp};
 use crate::fused::norm::{AddNorm, add_norm};
+use crate::fused::router::{RouterParams, route_top_k};
 use crate::mlx::{Array, Dtype, ops};
 
 /// The residual stream (He et al. 2016) between two blocks. What the last block adds to it waits
@@ -141,6 +143,27 @@ impl Input<'_> {
                 .map(|result| pending.with_sum(result)),
             None => projections.forward(self.known()),
         }
+    }
+
+    /// The experts' outputs for it, as `router` chooses and weighs them.
+    pub(super) fn moe(
+        &self,
+        device: Device,
+        router: &LinearWeights,
+        params: &RouterParams,
+        experts: &ExpertsWeights,
+    ) -> Result<Array> {
+        let (Some(pending), Source::Norm { normed, .. }) = (self.pending(), &self.0) else {
+            let x = self.known();
+            let [chosen, weights] = route_top_k(device, &linear(device, x, router)?, params)?;
+            return moe_mlp(device, x, &chosen, &weights, experts);
+        };
+        let result = norm_moe_mlp(pending.device, &pending.rows, router, params, experts)?;
+        if let Some(array) = result.normed {
+            // Nobody has set it since it was looked at.
+            let _ = normed.set(array);
+        }
+        Ok(pending.with_sum((result.sum, result.output)))
     }
 
     /// The MLP of it.

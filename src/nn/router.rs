@@ -4,6 +4,7 @@ use super::linear::Linear;
 use super::moe_config::MoeConfig;
 use crate::error::Result;
 use crate::fused::Device;
+use crate::fused::linear::LinearWeights;
 pub use crate::fused::router::{ExpertGroups, Routing};
 use crate::fused::router::{RouterParams, route_top_k};
 use crate::mlx::Array;
@@ -47,6 +48,11 @@ impl Router {
     /// What it runs with.
     pub(super) fn device(&self) -> Device {
         self.device
+    }
+
+    /// What scores, and how the scores choose.
+    pub(super) fn parts(&self) -> (&LinearWeights, &RouterParams) {
+        (self.linear.weights(), &self.params)
     }
 
     /// `[batch, length, dims]` to the chosen experts of each token and their weights,

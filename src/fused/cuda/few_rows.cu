@@ -29,6 +29,13 @@
 //   NORM_WEIGHT  1: the norm has a weight
 //   GATED        0, or the activation of a gated product (1 SiLU, 2 GELU, 3 GELU by tanh, 4 ReLU):
 //                the first half of w's rows are gates, the others ups
+//   EXPERTS      0; or w is a matrix for each of many experts, and a row is multiplied with those
+//                that were chosen for it, ACTIVE of them: 1: their outputs follow each other, gates
+//                and ups are matrices of their own, and what comes out is weighed; 2: their inputs
+//                follow each other, that is, their outputs are added up
+//   ACTIVE       experts of a row, if EXPERTS
+//   ROUTED       0: they are known; or how many there are, of which logits choose, with the settings
+//                of choose.cuh, which stands before this text. The choice is written, too
 
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -66,6 +73,10 @@ constexpr int PARTS = X == 2 ? 3 : 1;
 // Tiles whose results are in shared memory at a time: with two, warps go on while those of the tile
 // before are added up.
 constexpr int TURNS = COLS < 8 ? 2 : 1;
+constexpr bool SEVERAL_INPUTS = EXPERTS == 2;
+static_assert(!EXPERTS || (!STREAM_X && (EXPERTS == 1) == (GATED != 0)), "of experts");
+static_assert(EXPERTS == 1 || !ROUTED, "where several experts begin");
+static_assert(!EXPERTS || NORM == 0 || (EXPERTS == 1 && NORM == 1), "of what all experts read");
 static_assert(!STREAM_X || (X != 2 && OWN >= 8 && !NORM), "x can be streamed as it is only");
 
 #if X == 2
@@ -278,6 +289,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
 #if NORM_WEIGHT
     const XT* __restrict__ norm_weight,
 #endif
+#if ROUTED
+    const XT* __restrict__ logits,
+#if CORRECTED
+    const float* __restrict__ correction,
+#endif
+#elif EXPERTS
+    const u32* __restrict__ chosen,
+#if EXPERTS == 1
+    const float* __restrict__ weights,
+#endif
+#endif
     const char* __restrict__ w,
 #if FORMAT != 0
     const char* __restrict__ scales,
@@ -285,9 +307,21 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
 #if FORMAT == 1
     const char* __restrict__ biases,
 #endif
+#if EXPERTS == 1
+    const char* __restrict__ up_w,
+#if FORMAT != 0
+    const char* __restrict__ up_scales,
+#endif
+#if FORMAT == 1
+    const char* __restrict__ up_biases,
+#endif
+#endif
     XT* __restrict__ out,
 #if NORM == 2
     XT* __restrict__ sum_out,
+#endif
+#if ROUTED
+    u32* __restrict__ chosen_out,
 #endif
     int outputs,
     int inputs,
@@ -296,15 +330,68 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
     ,
     float eps
 #endif
+#if ROUTED
+    ,
+    float scale
+#endif
 ) {
   extern __shared__ __align__(128) char memory[];
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-  const int chunks = (inputs + KC - 1) / KC;
+  // Of one expert, and of all that a row goes through one after the other.
+  const int own_chunks = (inputs + KC - 1) / KC;
+  const int chunks = own_chunks * (SEVERAL_INPUTS ? ACTIVE : 1);
   const int padded = chunks * KC;
-  const int tiles = (outputs + ROWS - 1) / ROWS;
+  const int width = GATED && !EXPERTS ? outputs / 2 : outputs;
+  const int tiles = (width + OUT_ROWS - 1) / OUT_ROWS;
   const size_t row_bytes = (size_t)inputs * WEIGHT_BITS / 8;
 #if FORMAT != 0
   const int scale_row = inputs / GROUP * ENTRY_BYTES;
+#endif
+
+#if EXPERTS
+  // A block works for one row of x only.
+  const int first_tile = blockIdx.x / rows, tile_step = gridDim.x / rows;
+  const int own_row = blockIdx.x % rows;
+  rows = 1;
+  x += (size_t)own_row * inputs * (SEVERAL_INPUTS ? ACTIVE : 1);
+  out += (size_t)own_row * outputs;
+  __shared__ u32 experts[ACTIVE];
+#if EXPERTS == 1
+  __shared__ float weights_of[ACTIVE];
+#endif
+#if ROUTED
+#if !CORRECTED
+  const float* correction = nullptr;
+#endif
+  if (warp == 0) {
+    const routing::Choice choice = routing::choose(
+        [&](int expert) { return load(logits, (size_t)own_row * ROUTED + expert); },
+        [&](int expert) { return correction[expert]; },
+        scale
+    );
+    if (lane < ACTIVE) {
+      experts[lane] = choice.expert;
+      weights_of[lane] = choice.weight;
+      if (first_tile == 0) {
+        chosen_out[own_row * ACTIVE + lane] = choice.expert;
+      }
+    }
+  }
+#else
+  if (threadIdx.x < ACTIVE) {
+    experts[threadIdx.x] = chosen[own_row * ACTIVE + threadIdx.x];
+#if EXPERTS == 1
+    weights_of[threadIdx.x] = weights[own_row * ACTIVE + threadIdx.x];
+#endif
+  }
+#endif
+  __syncthreads();
+#if EXPERTS == 1
+  // Outputs of one expert are a whole number of tiles.
+  const int own_tiles = tiles / ACTIVE;
+#endif
+#else
+  const int first_tile = blockIdx.x, tile_step = gridDim.x;
 #endif
 
   // x as operands, the sums of its units, two tiles of the warps' results, and the chunks on their
@@ -314,20 +401,34 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
   float* results = sums + (STREAM_X || !OFFSET_CODES ? 0 : padded / UNIT * COLS);
   char* stages = (char*)(results + TURNS * WARPS * ROWS * COLS) + warp * (STAGES * STAGE_BYTES);
 
-  // The row of w of a tile's row.
-  auto weight_row = [&](int tile, int r) {
+  // The row of w of a tile's row, for a chunk of the inputs.
+  auto weight_row = [&](Cursor at, int r) -> size_t {
+#if EXPERTS == 1
+    const int n = at.tile % own_tiles * OUT_ROWS + (r >> 4) * 8 + (r & 7);
+    return (size_t)experts[at.tile / own_tiles] * (outputs / ACTIVE) + n;
+#elif EXPERTS == 2
+    const int n = min(at.tile * ROWS + r, outputs - 1);
+    return (size_t)experts[at.chunk / own_chunks] * outputs + n;
+#else
     if (GATED) {
-      int n = tile * OUT_ROWS + (r >> 4) * 8 + (r & 7);
+      int n = at.tile * OUT_ROWS + (r >> 4) * 8 + (r & 7);
       return min(n, outputs / 2 - 1) + ((r >> 3) & 1) * (outputs / 2);
     }
-    return min(tile * ROWS + r, outputs - 1);
+    return min(at.tile * ROWS + r, outputs - 1);
+#endif
   };
+#if EXPERTS == 1
+#define OF_ROW(array, r) ((r) >> 3 & 1 ? up_##array : array)
+#else
+#define OF_ROW(array, r) array
+#endif
 
-  Cursor ahead = {warp < chunks ? (int)blockIdx.x : tiles, warp};
+  Cursor ahead = {warp < chunks ? first_tile : tiles, warp};
   auto fetch = [&](int slot) {
     if (ahead.tile < tiles) {
       char* stage = stages + slot * STAGE_BYTES;
-      const int at = ahead.chunk * ROW_BYTES;
+      const int own_chunk = SEVERAL_INPUTS ? ahead.chunk % own_chunks : ahead.chunk;
+      const int at = own_chunk * ROW_BYTES;
 #pragma unroll
       for (int i = 0; i < (ROWS * ROW_PARTS + 31) / 32; ++i) {
         const int index = lane + 32 * i, r = index / ROW_PARTS, part = index % ROW_PARTS;
@@ -336,7 +437,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
           const bool inside = at + part * 16 < row_bytes;
           copy_async<16>(
               stage + r * ROW_STRIDE + (part ^ swizzle) * 16,
-              w + weight_row(ahead.tile, r) * row_bytes + (inside ? at + part * 16 : 0),
+              OF_ROW(w, r) + weight_row(ahead, r) * row_bytes + (inside ? at + part * 16 : 0),
               inside
           );
         }
@@ -347,16 +448,16 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
       for (int i = 0; i < (count + 31) / 32; ++i) {
         const int index = lane + 32 * i, r = index / per_row % ROWS, part = index % per_row;
         if (count % 32 == 0 || index < count) {
-          const int from = ahead.chunk * SCALES + part * SCALE_BYTES;
+          const int from = own_chunk * SCALES + part * SCALE_BYTES;
           const bool inside = from < scale_row;
 #if FORMAT == 1
-          const char* array = index / per_row < ROWS ? scales : biases;
+          const char* array = index / per_row < ROWS ? OF_ROW(scales, r) : OF_ROW(biases, r);
 #else
-          const char* array = scales;
+          const char* array = OF_ROW(scales, r);
 #endif
           copy_async<SCALE_BYTES>(
               stage + SCALES_AT + index * SCALE_BYTES,
-              array + (size_t)weight_row(ahead.tile, r) * scale_row + (inside ? from : 0),
+              array + weight_row(ahead, r) * scale_row + (inside ? from : 0),
               inside
           );
         }
@@ -383,7 +484,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
       ahead.chunk += WARPS;
       if (ahead.chunk >= chunks) {
         ahead.chunk = warp;
-        ahead.tile += gridDim.x;
+        ahead.tile += tile_step;
       }
     }
     asm volatile("cp.async.commit_group;" ::: "memory");
@@ -492,6 +593,14 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
 #endif
   };
   const int pieces = COLS * (padded / 8);
+  // Where an input of the chunks stands in x; -1 for those that only fill up the last chunk.
+  auto position = [&](int k) {
+    if (!SEVERAL_INPUTS) {
+      return k < inputs ? k : -1;
+    }
+    const int expert = k / (own_chunks * KC), own = k - expert * (own_chunks * KC);
+    return own < inputs ? expert * inputs + own : -1;
+  };
   // Several loads at a time: this is all that the first product waits for besides its weights.
   constexpr int BATCH = 4;
 #pragma unroll 1
@@ -500,9 +609,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
 #pragma unroll
     for (int i = 0; i < BATCH; ++i) {
       const int index = from + i * THREADS, col = COLS == 1 ? 0 : index / (padded / 8),
-                k = (index - col * (padded / 8)) * 8;
+                k = position((index - col * (padded / 8)) * 8);
       batch[i] = make_uint4(0, 0, 0, 0);
-      if (index < pieces && col / PARTS < rows && k < inputs) {
+      if (index < pieces && col / PARTS < rows && k >= 0) {
         batch[i] = operand_piece(col / PARTS, col % PARTS, k);
       }
     }
@@ -546,7 +655,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
 
   int slot = 0, turn = 0;
 #pragma unroll 1
-  for (int tile = blockIdx.x; tile < tiles; tile += gridDim.x, turn = (turn + 1) % TURNS) {
+  for (int tile = first_tile; tile < tiles; tile += tile_step, turn = (turn + 1) % TURNS) {
     float acc[TILES][HALVES][4] = {};
 #pragma unroll 1
     for (int chunk = warp; chunk < chunks; chunk += WARPS) {
@@ -797,7 +906,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
       }
       return sum;
     };
-    const int width = GATED ? outputs / 2 : outputs;
     for (int index = threadIdx.x; index < rows * OUT_ROWS; index += THREADS) {
       const int row = index / OUT_ROWS, r = index % OUT_ROWS, n = tile * OUT_ROWS + r;
       if (n < width) {
@@ -806,6 +914,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
           const int gate_row = (r >> 3) * 16 + (r & 7);
           const float gate = rounded(total(row, gate_row)), up = rounded(total(row, gate_row + 8));
           y = activated(gate) * up;
+#if EXPERTS == 1
+          y *= weights_of[tile / own_tiles];
+#endif
         } else {
           y = total(row, r);
         }

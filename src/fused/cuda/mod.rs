@@ -5,3 +5,5 @@
 
 pub mod attention;
 pub mod products;
+pub mod router;
+pub mod unpack;

@@ -1,18 +1,24 @@
 //! Products of a few rows with a matrix on an NVIDIA card, and what can be done on the way: what is
-//! added to the rows and their norm before, a gated activation after.
+//! added to the rows and their norm before, a gated activation after; and the same with the
+//! matrices of the experts that were chosen for each row.
 
 use std::sync::Arc;
 
+use super::router::Choice;
 use crate::error::Result;
 use crate::fused::activation::Activation;
 use crate::fused::linear::Matrix;
 use crate::fused::norm::AddRmsNorm;
+use crate::fused::router::RouterParams;
 use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
-use crate::mlx::quantized::Mode;
+use crate::mlx::quantized::{Mode, QuantizedTensor};
 use crate::mlx::{Array, Dtype};
 
 /// Rows that are few: MLX's kernels for many rows take over then.
 const MOST_ROWS: usize = 16;
+
+/// Experts of a row.
+const MOST_ACTIVE: i32 = 32;
 
 /// The arrays of a matrix `[outputs, inputs]`, the numbers or codes first.
 fn arrays(matrix: &Matrix) -> Vec<&Array> {
@@ -33,9 +39,25 @@ struct Product {
     norm: i32,
     norm_weight: bool,
     gated: i32,
+    experts: ExpertAxis,
+    /// Experts of a row, or 1.
+    active: usize,
     rows: usize,
+    /// Of a matrix.
     inputs: usize,
+    /// Of all matrices of a row.
     outputs: usize,
+}
+
+/// What the matrices of a row's experts have in common, as few_rows.cu numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ExpertAxis {
+    /// There is one matrix.
+    None = 0,
+    /// Their inputs; outputs follow each other.
+    Outputs = 1,
+    /// Their outputs, which are added up; inputs follow each other.
+    Inputs = 2,
 }
 
 /// How a kernel divides the work.
@@ -51,8 +73,14 @@ struct Shape {
 impl Product {
     /// `None` for what the kernels do not do.
     fn of(x: &Array, matrix: &Matrix) -> Option<Self> {
+        let stored = arrays(matrix)[0];
         let inputs = x.dim(-1) as usize;
-        let rows = x.size() / inputs.max(1);
+        let product = Self::with(x, matrix, x.size() / inputs.max(1), inputs, stored.dim(0))?;
+        (stored.ndim() == 2 && product.columns().is_some()).then_some(product)
+    }
+
+    /// A product of rows of the type of `x` with matrices of this many inputs, and outputs in all.
+    fn with(x: &Array, matrix: &Matrix, rows: usize, inputs: usize, outputs: i32) -> Option<Self> {
         let kind = match x.dtype() {
             Dtype::Bfloat16 => 0,
             Dtype::Float16 => 1,
@@ -86,23 +114,30 @@ impl Product {
             norm: 0,
             norm_weight: false,
             gated: 0,
+            experts: ExpertAxis::None,
+            active: 1,
             rows,
             inputs,
-            outputs: arrays(matrix)[0].dim(0) as usize,
+            outputs: outputs as usize,
         };
         // Rows of codes and of scales are copied in whole pieces.
         let stored = arrays(matrix)[0].dim(-1) as usize * if format == 0 { 1 } else { 32 };
         let fits = (1..=MOST_ROWS).contains(&rows)
             && stored == inputs * if format == 0 { 1 } else { bits }
-            && product.columns().is_some()
-            && arrays(matrix)[0].ndim() == 2
             && (inputs * bits / 8).is_multiple_of(16)
             && (format == 0 || inputs.is_multiple_of(group) && product.scale_bytes() >= 4);
         fits.then_some(product)
     }
 
+    /// The same with a matrix for each of `active` experts of a row.
+    fn of_experts(self, experts: ExpertAxis, active: usize) -> Self {
+        Self { experts, active, ..self }
+    }
+
     fn columns(&self) -> Option<usize> {
-        let columns = self.rows * if self.x == 2 { 3 } else { 1 };
+        // A block works for one row only where each has matrices of its own.
+        let rows = if self.experts == ExpertAxis::None { self.rows } else { 1 };
+        let columns = rows * if self.x == 2 { 3 } else { 1 };
         [1, 2, 4, 8, 16].into_iter().find(|&most| most >= columns)
     }
 
@@ -129,7 +164,8 @@ impl Product {
         let scales = if self.format == 0 { 0 } else { chunk / self.group * self.entry_bytes };
         let streamed = if shape.stream_x { columns * chunk * 2 } else { 0 };
         let stage = rows * stride + arrays * rows * scales + streamed;
-        let padded = self.inputs.div_ceil(chunk) * chunk;
+        let matrices = if self.experts == ExpertAxis::Inputs { self.active } else { 1 };
+        let padded = self.inputs.div_ceil(chunk) * chunk * matrices;
         let sums = if self.format == 1 { padded / unit * columns * 4 } else { 0 };
         let operand = if shape.stream_x { 0 } else { padded * columns * 2 + sums };
         let turns = if columns < 8 { 2 } else { 1 };
@@ -139,10 +175,17 @@ impl Product {
     /// The best shape that fits on the card, as benches/cuda found it.
     fn shape(&self, card: &Card) -> Option<Shape> {
         // What is normed must lie there as a whole, and so must the parts of 32-bit numbers.
-        let can_stream = self.norm == 0 && self.x != 2 && self.format != 4;
+        let alone = self.norm == 0 && self.experts == ExpertAxis::None;
+        let can_stream = alone && self.x != 2 && self.format != 4;
+        let hidden = self.outputs / self.active;
+        let whole = |shape: &Shape| match self.experts {
+            // A tile has gates and ups of one expert.
+            ExpertAxis::Outputs => hidden.is_multiple_of(8 * shape.tiles),
+            ExpertAxis::None | ExpertAxis::Inputs => true,
+        };
         self.shapes()?
             .into_iter()
-            .filter(|shape| can_stream || !shape.stream_x)
+            .filter(|shape| (can_stream || !shape.stream_x) && whole(shape))
             .find(|&shape| self.shared_memory(shape) <= self.room(shape, card))
     }
 
@@ -154,6 +197,9 @@ impl Product {
             |tiles, warps, stages, blocks| Shape { tiles, warps, stages, blocks, stream_x: false };
         let streamed = |tiles, stages| Shape { tiles, warps: 8, stages, blocks: 1, stream_x: true };
         let best = match (self.format == 0, self.bits > 6, columns) {
+            _ if self.experts == ExpertAxis::Outputs => whole(2, 4, 2, 4),
+            _ if self.experts == ExpertAxis::Inputs && self.rows == 1 => whole(1, 8, 3, 2),
+            _ if self.experts == ExpertAxis::Inputs => whole(2, 8, 2, 2),
             (true, _, 1) => whole(1, 8, 4, 1),
             (true, _, 16) => streamed(2, 2),
             (true, ..) => streamed(1, 4),
@@ -185,16 +231,21 @@ impl Product {
     /// Bytes of dynamic shared memory that a block may have: all that its processor has for it, so
     /// that launches of one kernel agree.
     fn room(&self, shape: Shape, card: &Card) -> usize {
-        let of_norm = if self.norm > 0 { 1024 } else { 0 };
-        card.shared_memory(shape.blocks).saturating_sub(of_norm)
+        let fixed = if self.norm > 0 || self.experts != ExpertAxis::None { 1024 } else { 0 };
+        card.shared_memory(shape.blocks).saturating_sub(fixed)
     }
 
-    fn kernel(&self, shape: Shape, card: &Card) -> Result<Arc<Kernel>> {
+    fn kernel(&self, shape: Shape, card: &Card, choice: Option<&Choice>) -> Result<Arc<Kernel>> {
         let columns = self.columns().unwrap_or(MOST_ROWS);
+        let known = [("ROUTED", 0), ("ACTIVE", self.active as i32)];
+        let of_experts = match choice {
+            Some(choice) => choice.settings().to_vec(),
+            None => known.to_vec(),
+        };
         let source = Source {
-            text: include_str!("few_rows.cu"),
+            text: concat!(include_str!("choose.cuh"), include_str!("few_rows.cu")),
             name: c"nodemlx_few_rows",
-            settings: vec![
+            settings: [
                 ("X", self.x),
                 ("FORMAT", self.format),
                 ("BITS", self.bits as i32),
@@ -209,7 +260,11 @@ impl Product {
                 ("NORM", self.norm),
                 ("NORM_WEIGHT", i32::from(self.norm_weight)),
                 ("GATED", self.gated),
-            ],
+                ("EXPERTS", self.experts as i32),
+            ]
+            .into_iter()
+            .chain(of_experts)
+            .collect(),
         };
         let block = Block { threads: 32 * shape.warps, shared_memory: self.room(shape, card) };
         Kernel::of(&source, block)
@@ -222,21 +277,41 @@ impl Product {
         x: &Array,
         inputs: &[&Array],
         eps: Option<f32>,
+        choice: Option<&Choice>,
     ) -> Result<Option<Vec<Array>>> {
         let Some(shape) = self.shape(card) else { return Ok(None) };
-        let kernel = self.kernel(shape, card)?;
-        let tiles = self.outputs.div_ceil(16 * shape.tiles);
-        let width = if self.gated == 0 { self.outputs } else { self.outputs / 2 };
-        let mut product = x.shape().to_vec();
-        if let Some(last) = product.last_mut() {
-            *last = width as i32;
+        let kernel = self.kernel(shape, card, choice)?;
+        // With experts, gates and ups are matrices of their own.
+        let halves = self.gated != 0 && self.experts == ExpertAxis::None;
+        let width = if halves { self.outputs / 2 } else { self.outputs };
+        let outputs_of_tile = if self.gated == 0 { 16 } else { 8 } * shape.tiles;
+        let with_last = |last: usize| {
+            let mut shape = x.shape().to_vec();
+            if let Some(dim) = shape.last_mut() {
+                *dim = last as i32;
+            }
+            shape
+        };
+        let (product, chosen) = (with_last(width), with_last(self.active));
+        let mut outputs = vec![(&product[..], x.dtype())];
+        if self.norm == 2 {
+            outputs.push((x.shape(), x.dtype()));
         }
-        let outputs = [(&product[..], x.dtype()), (x.shape(), x.dtype())];
-        let outputs = &outputs[..if self.norm == 2 { 2 } else { 1 }];
+        if choice.is_some() {
+            outputs.push((&chosen[..], Dtype::Uint32));
+        }
         let whole = [self.outputs, self.inputs, self.rows].map(|n| Number::Whole(n as i32));
-        let numbers: Vec<_> = whole.into_iter().chain(eps.map(Number::Real)).collect();
-        let blocks = tiles.min(card.processors() * shape.blocks);
-        kernel.run(blocks, inputs, outputs, &numbers).map(Some)
+        let reals = eps.map(Number::Real).into_iter().chain(choice.map(Choice::scale));
+        let numbers: Vec<_> = whole.into_iter().chain(reals).collect();
+        let tiles = width.div_ceil(outputs_of_tile);
+        let room = card.processors() * shape.blocks;
+        let blocks = match self.experts {
+            ExpertAxis::None => tiles.min(room),
+            ExpertAxis::Outputs | ExpertAxis::Inputs => {
+                self.rows * tiles.min((room / self.rows).max(1))
+            }
+        };
+        kernel.run(blocks, inputs, &outputs, &numbers).map(Some)
     }
 }
 
@@ -265,7 +340,7 @@ pub fn matmul(
     };
     let product = Product { gated, ..product };
     let inputs: Vec<_> = [x].into_iter().chain(arrays(matrix)).collect();
-    Ok(product.run(&card, x, &inputs, None)?.map(|mut arrays| arrays.swap_remove(0)))
+    Ok(product.run(&card, x, &inputs, None, None)?.map(|mut arrays| arrays.swap_remove(0)))
 }
 
 /// x + delta, and [`matmul`] of its norm.
@@ -289,16 +364,120 @@ pub fn norm_matmul(
         ..product
     };
     let inputs: Vec<_> = [x].into_iter().chain(delta).chain(weight).chain(arrays(matrix)).collect();
-    let Some(mut arrays) = product.run(&card, x, &inputs, Some(eps))? else { return Ok(None) };
+    let Some(mut arrays) = product.run(&card, x, &inputs, Some(eps), None)? else {
+        return Ok(None);
+    };
     let sum = if delta.is_some() { arrays.swap_remove(1) } else { x.clone() };
     Ok(Some((sum, arrays.swap_remove(0))))
+}
+
+/// The two products of gated experts: to hidden features, those of a row's experts one after the
+/// other, and back, added up.
+struct Moe<'a> {
+    gate_up: Product,
+    down: Product,
+    /// Gate, up and down.
+    matrices: [&'a QuantizedTensor; 3],
+}
+
+impl<'a> Moe<'a> {
+    /// `None` for experts that the kernels do not have.
+    fn of(
+        card: &Card,
+        x: &Array,
+        active: i32,
+        matrices: [&'a QuantizedTensor; 3],
+        activation: Activation,
+    ) -> Option<Self> {
+        let [gate, up, down] = matrices;
+        let dims = x.dim(-1);
+        let (rows, hidden) = (x.size() / dims.max(1) as usize, gate.weight.dim(-2));
+        let fits = (1..=MOST_ACTIVE).contains(&active)
+            && gate.params == up.params
+            && matrices.iter().all(|matrix| matrix.weight.ndim() == 3);
+        let product = |matrix: &QuantizedTensor, inputs: i32, outputs, axis| {
+            let matrix = Matrix::Quantized(matrix.clone());
+            let product = Product::with(x, &matrix, rows, inputs as usize, outputs)?;
+            Some(product.of_experts(axis, active as usize))
+        };
+        let gate_up = product(gate, dims, active.checked_mul(hidden)?, ExpertAxis::Outputs)?;
+        let gate_up = Product { gated: gated(Some(activation))?, ..gate_up };
+        let down = product(down, hidden, dims, ExpertAxis::Inputs)?;
+        let fits = fits && gate_up.shape(card).is_some() && down.shape(card).is_some();
+        fits.then_some(Self { gate_up, down, matrices })
+    }
+
+    /// Arguments of the first product behind `first`.
+    fn inputs<'b>(&self, first: &[&'b Array]) -> Vec<&'b Array>
+    where
+        'a: 'b,
+    {
+        let [gate, up, _] = self.matrices;
+        first.iter().copied().chain(gate.arrays()).chain(up.arrays()).collect()
+    }
+
+    /// The outputs, added up, of hidden features `[…, active · hidden]`, which are weighed.
+    fn down(&self, card: &Card, hidden: &Array, chosen: &Array) -> Result<Option<Array>> {
+        let [.., down] = self.matrices;
+        let inputs: Vec<_> = [hidden, chosen].into_iter().chain(down.arrays()).collect();
+        let arrays = self.down.run(card, hidden, &inputs, None, None)?;
+        Ok(arrays.map(|mut arrays| arrays.swap_remove(0)))
+    }
+}
+
+/// The sum of the chosen experts' outputs times their weights: `x` is `[…, dims]`, the choice and
+/// the weights `[…, active]`; `matrices` are gate, up and down.
+pub fn moe_mlp(
+    card: Card,
+    x: &Array,
+    chosen: &Array,
+    weights: &Array,
+    matrices: [&QuantizedTensor; 3],
+    activation: Activation,
+) -> Result<Option<Array>> {
+    let fits = chosen.dtype() == Dtype::Uint32 && weights.dtype() == Dtype::Float32;
+    let (true, Some(moe)) = (fits, Moe::of(&card, x, chosen.dim(-1), matrices, activation)) else {
+        return Ok(None);
+    };
+    let inputs = moe.inputs(&[x, chosen, weights]);
+    let Some(mut hidden) = moe.gate_up.run(&card, x, &inputs, None, None)? else {
+        return Ok(None);
+    };
+    moe.down(&card, &hidden.swap_remove(0), chosen)
+}
+
+/// x + delta, and [`moe_mlp`] of its norm, from which `router` chooses.
+pub fn norm_moe_mlp(
+    card: Card,
+    rows: &AddRmsNorm,
+    router: &Matrix,
+    params: &RouterParams,
+    matrices: [&QuantizedTensor; 3],
+    activation: Activation,
+) -> Result<Option<(Array, Array)>> {
+    let AddRmsNorm { x, weight, eps, .. } = *rows;
+    let Some(choice) = Choice::of(params) else { return Ok(None) };
+    let Some(moe) = Moe::of(&card, x, choice.active(), matrices, activation) else {
+        return Ok(None);
+    };
+    let Some((sum, logits)) = norm_matmul(card, rows, router, None)? else { return Ok(None) };
+    let gate_up = Product { norm: 1, norm_weight: weight.is_some(), ..moe.gate_up };
+    let first: Vec<_> =
+        [&sum].into_iter().chain(weight).chain([&logits]).chain(choice.correction()).collect();
+    let inputs = moe.inputs(&first);
+    let Some(mut arrays) = gate_up.run(&card, &sum, &inputs, Some(eps), Some(&choice))? else {
+        return Ok(None);
+    };
+    let chosen = arrays.swap_remove(1);
+    let output = moe.down(&card, &arrays.swap_remove(0), &chosen)?;
+    Ok(output.map(|output| (sum, output)))
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::mlx::quantized::{QuantizationParams, QuantizedTensor};
+    use crate::mlx::quantized::QuantizationParams;
     use crate::mlx::{DeviceKind, enter, ops};
 
     fn zeros(shape: &[i32], dtype: Dtype) -> Array {
