@@ -7,12 +7,9 @@ use crate::error::Result;
 use crate::nn::Mla;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "deepseek_v3",
-    model_types: &["deepseek_v3", "kimi_k2", "joyai_llm_flash"],
-    build,
-    ignores: super::prediction_layers,
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], build)
+        .ignoring(super::is_prediction_layer);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

@@ -7,12 +7,7 @@ use crate::error::Result;
 use crate::nn::{Activation, Mlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "ernie4_5",
-    model_types: &["ernie4_5"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["ernie4_5"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: None };

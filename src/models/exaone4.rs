@@ -5,23 +5,18 @@
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
-use crate::nn::{NormLayout, QkNorm};
+use crate::nn::{Norm, NormLayout, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "exaone4",
-    model_types: &["exaone4"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["exaone4"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    decoder.layout = NormLayout::Post;
-    decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+    decoder.layout = NormLayout::POST;
+    decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     if file.optional::<i32>("sliding_window")?.is_some() {
         for (layer, window) in decoder.layers.iter_mut().zip(file.windows(4096, 4)?) {
-            layer.window = window;
+            layer.span = window.into();
             layer.rope = layer.rope.take().filter(|_| window.is_some());
         }
     }

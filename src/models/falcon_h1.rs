@@ -16,20 +16,15 @@ use crate::nn::{
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "falcon_h1",
-    model_types: &["falcon_h1"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["falcon_h1"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let factors = Factors::of(file, w)?;
     let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
     let tied = decoder.tied.unwrap_or_else(|| !w.has("lm_head.weight"));
     decoder.tied = Some(tied);
-    decoder.layout = NormLayout::PreNamed(["input_layernorm", "pre_ff_layernorm"]);
-    decoder.final_norm = "final_layernorm";
+    decoder.layout = NormLayout::pre(["input_layernorm", "pre_ff_layernorm"]);
+    decoder.names.norm = "final_layernorm";
     decoder.embedding_scale = factors.embedding;
     decoder.logit_scale = if tied { factors.tied_logits } else { factors.logits };
     // The rotation is linear: what multiplies keys may as well multiply scores.

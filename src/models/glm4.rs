@@ -7,12 +7,7 @@ use crate::error::Result;
 use crate::nn::{Activation, Mlp, NormLayout};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "glm4",
-    model_types: &["glm", "glm4"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["glm", "glm4"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.5);
@@ -20,7 +15,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.output_bias = false;
     if file.model_type()? == "glm4" {
-        decoder.layout = NormLayout::SandwichNamed([
+        decoder.layout = NormLayout::sandwich([
             "input_layernorm",
             "post_self_attn_layernorm",
             "post_attention_layernorm",

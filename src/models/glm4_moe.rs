@@ -6,15 +6,11 @@ use serde_json::json;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::QkNorm;
+use crate::nn::{Norm, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "glm4_moe",
-    model_types: &["glm4_moe"],
-    build,
-    ignores: super::prediction_layers,
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["glm4_moe"], build).ignoring(super::is_prediction_layer);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("first_k_dense_replace", json!(1))]);
@@ -22,7 +18,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
     decoder.attention.output_bias = false;
     if file.flag("use_qk_norm")? {
-        decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+        decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     }
     let layers = file.sparse_layers(decoder.attention.dims)?;
     Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))

@@ -10,12 +10,7 @@ use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::nn::{ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing};
 use crate::weights::{Float8, Weights};
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "gpt_oss",
-    model_types: &["gpt_oss"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gpt_oss"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(150_000.0))?;
@@ -26,7 +21,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     file.expect_number("swiglu_alpha", 1.702)?;
     file.expect_number("swiglu_limit", 7.0)?;
     for (layer, window) in decoder.layers.iter_mut().zip(file.windows(128, 2)?) {
-        layer.window = window;
+        layer.span = window.into();
     }
     let experts = file.size_or("num_local_experts", 128)?;
     let config = MoeConfig {

@@ -7,12 +7,7 @@ use crate::error::Result;
 use crate::nn::{ExpertNames, Experts, Moe, MoeConfig, Router, Routing};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "granite",
-    model_types: &["granite", "granitemoe"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["granite", "granitemoe"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

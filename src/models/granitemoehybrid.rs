@@ -11,12 +11,7 @@ use crate::nn::{
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "granitemoehybrid",
-    model_types: &["granitemoehybrid"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["granitemoehybrid"], build);
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -5,12 +5,7 @@ use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "helium",
-    model_types: &["helium"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["helium"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(100_000.0), traditional: true, share: None };

@@ -5,15 +5,10 @@ use serde::Deserialize;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mlp, NormLayout, ProjectionNames, QkNorm, ShortConv};
+use crate::nn::{Activation, Mlp, Norm, NormLayout, QkNorm, ShortConv};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "lfm2",
-    model_types: &["lfm2"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["lfm2"], build);
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,12 +19,12 @@ enum Kind {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
-    decoder.layout = NormLayout::PreNamed(["operator_norm", "ffn_norm"]);
-    decoder.final_norm = "embedding_norm";
+    decoder.layout = NormLayout::pre(["operator_norm", "ffn_norm"]);
+    decoder.names.norm = "embedding_norm";
     decoder.tied = Some(true);
-    decoder.attention.names = ProjectionNames::Separate("out_proj");
-    decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
-    decoder.attention.norm_names = ["q_layernorm", "k_layernorm"];
+    decoder.attention.output = "out_proj";
+    decoder.attention.qk_norm =
+        Some(QkNorm::each_head(Norm::rms, decoder.eps).named(["q_layernorm", "k_layernorm"]));
     let attends = attending_layers(file, decoder.layers.len())?;
     let (kernel, bias) = (file.size("conv_L_cache")?, file.flag("conv_bias")?);
     let (dims, hidden) = (decoder.attention.dims, hidden(file)?);

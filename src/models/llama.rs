@@ -4,30 +4,32 @@
 use serde_json::json;
 
 use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, ministral3, mlp};
-use crate::error::{Error, Result};
+use super::{Architecture, LanguageModel, mlp};
+use crate::error::Result;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "llama",
-    model_types: &["llama", "mistral", "iquestcoder", "xverse", "mistral3", "llava", "pixtral"],
-    build: |file, w| {
-        let mut text = file.text_part_or_whole()?;
-        if file.model_type()? == "pixtral" {
-            text = text.with_defaults([("num_attention_heads", json!(32))]);
-        }
-        let w = &super::language_part(w);
-        match text.model_type()?.as_str() {
-            "ministral3" => ministral3::build(&text, w),
-            "mistral4" => Err(Error::UnknownArchitecture { model_type: "mistral4".to_owned() }),
-            _ => build(&text, w),
-        }
-    },
-    ignores: super::vision,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(
+    &["llama", "mistral", "iquestcoder", "xverse", "mistral3", "llava", "pixtral"],
+    build,
+);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let is_mistral = file.model_type()? == "mistral";
+    let file = &if file.is_part() { with_defaults(file, is_mistral) } else { file.clone() };
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    file.set_windows(&mut decoder, file.model_type()? == "mistral")?;
+    file.set_windows(&mut decoder, is_mistral)?;
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+}
+
+/// What checkpoints of several parts leave out: all that is as in the first 7B models.
+fn with_defaults(file: &ConfigFile, is_mistral: bool) -> ConfigFile {
+    let hidden = if is_mistral { 14_336 } else { 11_008 };
+    file.with_defaults([
+        ("hidden_size", json!(4096)),
+        ("intermediate_size", json!(hidden)),
+        ("num_hidden_layers", json!(32)),
+        ("num_attention_heads", json!(32)),
+        ("rms_norm_eps", json!(1e-6)),
+        ("vocab_size", json!(32_000)),
+    ])
 }

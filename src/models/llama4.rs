@@ -9,25 +9,12 @@ use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
-    Activation, Attention, ExpertNames, Experts, Mlp, Moe, MoeConfig, QkNorm, QueryTemperature,
-    Router, Routing,
+    Activation, AttentionConfig, AttentionSpan, ExpertNames, Experts, Mlp, Moe, MoeConfig, Norm,
+    QkNorm, QueryTemperature, Router, Routing,
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "llama4",
-    model_types: &["llama4", "llama4_text"],
-    build: |file, w| match file.model_type()?.as_str() {
-        "llama4" => build(&file.text_part()?, &w.at("language_model")),
-        // The text model by itself has experts only where it says so.
-        _ => build(&file.with_defaults([("moe_layers", json!([]))]), w),
-    },
-    ignores: |file, tensor| {
-        tensor.starts_with("vision_model.")
-            || tensor.starts_with("multi_modal_projector.")
-            || super::rotary_frequencies(file, tensor)
-    },
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["llama4"], build);
 
 #[derive(PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -37,10 +24,15 @@ enum Kind {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    // The text model by itself has experts only where it says so.
+    let file = &match file.is_part() {
+        true => file.clone(),
+        false => file.with_defaults([("moe_layers", json!([]))]),
+    };
     let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     if w.has("output.weight") {
-        decoder.head = "output";
+        decoder.names.head = "output";
     }
     let rotated = file.rotated_layers()?;
     let chunked: Vec<bool> = match file.layer_kinds::<Kind>()? {
@@ -50,25 +42,22 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     // Without effect where all positions are in the first one.
     let chunk = file.size_or("attention_chunk_size", 8192)?;
     let whole = file.context_length().is_some_and(|context| context <= chunk as usize);
-    let qk_norm = match file.optional("use_qk_norm")?.unwrap_or(true) {
-        true => QkNorm::HeadUnweighted(decoder.eps),
-        false => QkNorm::None,
-    };
     let temperature = temperature(file)?;
-    let attention = |index: usize, layer: &Weights| {
-        let (mut config, mut rope) = (decoder.attention.clone(), None);
-        if rotated[index] {
-            config.qk_norm = qk_norm;
-            rope.clone_from(&decoder.layers[index].rope);
-        }
-        let mut attention = Attention::new(&layer.at("self_attn"), config, rope, None)?;
+    for (index, layer) in decoder.layers.iter_mut().enumerate() {
         if chunked[index] && !whole {
-            attention = attention.within_chunks(chunk);
+            layer.span = AttentionSpan::Chunked(chunk);
         }
-        Ok(match temperature.filter(|_| !rotated[index]) {
-            Some(temperature) => Box::new(attention.with_temperature(temperature)),
-            None => Box::new(attention),
-        } as _)
+        if !rotated[index] {
+            (layer.rope, layer.temperature) = (None, temperature);
+        }
+    }
+    let norms = file.optional("use_qk_norm")?.unwrap_or(true);
+    let qk_norm = norms.then(|| QkNorm::each_head(Norm::unweighted, decoder.eps));
+    let attention = |index: usize, layer: &Weights| {
+        let qk_norm = qk_norm.filter(|_| rotated[index]);
+        let config = AttentionConfig { qk_norm, ..decoder.attention };
+        let attention = config.build(&layer.at("self_attn"), decoder.layers[index].clone())?;
+        Ok(Box::new(attention) as _)
     };
     let dims = decoder.attention.dims;
     let (sparse, dense) = (sparse_layers(file)?, file.size("intermediate_size_mlp")?);

@@ -6,12 +6,7 @@ use crate::error::Result;
 use crate::nn::{Backbone, BackboneConfig, Block, Mamba2};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "mamba2",
-    model_types: &["mamba2"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mamba2"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let own_state = file.optional::<i32>("ssm_state_size")?.is_some();

@@ -6,15 +6,10 @@ use serde::Deserialize;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
-use crate::nn::{Attention, LayerConfig, QueryTemperature};
+use crate::nn::QueryTemperature;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "ministral3",
-    model_types: &["ministral3"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["ministral3"], build);
 
 /// What `rope_parameters` say beside the rotation.
 #[derive(Deserialize)]
@@ -23,7 +18,7 @@ struct Growth {
     original_max_position_embeddings: f32,
 }
 
-pub(super) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rotation = file.without_rope_parameter("llama_4_scaling_beta");
     let mut decoder = rotation.decoder(&RopeDefaults::base(1_000_000.0))?;
     file.set_windows(&mut decoder, true)?;
@@ -33,14 +28,6 @@ pub(super) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageMo
         floor: growth.original_max_position_embeddings,
         first: 0,
     };
-    Ok(Box::new(decoder.build_hybrid(
-        w,
-        |index, w| {
-            let LayerConfig { rope, window } = decoder.layers[index].clone();
-            let config = decoder.attention.clone();
-            let attention = Attention::new(&w.at("self_attn"), config, rope, window)?;
-            Ok(Box::new(attention.with_temperature(temperature)))
-        },
-        mlp(file, decoder.attention.dims)?,
-    )?))
+    decoder.layers.iter_mut().for_each(|layer| layer.temperature = Some(temperature));
+    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

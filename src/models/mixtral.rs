@@ -6,19 +6,11 @@ use crate::error::Result;
 use crate::nn::{ExpertNames, Moe, MoeConfig, Routing};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "mixtral",
-    model_types: &["mixtral"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mixtral"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
-    if file.optional::<i32>("sliding_window")?.is_some() {
-        let window = file.window()?;
-        decoder.layers.iter_mut().for_each(|layer| layer.window = Some(window));
-    }
+    decoder.set_windows(vec![file.window_if_given()?; decoder.layers.len()]);
     let experts = file.size_or("num_local_experts", 8)?;
     let config = MoeConfig {
         dims: decoder.attention.dims,

@@ -1,6 +1,14 @@
 //! Architectures. Each file reads its config, says which blocks the model is made of, and maps its
 //! weight names; this one finds the file and loads a checkpoint with it.
 
+/// The architectures of these modules, each with the name of its module. What a module declares and
+/// no list names is dead code, which the compiler tells.
+macro_rules! architectures {
+    ($($module:ident),+ $(,)?) => {
+        &[$($module::ARCHITECTURE.named(stringify!($module))),+]
+    };
+}
+
 mod cohere;
 mod cohere2;
 mod config;
@@ -9,10 +17,6 @@ mod ernie4_5;
 mod exaone4;
 mod falcon_h1;
 mod gemma;
-mod gemma2;
-mod gemma3;
-mod gemma3n;
-mod gemma4;
 mod glm4;
 mod glm4_moe;
 mod gpt_oss;
@@ -27,27 +31,23 @@ mod ministral3;
 mod mixtral;
 mod nemotron;
 mod nemotron_h;
-mod olmo2;
-mod olmo3;
-mod olmoe;
+mod olmo;
+mod parts;
 mod phi;
 mod phi3;
-mod qwen2;
-mod qwen2_moe;
-mod qwen3;
-mod qwen3_5;
-mod qwen3_moe;
-mod qwen3_next;
+mod qwen;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use config::ConfigFile;
 pub use config::GenerationDefaults;
+use parts::Parts;
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
@@ -179,10 +179,12 @@ pub struct Loaded {
 }
 
 /// What an architecture's file provides.
+#[derive(Clone, Copy)]
 struct Architecture {
-    /// Its name.
+    /// Its name, which is that of its file.
     name: &'static str,
-    /// The values of `model_type` that it runs.
+    /// The values of `model_type` that it runs. Of a checkpoint with other parts it is what runs
+    /// the language model where its part of the configuration has no `model_type` of its own.
     model_types: &'static [&'static str],
     /// Builds the model, taking its weights.
     build: fn(&ConfigFile, &Weights) -> Result<Box<dyn LanguageModel>>,
@@ -190,47 +192,63 @@ struct Architecture {
     ignores: fn(&ConfigFile, &str) -> bool,
 }
 
-const ARCHITECTURES: &[Architecture] = &[
-    cohere::ARCHITECTURE,
-    cohere2::ARCHITECTURE,
-    deepseek_v3::ARCHITECTURE,
-    ernie4_5::ARCHITECTURE,
-    exaone4::ARCHITECTURE,
-    falcon_h1::ARCHITECTURE,
-    gemma::ARCHITECTURE,
-    gemma2::ARCHITECTURE,
-    gemma3::ARCHITECTURE,
-    gemma3n::ARCHITECTURE,
-    gemma4::ARCHITECTURE,
-    glm4::ARCHITECTURE,
-    glm4_moe::ARCHITECTURE,
-    gpt_oss::ARCHITECTURE,
-    granite::ARCHITECTURE,
-    granitemoehybrid::ARCHITECTURE,
-    helium::ARCHITECTURE,
-    lfm2::ARCHITECTURE,
-    llama::ARCHITECTURE,
-    llama4::ARCHITECTURE,
-    mamba2::ARCHITECTURE,
-    ministral3::ARCHITECTURE,
-    mixtral::ARCHITECTURE,
-    nemotron::ARCHITECTURE,
-    nemotron_h::ARCHITECTURE,
-    olmo2::ARCHITECTURE,
-    olmo3::ARCHITECTURE,
-    olmoe::ARCHITECTURE,
-    phi::ARCHITECTURE,
-    phi3::ARCHITECTURE,
-    qwen2::ARCHITECTURE,
-    qwen2_moe::ARCHITECTURE,
-    qwen3::ARCHITECTURE,
-    qwen3_5::ARCHITECTURE,
-    qwen3_moe::ARCHITECTURE,
-    qwen3_next::ARCHITECTURE,
-    seed_oss::ARCHITECTURE,
-    smollm3::ARCHITECTURE,
-    stablelm::ARCHITECTURE,
-    starcoder2::ARCHITECTURE,
+impl Architecture {
+    const fn new(
+        model_types: &'static [&'static str],
+        build: fn(&ConfigFile, &Weights) -> Result<Box<dyn LanguageModel>>,
+    ) -> Self {
+        Self { name: "", model_types, build, ignores: |_, _| false }
+    }
+
+    /// The same that leaves aside the tensors that `ignores` names, as the language model has them
+    /// by itself.
+    const fn ignoring(self, ignores: fn(&ConfigFile, &str) -> bool) -> Self {
+        Self { ignores, ..self }
+    }
+
+    const fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
+    /// Whether it runs this `model_type`, or the text part of what has it.
+    fn runs(&self, model_type: &str) -> bool {
+        let whole = model_type.strip_suffix("_text").unwrap_or(model_type);
+        self.model_types.iter().any(|known| *known == model_type || *known == whole)
+    }
+}
+
+const FAMILIES: &[&[Architecture]] = &[
+    architectures![
+        cohere,
+        cohere2,
+        deepseek_v3,
+        ernie4_5,
+        exaone4,
+        falcon_h1,
+        glm4,
+        glm4_moe,
+        gpt_oss,
+        granite,
+        granitemoehybrid,
+        helium,
+        lfm2,
+        llama,
+        llama4,
+        mamba2,
+        ministral3,
+        mixtral,
+        nemotron,
+        nemotron_h,
+        phi,
+        phi3,
+        seed_oss,
+        smollm3,
+        stablelm,
+        starcoder2,
+    ],
+    gemma::ARCHITECTURES,
+    olmo::ARCHITECTURES,
+    qwen::ARCHITECTURES,
 ];
 
 /// The feed-forward block of most models: a gated MLP with SiLU in every layer.
@@ -244,37 +262,23 @@ fn mlp(
     })
 }
 
-/// The language model of a checkpoint that may have other parts, where it was converted: published
-/// ones have it where they would have it by itself, or see [`crate::nn::language_model`].
-fn language_part<'a>(w: &Weights<'a>) -> Weights<'a> {
-    let converted = w.at("language_model");
-    if converted.at("model.embed_tokens").has("weight") { converted } else { w.clone() }
-}
-
-/// As [`rotary_frequencies`], and the parts of a checkpoint that see images.
-fn vision(file: &ConfigFile, tensor: &str) -> bool {
-    let part = tensor.strip_prefix("model.").unwrap_or(tensor);
-    ["visual.", "vision_tower.", "multi_modal_projector."].iter().any(|name| part.starts_with(name))
-        || rotary_frequencies(file, tensor)
-}
-
 /// Tensors that published checkpoints carry and models compute themselves.
-fn rotary_frequencies(_: &ConfigFile, tensor: &str) -> bool {
+fn is_rotary_frequencies(tensor: &str) -> bool {
     tensor.ends_with("rotary_emb.inv_freq")
 }
 
-/// As [`rotary_frequencies`], and the layers after the last one, which predict more tokens than the
-/// next (multi-token prediction, Gloeckle et al. 2024).
-fn prediction_layers(file: &ConfigFile, tensor: &str) -> bool {
+/// The layers after the last one, which predict more tokens than the next (multi-token prediction,
+/// Gloeckle et al. 2024).
+fn is_prediction_layer(file: &ConfigFile, tensor: &str) -> bool {
     let layer = tensor.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
     let index = layer.and_then(|layer| layer.parse::<usize>().ok());
     index.zip(file.layers().ok()).is_some_and(|(index, layers)| index >= layers)
-        || rotary_frequencies(file, tensor)
 }
 
-/// The architectures that can be loaded, each with the values of `model_type` that it runs.
-pub fn architectures() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    ARCHITECTURES.iter().map(|architecture| (architecture.name, architecture.model_types))
+/// The architectures that can be loaded, by name, each with the values of `model_type` that it runs.
+pub fn architectures() -> BTreeMap<&'static str, &'static [&'static str]> {
+    let all = FAMILIES.iter().copied().flatten();
+    all.map(|architecture| (architecture.name, architecture.model_types)).collect()
 }
 
 /// The architecture of a model's folder, of which no more than `config.json` needs to be there.
@@ -283,16 +287,21 @@ pub fn architectures() -> impl Iterator<Item = (&'static str, &'static [&'static
 /// As those of [`load`] about the configuration: an architecture or a quantization that is not
 /// supported is known before there are weights.
 pub fn architecture_of(dir: &Path) -> Result<&'static str> {
-    let config = ConfigFile::read(dir)?;
-    let architecture = find(config.model_type()?)?;
-    config.text_part_or_whole()?.quantization()?;
+    let config = ConfigFile::read(dir)?.text_part_or_whole()?;
+    let architecture = find(&config)?;
+    config.quantization()?;
     Ok(architecture.name)
 }
 
-fn find(model_type: String) -> Result<&'static Architecture> {
-    ARCHITECTURES
+/// The architecture of a language model: that of its `model_type`, which for the text part of a
+/// checkpoint with others is that of the whole where it has none of its own.
+fn find(text: &ConfigFile) -> Result<&'static Architecture> {
+    let model_type = text.model_type()?;
+    FAMILIES
         .iter()
-        .find(|candidate| candidate.model_types.contains(&model_type.as_str()))
+        .copied()
+        .flatten()
+        .find(|candidate| candidate.runs(&model_type))
         .ok_or(Error::UnknownArchitecture { model_type })
 }
 
@@ -309,9 +318,9 @@ pub fn load(
 ) -> Result<Loaded> {
     let mut warnings = Vec::new();
     let config = ConfigFile::read(dir)?;
-    let model_type = config.model_type()?;
-    let architecture = find(model_type.clone())?;
-    let quantization = config.text_part_or_whole()?.quantization()?;
+    let (model_type, text) = (config.model_type()?, config.text_part_or_whole()?);
+    let architecture = find(&text)?;
+    let quantization = text.quantization()?;
     let checkpoint = Checkpoint::open(dir)?;
     let total_bytes = checkpoint.bytes();
     mlx::enter(options.device.kind)?;
@@ -319,8 +328,12 @@ pub fn load(
     let weights = Weights::new(&checkpoint, &quantization, plan, |loaded_bytes| {
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });
-    let model = (architecture.build)(&config, &weights)?;
-    weights.finish(|name| (architecture.ignores)(&config, name))?;
+    let parts = Parts::of(&checkpoint);
+    let model = (architecture.build)(&text, &parts.language_model(&weights))?;
+    weights.finish(|tensor| match parts.without_prefix(tensor) {
+        Some(tensor) => is_rotary_frequencies(&tensor) || (architecture.ignores)(&text, &tensor),
+        None => true,
+    })?;
     warnings.extend_from_slice(checkpoint.warnings());
     warnings.extend(weights.warnings());
     let (quantization, mixed_quantization) = weights.quantization();

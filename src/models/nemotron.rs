@@ -4,21 +4,16 @@
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, NormKind, PlainMlp};
+use crate::nn::{Activation, Norm, PlainMlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "nemotron",
-    model_types: &["nemotron"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["nemotron"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.5);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
-    decoder.norm = NormKind::LayerPlusOne;
+    decoder.norm = Norm::layer_plus_one;
     let (bias, names) = (file.flag("mlp_bias")?, ["up_proj", "down_proj"]);
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::ReluSquared);
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);

@@ -4,20 +4,16 @@
 use serde::Deserialize;
 
 use super::config::{ConfigFile, Mamba2Fields};
-use super::{Architecture, LanguageModel, rotary_frequencies};
+use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
-    Activation, Attention, Backbone, BackboneConfig, Block, Experts, Linear, Mamba2, Moe, PlainMlp,
-    Router,
+    Activation, AttentionSpan, Backbone, BackboneConfig, Block, Experts, LayerConfig, Linear,
+    Mamba2, Moe, PlainMlp, Router,
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "nemotron_h",
-    model_types: &["nemotron_h"],
-    build,
-    ignores: |file, tensor| tensor.starts_with("mtp.") || rotary_frequencies(file, tensor),
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["nemotron_h"], build).ignoring(|_, tensor| tensor.starts_with("mtp."));
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 enum Kind {
@@ -56,7 +52,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         Ok(match kinds[index] {
             Kind::Mamba => Block::Mixer(Box::new(Mamba2::new(w, mamba)?)),
             Kind::Attention => {
-                Block::Mixer(Box::new(Attention::new(w, attention.clone(), None, None)?))
+                let (span, rope, temperature) = (AttentionSpan::Full, None, None);
+                let layer = LayerConfig { span, rope, temperature };
+                Block::Mixer(Box::new(attention.build(w, layer)?))
             }
             Kind::Mlp => Block::FeedForward(Box::new(mlp(w, dims, hidden, bias)?)),
             Kind::Moe => Block::FeedForward(Box::new(experts(file, w, dims)?)),

@@ -2,22 +2,21 @@
 //! everywhere, a plain MLP, and a rotation of the first part of each head.
 
 use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, rotary_frequencies};
+use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, NormKind, NormLayout, PlainMlp, ProjectionNames};
+use crate::nn::{Activation, Norm, NormLayout, PlainMlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture =
-    Architecture { name: "phi", model_types: &["phi"], build, ignores: rotary_frequencies };
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phi"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.4);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
-    decoder.norm = NormKind::Layer;
-    decoder.layout = NormLayout::Parallel;
-    decoder.final_norm = "final_layernorm";
-    decoder.attention.names = ProjectionNames::Separate("dense");
+    decoder.norm = Norm::layer;
+    decoder.layout = NormLayout::PARALLEL;
+    decoder.names.norm = "final_layernorm";
+    decoder.attention.output = "dense";
     decoder.attention.qkv_bias = true;
     decoder.attention.output_bias = true;
     decoder.tied = Some(false);

@@ -5,26 +5,18 @@ use serde_json::json;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mlp, ProjectionNames};
+use crate::nn::{Activation, Mlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "phi3",
-    model_types: &["phi3"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phi3"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("original_max_position_embeddings", json!(4096))]);
     let share = Some(1.0);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
-    decoder.attention.names = ProjectionNames::Fused("qkv_proj", "o_proj");
-    if file.optional::<i32>("sliding_window")?.is_some() {
-        let window = file.window()?;
-        decoder.layers.iter_mut().for_each(|layer| layer.window = Some(window));
-    }
+    decoder.attention.qkv = &["qkv_proj"];
+    decoder.set_windows(vec![file.window_if_given()?; decoder.layers.len()]);
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
     Ok(Box::new(decoder.build(w, |_, w| {
         let (w, names) = (w.at("mlp"), ["gate_up_proj", "down_proj"]);

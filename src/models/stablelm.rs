@@ -4,28 +4,25 @@
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
-use crate::nn::{NormKind, NormLayout, QkNorm};
+use crate::nn::{Norm, NormLayout, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "stablelm",
-    model_types: &["stablelm"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["stablelm"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.25);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
-    decoder.norm = NormKind::Layer;
+    decoder.norm = Norm::layer;
     decoder.attention.qkv_bias = file.flag("use_qkv_bias")?;
     if file.flag("use_parallel_residual")? {
-        decoder.layout = NormLayout::Parallel;
+        decoder.layout = NormLayout::PARALLEL;
     }
     if file.flag("qk_layernorm")? {
-        decoder.attention.qk_norm = QkNorm::LayerForEachHead(decoder.eps);
-        decoder.attention.norm_names = ["q_layernorm", "k_layernorm"];
+        decoder.attention.qk_norm = Some(
+            QkNorm::each_head_apart(Norm::layer_per_head, decoder.eps)
+                .named(["q_layernorm", "k_layernorm"]),
+        );
     }
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

@@ -5,27 +5,19 @@ use serde_json::json;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, NormKind, PlainMlp};
+use crate::nn::{Activation, Norm, PlainMlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "starcoder2",
-    model_types: &["starcoder2"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["starcoder2"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("norm_epsilon", json!(1e-5))]);
     let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
     let bias = file.optional("use_bias")?.unwrap_or(true);
-    decoder.norm = NormKind::Layer;
+    decoder.norm = Norm::layer;
     decoder.attention.qkv_bias = bias;
     decoder.attention.output_bias = bias;
-    if file.optional::<i32>("sliding_window")?.is_some() {
-        let window = file.window()?;
-        decoder.layers.iter_mut().for_each(|layer| layer.window = Some(window));
-    }
+    decoder.set_windows(vec![file.window_if_given()?; decoder.layers.len()]);
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::GeluTanh);
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
     Ok(Box::new(decoder.build(w, |_, w| {

@@ -12,76 +12,51 @@ use crate::fused::attention::{AttentionParams, NewQkv, attention};
 use crate::mlx::{Array, from_f32, ops};
 use crate::weights::Weights;
 
-/// What varies between architectures.
-#[derive(Debug, Clone)]
-pub struct AttentionConfig {
-    /// Input and output features.
-    pub dims: i32,
+/// What an attention block is made of. [`super::AttentionConfig`] builds it of a checkpoint's
+/// tensors.
+#[derive(Debug)]
+pub struct AttentionParts {
     /// Query heads.
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
     /// Features of a head.
     pub head_dim: i32,
-    /// Whether the query, key and value projections have biases.
-    pub qkv_bias: bool,
-    /// Whether the output projection has one.
-    pub output_bias: bool,
-    /// The names of the projections.
-    pub names: ProjectionNames,
-    /// A norm over queries and keys, before the rotation.
-    pub qk_norm: QkNorm,
-    /// The names of these norms.
-    pub norm_names: [&'static str; 2],
-    /// Where values come from.
-    pub values: Values,
-    /// Multiplies q kᵀ; `None` for 1 / √head_dim.
-    pub scale: Option<f32>,
-    /// Bounds what the soft-max sees: cap · tanh(scores / cap); `None` does not.
-    pub soft_cap: Option<f32>,
-    /// Whether each head has a score for looking at nothing (`sinks`).
-    pub sinks: bool,
+    /// Queries, keys and values; the last are missing where the keys serve as values, as they are
+    /// before their norm and rotation.
+    pub qkv: Projections,
     /// Whether the query projection gives each head a gate, too (after its query), by whose
     /// logistic function what it attended to is multiplied (Qiu et al. 2025).
     pub output_gate: bool,
+    /// The norms of queries and of keys, before the rotation.
+    pub qk_norms: Option<QkNorms>,
+    /// The epsilon of a root-mean-square norm over each head's values, without weights.
+    pub v_norm: Option<f32>,
+    /// Whether the keys serve as values.
+    pub values_are_keys: bool,
+    /// `None` for layers that do not look at positions.
+    pub rope: Option<Rope>,
+    /// How queries grow with their position.
+    pub temperature: Option<QueryTemperature>,
+    /// How far back a token sees.
+    pub span: AttentionSpan,
+    /// Multiplies q kᵀ.
+    pub scale: f32,
+    /// Bounds what the soft-max sees: cap · tanh(scores / cap); `None` does not.
+    pub soft_cap: Option<f32>,
+    /// A score for each head for looking at nothing, `[heads]`.
+    pub sinks: Option<Array>,
+    /// The output projection.
+    pub output: Linear,
 }
 
-/// How a checkpoint names and cuts attention's projections.
-#[derive(Debug, Clone, Copy)]
-pub enum ProjectionNames {
-    /// `q_proj`, `k_proj`, `v_proj`, and this one for the output.
-    Separate(&'static str),
-    /// Queries, keys and values in one, and the output.
-    Fused(&'static str, &'static str),
-}
-
-/// Where a layer's values come from, and whether they are normalized.
-#[derive(Debug, Clone, Copy)]
-pub enum Values {
-    /// A projection of their own.
-    Projected,
-    /// The same, and then a root-mean-square norm over each head, without weights, with this
-    /// epsilon.
-    Normed(f32),
-    /// The keys as they are before their norm and rotation, and then such a norm.
-    NormedKeys(f32),
-}
-
-/// How queries and keys are normalized.
-#[derive(Debug, Clone, Copy)]
-pub enum QkNorm {
-    /// Not at all.
-    None,
-    /// Root-mean-square over each head, with this epsilon.
-    Head(f32),
-    /// The same, stored less 1.
-    HeadPlusOne(f32),
-    /// Root-mean-square over each head, without weights, with this epsilon.
-    HeadUnweighted(f32),
-    /// Layer norm over each head, with weights of its own and this epsilon.
-    LayerForEachHead(f32),
-    /// Root-mean-square over all heads together, with this epsilon.
-    Whole(f32),
+/// The norms of queries and of keys.
+#[derive(Debug)]
+pub enum QkNorms {
+    /// Over each head.
+    EachHead([Norm; 2]),
+    /// Over all heads together.
+    AllHeads([Norm; 2]),
 }
 
 /// Queries multiplied by 1 + scale · ln(1 + ⌊(position + 1) / floor⌋), with positions from 0,
@@ -127,94 +102,36 @@ pub struct Attention {
 }
 
 impl Attention {
-    /// Takes the projections, and the norms of queries and keys where configured.
-    pub fn new(
-        w: &Weights,
-        config: AttentionConfig,
-        rope: Option<Rope>,
-        window: Option<i32>,
-    ) -> Result<Self> {
-        let AttentionConfig { dims, heads, kv_heads, head_dim, .. } = config;
-        let parts = [heads, kv_heads, kv_heads].map(|heads| heads * head_dim);
-        let gates = if config.output_gate { parts[0] } else { 0 };
-        let outputs = [parts[0] + gates, parts[1], parts[2]];
-        let (qkv, output) = match config.names {
-            ProjectionNames::Separate(output) => {
-                let linear = |(name, outputs)| {
-                    Ok((Linear::new(&w.at(name), dims, outputs, config.qkv_bias)?, outputs))
-                };
-                let names: &[&str] = match config.values {
-                    Values::NormedKeys(_) => &["q_proj", "k_proj"],
-                    Values::Projected | Values::Normed(_) => &["q_proj", "k_proj", "v_proj"],
-                };
-                let linears = names.iter().copied().zip(outputs).map(linear);
-                (Projections::new(w, linears.collect::<Result<_>>()?)?, output)
-            }
-            ProjectionNames::Fused(qkv, output) => {
-                let all = outputs.iter().sum();
-                let linear = Linear::new(&w.at(qkv), dims, all, config.qkv_bias)?;
-                (Projections::stacked(linear, &outputs), output)
-            }
+    /// Attention of these parts, with what `w` says of the device and of caches.
+    pub fn new(w: &Weights, parts: AttentionParts) -> Self {
+        let (qk_norm, whole_norms) = match parts.qk_norms {
+            Some(QkNorms::EachHead(norms)) => (Some(norms.map(Norm::into_params)), None),
+            Some(QkNorms::AllHeads(norms)) => (None, Some(norms)),
+            None => (None, None),
         };
-        let output = Linear::new(&w.at(output), heads * head_dim, dims, config.output_bias)?;
-        let [q, k] = config.norm_names.map(|name| w.at(name));
-        let (mut qk_norm, mut whole_norms) = (None, None);
-        match config.qk_norm {
-            QkNorm::None => {}
-            QkNorm::Head(eps) => {
-                qk_norm = Some([Norm::rms(&q, head_dim, eps)?, Norm::rms(&k, head_dim, eps)?]);
-            }
-            QkNorm::HeadPlusOne(eps) => {
-                let norm = |w| Norm::rms_plus_one(w, head_dim, eps);
-                qk_norm = Some([norm(&q)?, norm(&k)?]);
-            }
-            QkNorm::HeadUnweighted(eps) => {
-                qk_norm = Some([Norm::unweighted(&q, eps), Norm::unweighted(&k, eps)]);
-            }
-            QkNorm::LayerForEachHead(eps) => {
-                let norm = |w, heads| Norm::layer_per_head(w, heads, head_dim, eps);
-                qk_norm = Some([norm(&q, heads)?, norm(&k, kv_heads)?]);
-            }
-            QkNorm::Whole(eps) => {
-                whole_norms = Some([Norm::rms(&q, parts[0], eps)?, Norm::rms(&k, parts[1], eps)?]);
-            }
-        }
         let params = AttentionParams {
-            heads,
-            kv_heads,
-            head_dim,
-            qk_norm: qk_norm.map(|norms| norms.map(Norm::into_params)),
-            v_norm: match config.values {
-                Values::Projected => None,
-                Values::Normed(eps) | Values::NormedKeys(eps) => Some(eps),
-            },
-            scale: config.scale.unwrap_or_else(|| (head_dim as f32).sqrt().recip()),
-            soft_cap: config.soft_cap,
-            sinks: if config.sinks { Some(w.take("sinks", &[heads])?) } else { None },
+            heads: parts.heads,
+            kv_heads: parts.kv_heads,
+            head_dim: parts.head_dim,
+            qk_norm,
+            v_norm: parts.v_norm,
+            scale: parts.scale,
+            soft_cap: parts.soft_cap,
+            sinks: parts.sinks,
             kv_dtype: w.cache_dtype(),
-            output: output.into_weights(),
+            output: parts.output.into_weights(),
         };
-        Ok(Self {
-            qkv,
-            values_are_keys: matches!(config.values, Values::NormedKeys(_)),
-            output_gate: config.output_gate,
+        Self {
+            qkv: parts.qkv,
+            values_are_keys: parts.values_are_keys,
+            output_gate: parts.output_gate,
             whole_norms,
             params,
-            rope,
-            span: window.into(),
-            temperature: None,
+            rope: parts.rope,
+            span: parts.span,
+            temperature: parts.temperature,
             device: w.device(),
-        })
-    }
-
-    /// The same within chunks of this many positions.
-    pub fn within_chunks(self, size: i32) -> Self {
-        Self { span: AttentionSpan::Chunked(size), ..self }
-    }
-
-    /// The same with queries that grow with their position.
-    pub fn with_temperature(self, temperature: QueryTemperature) -> Self {
-        Self { temperature: Some(temperature), ..self }
+        }
     }
 }
 
@@ -245,11 +162,7 @@ impl Mixer for Attention {
     }
 
     fn make_cache(&self) -> Cache {
-        match self.span {
-            AttentionSpan::Full => Cache::standard(),
-            AttentionSpan::SlidingWindow(window) => Cache::rotating(window, 0),
-            AttentionSpan::Chunked(size) => Cache::chunked(size),
-        }
+        self.span.make_cache()
     }
 }
 

@@ -135,7 +135,7 @@ impl Linear {
 
 /// Several projections of the same input.
 #[derive(Debug)]
-pub(super) struct Projections {
+pub struct Projections {
     weights: linear::Projections,
     device: Device,
 }
@@ -143,7 +143,7 @@ pub(super) struct Projections {
 impl Projections {
     /// `parts` with the number of outputs of each, stacked where the plan says so and their weights
     /// allow it.
-    pub(super) fn new(w: &Weights, parts: Vec<(Linear, i32)>) -> Result<Self> {
+    pub fn new(w: &Weights, parts: Vec<(Linear, i32)>) -> Result<Self> {
         let linears: Vec<_> = parts.iter().map(|(linear, _)| linear).collect();
         if w.plan().stacked_projections
             && let Some(weights) = Linear::stack(&linears)?
@@ -156,7 +156,7 @@ impl Projections {
     }
 
     /// Projections that the checkpoint holds as one, with the number of outputs of each.
-    pub(super) fn stacked(linear: Linear, outputs: &[i32]) -> Self {
+    pub fn stacked(linear: Linear, outputs: &[i32]) -> Self {
         let ends = outputs.iter().scan(0, |end, outputs| {
             *end += outputs;
             Some(*end)

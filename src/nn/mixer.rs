@@ -35,6 +35,17 @@ impl From<Option<i32>> for AttentionSpan {
     }
 }
 
+impl AttentionSpan {
+    /// An empty cache of what is seen.
+    pub(super) fn make_cache(self) -> Cache {
+        match self {
+            Self::Full => Cache::standard(),
+            Self::SlidingWindow(window) => Cache::rotating(window, 0),
+            Self::Chunked(size) => Cache::chunked(size),
+        }
+    }
+}
+
 /// The attention masks of one pass. Layers that see the same positions share one.
 #[derive(Debug, Default)]
 pub struct Masks(Vec<(AttentionSpan, Mask)>);

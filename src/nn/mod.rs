@@ -3,6 +3,7 @@
 
 mod altup;
 mod attention;
+mod attention_config;
 mod backbone;
 mod branches;
 mod conv;
@@ -32,9 +33,8 @@ mod standard;
 pub use crate::fused::activation::Activation;
 pub use crate::fused::math::{scaled, soft_cap};
 pub use altup::{AltUp, AltUpConfig, AltUpProjections, add_per_layer_input};
-pub use attention::{
-    Attention, AttentionConfig, ProjectionNames, QkNorm, QueryTemperature, Values,
-};
+pub use attention::{Attention, AttentionParts, QkNorms, QueryTemperature};
+pub use attention_config::{AttentionConfig, FusedOrder, LayerConfig, QkNorm};
 pub use backbone::{Backbone, BackboneConfig, Block};
 pub use branches::{Branch, Branches};
 pub use conv::{CausalConv, ShortConv};
@@ -44,18 +44,18 @@ pub use embedding::Embedding;
 pub use expert_linear::{ExpertLinear, ExpertMatrix};
 pub use gated_delta::{DeltaProjections, GatedDelta, GatedDeltaConfig};
 pub use laurel::Laurel;
-pub use linear::Linear;
+pub use linear::{Linear, Projections};
 pub use mamba2::{GatedNorm, Mamba2, Mamba2Config};
 pub use mixer::{AttentionSpan, Masks, Mixer};
 pub use mla::{Mla, MlaConfig};
 pub use mlp::{FeedForward, Mlp, PlainMlp};
 pub use moe::{ExpertNames, Experts, Moe};
 pub use moe_config::MoeConfig;
-pub use norm::Norm;
+pub use norm::{Norm, TakeNorm};
 pub use per_layer::{PerLayerConfig, PerLayerDecoder, PerLayerEmbedding, PerLayerGate};
 pub use residual::{Input, Residual};
 pub use residual_scale::ResidualScale;
 pub use rope::{Rope, RopeConfig, RopeScaling};
 pub use router::{ExpertGroups, Router, Routing};
 pub use shared_attention::{SharedAttention, shared_caches};
-pub use standard::{LayerConfig, NormKind, NormLayout, StandardDecoder, language_model};
+pub use standard::{DecoderNames, NESTED, NormLayout, StandardDecoder, language_model};

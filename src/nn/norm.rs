@@ -6,6 +6,9 @@ use crate::fused::norm::{NormParams, norm};
 use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
 
+/// Takes a norm over the last axis of its view: the view, the number of features, and epsilon.
+pub type TakeNorm = fn(&Weights, i32, f32) -> Result<Norm>;
+
 /// A norm.
 #[derive(Debug)]
 pub struct Norm {
@@ -25,8 +28,8 @@ impl Norm {
     }
 
     /// A root-mean-square norm without weights.
-    pub fn unweighted(w: &Weights, eps: f32) -> Self {
-        Self::of(w, NormParams::Rms { weight: None, eps })
+    pub fn unweighted(w: &Weights, _: i32, eps: f32) -> Result<Self> {
+        Ok(Self::of(w, NormParams::Rms { weight: None, eps }))
     }
 
     /// As [`Norm::rms`], for checkpoints that store the weight less 1 (Gemma).

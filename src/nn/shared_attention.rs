@@ -1,8 +1,8 @@
 //! Attention to the keys and values of an earlier layer (Brandon et al. 2024).
 
-use super::attention::{AttentionConfig, QkNorm};
+use super::attention_config::{AttentionConfig, LayerConfig};
 use super::linear::Linear;
-use super::mixer::{Masks, Mixer};
+use super::mixer::{AttentionSpan, Masks, Mixer};
 use super::norm::Norm;
 use super::residual::Input;
 use super::rope::Rope;
@@ -23,30 +23,21 @@ pub struct SharedAttention {
     norm: Option<Norm>,
     output: Linear,
     rope: Option<Rope>,
-    /// How many positions a token sees, as in the layer that is shared; `None` for all.
-    window: Option<i32>,
+    /// How far back a token sees, as in the layer that is shared.
+    span: AttentionSpan,
     device: Device,
 }
 
 impl SharedAttention {
     /// Takes `q_proj`, `q_norm` where configured, and `o_proj`.
-    pub fn new(
-        w: &Weights,
-        config: AttentionConfig,
-        rope: Option<Rope>,
-        window: Option<i32>,
-    ) -> Result<Self> {
+    pub fn new(w: &Weights, config: AttentionConfig, layer: LayerConfig) -> Result<Self> {
         let AttentionConfig { dims, heads, head_dim, qkv_bias, output_bias, .. } = config;
-        let norm = match config.qk_norm {
-            QkNorm::Head(eps) => Some(Norm::rms(&w.at("q_norm"), head_dim, eps)?),
-            _ => None,
-        };
         Ok(Self {
             queries: Linear::new(&w.at("q_proj"), dims, heads * head_dim, qkv_bias)?,
-            norm,
+            norm: config.q_norm(w)?,
             output: Linear::new(&w.at("o_proj"), heads * head_dim, dims, output_bias)?,
-            rope,
-            window,
+            rope: layer.rope,
+            span: layer.span,
             config,
             device: w.device(),
         })
@@ -56,7 +47,7 @@ impl SharedAttention {
 impl Mixer for SharedAttention {
     fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
         let length = x.dim(1);
-        let AttentionConfig { heads, head_dim, scale, .. } = self.config;
+        let heads = self.config.heads;
         if self.device.kind == DeviceKind::Gpu {
             // What the other layer's kernel wrote must be evaluated before it is read here: see
             // `gpu::Kernel::run_updating`.
@@ -76,18 +67,14 @@ impl Mixer for SharedAttention {
             queries = rope(self.device, &queries, &params)?;
         }
         // The mask that the other layer asked for, before the cache took the new positions.
-        let mask = masks.get(length, self.window, cache)?;
-        let scale = scale.unwrap_or_else(|| (head_dim as f32).sqrt().recip());
-        let scores = Scores::scaled(scale);
+        let mask = masks.get(length, self.span, cache)?;
+        let scores = Scores::scaled(self.config.scale());
         let attended = cached_attention(self.device, &queries, &keys, &values, mask, &scores)?;
         self.output.forward(&join_heads(&attended)?)
     }
 
     fn make_cache(&self) -> Cache {
-        match self.window {
-            Some(window) => Cache::rotating(window, 0),
-            None => Cache::standard(),
-        }
+        self.span.make_cache()
     }
 }
 

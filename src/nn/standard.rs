@@ -1,35 +1,32 @@
-//! The decoder as most checkpoints lay it out: the names of Llama's tensors, and a few choices.
+//! The decoder as most checkpoints lay it out: Llama's, but for some choices and names.
 
-use super::attention::{Attention, AttentionConfig};
+use super::attention_config::{AttentionConfig, LayerConfig};
 use super::decoder::{BlockNorms, Decoder, DecoderLayer, Head, Norms};
 use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
-use super::norm::Norm;
+use super::norm::{Norm, TakeNorm};
 use super::residual_scale::ResidualScale;
-use super::rope::Rope;
 use crate::error::Result;
 use crate::weights::Weights;
 
-/// The measures and choices of a decoder with the usual names.
+/// The measures and choices of a decoder.
 #[derive(Debug)]
 pub struct StandardDecoder {
     /// Rows of the embedding and of the output.
     pub vocabulary: i32,
-    /// The kind of all norms.
-    pub norm: NormKind,
+    /// Takes each norm of the residual stream.
+    pub norm: TakeNorm,
     /// Epsilon of the norms.
     pub eps: f32,
     /// Where a layer's norms stand.
     pub layout: NormLayout,
-    /// The name of the norm after the last layer.
-    pub final_norm: &'static str,
+    /// How the checkpoint names its parts.
+    pub names: DecoderNames,
     /// Every layer's attention.
     pub attention: AttentionConfig,
     /// What differs between layers, first to last.
     pub layers: Vec<LayerConfig>,
-    /// The name of the output head.
-    pub head: &'static str,
     /// Whether the embedding is the output head; `None` where the configuration does not say.
     pub tied: Option<bool>,
     /// Multiplies the embeddings; `None` for 1.
@@ -42,98 +39,126 @@ pub struct StandardDecoder {
     pub logit_cap: Option<f32>,
 }
 
-/// What differs between the layers of a decoder.
-#[derive(Debug, Clone)]
-pub struct LayerConfig {
-    /// How many positions a token sees; `None` for all.
-    pub window: Option<i32>,
-    /// How positions are told apart; `None` does not look at them.
-    pub rope: Option<Rope>,
-}
-
-/// The kind of a decoder's norms.
+/// The names of a decoder's parts.
 #[derive(Debug, Clone, Copy)]
-pub enum NormKind {
-    /// Root-mean-square.
-    Rms,
-    /// Root-mean-square whose weights are stored less 1.
-    RmsPlusOne,
-    /// Layer norm.
-    Layer,
-    /// Layer norm whose weights are stored less 1.
-    LayerPlusOne,
+pub struct DecoderNames {
+    /// Everything but the output head.
+    pub model: &'static str,
+    /// The token embedding.
+    pub embedding: &'static str,
+    /// The layers.
+    pub layers: &'static str,
+    /// A layer's attention.
+    pub attention: &'static str,
+    /// The norm after the last layer.
+    pub norm: &'static str,
+    /// The output head, beside the rest.
+    pub head: &'static str,
 }
 
-impl NormKind {
-    fn take(self, w: &Weights, dims: i32, eps: f32) -> Result<Norm> {
-        match self {
-            Self::Rms => Norm::rms(w, dims, eps),
-            Self::RmsPlusOne => Norm::rms_plus_one(w, dims, eps),
-            Self::Layer => Norm::layer(w, dims, eps),
-            Self::LayerPlusOne => Norm::layer_plus_one(w, dims, eps),
+impl Default for DecoderNames {
+    /// Llama's.
+    fn default() -> Self {
+        Self {
+            model: "model",
+            embedding: "embed_tokens",
+            layers: "layers",
+            attention: "self_attn",
+            norm: "norm",
+            head: "lm_head",
         }
     }
 }
 
-/// Where a layer's norms stand; see [`Norms`].
+/// Where a layer's norms stand, and their names; see [`Norms`].
 #[derive(Debug, Clone, Copy)]
-pub enum NormLayout {
-    /// `input_layernorm` and `post_attention_layernorm`, before the blocks.
-    Pre,
-    /// The same by other names.
-    PreNamed([&'static str; 2]),
-    /// `post_attention_layernorm` and `post_feedforward_layernorm`, after the blocks.
-    Post,
-    /// Both, and `pre_feedforward_layernorm`.
-    Sandwich,
-    /// The same by other names, in the order in which they come.
-    SandwichNamed([&'static str; 4]),
-    /// As [`NormLayout::Sandwich`] without `pre_feedforward_layernorm`, which the block takes.
-    OpenSandwich,
-    /// `input_layernorm`, before both blocks.
-    Parallel,
+pub struct NormLayout {
+    /// Before and after the mixer.
+    pub mixer: [Option<&'static str>; 2],
+    /// Before and after the feed-forward block.
+    pub feed_forward: [Option<&'static str>; 2],
+    /// Whether both blocks read the stream in front of the layer; without a name of its own the
+    /// feed-forward block reads the mixer's norm.
+    pub parallel: bool,
 }
 
 impl NormLayout {
+    /// Before the blocks, by Llama's names.
+    pub const PRE: Self = Self::pre(["input_layernorm", "post_attention_layernorm"]);
+
+    /// After the blocks, by OLMo 2's names.
+    pub const POST: Self = Self {
+        mixer: [None, Some("post_attention_layernorm")],
+        feed_forward: [None, Some("post_feedforward_layernorm")],
+        parallel: false,
+    };
+
+    /// Before and after the blocks, by Gemma 2's names.
+    pub const SANDWICH: Self = Self::sandwich([
+        "input_layernorm",
+        "post_attention_layernorm",
+        "pre_feedforward_layernorm",
+        "post_feedforward_layernorm",
+    ]);
+
+    /// One norm for both blocks.
+    pub const PARALLEL: Self = Self::parallel("input_layernorm");
+
+    /// Before the blocks.
+    pub const fn pre([mixer, feed_forward]: [&'static str; 2]) -> Self {
+        Self {
+            mixer: [Some(mixer), None],
+            feed_forward: [Some(feed_forward), None],
+            parallel: false,
+        }
+    }
+
+    /// Before and after the mixer, and before and after the feed-forward block.
+    pub const fn sandwich([mixer, after_mixer, feed_forward, after]: [&'static str; 4]) -> Self {
+        Self {
+            mixer: [Some(mixer), Some(after_mixer)],
+            feed_forward: [Some(feed_forward), Some(after)],
+            parallel: false,
+        }
+    }
+
+    /// One norm for both blocks.
+    pub const fn parallel(name: &'static str) -> Self {
+        Self { mixer: [Some(name), None], feed_forward: [None; 2], parallel: true }
+    }
+
     /// The norms of a layer, each of which `take` takes by its name.
     fn norms(self, take: impl Fn(&str) -> Result<Norm>) -> Result<Norms> {
-        const BEFORE_MIXER: &str = "input_layernorm";
-        const AFTER_MIXER: &str = "post_attention_layernorm";
-        const BEFORE: &str = "pre_feedforward_layernorm";
-        const AFTER: &str = "post_feedforward_layernorm";
-        // Before and after the mixer, before and after the feed-forward block.
-        let [mixer, after_mixer, feed_forward, after_feed_forward] = match self {
-            Self::Pre => [Some(BEFORE_MIXER), None, Some(AFTER_MIXER), None],
-            Self::PreNamed([mixer, feed_forward]) => [Some(mixer), None, Some(feed_forward), None],
-            Self::Post => [None, Some(AFTER_MIXER), None, Some(AFTER)],
-            Self::Sandwich => [BEFORE_MIXER, AFTER_MIXER, BEFORE, AFTER].map(Some),
-            Self::SandwichNamed(names) => names.map(Some),
-            Self::OpenSandwich => [Some(BEFORE_MIXER), Some(AFTER_MIXER), None, Some(AFTER)],
-            Self::Parallel => return Ok(Norms::Parallel(take(BEFORE_MIXER)?)),
-        };
-        let block = |before: Option<&str>, after: Option<&str>| {
+        let block = |[before, after]: [Option<&str>; 2]| {
             let (before, after) = (before.map(&take).transpose()?, after.map(&take).transpose()?);
             Ok(BlockNorms { before, after })
         };
-        Ok(Norms::Sequential {
-            mixer: block(mixer, after_mixer)?,
-            feed_forward: block(feed_forward, after_feed_forward)?,
-        })
+        let (mixer, feed_forward) = (block(self.mixer)?, block(self.feed_forward)?);
+        match (self.parallel, mixer.before) {
+            (true, Some(norm)) => Ok(Norms::Parallel(norm)),
+            (_, before) => {
+                Ok(Norms::Sequential { mixer: BlockNorms { before, ..mixer }, feed_forward })
+            }
+        }
     }
 }
 
-/// The view of everything but the output head: `model`, or `model.language_model` where a
-/// checkpoint has other parts, too.
+/// Views within `model` that hold the language model beside other parts.
+pub const NESTED: [&str; 2] = ["language_model", "text_model"];
+
+/// The view of everything but the output head: `model`, or a view within it where a checkpoint has
+/// other parts, too.
 pub fn language_model<'a>(w: &Weights<'a>) -> Weights<'a> {
-    let part = w.at("model.language_model");
-    if part.at("embed_tokens").has("weight") { part } else { w.at("model") }
+    let model = w.at("model");
+    let nested = NESTED.map(|part| model.at(part));
+    nested.into_iter().find(|part| part.at("embed_tokens").has("weight")).unwrap_or(model)
 }
 
 impl StandardDecoder {
     /// Sets how many positions each layer sees; `None` for all.
     pub fn set_windows(&mut self, windows: Vec<Option<i32>>) {
         for (layer, window) in self.layers.iter_mut().zip(windows) {
-            layer.window = window;
+            layer.span = window.into();
         }
     }
 
@@ -147,11 +172,10 @@ impl StandardDecoder {
         self.build_hybrid(w, |index, w| self.attention(index, w), feed_forward)
     }
 
-    /// Takes `self_attn` of a layer.
+    /// Takes the attention of a layer.
     pub fn attention(&self, index: usize, layer: &Weights) -> Result<Box<dyn Mixer>> {
-        let LayerConfig { window, rope } = self.layers[index].clone();
-        let w = layer.at("self_attn");
-        Ok(Box::new(Attention::new(&w, self.attention.clone(), rope, window)?))
+        let w = layer.at(self.names.attention);
+        Ok(Box::new(self.attention.build(&w, self.layers[index].clone())?))
     }
 
     /// As [`StandardDecoder::build`], for a model not all of whose layers attend: `mixer` builds
@@ -162,11 +186,15 @@ impl StandardDecoder {
         mixer: impl Fn(usize, &Weights) -> Result<Box<dyn Mixer>>,
         feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
     ) -> Result<Decoder> {
-        let dims = self.attention.dims;
-        let model = language_model(w);
+        let (dims, names) = (self.attention.dims, self.names);
+        let model = match names.model {
+            "model" => language_model(w),
+            "" => w.clone(),
+            model => w.at(model),
+        };
         let layer = |index: usize| {
-            let w = model.at("layers").at(index);
-            let norm = |name: &str| self.norm.take(&w.at(name), dims, self.eps);
+            let w = model.at(names.layers).at(index);
+            let norm = |name: &str| (self.norm)(&w.at(name), dims, self.eps);
             Ok(DecoderLayer {
                 mixer: match self.residual_scale {
                     Some(factor) => Box::new(ResidualScale::new(factor, mixer(index, &w)?)),
@@ -179,13 +207,13 @@ impl StandardDecoder {
                 norms: self.layout.norms(norm)?,
             })
         };
-        let embedding = model.at("embed_tokens");
+        let embedding = model.at(names.embedding);
         Ok(Decoder {
             embedding: Embedding::new(&embedding, self.vocabulary, dims)?,
             embedding_scale: self.embedding_scale,
             layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
-            norm: self.norm.take(&model.at(self.final_norm), dims, self.eps)?,
-            head: Head::new(&w.at(self.head), &embedding, self.tied, dims, self.vocabulary)?,
+            norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
+            head: Head::new(&w.at(names.head), &embedding, self.tied, dims, self.vocabulary)?,
             logit_scale: self.logit_scale,
             logit_cap: self.logit_cap,
         })

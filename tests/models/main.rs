@@ -272,6 +272,49 @@ fn configurations_as_transformers_5_saves_them_mean_the_same() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// A checkpoint that also sees images runs whatever architecture its language model has, wherever
+/// its tensors lie.
+#[test]
+fn the_text_part_of_any_checkpoint_finds_its_architecture() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let device = Device::cpu(None, Precision::Exact);
+    for name in ["qwen3-raw", "gemma2-raw", "olmoe-raw"] {
+        let (source, copy) = (seeded::folder(name), tempfile::tempdir().unwrap());
+        let bytes = std::fs::read(source.join("model.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let text: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(source.join("config.json")).unwrap()).unwrap();
+        let config = serde_json::json!({"model_type": "newest_seeing", "text_config": text});
+        std::fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
+        for golden in ["golden.safetensors", "golden.json"] {
+            std::fs::copy(source.join(golden), copy.path().join(golden)).unwrap();
+        }
+        for (model, head, vision) in [
+            ("language_model.model.", "language_model.lm_head.", "vision_tower."),
+            ("model.language_model.", "lm_head.", "model.visual."),
+            ("model.text_model.", "lm_head.", "model.connector."),
+        ] {
+            let place = |name: &str| match name.strip_prefix("model.") {
+                Some(rest) => format!("{model}{rest}"),
+                None => name.replacen("lm_head.", head, 1),
+            };
+            let mut parts: Vec<_> =
+                tensors.iter().map(|(name, tensor)| (place(name), tensor)).collect();
+            let other = parts[0].1.clone();
+            parts.push((format!("{vision}blocks.0.weight"), other));
+            let path = copy.path().join("model.safetensors");
+            safetensors::serialize_to_file(parts, None, &path).unwrap();
+            if let Err(message) = check(copy.path(), device, TOLERANCES[0].1) {
+                panic!("{name} below {model}: {message}");
+            }
+        }
+        let other =
+            serde_json::json!({"model_type": "qwen3_vl", "text_config": {"model_type": "x"}});
+        std::fs::write(copy.path().join("config.json"), other.to_string()).unwrap();
+        assert!(check(copy.path(), device, 1.0).is_err_and(|error| error.contains("\"x\"")));
+    }
+}
+
 /// Every architecture goes on within a limit, and takes no more memory from there on.
 #[test]
 fn a_limited_cache_stops_growing_in_every_architecture() {

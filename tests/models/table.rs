@@ -18,6 +18,7 @@ where the file is behind.
 Each architecture has small checkpoints with random weights that exercise every kind of layer and every switch of its configuration, as mlx-lm saves them and as they are
 published, with the logits and greedy tokens of [the oracle](../tools/oracle/README.md). They are run in one pass, token by token and in chunks, past every window.
 
+- **`model_type`**: of a checkpoint that also sees or hears, the language model runs, whichever architecture its `text_config` names; a name with `_text` behind it is the same.
 - **Caches**: the kinds that its layers use.
 - **Checkpoints**: as mlx-lm saves them + as published.
 - **Quantized**: the formats among these checkpoints, with the bits of affine ones; *mixed* where single layers differ. The blocks are shared: what one architecture was tried with
@@ -96,8 +97,8 @@ impl Table {
             let Some(row) = self.0.get(name) else { panic!("{name} has no fixtures") };
             let count = row.checkpoints.each_ref().map(BTreeSet::len);
             assert!(count.iter().all(|&count| count > 0), "{name} lacks a kind of fixture");
-            let source = format!("{}/src/models/{name}.rs", env!("CARGO_MANIFEST_DIR"));
-            let lines = std::fs::read_to_string(source).unwrap().lines().count();
+            let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/models");
+            let lines = lines_of(&models, &format!("{name}.rs")).unwrap();
             all_lines.push(lines);
             let types: Vec<_> = model_types.iter().map(|name| format!("`{name}`")).collect();
             let caches: Vec<_> = row.caches.iter().copied().collect();
@@ -121,6 +122,15 @@ impl Table {
         );
         text
     }
+}
+
+/// How many lines the file of this name has, in this folder or in one below it.
+fn lines_of(folder: &Path, name: &str) -> Option<usize> {
+    if let Ok(source) = std::fs::read_to_string(folder.join(name)) {
+        return Some(source.lines().count());
+    }
+    let entries = std::fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
+    entries.filter(|path| path.is_dir()).find_map(|path| lines_of(&path, name))
 }
 
 impl Row {

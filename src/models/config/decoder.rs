@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{ConfigFile, RopeDefaults};
 use crate::error::{Error, Result};
 use crate::nn::{
-    AttentionConfig, LayerConfig, NormKind, NormLayout, ProjectionNames, QkNorm, StandardDecoder,
-    Values,
+    AttentionConfig, AttentionSpan, DecoderNames, FusedOrder, LayerConfig, Norm, NormLayout,
+    StandardDecoder,
 };
 
 /// What a layer sees.
@@ -32,16 +32,15 @@ impl ConfigFile {
         let eps = self.eps()?;
         let rotated = (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32;
         let rope = self.rope(rotated, rope.base, rope.traditional)?;
-        let layer = LayerConfig { window: None, rope: Some(rope) };
+        let layer = LayerConfig { span: AttentionSpan::Full, rope: Some(rope), temperature: None };
         Ok(StandardDecoder {
             vocabulary: self.size("vocab_size")?,
-            norm: NormKind::Rms,
+            norm: Norm::rms,
             eps,
-            layout: NormLayout::Pre,
-            final_norm: "norm",
+            layout: NormLayout::PRE,
+            names: DecoderNames::default(),
             attention,
             layers: vec![layer; self.layers()?],
-            head: "lm_head",
             tied: self.optional("tie_word_embeddings")?,
             embedding_scale: None,
             residual_scale: None,
@@ -77,12 +76,14 @@ impl ConfigFile {
             heads,
             kv_heads,
             head_dim,
+            qkv: &["q_proj", "k_proj", "v_proj"],
+            fused_order: FusedOrder::ByPart,
             qkv_bias: bias,
+            output: "o_proj",
             output_bias: bias,
-            names: ProjectionNames::Separate("o_proj"),
-            qk_norm: QkNorm::None,
-            norm_names: ["q_norm", "k_norm"],
-            values: Values::Projected,
+            qk_norm: None,
+            v_norm: None,
+            values_are_keys: false,
             scale: None,
             soft_cap: None,
             sinks: false,

@@ -29,6 +29,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub(super) struct ConfigFile {
     path: PathBuf,
     values: Map<String, Value>,
+    /// Whether it is one of several parts.
+    is_part: bool,
 }
 
 /// Fields that transformers has renamed, or names otherwise in each architecture.
@@ -56,7 +58,7 @@ impl ConfigFile {
         let Value::Object(values) = values else {
             return Err(Error::config(path, "not an object"));
         };
-        Ok(Self { path, values })
+        Ok(Self { path, values, is_part: false })
     }
 
     /// An [`Error::Config`] about this file.
@@ -146,14 +148,19 @@ impl ConfigFile {
 
     /// The configuration of the language model within one of several parts, under the keys of this
     /// file where it has none of its own.
-    pub(super) fn text_part(&self) -> Result<Self> {
+    fn text_part(&self) -> Result<Self> {
         let Some(part) = self.optional::<Map<String, Value>>("text_config")? else {
             return Err(self.error("\"text_config\" is missing"));
         };
         let mut values = self.values.clone();
         values.remove("text_config");
         values.extend(part);
-        Ok(Self { path: self.path.clone(), values })
+        Ok(Self { path: self.path.clone(), values, is_part: true })
+    }
+
+    /// Whether the language model is one of several parts.
+    pub(super) fn is_part(&self) -> bool {
+        self.is_part
     }
 
     /// As [`ConfigFile::text_part`], or the whole configuration where it has no parts.

@@ -12,21 +12,25 @@ impl ConfigFile {
         decoder: &mut StandardDecoder,
         for_all: bool,
     ) -> Result<()> {
-        match self.layer_types()? {
+        let windows = match self.layer_types()? {
             Some(types) => {
-                for (layer, layer_type) in decoder.layers.iter_mut().zip(types) {
-                    layer.window = match layer_type {
-                        LayerType::FullAttention => None,
-                        LayerType::SlidingAttention => Some(self.window()?),
-                    };
-                }
+                let near = types.contains(&LayerType::SlidingAttention);
+                let window = if near { Some(self.window()?) } else { None };
+                let kinds = types.iter();
+                kinds.map(|kind| window.filter(|_| *kind == LayerType::SlidingAttention)).collect()
             }
-            None if for_all && self.optional::<i32>("sliding_window")?.is_some() => {
-                let window = self.window()?;
-                decoder.layers.iter_mut().for_each(|layer| layer.window = Some(window));
-            }
-            None => {}
-        }
+            None if for_all => vec![self.window_if_given()?; decoder.layers.len()],
+            None => return Ok(()),
+        };
+        decoder.set_windows(windows);
         Ok(())
+    }
+
+    /// `sliding_window`, or `None` where it is absent or null.
+    pub(in crate::models) fn window_if_given(&self) -> Result<Option<i32>> {
+        match self.optional::<i64>("sliding_window")? {
+            Some(_) => Ok(Some(self.window()?)),
+            None => Ok(None),
+        }
     }
 }

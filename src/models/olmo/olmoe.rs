@@ -1,22 +1,17 @@
 //! OLMoE (Muennighoff et al. 2024): Llama with experts in every layer, and norms over all queries
 //! and all keys.
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{ExpertNames, Moe, MoeConfig, QkNorm, Routing};
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{ExpertNames, Moe, MoeConfig, Norm, QkNorm, Routing};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "olmoe",
-    model_types: &["olmoe"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["olmoe"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    decoder.attention.qk_norm = QkNorm::Whole(decoder.eps);
+    decoder.attention.qk_norm = Some(QkNorm::all_heads(Norm::rms, decoder.eps));
     if let Some(limit) = file.optional::<f32>("clip_qkv")? {
         return Err(file.error(format!("\"clip_qkv\" is {limit}, which is not supported")));
     }

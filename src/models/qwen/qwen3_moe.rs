@@ -1,23 +1,19 @@
 //! Qwen 3 MoE (Yang et al. 2025): Qwen 3 with experts in some or all layers. Of
 //! checkpoints that also see images, the language model.
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
-use crate::nn::{ExpertNames, Experts, Moe, MoeConfig, QkNorm, Router, Routing};
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel, mlp};
+use crate::nn::{ExpertNames, Experts, Moe, MoeConfig, Norm, QkNorm, Router, Routing};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "qwen3_moe",
-    model_types: &["qwen3_moe", "qwen3_vl_moe"],
-    build: |file, w| build(&file.text_part_or_whole()?, &super::language_part(w)),
-    ignores: super::vision,
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["qwen3_moe", "qwen3_vl_moe"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: None, traditional: false, share: None };
     let mut decoder = file.decoder(&rope)?;
-    decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
+    decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     decoder.set_windows(file.windows_if_used(|_| true)?);
     let dims = decoder.attention.dims;
     let config = experts(file, dims)?;

@@ -1,23 +1,18 @@
 //! Gemma 2 (Gemma Team 2024): norms before and after each block, stored less 1; bounded scores and
 //! logits; every second layer within a window.
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mlp, NormKind, NormLayout};
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{Activation, Mlp, Norm, NormLayout};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "gemma2",
-    model_types: &["gemma2"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma2"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    decoder.norm = NormKind::RmsPlusOne;
-    decoder.layout = NormLayout::Sandwich;
+    decoder.norm = Norm::rms_plus_one;
+    decoder.layout = NormLayout::SANDWICH;
     decoder.tied = Some(true);
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     let scalar: f32 = file.optional("query_pre_attn_scalar")?.unwrap_or(144.0);

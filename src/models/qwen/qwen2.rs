@@ -1,17 +1,14 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024), and MiMo: Llama with biases on queries, keys and values.
 //! Of checkpoints that also see images, the language model.
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel, mlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "qwen2",
-    model_types: &["qwen2", "qwen2_vl", "qwen2_5_vl", "mimo"],
-    build: |file, w| build(&file.text_part_or_whole()?, &super::language_part(w)),
-    ignores: |file, tensor| tensor.starts_with("model.mtp_layers.") || super::vision(file, tensor),
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["qwen2", "qwen2_vl", "qwen2_5_vl", "mimo"], build)
+        .ignoring(|_, tensor| tensor.starts_with("model.mtp_layers."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;

@@ -3,22 +3,18 @@
 
 use serde::Deserialize;
 
-use super::config::{ConfigFile, RopeDefaults};
 use super::qwen3_moe::{experts, sparse_layers};
-use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::{
-    DeltaProjections, ExpertNames, FeedForward, GatedDelta, Moe, NormKind, QkNorm, StandardDecoder,
+    DeltaProjections, ExpertNames, FeedForward, GatedDelta, Moe, Norm, QkNorm, StandardDecoder,
     language_model,
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "qwen3_next",
-    model_types: &["qwen3_next"],
-    build,
-    ignores: |file, tensor| tensor.starts_with("mtp.") || super::rotary_frequencies(file, tensor),
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["qwen3_next"], build).ignoring(|_, tensor| tensor.starts_with("mtp."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.25);
@@ -63,10 +59,8 @@ pub(super) fn build_hybrid(
         conv.shape("weight").is_some_and(|shape| shape.last() != Some(&1))
     });
     decoder.attention.output_gate = true;
-    (decoder.norm, decoder.attention.qk_norm) = match published {
-        true => (NormKind::RmsPlusOne, QkNorm::HeadPlusOne(decoder.eps)),
-        false => (NormKind::Rms, QkNorm::Head(decoder.eps)),
-    };
+    decoder.norm = if published { Norm::rms_plus_one } else { Norm::rms };
+    decoder.attention.qk_norm = Some(QkNorm::each_head(decoder.norm, decoder.eps));
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| match attends(index) {

@@ -1,21 +1,16 @@
 //! Gemma (Gemma Team 2024): norms stored less 1, embeddings scaled, a gated MLP with GELU.
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mlp, NormKind};
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{Activation, Mlp, Norm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "gemma",
-    model_types: &["gemma"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    decoder.norm = NormKind::RmsPlusOne;
+    decoder.norm = Norm::rms_plus_one;
     decoder.tied = Some(true);
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     // The "gelu" of `hidden_act` in the first releases means the approximation.

@@ -9,40 +9,26 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::Array;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, Attention, AttentionConfig, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig,
-    NormLayout, PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Values,
-    language_model, shared_caches,
+    Activation, AttentionConfig, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig, Norm,
+    NormLayout, PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, language_model,
+    shared_caches,
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "gemma4",
-    model_types: &["gemma4_text", "gemma4", "gemma4_unified"],
-    build: |file, w| build(file, &super::language_part(w)),
-    ignores: |file, tensor| {
-        const OTHER_PARTS: [&str; 6] = [
-            "vision_tower.",
-            "vision_embedder.",
-            "audio_tower.",
-            "embed_vision.",
-            "embed_audio.",
-            "multi_modal_projector.",
-        ];
-        let part = tensor.strip_prefix("model.").unwrap_or(tensor);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["gemma4", "gemma4_unified"], build).ignoring(|file, tensor| {
         // Frequencies, and ranges of activations that quantization was trained with.
         const UNUSED: [&str; 5] =
             ["rotary_emb", "input_min", "input_max", "output_min", "output_max"];
-        OTHER_PARTS.iter().any(|other| part.starts_with(other))
-            || UNUSED.iter().any(|name| tensor.contains(name))
-            || text(file).is_ok_and(|file| file.is_of_shared_layer(tensor))
-    },
-};
+        UNUSED.iter().any(|name| tensor.contains(name))
+            || with_defaults(file).is_ok_and(|file| file.is_of_shared_layer(tensor))
+    });
 
 const PER_LAYER: &str = "per_layer_config";
 
@@ -85,9 +71,8 @@ impl LayerHeads {
     }
 }
 
-/// The configuration of the language model.
-fn text(file: &ConfigFile) -> Result<ConfigFile> {
-    let text = file.text_part_or_whole()?;
+/// The configuration with what it may leave out.
+fn with_defaults(text: &ConfigFile) -> Result<ConfigFile> {
     // Newer configurations say it of each layer.
     let global_head_dim = match text.optional::<Value>(PER_LAYER)? {
         Some(_) => Value::Null,
@@ -122,25 +107,26 @@ fn text(file: &ConfigFile) -> Result<ConfigFile> {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &text(file)?;
+    let file = &with_defaults(file)?;
     file.refuse_looking_ahead()?;
     let rope = RopeDefaults::base(10_000.0);
     let whole = file.rope_parameters_of("full_attention").unwrap_or_else(|| file.clone());
     let mut decoder = whole.without(PER_LAYER).decoder(&rope)?;
-    decoder.layout = NormLayout::Sandwich;
+    decoder.layout = NormLayout::SANDWICH;
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     decoder.logit_cap = file.optional("final_logit_softcapping")?;
     decoder.attention.scale = Some(1.0);
-    decoder.attention.qk_norm = QkNorm::Head(decoder.eps);
-    decoder.attention.values = Values::Normed(decoder.eps);
+    decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
+    decoder.attention.v_norm = Some(decoder.eps);
 
-    let mut global = decoder.attention.clone();
+    let mut global = decoder.attention;
     if file.optional::<i64>("global_head_dim")?.is_some_and(|head_dim| head_dim != 0) {
         let field = "global_head_dim";
         global.head_dim = file.bounded(field, file.require(field)?, 1 << 14)?;
     }
     if file.flag("attention_k_eq_v")? {
-        global.values = Values::NormedKeys(decoder.eps);
+        global.values_are_keys = true;
+        global.qkv = &["q_proj", "k_proj"];
         let field = "num_global_key_value_heads";
         global.kv_heads = file.size_or(field, global.kv_heads)?;
     }
@@ -153,7 +139,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let global_rope = rope("full_attention", global.head_dim)?;
     let local_rope = rope("sliding_attention", decoder.attention.head_dim)?;
     for (layer, &window) in decoder.layers.iter_mut().zip(&windows) {
-        layer.window = window;
+        layer.span = window.into();
         layer.rope = Some(if window.is_some() { &local_rope } else { &global_rope }.clone());
     }
 
@@ -163,7 +149,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let wide = file.flag("use_double_wide_mlp")?;
     let mut experts = None;
     if file.flag("enable_moe_block")? {
-        decoder.layout = NormLayout::OpenSandwich;
+        // The block takes the norm before it.
+        decoder.layout.feed_forward[0] = None;
         let count = file.size("num_experts")?;
         experts = Some(MoeConfig {
             dims,
@@ -177,11 +164,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         w,
         |index, w| {
             let (w, layer) = (w.at("self_attn"), decoder.layers[index].clone());
-            let config = if layer.window.is_none() { &global } else { &decoder.attention }.clone();
+            let config = if windows[index].is_none() { global } else { decoder.attention };
             Ok(if index < own {
-                Box::new(Attention::new(&w, config, layer.rope, layer.window)?)
+                Box::new(config.build(&w, layer)?)
             } else {
-                Box::new(SharedAttention::new(&w, config, layer.rope, layer.window)?)
+                Box::new(SharedAttention::new(&w, config, layer)?)
             })
         },
         |index, w| -> Result<Box<dyn FeedForward>> {

@@ -1,18 +1,13 @@
 //! Qwen 1.5 and 2 MoE (Yang et al. 2024): Qwen 2 with experts, one of which sees every token.
 
-use super::config::{ConfigFile, RopeDefaults};
 use super::qwen3_moe::{experts, sparse_layers};
-use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::{ExpertNames, Moe};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "qwen2_moe",
-    model_types: &["qwen2_moe"],
-    build,
-    ignores: super::rotary_frequencies,
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen2_moe"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;

@@ -3,33 +3,26 @@
 //! the first layers, and keys and values that the last layers share. Of checkpoints that also see
 //! and hear, the language model.
 
-use super::config::{ConfigFile, LayerType, RopeDefaults};
-use super::{Architecture, LanguageModel};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::{Array, ops};
+use crate::models::config::{ConfigFile, LayerType, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, AltUp, AltUpConfig, AltUpProjections, Attention, Embedding, FeedForward, Laurel,
-    Masks, Mixer, Mlp, Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm,
-    SharedAttention, Values, add_per_layer_input, scaled, shared_caches, soft_cap,
+    Activation, AltUp, AltUpConfig, AltUpProjections, Embedding, FeedForward, Laurel, Masks, Mixer,
+    Mlp, Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm, SharedAttention,
+    add_per_layer_input, language_model, scaled, shared_caches, soft_cap,
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "gemma3n",
-    model_types: &["gemma3n"],
-    build: |file, w| {
-        let (text, part) = (file.text_part()?, w.at("model.language_model"));
-        w.at("lm_head").leave_copy_of(&part.at("embed_tokens"));
-        Ok(Box::new(Gemma3n::new(&text, &part)?))
-    },
-    ignores: |file, tensor| {
-        ["vision_tower.", "audio_tower.", "embed_vision.", "embed_audio."]
-            .iter()
-            .any(|part| tensor.strip_prefix("model.").is_some_and(|name| name.starts_with(part)))
-            || file.text_part().is_ok_and(|file| file.is_of_shared_layer(tensor))
-    },
-};
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["gemma3n"], build).ignoring(ConfigFile::is_of_shared_layer);
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let part = language_model(w);
+    w.at("lm_head").leave_copy_of(&part.at("embed_tokens"));
+    Ok(Box::new(Gemma3n::new(file, &part)?))
+}
 
 struct Gemma3n {
     embedding: Embedding,
@@ -61,8 +54,8 @@ impl Gemma3n {
         let decoder = global.as_ref().unwrap_or(file).decoder(&RopeDefaults::base(1_000_000.0))?;
         let (mut attention, eps) = (decoder.attention, decoder.eps);
         attention.scale = Some(1.0);
-        attention.qk_norm = QkNorm::Head(eps);
-        attention.values = Values::Normed(eps);
+        attention.qk_norm = Some(QkNorm::each_head(Norm::rms, eps));
+        attention.v_norm = Some(eps);
         let dims = attention.dims;
         let local = file.local_rope(attention.head_dim)?;
         let window = file.window()?;
@@ -105,18 +98,20 @@ impl Gemma3n {
         let layer = |index: usize| {
             let w = w.at("layers").at(index);
             let norm = |name: &str| Norm::rms(&w.at(name), dims, eps);
-            let (attention, window) = (attention.clone(), windows[index]);
-            let global = &decoder.layers[index].rope;
-            let rope = if window.is_some() { Some(local.clone()) } else { global.clone() };
-            let self_attn = w.at("self_attn");
+            let (self_attn, window) = (w.at("self_attn"), windows[index]);
+            let mut config = decoder.layers[index].clone();
+            config.span = window.into();
+            if window.is_some() {
+                config.rope = Some(local.clone());
+            }
             let mlp = Mlp::new(&w.at("mlp"), dims, hidden[index], false, Activation::GeluTanh)?;
             Ok(Layer {
                 altup: AltUp::new(&w.at("altup"), altup)?,
                 laurel: Laurel::new(&w.at("laurel"), dims, rank, eps)?,
                 attention: if index < own {
-                    Box::new(Attention::new(&self_attn, attention, rope, window)?)
+                    Box::new(attention.build(&self_attn, config)?)
                 } else {
-                    Box::new(SharedAttention::new(&self_attn, attention, rope, window)?)
+                    Box::new(SharedAttention::new(&self_attn, attention, config)?)
                 },
                 mlp: match sparsity.as_ref().map(|shares| shares[index]) {
                     Some(share) if share > 0.0 => mlp.with_sparsity(share)?,

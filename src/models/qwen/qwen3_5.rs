@@ -3,24 +3,18 @@
 
 use serde_json::json;
 
-use super::config::{ConfigFile, RopeDefaults};
 use super::qwen3_next::{build_hybrid, experts_and_shared};
-use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::DeltaProjections;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture {
-    name: "qwen3_5",
-    model_types: &["qwen3_5", "qwen3_5_moe"],
-    build,
-    ignores: |_, tensor| {
-        ["mtp.", "vision_tower.", "model.visual."].iter().any(|part| tensor.starts_with(part))
-    },
-};
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen3_5", "qwen3_5_moe"], build)
+    .ignoring(|_, tensor| tensor.starts_with("mtp."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.text_part_or_whole()?.with_defaults([
+    let file = &file.with_defaults([
         ("hidden_size", json!(4096)),
         ("intermediate_size", json!(14336)),
         ("num_hidden_layers", json!(32)),
@@ -39,12 +33,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(100_000.0), traditional: false, share };
     let decoder = file.decoder(&rope)?;
     let dims = decoder.attention.dims;
-    let root = &super::language_part(w);
     let projections = DeltaProjections::Separate;
     if file.optional::<i32>("num_experts")?.is_some_and(|experts| experts > 0) {
         let experts = experts_and_shared(file, dims)?;
-        build_hybrid(file, root, decoder, projections, |_, w| experts(w))
+        build_hybrid(file, w, decoder, projections, |_, w| experts(w))
     } else {
-        build_hybrid(file, root, decoder, projections, mlp(file, dims)?)
+        build_hybrid(file, w, decoder, projections, mlp(file, dims)?)
     }
 }

@@ -1,0 +1,9 @@
+//! Ai2's OLMo.
+
+mod olmo2;
+mod olmo3;
+mod olmoe;
+
+use super::Architecture;
+
+pub(super) const ARCHITECTURES: &[Architecture] = architectures![olmo2, olmo3, olmoe];

@@ -1,0 +1,13 @@
+//! Alibaba's Qwen.
+
+mod qwen2;
+mod qwen2_moe;
+mod qwen3;
+mod qwen3_5;
+mod qwen3_moe;
+mod qwen3_next;
+
+use super::Architecture;
+
+pub(super) const ARCHITECTURES: &[Architecture] =
+    architectures![qwen2, qwen2_moe, qwen3, qwen3_5, qwen3_moe, qwen3_next];

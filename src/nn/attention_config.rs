@@ -1,0 +1,210 @@
+//! Attention as configurations describe it, and the functions that build it of a checkpoint's
+//! tensors.
+
+use super::attention::{Attention, AttentionParts, QkNorms, QueryTemperature};
+use super::linear::{Linear, Projections};
+use super::mixer::AttentionSpan;
+use super::norm::{Norm, TakeNorm};
+use super::rope::Rope;
+use crate::error::Result;
+use crate::mlx::{Array, from_u32};
+use crate::weights::Weights;
+
+/// The attention of a model's layers.
+#[derive(Debug, Clone, Copy)]
+pub struct AttentionConfig {
+    /// Input and output features.
+    pub dims: i32,
+    /// Query heads.
+    pub heads: i32,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: i32,
+    /// Features of a head.
+    pub head_dim: i32,
+    /// The names of the projections of queries, keys and values: one for each, or one for all.
+    pub qkv: &'static [&'static str],
+    /// In which order the outputs of one projection for all follow each other.
+    pub fused_order: FusedOrder,
+    /// Whether these projections have biases.
+    pub qkv_bias: bool,
+    /// The name of the output projection.
+    pub output: &'static str,
+    /// Whether it has a bias.
+    pub output_bias: bool,
+    /// The norms over queries and keys.
+    pub qk_norm: Option<QkNorm>,
+    /// The epsilon of a root-mean-square norm over each head's values, without weights.
+    pub v_norm: Option<f32>,
+    /// Whether the keys, as they are before their norm and rotation, serve as values.
+    pub values_are_keys: bool,
+    /// Multiplies q kᵀ; `None` for 1 / √head_dim.
+    pub scale: Option<f32>,
+    /// Bounds what the soft-max sees: cap · tanh(scores / cap); `None` does not.
+    pub soft_cap: Option<f32>,
+    /// Whether each head has a score for looking at nothing (`sinks`).
+    pub sinks: bool,
+    /// Whether the query projection gives each head a gate, too.
+    pub output_gate: bool,
+}
+
+/// What differs between the layers of a decoder.
+#[derive(Debug, Clone)]
+pub struct LayerConfig {
+    /// How far back a token sees.
+    pub span: AttentionSpan,
+    /// How positions are told apart; `None` does not look at them.
+    pub rope: Option<Rope>,
+    /// How queries grow with their position.
+    pub temperature: Option<QueryTemperature>,
+}
+
+/// How queries and keys are normalized, before the rotation.
+#[derive(Debug, Clone, Copy)]
+pub struct QkNorm {
+    names: [&'static str; 2],
+    over: Over,
+    eps: f32,
+}
+
+/// Takes a norm of `heads` heads of `head_dim` features: the view, these, and epsilon.
+type TakeHeadsNorm = fn(&Weights, i32, i32, f32) -> Result<Norm>;
+
+#[derive(Debug, Clone, Copy)]
+enum Over {
+    EachHead(TakeNorm),
+    EachHeadApart(TakeHeadsNorm),
+    AllHeads(TakeNorm),
+}
+
+impl QkNorm {
+    /// One norm for every head.
+    pub fn each_head(take: TakeNorm, eps: f32) -> Self {
+        Self { names: ["q_norm", "k_norm"], over: Over::EachHead(take), eps }
+    }
+
+    /// A norm for each head, with weights of its own.
+    pub fn each_head_apart(take: TakeHeadsNorm, eps: f32) -> Self {
+        Self { over: Over::EachHeadApart(take), ..Self::each_head(Norm::rms, eps) }
+    }
+
+    /// One norm over all heads together.
+    pub fn all_heads(take: TakeNorm, eps: f32) -> Self {
+        Self { over: Over::AllHeads(take), ..Self::each_head(take, eps) }
+    }
+
+    /// The same by other names.
+    pub fn named(self, names: [&'static str; 2]) -> Self {
+        Self { names, ..self }
+    }
+
+    /// The norm of the queries (0) or keys (1).
+    fn norm(&self, w: &Weights, part: usize, heads: i32, head_dim: i32) -> Result<Norm> {
+        let w = w.at(self.names[part]);
+        match self.over {
+            Over::EachHead(take) => take(&w, head_dim, self.eps),
+            Over::EachHeadApart(take) => take(&w, heads, head_dim, self.eps),
+            Over::AllHeads(take) => take(&w, heads * head_dim, self.eps),
+        }
+    }
+}
+
+/// In which order the outputs of a fused projection follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FusedOrder {
+    /// All queries, all keys, all values.
+    ByPart,
+    /// For each key head the queries that attend to it, that key, and its value.
+    ByKeyHead,
+}
+
+impl AttentionConfig {
+    /// Takes the tensors of a layer's attention.
+    pub fn build(&self, w: &Weights, layer: LayerConfig) -> Result<Attention> {
+        Ok(Attention::new(w, self.parts(w, layer)?))
+    }
+
+    /// The same before it is put together.
+    pub fn parts(&self, w: &Weights, layer: LayerConfig) -> Result<AttentionParts> {
+        let Self { dims, heads, kv_heads, head_dim, .. } = *self;
+        let LayerConfig { span, rope, temperature } = layer;
+        Ok(AttentionParts {
+            heads,
+            kv_heads,
+            head_dim,
+            qkv: self.qkv(w)?,
+            output_gate: self.output_gate,
+            qk_norms: self.qk_norms(w)?,
+            v_norm: self.v_norm,
+            values_are_keys: self.values_are_keys,
+            rope,
+            temperature,
+            span,
+            scale: self.scale(),
+            soft_cap: self.soft_cap,
+            sinks: if self.sinks { Some(w.take("sinks", &[heads])?) } else { None },
+            output: Linear::new(&w.at(self.output), heads * head_dim, dims, self.output_bias)?,
+        })
+    }
+
+    /// Multiplies q kᵀ.
+    pub(super) fn scale(&self) -> f32 {
+        self.scale.unwrap_or_else(|| (self.head_dim as f32).sqrt().recip())
+    }
+
+    /// The norm of the queries alone.
+    pub(super) fn q_norm(&self, w: &Weights) -> Result<Option<Norm>> {
+        self.qk_norm.map(|norm| norm.norm(w, 0, self.heads, self.head_dim)).transpose()
+    }
+
+    fn qk_norms(&self, w: &Weights) -> Result<Option<QkNorms>> {
+        let Some(norm) = self.qk_norm else { return Ok(None) };
+        let norms = [
+            norm.norm(w, 0, self.heads, self.head_dim)?,
+            norm.norm(w, 1, self.kv_heads, self.head_dim)?,
+        ];
+        Ok(Some(match norm.over {
+            Over::AllHeads(_) => QkNorms::AllHeads(norms),
+            Over::EachHead(_) | Over::EachHeadApart(_) => QkNorms::EachHead(norms),
+        }))
+    }
+
+    /// The outputs of queries, with their gates, and of keys, and of values unless the keys serve.
+    fn outputs(&self) -> Vec<i32> {
+        let [queries, keys] = [self.heads, self.kv_heads].map(|heads| heads * self.head_dim);
+        let queries = if self.output_gate { 2 * queries } else { queries };
+        if self.values_are_keys { vec![queries, keys] } else { vec![queries, keys, keys] }
+    }
+
+    fn qkv(&self, w: &Weights) -> Result<Projections> {
+        let outputs = self.outputs();
+        let linear = |name, outputs| Linear::new(&w.at(name), self.dims, outputs, self.qkv_bias);
+        if let [fused] = self.qkv {
+            let fused = linear(fused, outputs.iter().sum())?;
+            let fused = match self.fused_order {
+                FusedOrder::ByPart => fused,
+                FusedOrder::ByKeyHead => fused.with_rows(&self.rows_by_part())?,
+            };
+            return Ok(Projections::stacked(fused, &outputs));
+        }
+        let parts = self.qkv.iter().zip(outputs);
+        let parts = parts.map(|(name, outputs)| Ok((linear(name, outputs)?, outputs)));
+        Projections::new(w, parts.collect::<Result<_>>()?)
+    }
+
+    /// The rows of a projection that is ordered by key heads, in the order of its parts.
+    fn rows_by_part(&self) -> Array {
+        let Self { heads, kv_heads, head_dim, .. } = *self;
+        let queries = heads / kv_heads;
+        let group = (queries + 2) * head_dim;
+        let part = |start: i32, heads: i32| {
+            let of_group = move |index: i32| {
+                let first = index * group + start * head_dim;
+                first..first + heads * head_dim
+            };
+            (0..kv_heads).flat_map(of_group)
+        };
+        let rows = part(0, queries).chain(part(queries, 1)).chain(part(queries + 1, 1));
+        let rows: Vec<_> = rows.map(i32::unsigned_abs).collect();
+        from_u32(&rows, &[rows.len() as i32])
+    }
+}
