@@ -48,7 +48,7 @@ fn measure(
     for index in 0..repeats {
         let mut caches = filled.clone();
         let start = Instant::now();
-        let all = model.forward(&token, &mut caches).unwrap();
+        let all = model.logits(&token, &mut caches).unwrap();
         let logits = ops::reshape(&all, &[1, all.dim(-1)]).unwrap();
         // Both sides normalize, although the most likely token does not need it.
         let norm = ops::logsumexp(&logits, -1).unwrap();

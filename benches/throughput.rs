@@ -54,7 +54,7 @@ impl<'a> Sequences<'a> {
     /// Starts the step that follows `tokens`.
     fn queue(&mut self, tokens: &Array) -> Array {
         self.positions += tokens.dim(-1) as usize;
-        let logits = self.model.forward(tokens, &mut self.caches).unwrap();
+        let logits = self.model.logits(tokens, &mut self.caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
         let token = argmax(self.model.device(), &last).unwrap();
         mlx::async_eval(&[&token]).unwrap();

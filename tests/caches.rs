@@ -156,7 +156,7 @@ fn demo_logits_in(dtype: Option<Dtype>, tokens: &[u32], limits: &CacheLimits) ->
     let mut logits = Vec::new();
     for chunk in tokens.chunks(24) {
         let chunk = mlx::from_u32(chunk, &[1, chunk.len() as i32]);
-        logits = mlx::to_f32_vec(&model.forward(&chunk, &mut caches).unwrap()).unwrap();
+        logits = mlx::to_f32_vec(&model.logits(&chunk, &mut caches).unwrap()).unwrap();
     }
     (logits, caches.iter().map(Cache::nbytes).sum())
 }

@@ -81,7 +81,7 @@ fn run(dir: &Path) -> Result<()> {
     let mut caches = loaded.model.make_caches();
     for tokens in [&[0, 0, 0][..], &[0]] {
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
-        let run = loaded.model.forward(&tokens, &mut caches);
+        let run = loaded.model.logits(&tokens, &mut caches);
         mlx::eval(&[&run.unwrap_or_else(|error| panic!("loaded, and does not run: {error}"))])
             .unwrap_or_else(|error| panic!("loaded, and does not run: {error}"));
     }
@@ -285,6 +285,8 @@ fn go_on(model: &dyn LanguageModel, path: &Path) -> Result<()> {
             logprobs: None,
             prefill_chunk: 4,
             cache_limits: CacheLimits::default(),
+            deterministic: false,
+            mask: None,
         };
         let mut sequence = Sequence::new(model, vec![1, 2, 3, 4, 5, 6], options, Some(cache))?;
         while !sequence.prefill(model)?.done {}
@@ -401,6 +403,8 @@ fn weights_that_are_no_numbers_are_told_of() {
                     logprobs,
                     prefill_chunk: 4,
                     cache_limits: CacheLimits::default(),
+                    deterministic: false,
+                    mask: None,
                 };
                 let mut sequence =
                     Sequence::new(&*loaded.model, vec![1, 2, 3, 4, 5, 6], options, None)?;

@@ -47,7 +47,7 @@ fn speed_leaves_logits_and_perplexity_as_they_are() {
         let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         let shape = [1, tokens.len() as i32];
         let mut caches = loaded.model.make_caches();
-        let logits = loaded.model.forward(&mlx::from_u32(&tokens, &shape), &mut caches).unwrap();
+        let logits = loaded.model.logits(&mlx::from_u32(&tokens, &shape), &mut caches).unwrap();
         mlx::to_f32_vec(&logits).unwrap()
     });
     let [exact, fast] = &logits;

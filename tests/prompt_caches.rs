@@ -64,7 +64,7 @@ fn path_of(name: &str) -> PathBuf {
 
 fn step(loaded: &Loaded, tokens: &[u32], caches: &mut [Cache]) -> Vec<f32> {
     let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
-    let logits = loaded.model.forward(&tokens, caches).unwrap();
+    let logits = loaded.model.logits(&tokens, caches).unwrap();
     let logits = mlx::to_f32_vec(&logits).unwrap();
     logits[logits.len() - loaded.model.vocabulary()..].to_vec()
 }

@@ -20,7 +20,7 @@ fn logits(folder: &Path, threads: usize, precision: Precision, length: u32) -> V
     let (first, second) = tokens.split_at(tokens.len() / 2);
     let steps = [first, second, &[5]].into_iter().flat_map(|tokens| {
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
-        mlx::to_f32_vec(&loaded.model.forward(&tokens, &mut caches).unwrap()).unwrap()
+        mlx::to_f32_vec(&loaded.model.logits(&tokens, &mut caches).unwrap()).unwrap()
     });
     steps.map(f32::to_bits).collect()
 }

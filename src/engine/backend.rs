@@ -54,9 +54,9 @@ pub trait Backend {
     /// Reads the next chunk of the prompt.
     fn prefill(&self, sequence: &mut Self::Sequence) -> Result<Prefill>;
 
-    /// Makes the next token of each of `sequences`, in their order. A failure is that sequence's
-    /// alone.
-    fn decode(&self, sequences: &mut [&mut Self::Sequence]) -> Vec<Result<TokenOutput>>;
+    /// Makes the next token of each of `sequences`, in their order; `None` for one that needs
+    /// another turn for it. A failure is that sequence's alone.
+    fn decode(&self, sequences: &mut [&mut Self::Sequence]) -> Vec<Result<Option<TokenOutput>>>;
 
     /// Empty caches for [`Backend::logits`].
     fn caches(&self) -> Self::Caches;

@@ -4,7 +4,7 @@ use super::backend::{Backend, PromptCacheSize};
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::Result;
-use crate::generate::{Prefill, PromptCache, Sequence, SequenceOptions, TokenOutput};
+use crate::generate::{Prefill, PromptCache, Sequence, SequenceOptions, TokenOutput, decode};
 use crate::mlx;
 use crate::mlx::primitive::Failure;
 use crate::models::LanguageModel;
@@ -67,8 +67,8 @@ impl Backend for CoreBackend {
         sequence.prefill(&*self.model)
     }
 
-    fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<TokenOutput>> {
-        sequences.iter_mut().map(|sequence| sequence.step(&*self.model)).collect()
+    fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<Option<TokenOutput>>> {
+        decode(&*self.model, sequences)
     }
 
     fn caches(&self) -> Vec<Cache> {
@@ -81,7 +81,7 @@ impl Backend for CoreBackend {
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
         let failure = Failure::default();
         let rows = failure
-            .scope(|| self.model.forward(&tokens, caches))
+            .scope(|| self.model.logits(&tokens, caches))
             .and_then(|logits| mlx::to_f32_vec(&logits));
         if rows.is_err() {
             // MLX would give the error to whoever waits next, too.

@@ -78,6 +78,8 @@ impl Profile {
             logprobs: request.logprobs,
             prefill_chunk: self.prefill_chunk,
             cache_limits: request.cache_limits,
+            deterministic: false,
+            mask: None,
         };
         Ok(Prepared { prompt, options, duration: started.elapsed() })
     }

@@ -200,9 +200,14 @@ impl<B: Backend> ActiveGeneration<B> {
         }
     }
 
-    /// Takes the token that the model made.
-    pub fn accept(&mut self, output: Result<TokenOutput>, backend: &B) {
-        if let Err(error) = output.and_then(|output| self.take(&output, backend)) {
+    /// Takes the token that the model made, if there is one.
+    pub fn accept(&mut self, output: Result<Option<TokenOutput>>, backend: &B) {
+        let taken = match output {
+            Ok(Some(output)) => self.take(&output, backend),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = taken {
             self.fail(error, backend);
         }
     }

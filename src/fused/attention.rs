@@ -14,7 +14,36 @@ use crate::mlx::fast::{self, Mask};
 use crate::mlx::quantized::{self, QuantizedTensor};
 use crate::mlx::{Array, DeviceKind, Dtype, ops, scalar};
 
-/// New positions as the projections give them, `[batch, length, heads · head_dim]` each.
+/// New positions of all rows as the projections give them, one behind the other,
+/// `[batch, length, heads · head_dim]` each.
+#[derive(Debug)]
+pub struct Qkv<'a> {
+    /// Queries.
+    pub queries: &'a Array,
+    /// Keys.
+    pub keys: &'a Array,
+    /// Values.
+    pub values: &'a Array,
+    /// What the layer attended to is multiplied with σ(gate) (Qiu et al. 2025).
+    pub gate: Option<&'a Array>,
+}
+
+/// A row: a sequence, of which some positions are new.
+#[derive(Debug)]
+pub struct AttentionRow<'a, C> {
+    /// How many positions are new.
+    pub length: i32,
+    /// The rotation of queries and keys; `None` for layers that do not look at positions.
+    pub rope: Option<RopeParams>,
+    /// Factors of the queries, `[length, 1]`; `None` for ones.
+    pub query_scale: Option<Array>,
+    /// What the cache gave for the new positions before they went in.
+    pub mask: Mask,
+    /// The keys and values of the positions before.
+    pub cache: &'a mut C,
+}
+
+/// New positions of one row, `[batch, length, heads · head_dim]` each.
 #[derive(Debug)]
 pub struct NewQkv<'a> {
     /// Queries.
@@ -23,12 +52,10 @@ pub struct NewQkv<'a> {
     pub keys: &'a Array,
     /// Values.
     pub values: &'a Array,
-    /// The rotation of queries and keys; `None` for layers that do not look at positions.
+    /// See [`AttentionRow::rope`].
     pub rope: Option<RopeParams>,
-    /// Factors of the queries, `[length, 1]`; `None` for ones.
+    /// See [`AttentionRow::query_scale`].
     pub query_scale: Option<Array>,
-    /// What the layer attended to is multiplied with σ(gate) (Qiu et al. 2025).
-    pub gate: Option<&'a Array>,
 }
 
 /// The weights and choices of an attention layer.
@@ -62,42 +89,80 @@ impl AttentionParams {
     }
 }
 
-/// The layer's outputs, `[batch, length, dims]`; the cache takes the new positions. `mask` is what
-/// the cache gave for them before.
-pub fn attention(
+/// The layer's outputs, `[batch, length, dims]`; the cache of each row takes its new positions.
+pub fn attention<C: KvCache>(
+    device: Device,
+    new: &Qkv,
+    rows: Vec<AttentionRow<C>>,
+    params: &AttentionParams,
+) -> Result<Array> {
+    let Qkv { queries, keys, values, gate } = *new;
+    let mut attended = Vec::with_capacity(rows.len());
+    let (mut start, alone) = (0, rows.len() == 1);
+    for AttentionRow { length, rope, query_scale, mask, cache } in rows {
+        if alone {
+            let new = NewQkv { queries, keys, values, rope, query_scale };
+            let last = params.output.only_quantized().filter(|_| gate.is_none());
+            return match attend(device, &new, cache, &mask, params, last)? {
+                Attended::Projected(output) => Ok(output),
+                Attended::Heads(heads) => project_output(device, &heads, gate, &params.output),
+            };
+        }
+        let of_row = |x: &Array| ops::slice_axis(x, 1, start, start + length);
+        let (queries, keys, values) = (&of_row(queries)?, &of_row(keys)?, &of_row(values)?);
+        let new = NewQkv { queries, keys, values, rope, query_scale };
+        let (Attended::Heads(heads) | Attended::Projected(heads)) =
+            attend(device, &new, cache, &mask, params, None)?;
+        attended.push(heads);
+        start += length;
+    }
+    // The matrix is read once for all rows.
+    let attended = ops::concatenate(&attended.iter().collect::<Vec<_>>(), 1)?;
+    project_output(device, &attended, gate, &params.output)
+}
+
+/// What a row attended to.
+enum Attended {
+    /// `[batch, length, heads · head_dim]`.
+    Heads(Array),
+    /// The product with the output projection, `[batch, length, dims]`.
+    Projected(Array),
+}
+
+/// The attention of one row, which a kernel may multiply with `output` at once.
+fn attend(
     device: Device,
     new: &NewQkv,
     cache: &mut impl KvCache,
     mask: &Mask,
     params: &AttentionParams,
-) -> Result<Array> {
+    output: Option<&QuantizedTensor>,
+) -> Result<Attended> {
     if let Some(card) = device.cuda()
         && cache.is_contiguous()
         && cuda::attention::supports(new, mask, params)
     {
-        let attended = cuda::attention::cached_attention(card, new, cache, params)?;
-        return project_output(device, &attended, new.gate, &params.output);
+        return cuda::attention::cached_attention(card, new, cache, params).map(Attended::Heads);
     }
     match device.backend(new.queries) {
         Backend::Cpu(options)
             if cache.is_contiguous() && cpu::attention::supports(new, mask, params) =>
         {
-            let last = params.output.only_quantized().filter(|_| new.gate.is_none());
             let attended =
-                cpu::attention::cached_attention(options, new, cache, mask, params, last)?;
-            match last {
-                Some(_) => Ok(attended),
-                None => project_output(device, &attended, new.gate, &params.output),
-            }
+                cpu::attention::cached_attention(options, new, cache, mask, params, output)?;
+            Ok(match output {
+                Some(_) => Attended::Projected(attended),
+                None => Attended::Heads(attended),
+            })
         }
         Backend::Cpu(_) | Backend::Mlx | Backend::Plain => {
-            attention_plain(device, new, cache, mask, params)
+            attend_plain(device, new, cache, mask, params).map(Attended::Heads)
         }
     }
 }
 
-/// [`attention`], composed.
-pub fn attention_plain(
+/// The attention of one row, composed: `[batch, length, heads · head_dim]`.
+pub fn attend_plain(
     device: Device,
     new: &NewQkv,
     cache: &mut impl KvCache,
@@ -126,8 +191,7 @@ pub fn attention_plain(
         (keys, values) = (ops::astype(&keys, dtype)?, ops::astype(&values, dtype)?);
     }
     let (keys, values) = cache.update_and_fetch(&keys, &values)?;
-    let attended = cached_attention(device, &queries, &keys, &values, mask, &params.scores())?;
-    project_output(device, &join_heads(&attended)?, new.gate, &params.output)
+    join_heads(&cached_attention(device, &queries, &keys, &values, mask, &params.scores())?)
 }
 
 fn project_output(

@@ -1,11 +1,17 @@
-//! From logits to tokens: processors, sampling, and the decode loop of one sequence.
+//! From logits to tokens: processors, masks, sampling, and decoding of all sequences at once.
 
+mod choice;
+mod decode;
 mod processors;
 mod prompt_cache;
 mod sampler;
 mod sequence;
+mod token_mask;
 
+pub use choice::TokenOutput;
+pub use decode::decode;
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;
 pub use sampler::{Sampler, SamplingOptions};
-pub use sequence::{Prefill, Sequence, SequenceOptions, TokenOutput};
+pub use sequence::{Prefill, Sequence, SequenceOptions};
+pub use token_mask::TokenMask;

@@ -68,13 +68,21 @@ impl Processors {
             let shape = [1, tokens.len() as i32];
             (from_u32(&tokens, &shape), from_f32(&values, &shape))
         });
-        let context = penalties.context();
-        let seen = match context {
-            WHOLE_ANSWER => &[],
-            _ => &prompt[prompt.len().saturating_sub(context)..],
+        let mut processors = Self { penalties: Arc::new(penalties), bias, recent: None, device };
+        processors.restart(prompt, &[]);
+        Ok(processors)
+    }
+
+    /// Forgets what was drawn; from here on, it is `answer`, after `prompt`.
+    pub fn restart(&mut self, prompt: &[u32], answer: &[u32]) {
+        let context = self.penalties.context();
+        let of_prompt = match context {
+            WHOLE_ANSWER => 0,
+            _ => context.saturating_sub(answer.len()).min(prompt.len()),
         };
-        let recent = (!seen.is_empty()).then(|| from_u32(seen, &[1, seen.len() as i32]));
-        Ok(Self { penalties: Arc::new(penalties), bias, recent, device })
+        let mut seen = prompt[prompt.len() - of_prompt..].to_vec();
+        seen.extend(&answer[answer.len().saturating_sub(context)..]);
+        self.recent = (!seen.is_empty()).then(|| from_u32(&seen, &[1, seen.len() as i32]));
     }
 
     /// Whether there is anything to do.
@@ -143,6 +151,26 @@ mod tests {
             }
             let after = to_f32_vec(&processors.apply(&logits).unwrap()).unwrap();
             assert_eq!(after, [5.0, 5.0, 5.0, 5.0 - 1.0 - 40.0 * 0.5]);
+        }
+    }
+
+    #[test]
+    fn what_was_drawn_can_be_told_anew() {
+        mlx::enter(DeviceKind::Cpu).unwrap();
+        let device = Device::cpu(None, Precision::Exact);
+        let (prompt, answer) = ([0, 1, 2, 3], [4, 5, 6]);
+        for context in [0, 1, 3, 5, 7, 100, WHOLE_ANSWER] {
+            let presence = f32::from(u8::from(context > 0));
+            let penalties =
+                Penalties { presence, presence_context: context, ..Penalties::default() };
+            let mut told = Processors::new(penalties, &prompt, 7, device).unwrap();
+            for token in answer {
+                told.push(&from_u32(&[token], &[1])).unwrap();
+            }
+            let expected = told.recent.as_ref().map(|tokens| mlx::to_u32_vec(tokens).unwrap());
+            told.restart(&prompt, &answer);
+            let restarted = told.recent.map(|tokens| mlx::to_u32_vec(&tokens).unwrap());
+            assert_eq!(restarted, expected, "{context}");
         }
     }
 }

@@ -147,6 +147,6 @@ fn limits_of(model: &dyn LanguageModel, caches: &[Cache]) -> Option<CacheLimits>
     let limits = CacheLimits::within(&own, caches);
     let mut made: Vec<Cache> = own.into_iter().map(|cache| cache.limited(&limits)).collect();
     // Limits that no step of the model can keep are not its own.
-    model.forward(&mlx::from_u32(&[0], &[1, 1]), &mut made).ok()?;
+    model.logits(&mlx::from_u32(&[0], &[1, 1]), &mut made).ok()?;
     Cache::all_alike(&made, caches).then_some(limits)
 }

@@ -1,22 +1,19 @@
-//! One sequence: its prompt, cache, sampler and processors, and the decode loop one token ahead.
+//! One sequence: its tokens, caches, and how it chooses.
 
+use super::choice::{Choice, Chooser, TokenOutput};
 use super::processors::{Penalties, Processors};
 use super::prompt_cache::PromptCache;
 use super::sampler::{Sampler, SamplingOptions};
+use super::token_mask::{TokenMask, masked};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
-use crate::fused::Device;
-use crate::fused::sampling::{largest_logit, log_probabilities};
 use crate::mlx::primitive::Failure;
-use crate::mlx::{self, Array, ops};
+use crate::mlx::{self, Array};
 use crate::models::LanguageModel;
-
-/// Freed buffers are given back after this many tokens, as caches leave sizes behind that never
-/// recur.
-const CLEAR_EVERY: u64 = 256;
+use crate::nn::Step;
 
 /// How a sequence is generated.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SequenceOptions {
     /// How tokens are drawn.
     pub sampling: SamplingOptions,
@@ -32,6 +29,10 @@ pub struct SequenceOptions {
     pub prefill_chunk: usize,
     /// What its caches may take.
     pub cache_limits: CacheLimits,
+    /// Whether its steps have no other rows, so that no rounding depends on who else runs.
+    pub deterministic: bool,
+    /// What limits its tokens.
+    pub mask: Option<Box<dyn TokenMask>>,
 }
 
 /// How far the prompt has been processed.
@@ -41,60 +42,48 @@ pub struct Prefill {
     pub processed: usize,
     /// Tokens of the prompt.
     pub total: usize,
-    /// Whether [`Sequence::step`] is next.
+    /// Whether tokens are next.
     pub done: bool,
 }
 
-/// A generated token.
-#[derive(Debug, Clone, PartialEq)]
-pub struct TokenOutput {
-    /// Its id.
-    pub token: u32,
-    /// Its log-probability, if that was asked for. Penalties and biases are included, the
-    /// temperature and the filters are not.
-    pub logprob: Option<f32>,
-    /// The most likely tokens and their log-probabilities, most likely first.
-    pub top: Vec<(u32, f32)>,
-}
-
-/// What one step computes.
-struct Pending {
-    token: Array,
-    /// See [`largest_logit`].
-    largest_logit: Array,
-    logprobs: Option<PendingLogprobs>,
+/// A step that runs on the device.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub choice: Choice,
     /// What of it fails.
-    failure: Failure,
-}
-
-struct PendingLogprobs {
-    chosen: Array,
-    /// Ids and log-probabilities, unordered.
-    top: Option<(Array, Array)>,
+    pub failure: Failure,
+    /// Whether the step has other rows, too.
+    pub is_shared: bool,
 }
 
 /// A sequence that is being generated.
+#[derive(Debug)]
 pub struct Sequence {
-    prompt: Vec<u32>,
+    /// The prompt, and the answer as far as it was read.
+    tokens: Vec<u32>,
+    prompt_tokens: usize,
+    /// How many of the tokens are in the caches, or about to be.
     processed: usize,
     /// How many of the prompt's first tokens were in the caches from the beginning.
     cached: usize,
-    /// What went into the caches, where that is known.
-    cached_token_ids: Option<Vec<u32>>,
+    /// Whether nothing else is in the caches.
+    knows_tokens: bool,
     caches: Vec<Cache>,
     /// What can be said of the caches.
     state: CacheState,
     /// What the caches were in the beginning, where nothing else can bring that back: the tokens
     /// are not known. It costs a copy, because what is shared is not updated in place.
     origin: Option<PromptCache>,
-    sampler: Sampler,
-    processors: Processors,
+    chooser: Chooser,
     options: SequenceOptions,
     /// The step that runs on the device while the host reads the one before.
     pending: Option<Pending>,
-    /// Steps queued.
+    /// Choices queued.
     queued: u64,
-    device: Device,
+    /// Whether a step that it shared failed since its last token.
+    is_suspect: bool,
+    /// Why there are no more tokens.
+    ended: Option<Error>,
 }
 
 /// What can be said of a sequence's caches.
@@ -149,21 +138,22 @@ impl Sequence {
         }
         let origin = cache.as_ref().filter(|cache| !cache.knows_tokens()).cloned();
         let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, options.cache_limits));
-        let (caches, cached_token_ids, cached) = cache.begin(model, &prompt);
+        let (caches, cached_tokens, cached) = cache.begin(model, &prompt);
         Ok(Self {
-            sampler,
-            processors,
-            device,
+            prompt_tokens: prompt.len(),
+            tokens: prompt,
+            processed: cached,
+            cached,
+            knows_tokens: cached_tokens.is_some(),
             caches,
             state: CacheState::Sound,
             origin,
-            prompt,
-            processed: cached,
-            cached,
-            cached_token_ids,
+            chooser: Chooser { sampler, processors, logprobs: options.logprobs, device },
             options,
             pending: None,
             queued: 0,
+            is_suspect: false,
+            ended: None,
         })
     }
 
@@ -174,101 +164,139 @@ impl Sequence {
     }
 
     fn prefill_step(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
-        let last = self.prompt.len() - 1;
+        let last = self.tokens.len() - 1;
         if self.processed < last {
             let end = last.min(self.processed + self.options.prefill_chunk);
-            let chunk = &self.prompt[self.processed..end];
+            let chunk = &self.tokens[self.processed..end];
             let chunk = mlx::from_u32(chunk, &[1, chunk.len() as i32]);
-            // Only the caches are computed, not the logits.
+            let step = Step::of_one(&chunk).without_logits();
             let failure = Failure::default();
-            failure.scope(|| model.forward(&chunk, &mut self.caches))?;
+            failure.scope(|| model.forward(&step, &mut [&mut self.caches]))?;
             let states: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
             mlx::eval(&states)?;
-            self.check(&failure)?;
+            failure.check().inspect_err(|_| self.state = CacheState::WrongEnd)?;
             mlx::memory::clear_cache()?;
-            if let Some(tokens) = &mut self.cached_token_ids {
-                tokens.extend(&self.prompt[self.processed..end]);
-            }
             self.processed = end;
         }
         Ok(Prefill {
             processed: self.processed,
-            total: self.prompt.len(),
+            total: self.tokens.len(),
             done: self.processed == last,
         })
     }
 
-    /// Gives the next token. The step after it is queued before this one is waited for.
+    /// How many of the prompt's tokens were there already.
+    pub fn cached_tokens(&self) -> usize {
+        self.cached
+    }
+
+    /// The caches, for measuring.
+    pub fn caches(&self) -> &[Cache] {
+        &self.caches
+    }
+
+    /// Whether a step may have other rows, too.
+    pub(super) fn shares_steps(&self) -> bool {
+        !self.options.deterministic && !self.is_suspect
+    }
+
+    /// Whether a step is to follow the one in flight, if there is one.
+    pub(super) fn goes_on(&self) -> bool {
+        self.ended.is_none()
+            && (self.pending.is_none() || self.queued < self.options.max_tokens as u64)
+    }
+
+    /// The token that the next step reads, `[1]`; its position counts as read.
     ///
     /// # Panics
     /// If the prompt has not been processed.
-    pub fn step(&mut self, model: &dyn LanguageModel) -> Result<TokenOutput> {
-        let result = self.decode_step(model);
-        self.settle_failure(result)
-    }
-
-    fn decode_step(&mut self, model: &dyn LanguageModel) -> Result<TokenOutput> {
-        let current = match self.pending.take() {
-            Some(pending) => pending,
+    pub(super) fn next_input(&mut self) -> Array {
+        let input = match &self.pending {
+            Some(pending) => pending.choice.token.clone(),
             None => {
-                assert!(self.processed + 1 == self.prompt.len(), "prefill comes before step");
-                let last = &self.prompt[self.processed..];
-                if let Some(tokens) = &mut self.cached_token_ids {
-                    tokens.extend(last);
-                }
-                let last = mlx::from_u32(last, &[1, 1]);
-                self.processed += 1;
-                self.queue(model, &last)?
+                assert!(self.processed + 1 == self.tokens.len(), "prefill comes before step");
+                mlx::from_u32(&self.tokens[self.processed..], &[1])
             }
         };
-        if self.queued < self.options.max_tokens as u64 {
-            let token = ops::reshape(&current.token, &[1, 1])?;
-            self.pending = Some(self.queue(model, &token)?);
-        }
-        let number = self.queued - u64::from(self.pending.is_some());
-        let output = self.read(&current, number)?;
-        if let (Some(tokens), Some(_)) = (&mut self.cached_token_ids, &self.pending) {
-            tokens.push(output.token);
-        }
-        Ok(output)
+        self.processed += 1;
+        input
     }
 
-    /// What a step has computed; it made token `number` of the answer, counted from 1.
-    fn read(&mut self, pending: &Pending, number: u64) -> Result<TokenOutput> {
-        let output = read(pending)?;
-        let largest = mlx::item_f32(&pending.largest_logit)?;
-        if !largest.is_finite() {
+    /// How many tokens were read, the prompt's included.
+    pub(super) fn tokens_read(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The caches, for a step to write to.
+    pub(super) fn caches_mut(&mut self) -> &mut [Cache] {
+        &mut self.caches
+    }
+
+    /// Whether its choice waits for the token before.
+    pub(super) fn waits_for_mask(&self) -> bool {
+        self.options.mask.is_some()
+    }
+
+    /// Chooses the next token by logits `[1, vocabulary]`.
+    pub(super) fn choose(&mut self, logits: &Array) -> Result<Choice> {
+        let mask = &mut self.options.mask;
+        let choice = self.chooser.choose(logits, self.queued, |logits| {
+            match mask.as_mut().map(|mask| mask.allowed()).transpose()?.flatten() {
+                Some(allowed) => masked(&logits, allowed),
+                None => Ok(logits),
+            }
+        })?;
+        self.queued += 1;
+        Ok(choice)
+    }
+
+    /// Takes the step that runs on the device from now on.
+    pub(super) fn set_pending(&mut self, pending: Pending) {
+        self.pending = Some(pending);
+    }
+
+    /// The step in flight, whose turn it is to be read; or the error that ended the sequence.
+    pub(super) fn take_pending(&mut self) -> Result<Option<Pending>> {
+        match self.ended.take() {
+            Some(error) => Err(error),
+            None => Ok(self.pending.take()),
+        }
+    }
+
+    /// Takes the token that a step has chosen.
+    pub(super) fn read(&mut self, pending: &Pending) -> Result<TokenOutput> {
+        let read = pending.choice.read();
+        let failed = pending.failure.check();
+        if failed.is_err() {
+            // What kernels update keeps what it held.
             self.state = CacheState::WrongEnd;
-            return Err(Error::Logits(self.describe_logits(largest, number)));
         }
-        self.check(&pending.failure)?;
+        failed?;
+        let (output, largest) = read?;
+        let number = self.tokens.len() - self.prompt_tokens + 1;
+        self.chooser.check(largest, number as u64).inspect_err(|_| {
+            self.state = CacheState::WrongEnd;
+        })?;
+        self.tokens.push(output.token);
+        self.is_suspect = false;
+        if let Some(mask) = &mut self.options.mask
+            && let Err(error) = mask.accept(output.token)
+        {
+            self.end(error);
+        }
         Ok(output)
     }
 
-    fn describe_logits(&self, largest: f32, number: u64) -> String {
-        let what = match largest {
-            f32::INFINITY => "are infinite",
-            f32::NEG_INFINITY => "leave no token to choose: all are -Infinity",
-            _ => "are not numbers (NaN)",
-        };
-        let cause = match self.processors.is_empty() {
-            true => "",
-            false => ", or the penalties and biases of the request lead there",
-        };
-        format!(
-            "the logits for token {number} of the answer {what}: the model's weights are broken or \
-             overflow in the type that they run in (load it with dtype \"float32\"){cause}"
-        )
-    }
-
-    /// Gives the failure of kernels that have run.
-    fn check(&mut self, failure: &Failure) -> Result<()> {
-        // What kernels update keeps what it held.
-        failure.check().inspect_err(|_| self.state = CacheState::WrongEnd)
+    /// Ends the sequence with an error after the tokens that are there.
+    pub(super) fn end(&mut self, error: Error) {
+        if self.state == CacheState::Sound {
+            self.state = CacheState::WrongEnd;
+        }
+        self.ended = Some(error);
     }
 
     /// Lets an error be this sequence's alone: MLX would give it to whoever waits next, too.
-    fn settle_failure<T>(&mut self, result: Result<T>) -> Result<T> {
+    pub(super) fn settle_failure<T>(&mut self, result: Result<T>) -> Result<T> {
         if result.is_err() {
             if self.state == CacheState::Sound {
                 self.state = CacheState::Unknown;
@@ -279,9 +307,35 @@ impl Sequence {
         result
     }
 
-    /// How many of the prompt's tokens were there already.
-    pub fn cached_tokens(&self) -> usize {
-        self.cached
+    /// Notes that its caches may hold anything.
+    pub(super) fn lose_caches(&mut self) -> &mut Self {
+        self.state = CacheState::Unknown;
+        // As in `settle_failure`.
+        let _ = mlx::settle();
+        self
+    }
+
+    /// Goes back to the last token that was read, after a step that failed and had other rows, too.
+    /// What its caches have lost is read anew, and its next step has no other row: it shows whose
+    /// failure it was.
+    pub(super) fn recover(&mut self, model: &dyn LanguageModel) -> Result<()> {
+        let (limits, length) = (self.options.cache_limits, self.tokens.len() - 1);
+        self.pending = None;
+        let tokens = self.knows_tokens.then(|| self.tokens[..length].to_vec());
+        let cache = PromptCache::of(std::mem::take(&mut self.caches), tokens, limits);
+        let cache = match self.state {
+            CacheState::Unknown => None,
+            CacheState::Sound | CacheState::WrongEnd => cache.rewound(length),
+        };
+        let cache = cache.or_else(|| self.origin.clone());
+        let cache = cache.unwrap_or_else(|| PromptCache::new(model, limits));
+        (self.caches, _, self.processed) = cache.begin(model, &self.tokens);
+        let (prompt, answer) = self.tokens.split_at(self.prompt_tokens);
+        self.chooser.processors.restart(prompt, answer);
+        self.queued = answer.len() as u64;
+        (self.state, self.is_suspect) = (CacheState::Sound, true);
+        while !self.prefill(model)?.done {}
+        Ok(())
     }
 
     /// What it leaves for a sequence that begins alike. After a failure that is what it began with,
@@ -290,11 +344,14 @@ impl Sequence {
         let limits = self.options.cache_limits;
         if let Some(Pending { failure, .. }) = self.pending.take() {
             // The step in flight writes to the caches.
-            let settled = mlx::settle();
-            let checked = settled.and_then(|()| self.check(&failure));
-            let _ = self.settle_failure(checked);
+            let settled = mlx::settle()
+                .and_then(|()| failure.check().inspect_err(|_| self.state = CacheState::WrongEnd));
+            let _ = self.settle_failure(settled);
         }
-        let cache = PromptCache::of(self.caches, self.cached_token_ids, limits);
+        // After a failure, what was counted may not be there.
+        self.tokens.truncate(self.processed);
+        let tokens = self.knows_tokens.then_some(self.tokens);
+        let cache = PromptCache::of(self.caches, tokens, limits);
         let cache = match self.state {
             CacheState::Sound => Some(cache),
             CacheState::WrongEnd if self.origin.is_none() => cache.rewound(self.cached),
@@ -302,74 +359,4 @@ impl Sequence {
         };
         cache.unwrap_or_else(|| PromptCache::new(model, limits))
     }
-
-    /// The caches, for measuring.
-    pub fn caches(&self) -> &[Cache] {
-        &self.caches
-    }
-
-    /// Starts the step that follows `token` `[1, 1]`.
-    fn queue(&mut self, model: &dyn LanguageModel, token: &Array) -> Result<Pending> {
-        let failure = Failure::default();
-        let pending = failure.scope(|| self.build(model, token, failure.clone()))?;
-        let mut outputs = vec![&pending.token, &pending.largest_logit];
-        if let Some(logprobs) = &pending.logprobs {
-            outputs.push(&logprobs.chosen);
-            if let Some((ids, values)) = &logprobs.top {
-                outputs.extend([ids, values]);
-            }
-        }
-        mlx::async_eval(&outputs)?;
-        if self.queued.is_multiple_of(CLEAR_EVERY) {
-            mlx::memory::clear_cache()?;
-        }
-        Ok(pending)
-    }
-
-    /// The graph of the step that follows `token` `[1, 1]`; nothing is computed.
-    fn build(
-        &mut self,
-        model: &dyn LanguageModel,
-        token: &Array,
-        failure: Failure,
-    ) -> Result<Pending> {
-        let logits = model.forward(token, &mut self.caches)?;
-        let mut logits = ops::reshape(&logits, &[1, logits.dim(-1)])?;
-        if !self.processors.is_empty() {
-            logits = self.processors.apply(&logits)?;
-        }
-        let token = self.sampler.sample(&logits, self.queued)?;
-        self.queued += 1;
-        self.processors.push(&token)?;
-        let logprobs =
-            self.options.logprobs.map(|count| logprobs(self.device, &logits, &token, count));
-        let largest_logit = largest_logit(self.device, &logits)?;
-        Ok(Pending { token, largest_logit, logprobs: logprobs.transpose()?, failure })
-    }
-}
-
-/// The log-probability of `token` by logits `[1, vocabulary]`, and those of the `count` most likely
-/// tokens, unordered.
-fn logprobs(
-    device: Device,
-    logits: &Array,
-    token: &Array,
-    count: usize,
-) -> Result<PendingLogprobs> {
-    let count = i32::try_from(count).unwrap_or(i32::MAX).min(logits.dim(-1));
-    let [chosen, ids, values] = log_probabilities(device, logits, token, count)?;
-    Ok(PendingLogprobs { chosen, top: (count > 0).then_some((ids, values)) })
-}
-
-fn read(pending: &Pending) -> Result<TokenOutput> {
-    let token = mlx::item_u32(&pending.token)?;
-    let Some(logprobs) = &pending.logprobs else {
-        return Ok(TokenOutput { token, logprob: None, top: Vec::new() });
-    };
-    let mut top = Vec::new();
-    if let Some((ids, values)) = &logprobs.top {
-        top = mlx::to_u32_vec(ids)?.into_iter().zip(mlx::to_f32_vec(values)?).collect();
-        top.sort_by(|a: &(u32, f32), b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    }
-    Ok(TokenOutput { token, logprob: Some(mlx::item_f32(&logprobs.chosen)?), top })
 }

@@ -54,15 +54,21 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
-use crate::nn::{Activation, Backbone, Decoder, Embedding, FeedForward, Mlp};
+use crate::nn::{Activation, Backbone, Decoder, Embedding, FeedForward, Mlp, Step};
 use crate::warning::Warning;
 use crate::weights::{Checkpoint, LoadPlan, Weights};
 
-/// A language model: tokens in, logits out.
+/// A language model: a step of new positions in, logits out.
 pub trait LanguageModel {
-    /// Tokens `[batch, length]` (`uint32`) to logits `[batch, length, vocabulary]`. Each cache
-    /// takes the new positions of its layer.
-    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array>;
+    /// The logits that a step wants, `[batch, wanted, vocabulary]`. The caches are those of its
+    /// rows, each of which takes the new positions of its layer.
+    fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array>;
+
+    /// The logits of the next tokens of one sequence: `[batch, length]` (`uint32`) to
+    /// `[batch, length, vocabulary]`.
+    fn logits(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
+        self.forward(&Step::of_one(tokens), &mut [caches])
+    }
 
     /// An empty cache for each layer that needs one.
     fn make_caches(&self) -> Vec<Cache>;
@@ -85,8 +91,8 @@ pub trait LanguageModel {
 }
 
 impl LanguageModel for Decoder {
-    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        Self::forward(self, tokens, caches)
+    fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::forward(self, step, caches)
     }
 
     fn make_caches(&self) -> Vec<Cache> {
@@ -103,8 +109,8 @@ impl LanguageModel for Decoder {
 }
 
 impl LanguageModel for Backbone {
-    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        Self::forward(self, tokens, caches)
+    fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::forward(self, step, caches)
     }
 
     fn make_caches(&self) -> Vec<Cache> {

@@ -1,14 +1,16 @@
 //! Multi-head attention with grouped key/value heads (Ainslie et al. 2023).
 
 use super::linear::{Linear, Projections};
-use super::mixer::{AttentionSpan, Masks, Mixer};
+use super::masks::AttentionSpan;
+use super::mixer::Mixer;
 use super::norm::Norm;
 use super::residual::Input;
 use super::rope::Rope;
+use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::attention::{AttentionParams, NewQkv, attention};
+use crate::fused::attention::{AttentionParams, AttentionRow, Qkv, attention};
 use crate::mlx::{Array, from_f32, ops};
 use crate::weights::Weights;
 
@@ -133,12 +135,23 @@ impl Attention {
             device: w.device(),
         }
     }
+
+    /// What attention is to know of a row, before its new positions go in.
+    fn row<'a>(&self, Row { length, masks, cache }: Row<'a>) -> Result<AttentionRow<'a, Cache>> {
+        let offset = cache.offset();
+        Ok(AttentionRow {
+            length,
+            rope: self.rope.as_ref().map(|rope| rope.at(offset, length)),
+            query_scale: self.temperature.and_then(|it| it.factors(length, offset)),
+            mask: masks.get(length, self.span, cache)?.clone(),
+            cache,
+        })
+    }
 }
 
 impl Mixer for Attention {
-    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let AttentionParams { heads, head_dim, .. } = self.params;
-        let (length, offset) = (x.dim(1), cache.offset());
         let mut qkv = x.project(&self.qkv)?;
         let mut gate = None;
         if self.output_gate {
@@ -149,16 +162,14 @@ impl Mixer for Attention {
             qkv[0] = q_norm.forward(&qkv[0])?;
             qkv[1] = k_norm.forward(&qkv[1])?;
         }
-        let new = NewQkv {
+        let new = Qkv {
             queries: &qkv[0],
             keys: &qkv[1],
             values: if self.values_are_keys { &qkv[1] } else { &qkv[2] },
-            rope: self.rope.as_ref().map(|rope| rope.at(offset, length)),
-            query_scale: self.temperature.and_then(|it| it.factors(length, offset)),
             gate: gate.as_ref(),
         };
-        let mask = masks.get(length, self.span, cache)?;
-        attention(self.device, &new, cache, mask, &self.params)
+        let rows = rows.iter_mut().map(|row| self.row(row)).collect::<Result<_>>()?;
+        attention(self.device, &new, rows, &self.params)
     }
 
     fn make_cache(&self) -> Cache {

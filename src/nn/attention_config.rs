@@ -3,7 +3,7 @@
 
 use super::attention::{Attention, AttentionParts, QkNorms, QueryTemperature};
 use super::linear::{Linear, Projections};
-use super::mixer::AttentionSpan;
+use super::masks::AttentionSpan;
 use super::norm::{Norm, TakeNorm};
 use super::rope::Rope;
 use crate::error::Result;

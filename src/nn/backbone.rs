@@ -2,12 +2,14 @@
 
 use super::decoder::Head;
 use super::embedding::Embedding;
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
 use super::residual::Residual;
+use super::rows::StepRows;
+use super::step::Step;
 use crate::cache::Cache;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mlx::Array;
 use crate::weights::Weights;
 
@@ -71,27 +73,29 @@ impl Backbone {
         })
     }
 
-    /// Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
-    pub fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        let mut stream = Residual::from(self.embedding.forward(tokens)?);
-        let (mut masks, mut caches) = (Masks::default(), caches.iter_mut());
+    /// The logits that a step wants, `[batch, wanted, vocabulary]`.
+    pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let mut stream = Residual::from(self.embedding.forward(step.tokens())?);
+        let (mut rows, mut mixers) = (StepRows::new(step, caches)?, 0);
         for (norm, block) in &self.layers {
             let input = stream.normed(norm);
             let output = match block {
                 Block::FeedForward(block) => block.forward(&input)?,
                 Block::Mixer(mixer) => {
-                    let missing = || Error::argument("caches", "fewer than the model's mixers");
-                    mixer.forward(&input, &mut masks, caches.next().ok_or_else(missing)?)?
+                    mixers += 1;
+                    mixer.forward(&input, &mut rows.layer(mixers - 1)?)?
                 }
             };
             stream = input.add(output)?;
         }
-        let x = stream.normed(&self.norm);
-        let x = x.array()?;
-        match &self.head {
-            Head::Tied => self.embedding.as_linear(x),
-            Head::Linear(head) => head.forward(x),
-        }
+        step.logits(&stream, self.embedding.vocabulary(), |stream| {
+            let x = stream.normed(&self.norm);
+            let x = x.array()?;
+            match &self.head {
+                Head::Tied => self.embedding.as_linear(x),
+                Head::Linear(head) => head.forward(x),
+            }
+        })
     }
 
     /// An empty cache for each layer that mixes positions.

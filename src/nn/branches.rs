@@ -1,7 +1,8 @@
 //! Mixers that work side by side on the same input (Dong et al. 2024, "Hymba").
 
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::residual::Input;
+use super::rows::Rows;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::math::scaled;
@@ -19,12 +20,10 @@ pub struct Branch {
 }
 
 impl Branch {
-    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let mixed = match self.input_scale {
-            Some(factor) => {
-                self.mixer.forward(&scaled(x.array()?, factor)?.into(), masks, cache)?
-            }
-            None => self.mixer.forward(x, masks, cache)?,
+            Some(factor) => self.mixer.forward(&scaled(x.array()?, factor)?.into(), rows)?,
+            None => self.mixer.forward(x, rows)?,
         };
         self.output_scale.map_or(Ok(mixed.clone()), |factor| scaled(&mixed, factor))
     }
@@ -35,13 +34,12 @@ impl Branch {
 pub struct Branches(pub [Branch; 2]);
 
 impl Mixer for Branches {
-    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let Self([first, second]) = self;
-        let caches = cache.list(self.0.len())?;
         // Both branches read it.
         x.array()?;
-        let mixed = first.forward(x, masks, &mut caches[0])?;
-        ops::add(&mixed, &second.forward(x, masks, &mut caches[1])?)
+        let mixed = first.forward(x, &mut rows.part(0, self.0.len())?)?;
+        ops::add(&mixed, &second.forward(x, &mut rows.part(1, self.0.len())?)?)
     }
 
     fn make_cache(&self) -> Cache {

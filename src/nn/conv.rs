@@ -1,8 +1,9 @@
 //! Short convolutions over positions: what gives a recurrent layer its view of the last few tokens.
 
 use super::linear::{Linear, Projections};
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::residual::Input;
+use super::rows::Rows;
 use crate::cache::{ArraysCache, Cache};
 use crate::error::Result;
 use crate::fused::Device;
@@ -85,12 +86,15 @@ impl ShortConv {
 }
 
 impl Mixer for ShortConv {
-    fn forward(&self, x: &Input, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let state = cache.state()?;
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let projected = x.project(&self.input)?;
         let gated = ops::multiply(&projected[0], &projected[2])?;
-        let mixed = self.conv.forward(&gated, state, 0)?;
-        state.advance(x.dim(1));
+        let mixed = rows.mix([&gated], |[gated], row| {
+            let state = row.cache.state()?;
+            let mixed = self.conv.forward(gated, state, 0)?;
+            state.advance(row.length);
+            Ok(mixed)
+        })?;
         self.output.forward(&ops::multiply(&projected[1], &mixed)?)
     }
 

@@ -2,10 +2,12 @@
 
 use super::embedding::Embedding;
 use super::linear::Linear;
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
 use super::residual::{Input, Residual};
+use super::rows::{Rows, StepRows};
+use super::step::Step;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::math::{scaled, soft_cap};
@@ -64,16 +66,11 @@ impl BlockNorms {
 
 impl DecoderLayer {
     /// The residual stream behind the layer.
-    pub fn forward(
-        &self,
-        stream: &Residual,
-        masks: &mut Masks,
-        cache: &mut Cache,
-    ) -> Result<Residual> {
+    pub fn forward(&self, stream: &Residual, rows: &mut Rows) -> Result<Residual> {
         match &self.norms {
             Norms::Sequential { mixer, feed_forward } => {
                 let input = mixer.before(stream)?;
-                let mixed = self.mixer.forward(&input, masks, cache)?;
+                let mixed = self.mixer.forward(&input, rows)?;
                 let stream = input.add(mixer.after(mixed)?)?;
                 let input = feed_forward.before(&stream)?;
                 let fed = self.feed_forward.forward(&input)?;
@@ -83,7 +80,7 @@ impl DecoderLayer {
                 let input = stream.normed(norm);
                 // Both blocks read the norm.
                 input.array()?;
-                let mixed = self.mixer.forward(&input, masks, cache)?;
+                let mixed = self.mixer.forward(&input, rows)?;
                 let x = input.add(mixed)?.materialize()?;
                 Ok(Input::from(x).add(self.feed_forward.forward(&input)?)?)
             }
@@ -140,14 +137,14 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
-    pub fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        let mut stream = Residual::from(self.embed(tokens)?);
-        let mut masks = Masks::default();
-        for (layer, cache) in self.layers.iter().zip(caches) {
-            stream = layer.forward(&stream, &mut masks, cache)?;
+    /// The logits that a step wants, `[batch, wanted, vocabulary]`.
+    pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let mut stream = Residual::from(self.embed(step.tokens())?);
+        let mut rows = StepRows::new(step, caches)?;
+        for (index, layer) in self.layers.iter().enumerate() {
+            stream = layer.forward(&stream, &mut rows.layer(index)?)?;
         }
-        self.logits(&stream)
+        self.logits(step, &stream)
     }
 
     /// Tokens `[batch, length]` to what the first layer gets, `[batch, length, dims]`.
@@ -156,8 +153,13 @@ impl Decoder {
         self.embedding_scale.map_or(Ok(x.clone()), |scale| scaled(&x, scale))
     }
 
-    /// The stream behind the last layer to logits `[batch, length, vocabulary]`.
-    pub fn logits(&self, stream: &Residual) -> Result<Array> {
+    /// The logits that a step wants, by the stream behind the last layer.
+    pub fn logits(&self, step: &Step, stream: &Residual) -> Result<Array> {
+        step.logits(stream, self.embedding.vocabulary(), |stream| self.head(stream))
+    }
+
+    /// A stream to logits `[batch, length, vocabulary]`.
+    fn head(&self, stream: &Residual) -> Result<Array> {
         let x = stream.normed(&self.norm);
         let x = x.array()?;
         let mut logits = match &self.head {

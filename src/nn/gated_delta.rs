@@ -3,9 +3,10 @@
 
 use super::conv::CausalConv;
 use super::linear::{Linear, Projections};
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::norm::Norm;
 use super::residual::Input;
+use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
@@ -139,6 +140,41 @@ impl GatedDelta {
         let shifted = ops::add(&ops::astype(raw, Dtype::Float32)?, &self.step_bias)?;
         ops::multiply(&self.a, &ops::log_add_exp(&shifted, &scalar(0.0))?)
     }
+
+    /// y of a sequence, `[batch, length, value_heads, value_dim]`, from what is projected for its
+    /// queries, keys and values, for its rates and for its decays.
+    fn recurrence(&self, mixed: &Array, rate: &Array, decay: &Array, row: Row) -> Result<Array> {
+        let GatedDeltaConfig { key_heads, value_heads, key_dim, value_dim, .. } = self.config;
+        let (batch, length) = (mixed.dim(0), row.length);
+        let group = value_heads / key_heads;
+        let state = row.cache.state()?;
+        let mixed = self.conv.forward(mixed, state, 0)?;
+        let [queries, keys, _] = self.config.parts();
+        let parts = ops::split_at(&mixed, &[queries, queries + keys], -1)?;
+        let part = |index: usize, shape: &[i32]| {
+            let part = ops::reshape(&parts[index], &[&[batch, length], shape].concat())?;
+            ops::astype(&part, Dtype::Float32)
+        };
+        let by_key = |a: &Array| ops::reshape(a, &[batch, length, key_heads, group]);
+        let rate = ops::sigmoid(&ops::astype(rate, Dtype::Float32)?)?;
+        let rule = DeltaRule {
+            queries: &self.query_norm.forward(&part(0, &[key_heads, key_dim])?)?,
+            keys: &self.key_norm.forward(&part(1, &[key_heads, key_dim])?)?,
+            values: &part(2, &[key_heads, group, value_dim])?,
+            log_decay: &by_key(&self.log_decay(decay)?)?,
+            rate: &by_key(&rate)?,
+        };
+        let shape = [batch, key_heads, group, value_dim, key_dim];
+        let before = match state.get(1) {
+            // One that was read from a file may have another type.
+            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
+            None => ops::zeros(&shape, Dtype::Float32)?,
+        };
+        let (y, after) = rule.run(self.device, &before)?;
+        state.set(1, ops::reshape(&after, &[batch, value_heads, value_dim, key_dim])?);
+        state.advance(length);
+        ops::reshape(&y, &[batch, length, value_heads, value_dim])
+    }
 }
 
 /// The norm x / √(Σ x² + 10⁻⁶) · `scale` over the last axis, as one of root-mean-squares.
@@ -166,39 +202,14 @@ fn regrouped(groups: i32, sizes: &[i32]) -> Array {
 }
 
 impl Mixer for GatedDelta {
-    fn forward(&self, x: &Input, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let GatedDeltaConfig { key_heads, value_heads, key_dim, value_dim, eps, .. } = self.config;
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
+        let GatedDeltaConfig { value_heads, value_dim, eps, .. } = self.config;
         let x = x.array()?;
         let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
-        let group = value_heads / key_heads;
-        let state = cache.state()?;
         let (wide, narrow) = (self.wide.forward(x)?, self.narrow.forward(x)?);
-        let mixed = self.conv.forward(&wide[0], state, 0)?;
-        let [queries, keys, _] = self.config.parts();
-        let parts = ops::split_at(&mixed, &[queries, queries + keys], -1)?;
-        let part = |index: usize, shape: &[i32]| {
-            let part = ops::reshape(&parts[index], &[&[batch, length], shape].concat())?;
-            ops::astype(&part, Dtype::Float32)
-        };
-        let by_key = |a: &Array| ops::reshape(a, &[batch, length, key_heads, group]);
-        let rate = ops::sigmoid(&ops::astype(&narrow[0], Dtype::Float32)?)?;
-        let rule = DeltaRule {
-            queries: &self.query_norm.forward(&part(0, &[key_heads, key_dim])?)?,
-            keys: &self.key_norm.forward(&part(1, &[key_heads, key_dim])?)?,
-            values: &part(2, &[key_heads, group, value_dim])?,
-            log_decay: &by_key(&self.log_decay(&narrow[1])?)?,
-            rate: &by_key(&rate)?,
-        };
-        let shape = [batch, key_heads, group, value_dim, key_dim];
-        let before = match state.get(1) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
-            None => ops::zeros(&shape, Dtype::Float32)?,
-        };
-        let (y, after) = rule.run(self.device, &before)?;
-        state.set(1, ops::reshape(&after, &[batch, value_heads, value_dim, key_dim])?);
-        state.advance(length);
-        let y = ops::reshape(&y, &[batch, length, value_heads, value_dim])?;
+        let parts = [&wide[0], &narrow[0], &narrow[1]];
+        let y =
+            rows.mix(parts, |[mixed, rate, decay], row| self.recurrence(mixed, rate, decay, row))?;
         let normed = rms_norm(self.device, &y, Some(&self.norm), eps)?;
         let normed = ops::reshape(&normed, &[batch, length, value_heads * value_dim])?;
         let gate = ops::astype(&wide[1], normed.dtype())?;

@@ -3,8 +3,9 @@
 
 use super::conv::CausalConv;
 use super::linear::Linear;
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::residual::Input;
+use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
@@ -129,6 +130,43 @@ impl Mamba2 {
         Ok(steps)
     }
 
+    /// scan(x, Δ, B, C) + D · x of a sequence, `[batch, length, inner]`, from what is projected for
+    /// x, B and C and for Δ.
+    fn recurrence(&self, mixed: &Array, steps: &Array, row: Row) -> Result<Array> {
+        let Mamba2Config { heads, head_dim, state: size, groups, .. } = self.config;
+        let (batch, length, dtype) = (mixed.dim(0), row.length, mixed.dtype());
+        let (inner, shared) = (heads * head_dim, groups * size);
+        let state = row.cache.state()?;
+        let mixed = self.conv.forward(mixed, state, 0)?;
+        let parts = ops::split_at(&mixed, &[inner, inner + shared], -1)?;
+        let part = |index: usize, shape: &[i32]| {
+            ops::astype(
+                &ops::reshape(&parts[index], &[&[batch, length], shape].concat())?,
+                Dtype::Float32,
+            )
+        };
+        let x = part(0, &[heads, head_dim])?;
+        let (b, c) = (part(1, &[groups, size])?, part(2, &[groups, size])?);
+        let steps = self.steps(steps)?;
+        let weighted = ops::multiply(&x, &ops::expand_dims(&steps, -1)?)?;
+        let by_group = [batch, length, groups, heads / groups, head_dim];
+        let log_decay = ops::multiply(&ops::reshape(&steps, &by_group[..4])?, &self.a)?;
+        let scan =
+            Scan { x: &ops::reshape(&weighted, &by_group)?, log_decay: &log_decay, b: &b, c: &c };
+        let shape = [batch, groups, heads / groups, head_dim, size];
+        let before = match state.get(1) {
+            // One that was read from a file may have another type.
+            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
+            None => ops::zeros(&shape, Dtype::Float32)?,
+        };
+        let (y, after) = scan.run(self.device, &before)?;
+        state.set(1, ops::reshape(&after, &[batch, heads, head_dim, size])?);
+        state.advance(length);
+        let y = ops::reshape(&y, &[batch, length, heads, head_dim])?;
+        let y = ops::add(&y, &ops::multiply(&self.d, &x)?)?;
+        ops::astype(&ops::reshape(&y, &[batch, length, inner])?, dtype)
+    }
+
     /// y, gated and normalized.
     fn gated(&self, gate: &Array, y: &Array) -> Result<Array> {
         match self.config.norm {
@@ -152,44 +190,17 @@ impl Mamba2 {
 }
 
 impl Mixer for Mamba2 {
-    fn forward(&self, x: &Input, _: &mut Masks, cache: &mut Cache) -> Result<Array> {
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let Mamba2Config { heads, head_dim, state: size, groups, .. } = self.config;
-        let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
         let (inner, shared) = (heads * head_dim, groups * size);
-        let state = cache.state()?;
         let mut projected = self.input.forward(x.array()?)?;
         if let Some(scales) = &self.scales {
-            projected = ops::multiply(&projected, &ops::astype(scales, dtype)?)?;
+            projected = ops::multiply(&projected, &ops::astype(scales, x.dtype())?)?;
         }
         let projected = ops::split_at(&projected, &[inner, 2 * inner + 2 * shared], -1)?;
-        let mixed = self.conv.forward(&projected[1], state, 0)?;
-        let parts = ops::split_at(&mixed, &[inner, inner + shared], -1)?;
-        let part = |index: usize, shape: &[i32]| {
-            ops::astype(
-                &ops::reshape(&parts[index], &[&[batch, length], shape].concat())?,
-                Dtype::Float32,
-            )
-        };
-        let x = part(0, &[heads, head_dim])?;
-        let (b, c) = (part(1, &[groups, size])?, part(2, &[groups, size])?);
-        let steps = self.steps(&projected[2])?;
-        let weighted = ops::multiply(&x, &ops::expand_dims(&steps, -1)?)?;
-        let by_group = [batch, length, groups, heads / groups, head_dim];
-        let log_decay = ops::multiply(&ops::reshape(&steps, &by_group[..4])?, &self.a)?;
-        let scan =
-            Scan { x: &ops::reshape(&weighted, &by_group)?, log_decay: &log_decay, b: &b, c: &c };
-        let shape = [batch, groups, heads / groups, head_dim, size];
-        let before = match state.get(1) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
-            None => ops::zeros(&shape, Dtype::Float32)?,
-        };
-        let (y, after) = scan.run(self.device, &before)?;
-        state.set(1, ops::reshape(&after, &[batch, heads, head_dim, size])?);
-        state.advance(length);
-        let y = ops::reshape(&y, &[batch, length, heads, head_dim])?;
-        let y = ops::add(&y, &ops::multiply(&self.d, &x)?)?;
-        let y = ops::astype(&ops::reshape(&y, &[batch, length, inner])?, dtype)?;
+        let y = rows.mix([&projected[1], &projected[2]], |[mixed, steps], row| {
+            self.recurrence(mixed, steps, row)
+        })?;
         self.output.forward(&self.gated(&projected[0], &y)?)
     }
 

@@ -4,10 +4,11 @@
 
 use super::heads::HeadMatrices;
 use super::linear::{Linear, Projections};
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::norm::Norm;
 use super::residual::Input;
 use super::rope::Rope;
+use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
@@ -117,6 +118,26 @@ impl Mla {
         })
     }
 
+    /// The attention of a sequence's new positions, `[batch, length, heads · v_head_dim]`; `key` is
+    /// the one key that is to be rotated.
+    fn attend(&self, queries: &Array, latent: &Array, key: &Array, row: Row) -> Result<Array> {
+        let (Row { length, masks, cache }, MlaConfig { heads, .. }) = (row, self.config);
+        let params = self.rope.at(cache.offset(), length);
+        let mask = masks.get(length, None, cache)?;
+        let queries = split_heads(queries, heads)?;
+        let queries = ops::split_at(&queries, &[self.config.qk_nope_head_dim], -1)?;
+        let rotated = rope(self.device, &ops::expand_dims(key, 1)?, &params)?;
+        let (latent, rotated) = cache.update(&ops::expand_dims(latent, 1)?, &rotated)?;
+        let k = Parts { nope: &latent, rope: &rotated };
+        let q = Parts { nope: &queries[0], rope: &rope(self.device, &queries[1], &params)? };
+        let attended = if self.config.absorbs(length, latent.dim(2)) {
+            self.absorbed(q, k, mask)?
+        } else {
+            self.expanded(q, k, mask)?
+        };
+        join_heads(&attended)
+    }
+
     /// Attention to the latent vectors themselves, as the one key and value of all heads: the
     /// matrices of keys go into the queries, those of values come after the sum. `k.nope` are the
     /// latent vectors.
@@ -144,29 +165,20 @@ impl Mla {
 }
 
 impl Mixer for Mla {
-    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let (length, offset) = (x.dim(1), cache.offset());
-        let MlaConfig { heads, kv_lora_rank, qk_nope_head_dim: nope, .. } = self.config;
-        let mask = masks.get(length, None, cache)?;
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
+        let MlaConfig { kv_lora_rank, .. } = self.config;
         let projected = x.project(&self.input)?;
         let queries = match &self.queries {
             Some((norm, linear)) => linear.forward(&norm.forward(&projected[0])?)?,
             None => projected[0].clone(),
         };
-        let queries = ops::split_at(&split_heads(&queries, heads)?, &[nope], -1)?;
         let compressed = ops::split_at(&projected[1], &[kv_lora_rank], -1)?;
-        let latent = ops::expand_dims(&self.latent_norm.forward(&compressed[0])?, 1)?;
-        let params = self.rope.at(offset, length);
-        let rotated = rope(self.device, &ops::expand_dims(&compressed[1], 1)?, &params)?;
-        let (latent, rotated) = cache.update(&latent, &rotated)?;
-        let k = Parts { nope: &latent, rope: &rotated };
-        let q = Parts { nope: &queries[0], rope: &rope(self.device, &queries[1], &params)? };
-        let attended = if self.config.absorbs(length, latent.dim(2)) {
-            self.absorbed(q, k, mask)?
-        } else {
-            self.expanded(q, k, mask)?
-        };
-        self.output.forward(&join_heads(&attended)?)
+        let latent = self.latent_norm.forward(&compressed[0])?;
+        let attended = rows
+            .mix([&queries, &latent, &compressed[1]], |[queries, latent, key], row| {
+                self.attend(queries, latent, key, row)
+            })?;
+        self.output.forward(&attended)
     }
 
     fn make_cache(&self) -> Cache {

@@ -3,8 +3,9 @@
 use super::decoder::Decoder;
 use super::embedding::Embedding;
 use super::linear::Linear;
-use super::mixer::Masks;
 use super::norm::Norm;
+use super::rows::StepRows;
+use super::step::Step;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
@@ -140,22 +141,23 @@ impl PerLayerDecoder {
         &self.decoder
     }
 
-    /// Tokens `[batch, length]` to logits `[batch, length, vocabulary]`.
-    pub fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
+    /// The logits that a step wants, `[batch, wanted, vocabulary]`.
+    pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let tokens = step.tokens();
         let mut x = self.decoder.embed(tokens)?;
         let inputs = self.embedding.as_ref().map(|embedding| embedding.forward(tokens, &x));
         let inputs = inputs.transpose()?.unwrap_or_default();
-        let mut masks = Masks::default();
+        let mut rows = StepRows::new(step, caches)?;
         for (index, layer) in self.decoder.layers.iter().enumerate() {
-            let cache = &mut caches[self.caches[index]];
-            x = layer.forward(&x.into(), &mut masks, cache)?.materialize()?;
+            let mut rows = rows.layer(self.caches[index])?;
+            x = layer.forward(&x.into(), &mut rows)?.materialize()?;
             let (gate, scale) = &self.endings[index];
             if let Some(gate) = gate {
                 x = ops::add(&x, &gate.forward(&x, &inputs[index])?)?;
             }
             x = ops::multiply(&x, scale)?;
         }
-        self.decoder.logits(&x.into())
+        self.decoder.logits(step, &x.into())
     }
 
     /// An empty cache for each layer that has one of its own.

@@ -1,6 +1,7 @@
 //! The residual stream.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use super::linear::Projections;
 use super::norm::Norm;
@@ -36,6 +37,16 @@ impl Residual {
             Some(delta) => ops::add(&self.x, delta),
             None => Ok(self.x.clone()),
         }
+    }
+
+    /// Some of the positions, one behind the other.
+    pub fn positions(&self, ranges: &[Range<i32>]) -> Result<Self> {
+        let of = |x: &Array| {
+            let parts = ranges.iter().map(|range| ops::slice_axis(x, 1, range.start, range.end));
+            let parts = parts.collect::<Result<Vec<_>>>()?;
+            ops::concatenate(&parts.iter().collect::<Vec<_>>(), 1)
+        };
+        Ok(Self { x: of(&self.x)?, delta: self.delta.as_ref().map(of).transpose()? })
     }
 
     /// The norm of the stream, for a block to read.

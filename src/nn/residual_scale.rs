@@ -1,8 +1,9 @@
 //! Blocks whose outputs are multiplied before they are added to the residual stream.
 
-use super::mixer::{Masks, Mixer};
+use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::residual::Input;
+use super::rows::Rows;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::math::scaled;
@@ -23,8 +24,8 @@ impl<B: ?Sized> ResidualScale<B> {
 }
 
 impl Mixer for ResidualScale<dyn Mixer> {
-    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        scaled(&self.block.forward(x, masks, cache)?, self.factor)
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
+        scaled(&self.block.forward(x, rows)?, self.factor)
     }
 
     fn make_cache(&self) -> Cache {

@@ -2,10 +2,12 @@
 
 use super::attention_config::{AttentionConfig, LayerConfig};
 use super::linear::Linear;
-use super::mixer::{AttentionSpan, Masks, Mixer};
+use super::masks::AttentionSpan;
+use super::mixer::Mixer;
 use super::norm::Norm;
 use super::residual::Input;
 use super::rope::Rope;
+use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fused::Device;
@@ -42,12 +44,11 @@ impl SharedAttention {
             device: w.device(),
         })
     }
-}
 
-impl Mixer for SharedAttention {
-    fn forward(&self, x: &Input, masks: &mut Masks, cache: &mut Cache) -> Result<Array> {
-        let length = x.dim(1);
-        let heads = self.config.heads;
+    /// The attention of a sequence's new positions, `[batch, length, heads · head_dim]`.
+    fn attend(&self, queries: &Array, row: Row) -> Result<Array> {
+        let Row { length, masks, cache } = row;
+        let AttentionConfig { heads, .. } = self.config;
         if self.device.kind == DeviceKind::Gpu {
             // What the other layer's kernel wrote must be evaluated before it is read here: see
             // `gpu::Kernel::run_updating`.
@@ -57,8 +58,7 @@ impl Mixer for SharedAttention {
             let message = "the layer whose keys and values are shared has not run";
             return Err(Error::argument("caches", message));
         };
-        let projected = self.queries.forward(x.array()?)?;
-        let mut queries = split_heads(&projected, heads)?;
+        let mut queries = split_heads(queries, heads)?;
         if let Some(norm) = &self.norm {
             queries = norm.forward(&queries)?;
         }
@@ -69,8 +69,15 @@ impl Mixer for SharedAttention {
         // The mask that the other layer asked for, before the cache took the new positions.
         let mask = masks.get(length, self.span, cache)?;
         let scores = Scores::scaled(self.config.scale());
-        let attended = cached_attention(self.device, &queries, &keys, &values, mask, &scores)?;
-        self.output.forward(&join_heads(&attended)?)
+        join_heads(&cached_attention(self.device, &queries, &keys, &values, mask, &scores)?)
+    }
+}
+
+impl Mixer for SharedAttention {
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
+        let queries = self.queries.forward(x.array()?)?;
+        let attended = rows.mix([&queries], |[queries], row| self.attend(queries, row))?;
+        self.output.forward(&attended)
     }
 
     fn make_cache(&self) -> Cache {

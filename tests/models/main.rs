@@ -4,6 +4,7 @@
 //! is what `docs/models.md` says (see `table.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod batch;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +85,7 @@ fn logits(model: &dyn LanguageModel, tokens: &[u32], chunk: usize) -> Vec<f32> {
     let mut all = Vec::new();
     for part in tokens.chunks(chunk) {
         let part = mlx::from_u32(part, &[1, part.len() as i32]);
-        let logits = model.forward(&part, &mut caches).unwrap();
+        let logits = model.logits(&part, &mut caches).unwrap();
         all.extend(mlx::to_f32_vec(&logits).unwrap());
     }
     assert!(caches.iter().all(|cache| cache.offset() == tokens.len() as i32));
@@ -108,6 +109,8 @@ fn options(count: usize, chunk: usize, cache_limits: CacheLimits) -> SequenceOpt
         logprobs: None,
         prefill_chunk: chunk,
         cache_limits,
+        deterministic: false,
+        mask: None,
     }
 }
 
@@ -116,7 +119,7 @@ fn greedy_by_hand(model: &dyn LanguageModel, prompt: &[u32], count: usize) -> Ve
     let mut caches = model.make_caches();
     let mut next = prompt.to_vec();
     let mut step = || {
-        let logits = model.forward(&mlx::from_u32(&next, &[1, next.len() as i32]), &mut caches);
+        let logits = model.logits(&mlx::from_u32(&next, &[1, next.len() as i32]), &mut caches);
         let best = mlx::ops::argmax(&logits.unwrap(), -1).unwrap();
         next = vec![*mlx::to_u32_vec(&best).unwrap().last().unwrap()];
         next[0]
@@ -202,7 +205,7 @@ fn logits_agree_with_the_reference_on_a_gpu() {
                 let mut all = Vec::new();
                 for token in &golden.tokens {
                     let token = mlx::from_u32(&[*token], &[1, 1]);
-                    let logits = loaded.model.forward(&token, &mut caches)?;
+                    let logits = loaded.model.logits(&token, &mut caches)?;
                     let logits = mlx::ops::astype(&logits, Dtype::Float32)?;
                     all.extend(mlx::to_f32_vec(&logits)?);
                 }

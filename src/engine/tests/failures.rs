@@ -13,7 +13,7 @@ use crate::generate::{Penalties, SamplingOptions, Sequence, SequenceOptions, Tok
 use crate::mlx::primitive::{Input, Kernel, Output, custom_one};
 use crate::mlx::{self, Array, DeviceKind, Dtype, ops};
 use crate::models::{self, LanguageModel, LoadOptions, Loaded};
-use crate::nn::Embedding;
+use crate::nn::{Embedding, Step};
 
 const VOCABULARY: usize = 100;
 /// The kernel fails where it meets this token.
@@ -44,12 +44,17 @@ impl Kernel for Count {
 }
 
 impl LanguageModel for Counting {
-    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        let length = tokens.dim(1);
-        let logits = custom_one(Count, &[tokens], &[1, length, 100], Dtype::Float32)?;
+    fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let length = step.tokens().dim(1);
+        let logits = custom_one(Count, &[step.tokens()], &[1, length, 100], Dtype::Float32)?;
         let column = ops::slice_axis(&logits, 2, 0, 64)?;
-        let positions = ops::reshape(&column, &[1, 1, length, 64])?;
-        caches[0].update(&positions, &positions)?;
+        let mut start = 0;
+        for (row, caches) in step.rows().iter().zip(caches) {
+            let own = ops::slice_axis(&column, 1, start, start + row.length)?;
+            let positions = ops::reshape(&own, &[1, 1, row.length, 64])?;
+            caches[0].update(&positions, &positions)?;
+            start += row.length;
+        }
         Ok(logits)
     }
 
@@ -74,19 +79,15 @@ impl LanguageModel for Counting {
     }
 }
 
-fn backend() -> CoreBackend {
+pub(super) fn backend() -> CoreBackend {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let loaded = models::load(&folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
     CoreBackend::new(Box::new(Counting(loaded.unwrap())), "counting".to_owned())
 }
 
-fn start(
-    backend: &CoreBackend,
-    first: u32,
-    cache: Option<crate::generate::PromptCache>,
-) -> Sequence {
-    let options = SequenceOptions {
+pub(super) fn options() -> SequenceOptions {
+    SequenceOptions {
         sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
         penalties: Penalties::default(),
         seed: 0,
@@ -94,7 +95,26 @@ fn start(
         logprobs: Some(2),
         prefill_chunk: 4,
         cache_limits: CacheLimits::default(),
-    };
+        deterministic: false,
+        mask: None,
+    }
+}
+
+fn start(
+    backend: &CoreBackend,
+    first: u32,
+    cache: Option<crate::generate::PromptCache>,
+) -> Sequence {
+    start_with(backend, first, cache, options())
+}
+
+/// A sequence that counts on from five numbers.
+pub(super) fn start_with(
+    backend: &CoreBackend,
+    first: u32,
+    cache: Option<crate::generate::PromptCache>,
+    options: SequenceOptions,
+) -> Sequence {
     let prompt = (first..first + 5).collect();
     let mut sequence = backend.start(prompt, options, &mut cache.into_iter().next()).unwrap();
     while !backend.prefill(&mut sequence).unwrap().done {}
@@ -102,19 +122,29 @@ fn start(
 }
 
 fn step(backend: &CoreBackend, sequence: &mut Sequence) -> Result<TokenOutput> {
-    backend.decode(&mut [sequence]).remove(0)
+    loop {
+        if let Some(output) = backend.decode(&mut [sequence]).remove(0)? {
+            return Ok(output);
+        }
+    }
 }
 
 #[test]
 fn a_failing_kernel_is_its_own_sequences_alone() {
     let backend = backend();
-    // In both orders of their turns.
-    for failing_first in [true, false] {
-        let mut failing = start(&backend, BAD - 9, None);
-        let mut sound = start(&backend, 0, None);
-        let mut made = Vec::new();
+    let limited = CacheLimits { max_size: Some(16), quantization: None };
+    // In both orders of their rows, and with caches that cannot go back.
+    let cases = [true, false].map(|order| [CacheLimits::default(), limited].map(|it| (order, it)));
+    for (failing_first, cache_limits) in cases.into_iter().flatten() {
+        let options = || SequenceOptions { cache_limits, ..options() };
+        let mut failing = start_with(&backend, BAD - 9, None, options());
+        let mut sound = start_with(&backend, 0, None, options());
+        // It has been around before the other one comes.
+        let earlier: Vec<_> = (0..14).map(|_| step(&backend, &mut sound).unwrap().token).collect();
+        assert_eq!(earlier, (5..19).collect::<Vec<_>>());
+        let (mut made, mut soundly_made) = (Vec::new(), Vec::new());
         let mut error = None;
-        for number in 0..20 {
+        while soundly_made.len() < 20 {
             let outputs = match (&error, failing_first) {
                 (None, true) => backend.decode(&mut [&mut failing, &mut sound]),
                 (None, false) => backend.decode(&mut [&mut sound, &mut failing]),
@@ -125,18 +155,19 @@ fn a_failing_kernel_is_its_own_sequences_alone() {
                 outputs.reverse();
             }
             let mut outputs = outputs.into_iter();
-            assert_eq!(outputs.next().unwrap().unwrap().token, 5 + number);
+            soundly_made.extend(outputs.next().unwrap().unwrap().map(|output| output.token));
             match outputs.next() {
-                Some(Ok(output)) => made.push(output.token),
+                Some(Ok(output)) => made.extend(output.map(|output| output.token)),
                 Some(Err(failure)) => error = Some(failure),
                 None => {}
             }
         }
         assert_eq!(made, (BAD - 4..=BAD).collect::<Vec<_>>(), "all before the failure");
+        assert_eq!(soundly_made, (19..39).collect::<Vec<_>>());
         let error = error.unwrap();
         assert!(error.to_string().contains("Count: MLX: met a bad token"), "{error}");
         drop(failing);
-        assert_eq!(step(&backend, &mut sound).unwrap().token, 25);
+        assert_eq!(step(&backend, &mut sound).unwrap().token, 39);
     }
 }
 

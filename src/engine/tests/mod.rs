@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod batches;
 mod demo;
 mod failures;
 mod preparing;
@@ -178,7 +179,7 @@ impl Backend for Fake {
         })
     }
 
-    fn decode(&self, sequences: &mut [&mut FakeSequence]) -> Vec<Result<TokenOutput>> {
+    fn decode(&self, sequences: &mut [&mut FakeSequence]) -> Vec<Result<Option<TokenOutput>>> {
         sequences
             .iter_mut()
             .map(|sequence| {
@@ -195,7 +196,7 @@ impl Backend for Fake {
                 let drawn = (sequence.state >> 33) as u32 % 900;
                 let ends = sequence.fault == ENDS_AFTER_THREE && sequence.made == 4;
                 let token = if ends { END } else { drawn };
-                Ok(TokenOutput { token, logprob: None, top: Vec::new() })
+                Ok(Some(TokenOutput { token, logprob: None, top: Vec::new() }))
             })
             .collect()
     }

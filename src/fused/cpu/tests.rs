@@ -1,7 +1,8 @@
 //! Every kernel against the composition or the operation of MLX that it stands in for.
 
 use super::super::attention::{
-    AttentionParams, NewQkv, Scores, attention, attention_plain, scaled_dot_product_attention_plain,
+    AttentionParams, AttentionRow, NewQkv, Qkv, Scores, attention,
+    scaled_dot_product_attention_plain,
 };
 use super::super::conv::{ConvWeights, causal_conv_plain};
 use super::super::device::Backend;
@@ -472,25 +473,25 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
                 kv_dtype: Some(dtype),
                 output: LinearWeights { matrix, bias: None },
             };
-            let new = NewQkv {
-                queries: &queries,
-                keys: &keys,
-                values: &values,
-                rope: rotated.then(|| rope.clone()),
-                query_scale: None,
-                gate,
-            };
-            assert!(super::attention::supports(&new, &Mask::Causal, &params));
+            let (queries, keys, values) = (&queries, &keys, &values);
+            let turn = || rotated.then(|| rope.clone());
+            let one = NewQkv { queries, keys, values, rope: turn(), query_scale: None };
+            assert!(super::attention::supports(&one, &Mask::Causal, &params));
             let cache = |contiguous| {
                 let buffers = [buffer(2), buffer(3)];
                 Buffers { buffers, offset: start, contiguous }
             };
-            let (device, mask) = (Device::cpu(None, Precision::Exact), &Mask::Causal);
+            let device = Device::cpu(None, Precision::Exact);
+            let attend = |device, cache: &mut Buffers| {
+                let (mask, length) = (Mask::Causal, queries.dim(1));
+                let row = AttentionRow { length, rope: turn(), query_scale: None, mask, cache };
+                let new = Qkv { queries, keys, values, gate };
+                attention(device, &new, vec![row], &params).unwrap()
+            };
             let (mut ours, mut steps, mut plain) = (cache(true), cache(false), cache(true));
-            let attended = attention(device, &new, &mut ours, mask, &params).unwrap();
-            let expected = attention(device, &new, &mut steps, mask, &params).unwrap();
-            let composed =
-                attention_plain(device.plain(), &new, &mut plain, mask, &params).unwrap();
+            let attended = attend(device, &mut ours);
+            let expected = attend(device, &mut steps);
+            let composed = attend(device.plain(), &mut plain);
             let largest =
                 to_f32_vec(&expected).unwrap().iter().fold(0.0_f32, |a, x| a.max(x.abs()));
             assert_close(&attended, &expected, 1e-5 * largest);
@@ -522,9 +523,11 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
     };
     let run = |values: &Array, buffers, offset| {
         let (queries, keys) = (&queries, &keys);
-        let new = NewQkv { queries, keys, values, rope: None, query_scale: None, gate: None };
-        let mut cache = Buffers { buffers, offset, contiguous: true };
-        attention(Device::default(), &new, &mut cache, &Mask::Causal, &params).map(|_| ())
+        let new = Qkv { queries, keys, values, gate: None };
+        let cache = &mut Buffers { buffers, offset, contiguous: true };
+        let (rope, query_scale, mask) = (None, None, Mask::Causal);
+        let row = AttentionRow { length: 2, rope, query_scale, mask, cache };
+        attention(Device::default(), &new, vec![row], &params).map(|_| ())
     };
     run(&keys, [buffer(), buffer()], 14).unwrap();
     for (values, buffers, start) in [

@@ -45,7 +45,8 @@ impl Failure {
         self.0.get().is_some()
     }
 
-    pub(super) fn report(&self, message: String) {
+    /// Notes a failure that kernels did not report themselves.
+    pub fn report(&self, message: String) {
         // The first one is the cause of the others.
         let _ = self.0.set(message);
     }

@@ -9,9 +9,9 @@ use crate::mlx::{Array, ops};
 use crate::models::config::{ConfigFile, LayerType, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, AltUp, AltUpConfig, AltUpProjections, Embedding, FeedForward, Laurel, Masks, Mixer,
-    Mlp, Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm, SharedAttention,
-    add_per_layer_input, language_model, scaled, shared_caches, soft_cap,
+    Activation, AltUp, AltUpConfig, AltUpProjections, Embedding, FeedForward, Laurel, Mixer, Mlp,
+    Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm, Rows, SharedAttention, Step,
+    StepRows, add_per_layer_input, language_model, scaled, shared_caches, soft_cap,
 };
 use crate::weights::Weights;
 
@@ -138,18 +138,21 @@ impl Gemma3n {
 }
 
 impl LanguageModel for Gemma3n {
-    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
+    fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let tokens = step.tokens();
         let x = scaled(&self.embedding.forward(tokens)?, self.embedding_scale)?;
         let inputs = self.per_layer.forward(tokens, &x)?;
         let mut streams = self.streams.expand(&x)?;
-        let mut masks = Masks::default();
+        let mut rows = StepRows::new(step, caches)?;
         for (index, layer) in self.layers.iter().enumerate() {
-            let cache = &mut caches[self.caches[index]];
-            streams = layer.forward(&streams, &inputs[index], &mut masks, cache)?;
+            let mut rows = rows.layer(self.caches[index])?;
+            streams = layer.forward(&streams, &inputs[index], &mut rows)?;
         }
-        let x = self.norm.forward(&self.streams.merge(&streams)?)?;
-        let logits = self.embedding.as_linear(&x)?;
-        self.logit_cap.map_or(Ok(logits.clone()), |cap| soft_cap(&logits, cap))
+        let stream = self.streams.merge(&streams)?.into();
+        step.logits(&stream, self.embedding.vocabulary(), |stream| {
+            let logits = self.embedding.as_linear(stream.normed(&self.norm).array()?)?;
+            self.logit_cap.map_or(Ok(logits.clone()), |cap| soft_cap(&logits, cap))
+        })
     }
 
     fn make_caches(&self) -> Vec<Cache> {
@@ -168,17 +171,11 @@ impl LanguageModel for Gemma3n {
 }
 
 impl Layer {
-    fn forward(
-        &self,
-        streams: &Array,
-        input: &Array,
-        masks: &mut Masks,
-        cache: &mut Cache,
-    ) -> Result<Array> {
+    fn forward(&self, streams: &Array, input: &Array, rows: &mut Rows) -> Result<Array> {
         let predicted = self.altup.predict(streams)?;
         let x = self.altup.active(&predicted)?;
         let normed = self.before_attention.forward(&x)?;
-        let attended = self.attention.forward(&normed.clone().into(), masks, cache)?;
+        let attended = self.attention.forward(&normed.clone().into(), rows)?;
         let attended = ops::add(&x, &self.after_attention.forward(&attended)?)?;
         let both = ops::add(&attended, &self.laurel.forward(&normed)?)?;
         let x = scaled(&both, std::f32::consts::FRAC_1_SQRT_2)?;

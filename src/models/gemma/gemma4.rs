@@ -16,8 +16,8 @@ use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
     Activation, AttentionConfig, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig, Norm,
-    NormLayout, PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, language_model,
-    shared_caches,
+    NormLayout, PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Step,
+    language_model, shared_caches,
 };
 use crate::weights::Weights;
 
@@ -195,8 +195,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 }
 
 impl LanguageModel for PerLayerDecoder {
-    fn forward(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
-        Self::forward(self, tokens, caches)
+    fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::forward(self, step, caches)
     }
 
     fn make_caches(&self) -> Vec<Cache> {

@@ -1,0 +1,192 @@
+//! Sequences that share their steps.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use super::failures::{backend, options, start_with};
+use crate::cache::CacheLimits;
+use crate::engine::backend::Backend;
+use crate::engine::core::CoreBackend;
+use crate::error::{Error, Result};
+use crate::fused::{Device, Precision};
+use crate::generate::{
+    Penalties, SamplingOptions, Sequence, SequenceOptions, TokenMask, TokenOutput, WHOLE_ANSWER,
+};
+use crate::mlx::{self, DeviceKind};
+use crate::models::{self, LoadOptions};
+
+fn demo(precision: Precision) -> CoreBackend {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
+    let device = Device::cpu(None, precision);
+    let options = LoadOptions { device, ..LoadOptions::default() };
+    let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    CoreBackend::new(loaded.model, "demo".to_owned())
+}
+
+/// Five sequences that differ in everything: prompt, length, sampling, penalties, cache.
+fn different() -> Vec<(Vec<u32>, SequenceOptions)> {
+    let prompt = |length: u32, step: u32| (0..length).map(|i| 300 + i * step % 900).collect();
+    let sampling = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
+    let penalties = Penalties {
+        repetition: 1.2,
+        repetition_context: 20,
+        presence: 0.5,
+        presence_context: WHOLE_ANSWER,
+        ..Penalties::default()
+    };
+    let limits = CacheLimits { max_size: Some(16), quantization: None };
+    let all = [
+        (prompt(1, 1), SequenceOptions { max_tokens: 6, ..options() }),
+        (prompt(7, 31), SequenceOptions { sampling: sampling.clone(), seed: 3, ..options() }),
+        (prompt(20, 7), SequenceOptions { penalties, logprobs: None, ..options() }),
+        (prompt(12, 11), SequenceOptions { cache_limits: limits, ..options() }),
+        (prompt(9, 5), SequenceOptions { sampling, seed: 4, max_tokens: 9, ..options() }),
+    ];
+    all.into_iter()
+        .map(|(prompt, options)| {
+            (prompt, SequenceOptions { max_tokens: options.max_tokens.min(12), ..options })
+        })
+        .collect()
+}
+
+fn begin(backend: &CoreBackend, (prompt, options): (Vec<u32>, SequenceOptions)) -> Sequence {
+    let mut sequence = backend.start(prompt, options, &mut None).unwrap();
+    while !backend.prefill(&mut sequence).unwrap().done {}
+    sequence
+}
+
+/// What each sequence gives with no other beside it.
+fn alone(backend: &CoreBackend) -> Vec<Vec<TokenOutput>> {
+    let run = |(prompt, options): (Vec<u32>, SequenceOptions)| {
+        let count = options.max_tokens;
+        let mut sequence = begin(backend, (prompt, options));
+        let mut outputs = Vec::new();
+        while outputs.len() < count {
+            outputs.extend(backend.decode(&mut [&mut sequence]).remove(0).unwrap());
+        }
+        outputs
+    };
+    different().into_iter().map(run).collect()
+}
+
+/// The same, with one more sequence beside the others every second step; each leaves at its end.
+fn together(backend: &CoreBackend, deterministic: bool) -> Vec<Vec<TokenOutput>> {
+    let mut waiting = different().into_iter().enumerate().collect::<Vec<_>>().into_iter();
+    let mut running: Vec<(usize, usize, Sequence)> = Vec::new();
+    let mut outputs = vec![Vec::new(); waiting.len()];
+    for turn in 0.. {
+        if turn % 2 == 0
+            && let Some((index, (prompt, options))) = waiting.next()
+        {
+            let count = options.max_tokens;
+            let options = SequenceOptions { deterministic, ..options };
+            running.push((index, count, begin(backend, (prompt, options))));
+        } else if running.is_empty() {
+            break;
+        }
+        let mut rows: Vec<_> = running.iter_mut().map(|(_, _, sequence)| sequence).collect();
+        let made = backend.decode(&mut rows);
+        for ((index, _, _), output) in running.iter().zip(made) {
+            outputs[*index].extend(output.unwrap());
+        }
+        running.retain(|(index, count, _)| outputs[*index].len() < *count);
+    }
+    outputs
+}
+
+fn tokens(outputs: &[Vec<TokenOutput>]) -> Vec<Vec<u32>> {
+    outputs.iter().map(|outputs| outputs.iter().map(|output| output.token).collect()).collect()
+}
+
+#[test]
+fn sequences_that_share_steps_make_the_tokens_that_they_make_alone() {
+    let backend = demo(Precision::Exact);
+    let (alone, together) = (alone(&backend), together(&backend, false));
+    assert_eq!(tokens(&together), tokens(&alone));
+    let logprobs = |outputs: &[Vec<TokenOutput>]| -> Vec<_> {
+        outputs.iter().flatten().filter_map(|output| output.logprob).collect()
+    };
+    let (alone, together) = (logprobs(&alone), logprobs(&together));
+    assert!(alone.len() > 30 && alone.len() == together.len());
+    assert!(alone.iter().zip(&together).all(|(a, b)| (a - b).abs() < 1e-3));
+}
+
+#[test]
+fn a_deterministic_sequence_is_the_same_to_the_last_bit() {
+    let backend = demo(Precision::Fast);
+    assert_eq!(together(&backend, true), alone(&backend));
+}
+
+/// Allows what is `step` above the last token, and fails at one of them.
+#[derive(Debug)]
+struct Steps {
+    step: u32,
+    next: u32,
+    fails_at: u32,
+    words: Vec<u32>,
+}
+
+impl Steps {
+    fn boxed(step: u32, first: u32, fails_at: u32) -> Option<Box<dyn TokenMask>> {
+        Some(Box::new(Self { step, next: first, fails_at, words: Vec::new() }))
+    }
+}
+
+impl TokenMask for Steps {
+    fn accept(&mut self, token: u32) -> Result<()> {
+        assert_eq!(token, self.next);
+        if token == self.fails_at {
+            return Err(Error::Unsupported("the grammar ends here".to_owned()));
+        }
+        self.next = token + self.step;
+        Ok(())
+    }
+
+    fn allowed(&mut self) -> Result<Option<&[u32]>> {
+        self.words = vec![0; self.next as usize / 32 + 1];
+        self.words[self.next as usize / 32] = 1 << (self.next % 32);
+        // What the model would choose anyway needs no mask.
+        Ok((self.step > 1).then_some(&self.words))
+    }
+}
+
+#[test]
+fn a_mask_limits_its_own_sequence_alone() {
+    let backend = backend();
+    let start =
+        |first, mask| start_with(&backend, first, None, SequenceOptions { mask, ..options() });
+    let mut free = start(0, None);
+    let mut thirds = start(0, Steps::boxed(3, 7, 1000));
+    let mut ends = start(10, Steps::boxed(2, 15, 21));
+    let mut unlimited = start(20, Steps::boxed(1, 25, 1000));
+    let mut made = [const { Vec::new() }; 4];
+    let mut error = None;
+    for _ in 0..8 {
+        let mut rows = vec![&mut free, &mut thirds, &mut unlimited];
+        if error.is_none() {
+            rows.push(&mut ends);
+        }
+        for (tokens, output) in made.iter_mut().zip(backend.decode(&mut rows)) {
+            match output {
+                Ok(output) => tokens.extend(output.map(|output| output.token)),
+                Err(failure) => error = Some(failure),
+            }
+        }
+    }
+    assert_eq!(made[0], (5..12).collect::<Vec<_>>());
+    assert_eq!(made[1], (7..28).step_by(3).collect::<Vec<_>>());
+    assert_eq!(made[2], (25..32).collect::<Vec<_>>());
+    assert_eq!(made[3], [15, 17, 19, 21], "the token at which it ends is there");
+    assert!(error.unwrap().to_string().contains("the grammar ends here"));
+}
+
+#[test]
+fn a_mask_that_allows_nothing_is_told() {
+    let backend = backend();
+    let mask = Steps::boxed(2, 200, 1000);
+    let mut sequence = start_with(&backend, 0, None, SequenceOptions { mask, ..options() });
+    let outputs = [(); 2].map(|()| backend.decode(&mut [&mut sequence]).remove(0));
+    let [Ok(None), Err(error)] = outputs else { panic!("{outputs:?}") };
+    assert!(error.to_string().contains("leave no token to choose"), "{error}");
+}

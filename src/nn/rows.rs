@@ -1,0 +1,102 @@
+//! The sequences of a step, as what mixes positions sees them.
+
+use super::masks::Masks;
+use super::step::Step;
+use crate::cache::Cache;
+use crate::error::{Error, Result};
+use crate::mlx::{Array, ops};
+
+/// The rows of a step in all layers: their caches, and the masks that layers share.
+#[derive(Debug)]
+pub struct StepRows<'a, 'b> {
+    lengths: Vec<i32>,
+    masks: Vec<Masks>,
+    /// The caches of each row.
+    caches: &'a mut [&'b mut [Cache]],
+}
+
+impl<'a, 'b> StepRows<'a, 'b> {
+    /// # Errors
+    /// [`Error::InvalidArgument`] unless there are caches for each row.
+    pub fn new(step: &Step, caches: &'a mut [&'b mut [Cache]]) -> Result<Self> {
+        if caches.len() != step.rows().len() {
+            let message = format!("are those of {} rows, not {}", caches.len(), step.rows().len());
+            return Err(Error::argument("caches", message));
+        }
+        let lengths: Vec<_> = step.rows().iter().map(|row| row.length).collect();
+        let masks = lengths.iter().map(|_| Masks::default()).collect();
+        Ok(Self { lengths, masks, caches })
+    }
+
+    /// The rows with their caches number `index`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a row with fewer.
+    pub fn layer(&mut self, index: usize) -> Result<Rows<'_>> {
+        let fewer = || Error::argument("caches", "are fewer than the model's layers that need one");
+        let rows = self.lengths.iter().zip(&mut self.masks).zip(self.caches.iter_mut());
+        rows.map(|((&length, masks), caches)| {
+            let cache = caches.get_mut(index).ok_or_else(fewer)?;
+            Ok(Row { length, masks, cache })
+        })
+        .collect::<Result<_>>()
+        .map(Rows)
+    }
+}
+
+/// The rows of a step in one layer, as a mixer sees them.
+#[derive(Debug)]
+pub struct Rows<'a>(Vec<Row<'a>>);
+
+/// A sequence in one layer.
+#[derive(Debug)]
+pub struct Row<'a> {
+    /// How many positions are new.
+    pub length: i32,
+    /// Its masks in this step.
+    pub masks: &'a mut Masks,
+    /// What the layer remembers of it.
+    pub cache: &'a mut Cache,
+}
+
+impl Rows<'_> {
+    /// First to last.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = Row<'_>> {
+        self.0.iter_mut().map(|row| Row { length: row.length, masks: row.masks, cache: row.cache })
+    }
+
+    /// The same with cache number `index` of lists of `count` caches.
+    pub fn part(&mut self, index: usize, count: usize) -> Result<Rows<'_>> {
+        self.0
+            .iter_mut()
+            .map(|Row { length, masks, cache }| {
+                Ok(Row { length: *length, masks, cache: &mut cache.list(count)?[index] })
+            })
+            .collect::<Result<_>>()
+            .map(Rows)
+    }
+
+    /// Mixes each row by itself: `mix` gets its positions of `parts`, `[batch, length, …]`, and
+    /// gives `[batch, its length, …]`, which are put one behind the other again.
+    pub fn mix<const N: usize>(
+        &mut self,
+        parts: [&Array; N],
+        mut mix: impl FnMut([&Array; N], Row) -> Result<Array>,
+    ) -> Result<Array> {
+        if let [Row { length, masks, cache }] = &mut *self.0 {
+            return mix(parts, Row { length: *length, masks, cache });
+        }
+        let (mut start, mut mixed) = (0, Vec::with_capacity(self.0.len()));
+        for row in self.iter_mut() {
+            let end = start + row.length;
+            let of_row = parts.map(|part| ops::slice_axis(part, 1, start, end));
+            let mut own = Vec::with_capacity(N);
+            for part in of_row {
+                own.push(part?);
+            }
+            mixed.push(mix(std::array::from_fn(|part| &own[part]), row)?);
+            start = end;
+        }
+        ops::concatenate(&mixed.iter().collect::<Vec<_>>(), 1)
+    }
+}
