@@ -106,6 +106,10 @@ export interface NativeBatch {
   tokens: Uint32Array
   /** One entry for each token, where they were asked for. */
   logprobs?: Array<NativeLogprob>
+  /** What text and tokens are made of, where more than text is looked for. */
+  pieces?: Array<NativePiece>
+  /** What the model wrote, where more than text is looked for. */
+  rawText?: string
   /** How far the prompt has been read, where that changed. */
   prefill?: NativePrefill
   /** How the generation ended, in the last batch. */
@@ -191,6 +195,12 @@ export interface NativeGenerateRequest {
   kvGroupSize?: number
   /** The number of the prompt cache that it goes on from. */
   promptCache?: number
+  /** Whether calls of tools are read; left out for yes where there are tools. */
+  parseToolCalls?: boolean
+  /** The format of calls; left out for that of the chat template. */
+  toolFormat?: string
+  /** The format of reasoning; left out for that of the chat template. */
+  reasoningFormat?: string
 }
 
 /** What a model's `generation_config.json` says. */
@@ -299,6 +309,22 @@ export interface NativeModelInfo {
   warnings: Array<NativeWarning>
 }
 
+/** A piece of an answer, of one kind. */
+export interface NativePiece {
+  /** Its kind. */
+  type: 'text' | 'reasoning' | 'tool-call-start' | 'tool-call-delta' | 'tool-call-end' | 'tool-call-invalid'
+  /** How many of the batch's tokens came with it. */
+  tokens: number
+  /** The text; a call's name, the piece of its arguments, or how the model wrote it. */
+  text: string
+  /** The call's number; 0 where it is none. */
+  index: number
+  /** The model's id of a call. */
+  id?: string
+  /** What is wrong with a call. */
+  error?: string
+}
+
 /** How far a prompt has been read. */
 export interface NativePrefill {
   /** The tokens that have been read. */
@@ -394,6 +420,8 @@ export interface NativeUsage {
   completionTokens: number
   /** The prompt's whose keys and values were already there. */
   cachedTokens: number
+  /** Those that were made and are reasoning. */
+  reasoningTokens?: number
 }
 
 /** The versions of the addon and of the MLX it runs on. */

@@ -14,6 +14,7 @@ import {
   VERSION,
 } from '../js/index.js'
 import type { LoadProgress, Message, Model } from '../js/types.js'
+import { textOf } from './support/chunks.js'
 
 const GREEDY = { temperature: 0, maxTokens: 40 }
 
@@ -94,7 +95,7 @@ describe('answers', () => {
     const pieces: string[] = []
     const tokens: number[] = []
     for await (const piece of generation) {
-      pieces.push(piece.text)
+      pieces.push(textOf(piece) ?? '')
       tokens.push(...piece.tokens)
     }
     const result = await generation

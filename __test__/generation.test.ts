@@ -4,6 +4,7 @@ import { NodeMlxError } from '../js/errors.js'
 import { PulledGeneration } from '../js/generation.js'
 import type { GenerationChunk } from '../js/types.js'
 import { FakeGeneration, nativeError, result, words } from './support/fake-native.js'
+import { textOf } from './support/chunks.js'
 
 const token = (text: string, id: number) => ({ text, tokens: Uint32Array.of(id) })
 
@@ -32,9 +33,19 @@ describe('taking an answer', () => {
     const { generation } = start(words('Hello', ' world'))
     expect(await generation).toEqual({
       text: 'Hello world',
+      reasoning: '',
+      toolCalls: [],
+      invalidToolCalls: [],
+      rawText: 'Hello world',
       tokens: [10, 11],
       finishReason: 'stop',
-      usage: { promptTokens: 5, completionTokens: 2, totalTokens: 7, cachedTokens: 0 },
+      usage: {
+        promptTokens: 5,
+        completionTokens: 2,
+        totalTokens: 7,
+        cachedTokens: 0,
+        reasoningTokens: 0,
+      },
       timings: result('stop', 2).timings,
       peakMemoryBytes: 1_000_000,
     })
@@ -59,7 +70,7 @@ describe('taking an answer', () => {
       collect(generation.textStream),
       generation,
     ])
-    expect(rest.map((chunk) => chunk.text)).toEqual(['b', 'c'])
+    expect(rest.map(textOf)).toEqual(['b', 'c'])
     expect(all).toEqual(['a', 'b', 'c'])
     expect(whole.text).toBe('abc')
     expect((await collect(generation)).length).toBe(3)
@@ -69,7 +80,7 @@ describe('taking an answer', () => {
   it('gives different pieces to calls of next that do not wait for each other', async () => {
     const iterator = start(words('a', 'b')).generation[Symbol.asyncIterator]()
     const steps = await Promise.all([iterator.next(), iterator.next(), iterator.next()])
-    expect(steps.map(({ value }) => value?.text)).toEqual(['a', 'b', undefined])
+    expect(steps.map(({ value }) => textOf(value))).toEqual(['a', 'b', undefined])
   })
 
   it('gives the same result to everyone who awaits', async () => {
@@ -201,7 +212,7 @@ describe('aborting', () => {
     const seen: GenerationChunk[] = []
     for await (const chunk of generation) {
       seen.push(chunk)
-      if (chunk.text === 'b') generation.abort('enough')
+      if (textOf(chunk) === 'b') generation.abort('enough')
     }
     expect(seen.length).toBe(2)
     expect(await generation).toMatchObject({
@@ -283,7 +294,7 @@ describe('aborting', () => {
 
   it('happens when the only reader leaves', async () => {
     const { source, generation } = start([token('a', 1), token('b', 2)])
-    for await (const { text } of generation) if (text === 'a') break
+    for await (const chunk of generation) if (textOf(chunk) === 'a') break
     expect(source.aborts).toBe(1)
     expect(await generation).toMatchObject({ text: 'a', finishReason: 'abort' })
   })
@@ -291,7 +302,7 @@ describe('aborting', () => {
   it('happens when the reader throws', async () => {
     const { source, generation } = start([token('a', 1), token('b', 2)])
     const loop = async () => {
-      for await (const { text } of generation) throw new Error(`of the user, at ${text}`)
+      for await (const chunk of generation) throw new Error(`of the user, at ${textOf(chunk)}`)
     }
     await expect(loop()).rejects.toThrow('of the user')
     expect(source.aborts).toBe(1)
@@ -308,7 +319,7 @@ describe('aborting', () => {
     await other.next()
     await first(read.generation)
     expect(read.source.aborts).toBe(0)
-    expect((await other.next()).value?.text).toBe('b')
+    expect(textOf((await other.next()).value)).toBe('b')
   })
 })
 

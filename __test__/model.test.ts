@@ -265,7 +265,7 @@ describe('generate', () => {
 
   it('streams', async () => {
     const texts: string[] = []
-    for await (const { text } of generate('a', 'Hi')) texts.push(text)
+    for await (const text of generate('a', 'Hi').textStream) texts.push(text)
     expect(texts).toEqual(['Hello', ' world'])
     expect(disposals()).toEqual([1])
   })
@@ -311,7 +311,7 @@ describe('generate', () => {
   it('disposes of the model where the reader leaves', async () => {
     native.answer = () => words('Hello', ' world').slice(0, -1)
     const generation = generate('a', 'Hi')
-    for await (const { text } of generation) if (text === 'Hello') break
+    for await (const text of generation.textStream) if (text === 'Hello') break
     expect((await generation).finishReason).toBe('abort')
     expect(disposals()).toEqual([1])
   })

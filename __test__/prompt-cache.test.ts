@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel, type Message, type Model } from '../js/index.js'
+import { textOf } from './support/chunks.js'
 
 const GREEDY = { temperature: 0, maxTokens: 40 }
 const first: Message[] = [{ role: 'user', content: 'My favourite colour is teal.' }]
@@ -104,7 +105,7 @@ describe('a prompt cache', () => {
   it('survives an abort, with what was read', async () => {
     const promptCache = model.createPromptCache()
     const running = model.generate('Tell me a story about a fox.', { ...GREEDY, promptCache })
-    for await (const piece of running) if (piece.text !== '') running.abort()
+    for await (const piece of running) if (textOf(piece) !== '') running.abort()
     const { tokens } = await promptCache.size()
     expect(tokens).toBeGreaterThan(0)
     const answer = await model.generate('What is the capital of France?', {

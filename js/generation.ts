@@ -1,10 +1,10 @@
 import { AsyncResource } from 'node:async_hooks'
 import { fromNative } from './errors.js'
-import type { NativeBatch, NativeLogprob, NativeResult } from './native.js'
+import type { NativeBatch, NativeResult } from './native.js'
+import { Pieces } from './pieces.js'
 import { onAbort } from './signal.js'
 import type {
   AsyncIterableStream,
-  GeneratedLogprob,
   Generation,
   GenerationChunk,
   GenerationResult,
@@ -61,6 +61,7 @@ export class PulledGeneration implements Generation {
   readonly #source: Source
   readonly #onPrefill: GenerationHooks['onPrefill']
   readonly #chunks: GenerationChunk[] = []
+  readonly #pieces = new Pieces()
   readonly #readers = new Set<Reader>()
   #end: { result: GenerationResult } | { error: unknown } | undefined
   #pulling: Promise<void> | undefined
@@ -104,7 +105,7 @@ export class PulledGeneration implements Generation {
   get textStream(): AsyncIterableStream<string> {
     return (this.#textStream ??= toStream(
       this.#read(),
-      (chunk) => chunk.text,
+      (chunk) => (chunk.type === 'text' ? chunk.text : ''),
       (text) => text !== '',
     ))
   }
@@ -173,8 +174,7 @@ export class PulledGeneration implements Generation {
         this.#reportPrefill(batch.prefill)
       // What the engine had done ahead of an abort was seen by nobody, and is not part of the
       // answer.
-      if (this.#abort === undefined && (batch.tokens.length > 0 || batch.text !== ''))
-        this.#chunks.push(toChunk(batch))
+      if (this.#abort === undefined) this.#chunks.push(...this.#pieces.chunks(batch))
       if (batch.done !== undefined) this.#finish({ result: this.#toResult(batch.done) })
     } catch (error) {
       this.#finish(this.#toEnd(error))
@@ -210,13 +210,15 @@ export class PulledGeneration implements Generation {
     const aborted = this.#abort !== undefined
     const { stopString, usage, timings, peakMemoryBytes } = done
     const completionTokens = aborted ? tokens.length : usage.completionTokens
+    const content = this.#pieces.content(chunks, stopString)
+    const called = done.finishReason === 'stop' && content.toolCalls.length > 0
     return {
-      text: chunks.map((chunk) => chunk.text).join(''),
+      ...content,
       tokens,
       ...(logprobs.length > 0 || chunks.some((chunk) => chunk.logprobs !== undefined)
         ? { logprobs }
         : {}),
-      finishReason: aborted ? 'abort' : done.finishReason,
+      finishReason: aborted ? 'abort' : called ? 'tool-calls' : done.finishReason,
       ...(stopString === undefined || aborted ? {} : { stopString }),
       ...(this.#abort?.reason === undefined ? {} : { abortReason: this.#abort.reason }),
       usage: {
@@ -224,6 +226,7 @@ export class PulledGeneration implements Generation {
         completionTokens,
         totalTokens: usage.promptTokens + completionTokens,
         cachedTokens: usage.cachedTokens,
+        reasoningTokens: Math.min(usage.reasoningTokens ?? 0, completionTokens),
       },
       timings: { ...timings, prefillMs: timings.prefillMs ?? 0 },
       peakMemoryBytes,
@@ -308,16 +311,4 @@ function toStream<T = GenerationChunk>(
     { highWaterMark: 0 },
   )
   return stream as AsyncIterableStream<T>
-}
-
-function toChunk({ text, tokens, logprobs }: NativeBatch): GenerationChunk {
-  const chunk: GenerationChunk = { type: 'text', text, tokens: Array.from(tokens) }
-  if (logprobs !== undefined) chunk.logprobs = Array.from(logprobs, toLogprob)
-  return chunk
-}
-
-// Objects of the addon are made again: in jest and vm they are of another realm, whose arrays equal
-// no array there.
-function toLogprob({ top, ...token }: NativeLogprob): GeneratedLogprob {
-  return { ...token, top: Array.from(top, (candidate) => ({ ...candidate })) }
 }

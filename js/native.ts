@@ -18,6 +18,7 @@ export type {
   NativeLogprob,
   NativeModel,
   NativeModelInfo,
+  NativePiece,
   NativePrompt,
   NativePromptCache,
   NativeResult,

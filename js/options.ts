@@ -1,6 +1,7 @@
 import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { promptCache } from './prompt-cache.js'
+import { checkToolOptions, toolChoice } from './tools.js'
 import type {
   ChatTemplateOptions,
   DownloadModelOptions,
@@ -249,6 +250,11 @@ const ONCE_FIELDS = {
   xtcProbability: number,
   xtcThreshold: number,
   logprobs,
+  toolChoice,
+  parallelToolCalls: boolean,
+  parseToolCalls: boolean,
+  toolFormat: nonEmptyString,
+  reasoningFormat: nonEmptyString,
   ...CACHE_FIELDS,
   ...PROMPT_FIELDS,
   onPrefill: callback<(progress: PrefillProgress) => void>(),
@@ -284,7 +290,7 @@ export function removeOptions(options: unknown): { revision?: string; cacheDir?:
 
 /** The options of `model.generate`: their names and types. */
 export function generateOptions(options: unknown): GenerateOptions {
-  return checkTemplate(fields(options, '', GENERATE_FIELDS, SYNONYMS))
+  return checkToolOptions(checkTemplate(fields(options, '', GENERATE_FIELDS, SYNONYMS)))
 }
 
 /** The options of the `generate` function, checked and taken apart. */
@@ -299,10 +305,12 @@ export function generateOnceOptions(options: unknown): {
   )
   return {
     load: load ?? {},
-    generate: checkTemplate<GenerateOptions>({
-      ...generate,
-      ...(signal === undefined ? {} : { signal }),
-    }),
+    generate: checkToolOptions(
+      checkTemplate<GenerateOptions>({
+        ...generate,
+        ...(signal === undefined ? {} : { signal }),
+      }),
+    ),
   }
 }
 
@@ -398,6 +406,9 @@ const NATIVE_OPTIONS = [
   'maxKvSize',
   'kvBits',
   'kvGroupSize',
+  'parseToolCalls',
+  'toolFormat',
+  'reasoningFormat',
 ] as const
 
 /** The addon's form of the options that go with a prompt; what was left out is not there. */

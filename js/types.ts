@@ -324,6 +324,9 @@ export interface ToolDefinition {
   }
 }
 
+/** Whether a model may, must not or must call tools; see `GenerateOptions`. */
+export type ToolChoice = 'auto' | 'none' | 'required' | { name: string }
+
 /** What goes into the chat template besides the messages. */
 export interface ChatTemplateOptions {
   /** Tools that the template describes to the model. */
@@ -504,6 +507,32 @@ export interface GenerateOptions extends PromptOptions {
    */
   promptCache?: PromptCache | undefined
   /**
+   * Whether the model may call `tools`: as it likes, not at all (the tools are then left out of the
+   * prompt), at least one, or the one of this name. @defaultValue 'auto'
+   */
+  toolChoice?: ToolChoice | undefined
+  /** Whether the model may call several tools in one answer. @defaultValue true */
+  parallelToolCalls?: boolean | undefined
+  /**
+   * Tell calls of tools from text; `false` leaves them in it as the model writes them.
+   *
+   * @defaultValue true where there are `tools` or a `toolFormat`
+   */
+  parseToolCalls?: boolean | undefined
+  /**
+   * How the model writes calls, such as `'hermes'`; docs/tools.md has the names.
+   *
+   * @defaultValue what the chat template tells
+   */
+  toolFormat?: string | undefined
+  /**
+   * How the model marks reasoning, such as `'think'`; docs/reasoning.md has the names. `'none'`
+   * leaves it in the text.
+   *
+   * @defaultValue what the chat template tells
+   */
+  reasoningFormat?: string | undefined
+  /**
    * Called while the prompt is read, after each chunk of it. An exception thrown in it ends the
    * generation, which then rejects with it.
    */
@@ -549,34 +578,108 @@ export interface GeneratedLogprob extends TokenLogprob {
 }
 
 /**
- * A piece of an answer: everything that was generated since the last one, usually a token. More
- * kinds will come, such as reasoning and calls of tools; look at `type` where you must know, or
- * read `generation.textStream`.
+ * A piece of an answer, of the kind that `type` says. All that was generated since the last piece
+ * and is of one kind comes together, usually a token. `generation.textStream` is the text alone.
  */
-export type GenerationChunk = TextChunk
+export type GenerationChunk =
+  TextChunk | ReasoningChunk | ToolCallStart | ToolCallDelta | ToolCallEnd | ToolCallInvalid
 
-/** A piece of the answer's text. */
-export interface TextChunk {
-  type: 'text'
-  /**
-   * May be empty: a character can take several tokens, and text that might begin a stop string is
-   * held back.
-   */
-  text: string
+/** What every piece of an answer has. */
+export interface ChunkTokens {
+  /** The tokens that the piece was made of; those of a marker come with what it begins or ends. */
   tokens: number[]
   /** One for each of `tokens`, with the option `logprobs`. */
   logprobs?: GeneratedLogprob[]
 }
 
+/** A piece of the answer's text. */
+export interface TextChunk extends ChunkTokens {
+  type: 'text'
+  /**
+   * May be empty: a character can take several tokens, and text that might begin a stop string, a
+   * call or reasoning is held back.
+   */
+  text: string
+}
+
+/** A piece of what the model thinks before it answers, without the markers around it. */
+export interface ReasoningChunk extends ChunkTokens {
+  type: 'reasoning'
+  /** May be empty, as a text's. */
+  text: string
+}
+
+/** The model begins to call a tool. */
+export interface ToolCallStart extends ChunkTokens {
+  type: 'tool-call-start'
+  /** The call's place among all of this answer, from 0, those that turn out invalid included. */
+  index: number
+  /** The model's own, or one that is made up: nine letters and digits. */
+  id: string
+  name: string
+}
+
+/** A piece of a call's arguments. */
+export interface ToolCallDelta extends ChunkTokens {
+  type: 'tool-call-delta'
+  index: number
+  id: string
+  /** All pieces together are the arguments as JSON, whatever the model's own format is. */
+  argumentsText: string
+}
+
+/** A call is complete. */
+export interface ToolCallEnd extends ChunkTokens {
+  type: 'tool-call-end'
+  index: number
+  id: string
+  name: string
+  arguments: Record<string, unknown>
+}
+
+/** A call that cannot be read, or that the end of the answer cut off. It may have been started. */
+export interface ToolCallInvalid extends ChunkTokens {
+  type: 'tool-call-invalid'
+  index: number
+  /** The call as the model wrote it. */
+  raw: string
+  /** What is wrong with it. */
+  error: string
+}
+
+/** A tool call that the model made. */
+export interface GeneratedToolCall {
+  id: string
+  name: string
+  arguments: Record<string, unknown>
+}
+
+/** A call that cannot be read. */
+export interface InvalidToolCall {
+  /** The call as the model wrote it. */
+  raw: string
+  /** What is wrong with it. */
+  error: string
+}
+
 /**
  * Why a generation ended: the model ended its answer or a stop string appeared, `maxTokens` or the
- * context was reached, or it was aborted.
+ * context was reached, the model ended its answer to have tools called, or it was aborted.
  */
-export type FinishReason = 'stop' | 'length' | 'abort'
+export type FinishReason = 'stop' | 'length' | 'tool-calls' | 'abort'
 
 /** A finished generation. */
 export interface GenerationResult {
+  /** The answer, without reasoning and calls of tools. */
   text: string
+  /** What the model thought before it answered; empty where there is nothing. */
+  reasoning: string
+  /** The calls of tools, in the model's order. */
+  toolCalls: GeneratedToolCall[]
+  /** Calls that could not be read. */
+  invalidToolCalls: InvalidToolCall[]
+  /** The text with reasoning and calls as the model wrote them. */
+  rawText: string
   tokens: number[]
   /** With the option `logprobs`. */
   logprobs?: GeneratedLogprob[]
@@ -592,6 +695,8 @@ export interface GenerationResult {
     totalTokens: number
     /** The tokens of the prompt that did not have to be read again. */
     cachedTokens: number
+    /** Those of `completionTokens` that are reasoning, its markers included. */
+    reasoningTokens: number
   }
   timings: {
     /** Waiting for others. */
@@ -636,7 +741,7 @@ export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<
    * The whole result, the same promise each time. Asking for it counts as awaiting the generation.
    */
   readonly result: Promise<GenerationResult>
-  /** The text alone, without empty pieces. */
+  /** The text alone, without reasoning, calls and empty pieces. */
   readonly textStream: AsyncIterableStream<string>
   /** The pieces. */
   readonly stream: AsyncIterableStream<GenerationChunk>

@@ -23,23 +23,40 @@ export async function results(): Promise<void> {
   const info: ModelInfo = model.info
   const generation: Generation = model.generate('Hi')
   const result: GenerationResult = await generation
-  const reason: 'stop' | 'length' | 'abort' = result.finishReason
+  const reason: 'stop' | 'length' | 'tool-calls' | 'abort' = result.finishReason
   const tokens: number[] = result.tokens
   const stopString: string | undefined = result.stopString
   console.log(info.contextLength?.toFixed(), reason, tokens, stopString)
 
   for await (const chunk of generation) {
-    const type: 'text' = chunk.type
-    const { text, tokens, logprobs } = chunk
-    console.log(type, text.trim(), tokens.at(-1)?.toFixed())
-    console.log(logprobs?.[0]?.top[0]?.logprob.toFixed(2))
+    const { tokens, logprobs } = chunk
+    console.log(tokens.at(-1)?.toFixed(), logprobs?.[0]?.top[0]?.logprob.toFixed(2))
+    switch (chunk.type) {
+      case 'text':
+      case 'reasoning':
+        console.log(chunk.text.trim())
+        break
+      case 'tool-call-start':
+        console.log(chunk.index.toFixed(), chunk.id.trim(), chunk.name.trim())
+        break
+      case 'tool-call-delta':
+        console.log(chunk.argumentsText.trim())
+        break
+      case 'tool-call-end':
+        console.log(chunk.arguments['city'])
+        break
+      case 'tool-call-invalid':
+        console.log(chunk.raw.trim(), chunk.error.trim())
+    }
+    // @ts-expect-error -- a call has no text
+    console.log(chunk.text)
   }
   const hold = async (): Promise<{ generation: Generation }> => Promise.resolve({ generation })
   const held: GenerationResult = await (await hold()).generation.result
   const total: number = held.usage.totalTokens
   console.log(total)
   for await (const text of generation.textStream) console.log(text.trim())
-  for await (const { text } of generation.stream) console.log(text.trim())
+  for await (const { type } of generation.stream) console.log(type.trim())
   const response = new Response(generation.textStream.pipeThrough(new TextEncoderStream()))
   const caught: GenerationResult | 'failed' = await generation.catch(() => 'failed' as const)
   console.log(response.ok, caught)

@@ -35,7 +35,8 @@ pub use profile::{Profile, default_temperature};
 pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
-    LoadStage, Prompt, PromptEncoding, Timings, TokenLogprob,
+    LoadStage, OutputContent, OutputOptions, OutputPiece, Prompt, PromptEncoding, Timings,
+    TokenLogprob, Written,
 };
 pub use status::{Callback, Status};
 pub use stream::MAX_AHEAD;

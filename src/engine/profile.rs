@@ -8,7 +8,7 @@ use super::text::Text;
 use crate::error::{Error, Result};
 use crate::generate::{Penalties, SamplingOptions, SequenceOptions, WHOLE_ANSWER};
 use crate::models::GenerationDefaults;
-use crate::text::Tokenizer;
+use crate::text::{OutputParser, Tokenizer};
 
 /// The most tokens of a generation whose request sets no limit, on a model that names no context
 /// length.
@@ -23,6 +23,8 @@ pub struct Prepared {
     pub prompt: Vec<u32>,
     /// The options.
     pub options: SequenceOptions,
+    /// What tells reasoning and calls of tools from text, where they are looked for.
+    pub output: Option<OutputParser>,
     /// How long that took.
     pub duration: Duration,
 }
@@ -81,7 +83,8 @@ impl Profile {
             deterministic: false,
             mask: None,
         };
-        Ok(Prepared { prompt, options, duration: started.elapsed() })
+        let output = self.text.output_parser(request, &prompt)?;
+        Ok(Prepared { prompt, options, output, duration: started.elapsed() })
     }
 
     fn sampling(&self, request: &GenerateRequest) -> Result<SamplingOptions> {

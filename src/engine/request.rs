@@ -130,6 +130,20 @@ pub struct GenerateRequest {
     pub cache_limits: CacheLimits,
     /// The cache that it goes on from, and leaves what it read in.
     pub prompt_cache: Option<PromptCacheId>,
+    /// How reasoning and calls of tools are told from text.
+    pub output: OutputOptions,
+}
+
+/// How reasoning and calls of tools are told from an answer's text. What is `None` is found out by
+/// the model's chat template.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutputOptions {
+    /// Whether calls are read; `None` for yes where the prompt has tools or a format is named.
+    pub parse_tool_calls: Option<bool>,
+    /// The format of calls.
+    pub tool_format: Option<String>,
+    /// The format of reasoning; `"none"` leaves it in the text.
+    pub reasoning_format: Option<String>,
 }
 
 impl GenerateRequest {
@@ -157,6 +171,7 @@ impl GenerateRequest {
             ignore_end_tokens: false,
             cache_limits: CacheLimits::default(),
             prompt_cache: None,
+            output: OutputOptions::default(),
         }
     }
 
@@ -225,6 +240,10 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// One entry for each token, where they were asked for.
     pub logprobs: Vec<TokenLogprob>,
+    /// What text and tokens are made of, where more than text is looked for.
+    pub pieces: Option<Vec<OutputPiece>>,
+    /// What the model wrote, markers included, where more than text is looked for.
+    pub raw_text: String,
     /// The prompt's tokens that have been read, and all of them; where that changed.
     pub prefill: Option<(usize, usize)>,
     /// How the generation ended, in the last batch.
@@ -232,12 +251,121 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Adds what `tokens` tokens have brought.
+    pub fn add(&mut self, written: Written, tokens: usize) {
+        self.text.push_str(&written.text);
+        let Some(contents) = written.contents else { return };
+        self.raw_text.push_str(&written.raw_text);
+        let pieces = self.pieces.get_or_insert_default();
+        let mut tokens = tokens;
+        for content in contents {
+            let tokens = std::mem::take(&mut tokens);
+            if let Some(last) = pieces.last_mut()
+                && last.content.append(&content)
+            {
+                last.tokens += tokens;
+            } else {
+                pieces.push(OutputPiece { content, tokens });
+            }
+        }
+        match pieces.last_mut() {
+            Some(last) => last.tokens += tokens,
+            None if tokens > 0 => {
+                let content = match written.reasons {
+                    true => OutputContent::Reasoning(String::new()),
+                    false => OutputContent::Text(String::new()),
+                };
+                pieces.push(OutputPiece { content, tokens });
+            }
+            None => {}
+        }
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.text.is_empty()
+            && self.pieces.is_none()
             && self.tokens.is_empty()
             && self.prefill.is_none()
             && self.done.is_none()
+    }
+}
+
+/// What a token has made certain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The answer's text.
+    pub text: String,
+    /// All of it, where more than text is looked for.
+    pub contents: Option<Vec<OutputContent>>,
+    /// What the model wrote, where more than text is looked for.
+    pub raw_text: String,
+    /// Whether the token is part of reasoning.
+    pub reasons: bool,
+}
+
+/// A piece of an answer, of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputPiece {
+    /// What it is.
+    pub content: OutputContent,
+    /// How many of the batch's tokens came with it.
+    pub tokens: usize,
+}
+
+/// What a piece of an answer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OutputContent {
+    /// Text.
+    Text(String),
+    /// Reasoning.
+    Reasoning(String),
+    /// A call of a tool begins; see [`crate::text::OutputEvent`].
+    CallStart {
+        /// The call's number.
+        index: usize,
+        /// The model's id of it.
+        id: Option<String>,
+        /// The tool.
+        name: String,
+    },
+    /// More of a call's arguments.
+    CallDelta {
+        /// The call's number.
+        index: usize,
+        /// A piece of the JSON.
+        text: String,
+    },
+    /// A call is complete.
+    CallEnd {
+        /// The call's number.
+        index: usize,
+    },
+    /// A call that cannot be read.
+    InvalidCall {
+        /// The call's number.
+        index: usize,
+        /// The call as the model wrote it.
+        raw: String,
+        /// What is wrong.
+        error: String,
+    },
+}
+
+impl OutputContent {
+    /// Appends `next`, where both are pieces of the same.
+    fn append(&mut self, next: &Self) -> bool {
+        match (self, next) {
+            (Self::Text(text), Self::Text(next))
+            | (Self::Reasoning(text), Self::Reasoning(next)) => text.push_str(next),
+            (Self::CallDelta { index, text }, Self::CallDelta { index: same, text: next })
+                if index == same =>
+            {
+                text.push_str(next);
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
@@ -294,6 +422,8 @@ pub struct Finished {
     pub prompt_tokens: usize,
     /// The tokens that were made, end token excluded.
     pub completion_tokens: usize,
+    /// Those of them that are reasoning, its markers included.
+    pub reasoning_tokens: usize,
     /// The prompt's tokens whose keys and values were already there.
     pub cached_tokens: usize,
     /// How long it took.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::backend::Backend;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCaches};
-use super::request::{FinishReason, Finished, GenerateRequest, Timings};
+use super::request::{FinishReason, Finished, GenerateRequest, Timings, Written};
 use super::stream::Producer;
 use super::writer::Writer;
 use crate::error::{Error, Result};
@@ -137,11 +137,11 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
-        let Prepared { prompt, options, duration } = prepared;
+        let Prepared { prompt, options, output, duration } = prepared;
         self.clock.preparation = duration;
         self.prompt_tokens = prompt.len();
         self.max_tokens = options.max_tokens;
-        self.writer = Some(Writer::new(&self.request, &profile.text, &prompt)?);
+        self.writer = Some(Writer::new(&self.request, &profile.text, &prompt, output)?);
         let sequence = backend.start(prompt, options, &mut self.prompt_cache)?;
         self.cached_tokens = backend.cached_tokens(&sequence);
         Ok(sequence)
@@ -216,16 +216,16 @@ impl<B: Backend> ActiveGeneration<B> {
         self.clock.token();
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if writer.end_tokens.contains(&output.token) {
-            let (text, stopped) = writer.end(output.token)?;
-            self.end(FinishReason::Stop, &text, stopped, backend);
+            let (written, stopped) = writer.end(output.token)?;
+            self.end(FinishReason::Stop, written, stopped, backend);
             return Ok(());
         }
         self.completion_tokens += 1;
-        let (text, stopped) = writer.push(output.token)?;
+        let (written, stopped) = writer.push(output.token)?;
         let logprob = writer.logprob(output)?;
-        self.producer.token(output.token, &text, logprob);
+        self.producer.token(output.token, written, logprob);
         if let Some(stop) = stopped {
-            self.end(FinishReason::Stop, "", Some(stop), backend);
+            self.end(FinishReason::Stop, Written::default(), Some(stop), backend);
             Ok(())
         } else if self.completion_tokens >= self.max_tokens {
             self.finish(FinishReason::Length, backend)
@@ -243,27 +243,28 @@ impl<B: Backend> ActiveGeneration<B> {
 
     /// Ends it with the text that was held back, in which a stop string may come to light.
     fn finish(&mut self, reason: FinishReason, backend: &B) -> Result<()> {
-        let (text, stopped) = match &mut self.writer {
+        let (written, stopped) = match &mut self.writer {
             Some(writer) => writer.finish()?,
-            None => (String::new(), None),
+            None => (Written::default(), None),
         };
         let reason = if stopped.is_some() { FinishReason::Stop } else { reason };
-        self.end(reason, &text, stopped, backend);
+        self.end(reason, written, stopped, backend);
         Ok(())
     }
 
-    fn end(&mut self, reason: FinishReason, text: &str, stop: Option<usize>, backend: &B) {
+    fn end(&mut self, reason: FinishReason, written: Written, stop: Option<usize>, backend: &B) {
         self.release(backend);
         let finished = Finished {
             reason,
             stop_string: stop.and_then(|index| self.request.stop.get(index).cloned()),
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
+            reasoning_tokens: self.writer.as_ref().map_or(0, Writer::reasoning_tokens),
             cached_tokens: self.cached_tokens,
             timings: self.clock.timings(self.prompt_tokens),
             peak_memory: backend.peak_memory(),
         };
-        self.producer.finish(text, finished);
+        self.producer.finish(written, finished);
         self.leave(backend);
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::request::{Batch, Finished, TokenLogprob};
+use super::request::{Batch, Finished, TokenLogprob, Written};
 use super::status::{Callback, Status};
 use crate::error::{Error, Result};
 
@@ -123,12 +123,12 @@ impl Producer {
         Self { stream, status }
     }
 
-    /// Adds a token, the text that it released, and its log probabilities where they were asked
+    /// Adds a token, what it has made certain, and its log probabilities where they were asked
     /// for.
-    pub fn token(&self, token: u32, text: &str, logprob: Option<TokenLogprob>) {
+    pub fn token(&self, token: u32, written: Written, logprob: Option<TokenLogprob>) {
         self.stream.update(|state| {
             state.ready.tokens.push(token);
-            state.ready.text.push_str(text);
+            state.ready.add(written, 1);
             state.ready.logprobs.extend(logprob);
             state.has_ready = true;
         });
@@ -142,10 +142,10 @@ impl Producer {
         });
     }
 
-    /// Ends the stream, after a last piece of `text`. What comes after the end is dropped.
-    pub fn finish(&self, text: &str, finished: Finished) {
+    /// Ends the stream, after what was `written` last. What comes after the end is dropped.
+    pub fn finish(&self, written: Written, finished: Finished) {
         self.stream.update(|state| {
-            state.ready.text.push_str(text);
+            state.ready.add(written, 0);
             state.end = Some(Ok(Arc::new(finished)));
         });
     }

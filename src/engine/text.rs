@@ -1,15 +1,17 @@
 //! The text side of a loaded model. Free of MLX, so it is used on any thread.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::request::{Prompt, PromptEncoding};
+use super::request::{GenerateRequest, Prompt, PromptEncoding};
 use crate::error::{Error, Result};
+use crate::text::output::{ReasoningFormat, ToolFormat, Tools, detect};
 use crate::text::{
-    ChatTemplate, ChatTemplateOptions, MarkedText, Tokenizer, chat_template, end_tokens,
+    ChatTemplate, ChatTemplateOptions, MarkedText, OutputFormats, OutputParser, Tokenizer,
+    chat_template, end_tokens,
 };
 use crate::warning::Warning;
 
@@ -22,7 +24,14 @@ pub struct Text {
     /// A template that is broken fails when it is used: without it there is much left to do.
     template: Result<Option<ChatTemplate>>,
     end_tokens: Vec<u32>,
+    /// In which formats the model reasons and calls tools, once that was asked for.
+    formats: OnceLock<OutputFormats>,
 }
+
+/// How many of a prompt's last tokens may say that reasoning has begun: all that a template writes
+/// behind the last message, and what of an answer is continued.
+const PROMPT_END: usize = 32;
+const LONGEST_CONTINUED: usize = 16_384;
 
 impl Text {
     /// Reads them from the folder of a model that has so many tokens.
@@ -38,7 +47,7 @@ impl Text {
         let unread = if tokenizer.is_none() { Tokenizer::unread_files(dir) } else { Vec::new() };
         let template = ChatTemplate::from_dir(dir, tokenizer.as_deref());
         let end_tokens = end_tokens(dir, tokenizer.as_deref(), vocabulary_size, warnings);
-        Ok(Self { tokenizer, unread, template, end_tokens })
+        Ok(Self { tokenizer, unread, template, end_tokens, formats: OnceLock::new() })
     }
 
     /// Whether there is a tokenizer.
@@ -138,6 +147,78 @@ impl Text {
         }
     }
 
+    /// What tells reasoning and calls of tools from the text of the answer to `prompt`; `None` where
+    /// nothing but text is looked for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a format that there is not, [`Error::Unsupported`] where
+    /// calls are to be read and no format is found.
+    pub fn output_parser(
+        &self,
+        request: &GenerateRequest,
+        prompt: &[u32],
+    ) -> Result<Option<OutputParser>> {
+        let options = &request.output;
+        let Some(tokenizer) = &self.tokenizer else { return Ok(None) };
+        let mut render = ChatTemplateOptions::default();
+        if let Prompt::Messages { options, .. } = &request.prompt {
+            let json = chat_template::parse_json("options", options)?;
+            RenderOptions(render) = serde_json::from_value(json)
+                .map_err(|error| Error::argument("options", error.to_string()))?;
+        }
+        let has_tools =
+            render.tools.as_ref().and_then(Value::as_array).is_some_and(|it| !it.is_empty());
+        let named = options.tool_format.is_some();
+        let parse = options.parse_tool_calls.unwrap_or(has_tools || named);
+        let found = self.formats(&render);
+        let formats = OutputFormats {
+            reasoning: match options.reasoning_format.as_deref() {
+                Some("none") => None,
+                Some(name) => Some(ReasoningFormat::named(name).ok_or_else(|| {
+                    let names = ReasoningFormat::names();
+                    Error::argument("reasoningFormat", format!("is none of {names}, none"))
+                })?),
+                None => found.reasoning,
+            },
+            calls: match options.tool_format.as_deref() {
+                _ if !parse => None,
+                Some(name) => Some(ToolFormat::named(name).ok_or_else(|| {
+                    let names = ToolFormat::names();
+                    Error::argument("toolFormat", format!("is none of {names}"))
+                })?),
+                None => found.calls,
+            },
+        };
+        if formats.calls.is_none() && options.parse_tool_calls == Some(true) {
+            let message = "parseToolCalls: the chat template does not tell how the model writes \
+                           calls of tools: name the format with toolFormat";
+            return Err(Error::Unsupported(message.to_owned()));
+        }
+        if formats.is_empty() {
+            return Ok(None);
+        }
+        let continues =
+            !matches!(request.prompt, Prompt::Messages { .. }) || render.continue_final_message;
+        let length = if continues { LONGEST_CONTINUED } else { PROMPT_END };
+        let end = tokenizer.decode(&prompt[prompt.len().saturating_sub(length)..], false)?;
+        let tools = Arc::new(render.tools.as_ref().map(Tools::new).unwrap_or_default());
+        Ok(Some(OutputParser::new(formats, tools, &end, continues)))
+    }
+
+    /// The formats that a request's template tells of: most often the model's own.
+    fn formats(&self, options: &ChatTemplateOptions) -> OutputFormats {
+        let tokenizer = self.tokenizer.as_deref();
+        let own = self.template.as_ref().ok().and_then(Option::as_ref);
+        match &options.template {
+            None => self.formats.get_or_init(|| detect(own, None, tokenizer)).clone(),
+            Some(source) if self.is_source(source) => {
+                let template = ChatTemplate::from_source(source).ok();
+                detect(template.as_ref(), None, tokenizer)
+            }
+            Some(name) => detect(own, Some(name), tokenizer),
+        }
+    }
+
     /// Whether `template` is the text of a template, and not the name of one that the model has.
     fn is_source(&self, template: &str) -> bool {
         let own = self.template.as_ref().ok().and_then(Option::as_ref);
@@ -192,6 +273,7 @@ impl From<CamelCase> for RenderOptions {
 impl Text {
     /// A text side with nothing but end tokens.
     pub fn for_tests(end_tokens: Vec<u32>) -> Self {
-        Self { tokenizer: None, unread: Vec::new(), template: Ok(None), end_tokens }
+        let (unread, formats) = (Vec::new(), OnceLock::new());
+        Self { tokenizer: None, unread, template: Ok(None), end_tokens, formats }
     }
 }

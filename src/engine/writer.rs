@@ -1,13 +1,13 @@
-//! What a generation's tokens become: text, up to an end token or a stop string, and log
-//! probabilities.
+//! What a generation's tokens become: text, reasoning and calls of tools, up to an end token or a
+//! stop string, and log probabilities.
 
 use std::sync::Arc;
 
-use super::request::{Candidate, GenerateRequest, TokenLogprob};
+use super::request::{Candidate, GenerateRequest, OutputContent, TokenLogprob, Written};
 use super::text::Text;
 use crate::error::{Error, Result};
 use crate::generate::TokenOutput;
-use crate::text::{Detokenizer, StopMatcher, Tokenizer};
+use crate::text::{Detokenizer, OutputEvent, OutputParser, StopMatcher, Tokenizer};
 
 /// Turns tokens into text, up to an end token or a stop string.
 pub struct Writer {
@@ -15,13 +15,22 @@ pub struct Writer {
     pub end_tokens: Vec<u32>,
     tokenizer: Option<Arc<Tokenizer>>,
     detokenizer: Option<Detokenizer>,
+    /// What tells reasoning and calls from text, where they are looked for.
+    parser: Option<OutputParser>,
     stops: StopMatcher,
+    stopped: Option<usize>,
     skip_special_tokens: bool,
+    reasoning_tokens: usize,
 }
 
 impl Writer {
-    /// For the answer to `prompt`, as `request` wants it.
-    pub fn new(request: &GenerateRequest, text: &Text, prompt: &[u32]) -> Result<Self> {
+    /// For the answer to `prompt`, as `request` wants it, which `parser` takes apart.
+    pub fn new(
+        request: &GenerateRequest,
+        text: &Text,
+        prompt: &[u32],
+        parser: Option<OutputParser>,
+    ) -> Result<Self> {
         let tokenizer = text.tokenizer().ok().cloned();
         let skip = request.skip_special_tokens;
         let detokenizer = tokenizer.clone().map(|it| Detokenizer::after(it, prompt, skip));
@@ -32,38 +41,120 @@ impl Writer {
             },
             tokenizer,
             detokenizer: detokenizer.transpose()?,
+            parser,
             stops: StopMatcher::new(request.stop.clone()),
+            stopped: None,
             skip_special_tokens: skip,
+            reasoning_tokens: 0,
         })
     }
 
-    /// The text that is certain with `token`, and the index of the stop string it completes.
-    pub fn push(&mut self, token: u32) -> Result<(String, Option<usize>)> {
-        let Some(detokenizer) = &mut self.detokenizer else { return Ok((String::new(), None)) };
+    /// What is certain with `token`, and the index of the stop string that it completes.
+    pub fn push(&mut self, token: u32) -> Result<(Written, Option<usize>)> {
+        let Some(detokenizer) = &mut self.detokenizer else { return Ok(Default::default()) };
         let piece = detokenizer.piece(token)?;
-        let state = match piece.special && self.skip_special_tokens {
-            true => self.stops.push_hidden(&piece.text),
-            false => self.stops.push(&piece.text),
+        let hidden = piece.special && self.skip_special_tokens;
+        let reasoned = self.reasons();
+        let mut written = self.take(&piece.text, hidden);
+        written.reasons = reasoned || self.reasons();
+        self.reasoning_tokens += usize::from(written.reasons);
+        Ok((written, self.stopped))
+    }
+
+    /// What was held back before an end token, and the index of a stop string that is complete with
+    /// it. The end token is never part of the text.
+    pub fn end(&mut self, token: u32) -> Result<(Written, Option<usize>)> {
+        let Some(detokenizer) = &mut self.detokenizer else { return Ok(Default::default()) };
+        let rest = detokenizer.finish()?;
+        let mut written = self.take(&rest, false);
+        let end = self.tokenizer.as_ref().and_then(|it| it.id_to_token(token));
+        let length = written.raw_text.len();
+        self.take_into(&mut written, &end.unwrap_or_default(), true);
+        written.raw_text.truncate(length);
+        self.finish_into(&mut written);
+        Ok((written, self.stopped))
+    }
+
+    /// What was held back, and the index of a stop string in it.
+    pub fn finish(&mut self) -> Result<(Written, Option<usize>)> {
+        let Some(detokenizer) = &mut self.detokenizer else { return Ok(Default::default()) };
+        let rest = detokenizer.finish()?;
+        let mut written = self.take(&rest, false);
+        self.finish_into(&mut written);
+        Ok((written, self.stopped))
+    }
+
+    /// How many of the tokens are reasoning, its markers included.
+    pub fn reasoning_tokens(&self) -> usize {
+        self.reasoning_tokens
+    }
+
+    fn reasons(&self) -> bool {
+        self.parser.as_ref().is_some_and(OutputParser::reasons)
+    }
+
+    fn take(&mut self, text: &str, hidden: bool) -> Written {
+        let contents = self.parser.as_ref().map(|_| Vec::new());
+        let mut written = Written { contents, ..Written::default() };
+        self.take_into(&mut written, text, hidden);
+        written
+    }
+
+    fn take_into(&mut self, written: &mut Written, text: &str, hidden: bool) {
+        let Some(parser) = &mut self.parser else {
+            self.stop_at(written, text, hidden);
+            return;
         };
-        Ok((state.emit, state.stopped))
+        written.raw_text.push_str(text);
+        for event in parser.push(text, hidden) {
+            self.take_event(written, event);
+        }
     }
 
-    /// The text that was held back before an end token, and the index of a stop string that is
-    /// complete with it. The end token is never part of the text.
-    pub fn end(&mut self, token: u32) -> Result<(String, Option<usize>)> {
-        let Some(detokenizer) = &mut self.detokenizer else { return Ok((String::new(), None)) };
-        let mut text = self.stops.push(&detokenizer.finish()?).emit;
-        let written = self.tokenizer.as_ref().and_then(|it| it.id_to_token(token));
-        let state = self.stops.push_hidden(&written.unwrap_or_default());
-        text += &state.emit;
-        Ok((text + &self.stops.finish(), state.stopped))
+    fn finish_into(&mut self, written: &mut Written) {
+        let events = self.parser.as_mut().map(OutputParser::finish);
+        for event in events.into_iter().flatten() {
+            self.take_event(written, event);
+        }
+        self.flush(written);
     }
 
-    /// The text that was held back, and the index of a stop string in it.
-    pub fn finish(&mut self) -> Result<(String, Option<usize>)> {
-        let Some(detokenizer) = &mut self.detokenizer else { return Ok((String::new(), None)) };
-        let state = self.stops.push(&detokenizer.finish()?);
-        Ok((state.emit + &self.stops.finish(), state.stopped))
+    /// Stop strings end the answer's text: not reasoning, nor calls. A marker may be one.
+    fn take_event(&mut self, written: &mut Written, event: OutputEvent) {
+        let content = match event {
+            OutputEvent::Text(text) => return self.stop_at(written, &text, false),
+            OutputEvent::Hidden(text) => return self.stop_at(written, &text, true),
+            OutputEvent::Marker(text) => {
+                self.stop_at(written, &text, true);
+                return self.flush(written);
+            }
+            OutputEvent::Reasoning(text) => OutputContent::Reasoning(text),
+            OutputEvent::CallStart { index, id, name } => {
+                OutputContent::CallStart { index, id, name }
+            }
+            OutputEvent::CallDelta { index, text } => OutputContent::CallDelta { index, text },
+            OutputEvent::CallEnd { index } => OutputContent::CallEnd { index },
+            OutputEvent::InvalidCall { index, raw, error } => {
+                OutputContent::InvalidCall { index, raw, error }
+            }
+        };
+        self.flush(written);
+        if self.stopped.is_none() {
+            written.contents.get_or_insert_default().push(content);
+        }
+    }
+
+    fn stop_at(&mut self, written: &mut Written, text: &str, hidden: bool) {
+        let state = match hidden {
+            true => self.stops.push_hidden(text),
+            false => self.stops.push(text),
+        };
+        self.stopped = state.stopped;
+        add_text(written, state.emit);
+    }
+
+    fn flush(&mut self, written: &mut Written) {
+        add_text(written, self.stops.finish());
     }
 
     /// How likely the token and its rivals were, where that was asked for.
@@ -81,5 +172,16 @@ impl Writer {
             chosen: candidate(output.token, logprob)?,
             top: top.collect::<Result<_>>()?,
         }))
+    }
+}
+
+/// Adds text of the answer.
+fn add_text(written: &mut Written, text: String) {
+    if text.is_empty() {
+        return;
+    }
+    written.text.push_str(&text);
+    if let Some(contents) = &mut written.contents {
+        contents.push(OutputContent::Text(text));
     }
 }

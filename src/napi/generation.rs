@@ -8,7 +8,9 @@ use napi_derive::napi;
 
 use super::error::Result;
 use super::promise::promise;
-use crate::engine::{Batch, Candidate, Finished, Generation, TokenLogprob};
+use crate::engine::{
+    Batch, Candidate, Finished, Generation, OutputContent, OutputPiece, TokenLogprob,
+};
 
 /// What a generation made since the last call.
 #[napi(object, object_from_js = false)]
@@ -19,10 +21,35 @@ pub struct NativeBatch {
     pub tokens: Uint32Array,
     /// One entry for each token, where they were asked for.
     pub logprobs: Option<Vec<NativeLogprob>>,
+    /// What text and tokens are made of, where more than text is looked for.
+    pub pieces: Option<Vec<NativePiece>>,
+    /// What the model wrote, where more than text is looked for.
+    pub raw_text: Option<String>,
     /// How far the prompt has been read, where that changed.
     pub prefill: Option<NativePrefill>,
     /// How the generation ended, in the last batch.
     pub done: Option<NativeResult>,
+}
+
+/// A piece of an answer, of one kind.
+#[napi(object, object_from_js = false)]
+pub struct NativePiece {
+    /// Its kind.
+    #[napi(
+        js_name = "type",
+        ts_type = "'text' | 'reasoning' | 'tool-call-start' | 'tool-call-delta' | 'tool-call-end' | 'tool-call-invalid'"
+    )]
+    pub kind: &'static str,
+    /// How many of the batch's tokens came with it.
+    pub tokens: u32,
+    /// The text; a call's name, the piece of its arguments, or how the model wrote it.
+    pub text: String,
+    /// The call's number; 0 where it is none.
+    pub index: u32,
+    /// The model's id of a call.
+    pub id: Option<String>,
+    /// What is wrong with a call.
+    pub error: Option<String>,
 }
 
 /// A token and how likely it was.
@@ -83,6 +110,8 @@ pub struct NativeUsage {
     pub completion_tokens: u32,
     /// The prompt's whose keys and values were already there.
     pub cached_tokens: u32,
+    /// Those that were made and are reasoning.
+    pub reasoning_tokens: Option<u32>,
 }
 
 /// How long a generation took. What did not happen is 0.
@@ -147,11 +176,39 @@ impl From<Batch> for NativeBatch {
             text: batch.text,
             tokens: Uint32Array::new(batch.tokens),
             logprobs: (!logprobs.is_empty()).then_some(logprobs),
+            raw_text: batch.pieces.is_some().then_some(batch.raw_text),
+            pieces: batch.pieces.map(|pieces| pieces.into_iter().map(Into::into).collect()),
             prefill: batch.prefill.map(|(processed, total)| NativePrefill {
                 processed: processed as u32,
                 total: total as u32,
             }),
             done: batch.done.as_deref().map(Into::into),
+        }
+    }
+}
+
+impl From<OutputPiece> for NativePiece {
+    fn from(piece: OutputPiece) -> Self {
+        let tokens = piece.tokens as u32;
+        let plain = |kind, index: usize, text| Self {
+            kind,
+            tokens,
+            text,
+            index: index as u32,
+            id: None,
+            error: None,
+        };
+        match piece.content {
+            OutputContent::Text(text) => plain("text", 0, text),
+            OutputContent::Reasoning(text) => plain("reasoning", 0, text),
+            OutputContent::CallStart { index, id, name } => {
+                Self { id, ..plain("tool-call-start", index, name) }
+            }
+            OutputContent::CallDelta { index, text } => plain("tool-call-delta", index, text),
+            OutputContent::CallEnd { index } => plain("tool-call-end", index, String::new()),
+            OutputContent::InvalidCall { index, raw, error } => {
+                Self { error: Some(error), ..plain("tool-call-invalid", index, raw) }
+            }
         }
     }
 }
@@ -181,6 +238,7 @@ impl From<&Finished> for NativeResult {
                 prompt_tokens: finished.prompt_tokens as u32,
                 completion_tokens: finished.completion_tokens as u32,
                 cached_tokens: finished.cached_tokens as u32,
+                reasoning_tokens: Some(finished.reasoning_tokens as u32),
             },
             timings: NativeTimings {
                 queue_ms: timings.queue_ms,

@@ -7,7 +7,7 @@ use napi_derive::napi;
 
 use crate::cache::{CacheLimits, KvQuantization};
 use crate::engine::ranges::{self, Number, Whole};
-use crate::engine::{GenerateRequest, Prompt, PromptCacheId, PromptEncoding};
+use crate::engine::{GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
 
 /// What to continue: exactly one of `text`, `tokens` and `messagesJson`.
@@ -103,6 +103,12 @@ pub struct NativeGenerateRequest {
     pub kv_group_size: Option<f64>,
     /// The number of the prompt cache that it goes on from.
     pub prompt_cache: Option<f64>,
+    /// Whether calls of tools are read; left out for yes where there are tools.
+    pub parse_tool_calls: Option<bool>,
+    /// The format of calls; left out for that of the chat template.
+    pub tool_format: Option<String>,
+    /// The format of reasoning; left out for that of the chat template.
+    pub reasoning_format: Option<String>,
 }
 
 impl NativeGenerateRequest {
@@ -141,6 +147,11 @@ impl NativeGenerateRequest {
             ignore_end_tokens: self.ignore_eos.unwrap_or(false),
             cache_limits: cache_limits(self.max_kv_size, self.kv_bits, self.kv_group_size)?,
             prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
+            output: OutputOptions {
+                parse_tool_calls: self.parse_tool_calls,
+                tool_format: self.tool_format,
+                reasoning_format: self.reasoning_format,
+            },
         })
     }
 }

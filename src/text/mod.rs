@@ -12,6 +12,7 @@ mod files;
 mod formats;
 mod guard;
 pub mod marks;
+pub mod output;
 pub mod stop;
 #[cfg(test)]
 pub(crate) mod test_folder;
@@ -21,5 +22,6 @@ pub use added_tokens::MarkedText;
 pub use chat_template::{ChatTemplate, ChatTemplateOptions};
 pub use detokenizer::{Detokenizer, Piece};
 pub use end_tokens::end_tokens;
+pub use output::{OutputEvent, OutputFormats, OutputParser};
 pub use stop::{StopMatcher, StopState};
 pub use tokenizer::Tokenizer;

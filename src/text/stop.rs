@@ -123,7 +123,8 @@ impl StopMatcher {
         shown
     }
 
-    /// The end of the text: what was held back turned out not to be a stop string.
+    /// The end of the text, or a border that no stop string crosses: what was held back turned out
+    /// not to be one.
     pub fn finish(&mut self) -> String {
         let held = self.emit(self.held.len());
         if self.stopped.is_some() { String::new() } else { held }

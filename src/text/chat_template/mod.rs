@@ -110,6 +110,11 @@ impl ChatTemplate {
         self.templates.get(name.unwrap_or(load::DEFAULT)).map(|it| it.source())
     }
 
+    /// The text of the template that is used with these options.
+    pub fn chosen_source(&self, options: &ChatTemplateOptions) -> Option<&str> {
+        self.choose(options).ok().map(Compiled::source)
+    }
+
     /// With other limits for each rendering.
     #[must_use]
     pub fn with_limits(self, limits: TemplateLimits) -> Self {

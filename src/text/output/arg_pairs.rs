@@ -1,0 +1,71 @@
+//! Calls that are a name and pairs of a key and a value between tags.
+
+use super::reader::{Read, Reader, Stop, invalid};
+use super::schemas::Types;
+use super::value::{Untyped, escaped, quoted, typed};
+
+/// A format's tags.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tags {
+    /// What ends a call.
+    pub close: &'static str,
+    /// What begins and ends a key.
+    pub key: &'static str,
+    pub key_end: &'static str,
+    /// What begins and ends a value.
+    pub value: &'static str,
+    pub value_end: &'static str,
+}
+
+/// Reads a call through its closing tag.
+pub(super) async fn call(reader: &Reader, tags: &Tags) -> Read<()> {
+    let mut name = String::new();
+    reader.stream_to(&[tags.key, tags.close], |text| name.push_str(text)).await?;
+    let name = name.trim();
+    if name.is_empty() || name.contains(['<', '{', '\n']) {
+        return invalid("the call has no name");
+    }
+    reader.start_call(name, None);
+    reader.arguments("{");
+    let mut first = true;
+    loop {
+        reader.skip_space().await?;
+        match reader.accept_any(&[tags.key, tags.close]).await {
+            Some(0) => {}
+            Some(_) => break,
+            None => return reader.unexpected(&[tags.key, tags.close]),
+        }
+        if !first {
+            reader.arguments(",");
+        }
+        first = false;
+        let (key, _) = reader.until(&[tags.key_end]).await?;
+        reader.arguments(&quoted(key.trim()));
+        reader.arguments(":");
+        reader.expect(tags.value).await?;
+        let types = reader.tools.types(name, key.trim());
+        if types.is_some_and(Types::only_string) {
+            reader.arguments("\"");
+            reader.stream_to(&[tags.value_end], |text| reader.arguments(&escaped(text))).await?;
+            reader.accept(tags.value_end).await;
+            reader.arguments("\"");
+        } else {
+            let (value, _) = reader.until(&[tags.value_end]).await?;
+            reader.arguments(&typed(&value, types, Untyped::Json));
+        }
+    }
+    reader.arguments("}");
+    reader.end_call();
+    Ok(())
+}
+
+/// The end of a section of calls may be left out where the answer ends.
+pub(super) async fn section_end(reader: &Reader, close: &str) -> Read<()> {
+    match reader.expect(close).await {
+        Err(Stop::End) => {
+            reader.skip_rest();
+            Ok(())
+        }
+        end => end,
+    }
+}

@@ -1,0 +1,151 @@
+//! Calls that are JSON objects with a name and arguments.
+
+use super::reader::{Read, Reader, Stop, invalid};
+use super::value::{Syntax, value};
+
+/// What the fields of a call are called.
+const NAMES: [&str; 4] = ["name", "tool_name", "function_name", "function"];
+const ARGUMENTS: [&str; 5] = ["arguments", "parameters", "args", "input", "tool_input"];
+const IDS: [&str; 3] = ["id", "tool_call_id", "call_id"];
+/// What a field with the call inside is called.
+const WRAPPERS: [&str; 3] = ["function", "tool", "tool_call"];
+
+/// Reads a call that is an object, and leaves it open: [`close`] or [`Reader::end_call`] ends it.
+pub(super) async fn object(reader: &Reader) -> Read<()> {
+    reader.expect("{").await?;
+    let mut depth = 1;
+    let mut id = None;
+    let mut early: Option<String> = None;
+    let mut started = false;
+    let mut complete = false;
+    let mut first = true;
+    while depth > 0 {
+        reader.skip_space().await?;
+        if reader.accept("}").await {
+            depth -= 1;
+            first = false;
+            continue;
+        }
+        if !first {
+            reader.expect(",").await?;
+            reader.skip_space().await?;
+        }
+        first = false;
+        let key = text(reader).await?;
+        reader.expect(":").await?;
+        reader.skip_space().await?;
+        let next = reader.peek().await?;
+        if next == '{' && WRAPPERS.contains(&key.as_str()) {
+            reader.next().await?;
+            depth += 1;
+            first = true;
+        } else if NAMES.contains(&key.as_str()) && !started && next == '"' {
+            let name = text(reader).await?;
+            if name.is_empty() {
+                return invalid("the call has an empty name");
+            }
+            reader.start_call(&name, id.take());
+            started = true;
+            if let Some(arguments) = early.take() {
+                reader.arguments(&arguments);
+                complete = true;
+            }
+        } else if IDS.contains(&key.as_str()) && next == '"' {
+            id = Some(text(reader).await?);
+        } else if ARGUMENTS.contains(&key.as_str()) && started && !complete {
+            arguments(reader).await?;
+            complete = true;
+        } else if ARGUMENTS.contains(&key.as_str()) && early.is_none() && !complete {
+            let mut json = String::new();
+            arguments_to(reader, &mut |piece| json.push_str(piece)).await?;
+            early = Some(json);
+        } else {
+            value(reader, Syntax::Json, &mut |_| {}).await?;
+        }
+    }
+    if !started {
+        return invalid("the call has no name");
+    }
+    if !complete {
+        reader.arguments("{}");
+    }
+    Ok(())
+}
+
+/// Reads a call's arguments: an object, JSON text of one, or nothing.
+pub(super) async fn arguments(reader: &Reader) -> Read<()> {
+    arguments_to(reader, &mut |piece| reader.arguments(piece)).await
+}
+
+async fn arguments_to(reader: &Reader, out: &mut (dyn FnMut(&str) + Send)) -> Read<()> {
+    reader.skip_space().await?;
+    match reader.peek().await? {
+        '{' => value(reader, Syntax::Json, out).await,
+        '"' => {
+            let inner = text(reader).await?;
+            match super::whole_value(inner.trim(), Syntax::Json) {
+                Some(json) if json.starts_with('{') => out(&json),
+                None if inner.trim().is_empty() => out("{}"),
+                _ => return invalid("the arguments are a string, and no JSON object in it"),
+            }
+            Ok(())
+        }
+        'n' => {
+            value(reader, Syntax::Json, &mut |_| {}).await?;
+            out("{}");
+            Ok(())
+        }
+        next => invalid(format!("the arguments are no object, but begin with {next:?}")),
+    }
+}
+
+/// Reads a string of JSON.
+async fn text(reader: &Reader) -> Read<String> {
+    let next = reader.peek().await?;
+    if next != '"' {
+        return invalid(format!("expected a string, found {next:?}"));
+    }
+    let mut json = String::new();
+    value(reader, Syntax::Json, &mut |piece| json.push_str(piece)).await?;
+    match serde_json::from_str(&json) {
+        Ok(text) => Ok(text),
+        Err(_) => invalid("a string has half of a surrogate pair"),
+    }
+}
+
+/// Ends the present call behind `closer`, which the end of the answer may leave out.
+pub(super) async fn close(reader: &Reader, closer: &str) -> Read<()> {
+    match reader.expect(closer).await {
+        Ok(()) => {}
+        Err(Stop::End) => reader.skip_rest(),
+        Err(stop) => return Err(stop),
+    }
+    reader.end_call();
+    Ok(())
+}
+
+/// Reads one call or a list of calls. `closer` ends a single call, or the list.
+pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
+    reader.skip_space().await?;
+    if !reader.accept("[").await {
+        object(reader).await?;
+        return close(reader, closer).await;
+    }
+    loop {
+        reader.skip_space().await?;
+        if reader.accept("]").await {
+            break;
+        }
+        object(reader).await?;
+        reader.end_call();
+        reader.skip_space().await?;
+        reader.accept(",").await;
+    }
+    match reader.expect(closer).await {
+        Err(Stop::End) => {
+            reader.skip_rest();
+            Ok(())
+        }
+        end => end,
+    }
+}
