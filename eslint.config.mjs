@@ -22,7 +22,7 @@ export default defineConfig(
     },
   },
   {
-    files: ['__test__/**'],
+    files: ['__test__/**', 'js/client/**', 'js/testing/**'],
     // Stand-ins take the place of the addon's classes.
     rules: { '@typescript-eslint/no-unsafe-class-instance-assignment': 'off' },
   },

@@ -2,51 +2,20 @@
 // copied: with the tools themselves, which are installed into .build/ when they are first needed.
 
 import { execFileSync } from 'node:child_process'
-import {
-  cpSync,
-  existsSync,
-  linkSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { cpSync, linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { build as vite } from 'vite'
+import { installTools, makeApp, PLATFORM } from './support/app.js'
 import { ROOT, runProgram } from './support/child.js'
 
-const PLATFORM = `${process.platform}-${process.arch}`
 const TOOLS = { '@vercel/nft': '1.11.5', esbuild: '0.28.2', webpack: '5.113.0' }
 
 /** Outside of what git knows, and on the same disk as the addon. */
 const HOME = join(ROOT, '.build', 'bundlers')
 const APP = join(HOME, 'app')
 const requireTool = createRequire(join(HOME, 'package.json'))
-
-function installTools(): void {
-  mkdirSync(HOME, { recursive: true })
-  const manifest = JSON.stringify({ private: true, dependencies: TOOLS })
-  const file = join(HOME, 'package.json')
-  if (existsSync(file) && readFileSync(file, 'utf8') === manifest) return
-  writeFileSync(join(HOME, '.npmrc'), 'package-lock=false\n')
-  const names = Object.entries(TOOLS).map(([name, version]) => `${name}@${version}`)
-  const flags = ['--prefix', HOME, '--no-save', '--ignore-scripts', '--no-audit', '--no-fund']
-  execFileSync('npm', ['install', ...flags, ...names], { cwd: HOME, stdio: 'pipe' })
-  writeFileSync(file, manifest)
-}
-
-/** Copies without copying: the addon and its libraries are large. */
-function linkFolder(from: string, to: string): void {
-  mkdirSync(to, { recursive: true })
-  for (const entry of readdirSync(from, { withFileTypes: true })) {
-    const [source, target] = [join(from, entry.name), join(to, entry.name)]
-    if (entry.isDirectory()) linkFolder(source, target)
-    else linkSync(source, target)
-  }
-}
 
 const PROGRAM = `
 const report = (value) => console.log(JSON.stringify(value))
@@ -62,13 +31,8 @@ main()
 const IMPORTS = `import { generate, isSupported, VERSION } from 'nodemlx'\n`
 
 beforeAll(() => {
-  installTools()
-  rmSync(APP, { recursive: true, force: true })
-  const installed = join(APP, 'node_modules', 'nodemlx')
-  for (const name of ['dist', 'package.json', 'models/demo'])
-    cpSync(join(ROOT, name), join(installed, name), { recursive: true })
-  linkFolder(join(ROOT, 'npm', PLATFORM), join(APP, 'node_modules', '@nodemlx', PLATFORM))
-  writeFileSync(join(APP, 'package.json'), '{}')
+  installTools(HOME, TOOLS)
+  makeApp(APP)
   writeFileSync(join(APP, 'main.mjs'), IMPORTS + PROGRAM)
 }, 300_000)
 

@@ -200,6 +200,11 @@ export class LoadedModel implements Model {
     this.info = frozenCopy(maxContextLength === undefined ? info : { ...info, maxContextLength })
   }
 
+  /** The addon's model, for those who wrap it. */
+  get native(): NativeModel {
+    return this.#native
+  }
+
   get disposed(): boolean {
     return this.#disposing !== undefined
   }

@@ -1,0 +1,106 @@
+// `testModel` and `fakeModel` under the test runners that people have: a suite of files that run at
+// the same time, in a program that has the package installed.
+
+import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { installTools, makeApp } from './support/app.js'
+import { ROOT, runProgram } from './support/child.js'
+
+const HOME = join(ROOT, '.build', 'test-runners')
+const APP = join(HOME, 'app')
+const TOOLS = { jest: '30.5.2' }
+
+/** A test file's text, for a runner with such imports. */
+const suite = (imports: string, number: number) => `
+${imports}
+describe('suite ${number}', () => {
+  it('asks the demo model', async () => {
+    const model = await testModel()
+    const { text } = await model.generate('What is the capital of France?')
+    assert.equal(text, 'The capital of France is Paris.')
+    const draw = { temperature: 1, maxTokens: 4 }
+    const [first, again] = [await model.generate('Hi', draw), await model.generate('Hi', draw)]
+    assert.equal(first.text, again.text)
+    await model.dispose()
+    assert.equal(await testModel(), model)
+    assert.equal(model.disposed, false)
+  })
+  it('asks a fake one', async () => {
+    const model = fakeModel({ answers: { reasoning: 'Hm.', toolCalls: [{ name: 'f' }] } })
+    const { reasoning, toolCalls } = await model.generate('Hi')
+    assert.equal(reasoning, 'Hm.')
+    assert.equal(toolCalls[0].name, 'f')
+    try {
+      model.generate('Hi', { temperature: 11 })
+      assert.fail('it was accepted')
+    } catch (error) {
+      assert.ok(error instanceof NodeMlxError)
+      assert.equal(error.option, 'temperature')
+    }
+  })
+})
+`
+const MODULES = `
+import assert from 'node:assert/strict'
+import { NodeMlxError } from 'nodemlx'
+import { fakeModel, testModel } from 'nodemlx/testing'
+`
+const COMMON = `
+const assert = require('node:assert/strict')
+const { NodeMlxError } = require('nodemlx')
+const { fakeModel, testModel } = require('nodemlx/testing')
+`
+
+function writeSuites(folder: string, extension: string, imports: string): void {
+  mkdirSync(join(APP, folder), { recursive: true })
+  for (const number of [1, 2, 3])
+    writeFileSync(join(APP, folder, `suite${number}.test.${extension}`), suite(imports, number))
+}
+
+beforeAll(() => {
+  installTools(HOME, TOOLS)
+  makeApp(APP)
+  symlinkSync(join(ROOT, 'node_modules', 'vitest'), join(APP, 'node_modules', 'vitest'))
+  writeSuites('node', 'mjs', `import { describe, it } from 'node:test'${MODULES}`)
+  writeSuites('vitest', 'mjs', `import { describe, it } from 'vitest'${MODULES}`)
+  writeSuites('jest', 'cjs', COMMON)
+  writeFileSync(join(APP, 'jest', 'package.json'), '{}')
+}, 300_000)
+
+afterAll(() => {
+  rmSync(APP, { recursive: true, force: true })
+})
+
+/** A debug build of the addon takes its time. */
+const PATIENT = ['--testTimeout', '60000']
+
+/** Runs a runner's program in a folder of the app; what it printed, where all tests passed. */
+async function run(program: string, args: string[], folder: string): Promise<string> {
+  const { code, stdout, stderr } = await runProgram(process.execPath, [program, ...args], {
+    cwd: join(APP, folder),
+    environment: { CI: '1', NODE_ENV: 'test', VITEST: undefined, VITEST_WORKER_ID: undefined },
+  })
+  expect(code, stdout + stderr).toBe(0)
+  return stdout + stderr
+}
+
+describe('the models for tests', () => {
+  it('run under node:test', async () => {
+    const printed = await run('--test', ['--test-reporter=spec'], 'node')
+    expect(printed).toMatch(/pass 6/)
+  })
+
+  it.each(['threads', 'forks'])('run under vitest, with %s', async (pool) => {
+    const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
+    const root = join(APP, 'vitest')
+    const printed = await run(vitest, ['run', '--root', root, '--pool', pool, ...PATIENT], 'vitest')
+    expect(printed).toMatch(/6 passed/)
+  })
+
+  it.each([[[]], [['--runInBand']], [['--workerThreads']]])('run under jest %j', async (flags) => {
+    const jest = join(HOME, 'node_modules', 'jest', 'bin', 'jest.js')
+    const options = ['--testMatch', '**/*.test.cjs', '--rootDir', join(APP, 'jest'), ...PATIENT]
+    expect(await run(jest, [...options, ...flags], 'jest')).toMatch(/6 passed/)
+  })
+})

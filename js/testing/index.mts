@@ -1,0 +1,2 @@
+export { fakeModel, testModel } from './index.js'
+export type * from './index.js'

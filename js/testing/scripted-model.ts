@@ -1,0 +1,291 @@
+import { readFile, writeFile } from 'node:fs/promises'
+import { invalidArgument, NodeMlxError } from '../errors.js'
+import type {
+  NativeCacheLimits,
+  NativeGenerateRequest,
+  NativeModel,
+  NativeModelInfo,
+  NativePrompt,
+  NativePromptCache,
+} from '../native.js'
+import { checkOptionRanges } from '../option-ranges.js'
+import type { Message, ModelInfo, ToolDefinition } from '../types.js'
+import { script, type FakeAnswer, type FakeRequest, type Step } from './answers.js'
+import { limit } from './limits.js'
+import { ScriptedGeneration, type Plan } from './scripted-generation.js'
+import { render } from './template.js'
+import { decode, encode, END_TOKEN, spell, unspell } from './vocabulary.js'
+
+/** What a prompt cache of a fake model holds of a token. */
+const BYTES_PER_TOKEN = 1024
+
+/** How a fake model answers. */
+export interface Behaviour {
+  answer: (request: FakeRequest) => FakeAnswer | Promise<FakeAnswer>
+  promptMs: number
+  tokenMs: number
+}
+
+/** The addon's side of a fake model. */
+export class ScriptedModel implements NativeModel {
+  readonly requests: FakeRequest[] = []
+  readonly #info: ModelInfo
+  readonly #behaviour: Behaviour
+  readonly #running = new Set<ScriptedGeneration>()
+  readonly #caches = new Map<number, ScriptedPromptCache>()
+  #disposed = false
+
+  constructor(info: ModelInfo, behaviour: Behaviour) {
+    this.#info = info
+    this.#behaviour = behaviour
+  }
+
+  info(): NativeModelInfo {
+    return structuredClone(this.#info) as NativeModelInfo
+  }
+
+  generate(request: NativeGenerateRequest): ScriptedGeneration {
+    this.#alive()
+    checkOptionRanges(request)
+    const asked = this.#ask(request)
+    this.requests.push(asked)
+    const cache = this.#checkOut(request.promptCache)
+    const prompt: number[] = []
+    const plan = this.#plan(request, asked, cache, prompt)
+    const generation = new ScriptedGeneration(plan, (made) => {
+      this.#running.delete(generation)
+      if (!(cache instanceof NodeMlxError)) cache?.checkIn(made && [...prompt, ...made])
+    })
+    this.#running.add(generation)
+    return generation
+  }
+
+  async tokenize(prompt: NativePrompt): Promise<Uint32Array> {
+    this.#alive()
+    return Promise.resolve(Uint32Array.from(this.#tokens(prompt)))
+  }
+
+  async countTokens(prompt: NativePrompt): Promise<number> {
+    return (await this.tokenize(prompt)).length
+  }
+
+  async detokenize(tokens: Uint32Array, skipSpecialTokens: boolean): Promise<string> {
+    this.#alive()
+    this.#needsTokenizer()
+    return Promise.resolve(decode(tokens, skipSpecialTokens))
+  }
+
+  async applyChatTemplate(messagesJson: string, optionsJson: string): Promise<string> {
+    this.#alive()
+    return Promise.resolve(this.#render(messagesJson, optionsJson))
+  }
+
+  promptCache(limits: NativeCacheLimits): NativePromptCache {
+    this.#alive()
+    checkOptionRanges(limits)
+    return this.#newCache(limits.maxKvSize)
+  }
+
+  async loadPromptCache(path: string): Promise<NativePromptCache> {
+    this.#alive()
+    const tokens = await readTokens(path)
+    this.#alive()
+    const cache = this.#newCache()
+    cache.checkIn(tokens)
+    return cache
+  }
+
+  /** Each token's successor in the list is the likeliest, and the end after the last one. */
+  async logits(tokens: Uint32Array): Promise<{ data: Float32Array; shape: number[] }> {
+    this.#alive()
+    const { vocabularySize } = this.#info
+    const data = new Float32Array(tokens.length * vocabularySize)
+    tokens.forEach((_, row) => {
+      data[row * vocabularySize + (tokens[row + 1] ?? END_TOKEN)] = 10
+    })
+    return Promise.resolve({ data, shape: [tokens.length, vocabularySize] })
+  }
+
+  async dispose(): Promise<void> {
+    this.#disposed = true
+    for (const generation of this.#running) generation.fail(disposed())
+    this.#running.clear()
+    return Promise.resolve()
+  }
+
+  #alive(): void {
+    if (this.#disposed) throw disposed()
+  }
+
+  #needsTokenizer(): void {
+    if (!this.#info.hasTokenizer)
+      throw new NodeMlxError('NO_TOKENIZER', 'this fake model has no tokenizer')
+  }
+
+  #render(messagesJson: string, optionsJson: string): string {
+    this.#needsTokenizer()
+    if (!this.#info.hasChatTemplate)
+      throw new NodeMlxError('NO_CHAT_TEMPLATE', 'this fake model has no chat template')
+    return render(messagesJson, optionsJson)
+  }
+
+  #tokens(prompt: NativePrompt): ArrayLike<number> & Iterable<number> {
+    if (prompt.tokens !== undefined) return prompt.tokens
+    const { splitSpecialTokens = false, messagesJson } = prompt
+    if (messagesJson === undefined) {
+      this.#needsTokenizer()
+      return encode(prompt.text ?? '', splitSpecialTokens)
+    }
+    return encode(this.#render(messagesJson, prompt.templateOptionsJson ?? '{}'))
+  }
+
+  /** A request as whoever scripts the answer wants to see it. */
+  #ask({ prompt, ...options }: NativeGenerateRequest): FakeRequest {
+    const template = JSON.parse(prompt.templateOptionsJson ?? '{}') as { tools?: ToolDefinition[] }
+    return {
+      index: this.requests.length,
+      ...(prompt.messagesJson === undefined
+        ? {}
+        : { messages: JSON.parse(prompt.messagesJson) as Message[] }),
+      ...(template.tools === undefined ? {} : { tools: template.tools }),
+      ...(prompt.text === undefined ? {} : { text: prompt.text }),
+      ...(prompt.tokens === undefined ? {} : { tokens: Array.from(prompt.tokens) }),
+      options: { ...options },
+    }
+  }
+
+  #newCache(maxTokens?: number): ScriptedPromptCache {
+    const cache = new ScriptedPromptCache(maxTokens, {
+      check: () => {
+        this.#alive()
+      },
+      forget: (id) => this.#caches.delete(id),
+    })
+    this.#caches.set(cache.id(), cache)
+    return cache
+  }
+
+  /** The cache of a request, taken at once, or what is wrong with it. */
+  #checkOut(id: number | undefined): ScriptedPromptCache | NodeMlxError | undefined {
+    if (id === undefined) return undefined
+    const cache = this.#caches.get(id)
+    if (cache === undefined)
+      return invalidArgument('promptCache', 'has been disposed of, or belongs to another model')
+    if (cache.inUse)
+      return invalidArgument(
+        'promptCache',
+        'is in use by a generation: wait for its end, or make another cache',
+      )
+    cache.inUse = true
+    return cache
+  }
+
+  /** What a generation is to do; the prompt's tokens are added to `prompt`. */
+  async #plan(
+    request: NativeGenerateRequest,
+    asked: FakeRequest,
+    cache: ScriptedPromptCache | NodeMlxError | undefined,
+    prompt: number[],
+  ): Promise<Plan> {
+    if (cache instanceof NodeMlxError) throw cache
+    for (const token of this.#tokens(request.prompt)) prompt.push(token)
+    const { contextLength = 2 ** 31 - 1, generationDefaults } = this.#info
+    const room = contextLength - prompt.length
+    if (room <= 0)
+      throw new NodeMlxError(
+        'CONTEXT_OVERFLOW',
+        `the prompt has ${prompt.length} tokens, and the model's context holds ${contextLength}: shorten it`,
+      )
+    const answer = script(await this.#behaviour.answer(asked), this.#behaviour)
+    if (request.parseToolCalls === false) answer.steps = answer.steps.map(unparsed)
+    const { maxTokens = generationDefaults.maxTokens ?? room, stop = [], logprobs } = request
+    return {
+      ...limit(answer, stop, Math.min(maxTokens, room)),
+      promptTokens: prompt.length,
+      cachedTokens: cache?.shared(prompt) ?? 0,
+      logprobs,
+    }
+  }
+}
+
+/** A step of an answer in which calls are text. */
+function unparsed(step: Step): Step {
+  if (step.piece?.type.startsWith('tool-call') !== true) return step
+  return { ...step, piece: { type: 'text', text: step.raw, index: 0 } }
+}
+
+function disposed(): NodeMlxError {
+  return new NodeMlxError('DISPOSED', 'the model has been disposed of')
+}
+
+let caches = 0
+
+/** What a prompt cache needs of its model. */
+interface CacheOwner {
+  /** Throws where it has been disposed of. */
+  check: () => void
+  forget: (id: number) => void
+}
+
+/** The addon's side of a fake model's prompt cache. */
+class ScriptedPromptCache implements NativePromptCache {
+  inUse = false
+  readonly #id = ++caches
+  readonly #maxTokens: number
+  readonly #owner: CacheOwner
+  #tokens: number[] = []
+
+  constructor(maxTokens = Number.POSITIVE_INFINITY, owner: CacheOwner) {
+    this.#maxTokens = maxTokens
+    this.#owner = owner
+  }
+
+  id(): number {
+    return this.#id
+  }
+
+  async size(): Promise<{ tokens: number; bytes: number }> {
+    this.#owner.check()
+    const tokens = Math.min(this.#tokens.length, this.#maxTokens)
+    return Promise.resolve({ tokens, bytes: tokens * BYTES_PER_TOKEN })
+  }
+
+  async save(path: string): Promise<void> {
+    this.#owner.check()
+    const content = JSON.stringify({ fakePromptCache: spell(this.#tokens) })
+    await writeFile(path, content).catch((cause: unknown) => {
+      throw new NodeMlxError('IO_ERROR', `cannot write ${path}`, { cause, path })
+    })
+  }
+
+  dispose(): void {
+    this.#owner.forget(this.#id)
+  }
+
+  /** How many of a prompt's tokens need not be read again: never the last one. */
+  shared(prompt: readonly number[]): number {
+    let shared = 0
+    while (shared < prompt.length - 1 && prompt[shared] === this.#tokens[shared]) shared++
+    return shared
+  }
+
+  /** Ends the use by a generation, which leaves its tokens where it did not fail. */
+  checkIn(tokens?: number[]): void {
+    this.inUse = false
+    if (tokens !== undefined) this.#tokens = tokens
+  }
+}
+
+/** The tokens of a fake model's prompt cache in a file. */
+async function readTokens(path: string): Promise<number[]> {
+  try {
+    const content = JSON.parse(await readFile(path, 'utf8')) as { fakePromptCache?: unknown }
+    if (!Array.isArray(content.fakePromptCache)) throw new Error('another kind of file')
+    return unspell(content.fakePromptCache as (string | number)[])
+  } catch (cause) {
+    throw new NodeMlxError('INVALID_PROMPT_CACHE', `${path} is no prompt cache of a fake model`, {
+      cause,
+      path,
+    })
+  }
+}

@@ -1,0 +1,62 @@
+import { NodeMlxError } from '../errors.js'
+
+interface TemplateOptions {
+  tools?: unknown[]
+  documents?: unknown[]
+  template?: string
+  addGenerationPrompt?: boolean
+  continueFinalMessage?: boolean
+  continueField?: string
+}
+
+interface TemplateMessage {
+  role: string
+  content?: unknown
+  tool_calls?: unknown
+  [field: string]: unknown
+}
+
+/** The fake model's chat template: ChatML, with a call of a tool as JSON in its own tags. */
+export function render(messagesJson: string, optionsJson: string): string {
+  const messages = JSON.parse(messagesJson) as TemplateMessage[]
+  const options = JSON.parse(optionsJson) as TemplateOptions
+  if (options.template !== undefined)
+    throw new NodeMlxError(
+      'UNSUPPORTED',
+      'chatTemplate: a fake model has a template of its own only',
+    )
+  const described = [...(options.tools ?? []), ...(options.documents ?? [])]
+  const given =
+    described.length === 0
+      ? ''
+      : turn('system', described.map((it) => JSON.stringify(it)).join('\n'))
+  const turns = messages.map((message, index) => {
+    const isLast = index === messages.length - 1
+    if (!isLast || options.continueFinalMessage !== true) return turn(message.role, said(message))
+    const field = textOf(message[options.continueField ?? 'content'])
+    return `<|im_start|>${message.role}\n${field}`
+  })
+  const opening = options.addGenerationPrompt === true ? '<|im_start|>assistant\n' : ''
+  return given + turns.join('') + opening
+}
+
+function turn(role: string, text: string): string {
+  return `<|im_start|>${role}\n${text}<|im_end|>\n`
+}
+
+function said({ content, tool_calls: calls }: TemplateMessage): string {
+  const called = Array.isArray(calls)
+    ? calls.map(
+        (call) =>
+          `<tool_call>${JSON.stringify((call as { function: unknown }).function)}</tool_call>`,
+      )
+    : []
+  return [textOf(content), ...called].filter((part) => part !== '').join('\n')
+}
+
+function textOf(content: unknown): string {
+  if (content === undefined || content === null) return ''
+  if (typeof content === 'string') return content
+  if (!Array.isArray(content)) return JSON.stringify(content)
+  return content.map((part: { text?: unknown }) => textOf(part.text)).join('')
+}
