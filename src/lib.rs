@@ -18,6 +18,7 @@
 //! (of keys and values `kv_heads`) of `head_dim` features, `seen` positions in the cache.
 
 pub mod cache;
+pub mod constraint;
 pub mod cpu;
 pub mod engine;
 pub mod error;

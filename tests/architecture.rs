@@ -12,7 +12,11 @@ use std::path::Path;
 const EVERYWHERE: [&str; 6] = ["error", "files", "foreign", "json", "panics", "warning"];
 
 /// Modules without MLX, which only these use.
-const APART: [(&str, &[&str]); 2] = [("cpu", &["fused"]), ("text", &["engine", "napi"])];
+const APART: [(&str, &[&str]); 3] = [
+    ("constraint", &["engine", "generate", "napi"]),
+    ("cpu", &["fused"]),
+    ("text", &["engine", "napi"]),
+];
 
 type Name = Vec<String>;
 

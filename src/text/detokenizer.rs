@@ -271,7 +271,7 @@ fn may_continue(bytes: &[u8]) -> bool {
 pub(super) mod byte_level {
     /// Appends the bytes that `piece` stands for. A token with a character outside the table (an
     /// added token) stands for its own UTF-8.
-    pub(super) fn append(piece: &str, bytes: &mut Vec<u8>) {
+    pub(in crate::text) fn append(piece: &str, bytes: &mut Vec<u8>) {
         let start = bytes.len();
         for character in piece.chars() {
             match byte_of(character) {

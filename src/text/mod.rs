@@ -16,6 +16,7 @@ pub mod output;
 pub mod stop;
 #[cfg(test)]
 pub(crate) mod test_folder;
+mod token_bytes;
 pub mod tokenizer;
 
 pub use added_tokens::MarkedText;

@@ -264,6 +264,10 @@ impl Tokenizer {
         &self.path
     }
 
+    pub(super) fn inner(&self) -> &tokenizers::Tokenizer {
+        &self.inner
+    }
+
     pub(crate) fn decoding(&self) -> Decoding {
         self.decoding
     }

@@ -1,0 +1,166 @@
+//! The tokens that may come next, computed beside the model's work.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+
+use llguidance::Matcher;
+
+use super::grammar::Constraint;
+use super::token_set::TokenSet;
+use super::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
+
+/// A request to the thread that computes masks, or its answer.
+type Work = (Matcher, Result<TokenSet>);
+
+/// Follows an answer: gives the tokens that may come next, and is told which one came.
+///
+/// Masks are computed on a thread of its own, from the moment that a token is known, so that the
+/// device can work on the next logits meanwhile.
+pub struct Masks {
+    vocabulary: Arc<Vocabulary>,
+    /// Where the parser is while its thread does not have it.
+    matcher: Option<Matcher>,
+    /// The tokens that the constraint begins behind, as long as they have not come.
+    awaited: Option<Vec<u32>>,
+    recent: Vec<u32>,
+    ready: Option<TokenSet>,
+    ended: bool,
+    /// Why there are no masks any more.
+    failure: Option<Error>,
+    to_thread: Sender<Matcher>,
+    from_thread: Receiver<Work>,
+}
+
+impl Masks {
+    /// Begins an answer.
+    ///
+    /// # Errors
+    /// [`Error::EngineFailed`] where the system has no thread.
+    pub fn start(constraint: &Constraint) -> Result<Self> {
+        let (to_thread, requests) = channel::<Matcher>();
+        let (answers, from_thread) = channel::<Work>();
+        thread::Builder::new()
+            .name("nodemlx-masks".to_owned())
+            .spawn(move || {
+                for mut matcher in requests {
+                    let mask = compute(&mut matcher);
+                    // Whoever asked has left where nobody listens.
+                    if answers.send((matcher, mask)).is_err() {
+                        return;
+                    }
+                }
+            })
+            .map_err(|error| Error::EngineFailed(format!("no thread for masks: {error}")))?;
+        let mut masks = Self {
+            vocabulary: Arc::clone(constraint.vocabulary()),
+            matcher: Some(constraint.matcher()),
+            awaited: constraint.awaited().map(<[u32]>::to_vec),
+            recent: Vec::new(),
+            ready: None,
+            ended: false,
+            failure: None,
+            to_thread,
+            from_thread,
+        };
+        if masks.awaited.is_none() {
+            masks.request()?;
+        }
+        Ok(masks)
+    }
+
+    /// The tokens that may come next; waits until they are known.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where no token can continue the answer, or where to find them takes
+    /// more than the limits allow.
+    pub fn allowed(&mut self) -> Result<TokenSet> {
+        if self.awaited.is_some() {
+            return Ok(self.vocabulary.all_but_ends().clone());
+        }
+        if let Some(mask) = &self.ready {
+            return Ok(mask.clone());
+        }
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
+        if self.matcher.is_some() {
+            return Err(Error::Unsupported("the answer cannot go on: it is complete".to_owned()));
+        }
+        let (matcher, mask) = self.from_thread.recv().map_err(|_| lost())?;
+        self.matcher = Some(matcher);
+        let mask = mask.inspect_err(|error| self.failure = Some(error.clone()))?;
+        self.ready = Some(mask.clone());
+        Ok(mask)
+    }
+
+    /// Takes the token that came, one of [`Masks::allowed`]. Tells whether the answer is complete and
+    /// nothing can follow.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a token that was not in the mask.
+    pub fn accept(&mut self, token: u32) -> Result<bool> {
+        if let Some(awaited) = &self.awaited {
+            self.recent.push(token);
+            if self.recent.ends_with(awaited) {
+                self.awaited = None;
+                self.request()?;
+            } else if self.recent.len() > awaited.len() {
+                self.recent.remove(0);
+            }
+            return Ok(false);
+        }
+        self.allowed()?;
+        self.ready = None;
+        let matcher = self.matcher.as_mut().ok_or_else(lost)?;
+        matcher.consume_token(token).map_err(|error| {
+            let failure = failed(&error);
+            self.failure = Some(failure.clone());
+            failure
+        })?;
+        self.ended = matcher.is_stopped();
+        if !self.ended {
+            self.request()?;
+        }
+        Ok(self.ended)
+    }
+
+    /// Whether the answer could end here.
+    pub fn is_complete(&mut self) -> bool {
+        if self.ended {
+            return true;
+        }
+        if self.awaited.is_some() || self.allowed().is_err() {
+            return false;
+        }
+        self.matcher.as_mut().is_some_and(|matcher| matcher.is_accepting().unwrap_or(false))
+    }
+
+    fn request(&mut self) -> Result<()> {
+        let matcher = self.matcher.take().ok_or_else(lost)?;
+        self.to_thread.send(matcher).map_err(|_| lost())
+    }
+}
+
+fn compute(matcher: &mut Matcher) -> Result<TokenSet> {
+    let mask = matcher.compute_mask().map_err(|error| match matcher.stop_reason() {
+        llguidance::api::StopReason::NoExtensionBias => {
+            let message = "the answer cannot go on: no token of the model's vocabulary can write \
+                           what responseFormat asks for";
+            Error::Unsupported(message.to_owned())
+        }
+        _ => failed(&error),
+    })?;
+    Ok(TokenSet::new(mask.as_slice()))
+}
+
+fn failed(error: &dyn std::fmt::Display) -> Error {
+    let error = error.to_string();
+    let reason = error.lines().next().unwrap_or_default();
+    Error::Unsupported(format!("responseFormat cannot be followed any further: {reason}"))
+}
+
+fn lost() -> Error {
+    Error::EngineFailed("the thread for masks has ended".to_owned())
+}

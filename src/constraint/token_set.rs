@@ -1,0 +1,39 @@
+//! Sets of tokens.
+
+use std::sync::Arc;
+
+/// A set of tokens, a bit each, the lowest bit of a word first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenSet {
+    words: Arc<[u32]>,
+}
+
+impl TokenSet {
+    /// The set with the bits of `words`.
+    pub(super) fn new(words: &[u32]) -> Self {
+        Self { words: words.into() }
+    }
+
+    /// All of `size` tokens but `excluded`.
+    pub(super) fn all_but(size: usize, excluded: &[u32]) -> Self {
+        let mut words = vec![u32::MAX; size.div_ceil(32)];
+        if let Some(last) = words.last_mut().filter(|_| !size.is_multiple_of(32)) {
+            *last = (1 << (size % 32)) - 1;
+        }
+        for &token in excluded {
+            words[token as usize / 32] &= !(1 << (token % 32));
+        }
+        Self { words: words.into() }
+    }
+
+    /// Whether `token` is in the set.
+    pub fn contains(&self, token: u32) -> bool {
+        let word = self.words.get(token as usize / 32).copied().unwrap_or(0);
+        word >> (token % 32) & 1 == 1
+    }
+
+    /// The bits.
+    pub fn words(&self) -> &[u32] {
+        &self.words
+    }
+}

@@ -1,0 +1,121 @@
+//! The tokens of a model as the parser sees them.
+
+use std::sync::Arc;
+
+use llguidance::ParserFactory;
+use llguidance::api::ParserLimits;
+use llguidance::toktrie::{self, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
+
+use super::token_set::TokenSet;
+use crate::error::{Error, Result};
+
+/// What a token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Word {
+    /// Bytes of text, not always whole characters.
+    Text(Vec<u8>),
+    /// A special token, with its name: no text of an answer has it, only a grammar that names it.
+    Special(String),
+    /// Nothing: the token never comes.
+    Nothing,
+}
+
+/// The parser's trie has no place for longer tokens.
+const LONGEST_WORD: usize = 1000;
+
+/// The tokens of a model, prepared for constraints.
+pub struct Vocabulary {
+    factory: ParserFactory,
+    size: usize,
+    /// All tokens but those that end an answer.
+    all_but_ends: TokenSet,
+}
+
+impl Vocabulary {
+    /// A vocabulary of `words`, whose places are their tokens, with the tokens that end an answer.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a vocabulary that the parser cannot hold.
+    pub fn new(words: Vec<Word>, end_tokens: &[u32]) -> Result<Self> {
+        let unsupported = |error: &dyn std::fmt::Display| {
+            Error::Unsupported(format!("the model's vocabulary cannot be constrained: {error}"))
+        };
+        let size = words.len();
+        let ends: Vec<u32> =
+            end_tokens.iter().copied().filter(|&token| (token as usize) < size).collect();
+        let mut bytes: Vec<Vec<u8>> = words.into_iter().map(Word::into_bytes).collect();
+        for &token in &ends {
+            let word = &mut bytes[token as usize];
+            if word.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER) {
+                word.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
+            }
+        }
+        let first = ends.first().copied().unwrap_or(toktrie::INVALID_TOKEN);
+        let info = TokRxInfo::new(size as u32, first);
+        let mut trie = TokTrie::from(&info, &bytes);
+        if !ends.is_empty() {
+            trie = trie.with_eos_tokens(&ends);
+        }
+        let tokens: TokEnv = Arc::new(Trie(trie));
+        let slices = llguidance::earley::SlicedBiasComputer::general_slices();
+        let mut factory = ParserFactory::new(&tokens, InferenceCapabilities::default(), &slices)
+            .map_err(|error| unsupported(&error))?;
+        factory.quiet();
+        *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
+        let all_but_ends = TokenSet::all_but(size, &ends);
+        Ok(Self { factory, size, all_but_ends })
+    }
+
+    /// The number of tokens.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn factory(&self) -> &ParserFactory {
+        &self.factory
+    }
+
+    pub(super) fn all_but_ends(&self) -> &TokenSet {
+        &self.all_but_ends
+    }
+}
+
+impl std::fmt::Debug for Vocabulary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Vocabulary").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl Word {
+    fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(bytes)
+                if bytes.len() <= LONGEST_WORD
+                    && bytes.first() != Some(&TokTrie::SPECIAL_TOKEN_MARKER) =>
+            {
+                bytes
+            }
+            Self::Special(name) if !name.is_empty() && name.len() < LONGEST_WORD => {
+                [&[TokTrie::SPECIAL_TOKEN_MARKER], name.as_bytes()].concat()
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Tokens without a tokenizer: a text may be cut into tokens in every way, and the model chooses.
+struct Trie(TokTrie);
+
+impl TokenizerEnv for Trie {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.0
+    }
+
+    fn tokenize_bytes(&self, text: &[u8]) -> Vec<u32> {
+        self.0.greedy_tokenize(text)
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        false
+    }
+}
