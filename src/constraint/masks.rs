@@ -143,6 +143,12 @@ impl Masks {
     }
 }
 
+impl std::fmt::Debug for Masks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masks").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
 fn compute(matcher: &mut Matcher) -> Result<TokenSet> {
     let mask = matcher.compute_mask().map_err(|error| match matcher.stop_reason() {
         llguidance::api::StopReason::NoExtensionBias => {

@@ -12,6 +12,7 @@
 mod backend;
 mod core;
 pub mod exit;
+mod follower;
 mod load;
 mod model;
 pub mod pool;

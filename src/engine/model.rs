@@ -129,7 +129,8 @@ impl Model {
     fn prepare(&self, id: GenerationId, request: Arc<GenerateRequest>, stream: Arc<Stream>) {
         // Without a profile the engine has ended, and has told the consumer.
         let Ok(profile) = self.profile() else { return };
-        if let Prompt::Tokens(_) = request.prompt {
+        // Nothing slow is to be done, unless there is something to compile.
+        if matches!(request.prompt, Prompt::Tokens(_)) && request.response_format.is_none() {
             return self.engine.send_prepared(id, profile.prepare(&request));
         }
         // Whoever prepares must not keep an engine alive that everyone has forgotten.

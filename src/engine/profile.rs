@@ -3,10 +3,11 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
+use super::follower::{Following, follow};
 use super::request::GenerateRequest;
 use super::text::Text;
 use crate::error::{Error, Result};
-use crate::generate::{Penalties, SamplingOptions, SequenceOptions, WHOLE_ANSWER};
+use crate::generate::{Penalties, SamplingOptions, SequenceOptions, TokenMask, WHOLE_ANSWER};
 use crate::models::GenerationDefaults;
 use crate::text::{OutputParser, Tokenizer};
 
@@ -25,6 +26,8 @@ pub struct Prepared {
     pub options: SequenceOptions,
     /// What tells reasoning and calls of tools from text, where they are looked for.
     pub output: Option<OutputParser>,
+    /// What its tokens follow, where that is limited.
+    pub following: Option<Following>,
     /// How long that took.
     pub duration: Duration,
 }
@@ -72,6 +75,7 @@ impl Profile {
             Some(tokens) => tokens.min(room),
             None => room,
         };
+        let (mask, following) = self.constrain(request)?.unzip();
         let options = SequenceOptions {
             sampling: self.sampling(request)?,
             penalties: self.penalties(request)?,
@@ -81,10 +85,21 @@ impl Profile {
             prefill_chunk: self.prefill_chunk,
             cache_limits: request.cache_limits,
             deterministic: false,
-            mask: None,
+            mask,
         };
         let output = self.text.output_parser(request, &prompt)?;
-        Ok(Prepared { prompt, options, output, duration: started.elapsed() })
+        Ok(Prepared { prompt, options, output, following, duration: started.elapsed() })
+    }
+
+    /// What limits the tokens of the answer, and what its generation sees of that.
+    fn constrain(
+        &self,
+        request: &GenerateRequest,
+    ) -> Result<Option<(Box<dyn TokenMask>, Following)>> {
+        let Some(grammar) = &request.response_format else { return Ok(None) };
+        let vocabulary = self.text.vocabulary(self.vocabulary_size)?;
+        let constraint = grammar.compile(&vocabulary, &request.response_begin)?;
+        follow(&constraint).map(Some)
     }
 
     fn sampling(&self, request: &GenerateRequest) -> Result<SamplingOptions> {

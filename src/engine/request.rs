@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::prompt_caches::PromptCacheId;
 use super::ranges::{self, Number, Whole};
 use crate::cache::{CacheLimits, KvQuantization};
+use crate::constraint::{Begin, Grammar};
 use crate::error::{Error, Result};
 use crate::fused::Precision;
 use crate::mlx::{DeviceKind, Dtype};
@@ -126,6 +127,10 @@ pub struct GenerateRequest {
     pub logprobs: Option<usize>,
     /// Whether end tokens are tokens like others: the generation then ends at its limit.
     pub ignore_end_tokens: bool,
+    /// What the answer must be; `None` for any text.
+    pub response_format: Option<Grammar>,
+    /// From where on it must be that.
+    pub response_begin: Begin,
     /// What its caches may take; a prompt cache has limits of its own.
     pub cache_limits: CacheLimits,
     /// The cache that it goes on from, and leaves what it read in.
@@ -169,6 +174,8 @@ impl GenerateRequest {
             xtc_threshold: None,
             logprobs: None,
             ignore_end_tokens: false,
+            response_format: None,
+            response_begin: Begin::Now,
             cache_limits: CacheLimits::default(),
             prompt_cache: None,
             output: OutputOptions::default(),
@@ -206,6 +213,10 @@ impl GenerateRequest {
             return Err(Error::argument("promptCache", message));
         }
         check_limits(self.cache_limits)?;
+        if self.response_format.is_some() && self.ignore_end_tokens {
+            let message = "needs the tokens that end an answer, which ignoreEos takes away";
+            return Err(Error::argument("responseFormat", message));
+        }
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::argument("stop", "must not contain an empty string"));
         }
@@ -418,6 +429,8 @@ pub struct Finished {
     pub reason: FinishReason,
     /// The stop string that ended it.
     pub stop_string: Option<String>,
+    /// What was asked for and is not enforced, or differently.
+    pub warnings: Vec<String>,
     /// The prompt's tokens.
     pub prompt_tokens: usize,
     /// The tokens that were made, end token excluded.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backend::Backend;
+use super::follower::Following;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCaches};
 use super::request::{FinishReason, Finished, GenerateRequest, Timings, Written};
@@ -28,6 +29,7 @@ pub struct ActiveGeneration<B: Backend> {
     prompt_cache: Option<B::PromptCache>,
     cached_tokens: usize,
     writer: Option<Writer>,
+    following: Option<Following>,
     clock: Clock,
     prompt_tokens: usize,
     completion_tokens: usize,
@@ -79,6 +81,7 @@ impl<B: Backend> ActiveGeneration<B> {
             prompt_cache: None,
             cached_tokens: 0,
             writer: None,
+            following: None,
             clock: Clock::new(requested),
             prompt_tokens: 0,
             completion_tokens: 0,
@@ -137,7 +140,8 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
-        let Prepared { prompt, options, output, duration } = prepared;
+        let Prepared { prompt, options, output, following, duration } = prepared;
+        self.following = following;
         self.clock.preparation = duration;
         self.prompt_tokens = prompt.len();
         self.max_tokens = options.max_tokens;
@@ -227,6 +231,8 @@ impl<B: Backend> ActiveGeneration<B> {
         if let Some(stop) = stopped {
             self.end(FinishReason::Stop, Written::default(), Some(stop), backend);
             Ok(())
+        } else if self.following.as_ref().is_some_and(Following::has_ended) {
+            self.finish(FinishReason::Stop, backend)
         } else if self.completion_tokens >= self.max_tokens {
             self.finish(FinishReason::Length, backend)
         } else {
@@ -257,6 +263,7 @@ impl<B: Backend> ActiveGeneration<B> {
         let finished = Finished {
             reason,
             stop_string: stop.and_then(|index| self.request.stop.get(index).cloned()),
+            warnings: self.following.take().map(|it| it.warnings).unwrap_or_default(),
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
             reasoning_tokens: self.writer.as_ref().map_or(0, Writer::reasoning_tokens),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::request::{GenerateRequest, Prompt, PromptEncoding};
+use crate::constraint::{Vocabulary, Word};
 use crate::error::{Error, Result};
 use crate::text::output::{ReasoningFormat, ToolFormat, Tools, detect};
 use crate::text::{
@@ -26,6 +27,8 @@ pub struct Text {
     end_tokens: Vec<u32>,
     /// In which formats the model reasons and calls tools, once that was asked for.
     formats: OnceLock<OutputFormats>,
+    /// The tokens as constraints see them, from the first one on.
+    vocabulary: OnceLock<Result<Arc<Vocabulary>>>,
 }
 
 /// How many of a prompt's last tokens may say that reasoning has begun: all that a template writes
@@ -47,7 +50,8 @@ impl Text {
         let unread = if tokenizer.is_none() { Tokenizer::unread_files(dir) } else { Vec::new() };
         let template = ChatTemplate::from_dir(dir, tokenizer.as_deref());
         let end_tokens = end_tokens(dir, tokenizer.as_deref(), vocabulary_size, warnings);
-        Ok(Self { tokenizer, unread, template, end_tokens, formats: OnceLock::new() })
+        let (formats, vocabulary) = (OnceLock::new(), OnceLock::new());
+        Ok(Self { tokenizer, unread, template, end_tokens, formats, vocabulary })
     }
 
     /// Whether there is a tokenizer.
@@ -81,6 +85,29 @@ impl Text {
                  {{ tokens }}"
             ))
         })
+    }
+
+    /// The first `size` tokens, for constraints. It takes some time when it is first asked for.
+    ///
+    /// # Errors
+    /// Those of [`Text::tokenizer`], and [`Error::Unsupported`] for one whose tokens have no text
+    /// of their own.
+    pub fn vocabulary(&self, size: usize) -> Result<Arc<Vocabulary>> {
+        self.vocabulary.get_or_init(|| self.build_vocabulary(size)).clone()
+    }
+
+    fn build_vocabulary(&self, size: usize) -> Result<Arc<Vocabulary>> {
+        let tokenizer = self.tokenizer()?;
+        let bytes = tokenizer.token_bytes(size).ok_or_else(|| {
+            let message = "responseFormat needs a tokenizer whose tokens have a text of their own; \
+                           in this one it depends on the token behind";
+            Error::Unsupported(message.to_owned())
+        })?;
+        let words = (0..).zip(bytes).map(|(token, bytes)| match tokenizer.is_special(token) {
+            true => tokenizer.id_to_token(token).map_or(Word::Nothing, Word::Special),
+            false => Word::Text(bytes),
+        });
+        Vocabulary::new(words.collect(), &self.end_tokens).map(Arc::new)
     }
 
     /// The conversation as the model's chat template writes it, or one given with the options.
@@ -273,7 +300,8 @@ impl From<CamelCase> for RenderOptions {
 impl Text {
     /// A text side with nothing but end tokens.
     pub fn for_tests(end_tokens: Vec<u32>) -> Self {
-        let (unread, formats) = (Vec::new(), OnceLock::new());
-        Self { tokenizer: None, unread, template: Ok(None), end_tokens, formats }
+        let (formats, vocabulary) = (OnceLock::new(), OnceLock::new());
+        let (tokenizer, unread) = (None, Vec::new());
+        Self { tokenizer, unread, template: Ok(None), end_tokens, formats, vocabulary }
     }
 }

@@ -93,6 +93,8 @@ pub struct NativeResult {
     pub finish_reason: &'static str,
     /// The stop string that ended it.
     pub stop_string: Option<String>,
+    /// What was asked for and is not enforced, or differently.
+    pub warnings: Option<Vec<String>>,
     /// Its tokens.
     pub usage: NativeUsage,
     /// How long it took.
@@ -234,6 +236,7 @@ impl From<&Finished> for NativeResult {
         Self {
             finish_reason: finished.reason.as_str(),
             stop_string: finished.stop_string.clone(),
+            warnings: (!finished.warnings.is_empty()).then(|| finished.warnings.clone()),
             usage: NativeUsage {
                 prompt_tokens: finished.prompt_tokens as u32,
                 completion_tokens: finished.completion_tokens as u32,

@@ -6,6 +6,7 @@ use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
 use crate::cache::{CacheLimits, KvQuantization};
+use crate::constraint::{Begin, Grammar};
 use crate::engine::ranges::{self, Number, Whole};
 use crate::engine::{GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
@@ -54,6 +55,39 @@ impl NativePrompt {
     }
 }
 
+/// What an answer must be: exactly one of `schemaJson`, `pattern`, `options` and `lark`.
+#[napi(object, object_to_js = false)]
+pub struct NativeResponseFormat {
+    /// A JSON schema, as JSON.
+    pub schema_json: Option<String>,
+    /// Whether a keyword of it that cannot be enforced is an error, and not a warning.
+    pub strict: Option<bool>,
+    /// A regular expression.
+    pub pattern: Option<String>,
+    /// The texts to choose from.
+    pub options: Option<Vec<String>>,
+    /// A grammar.
+    pub lark: Option<String>,
+}
+
+impl NativeResponseFormat {
+    /// The engine's form of it.
+    fn translate(self) -> Result<Grammar> {
+        match (self.schema_json, self.pattern, self.options, self.lark) {
+            (Some(schema), None, None, None) => {
+                Ok(Grammar::Json { schema, strict: self.strict.unwrap_or(true) })
+            }
+            (None, Some(pattern), None, None) => Ok(Grammar::Regex(pattern)),
+            (None, None, Some(options), None) => Ok(Grammar::Choice(options)),
+            (None, None, None, Some(lark)) => Ok(Grammar::Lark(lark)),
+            _ => {
+                let message = "must have exactly one of schemaJson, pattern, options and lark";
+                Err(Error::argument("responseFormat", message))
+            }
+        }
+    }
+}
+
 /// A generation. What is left out comes from the model's `generation_config.json`.
 #[napi(object, object_to_js = false)]
 pub struct NativeGenerateRequest {
@@ -95,6 +129,8 @@ pub struct NativeGenerateRequest {
     pub logprobs: Option<f64>,
     /// Whether end tokens are tokens like others.
     pub ignore_eos: Option<bool>,
+    /// What the answer must be.
+    pub response_format: Option<NativeResponseFormat>,
     /// The most positions that a layer's cache holds.
     pub max_kv_size: Option<f64>,
     /// The bits of cached keys and values.
@@ -145,6 +181,11 @@ impl NativeGenerateRequest {
             xtc_threshold: number(&ranges::XTC_THRESHOLD, self.xtc_threshold)?,
             logprobs: whole(&ranges::LOGPROBS, self.logprobs)?,
             ignore_end_tokens: self.ignore_eos.unwrap_or(false),
+            response_format: self
+                .response_format
+                .map(NativeResponseFormat::translate)
+                .transpose()?,
+            response_begin: Begin::Now,
             cache_limits: cache_limits(self.max_kv_size, self.kv_bits, self.kv_group_size)?,
             prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
             output: OutputOptions {
