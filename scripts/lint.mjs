@@ -12,6 +12,10 @@ const tool = (...path) => [process.execPath, join(root, 'node_modules', ...path)
 
 const linters = [
   ['TypeScript', [...tool('typescript', 'bin', 'tsc'), '--noEmit']],
+  [
+    'TypeScript of the chat page',
+    [...tool('typescript', 'bin', 'tsc'), '--noEmit', '-p', 'js/server/page'],
+  ],
   ['ESLint', [...tool('eslint', 'bin', 'eslint.js'), '--max-warnings=0', '.']],
   ['Clippy', ['cargo', 'clippy', '--all-targets', '--', '-D', 'warnings']],
   [

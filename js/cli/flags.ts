@@ -28,14 +28,14 @@ const MODEL: Flag = {
   value: 'MODEL',
   help: "A folder, an alias, owner/name[@revision] (downloaded first), or 'demo' (the default)",
 }
-const LOADING: readonly Flag[] = [
-  MODEL,
+const HOW_TO_LOAD: readonly Flag[] = [
   { name: 'device', value: 'DEVICE', help: 'auto, gpu or cpu' },
   { name: 'dtype', value: 'TYPE', help: 'auto, float32, bfloat16 or float16' },
   { name: 'threads', value: 'N', help: 'How many threads compute on the CPU' },
   { name: 'precision', value: 'P', help: 'fast or exact: how the CPU multiplies' },
   { name: 'force', help: 'Load the model also where it seems not to fit the memory' },
 ]
+const LOADING: readonly Flag[] = [MODEL, ...HOW_TO_LOAD]
 const SAMPLING: readonly Flag[] = [
   { name: 'system', value: 'TEXT', help: 'A system prompt' },
   { name: 'max-tokens', short: 'n', value: 'N', help: 'The most tokens to generate' },
@@ -118,6 +118,49 @@ export const COMMANDS: readonly Command[] = [
     details: 'Ctrl-C stops an answer, Ctrl-D leaves. /help shows the commands inside.',
     flags: [...LOADING, ...SAMPLING, NO_STATS, ...COMMON],
     examples: [['nodemlx chat -m qwen --system "Answer briefly."', 'Talk with another model']],
+  },
+  {
+    name: 'serve',
+    usage: '[options] [[name=]model…]',
+    summary: "Serve models with OpenAI's and Anthropic's APIs, and a chat page",
+    details:
+      'A model is an alias, owner/name[@revision] (downloaded first), a folder or demo, which is served where none is given; name=model gives it another name. Each is loaded at its first request. ' +
+      'Only this machine is served unless --host says otherwise, which needs a key: NODEMLX_API_KEY, or --api-key, which other users of the machine may see. Ctrl-C ends it once what is being answered is done.',
+    flags: [
+      { name: 'port', short: 'p', value: 'N', help: 'The port (8080); 0 takes a free one' },
+      { name: 'host', value: 'ADDRESS', help: 'The address to listen at (127.0.0.1)' },
+      {
+        name: 'api-key',
+        value: 'KEY',
+        many: true,
+        help: 'A key that requests have to bring; may be repeated',
+      },
+      {
+        name: 'cors',
+        value: 'ORIGIN',
+        many: true,
+        help: 'A site whose pages may ask, such as https://example.com; may be repeated',
+      },
+      {
+        name: 'allow-host',
+        value: 'NAME',
+        many: true,
+        help: 'A name under which the server is asked; may be repeated',
+      },
+      { name: 'cached', help: 'Serve the models in the cache, too' },
+      { name: 'memory', value: 'GB', help: 'The most that loaded models take together' },
+      { name: 'idle', value: 'MINUTES', help: 'Unload a model that was not used for so long (10)' },
+      { name: 'concurrent', value: 'N', help: 'Answers at the same time (16)' },
+      { name: 'queue', value: 'N', help: 'Requests that wait; more are refused (128)' },
+      { name: 'max-tokens', short: 'n', value: 'N', help: 'The most tokens of an answer' },
+      { name: 'no-page', help: 'Serve no chat page' },
+      ...HOW_TO_LOAD,
+      ...COMMON,
+    ],
+    examples: [
+      ['nodemlx serve qwen', 'Talk at http://127.0.0.1:8080, or point any client to it'],
+      ['nodemlx serve small=qwen3-0.6b big=qwen3-8b', 'Two models, by names of your own'],
+    ],
   },
   {
     name: 'info',

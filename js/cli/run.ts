@@ -10,11 +10,13 @@ import { info } from './info-command.js'
 import { downloadCommand, modelsCommand, removeCommand } from './models-command.js'
 import { flush, OutputClosed, watchOutput, write } from './output.js'
 import { answer } from './prompt-command.js'
+import { serveCommand } from './serve-command.js'
 import { styleFor } from './style.js'
 
 const RUN: Record<string, (args: Arguments) => Promise<number>> = {
   '': answer,
   chat,
+  serve: serveCommand,
   info,
   bench,
   download: downloadCommand,

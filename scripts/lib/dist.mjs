@@ -26,6 +26,17 @@ function sourcesKey() {
   return keyOf(...files.flatMap((path) => [path, fs.readFileSync(path)]))
 }
 
+/** The chat page: a program for browsers, which is compiled on its own. */
+const PAGE = 'js/server/page'
+
+/** The files of the chat page that are served as they are. */
+function copyPage(out) {
+  const source = join(root, PAGE)
+  for (const name of fs.readdirSync(source)) {
+    if (/\.(?:html|css|svg)$/.test(name)) fs.copyFileSync(join(source, name), join(out, name))
+  }
+}
+
 /** Compiles `js/` where it has changed. */
 export async function ensureDist() {
   const key = sourcesKey()
@@ -36,6 +47,15 @@ export async function ensureDist() {
       cwd: root,
       what: 'Compiling js/',
     })
+    await run(
+      process.execPath,
+      [tsc, '-p', PAGE, '--noEmit', 'false', '--outDir', join(temporary, 'server', 'page')],
+      {
+        cwd: root,
+        what: 'Compiling the chat page',
+      },
+    )
+    copyPage(join(temporary, 'server', 'page'))
     fs.chmodSync(join(temporary, 'cli', 'main.js'), 0o755)
     compileModules(join(temporary, 'esm'))
     writeText(join(temporary, '.stamp'), key)
@@ -51,9 +71,14 @@ function compileModules(out) {
   const compilerOptions = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022 }
   const sources = filesUnder(join(root, 'js')).map((path) => relative(join(root, 'js'), path))
   for (const path of sources) {
-    // The command line is never bundled; index.mts and the like are for Node.js, which takes
+    // The command line and the page are never bundled; index.mts and the like are for Node.js, which takes
     // CommonJS.
-    if (path.startsWith('cli/') || (path.endsWith('.mts') && !forBundlers.has(path))) continue
+    if (
+      path.startsWith('cli/') ||
+      path.startsWith('server/page/') ||
+      (path.endsWith('.mts') && !forBundlers.has(path))
+    )
+      continue
     if (forBundlers.has(path.replace(/ts$/, 'mts'))) continue
     const source = fs.readFileSync(join(root, 'js', path), 'utf8')
     const { outputText } = ts.transpileModule(source, { compilerOptions, fileName: path })

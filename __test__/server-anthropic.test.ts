@@ -1,0 +1,189 @@
+// The routes of Anthropic's API, asked as `fetch` asks them, with the demo model.
+
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Client, events, type Json } from './support/http.js'
+
+const MESSAGES = '/v1/messages'
+const FRANCE = { role: 'user', content: 'What is the capital of France?' }
+
+let client: Client
+beforeAll(() => {
+  client = new Client()
+})
+afterAll(() => client.handler.close())
+
+const message = (fields: object = {}): object => ({
+  model: 'demo',
+  max_tokens: 64,
+  messages: [FRANCE],
+  temperature: 0,
+  ...fields,
+})
+
+async function ask(body: unknown, path = MESSAGES): Promise<{ status: number; body: Json }> {
+  const response = await client.post(path, body, { headers: { 'anthropic-version': '2023-06-01' } })
+  return { status: response.status, body: await response.json() }
+}
+
+describe('messages', () => {
+  it('are answered with blocks and usage', async () => {
+    const { status, body } = await ask(message())
+    expect(status).toBe(200)
+    expect(body).toEqual({
+      id: expect.stringMatching(/^msg_\w{32}$/) as string,
+      type: 'message',
+      role: 'assistant',
+      model: 'demo',
+      content: [
+        { type: 'text', text: expect.stringContaining('Paris') as string, citations: null },
+      ],
+      stop_reason: 'end_turn',
+      stop_sequence: null,
+      usage: {
+        input_tokens: expect.any(Number) as number,
+        cache_creation_input_tokens: 0,
+        cache_read_input_tokens: 0,
+        output_tokens: expect.any(Number) as number,
+      },
+    })
+  })
+
+  it('are streamed as events', async () => {
+    const { body: whole } = await ask(message())
+    const response = await client.post(MESSAGES, message({ stream: true }))
+    const all = events(await response.text())
+    for (const { event, data } of all) expect(data.type).toBe(event)
+    const names = all.map(({ event }) => event)
+    expect(names.filter((name) => name !== 'content_block_delta')).toEqual([
+      'message_start',
+      'content_block_start',
+      'content_block_stop',
+      'message_delta',
+      'message_stop',
+    ])
+    expect(all[0]?.data.message).toMatchObject({
+      role: 'assistant',
+      content: [],
+      stop_reason: null,
+      usage: { input_tokens: whole.usage.input_tokens },
+    })
+    const text = all.map(({ data }) => (data.delta?.text as string | undefined) ?? '').join('')
+    expect(text).toBe(whole.content[0].text)
+    const { delta, usage } = (all.at(-2) as Json).data
+    expect(delta).toEqual({ stop_reason: 'end_turn', stop_sequence: null })
+    expect(usage).toEqual(whole.usage)
+  })
+
+  it('end where the request says', async () => {
+    expect((await ask(message({ max_tokens: 2 }))).body).toMatchObject({
+      stop_reason: 'max_tokens',
+      usage: { output_tokens: 2 },
+    })
+    expect((await ask(message({ stop_sequences: [' Paris'] }))).body).toMatchObject({
+      stop_reason: 'stop_sequence',
+      stop_sequence: ' Paris',
+    })
+  })
+
+  it('may be blocks, of the same speaker twice, and a beginning of the answer', async () => {
+    const { status, body } = await ask(
+      message({
+        system: [{ type: 'text', text: 'Be brief.', cache_control: { type: 'ephemeral' } }],
+        messages: [
+          { role: 'user', content: [{ type: 'text', text: 'A question.' }] },
+          FRANCE,
+          { role: 'assistant', content: 'The capital of France is' },
+        ],
+        metadata: { user_id: 'x' },
+      }),
+    )
+    expect({ status, error: body.error }).toEqual({ status: 200, error: undefined })
+    expect(body.content[0].text).toMatch(/^ ?Paris/)
+  })
+
+  it('may hold calls of tools and their results', async () => {
+    const messages = [
+      { role: 'user', content: 'What is the weather in Rome?' },
+      {
+        role: 'assistant',
+        content: [
+          { type: 'thinking', thinking: 'I call it.', signature: '' },
+          { type: 'text', text: 'I look.' },
+          { type: 'tool_use', id: 'a', name: 'get_weather', input: { city: 'Rome' } },
+        ],
+      },
+      {
+        role: 'user',
+        content: [
+          { type: 'tool_result', tool_use_id: 'a', content: [{ type: 'text', text: '20 °C' }] },
+          { type: 'text', text: 'And?' },
+        ],
+      },
+    ]
+    const tools = [{ name: 'get_weather', input_schema: { type: 'object' }, description: 'x' }]
+    expect((await ask(message({ messages, tools }))).status).toBe(200)
+  })
+
+  it('are counted as they are read', async () => {
+    const { body } = await ask({ model: 'demo', messages: [FRANCE] }, `${MESSAGES}/count_tokens`)
+    const { usage } = (await ask(message())).body
+    expect(body).toEqual({ input_tokens: usage.input_tokens })
+  })
+
+  it.each<[object, number, string, RegExp]>([
+    [{ model: 'x' }, 404, 'not_found_error', /no model "x"/],
+    [{ max_tokens: undefined }, 400, 'invalid_request_error', /max_tokens/],
+    [{ max_tokens: 0 }, 400, 'invalid_request_error', /^max_tokens: /],
+    [{ messages: [] }, 400, 'invalid_request_error', /^messages: /],
+    [
+      { messages: [{ role: 'bot', content: 'x' }] },
+      400,
+      'invalid_request_error',
+      /messages\.0\.role/,
+    ],
+    [
+      { messages: [{ role: 'user', content: 3 }] },
+      400,
+      'invalid_request_error',
+      /messages\.0\.content/,
+    ],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'image', source: {} }] }] },
+      400,
+      'invalid_request_error',
+      /messages\.0\.content\.0: .*no images/,
+    ],
+    [
+      { messages: [{ role: 'user', content: [{ type: 'tool_use', id: 'a', name: 'b' }] }] },
+      400,
+      'invalid_request_error',
+      /tool_use/,
+    ],
+    [{ top_q: 1 }, 400, 'invalid_request_error', /top_q: Extra inputs are not permitted/],
+    [{ temperature: '1' }, 400, 'invalid_request_error', /temperature: expected a number/],
+    [{ tools: [{ type: 'bash_20250124', name: 'bash' }] }, 400, 'invalid_request_error', /tools/],
+    [{ tool_choice: { type: 'any' } }, 400, 'invalid_request_error', /tool_choice/],
+  ])('refuse %j', async (fields, status, type, message_) => {
+    for (const stream of [false, true]) {
+      const answer = await ask(message({ stream, ...fields }))
+      expect(answer.status).toBe(status)
+      expect(answer.body).toMatchObject({
+        type: 'error',
+        error: { type, message: expect.stringMatching(message_) as string },
+        request_id: expect.stringMatching(/^req_/) as string,
+      })
+    }
+  })
+
+  it('of no key, method or path are refused in the same shape', async () => {
+    const keyed = new Client({ apiKey: 'x' })
+    const denied = await keyed.post(MESSAGES, message())
+    expect(denied.status).toBe(401)
+    expect(await denied.json()).toMatchObject({ error: { type: 'authentication_error' } })
+    const wrong = await client.get(MESSAGES)
+    expect(wrong.status).toBe(405)
+    expect(await wrong.json()).toMatchObject({ type: 'error' })
+    expect((await ask({}, `${MESSAGES}/nothing`)).body.error.type).toBe('not_found_error')
+    await keyed.handler.close()
+  })
+})

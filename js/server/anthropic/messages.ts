@@ -1,0 +1,187 @@
+import { randomUUID } from 'node:crypto'
+import type { Answer, Piece } from '../contract.js'
+import { limitedTokens } from '../ask.js'
+import { answered, json, streamed, type Call } from '../call.js'
+import { readFields, required } from '../fields.js'
+import { frame } from '../sse.js'
+import type { Order, Turn } from '../turn.js'
+import { ANTHROPIC, unknownField } from './api.js'
+import {
+  asked,
+  COUNT_FIELDS,
+  MESSAGE_FIELDS,
+  thinkingOptions,
+  type MessageFields,
+} from './request.js'
+
+/** `POST /v1/messages` */
+export async function messages(call: Call, body: unknown): Promise<Response> {
+  const fields = readFields(body, '', MESSAGE_FIELDS, unknownField)
+  const order = orderOf(call, fields)
+  const id = `msg_${randomUUID().replaceAll('-', '')}`
+  const head = { id, type: 'message', role: 'assistant', model: order.model }
+  if (fields.stream === true) return streamed(call, ANTHROPIC, order, (turn) => frames(turn, head))
+  return answered(call, order, async (turn) => {
+    const answer = await turn.answer(0)
+    return json({ ...head, content: content(answer), ...ending(answer), usage: usage(answer) })
+  })
+}
+
+/** `POST /v1/messages/count_tokens` */
+export async function countTokens(call: Call, body: unknown): Promise<Response> {
+  const fields = readFields(body, '', COUNT_FIELDS, unknownField)
+  const { messages: conversation, options } = asked(fields)
+  const { registry } = call.engine
+  const lease = await registry.use(required(fields.model, 'model'), call.lifetime.signal)
+  try {
+    const { tools, splitSpecialTokens, continueFinalMessage } = options
+    const count = await lease.model.countTokens(conversation, {
+      tools,
+      splitSpecialTokens,
+      continueFinalMessage,
+    })
+    return json({ input_tokens: count })
+  } finally {
+    lease.release()
+  }
+}
+
+function orderOf({ engine }: Call, fields: MessageFields): Order {
+  const model = required(fields.model, 'model')
+  const maxTokens = required(fields.max_tokens, 'max_tokens')
+  const { messages: conversation, options } = asked(fields)
+  const stop = fields.stop_sequences?.filter((text) => text !== '')
+  return {
+    model,
+    prompts: [conversation],
+    choices: 1,
+    options: {
+      ...options,
+      ...thinkingOptions(fields),
+      maxTokens: limitedTokens(maxTokens, engine.limits),
+      temperature: fields.temperature,
+      topP: fields.top_p,
+      topK: fields.top_k,
+      stop: stop === undefined || stop.length === 0 ? undefined : stop,
+    },
+  }
+}
+
+function content({ reasoning, text, toolCalls, invalidToolCalls }: Answer): object[] {
+  const said = [text, ...invalidToolCalls.map(({ raw }) => raw)].join('')
+  return [
+    // Signatures are for the provider that made them.
+    ...(reasoning === '' ? [] : [{ type: 'thinking', thinking: reasoning, signature: '' }]),
+    ...(said === '' ? [] : [{ type: 'text', text: said, citations: null }]),
+    ...toolCalls.map(({ id, name, arguments: input }) => ({ type: 'tool_use', id, name, input })),
+  ]
+}
+
+/** Why an answer ended, as this API calls it. */
+function ending({ finishReason, stopString }: Answer): object {
+  const stop_sequence = stopString ?? null
+  if (finishReason === 'tool-calls') return { stop_reason: 'tool_use', stop_sequence }
+  if (finishReason === 'length') return { stop_reason: 'max_tokens', stop_sequence }
+  return {
+    stop_reason: stopString === undefined ? 'end_turn' : 'stop_sequence',
+    stop_sequence,
+  }
+}
+
+/** The tokens of a prompt are told in two parts: those that were read, and those that were known. */
+function usage({ usage }: Answer): object {
+  return {
+    input_tokens: usage.promptTokens - usage.cachedTokens,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: usage.cachedTokens,
+    output_tokens: usage.completionTokens,
+  }
+}
+
+async function* frames(turn: Turn, head: object): AsyncGenerator<string, undefined> {
+  const event = (type: string, fields: object): string => frame({ type, ...fields }, type)
+  const blocks = new Blocks()
+  let begun = false
+  const begin = (): string[] => {
+    if (begun) return []
+    begun = true
+    const none = { cache_creation_input_tokens: 0, cache_read_input_tokens: 0, output_tokens: 0 }
+    const message = {
+      ...head,
+      content: [],
+      stop_reason: null,
+      stop_sequence: null,
+      usage: { input_tokens: turn.promptTokens, ...none },
+    }
+    return [event('message_start', { message })]
+  }
+  for await (const { piece } of turn.pieces()) {
+    yield* begin()
+    for (const [type, fields] of blocks.events(piece)) yield event(type, fields)
+  }
+  const answer = await turn.answer(0)
+  yield* begin()
+  for (const [type, fields] of blocks.end()) yield event(type, fields)
+  yield event('message_delta', { delta: ending(answer), usage: usage(answer) })
+  yield event('message_stop', {})
+}
+
+type Event = [type: string, fields: object]
+
+/** The blocks of an answer: one at a time is open, and a piece of another kind ends it. */
+class Blocks {
+  #index = -1
+  /** The kind of the open block, and for a tool the call's id. */
+  #open: string | undefined
+
+  events(piece: Piece): Event[] {
+    switch (piece.type) {
+      case 'text':
+        if (piece.text === '') return []
+        return this.#say('text', { type: 'text', text: '', citations: null }, [
+          { type: 'text_delta', text: piece.text },
+        ])
+      case 'tool-call-invalid':
+        return this.#say('text', { type: 'text', text: '', citations: null }, [
+          { type: 'text_delta', text: piece.raw },
+        ])
+      case 'reasoning':
+        if (piece.text === '') return []
+        return this.#say('thinking', { type: 'thinking', thinking: '', signature: '' }, [
+          { type: 'thinking_delta', thinking: piece.text },
+        ])
+      case 'tool-call-start': {
+        const { id, name } = piece
+        return this.#say(`tool ${id}`, { type: 'tool_use', id, name, input: {} }, [])
+      }
+      case 'tool-call-delta': {
+        const delta = { type: 'input_json_delta', partial_json: piece.argumentsText }
+        return [['content_block_delta', { index: this.#index, delta }]]
+      }
+      case 'tool-call-end':
+        return this.end()
+    }
+  }
+
+  end(): Event[] {
+    if (this.#open === undefined) return []
+    const index = this.#index
+    const delta = { type: 'signature_delta', signature: '' }
+    const signature: Event[] =
+      this.#open === 'thinking' ? [['content_block_delta', { index, delta }]] : []
+    this.#open = undefined
+    return [...signature, ['content_block_stop', { index }]]
+  }
+
+  #say(kind: string, content_block: object, deltas: readonly object[]): Event[] {
+    const started: Event[] = []
+    if (this.#open !== kind) {
+      started.push(...this.end())
+      this.#index++
+      this.#open = kind
+      started.push(['content_block_start', { index: this.#index, content_block }])
+    }
+    const index = this.#index
+    return [...started, ...deltas.map((delta): Event => ['content_block_delta', { index, delta }])]
+  }
+}

@@ -1,0 +1,97 @@
+import { fromNative } from '../errors.js'
+
+/** What is wrong with a request or its answer; each API has a status and a word for it. */
+export type FailureKind =
+  | 'invalid'
+  | 'unauthorized'
+  | 'forbidden'
+  | 'not-found'
+  | 'method'
+  | 'timeout'
+  | 'too-large'
+  | 'media-type'
+  | 'busy'
+  | 'unavailable'
+  | 'internal'
+
+export const STATUS: Record<FailureKind, number> = {
+  invalid: 400,
+  unauthorized: 401,
+  forbidden: 403,
+  'not-found': 404,
+  method: 405,
+  timeout: 408,
+  'too-large': 413,
+  'media-type': 415,
+  busy: 429,
+  unavailable: 503,
+  internal: 500,
+}
+
+/** Why a request is refused, in no API's shape yet. */
+export class Failure extends Error {
+  readonly kind: FailureKind
+  /** The field of the request that is wrong. */
+  readonly param: string | undefined
+  /** A stable word for programs, where an API has one. */
+  readonly code: string | undefined
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(
+    kind: FailureKind,
+    message: string,
+    details: {
+      param?: string | undefined
+      code?: string | undefined
+      headers?: Record<string, string>
+      cause?: unknown
+    } = {},
+  ) {
+    super(message, 'cause' in details ? { cause: details.cause } : undefined)
+    this.kind = kind
+    this.param = details.param
+    this.code = details.code
+    this.headers = details.headers ?? {}
+  }
+}
+
+/** A wrong field of a request. */
+export function invalidField(param: string, message: string): Failure {
+  return new Failure('invalid', message, { param })
+}
+
+/** What each code of the package means to a client; the rest is the server's own fault. */
+const KINDS: Readonly<Record<string, FailureKind>> = {
+  INVALID_ARGUMENT: 'invalid',
+  UNSUPPORTED: 'invalid',
+  CONTEXT_OVERFLOW: 'invalid',
+  TEMPLATE_ERROR: 'invalid',
+  NO_CHAT_TEMPLATE: 'invalid',
+  NO_TOKENIZER: 'invalid',
+  INSUFFICIENT_MEMORY: 'unavailable',
+  DISPOSED: 'unavailable',
+  ENGINE_FAILED: 'unavailable',
+}
+
+/**
+ * What was thrown, as a {@link Failure}.
+ *
+ * @param rename - What the API calls an option of `generate`, such as `max_tokens` for `maxTokens`.
+ */
+export function toFailure(error: unknown, rename: (option: string) => string): Failure {
+  if (error instanceof Failure) return error
+  const { code, message, option, path } = fromNative(error)
+  const kind = KINDS[code] ?? 'internal'
+  // A path of this machine is none of a client's business.
+  if (kind === 'internal') {
+    const what = path === undefined && code !== 'INTERNAL_ERROR' ? message : 'the server failed'
+    return new Failure(kind, what, { code: code.toLowerCase(), cause: error })
+  }
+  const param = option === undefined ? undefined : rename(option)
+  const text =
+    option !== undefined && message.startsWith(option)
+      ? `${param ?? ''}${message.slice(option.length)}`
+      : message
+  const word = code === 'CONTEXT_OVERFLOW' ? 'context_length_exceeded' : undefined
+  return new Failure(kind, text, { param, code: word, cause: error })
+}

@@ -1,0 +1,3 @@
+// See js/index.mts.
+export { createHandler, nodeListener, serve } from './index.js'
+export type * from './index.js'

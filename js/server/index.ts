@@ -1,0 +1,6 @@
+export { createHandler, type Handler } from './handler.js'
+export type { Limits } from './limits.js'
+export { nodeListener, type NodeListener } from './listener.js'
+export type { HandlerOptions } from './options.js'
+export { serve, type RunningServer, type ServeOptions } from './serve.js'
+export type { LoadedModelOptions, Models } from './sources.js'

@@ -1,0 +1,127 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
+import { json } from './call.js'
+import { Failure } from './failure.js'
+import { OPENAI } from './openai/api.js'
+
+/** Answers a request of `node:http`, Express and their like. */
+export type NodeListener = (request: IncomingMessage, response: ServerResponse) => void
+
+/**
+ * Puts a handler of `fetch`'s requests on `node:http`. The request must be unread: no body parser
+ * may come before.
+ */
+export function nodeListener(handler: (request: Request) => Promise<Response>): NodeListener {
+  return (incoming, outgoing) => {
+    void answer(handler, incoming, outgoing)
+  }
+}
+
+async function answer(
+  handler: (request: Request) => Promise<Response>,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): Promise<void> {
+  const gone = new AbortController()
+  outgoing.on('close', () => {
+    if (!outgoing.writableFinished) gone.abort()
+  })
+  // A connection that breaks is told by `close`.
+  outgoing.on('error', () => undefined)
+  try {
+    const request = toRequest(incoming, gone.signal)
+    await send(await (request instanceof Response ? request : handler(request)), outgoing, gone)
+  } catch {
+    // What the handler could not answer; a broken connection ends here, too.
+    if (!outgoing.headersSent) outgoing.writeHead(500)
+    outgoing.end()
+  }
+  // What of a refused body is still to come is nobody's.
+  if (!incoming.complete) {
+    outgoing.once('finish', () => incoming.destroy())
+    if (outgoing.writableFinished) incoming.destroy()
+  }
+}
+
+/** The request as `fetch` has it, or what is answered to one that `fetch` cannot have. */
+function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | Response {
+  const { method = 'GET', headers } = incoming
+  // Express cuts what a router is mounted at off `url`.
+  const { originalUrl } = incoming as { originalUrl?: string }
+  const path = originalUrl ?? incoming.url ?? '/'
+  let url: URL
+  try {
+    if (!path.startsWith('/')) throw new Error('not a path')
+    url = new URL(`http://${headers.host ?? ''}`)
+    if (url.pathname !== '/' || url.username !== '' || url.search !== '')
+      throw new Error('not a host')
+    url = new URL(`${url.origin}${path}`)
+  } catch {
+    return refused(new Failure('invalid', 'the host or the path of the request is malformed'))
+  }
+  const hasBody = method !== 'GET' && method !== 'HEAD'
+  const list = Object.entries(headers).map(([name, value = '']): [string, string] => [
+    name,
+    Array.isArray(value) ? value.join(', ') : value,
+  ])
+  try {
+    return new Request(url, {
+      method,
+      headers: list,
+      signal,
+      ...(hasBody ? { body: Readable.toWeb(incoming), duplex: 'half' } : {}),
+    })
+  } catch {
+    // TRACE and CONNECT are no methods for `fetch`.
+    return refused(new Failure('method', `the method ${method} is not known here`))
+  }
+}
+
+function refused(failure: Failure): Response {
+  return json(OPENAI.body(failure, ''), OPENAI.status(failure))
+}
+
+/** Writes a response, as fast as the client reads it. */
+async function send(
+  response: Response,
+  outgoing: ServerResponse,
+  gone: AbortController,
+): Promise<void> {
+  const body: ReadableStream<Uint8Array> | null = response.body
+  if (gone.signal.aborted) {
+    await body?.cancel()
+    return
+  }
+  outgoing.writeHead(response.status, Object.fromEntries(response.headers))
+  if (body === null) {
+    outgoing.end()
+    return
+  }
+  const reader = body.getReader()
+  // What is being read then ends at once, as if it were complete.
+  const cancel = (): void => {
+    void reader.cancel().catch(() => undefined)
+  }
+  gone.signal.addEventListener('abort', cancel, { once: true })
+  // A stream's status is to be seen before its first event.
+  outgoing.flushHeaders()
+  for (;;) {
+    const { done, value } = await reader.read()
+    if (done) break
+    if (!outgoing.write(value)) await drained(outgoing)
+  }
+  gone.signal.removeEventListener('abort', cancel)
+  outgoing.end()
+}
+
+function drained(outgoing: ServerResponse): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      outgoing.off('drain', done)
+      outgoing.off('close', done)
+      resolve()
+    }
+    outgoing.on('drain', done)
+    outgoing.on('close', done)
+  })
+}

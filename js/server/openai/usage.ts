@@ -1,0 +1,38 @@
+import type { Answer } from '../contract.js'
+
+/** The usage of a request's answers; a prompt that several share counts once. */
+export function usage(answers: readonly Answer[], choices: number): object {
+  const sum = (of: (answer: Answer) => number, each = 1): number =>
+    answers.reduce((total, answer, index) => total + (index % each === 0 ? of(answer) : 0), 0)
+  const prompt = sum((answer) => answer.usage.promptTokens, choices)
+  const completion = sum((answer) => answer.usage.completionTokens)
+  return {
+    prompt_tokens: prompt,
+    completion_tokens: completion,
+    total_tokens: prompt + completion,
+    prompt_tokens_details: {
+      cached_tokens: sum((answer) => answer.usage.cachedTokens, choices),
+    },
+    completion_tokens_details: {
+      reasoning_tokens: sum((answer) => answer.usage.reasoningTokens),
+    },
+  }
+}
+
+/** How long an answer took, with the names of llama.cpp's server. */
+export function timings({ usage, timings }: Answer): object {
+  return {
+    cache_n: usage.cachedTokens,
+    prompt_n: usage.promptTokens - usage.cachedTokens,
+    prompt_ms: timings.prefillMs,
+    prompt_per_second: timings.promptTokensPerSecond,
+    predicted_n: usage.completionTokens,
+    predicted_ms: timings.totalMs - timings.timeToFirstTokenMs,
+    predicted_per_second: timings.tokensPerSecond,
+  }
+}
+
+/** Why an answer ended, as OpenAI's APIs call it. */
+export function finishReason({ finishReason }: Answer): string {
+  return finishReason === 'tool-calls' ? 'tool_calls' : finishReason
+}

@@ -1,0 +1,88 @@
+import { ANTHROPIC } from './anthropic/api.js'
+import { countTokens, messages } from './anthropic/messages.js'
+import { json, type Api, type Call } from './call.js'
+import { OPENAI } from './openai/api.js'
+import { chatCompletions } from './openai/chat.js'
+import { completions } from './openai/completions.js'
+import { describeModel, listModels } from './openai/models.js'
+import { deleteResponse, responses, storedResponse } from './responses/responses.js'
+import { pageFile, servePage } from './page.js'
+import type { Engine } from './turn.js'
+import { unsupported } from './unsupported.js'
+
+/** What answers a request of a route. */
+export interface Route {
+  method: 'GET' | 'POST' | 'DELETE'
+  /** How it is called in metrics: what a client wrote into a path is no label. */
+  name: string
+  /** Everyone may ask, with or without a key. */
+  open?: boolean
+  /** Gets the body of a `POST`. */
+  run: (call: Call, body: unknown) => Response | Promise<Response>
+}
+
+const POSTS: Readonly<Record<string, Route['run']>> = {
+  '/v1/chat/completions': chatCompletions,
+  '/v1/completions': completions,
+  '/v1/responses': responses,
+  '/v1/messages': messages,
+  '/v1/messages/count_tokens': countTokens,
+  '/v1/embeddings': unsupported('embeddings'),
+  '/v1/rerank': unsupported('reranking'),
+}
+
+/** The routes of a path, one for each method. */
+export function routesOf(path: string, started: number, page: boolean): Route[] {
+  const run = Object.hasOwn(POSTS, path) ? POSTS[path] : undefined
+  if (run !== undefined) return [{ method: 'POST', name: path, run }]
+  const file = page ? pageFile(path) : undefined
+  // It asks for the key itself.
+  if (file !== undefined) return [{ ...get('/', (call) => servePage(call, file)), open: true }]
+  if (path === '/v1/models') return [get(path, (call) => listModels(call, started))]
+  if (path === '/metrics') return [get(path, ({ engine }) => metricsText(engine))]
+  if (path === '/health') return [{ ...get(path, () => json({ status: 'ok' })), open: true }]
+  const [, kind, encoded = ''] = /^\/v1\/(models|responses)\/(.+)$/.exec(path) ?? []
+  const id = decoded(encoded)
+  if (kind === 'models') return [get('/v1/models/{id}', (call) => describeModel(call, id, started))]
+  if (kind === 'responses') {
+    const name = '/v1/responses/{id}'
+    return [
+      get(name, (call) => storedResponse(call, id)),
+      { method: 'DELETE', name, run: (call) => deleteResponse(call, id) },
+    ]
+  }
+  return []
+}
+
+/** The API in whose shape errors of a path are told. */
+export function apiOf(path: string): Api {
+  return /^\/v1\/messages(?:\/|$)/.test(path) ? ANTHROPIC : OPENAI
+}
+
+function get(name: string, run: Route['run']): Route {
+  return { method: 'GET', name, run }
+}
+
+/** A model's name may have slashes, encoded or not. */
+function decoded(id: string): string {
+  try {
+    return decodeURIComponent(id)
+  } catch {
+    return id
+  }
+}
+
+function metricsText({ metrics, queue, registry }: Engine): Response {
+  const text = metrics.text([
+    ['nodemlx_running', 'Generations that run.', [[{}, queue.running]]],
+    ['nodemlx_waiting', 'Requests that wait.', [[{}, queue.waiting]]],
+    [
+      'nodemlx_model_bytes',
+      'Bytes of the weights of loaded models.',
+      registry.models.flatMap(({ id, model }) =>
+        model === undefined ? [] : [[{ model: id }, model.info.bytes] as const],
+      ),
+    ],
+  ])
+  return new Response(text, { headers: { 'content-type': 'text/plain; version=0.0.4' } })
+}

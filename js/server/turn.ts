@@ -1,0 +1,204 @@
+import { codeOf } from '../errors.js'
+import { onAbort } from '../signal.js'
+import type { Generation, Model, Prompt } from '../types.js'
+import { answerOf, pieces, type Answer, type AskedOptions, type Piece } from './contract.js'
+import { Failure } from './failure.js'
+import type { Limits } from './limits.js'
+import type { Metrics } from './metrics.js'
+import type { Queue } from './queue.js'
+import type { Lease, ModelRegistry } from './registry.js'
+import type { ResponseStore } from './responses/store.js'
+
+/** What answers requests. */
+export interface Engine {
+  readonly registry: ModelRegistry
+  readonly queue: Queue
+  readonly limits: Limits
+  readonly metrics: Metrics
+  readonly responses: ResponseStore
+}
+
+/** What an API asks of a model. */
+export interface Order {
+  model: string
+  /** Each is answered `choices` times. */
+  prompts: readonly Prompt[]
+  choices: number
+  options: AskedOptions
+}
+
+/** Ends when the client leaves, when time is up, or when the server stops. */
+export class Lifetime {
+  readonly #controller = new AbortController()
+  readonly #forget: () => void
+  readonly #timer: NodeJS.Timeout
+
+  constructor(request: AbortSignal, ms: number) {
+    this.#forget = onAbort(request, () => {
+      this.end(new Failure('timeout', 'the client has gone'))
+    })
+    if (request.aborted) this.end(new Failure('timeout', 'the client has gone'))
+    this.#timer = setTimeout(() => {
+      this.end(new Failure('unavailable', `the answer took longer than ${ms} ms`))
+    }, ms)
+    this.#timer.unref()
+  }
+
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  end(reason: Failure): void {
+    this.#controller.abort(reason)
+  }
+
+  /** Nothing waits any more. */
+  done(): void {
+    clearTimeout(this.#timer)
+    this.#forget()
+  }
+}
+
+/** The generations of a request, while they have places and their model stays loaded. */
+export class Turn {
+  readonly #metrics: Metrics
+  readonly #generations: readonly Generation[]
+  readonly #lease: Lease
+  readonly #lifetime: Lifetime
+  readonly #leave: () => void
+  #promptTokens = 0
+
+  private constructor(
+    { metrics }: Engine,
+    order: Order,
+    lease: Lease,
+    lifetime: Lifetime,
+    leave: () => void,
+  ) {
+    this.#metrics = metrics
+    this.#lease = lease
+    this.#lifetime = lifetime
+    this.#leave = leave
+    const generations: Generation[] = []
+    this.#generations = generations
+    try {
+      for (const prompt of order.prompts) {
+        for (let choice = 0; choice < order.choices; choice++)
+          generations.push(lease.model.generate(prompt, this.#options(order, choice)))
+      }
+    } catch (error) {
+      for (const generation of generations) generation.abort()
+      throw error
+    }
+  }
+
+  /** Waits for places and for the model, and begins to generate. */
+  static async begin(engine: Engine, order: Order, lifetime: Lifetime): Promise<Turn> {
+    engine.registry.find(order.model)
+    const { signal } = lifetime
+    const leave = await engine.queue.enter(order.prompts.length * order.choices, signal)
+    let lease: Lease | undefined
+    try {
+      lease = await engine.registry.use(order.model, signal)
+      return new Turn(engine, order, lease, lifetime, leave)
+    } catch (error) {
+      lease?.release()
+      leave()
+      throw error
+    }
+  }
+
+  get model(): Model {
+    return this.#lease.model
+  }
+
+  /** The tokens of the first prompt, as soon as they have been counted. */
+  get promptTokens(): number {
+    return this.#promptTokens
+  }
+
+  /** The pieces of all answers as they come, with the number of the answer. */
+  async *pieces(): AsyncGenerator<{ index: number; piece: Piece }, undefined> {
+    const readers = this.#generations.map((generation) =>
+      pieces(generation)[Symbol.asyncIterator](),
+    )
+    const next = (index: number) =>
+      readers[index]?.next().then((result) => ({ index, result })) ?? Promise.reject(new Error())
+    const waiting = new Map(readers.map((_, index) => [index, next(index)]))
+    while (waiting.size > 0) {
+      const { index, result } = await this.#checked(Promise.race(waiting.values()))
+      if (result.done === true) {
+        waiting.delete(index)
+      } else {
+        waiting.set(index, next(index))
+        yield { index, piece: result.value }
+      }
+      this.#throwWhereEnded()
+    }
+  }
+
+  /** A finished answer. */
+  async answer(index: number): Promise<Answer> {
+    const generation = this.#generations[index]
+    if (generation === undefined) throw new Error(`there is no answer ${index}`)
+    const answer = await this.#checked(answerOf(generation))
+    this.#throwWhereEnded()
+    this.#count(answer)
+    return answer
+  }
+
+  /** All answers. */
+  answers(): Promise<Answer[]> {
+    return Promise.all(this.#generations.map((_, index) => this.answer(index)))
+  }
+
+  /** Ends what still runs, and gives the places and the model back. */
+  async end(): Promise<void> {
+    for (const generation of this.#generations) generation.abort()
+    // Until then the engine works for it.
+    const ends = await Promise.allSettled(this.#generations.map(({ result }) => result))
+    for (const end of ends) {
+      if (end.status === 'fulfilled' && end.value.finishReason === 'abort')
+        this.#metrics.aborted.add(1)
+    }
+    this.#lease.release()
+    this.#leave()
+    this.#lifetime.done()
+  }
+
+  #options({ options }: Order, choice: number): AskedOptions {
+    const { seed } = options
+    // Options that were left out may be none of this version's.
+    const given = Object.entries(options).filter(([, value]) => value !== undefined)
+    return {
+      ...(Object.fromEntries(given) as AskedOptions),
+      // The same for all choices would make them the same.
+      ...(seed === undefined ? {} : { seed: seed + choice }),
+      signal: this.#lifetime.signal,
+      onPrefill: ({ total }) => {
+        this.#promptTokens ||= total
+      },
+    }
+  }
+
+  async #checked<T>(promise: Promise<T>): Promise<T> {
+    try {
+      return await promise
+    } catch (error) {
+      if (codeOf(error) === 'ENGINE_FAILED') this.#lease.discard()
+      throw error
+    }
+  }
+
+  #throwWhereEnded(): void {
+    this.#lifetime.signal.throwIfAborted()
+  }
+
+  #count({ usage, timings }: Answer): void {
+    this.#metrics.promptTokens.add(usage.promptTokens)
+    this.#metrics.cachedTokens.add(usage.cachedTokens)
+    this.#metrics.generatedTokens.add(usage.completionTokens)
+    this.#metrics.firstToken.observe(timings.timeToFirstTokenMs / 1000)
+    this.#metrics.duration.observe(timings.totalMs / 1000)
+  }
+}
