@@ -1,0 +1,47 @@
+// npm's `@langchain/openai` against the server at BASE_URL.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { HumanMessage, SystemMessage } from '@langchain/core/messages'
+import { ChatOpenAI } from '@langchain/openai'
+
+const model = new ChatOpenAI({
+  model: 'demo',
+  apiKey: 'secret',
+  temperature: 0,
+  maxRetries: 0,
+  configuration: { baseURL: `${process.env.BASE_URL}/v1` },
+})
+const FRANCE = [
+  new SystemMessage('Answer briefly.'),
+  new HumanMessage('What is the capital of France?'),
+]
+
+test('invoke', async () => {
+  const message = await model.invoke(FRANCE)
+  assert.match(message.content, /Paris/)
+  assert.ok(message.usage_metadata.output_tokens > 0)
+})
+
+test('stream', async () => {
+  let text = ''
+  for await (const chunk of await model.stream(FRANCE)) text += chunk.content
+  assert.match(text, /Paris/)
+})
+
+test('batch', async () => {
+  const answers = await model.batch([FRANCE, FRANCE])
+  for (const { content } of answers) assert.match(content, /Paris/)
+})
+
+test('the responses API', async () => {
+  const responses = new ChatOpenAI({
+    model: 'demo',
+    apiKey: 'secret',
+    temperature: 0,
+    useResponsesApi: true,
+    configuration: { baseURL: `${process.env.BASE_URL}/v1` },
+  })
+  const message = await responses.invoke(FRANCE)
+  assert.match(message.text, /Paris/)
+})

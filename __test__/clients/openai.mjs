@@ -1,0 +1,112 @@
+// npm's `openai` against the server at BASE_URL.
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import OpenAI from 'openai'
+
+const client = new OpenAI({
+  baseURL: `${process.env.BASE_URL}/v1`,
+  apiKey: 'secret',
+  maxRetries: 0,
+})
+const FRANCE = {
+  model: 'demo',
+  messages: [{ role: 'user', content: 'What is the capital of France?' }],
+  temperature: 0,
+}
+
+test('a chat completion', async () => {
+  const { choices, usage } = await client.chat.completions.create({ ...FRANCE, seed: 1 })
+  assert.match(choices[0].message.content, /Paris/)
+  assert.equal(choices[0].finish_reason, 'stop')
+  assert.equal(usage.total_tokens, usage.prompt_tokens + usage.completion_tokens)
+})
+
+test('a streamed chat completion, with usage', async () => {
+  const stream = await client.chat.completions.create({
+    ...FRANCE,
+    stream: true,
+    stream_options: { include_usage: true },
+  })
+  let text = ''
+  let usage
+  for await (const chunk of stream) {
+    text += chunk.choices[0]?.delta.content ?? ''
+    usage = chunk.usage ?? usage
+  }
+  assert.match(text, /Paris/)
+  assert.ok(usage.completion_tokens > 0)
+})
+
+test("the client's own collector of streams", async () => {
+  const final = await client.chat.completions.stream({ ...FRANCE, n: 2 }).finalChatCompletion()
+  assert.equal(final.choices.length, 2)
+  assert.match(final.choices[1].message.content, /Paris/)
+})
+
+test('log-probabilities', async () => {
+  const request = { ...FRANCE, logprobs: true, top_logprobs: 3, max_completion_tokens: 2 }
+  const { choices } = await client.chat.completions.create(request)
+  assert.equal(choices[0].logprobs.content.length, 2)
+  assert.equal(choices[0].logprobs.content[0].top_logprobs.length, 3)
+})
+
+test('a text completion', async () => {
+  const { choices } = await client.completions.create({ model: 'demo', prompt: 'Once upon' })
+  assert.ok(choices[0].text.length > 0)
+})
+
+test('a response, streamed, and one that goes on from it', async () => {
+  const stream = client.responses.stream({ model: 'demo', input: 'My name is Ann.' })
+  const types = []
+  for await (const { type } of stream) types.push(type)
+  const first = await stream.finalResponse()
+  assert.equal(types.at(-1), 'response.completed')
+  assert.ok(first.output_text.length > 0)
+  const next = await client.responses.create({
+    model: 'demo',
+    input: 'What is the capital of France?',
+    previous_response_id: first.id,
+  })
+  assert.ok(next.usage.input_tokens > first.usage.total_tokens)
+  assert.equal((await client.responses.retrieve(first.id)).id, first.id)
+})
+
+test('the list of models', async () => {
+  const ids = []
+  for await (const { id } of client.models.list()) ids.push(id)
+  assert.deepEqual(ids, ['demo'])
+  assert.equal((await client.models.retrieve('demo')).id, 'demo')
+})
+
+test('errors are those of the client', async () => {
+  await assert.rejects(client.chat.completions.create({ ...FRANCE, model: 'x' }), (error) => {
+    assert.ok(error instanceof OpenAI.NotFoundError)
+    assert.equal(error.code, 'model_not_found')
+    assert.equal(error.param, 'model')
+    return true
+  })
+  await assert.rejects(
+    client.chat.completions.create({ ...FRANCE, temperature: 50 }),
+    OpenAI.BadRequestError,
+  )
+  const stranger = client.withOptions({ apiKey: 'wrong' })
+  await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError)
+  await assert.rejects(
+    client.embeddings.create({ model: 'demo', input: 'x' }),
+    (error) => error instanceof OpenAI.BadRequestError && /does not support/.test(error.message),
+  )
+})
+
+test('a stream that is left', async () => {
+  const stream = await client.chat.completions.create({
+    ...FRANCE,
+    messages: [{ role: 'user', content: 'Tell me a long story.' }],
+    stream: true,
+  })
+  for await (const chunk of stream) {
+    assert.ok(chunk)
+    break
+  }
+  assert.ok(stream.controller.signal.aborted)
+})

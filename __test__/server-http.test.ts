@@ -1,0 +1,331 @@
+// The server on `node:http`: broken and hostile requests, clients that leave, many at once.
+
+import { connect } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { loadModel, type Model } from '../js/index.js'
+import { LoadedModel } from '../js/model.js'
+import { createHandler, serve, type RunningServer, type ServeOptions } from '../js/server/index.js'
+import { FakeModel, fakeInfo, words } from './support/fake-native.js'
+import type { Json } from './support/http.js'
+
+let model: Model
+const servers: RunningServer[] = []
+
+beforeAll(async () => {
+  model = await loadModel('demo')
+})
+afterEach(async () => {
+  await Promise.all(servers.splice(0).map((server) => server.close(0)))
+})
+afterAll(() => model.dispose())
+
+async function started(options: Partial<ServeOptions> = {}): Promise<RunningServer> {
+  const server = await serve({ models: { demo: model }, port: 0, ...options })
+  servers.push(server)
+  return server
+}
+
+function post(
+  { url }: RunningServer,
+  body: object,
+  init: { signal?: AbortSignal; path?: string } = {},
+): Promise<Response> {
+  return fetch(`${url}${init.path ?? '/v1/completions'}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ model: 'demo', ...body }),
+    ...(init.signal === undefined ? {} : { signal: init.signal }),
+  })
+}
+
+/** What the server answers to bytes, until it closes the connection. */
+function raw(
+  { port }: RunningServer,
+  text: string | Uint8Array,
+  leaveOpen = true,
+): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let answer = ''
+    const socket = connect(port, '127.0.0.1', () => {
+      if (leaveOpen) socket.write(text)
+      else socket.end(text)
+    })
+    socket.setEncoding('utf8')
+    socket.on('data', (data: string) => (answer += data))
+    socket.on('error', reject)
+    socket.on('close', () => {
+      resolve(answer)
+    })
+  })
+}
+
+async function metric({ url }: RunningServer, name: string): Promise<number> {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  return Number(new RegExp(`^${name} (.*)$`, 'm').exec(text)?.[1])
+}
+
+async function until(check: () => Promise<boolean>): Promise<void> {
+  for (let tries = 0; tries < 400; tries++) {
+    if (await check()) return
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  throw new Error('it never came to that')
+}
+
+const HEAD = 'Host: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n'
+
+describe('hostile bytes', () => {
+  const limits = { bodyMs: 300, bodyBytes: 10_000 }
+
+  it.each<[string, string, RegExp]>([
+    ['no HTTP', 'GARBAGE\r\n\r\n', /^HTTP\/1\.1 400 .*"invalid_request_error"/s],
+    ['no host', 'GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n', /^HTTP\/1\.1 400/],
+    [
+      'a broken host',
+      'GET / HTTP/1.1\r\nHost: a b/c?\r\nConnection: close\r\n\r\n',
+      /^HTTP\/1\.1 400/,
+    ],
+    [
+      "another site's host",
+      'GET /v1/models HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n',
+      /^HTTP\/1\.1 403 .*permission_error/s,
+    ],
+    ['a proxy request', `GET http://x/ HTTP/1.1\r\n${HEAD}\r\n`, /^HTTP\/1\.1 400/],
+    ['TRACE', `TRACE / HTTP/1.1\r\n${HEAD}\r\n`, /^HTTP\/1\.1 405/],
+    ['headers without end', `GET / HTTP/1.1\r\nX: ${'x'.repeat(40_000)}`, /^HTTP\/1\.1 431/],
+    [
+      'a length that lies',
+      `POST /v1/completions HTTP/1.1\r\n${HEAD}Content-Length: 999999\r\n\r\n{"model":`,
+      /^HTTP\/1\.1 413 .*larger than/s,
+    ],
+    [
+      'a body that does not come',
+      `POST /v1/completions HTTP/1.1\r\n${HEAD}Content-Length: 500\r\n\r\n{"model":`,
+      /^HTTP\/1\.1 408 .*took longer/s,
+    ],
+    [
+      'a chunked body without end',
+      `POST /v1/completions HTTP/1.1\r\n${HEAD}Transfer-Encoding: chunked\r\n\r\n${`400\r\n${'x'.repeat(1024)}\r\n`.repeat(12)}`,
+      /^HTTP\/1\.1 413/,
+    ],
+    [
+      'a broken chunk',
+      `POST /v1/completions HTTP/1.1\r\n${HEAD}Transfer-Encoding: chunked\r\n\r\nxyz\r\n`,
+      /^HTTP\/1\.1 400/,
+    ],
+  ])('with %s are answered with 4xx', async (_, bytes, expected) => {
+    const server = await started({ limits })
+    expect(await raw(server, bytes)).toMatch(expected)
+    expect((await fetch(`${server.url}/health`)).status).toBe(200)
+  })
+
+  it('that end half-way through a body leave nothing behind', async () => {
+    const server = await started({ limits })
+    const half = `POST /v1/completions HTTP/1.1\r\n${HEAD}Content-Length: 500\r\n\r\n{"model":`
+    await raw(server, half, false)
+    await until(() => Promise.resolve(server.handler.active === 0))
+  })
+})
+
+describe('a client that leaves', () => {
+  const LONG = {
+    prompt: 'Once',
+    max_tokens: 3000,
+    temperature: 1,
+    logit_bias: { 2: -100, 0: -100 },
+  }
+
+  it.each([true, false])('stops its generation (stream: %s)', async (stream) => {
+    const server = await started()
+    const leaving = new AbortController()
+    const asked = post(server, { ...LONG, stream }, { signal: leaving.signal })
+    if (stream) await (await asked).body?.getReader().read()
+    else await until(async () => (await metric(server, 'nodemlx_running')) === 1)
+    leaving.abort()
+    await expect(stream ? (await asked).text() : asked).rejects.toThrow()
+    await until(async () => (await metric(server, 'nodemlx_running')) === 0)
+    expect(await metric(server, 'nodemlx_aborted_total')).toBe(1)
+  })
+
+  it('while it waits leaves its place', async () => {
+    const server = await started({ limits: { concurrent: 1 } })
+    const leaving = new AbortController()
+    const first = post(server, { ...LONG, stream: true }, { signal: leaving.signal })
+    await (await first).body?.getReader().read()
+    const waiting = new AbortController()
+    const second = post(server, { ...LONG }, { signal: waiting.signal })
+    await until(async () => (await metric(server, 'nodemlx_waiting')) === 1)
+    waiting.abort()
+    await expect(second).rejects.toThrow()
+    await until(async () => (await metric(server, 'nodemlx_waiting')) === 0)
+    leaving.abort()
+  })
+})
+
+describe('limits', () => {
+  const LONG = { prompt: 'Once', max_tokens: 3000, logit_bias: { 2: -100, 0: -100 } }
+
+  it('of the queue refuse with 429 and when to try again', async () => {
+    const server = await started({ limits: { concurrent: 1, queued: 0 } })
+    const leaving = new AbortController()
+    const first = await post(server, { ...LONG, stream: true }, { signal: leaving.signal })
+    const refused = await post(server, { prompt: 'x' })
+    expect(refused.status).toBe(429)
+    expect(refused.headers.get('retry-after')).toBe('5')
+    expect(((await refused.json()) as Json).error.type).toBe('rate_limit_error')
+    const messages = [{ role: 'user', content: 'x' }]
+    const other = await post(server, { messages, max_tokens: 1 }, { path: '/v1/messages' })
+    expect(((await other.json()) as Json).error.type).toBe('rate_limit_error')
+    expect(first.status).toBe(200)
+    leaving.abort()
+  })
+
+  it('of waiting and answering end them', async () => {
+    const server = await started({ limits: { concurrent: 1, queueMs: 100, answerMs: 1500 } })
+    const first = post(server, { ...LONG, stream: true })
+    await (await first).body?.getReader().read()
+    expect((await post(server, { prompt: 'x' })).status).toBe(429)
+    await until(async () => (await metric(server, 'nodemlx_running')) === 0)
+    const late = await post(server, LONG)
+    expect(late.status).toBe(503)
+    expect(((await late.json()) as Json).error.message).toMatch(/longer than 1500 ms/)
+    const stream = await (await post(server, { ...LONG, stream: true })).text()
+    expect(stream).toMatch(/data: \{"error":\{"message":"the answer took longer [^\n]*\n\n$/)
+  })
+
+  it('of tokens hold whatever is asked for', async () => {
+    const server = await started({ limits: { maxTokens: 3 } })
+    const { usage } = (await (await post(server, LONG)).json()) as Json
+    expect(usage.completion_tokens).toBe(3)
+  })
+
+  it('of silence are bridged by comments', async () => {
+    const server = await started({ limits: { concurrent: 1, keepAliveMs: 50 } })
+    const leaving = new AbortController()
+    const first = await post(server, { ...LONG, stream: true }, { signal: leaving.signal })
+    void first.body?.getReader().read()
+    const second = post(server, { prompt: 'x', max_tokens: 1, stream: true })
+    const response = await second
+    expect(response.status).toBe(200)
+    setTimeout(() => {
+      leaving.abort()
+    }, 300)
+    const text = await response.text()
+    expect(text).toMatch(/^(?:: keep-alive\n\n){2,}data: /)
+    expect(text).toMatch(/data: \[DONE\]\n\n$/)
+  })
+})
+
+describe('closing', () => {
+  const LONG = { prompt: 'Once', max_tokens: 3000, logit_bias: { 2: -100, 0: -100 }, stream: true }
+
+  it('waits for what is being answered, and refuses the rest', async () => {
+    const server = await started()
+    const answer = await post(server, { ...LONG, max_tokens: 20 })
+    const closing = server.close()
+    await expect(post(server, { prompt: 'x' })).rejects.toThrow()
+    expect(await answer.text()).toMatch(/data: \[DONE\]\n\n$/)
+    await closing
+  })
+
+  it('ends what takes too long', async () => {
+    const server = await started()
+    const answer = await post(server, LONG)
+    const text = answer.text().catch(() => 'broken off')
+    await server.close(200)
+    expect(await text).toMatch(/the server is stopping|broken off/)
+    expect(server.handler.active).toBe(0)
+  })
+
+  it('does not wait for who reads nothing', async () => {
+    const handler = createHandler({ models: { demo: model } })
+    const request = new Request('http://localhost/v1/completions', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'demo', ...LONG }),
+    })
+    await handler(request)
+    await handler.close(50)
+    expect((await handler(new Request('http://localhost/v1/models'))).status).toBe(503)
+    expect(model.disposed).toBe(false)
+  })
+})
+
+/** A model that says the same words to everyone, a little later each. */
+function scriptedModel(): Model {
+  const native = new FakeModel(fakeInfo(), () => words('Once', ' upon', ' a', ' time'))
+  const generate = native.generate.bind(native)
+  native.generate = (request) => {
+    const generation = generate(request)
+    const next = generation.next.bind(generation)
+    generation.next = async () => {
+      await new Promise((resolve) => setTimeout(resolve, 2))
+      return next()
+    }
+    native.generations.length = 0
+    return generation
+  }
+  return new LoadedModel(native)
+}
+
+describe('many requests, 32 at once, some of which leave', () => {
+  const REQUEST = { prompt: [10, 20, 30], max_tokens: 3, temperature: 0 }
+
+  it.each<[string, number, () => Model]>([
+    ['a scripted model', 500, scriptedModel],
+    ['the demo model', 32, () => model],
+  ])('lose nothing and leave nothing behind: %s, %d', async (_, count, made) => {
+    const limits = { concurrent: 16, queued: 500 }
+    const server = await started({ models: { demo: made() }, limits })
+    const whole = (await (await post(server, REQUEST)).json()) as Json
+    const expected = whole.choices[0].text as string
+    const memory = (): number => {
+      global.gc?.()
+      return process.memoryUsage().rss
+    }
+    const outcome = { answered: 0, left: 0 }
+    let before = 0
+    let next = 0
+    const ask = async (): Promise<void> => {
+      while (next < count) {
+        const number = next++
+        if (number === 100) before = memory()
+        const leaves = number % 7 === 3
+        const stream = number % 2 === 1
+        const leaving = new AbortController()
+        const asked = post(server, { ...REQUEST, stream }, { signal: leaving.signal })
+        if (leaves) {
+          setTimeout(() => {
+            leaving.abort()
+          }, number % 40)
+        }
+        try {
+          const response = await asked
+          const text = await response.text()
+          expect(response.status).toBe(200)
+          expect(said(text, stream)).toBe(expected)
+          outcome.answered++
+        } catch (error) {
+          if (!leaves) throw error
+          outcome.left++
+        }
+      }
+    }
+    await Promise.all(Array.from({ length: 32 }, ask))
+    expect(outcome.answered + outcome.left).toBe(count)
+    expect(outcome.left).toBeLessThanOrEqual(Math.ceil(count / 7))
+    await until(() => Promise.resolve(server.handler.active === 0))
+    expect(await metric(server, 'nodemlx_running')).toBe(0)
+    expect(await metric(server, 'nodemlx_waiting')).toBe(0)
+    if (before > 0) expect(memory() - before).toBeLessThan(150e6)
+  })
+
+  function said(text: string, stream: boolean): string {
+    const chunks = stream ? [...text.matchAll(/^data: (\{.*)$/gm)].map(([, data]) => data) : [text]
+    return chunks
+      .map(
+        (chunk = '') => ((JSON.parse(chunk) as Json).choices[0].text as string | undefined) ?? '',
+      )
+      .join('')
+  }
+})
