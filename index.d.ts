@@ -187,6 +187,10 @@ export interface NativeGenerateRequest {
   logprobs?: number
   /** Whether end tokens are tokens like others. */
   ignoreEos?: boolean
+  /** Those of a higher number are begun and read first. */
+  priority?: number
+  /** Whether nothing of it depends on what else runs, not even the rounding. */
+  deterministic?: boolean
   /** The most positions that a layer's cache holds. */
   maxKvSize?: number
   /** The bits of cached keys and values. */
@@ -241,6 +245,10 @@ export interface NativeLoadRequest {
   threads?: number
   /** How the CPU multiplies activations with quantized weights. */
   precision?: 'exact' | 'fast'
+  /** How many generations run at the same time, at most. */
+  maxSequences?: number
+  /** How long a generation that makes tokens may wait for the prompt of another, in milliseconds. */
+  maxStallMs?: number
 }
 
 /** Logits, row by row. */
@@ -295,6 +303,8 @@ export interface NativeModelInfo {
   device: 'gpu' | 'cpu'
   /** The type of its activations. */
   dtype: 'float32' | 'bfloat16' | 'float16'
+  /** How many generations run at the same time, at most. */
+  maxSequences: number
   /** Whether it takes and gives text. */
   hasTokenizer: boolean
   /** Whether it takes messages. */

@@ -84,6 +84,10 @@ const WRONG: [option: string, value: unknown, says: RegExp][] = [
   ['templateVariables', new Map(), /Map/],
   ['chatTemplate', '', /is empty/],
   ['addGenerationPrompt', 1, /true or false/],
+  ['priority', 1001, /from -1000 to 1000/],
+  ['priority', 0.5, /whole number/],
+  ['priority', 'high', /got "high"/],
+  ['deterministic', 1, /true or false/],
 ]
 
 describe('options of generate', () => {
@@ -116,6 +120,8 @@ describe('options of generate', () => {
       xtcProbability: 0.5,
       xtcThreshold: 0.1,
       logprobs: 0,
+      priority: -3,
+      deterministic: true,
       maxKvSize: 16,
       kvBits: 8,
       kvGroupSize: 32,
@@ -217,6 +223,10 @@ describe('options of loadModel', () => {
     ['numThreads', 2, /did you mean threads/],
     ['onProgress', {}, /a function/],
     ['threads', 1025, /to 1024/],
+    ['maxSequences', 0, /whole number from 1 to 1024/],
+    ['maxSequences', '4', /got "4"/],
+    ['maxStallMs', 60_001, /to 60000/],
+    ['maxStallMs', 0.5, /whole number/],
     ['signal', 'x', /AbortSignal/],
     ['devise', 'cpu', /did you mean device/],
     ['progressCallback', () => undefined, /did you mean onProgress/],

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { resolve } from 'node:path'
 import { unpacked } from './asar.js'
+import { iterator, runBatch } from './batch.js'
 import { aborted, fromNative, NodeMlxError } from './errors.js'
 import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
@@ -14,9 +15,11 @@ import {
   type NativeLoadRequest,
   type NativeModel,
 } from './native.js'
+import { checkOptionRanges } from './option-ranges.js'
 import {
   booleanOption,
   chatTemplateOptions,
+  generateBatchOptions,
   generateOptions,
   loadOptions,
   nativeSettings,
@@ -39,8 +42,10 @@ import {
 } from './prompt.js'
 import { onAbort } from './signal.js'
 import type {
+  BatchItem,
   ChatTemplateOptions,
   DetokenizeOptions,
+  GenerateBatchOptions,
   GenerateOptions,
   Generation,
   LoadModelOptions,
@@ -90,13 +95,15 @@ export async function load(model: string, options?: LoadModelOptions): Promise<L
 
 /** The addon's form of a load. */
 export function loadRequest(path: string, options: LoadModelOptions): NativeLoadRequest {
-  const { device = 'auto', dtype = 'auto', threads, precision } = options
+  const { device = 'auto', dtype = 'auto', threads, precision, maxSequences, maxStallMs } = options
   return {
     path,
     device,
     dtype,
     ...(threads === undefined ? {} : { threads }),
     ...(precision === undefined ? {} : { precision }),
+    ...(maxSequences === undefined ? {} : { maxSequences }),
+    ...(maxStallMs === undefined ? {} : { maxStallMs }),
   }
 }
 
@@ -214,6 +221,22 @@ export class LoadedModel implements Model {
     const { signal, onPrefill } = checked
     const start = this.prepare(checkPrompt(prompt, checked), checked)
     return new PulledGeneration(signal?.aborted === true ? NOTHING : start(), { signal, onPrefill })
+  }
+
+  generateBatch(
+    prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
+    options?: GenerateBatchOptions,
+  ): AsyncIterableIterator<BatchItem> {
+    const { ordered, concurrency, generate } = generateBatchOptions(options)
+    const source = iterator(prompts)
+    this.#alive()
+    checkForModel(generate, this.info)
+    checkOptionRanges(nativeSettings(generate))
+    return runBatch(source, (prompt) => this.generate(prompt, generate), {
+      ordered,
+      concurrency: concurrency ?? this.info.maxSequences,
+      signal: generate.signal,
+    })
   }
 
   /** Checks what needs the model; the function that comes back starts to generate. */

@@ -40,6 +40,7 @@ const RANGES: Readonly<Record<string, Range>> = {
   topK: whole(0, MAX_COUNT),
   minP: from(0, 1),
   seed: whole(0, Number.MAX_SAFE_INTEGER),
+  priority: whole(-1000, 1000),
   repetitionPenalty: from(0, 10, true),
   presencePenalty: from(-2, 2),
   frequencyPenalty: from(-2, 2),

@@ -6,6 +6,7 @@ import type {
   ChatTemplateOptions,
   DownloadModelOptions,
   EstimateModelOptions,
+  GenerateBatchOptions,
   GenerateOptions,
   HubOptions,
   LoadModelOptions,
@@ -48,10 +49,13 @@ const SYNONYMS = {
   ignorePatterns: 'exclude',
   localFilesOnly: 'offline',
   maxCompletionTokens: 'maxTokens',
+  maxConcurrency: 'concurrency',
   maxLength: 'maxTokens',
   maxNewTokens: 'maxTokens',
+  maxNumSeqs: 'maxSequences',
   maxOutputTokens: 'maxTokens',
   nThreads: 'threads',
+  numParallel: 'maxSequences',
   numPredict: 'maxTokens',
   numThread: 'threads',
   numThreads: 'threads',
@@ -114,6 +118,8 @@ const LOAD_FIELDS = {
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
   threads: number,
   precision: oneOf('fast', 'exact'),
+  maxSequences: number,
+  maxStallMs: number,
   onProgress: callback<(progress: LoadProgress) => void>(),
   signal: abortSignal,
 } satisfies FieldsOf<LoadModelOptions>
@@ -230,13 +236,16 @@ function logprobs(value: unknown, option: string): number | boolean {
 
 const STOP = "a string or an array of strings, such as ['\\n\\n']"
 
-const ONCE_FIELDS = {
+/** The options of each generation of several. */
+const EACH_FIELDS = {
   maxTokens: number,
   temperature: number,
   topP: number,
   topK: number,
   minP: number,
   seed: number,
+  deterministic: boolean,
+  priority: number,
   stop: (value, option) =>
     typeof value === 'string'
       ? nonEmptyString(value, option)
@@ -257,11 +266,21 @@ const ONCE_FIELDS = {
   reasoningFormat: nonEmptyString,
   ...CACHE_FIELDS,
   ...PROMPT_FIELDS,
-  onPrefill: callback<(progress: PrefillProgress) => void>(),
   signal: abortSignal,
+} satisfies FieldsOf<Omit<GenerateOptions, 'promptCache' | 'onPrefill'>>
+
+const ONCE_FIELDS = {
+  ...EACH_FIELDS,
+  onPrefill: callback<(progress: PrefillProgress) => void>(),
 } satisfies FieldsOf<Omit<GenerateOptions, 'promptCache'>>
 
 const GENERATE_FIELDS = { ...ONCE_FIELDS, promptCache } satisfies FieldsOf<GenerateOptions>
+
+const BATCH_FIELDS = {
+  ...EACH_FIELDS,
+  ordered: boolean,
+  concurrency: integer(1, 1024),
+} satisfies FieldsOf<GenerateBatchOptions>
 
 /** The options of `loadModel`: their names and types. */
 export function loadOptions(options: unknown): LoadModelOptions {
@@ -291,6 +310,16 @@ export function removeOptions(options: unknown): { revision?: string; cacheDir?:
 /** The options of `model.generate`: their names and types. */
 export function generateOptions(options: unknown): GenerateOptions {
   return checkToolOptions(checkTemplate(fields(options, '', GENERATE_FIELDS, SYNONYMS)))
+}
+
+/** The options of `model.generateBatch`, checked and taken apart. */
+export function generateBatchOptions(options: unknown): {
+  ordered: boolean
+  concurrency: number | undefined
+  generate: GenerateOptions
+} {
+  const { ordered, concurrency, ...generate } = fields(options, '', BATCH_FIELDS, SYNONYMS)
+  return { ordered: ordered ?? false, concurrency, generate: checkTemplate(generate) }
 }
 
 /** The options of the `generate` function, checked and taken apart. */
@@ -396,6 +425,8 @@ const NATIVE_OPTIONS = [
   'topK',
   'minP',
   'seed',
+  'deterministic',
+  'priority',
   'skipSpecialTokens',
   'repetitionPenalty',
   'penaltyContextSize',

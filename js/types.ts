@@ -188,6 +188,19 @@ export interface LoadModelOptions extends HubOptions {
   /** On the CPU; refused on a GPU. @defaultValue 'fast' */
   precision?: Precision | undefined
   /**
+   * How many generations run at the same time, at most; the others wait (1 to 1024).
+   *
+   * @defaultValue 16 on a CPU, 32 on a GPU
+   */
+  maxSequences?: number | undefined
+  /**
+   * How long a generation may have to wait for its next token because the prompt of another is
+   * read, in milliseconds; shorter waits make prompts slower (1 to 60000).
+   *
+   * @defaultValue 500 on a CPU, 100 on a GPU
+   */
+  maxStallMs?: number | undefined
+  /**
    * Called while the model is downloaded, about ten times in a second, and loads, at most some
    * dozens of times. An exception thrown in it ends the loading, which then rejects with it.
    */
@@ -248,6 +261,8 @@ export interface ModelInfo {
   readonly layers: number
   readonly device: 'gpu' | 'cpu'
   readonly dtype: 'float32' | 'bfloat16' | 'float16'
+  /** How many generations run at the same time, at most. */
+  readonly maxSequences: number
   /** Without a tokenizer only `{ tokens }` prompts work, and answers are tokens without text. */
   readonly hasTokenizer: boolean
   /** Without a chat template a string prompt is continued as it is, and messages are refused. */
@@ -425,11 +440,26 @@ export interface GenerateOptions extends PromptOptions {
    */
   minP?: number | undefined
   /**
-   * The same seed, prompt and options give the same text on the same machine.
+   * The same seed, prompt and options give the same text on the same machine, where nothing else
+   * runs on the model or with `deterministic`.
    *
    * @defaultValue a new one each time
    */
   seed?: number | undefined
+  /**
+   * Compute each token by itself, so that what else runs on the model changes nothing, not even
+   * the rounding. It costs what generations gain by sharing their steps.
+   *
+   * @defaultValue false
+   */
+  deterministic?: boolean | undefined
+  /**
+   * Where generations wait for others, those of a higher priority begin first and are read first
+   * (-1000 to 1000).
+   *
+   * @defaultValue 0
+   */
+  priority?: number | undefined
   /**
    * Text, or one of several, that ends the answer as soon as it appears; it is not part of the
    * answer. Special tokens such as `<|im_end|>` count as text here.
@@ -558,6 +588,23 @@ export interface PromptCache {
   dispose(): void
   [Symbol.dispose]: () => void
 }
+
+/** Options of `model.generateBatch`. */
+export interface GenerateBatchOptions extends Omit<GenerateOptions, 'promptCache' | 'onPrefill'> {
+  /** Give the results in the order of the prompts, not as they come. @defaultValue false */
+  ordered?: boolean | undefined
+  /**
+   * How many prompts are under way at the same time.
+   *
+   * @defaultValue the model's `maxSequences`
+   */
+  concurrency?: number | undefined
+}
+
+/** What came of one prompt of a batch: its result, or the error that ended it alone. */
+export type BatchItem =
+  | { index: number; result: GenerationResult; error?: undefined }
+  | { index: number; error: unknown; result?: undefined }
 
 /** Options of the `generate` function, which loads a model, generates and disposes of the model. */
 export interface GenerateOnceOptions
@@ -780,7 +827,7 @@ export interface DetokenizeOptions {
   skipSpecialTokens?: boolean | undefined
 }
 
-/** A loaded model. Its methods may be called at the same time; generations then take turns. */
+/** A loaded model. Its methods may be called at the same time; generations then share each step. */
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo
   /** Whether `dispose` was called. */
@@ -791,6 +838,18 @@ export interface Model extends AsyncDisposable {
    * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
+  /**
+   * Generates for many prompts, some of them at a time, as they are wanted: the next ones begin
+   * while there are not too many results that nobody took. An error of one prompt is its item's
+   * alone. Leaving the loop aborts what is under way; the signal does, too, and the items of what
+   * had begun come with the finish reason `'abort'`.
+   *
+   * @throws NodeMlxError at once when an option is invalid or the model has been disposed of.
+   */
+  generateBatch(
+    prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
+    options?: GenerateBatchOptions,
+  ): AsyncIterableIterator<BatchItem>
   /**
    * The tokens of a text, or of a prompt as `generate` reads it: messages, `{ text }` or `{ tokens
    * }`. A string is a text here.

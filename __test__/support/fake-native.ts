@@ -36,6 +36,7 @@ export function fakeInfo(changes: Partial<ModelInfo> = {}): ModelInfo {
     layers: 4,
     device: 'cpu',
     dtype: 'float32',
+    maxSequences: 16,
     hasTokenizer: true,
     hasChatTemplate: true,
     eosTokens: [2],

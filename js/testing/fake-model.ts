@@ -44,6 +44,7 @@ const INFO: ModelInfo = {
   layers: 0,
   device: 'cpu',
   dtype: 'float32',
+  maxSequences: 16,
   hasTokenizer: true,
   hasChatTemplate: true,
   eosTokens: [END_TOKEN],

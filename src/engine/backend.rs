@@ -4,7 +4,7 @@
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
-use crate::generate::{Prefill, SequenceOptions, TokenOutput};
+use crate::generate::{Reading, SequenceOptions, TokenOutput};
 
 /// What a prompt cache holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,8 +51,9 @@ pub trait Backend {
     /// Reads one from a file.
     fn load_prompt_cache(&self, file: OpenFile) -> Result<Self::PromptCache>;
 
-    /// Reads the next chunk of the prompt.
-    fn prefill(&self, sequence: &mut Self::Sequence) -> Result<Prefill>;
+    /// Reads up to `tokens` of the sequences' prompts, of the first ones first. A failure is that
+    /// sequence's alone.
+    fn prefill(&self, sequences: &mut [&mut Self::Sequence], tokens: usize) -> Reading;
 
     /// Makes the next token of each of `sequences`, in their order; `None` for one that needs
     /// another turn for it. A failure is that sequence's alone.

@@ -4,7 +4,9 @@ use super::backend::{Backend, PromptCacheSize};
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::Result;
-use crate::generate::{Prefill, PromptCache, Sequence, SequenceOptions, TokenOutput, decode};
+use crate::generate::{
+    PromptCache, Reading, Sequence, SequenceOptions, TokenOutput, decode, prefill,
+};
 use crate::mlx;
 use crate::mlx::primitive::Failure;
 use crate::models::LanguageModel;
@@ -63,8 +65,8 @@ impl Backend for CoreBackend {
         PromptCache::restore(file, &*self.model, &self.fingerprint)
     }
 
-    fn prefill(&self, sequence: &mut Sequence) -> Result<Prefill> {
-        sequence.prefill(&*self.model)
+    fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize) -> Reading {
+        prefill(&*self.model, sequences, tokens)
     }
 
     fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<Option<TokenOutput>>> {

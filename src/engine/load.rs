@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use super::backend::Backend;
 use super::core::CoreBackend;
@@ -23,12 +24,38 @@ use crate::models;
 use crate::panics;
 use crate::warning::{Warning, WarningCode};
 
-/// How many tokens of a prompt are read in one turn. An abort and the other generations wait for
-/// that long, so it is smaller where reading is slow.
+/// How many tokens of a prompt are read in one turn. An abort waits for that long, so it is smaller
+/// where reading is slow.
 const fn prefill_chunk(device: DeviceKind) -> usize {
     match device {
         DeviceKind::Gpu => 2048,
         DeviceKind::Cpu => 128,
+    }
+}
+
+/// The same where it must not depend on who else runs, who then wait for that long.
+const fn fixed_prefill_chunk(device: DeviceKind) -> usize {
+    match device {
+        DeviceKind::Gpu => 512,
+        DeviceKind::Cpu => 32,
+    }
+}
+
+/// How many generations run at the same time, where the request does not say: about as many as
+/// make the device faster together.
+const fn max_sequences(device: DeviceKind) -> usize {
+    match device {
+        DeviceKind::Gpu => 32,
+        DeviceKind::Cpu => 16,
+    }
+}
+
+/// How long a generation that makes tokens waits for the prompt of another, where the request does
+/// not say. On a CPU a pass over a few tokens takes that long already.
+const fn max_stall(device: DeviceKind) -> Duration {
+    match device {
+        DeviceKind::Gpu => Duration::from_millis(100),
+        DeviceKind::Cpu => Duration::from_millis(500),
     }
 }
 
@@ -161,12 +188,16 @@ fn build(
         vocabulary_size: model.vocabulary_size,
         context_length: model.context_length,
         prefill_chunk: prefill_chunk(device.kind),
+        fixed_prefill_chunk: fixed_prefill_chunk(device.kind),
+        max_sequences: request.max_sequences.unwrap_or(max_sequences(device.kind)),
+        max_stall: request.max_stall_ms.map_or(max_stall(device.kind), Duration::from_millis),
     };
     exit::guard();
     let info = ModelInfo {
         model,
         device: device.kind,
         path: request.path.clone(),
+        max_sequences: profile.max_sequences,
         has_tokenizer: profile.text.has_tokenizer(),
         has_chat_template: profile.text.has_chat_template(),
         end_tokens: profile.text.end_tokens().to_vec(),

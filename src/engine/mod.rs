@@ -15,6 +15,7 @@ pub mod exit;
 mod follower;
 mod load;
 mod model;
+mod pace;
 pub mod pool;
 mod profile;
 mod prompt_caches;

@@ -73,6 +73,8 @@ pub struct ModelInfo {
     pub device: DeviceKind,
     /// Its folder.
     pub path: PathBuf,
+    /// How many generations run at the same time, at most.
+    pub max_sequences: usize,
     /// Whether it takes and gives text.
     pub has_tokenizer: bool,
     /// Whether it takes messages.

@@ -45,6 +45,12 @@ pub struct Profile {
     pub context_length: Option<usize>,
     /// How many tokens of a prompt are read in one turn.
     pub prefill_chunk: usize,
+    /// The same where that must not depend on who else runs.
+    pub fixed_prefill_chunk: usize,
+    /// How many generations run at the same time, at most.
+    pub max_sequences: usize,
+    /// How long a generation that makes tokens may wait for the prompt of another.
+    pub max_stall: Duration,
 }
 
 impl Profile {
@@ -82,9 +88,12 @@ impl Profile {
             seed: request.seed.unwrap_or_else(random_seed),
             max_tokens,
             logprobs: request.logprobs,
-            prefill_chunk: self.prefill_chunk,
+            prefill_chunk: match request.deterministic {
+                true => self.fixed_prefill_chunk,
+                false => self.prefill_chunk,
+            },
             cache_limits: request.cache_limits,
-            deterministic: false,
+            deterministic: request.deterministic,
             mask,
         };
         let output = self.text.output_parser(request, &prompt)?;

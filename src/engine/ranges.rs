@@ -16,8 +16,8 @@ pub struct Number {
 #[derive(Debug)]
 pub struct Whole {
     option: &'static str,
-    min: u64,
-    max: u64,
+    min: i64,
+    max: i64,
 }
 
 /// One of some numbers.
@@ -28,10 +28,10 @@ pub struct OneOf {
 }
 
 /// What a 32-bit number of tokens can be.
-const MAX_COUNT: u64 = i32::MAX as u64;
+const MAX_COUNT: i64 = i32::MAX as i64;
 
 /// The largest number up to which JavaScript has every whole number.
-const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+const MAX_SAFE_INTEGER: i64 = (1 << 53) - 1;
 
 const fn from(option: &'static str, min: f64, max: f64) -> Number {
     Number { option, min, above: false, max }
@@ -41,7 +41,7 @@ const fn above(option: &'static str, min: f64, max: f64) -> Number {
     Number { option, min, above: true, max }
 }
 
-const fn whole(option: &'static str, min: u64, max: u64) -> Whole {
+const fn whole(option: &'static str, min: i64, max: i64) -> Whole {
     Whole { option, min, max }
 }
 
@@ -56,11 +56,14 @@ pub static XTC_PROBABILITY: Number = from("xtcProbability", 0.0, 1.0);
 pub static XTC_THRESHOLD: Number = from("xtcThreshold", 0.0, 0.5);
 
 pub static MAX_TOKENS: Whole = whole("maxTokens", 1, MAX_COUNT);
+pub static PRIORITY: Whole = whole("priority", -1000, 1000);
 pub static TOP_K: Whole = whole("topK", 0, MAX_COUNT);
 pub static SEED: Whole = whole("seed", 0, MAX_SAFE_INTEGER);
 pub static PENALTY_CONTEXT_SIZE: Whole = whole("penaltyContextSize", 1, MAX_COUNT);
 pub static LOGPROBS: Whole = whole("logprobs", 0, 20);
 pub static MAX_KV_SIZE: Whole = whole("maxKvSize", 16, MAX_COUNT);
+pub static MAX_SEQUENCES: Whole = whole("maxSequences", 1, 1024);
+pub static MAX_STALL_MS: Whole = whole("maxStallMs", 1, 60_000);
 pub static THREADS: Whole = whole("threads", 1, 1024);
 
 /// The bits that keys and values can be packed in.
@@ -99,8 +102,16 @@ impl Whole {
     /// # Errors
     /// [`Error::InvalidArgument`] with the option's name.
     pub fn check(&self, value: f64) -> Result<u64> {
+        Ok(self.check_signed(value)?.unsigned_abs())
+    }
+
+    /// [`Whole::check`] where the range has numbers below 0.
+    ///
+    /// # Errors
+    /// As those of [`Whole::check`].
+    pub fn check_signed(&self, value: f64) -> Result<i64> {
         if value.fract() == 0.0 && (self.min as f64..=self.max as f64).contains(&value) {
-            return Ok(value as u64);
+            return Ok(value as i64);
         }
         let Self { option, min, max } = *self;
         let message = format!("expected a whole number from {min} to {max}, got {}", shown(value));
@@ -160,7 +171,8 @@ mod tests {
 
     #[test]
     fn whole_numbers_have_no_fraction() {
-        assert_eq!(SEED.check(9_007_199_254_740_991.0).ok(), Some(MAX_SAFE_INTEGER));
+        assert_eq!(SEED.check(9_007_199_254_740_991.0).ok(), Some((1 << 53) - 1));
+        assert_eq!(PRIORITY.check_signed(-1000.0).ok(), Some(-1000));
         for value in [0.0, 1.5, -1.0, f64::NAN, f64::INFINITY, 2_147_483_648.0] {
             let expected = format!(
                 "maxTokens: expected a whole number from 1 to 2147483647, got {}",

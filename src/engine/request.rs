@@ -25,6 +25,12 @@ pub struct LoadRequest {
     pub threads: Option<usize>,
     /// How the CPU multiplies activations with quantized weights; `None` for [`Precision::Fast`].
     pub precision: Option<Precision>,
+    /// How many generations run at the same time, at most; `None` for a number that suits the
+    /// device.
+    pub max_sequences: Option<usize>,
+    /// How long a generation that makes tokens may wait for the prompt of another, in milliseconds;
+    /// `None` for a time that suits the device.
+    pub max_stall_ms: Option<u64>,
 }
 
 /// How far a load has come.
@@ -131,6 +137,10 @@ pub struct GenerateRequest {
     pub response_format: Option<Grammar>,
     /// From where on it must be that.
     pub response_begin: Begin,
+    /// Those of a higher number are begun and read first.
+    pub priority: i32,
+    /// Whether nothing of it depends on what else runs, not even the rounding.
+    pub deterministic: bool,
     /// What its caches may take; a prompt cache has limits of its own.
     pub cache_limits: CacheLimits,
     /// The cache that it goes on from, and leaves what it read in.
@@ -176,6 +186,8 @@ impl GenerateRequest {
             ignore_end_tokens: false,
             response_format: None,
             response_begin: Begin::Now,
+            priority: 0,
+            deterministic: false,
             cache_limits: CacheLimits::default(),
             prompt_cache: None,
             output: OutputOptions::default(),
@@ -204,6 +216,7 @@ impl GenerateRequest {
         for &(token, bias) in &self.logit_bias {
             ranges::LOGIT_BIAS.check_as(&format!("logitBias[{token}]"), f64::from(bias))?;
         }
+        ranges::PRIORITY.check_signed(f64::from(self.priority))?;
         whole(&ranges::MAX_TOKENS, self.max_tokens.map(|count| count as u64))?;
         whole(&ranges::TOP_K, self.top_k.map(u64::from))?;
         whole(&ranges::PENALTY_CONTEXT_SIZE, self.penalty_context.map(|size| size as u64))?;

@@ -1,5 +1,6 @@
 //! One generation on the engine's thread: from a request to tokens, text and an end.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::request::{FinishReason, Finished, GenerateRequest, Timings, Written};
 use super::stream::Producer;
 use super::writer::Writer;
 use crate::error::{Error, Result};
-use crate::generate::TokenOutput;
+use crate::generate::{Prefill, TokenOutput};
 
 /// The number of a generation, different from every other of its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,10 @@ pub struct ActiveGeneration<B: Backend> {
     following: Option<Following>,
     clock: Clock,
     prompt_tokens: usize,
+    /// How many of them were read, the last time that was told.
+    read_tokens: usize,
+    /// The number of the last pass that read of its prompt.
+    pub last_read: u64,
     completion_tokens: usize,
     max_tokens: usize,
 }
@@ -39,6 +44,8 @@ pub struct ActiveGeneration<B: Backend> {
 enum Stage<S> {
     /// A thread for texts makes tokens of its prompt.
     Preparing,
+    /// Its prompt waits to be read.
+    Queued(Box<Prepared>),
     /// Its prompt is being read.
     Prefill(S),
     /// It makes tokens.
@@ -50,6 +57,8 @@ enum Stage<S> {
 /// What a generation needs next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
+    /// It can begin, as soon as there is room.
+    Start,
     /// Its prompt must be read on.
     Prefill,
     /// It can make a token.
@@ -84,6 +93,8 @@ impl<B: Backend> ActiveGeneration<B> {
             following: None,
             clock: Clock::new(requested),
             prompt_tokens: 0,
+            read_tokens: 0,
+            last_read: 0,
             completion_tokens: 0,
             max_tokens: 0,
         };
@@ -114,9 +125,23 @@ impl<B: Backend> ActiveGeneration<B> {
             Stage::Ended => Next::Nothing,
             _ if self.producer.is_aborted() => Next::Abort,
             Stage::Preparing => Next::Wait,
+            Stage::Queued(_) => Next::Start,
             Stage::Prefill(_) => Next::Prefill,
             Stage::Decode(_) if self.producer.must_pause() => Next::Wait,
             Stage::Decode(_) => Next::Decode,
+        }
+    }
+
+    /// Those of a higher priority come first, and of these the ones that were asked for first.
+    pub fn rank(&self) -> (Reverse<i32>, u64) {
+        (Reverse(self.request.priority), self.id.0)
+    }
+
+    /// The sequence, where its prompt is being read.
+    pub fn reading(&mut self) -> Option<&mut B::Sequence> {
+        match &mut self.stage {
+            Stage::Prefill(sequence) => Some(sequence),
+            _ => None,
         }
     }
 
@@ -128,22 +153,33 @@ impl<B: Backend> ActiveGeneration<B> {
         }
     }
 
-    /// Begins its sequence with the prompt's tokens.
-    pub fn start(&mut self, prepared: Result<Prepared>, backend: &B, profile: &Profile) {
-        if !matches!(self.stage, Stage::Preparing) {
-            return;
-        }
-        match prepared.and_then(|prepared| self.begin(prepared, backend, profile)) {
-            Ok(sequence) => self.stage = Stage::Prefill(sequence),
+    /// Takes the prompt's tokens.
+    pub fn queue(&mut self, prepared: Result<Prepared>, backend: &B) {
+        match prepared {
+            _ if !matches!(self.stage, Stage::Preparing) => {}
+            Ok(prepared) => {
+                self.clock.preparation = prepared.duration;
+                self.prompt_tokens = prepared.prompt.len();
+                self.stage = Stage::Queued(Box::new(prepared));
+            }
             Err(error) => self.fail(error, backend),
         }
     }
 
+    /// Begins its sequence.
+    pub fn start(&mut self, backend: &B, profile: &Profile) {
+        match std::mem::replace(&mut self.stage, Stage::Preparing) {
+            Stage::Queued(prepared) => match self.begin(*prepared, backend, profile) {
+                Ok(sequence) => self.stage = Stage::Prefill(sequence),
+                Err(error) => self.fail(error, backend),
+            },
+            other => self.stage = other,
+        }
+    }
+
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
-        let Prepared { prompt, options, output, following, duration } = prepared;
+        let Prepared { prompt, options, output, following, .. } = prepared;
         self.following = following;
-        self.clock.preparation = duration;
-        self.prompt_tokens = prompt.len();
         self.max_tokens = options.max_tokens;
         self.writer = Some(Writer::new(&self.request, &profile.text, &prompt, output)?);
         let sequence = backend.start(prompt, options, &mut self.prompt_cache)?;
@@ -151,15 +187,21 @@ impl<B: Backend> ActiveGeneration<B> {
         Ok(sequence)
     }
 
-    /// Reads the next chunk of the prompt.
-    pub fn prefill_step(&mut self, backend: &B) {
-        let Stage::Prefill(sequence) = &mut self.stage else { return };
+    /// Notes that its prompt's turn has come.
+    pub fn begin_reading(&mut self) {
         self.clock.started.get_or_insert_with(Instant::now);
-        match backend.prefill(sequence) {
+    }
+
+    /// Takes how far the prompt was read; whether that is farther than before.
+    pub fn read(&mut self, progress: Result<Prefill>, backend: &B) -> bool {
+        match progress {
             Ok(progress) => {
                 // The last token is left to the first step, but is as good as read.
                 let read = if progress.done { progress.total } else { progress.processed };
-                self.producer.prefill(read, progress.total);
+                let went_on = read != std::mem::replace(&mut self.read_tokens, read);
+                if went_on {
+                    self.producer.prefill(read, progress.total);
+                }
                 if progress.done {
                     self.clock.prefilled = Some(Instant::now());
                     self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
@@ -167,8 +209,12 @@ impl<B: Backend> ActiveGeneration<B> {
                         other => other,
                     };
                 }
+                went_on
             }
-            Err(error) => self.fail(error, backend),
+            Err(error) => {
+                self.fail(error, backend);
+                true
+            }
         }
     }
 

@@ -1,9 +1,14 @@
 //! The loop of an engine's thread. It knows all sequences and gives each its turn.
 //!
-//! In each turn the messages that came in are taken, then at most one chunk of one prompt is
-//! read, then every sequence that can makes one token. So an abort waits for one token or one
-//! chunk at most, and a long prompt slows down those who decode, but does not stop them. When
+//! In each turn the messages that came in are taken, then at most one chunk of prompts is read,
+//! then every sequence that can makes one token, all in one step. So an abort waits for one token
+//! or one chunk at most. A long prompt slows down those who decode, but no chunk holds them up for
+//! longer than they may wait, and they have as much of the time as it has: see [`Pace`]. When
 //! nothing can run the thread sleeps on its inbox.
+//!
+//! No more than a given number of generations run at once; the others wait in their order, those
+//! of a higher priority first. One whose consumer is too far behind does not count, so that nobody
+//! waits for a consumer who waits.
 //!
 //! Prompts come as tokens: templates and tokenizers run on threads for texts, while their
 //! generations are here already, to be aborted.
@@ -16,6 +21,7 @@ use std::time::Instant;
 
 use super::backend::Backend;
 use super::exit;
+use super::pace::Pace;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCaches};
 use super::request::GenerateRequest;
@@ -23,6 +29,7 @@ use super::running::{ActiveGeneration, GenerationId, Next};
 use super::status::Reply;
 use super::stream::Producer;
 use crate::error::{Error, Result};
+use crate::generate::Reading;
 
 /// How many rows of logits are computed in one turn: a row is as wide as the vocabulary.
 const LOGITS_CHUNK: usize = 256;
@@ -78,6 +85,9 @@ pub struct Scheduler<B: Backend> {
     generations: Vec<ActiveGeneration<B>>,
     prompt_caches: PromptCaches<B>,
     logits_tasks: VecDeque<LogitsTask<B::Caches>>,
+    pace: Pace,
+    /// The number of passes over prompts.
+    passes: u64,
     /// Whether the last chunk was one of logits, so that these and prompts alternate.
     read_logits: bool,
 }
@@ -87,11 +97,13 @@ impl<B: Backend> Scheduler<B> {
     pub fn new(backend: B, profile: Arc<Profile>) -> Self {
         Self {
             backend,
-            profile,
             generations: Vec::new(),
             prompt_caches: PromptCaches::new(),
             logits_tasks: VecDeque::new(),
+            pace: Pace::new(profile.max_stall),
+            passes: 0,
             read_logits: false,
+            profile,
         }
     }
 
@@ -139,7 +151,7 @@ impl<B: Backend> Scheduler<B> {
             Message::Prepared { id, prepared } => {
                 // One that was aborted meanwhile is gone.
                 if let Some(generation) = self.generations.iter_mut().find(|it| it.id() == id) {
-                    generation.start(prepared, &self.backend, &self.profile);
+                    generation.queue(prepared, &self.backend);
                 }
             }
             Message::Logits { tokens, reply } => self.begin_logits(tokens, reply),
@@ -170,9 +182,26 @@ impl<B: Backend> Scheduler<B> {
 
     fn turn(&mut self) {
         self.end_aborted();
-        self.prefill_step();
+        self.admit();
+        self.read();
         self.decode();
         self.remove_ended();
+    }
+
+    fn count(&self, next: &[Next]) -> usize {
+        self.generations.iter().filter(|generation| next.contains(&generation.poll())).count()
+    }
+
+    /// Begins the generations for which there is room.
+    fn admit(&mut self) {
+        let running = self.count(&[Next::Prefill, Next::Decode]);
+        let room = self.profile.max_sequences.saturating_sub(running);
+        let mut queued: Vec<_> =
+            self.generations.iter_mut().filter(|it| it.poll() == Next::Start).collect();
+        queued.sort_by_key(|generation| generation.rank());
+        for generation in queued.into_iter().take(room) {
+            generation.start(&self.backend, &self.profile);
+        }
     }
 
     /// Ends the generations whose consumers asked for that.
@@ -192,27 +221,60 @@ impl<B: Backend> Scheduler<B> {
         self.generations.retain(|generation| generation.poll() != Next::Nothing);
     }
 
-    /// Reads one chunk: of a prompt, or of a text whose logits were asked for.
+    /// Reads one chunk: of prompts, or of a text whose logits were asked for.
     ///
     /// What is worked on stays in its list, so that a panic leaves it to be answered with the
     /// panic's cause.
-    fn prefill_step(&mut self) {
-        let prompt = self.generations.iter().position(|it| it.poll() == Next::Prefill);
-        if let Some(index) = prompt
-            && (self.logits_tasks.is_empty() || self.read_logits)
-        {
-            self.read_logits = false;
-            self.generations[index].prefill_step(&self.backend);
-            // Whoever had its turn goes to the end, so that prompts take turns too.
-            self.generations[index..].rotate_left(1);
-        } else if let Some(task) = self.logits_tasks.front_mut() {
-            self.read_logits = true;
-            match task.advance(&self.backend) {
-                Ok(false) => self.logits_tasks.rotate_left(1),
-                Ok(true) => self.answer(Ok(())),
-                Err(error) => self.answer(Err(error)),
+    fn read(&mut self) {
+        let someone_decodes = self.count(&[Next::Decode]) > 0;
+        let has_prompts = self.count(&[Next::Prefill]) > 0;
+        let prompts_turn = has_prompts && self.read_logits;
+        let reads_logits = !self.logits_tasks.is_empty() && !prompts_turn;
+        let most = if reads_logits { LOGITS_CHUNK } else { self.profile.prefill_chunk };
+        let count = self.pace.chunk(someone_decodes, most);
+        if count == 0 || !(has_prompts || reads_logits) {
+            return;
+        }
+        self.read_logits = reads_logits;
+        let started = Instant::now();
+        let tokens = if reads_logits { self.read_logits(count) } else { self.read_prompts(count) };
+        self.pace.read(tokens, started.elapsed(), someone_decodes);
+    }
+
+    /// Reads up to `count` tokens of prompts, of those first that have waited the longest; how many
+    /// were read.
+    fn read_prompts(&mut self, count: usize) -> usize {
+        let mut reading: Vec<&mut ActiveGeneration<B>> =
+            self.generations.iter_mut().filter(|it| it.poll() == Next::Prefill).collect();
+        reading.sort_by_key(|generation| {
+            let (priority, number) = generation.rank();
+            (priority, generation.last_read, number)
+        });
+        reading.iter_mut().for_each(|generation| generation.begin_reading());
+        let mut sequences: Vec<&mut B::Sequence> =
+            reading.iter_mut().filter_map(|generation| generation.reading()).collect();
+        let Reading { progress, tokens } = self.backend.prefill(&mut sequences, count);
+        self.passes += 1;
+        for (generation, progress) in reading.into_iter().zip(progress) {
+            if generation.read(progress, &self.backend) {
+                generation.last_read = self.passes;
             }
         }
+        tokens
+    }
+
+    /// Computes up to `count` rows of logits; how many.
+    fn read_logits(&mut self, count: usize) -> usize {
+        let Some(task) = self.logits_tasks.front_mut() else { return 0 };
+        let before = task.position;
+        let done = task.advance(&self.backend, count);
+        let read = task.position - before;
+        match done {
+            Ok(false) => self.logits_tasks.rotate_left(1),
+            Ok(true) => self.answer(Ok(())),
+            Err(error) => self.answer(Err(error)),
+        }
+        read
     }
 
     /// Answers the first of those who asked for logits.
@@ -226,6 +288,7 @@ impl<B: Backend> Scheduler<B> {
 
     /// One token for every sequence that can take one.
     fn decode(&mut self) {
+        let started = Instant::now();
         let mut ready: Vec<&mut ActiveGeneration<B>> =
             self.generations.iter_mut().filter(|it| it.poll() == Next::Decode).collect();
         let mut sequences: Vec<&mut B::Sequence> =
@@ -237,13 +300,14 @@ impl<B: Backend> Scheduler<B> {
         for (generation, output) in ready.into_iter().zip(outputs) {
             generation.accept(output, &self.backend);
         }
+        self.pace.decoded(started.elapsed());
     }
 }
 
 impl<C> LogitsTask<C> {
-    /// Computes the next rows; whether they were the last.
-    fn advance<B: Backend<Caches = C>>(&mut self, backend: &B) -> Result<bool> {
-        let end = self.tokens.len().min(self.position + LOGITS_CHUNK);
+    /// Computes the next rows, `count` at most; whether they were the last.
+    fn advance<B: Backend<Caches = C>>(&mut self, backend: &B, count: usize) -> Result<bool> {
+        let end = self.tokens.len().min(self.position + count);
         let rows = backend.logits(&self.tokens[self.position..end], &mut self.caches)?;
         self.logits.extend(rows);
         self.position = end;

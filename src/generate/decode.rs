@@ -128,7 +128,7 @@ fn advance(
                     pending.failure.report(error.to_string());
                 }
                 let failed = sequence.settle_failure(Err(error));
-                return if is_its_own { failed } else { sequence.recover(model).map(|()| None) };
+                return if is_its_own { failed } else { recover(model, sequence).map(|()| None) };
             }
         },
     };
@@ -147,7 +147,7 @@ fn advance(
             chosen.map(|pending| sequence.set_pending(pending))
         }
         Some(Next::Failed { error: Some(error) }) => sequence.settle_failure(Err(error)),
-        Some(Next::Failed { error: None }) => sequence.lose_caches().recover(model),
+        Some(Next::Failed { error: None }) => recover(model, sequence.lose_caches()),
     };
     match (output, going_on) {
         (None, going_on) => going_on.map(|()| None),
@@ -158,6 +158,17 @@ fn advance(
             Ok(output)
         }
     }
+}
+
+/// Lets a sequence go back to the last token that was read. What its caches have lost is read anew.
+fn recover(model: &dyn LanguageModel, sequence: &mut Sequence) -> Result<()> {
+    sequence.go_back(model, sequence.tokens_read() - 1);
+    while !sequence.progress().done {
+        sequence.prefill(model)?;
+    }
+    // Its next step shows whether it is the one that failed.
+    sequence.suspect();
+    Ok(())
 }
 
 impl Sequence {

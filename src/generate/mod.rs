@@ -2,6 +2,7 @@
 
 mod choice;
 mod decode;
+mod prefill;
 mod processors;
 mod prompt_cache;
 mod sampler;
@@ -10,6 +11,7 @@ mod token_mask;
 
 pub use choice::TokenOutput;
 pub use decode::decode;
+pub use prefill::{Reading, prefill};
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;
 pub use sampler::{Sampler, SamplingOptions};

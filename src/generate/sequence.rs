@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array};
 use crate::models::LanguageModel;
-use crate::nn::Step;
 
 /// How a sequence is generated.
 #[derive(Debug)]
@@ -80,7 +79,7 @@ pub struct Sequence {
     pending: Option<Pending>,
     /// Choices queued.
     queued: u64,
-    /// Whether a step that it shared failed since its last token.
+    /// Whether a step that it shared failed, and none that it did not share has succeeded since.
     is_suspect: bool,
     /// Why there are no more tokens.
     ended: Option<Error>,
@@ -157,32 +156,33 @@ impl Sequence {
         })
     }
 
-    /// Processes the next chunk of the prompt; its last token is left to the first step.
-    pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
-        let result = self.prefill_step(model);
-        self.settle_failure(result)
-    }
-
-    fn prefill_step(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
-        let last = self.tokens.len() - 1;
-        if self.processed < last {
-            let end = last.min(self.processed + self.options.prefill_chunk);
-            let chunk = &self.tokens[self.processed..end];
-            let chunk = mlx::from_u32(chunk, &[1, chunk.len() as i32]);
-            let step = Step::of_one(&chunk).without_logits();
-            let failure = Failure::default();
-            failure.scope(|| model.forward(&step, &mut [&mut self.caches]))?;
-            let states: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
-            mlx::eval(&states)?;
-            failure.check().inspect_err(|_| self.state = CacheState::WrongEnd)?;
-            mlx::memory::clear_cache()?;
-            self.processed = end;
-        }
-        Ok(Prefill {
+    /// How far its prompt has been processed.
+    pub(super) fn progress(&self) -> Prefill {
+        Prefill {
             processed: self.processed,
             total: self.tokens.len(),
-            done: self.processed == last,
-        })
+            done: self.processed + 1 == self.tokens.len(),
+        }
+    }
+
+    /// The next `count` tokens to be processed, or as many as there are before the last one, which
+    /// is left to the first step.
+    pub(super) fn next_chunk(&self, count: usize) -> &[u32] {
+        let last = self.tokens.len() - 1;
+        &self.tokens[self.processed..last.min(self.processed.saturating_add(count))]
+    }
+
+    /// How many tokens it reads at once by itself.
+    pub(super) fn chunk_size(&self) -> usize {
+        self.options.prefill_chunk
+    }
+
+    /// Takes the end of a pass that processed `count` more tokens.
+    pub(super) fn processed_chunk(&mut self, count: usize, failure: &Failure) -> Result<()> {
+        failure.check().inspect_err(|_| self.state = CacheState::WrongEnd)?;
+        self.processed += count;
+        self.is_suspect = false;
+        Ok(())
     }
 
     /// How many of the prompt's tokens were there already.
@@ -222,7 +222,7 @@ impl Sequence {
         input
     }
 
-    /// How many tokens were read, the prompt's included.
+    /// The prompt's tokens, and those of the answer that were read.
     pub(super) fn tokens_read(&self) -> usize {
         self.tokens.len()
     }
@@ -307,6 +307,11 @@ impl Sequence {
         result
     }
 
+    /// Lets its steps have no other row up to its next token.
+    pub(super) fn suspect(&mut self) {
+        self.is_suspect = true;
+    }
+
     /// Notes that its caches may hold anything.
     pub(super) fn lose_caches(&mut self) -> &mut Self {
         self.state = CacheState::Unknown;
@@ -315,11 +320,11 @@ impl Sequence {
         self
     }
 
-    /// Goes back to the last token that was read, after a step that failed and had other rows, too.
-    /// What its caches have lost is read anew, and its next step has no other row: it shows whose
-    /// failure it was.
-    pub(super) fn recover(&mut self, model: &dyn LanguageModel) -> Result<()> {
-        let (limits, length) = (self.options.cache_limits, self.tokens.len() - 1);
+    /// Goes back to what it was after its first `length` tokens, after a step that failed and had
+    /// other rows, too, or to less, where its caches cannot. Its next steps have no other row: they
+    /// show whose failure it was.
+    pub(super) fn go_back(&mut self, model: &dyn LanguageModel, length: usize) {
+        let limits = self.options.cache_limits;
         self.pending = None;
         let tokens = self.knows_tokens.then(|| self.tokens[..length].to_vec());
         let cache = PromptCache::of(std::mem::take(&mut self.caches), tokens, limits);
@@ -334,8 +339,6 @@ impl Sequence {
         self.chooser.processors.restart(prompt, answer);
         self.queued = answer.len() as u64;
         (self.state, self.is_suspect) = (CacheState::Sound, true);
-        while !self.prefill(model)?.done {}
-        Ok(())
     }
 
     /// What it leaves for a sequence that begins alike. After a failure that is what it began with,

@@ -38,6 +38,10 @@ pub struct NativeLoadRequest {
     /// How the CPU multiplies activations with quantized weights.
     #[napi(ts_type = "'exact' | 'fast'")]
     pub precision: Option<String>,
+    /// How many generations run at the same time, at most.
+    pub max_sequences: Option<f64>,
+    /// How long a generation that makes tokens may wait for the prompt of another, in milliseconds.
+    pub max_stall_ms: Option<f64>,
 }
 
 /// How far a load has come.
@@ -108,6 +112,11 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
             Some("fast") => Some(Precision::Fast),
             Some(other) => return Err(one_of("precision", "exact or fast", other)),
         },
+        max_sequences: match request.max_sequences {
+            Some(count) => Some(ranges::MAX_SEQUENCES.check(count)? as usize),
+            None => None,
+        },
+        max_stall_ms: request.max_stall_ms.map(|it| ranges::MAX_STALL_MS.check(it)).transpose()?,
     })
 }
 

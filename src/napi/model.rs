@@ -42,6 +42,8 @@ pub struct NativeModelInfo {
     /// The type of its activations.
     #[napi(ts_type = "'float32' | 'bfloat16' | 'float16'")]
     pub dtype: &'static str,
+    /// How many generations run at the same time, at most.
+    pub max_sequences: u32,
     /// Whether it takes and gives text.
     pub has_tokenizer: bool,
     /// Whether it takes messages.
@@ -146,6 +148,7 @@ impl NativeModel {
             layers: info.model.layers as u32,
             device: device_name(info.device),
             dtype: dtype_name(info.model.dtype),
+            max_sequences: info.max_sequences as u32,
             has_tokenizer: info.has_tokenizer,
             has_chat_template: info.has_chat_template,
             eos_tokens: info.end_tokens.clone(),

@@ -131,6 +131,10 @@ pub struct NativeGenerateRequest {
     pub ignore_eos: Option<bool>,
     /// What the answer must be.
     pub response_format: Option<NativeResponseFormat>,
+    /// Those of a higher number are begun and read first.
+    pub priority: Option<f64>,
+    /// Whether nothing of it depends on what else runs, not even the rounding.
+    pub deterministic: Option<bool>,
     /// The most positions that a layer's cache holds.
     pub max_kv_size: Option<f64>,
     /// The bits of cached keys and values.
@@ -186,6 +190,11 @@ impl NativeGenerateRequest {
                 .map(NativeResponseFormat::translate)
                 .transpose()?,
             response_begin: Begin::Now,
+            priority: match self.priority {
+                Some(priority) => ranges::PRIORITY.check_signed(priority)? as i32,
+                None => 0,
+            },
+            deterministic: self.deterministic.unwrap_or(false),
             cache_limits: cache_limits(self.max_kv_size, self.kv_bits, self.kv_group_size)?,
             prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
             output: OutputOptions {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::failures::{backend, options, start_with};
+use super::failures::{backend, options, read, start_with};
 use crate::cache::CacheLimits;
 use crate::engine::backend::Backend;
 use crate::engine::core::CoreBackend;
@@ -52,14 +52,15 @@ fn different() -> Vec<(Vec<u32>, SequenceOptions)> {
 
 fn begin(backend: &CoreBackend, (prompt, options): (Vec<u32>, SequenceOptions)) -> Sequence {
     let mut sequence = backend.start(prompt, options, &mut None).unwrap();
-    while !backend.prefill(&mut sequence).unwrap().done {}
+    while !read(backend, &mut [&mut sequence], 5)[0].as_ref().unwrap().done {}
     sequence
 }
 
 /// What each sequence gives with no other beside it.
-fn alone(backend: &CoreBackend) -> Vec<Vec<TokenOutput>> {
+fn alone(backend: &CoreBackend, deterministic: bool) -> Vec<Vec<TokenOutput>> {
     let run = |(prompt, options): (Vec<u32>, SequenceOptions)| {
         let count = options.max_tokens;
+        let options = SequenceOptions { deterministic, ..options };
         let mut sequence = begin(backend, (prompt, options));
         let mut outputs = Vec::new();
         while outputs.len() < count {
@@ -102,7 +103,7 @@ fn tokens(outputs: &[Vec<TokenOutput>]) -> Vec<Vec<u32>> {
 #[test]
 fn sequences_that_share_steps_make_the_tokens_that_they_make_alone() {
     let backend = demo(Precision::Exact);
-    let (alone, together) = (alone(&backend), together(&backend, false));
+    let (alone, together) = (alone(&backend, false), together(&backend, false));
     assert_eq!(tokens(&together), tokens(&alone));
     let logprobs = |outputs: &[Vec<TokenOutput>]| -> Vec<_> {
         outputs.iter().flatten().filter_map(|output| output.logprob).collect()
@@ -113,9 +114,34 @@ fn sequences_that_share_steps_make_the_tokens_that_they_make_alone() {
 }
 
 #[test]
+fn prompts_that_are_read_together_are_read_as_alone() {
+    let backend = demo(Precision::Exact);
+    let mut all: Vec<_> = different()
+        .into_iter()
+        .map(|(prompt, options)| backend.start(prompt, options, &mut None).unwrap())
+        .collect();
+    let mut rows: Vec<_> = all.iter_mut().collect();
+    let mut passes = 0;
+    // 49 tokens, of which the last of each of the five prompts is left to its first step.
+    while read(&backend, &mut rows, 16).iter().any(|progress| !progress.as_ref().unwrap().done) {
+        passes += 1;
+    }
+    assert_eq!(passes, 2, "and one more");
+    let mut outputs = vec![Vec::new(); all.len()];
+    for _ in 0..7 {
+        let mut rows: Vec<_> = all.iter_mut().collect();
+        for (outputs, output) in outputs.iter_mut().zip(backend.decode(&mut rows)) {
+            outputs.extend(output.unwrap());
+        }
+    }
+    let expected = alone(&backend, false).into_iter().map(|outputs| outputs[..6].to_vec());
+    assert_eq!(tokens(&outputs), tokens(&expected.collect::<Vec<_>>()));
+}
+
+#[test]
 fn a_deterministic_sequence_is_the_same_to_the_last_bit() {
     let backend = demo(Precision::Fast);
-    assert_eq!(together(&backend, true), alone(&backend));
+    assert_eq!(together(&backend, true), alone(&backend, true));
 }
 
 /// Allows what is `step` above the last token, and fails at one of them.

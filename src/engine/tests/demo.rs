@@ -22,6 +22,8 @@ fn demo() -> LoadRequest {
         dtype: None,
         threads: None,
         precision: None,
+        max_sequences: None,
+        max_stall_ms: None,
     }
 }
 

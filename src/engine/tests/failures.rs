@@ -9,7 +9,9 @@ use crate::engine::backend::Backend;
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::generate::{Penalties, SamplingOptions, Sequence, SequenceOptions, TokenOutput};
+use crate::generate::{
+    Penalties, Prefill, SamplingOptions, Sequence, SequenceOptions, TokenOutput,
+};
 use crate::mlx::primitive::{Input, Kernel, Output, custom_one};
 use crate::mlx::{self, Array, DeviceKind, Dtype, ops};
 use crate::models::{self, LanguageModel, LoadOptions, Loaded};
@@ -117,8 +119,17 @@ pub(super) fn start_with(
 ) -> Sequence {
     let prompt = (first..first + 5).collect();
     let mut sequence = backend.start(prompt, options, &mut cache.into_iter().next()).unwrap();
-    while !backend.prefill(&mut sequence).unwrap().done {}
+    while !read(backend, &mut [&mut sequence], 4)[0].as_ref().unwrap().done {}
     sequence
+}
+
+/// How far the prompts are read after so many more tokens.
+pub(super) fn read(
+    backend: &CoreBackend,
+    sequences: &mut [&mut Sequence],
+    tokens: usize,
+) -> Vec<Result<Prefill>> {
+    backend.prefill(sequences, tokens).progress
 }
 
 fn step(backend: &CoreBackend, sequence: &mut Sequence) -> Result<TokenOutput> {
@@ -182,6 +193,28 @@ fn a_step_that_fails_in_flight_is_nobodys() {
     let mut caches = backend.caches();
     assert_eq!(backend.logits(&[BAD], &mut caches).unwrap_err().code(), "MLX_ERROR");
     assert_eq!(backend.logits(&[1], &mut backend.caches()).unwrap()[2], 1.0);
+}
+
+#[test]
+fn a_prompt_that_fails_leaves_those_that_are_read_with_it() {
+    let backend = backend();
+    let begin =
+        |first: u32| backend.start((first..first + 7).collect(), options(), &mut None).unwrap();
+    let (mut failing, mut sound) = (begin(BAD - 3), begin(0));
+    let progress = read(&backend, &mut [&mut failing, &mut sound], 8);
+    // Nobody knows yet whose failure it was.
+    assert!(progress.iter().all(|it| it.as_ref().is_ok_and(|progress| progress.processed == 0)));
+    let progress = read(&backend, &mut [&mut failing, &mut sound], 8);
+    let error = progress[0].as_ref().unwrap_err();
+    assert!(error.to_string().contains("met a bad token"), "{error}");
+    assert_eq!(progress[1].as_ref().unwrap().processed, 0);
+    drop(failing);
+    let processed = [(); 2].map(|()| {
+        let progress = read(&backend, &mut [&mut sound], 8).remove(0).unwrap();
+        progress.processed
+    });
+    assert_eq!(processed, [4, 6], "by itself first, in chunks of its own size");
+    assert_eq!(step(&backend, &mut sound).unwrap().token, 7);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Attention of one new position to a cache on an NVIDIA card.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
@@ -54,19 +55,19 @@ pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
 /// The position as an array in the card's memory, which all layers share: arrays of the host are
 /// far away.
 fn position(start: i32) -> Result<Array> {
+    /// As many as a step has rows, and more.
+    const KEPT: usize = 128;
     thread_local! {
-        static LAST: RefCell<Option<(i32, Array)>> = const { RefCell::new(None) };
+        static LAST: RefCell<VecDeque<(i32, Array)>> = const { RefCell::new(VecDeque::new()) };
     }
-    LAST.with(|last| {
-        let mut last = last.borrow_mut();
-        if let Some((known, array)) = &*last
-            && *known == start
-        {
+    LAST.with_borrow_mut(|last| {
+        if let Some((_, array)) = last.iter().find(|(known, _)| *known == start) {
             return Ok(array.clone());
         }
         let host = from_u32(&[start as u32], &[1]);
         let array = ops::add(&host, &from_u32(&[0], &[1]))?;
-        *last = Some((start, array.clone()));
+        last.truncate(KEPT - 1);
+        last.push_front((start, array.clone()));
         Ok(array)
     })
 }

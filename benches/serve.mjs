@@ -1,0 +1,155 @@
+// npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 32 --rounds 3 --device cpu
+// --model FOLDER]: how many tokens per second one model generates for several streams at once,
+// through the API. Every round has all numbers of streams, so that the ratios are those of one run.
+//
+// Without a model it is one of the shape of Llama 3.2 1B in 4 bits with a vocabulary of 32000 and
+// weights that mean nothing, which is written once (0.7 GB).
+
+import { randomFillSync } from 'node:crypto'
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { loadModel } from 'nodemlx'
+import { buildDir } from '../scripts/lib/project.mjs'
+
+const [HIDDEN, LAYERS, INTERMEDIATE, VOCABULARY, GROUP] = [2048, 16, 8192, 32_000, 64]
+const [HEADS, KV_HEADS, HEAD_DIM] = [32, 8, 64]
+
+const CONFIG = {
+  model_type: 'llama',
+  hidden_size: HIDDEN,
+  num_hidden_layers: LAYERS,
+  intermediate_size: INTERMEDIATE,
+  num_attention_heads: HEADS,
+  num_key_value_heads: KV_HEADS,
+  head_dim: HEAD_DIM,
+  vocab_size: VOCABULARY,
+  rms_norm_eps: 1e-5,
+  rope_theta: 500_000,
+  max_position_embeddings: 131_072,
+  tie_word_embeddings: true,
+  quantization: { group_size: GROUP, bits: 4 },
+}
+
+/** Names, types and shapes of the tensors. */
+function tensors() {
+  const all = []
+  const matrix = (name, outputs, inputs) => {
+    all.push([`${name}.weight`, 'U32', [outputs, inputs / 8]])
+    all.push([`${name}.scales`, 'BF16', [outputs, inputs / GROUP]])
+    all.push([`${name}.biases`, 'BF16', [outputs, inputs / GROUP]])
+  }
+  matrix('model.embed_tokens', VOCABULARY, HIDDEN)
+  for (let layer = 0; layer < LAYERS; layer++) {
+    const at = `model.layers.${layer}`
+    matrix(`${at}.self_attn.q_proj`, HEADS * HEAD_DIM, HIDDEN)
+    matrix(`${at}.self_attn.k_proj`, KV_HEADS * HEAD_DIM, HIDDEN)
+    matrix(`${at}.self_attn.v_proj`, KV_HEADS * HEAD_DIM, HIDDEN)
+    matrix(`${at}.self_attn.o_proj`, HIDDEN, HEADS * HEAD_DIM)
+    matrix(`${at}.mlp.gate_proj`, INTERMEDIATE, HIDDEN)
+    matrix(`${at}.mlp.up_proj`, INTERMEDIATE, HIDDEN)
+    matrix(`${at}.mlp.down_proj`, HIDDEN, INTERMEDIATE)
+    all.push([`${at}.input_layernorm.weight`, 'BF16', [HIDDEN]])
+    all.push([`${at}.post_attention_layernorm.weight`, 'BF16', [HIDDEN]])
+  }
+  all.push(['model.norm.weight', 'BF16', [HIDDEN]])
+  return all
+}
+
+/** What numbers of 16 bits are: 1 for norms, and what keeps 4-bit weights small and centered. */
+function bfloat16(name) {
+  if (name.endsWith('.scales')) return 0x3ac0
+  if (name.endsWith('.biases')) return 0xbc30
+  return 0x3f80
+}
+
+function writeModel(folder) {
+  fs.mkdirSync(folder, { recursive: true })
+  const header = {}
+  let end = 0
+  const sized = tensors().map(([name, dtype, shape]) => {
+    const bytes = shape.reduce((a, b) => a * b) * (dtype === 'U32' ? 4 : 2)
+    header[name] = { dtype, shape, data_offsets: [end, end + bytes] }
+    end += bytes
+    return [name, dtype, bytes]
+  })
+  const text = Buffer.from(JSON.stringify(header))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(text.length))
+  const partial = join(folder, 'model.partial')
+  const file = fs.openSync(partial, 'w')
+  for (const part of [length, text]) fs.writeSync(file, part)
+  for (const [name, dtype, bytes] of sized) {
+    const data =
+      dtype === 'U32'
+        ? randomFillSync(Buffer.alloc(bytes))
+        : Buffer.from(new Uint16Array(bytes / 2).fill(bfloat16(name)).buffer)
+    fs.writeSync(file, data)
+  }
+  fs.closeSync(file)
+  fs.writeFileSync(join(folder, 'config.json'), JSON.stringify(CONFIG))
+  fs.renameSync(partial, join(folder, 'model.safetensors'))
+}
+
+const { values: flags } = parseArgs({
+  options: {
+    streams: { type: 'string', default: '1,4,8,16' },
+    prompt: { type: 'string', default: '32' },
+    tokens: { type: 'string', default: '32' },
+    rounds: { type: 'string', default: '3' },
+    device: { type: 'string', default: 'cpu' },
+    model: { type: 'string' },
+  },
+})
+const counts = flags.streams.split(',').map(Number)
+const [promptTokens, maxTokens, rounds] = [flags.prompt, flags.tokens, flags.rounds].map(Number)
+
+const synthetic = join(buildDir, 'serve', 'llama-4bit')
+if (flags.model === undefined && !fs.existsSync(join(synthetic, 'model.safetensors'))) {
+  writeModel(synthetic)
+}
+const model = await loadModel(flags.model ?? synthetic, {
+  device: flags.device,
+  maxSequences: Math.max(...counts),
+})
+const { vocabularySize, eosTokens } = model.info
+const logitBias = Object.fromEntries(eosTokens.map((token) => [token, -100]))
+
+/** Tokens per second of all streams together, from the first token of any to the last of all. */
+async function measure(streams) {
+  let [first, last, tokens] = [Infinity, 0, 0]
+  await Promise.all(
+    Array.from({ length: streams }, async (_, stream) => {
+      const prompt = Array.from(
+        { length: promptTokens },
+        (_, index) => (1000 + 37 * stream + 11 * index) % vocabularySize,
+      )
+      const options = { temperature: 0, maxTokens, logitBias }
+      for await (const chunk of model.generate({ tokens: prompt }, options)) {
+        last = performance.now()
+        first = Math.min(first, last)
+        tokens += chunk.tokens.length
+      }
+    }),
+  )
+  return (1000 * tokens) / (last - first)
+}
+
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]
+
+await measure(1)
+const samples = counts.map(() => [])
+for (let round = 0; round < rounds; round++) {
+  for (const [index, streams] of counts.entries()) samples[index].push(await measure(streams))
+  process.stderr.write(
+    `round ${round + 1}: ${samples.map((it) => it.at(-1).toFixed(1)).join(' ')}\n`,
+  )
+}
+console.log('| Streams | Tokens/s of all | × one stream |')
+console.log('|---|---|---|')
+for (const [index, streams] of counts.entries()) {
+  const ratios = samples[index].map((rate, round) => rate / samples[0][round])
+  const ratio = counts[0] === 1 ? median(ratios).toFixed(2) : '–'
+  console.log(`| ${streams} | ${median(samples[index]).toFixed(1)} | ${ratio} |`)
+}
+await model.dispose()

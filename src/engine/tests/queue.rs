@@ -1,0 +1,114 @@
+//! Who runs, who waits, and for how long.
+
+use super::*;
+
+/// The order in which prompts were begun.
+fn begun(control: &Control) -> Vec<u32> {
+    let mut names = Vec::new();
+    for event in control.events.lock().unwrap().iter() {
+        if let Event::Prefill(name) = event
+            && !names.contains(name)
+        {
+            names.push(*name);
+        }
+    }
+    names
+}
+
+#[test]
+fn no_more_run_at_once_than_there_is_room_for() {
+    let (control, permits) = Control::gated();
+    let model = fake_model_with(&control, |profile| profile.max_sequences = 2);
+    let all: Vec<_> =
+        (0..5).map(|name| model.generate(request(&[10 + name], 20)).unwrap()).collect();
+    drop(permits);
+    let done: Vec<_> = all.iter().map(|it| collect(it).unwrap()).collect();
+    assert!(done.iter().all(|(tokens, _)| tokens.len() == 20));
+    assert_eq!(control.most_sequences.load(SeqCst), 2);
+    assert_eq!(begun(&control), [10, 11, 12, 13, 14], "in their order");
+    let queued: Vec<f64> = done.iter().map(|(_, done)| done.timings.queue_ms).collect();
+    assert!(queued[4] > queued[0], "{queued:?}");
+}
+
+#[test]
+fn who_has_priority_begins_first_and_is_read_first() {
+    let (control, permits) = Control::gated();
+    let model = fake_model_with(&control, |profile| profile.max_sequences = 1);
+    let first = model.generate(request(&[10], 5)).unwrap();
+    permits.send(()).unwrap();
+    control.wait_for("its beginning", |it| it.count(Event::Prefill(10)) == 1);
+    let others: Vec<_> = [(20, -1), (30, 0), (40, 7), (50, 7)]
+        .into_iter()
+        .map(|(name, priority)| {
+            model.generate(GenerateRequest { priority, ..request(&[name], 5) }).unwrap()
+        })
+        .collect();
+    drop(permits);
+    for generation in others.iter().chain([&first]) {
+        collect(generation).unwrap();
+    }
+    assert_eq!(begun(&control), [10, 40, 50, 30, 20]);
+}
+
+#[test]
+fn who_waits_for_room_can_be_aborted_and_hears_of_the_end_of_the_model() {
+    let time_of_token = Duration::from_millis(1);
+    let control = Arc::new(Control { time_of_token, ..Control::default() });
+    let model = fake_model_with(&control, |profile| profile.max_sequences = 1);
+    let running = model.generate(request(&[10], 1_000_000)).unwrap();
+    first_token(&running);
+    let pulls = thread::spawn(move || while running.wait_next().is_ok() {});
+    let [waiting, aborted] = [20, 30].map(|name| model.generate(request(&[name], 5)).unwrap());
+    aborted.abort();
+    assert_eq!(collect(&aborted).unwrap().1.reason, FinishReason::Abort);
+    dispose(&model);
+    assert_eq!(collect(&waiting).unwrap_err().code(), "DISPOSED");
+    assert_eq!(begun(&control), [10]);
+    pulls.join().unwrap();
+}
+
+#[test]
+fn a_consumer_that_does_not_pull_takes_no_room() {
+    let control = Arc::new(Control::default());
+    let model = fake_model_with(&control, |profile| profile.max_sequences = 1);
+    let slow = model.generate(request(&[10], 2 * MAX_AHEAD)).unwrap();
+    control.wait_for("the limit", |it| it.count(Event::Step(10)) == MAX_AHEAD);
+    assert_eq!(collect(&model.generate(request(&[20], 10)).unwrap()).unwrap().0.len(), 10);
+    assert_eq!(collect(&slow).unwrap().0.len(), 2 * MAX_AHEAD);
+}
+
+#[test]
+fn chunks_beside_a_stream_fit_the_longest_pause() {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let time_of_token = Duration::from_millis(1);
+    let control = Arc::new(Control { time_of_token, ..Control::default() });
+    let model = fake_model_with(&control, |profile| {
+        (profile.prefill_chunk, profile.max_stall) = (1000, PAUSE);
+    });
+    let stream = model.generate(request(&[10], 1_000_000)).unwrap();
+    first_token(&stream);
+    let pulls = thread::spawn(move || while stream.wait_next().is_ok() {});
+    collect(&model.generate(request(&[20; 300], 1)).unwrap()).unwrap();
+    let chunks = control.chunks.lock().unwrap().clone();
+    // The stream's own prompt, and the first chunk, of which nobody knows how long it takes.
+    assert_eq!((chunks[0], chunks.iter().sum::<usize>()), (1, 301));
+    assert!(chunks[2..].iter().all(|&tokens| tokens <= 20), "{chunks:?}");
+    dispose(&model);
+    pulls.join().unwrap();
+}
+
+#[test]
+fn short_prompts_are_read_together() {
+    let (control, permits) = Control::gated();
+    let model = fake_model_with(&control, |profile| profile.prefill_chunk = 100);
+    let first = model.generate(request(&[60; 30], 1)).unwrap();
+    let others: Vec<_> =
+        (0..4).map(|name| model.generate(request(&[10 + name, 0, 0, 0, 0], 1)).unwrap()).collect();
+    drop(permits);
+    for generation in others.iter().chain([&first]) {
+        collect(generation).unwrap();
+    }
+    let chunks = control.chunks.lock().unwrap().clone();
+    assert_eq!(chunks.iter().sum::<usize>(), 50);
+    assert!(chunks.len() <= 2, "{chunks:?}");
+}

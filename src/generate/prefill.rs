@@ -1,0 +1,102 @@
+//! Reading prompts, in chunks: one forward pass for those of several sequences.
+
+use super::sequence::{Prefill, Sequence};
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::primitive::Failure;
+use crate::mlx::{self, Array};
+use crate::models::LanguageModel;
+use crate::nn::{Step, StepRow};
+
+/// What a pass over prompts has done.
+#[derive(Debug)]
+pub struct Reading {
+    /// How far each prompt has been processed.
+    pub progress: Vec<Result<Prefill>>,
+    /// How many tokens were.
+    pub tokens: usize,
+}
+
+/// Processes up to `count` tokens of the prompts of `sequences`, of the first ones first, in one
+/// pass; the last token of each is left to its first step. If the first one has its steps to
+/// itself, it is read alone, in chunks of its own size.
+///
+/// A failure is that sequence's alone, as in [`super::decode`].
+pub fn prefill(
+    model: &dyn LanguageModel,
+    sequences: &mut [&mut Sequence],
+    count: usize,
+) -> Reading {
+    let Some(first) = sequences.first() else {
+        return Reading { progress: Vec::new(), tokens: 0 };
+    };
+    let (mut left, alone) = match first.shares_steps() {
+        true => (count, false),
+        false => (first.chunk_size(), true),
+    };
+    let mut shares = vec![0; sequences.len()];
+    let readers = if alone { 1 } else { sequences.len() };
+    for (share, sequence) in shares.iter_mut().zip(sequences.iter()).take(readers) {
+        if alone || sequence.shares_steps() {
+            *share = sequence.next_chunk(left).len();
+            left -= *share;
+        }
+    }
+    let mut rows: Vec<(&mut Sequence, usize)> = Vec::new();
+    for (sequence, &share) in sequences.iter_mut().zip(&shares).filter(|(_, share)| **share > 0) {
+        rows.push((sequence, share));
+    }
+    let is_shared = rows.len() > 1;
+    let mut results = read(model, &mut rows).into_iter();
+    let mut progress = Vec::with_capacity(sequences.len());
+    for (sequence, &share) in sequences.iter_mut().zip(&shares) {
+        let read = if share > 0 { results.next().unwrap_or(Ok(())) } else { Ok(()) };
+        let before = sequence.progress().processed;
+        progress.push(match sequence.settle_failure(read) {
+            Err(_) if is_shared => {
+                sequence.go_back(model, before);
+                Ok(sequence.progress())
+            }
+            read => read.map(|()| sequence.progress()),
+        });
+    }
+    Reading { progress, tokens: shares.iter().sum() }
+}
+
+/// Lets each of `rows` read so many tokens.
+fn read(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Vec<Result<()>> {
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let failure = Failure::default();
+    if let Err(error) = failure.scope(|| run(model, rows)) {
+        return rows.iter().map(|_| Err(error.clone())).collect();
+    }
+    rows.iter_mut().map(|(row, count)| row.processed_chunk(*count, &failure)).collect()
+}
+
+/// Only the caches are computed, no logits.
+fn run(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Result<()> {
+    let mut tokens = Vec::new();
+    let mut lengths = Vec::new();
+    for (row, count) in rows.iter() {
+        tokens.extend(row.next_chunk(*count));
+        lengths.push(StepRow { length: *count as i32, logits: 0 });
+    }
+    let tokens = mlx::from_u32(&tokens, &[1, tokens.len() as i32]);
+    let mut caches: Vec<_> = rows.iter_mut().map(|(row, _)| row.caches_mut()).collect();
+    model.forward(&Step::new(&tokens, lengths)?, &mut caches)?;
+    let states: Vec<&Array> =
+        caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays).collect();
+    mlx::eval(&states)?;
+    mlx::memory::clear_cache()
+}
+
+impl Sequence {
+    /// [`prefill`] of this sequence alone, in a chunk of its own size.
+    pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
+        let count = self.chunk_size();
+        let mut progress = prefill(model, &mut [&mut *self], count).progress;
+        progress.pop().unwrap_or_else(|| Ok(self.progress()))
+    }
+}
