@@ -67,8 +67,10 @@ pub struct AttentionParams {
     pub kv_heads: i32,
     /// Features of a head.
     pub head_dim: i32,
-    /// The norms of each head's queries and keys, before the rotation.
+    /// The norms of each head's queries and keys.
     pub qk_norm: Option<[NormParams; 2]>,
+    /// Whether the rotation comes before these norms.
+    pub rotate_first: bool,
     /// The epsilon of a root-mean-square norm over each head's values, without weights.
     pub v_norm: Option<f32>,
     /// Multiplies q kᵀ.
@@ -173,6 +175,12 @@ pub fn attend_plain(
     let mut queries = split_heads(new.queries, heads)?;
     let mut keys = split_heads(new.keys, kv_heads)?;
     let mut values = split_heads(new.values, kv_heads)?;
+    if params.rotate_first
+        && let Some(params) = &new.rope
+    {
+        queries = rope(device, &queries, params)?;
+        keys = rope(device, &keys, params)?;
+    }
     if let Some([q_norm, k_norm]) = &params.qk_norm {
         queries = norm(device, &queries, q_norm)?;
         keys = norm(device, &keys, k_norm)?;
@@ -180,7 +188,9 @@ pub fn attend_plain(
     if let Some(eps) = params.v_norm {
         values = rms_norm(device, &values, None, eps)?;
     }
-    if let Some(params) = &new.rope {
+    if !params.rotate_first
+        && let Some(params) = &new.rope
+    {
         queries = rope(device, &queries, params)?;
         keys = rope(device, &keys, params)?;
     }

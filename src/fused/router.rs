@@ -10,20 +10,17 @@ use crate::mlx::{Array, Dtype, ops, scalar};
 /// How experts are chosen and weighted.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Routing {
-    /// Soft-max over all experts; the largest are taken, and with `normalize` they sum up to 1.
-    SoftmaxThenTop {
-        /// Whether the weights of those taken are divided by their sum.
-        normalize: bool,
-    },
     /// The largest logits are taken; soft-max over them.
     TopThenSoftmax,
     /// The largest logit is taken; its logistic function multiplies what the expert sees, not what
     /// it gives (Meta 2025, "Llama 4").
     SigmoidOfInput,
-    /// The logistic function of each logit. Taken are those that are largest with a correction
-    /// added (`e_score_correction_bias`, which balances the load; Wang et al. 2024), within the
-    /// best groups; weights are without it.
-    SigmoidThenTop {
+    /// A score of each expert. Taken are those that are largest with a correction added
+    /// (`e_score_correction_bias`, which balances the load; Wang et al. 2024), within the best
+    /// groups; weights are without it.
+    ScoresThenTop {
+        /// How logits become scores.
+        score: Score,
         /// The groups that the choice is limited to; `None` for all experts.
         groups: Option<ExpertGroups>,
         /// Whether the weights of those taken are divided by their sum.
@@ -31,16 +28,38 @@ pub enum Routing {
         /// Multiplies the weights.
         scale: f32,
     },
+    /// The largest logit is taken, and then the largest of the others. The weight of each is that
+    /// of a soft-max over the logits that are not taken yet, but for those far below it: whose
+    /// distance, in shares of the larger of the two, is more than twice this (Liu et al. 2023,
+    /// "SparseMixer").
+    SparseMixer(f32),
 }
 
-/// Neighbouring experts of one group, of which the best are kept (DeepSeek-AI 2024, "DeepSeek-V3"):
-/// a group is as good as its two best experts together.
+/// How a router's logits become scores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Score {
+    /// Soft-max over all experts.
+    Softmax,
+    /// The logistic function of each.
+    Sigmoid,
+}
+
+impl Routing {
+    /// Soft-max over all experts; the largest are taken, and with `normalize` they sum up to 1.
+    pub const fn softmax(normalize: bool) -> Self {
+        Self::ScoresThenTop { score: Score::Softmax, groups: None, normalize, scale: 1.0 }
+    }
+}
+
+/// Neighbouring experts of one group, of which the best are kept (DeepSeek-AI 2024, "DeepSeek-V3").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpertGroups {
-    /// How many there are; divides the number of experts into groups of at least 2.
+    /// How many there are; divides the number of experts into groups of at least `judged_by`.
     pub count: i32,
     /// How many are kept for each token.
     pub kept: i32,
+    /// A group is as good as so many of its best experts together.
+    pub judged_by: i32,
 }
 
 /// A router's choices.
@@ -75,12 +94,6 @@ pub fn route_top_k(device: Device, logits: &Array, params: &RouterParams) -> Res
 /// [`route_top_k`], composed.
 pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array; 2]> {
     match params.routing {
-        Routing::SoftmaxThenTop { normalize } => {
-            let scores = ops::softmax(logits, -1, true)?;
-            let chosen = top(&scores, params)?;
-            let scores = ops::take_along(&scores, &chosen, -1)?;
-            Ok([chosen, if normalize { normalized(&scores)? } else { scores }])
-        }
         Routing::TopThenSoftmax => {
             let chosen = top(logits, params)?;
             let scores = ops::softmax(&ops::take_along(logits, &chosen, -1)?, -1, true)?;
@@ -91,8 +104,11 @@ pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array
             let scores = ops::take_along(logits, &chosen, -1)?;
             Ok([chosen, ops::sigmoid(&ops::astype(&scores, Dtype::Float32)?)?])
         }
-        Routing::SigmoidThenTop { groups, normalize, scale } => {
-            let scores = ops::sigmoid(&ops::astype(logits, Dtype::Float32)?)?;
+        Routing::ScoresThenTop { score, groups, normalize, scale } => {
+            let scores = match score {
+                Score::Softmax => ops::softmax(&ops::astype(logits, Dtype::Float32)?, -1, true)?,
+                Score::Sigmoid => ops::sigmoid(&ops::astype(logits, Dtype::Float32)?)?,
+            };
             let mut corrected = match &params.correction {
                 Some(correction) => ops::add(&scores, correction)?,
                 None => scores.clone(),
@@ -102,12 +118,41 @@ pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array
             }
             let chosen = top(&corrected, params)?;
             let mut scores = ops::take_along(&scores, &chosen, -1)?;
-            if normalize && params.active > 1 {
+            if normalize && score.normalizes(params.active) {
                 scores = normalized(&scores)?;
             }
             Ok([chosen, if scale == 1.0 { scores } else { scaled(&scores, scale)? }])
         }
+        Routing::SparseMixer(jitter) => sparse_mixer(logits, params, jitter),
     }
+}
+
+impl Score {
+    /// Whether the weights of so many experts can be divided by their sum: the logistic function of
+    /// a single one stays.
+    pub(super) fn normalizes(self, active: i32) -> bool {
+        active > 1 || self == Self::Softmax
+    }
+}
+
+/// [`Routing::SparseMixer`].
+fn sparse_mixer(logits: &Array, params: &RouterParams, jitter: f32) -> Result<[Array; 2]> {
+    let logits = ops::astype(logits, Dtype::Float32)?;
+    let (lowest, bound) = (scalar(f32::NEG_INFINITY), scalar(2.0 * jitter));
+    let (mut rest, mut chosen, mut scores) = (logits.clone(), Vec::new(), Vec::new());
+    for _ in 0..params.active {
+        let best = ops::expand_dims(&ops::argmax(&rest, -1)?, -1)?;
+        let largest = ops::take_along(&rest, &best, -1)?;
+        let magnitude = ops::maximum(&logits, &ops::negative(&logits)?)?;
+        let distance = ops::subtract(&largest, &logits)?;
+        let share = ops::divide(&distance, &ops::maximum(&magnitude, &largest)?)?;
+        let near = ops::select(&ops::less(&bound, &share)?, &lowest, &rest)?;
+        scores.push(ops::take_along(&ops::softmax(&near, -1, true)?, &best, -1)?);
+        rest = ops::put_along(&rest, &best, &lowest, -1)?;
+        chosen.push(best);
+    }
+    let join = |parts: &[Array]| ops::concatenate(&parts.iter().collect::<Vec<_>>(), -1);
+    Ok([join(&chosen)?, join(&scores)?])
 }
 
 /// The experts with the largest scores, in no order.
@@ -125,14 +170,14 @@ fn normalized(scores: &Array) -> Result<Array> {
 impl ExpertGroups {
     /// `[batch, length, experts]` with −∞ for the experts of groups that are not kept.
     fn limit(self, scores: &Array) -> Result<Array> {
-        let Self { count, kept } = self;
+        let Self { count, kept, judged_by } = self;
         if kept >= count {
             return Ok(scores.clone());
         }
         let (batch, length, experts) = (scores.dim(0), scores.dim(1), scores.dim(2));
         let size = experts / count;
         let grouped = ops::reshape(scores, &[batch, length, count, size])?;
-        let best = ops::slice_axis(&ops::sort(&grouped, -1)?, 3, size - 2, size)?;
+        let best = ops::slice_axis(&ops::sort(&grouped, -1)?, 3, size - judged_by, size)?;
         let worst = ops::argpartition(&ops::sum(&best, -1)?, count - kept - 1, -2)?;
         let worst = ops::slice_axis(&worst, 2, 0, count - kept)?;
         let limited = ops::put_along(&grouped, &worst, &scalar(f32::NEG_INFINITY), -2)?;

@@ -33,12 +33,23 @@ impl Scan<'_> {
     /// y, of the shape of `x`, and the state after the last position,
     /// `[batch, groups, heads per group, head_dim, state]`, from the state before the first.
     pub fn run(&self, device: Device, state: &Array) -> Result<(Array, Array)> {
+        self.run_in_blocks(device, state, CHUNK)
+    }
+
+    /// The same with so many positions as one block where it is composed: its scores are the square
+    /// of it for each head.
+    pub fn run_in_blocks(
+        &self,
+        device: Device,
+        state: &Array,
+        chunk: i32,
+    ) -> Result<(Array, Array)> {
         let Self { x, log_decay, b, c } = *self;
         match device.backend(x) {
             Backend::Cpu(options) => {
                 cpu::recurrence::recurrence(options, [c, b, x, log_decay], None, state)
             }
-            Backend::Mlx | Backend::Plain => self.run_plain(state),
+            Backend::Mlx | Backend::Plain => self.run_in_chunks(state, chunk),
         }
     }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mlp, Norm, NormLayout, QkNorm, ShortConv};
+use crate::nn::{Activation, FeedForward, Mlp, Norm, NormLayout, QkNorm, ShortConv};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["lfm2"], build);
@@ -18,6 +18,16 @@ enum Kind {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let (dims, hidden) = (file.size("hidden_size")?, hidden(file)?);
+    build_hybrid(file, w, |_, w| Ok(Box::new(mlp(w, dims, hidden)?)))
+}
+
+/// Short convolutions and attention, with these blocks behind them.
+pub(super) fn build_hybrid(
+    file: &ConfigFile,
+    w: &Weights,
+    feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
+) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
     decoder.layout = NormLayout::pre(["operator_norm", "ffn_norm"]);
     decoder.names.norm = "embedding_norm";
@@ -27,18 +37,22 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         Some(QkNorm::each_head(Norm::rms, decoder.eps).named(["q_layernorm", "k_layernorm"]));
     let attends = attending_layers(file, decoder.layers.len())?;
     let (kernel, bias) = (file.size("conv_L_cache")?, file.flag("conv_bias")?);
-    let (dims, hidden) = (decoder.attention.dims, hidden(file)?);
+    let dims = decoder.attention.dims;
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| match attends[index] {
             true => decoder.attention(index, w),
             false => Ok(Box::new(ShortConv::new(&w.at("conv"), dims, kernel, bias)?)),
         },
-        |_, w| {
-            let (w, names) = (w.at("feed_forward"), ["w1", "w3", "w2"]);
-            Ok(Box::new(Mlp::named(&w, names, dims, hidden, false, Activation::Silu)?))
-        },
+        |index, w| feed_forward(index, &w.at("feed_forward")),
     )?))
+}
+
+/// A gated MLP by either of its names.
+pub(super) fn mlp(w: &Weights, dims: i32, hidden: i32) -> Result<Mlp> {
+    let converted = w.at("gate_proj").has("weight");
+    let names = if converted { ["gate_proj", "up_proj", "down_proj"] } else { ["w1", "w3", "w2"] };
+    Mlp::named(w, names, dims, hidden, false, Activation::Silu)
 }
 
 /// Which layers attend: `full_attn_idxs`, or those that `layer_types` says so of.

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(
-    &["llama", "mistral", "iquestcoder", "xverse", "mistral3", "llava", "pixtral"],
+    &["llama", "mistral", "iquestcoder", "xverse", "telechat3", "mistral3", "llava", "pixtral"],
     build,
 );
 

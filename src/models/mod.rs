@@ -9,37 +9,56 @@ macro_rules! architectures {
     };
 }
 
+mod afmoe;
+mod apertus;
+mod arcee;
+mod bailing_moe;
 mod cohere;
 mod cohere2;
 mod config;
-mod deepseek_v3;
+mod deepseek;
+mod dots1;
 mod ernie4_5;
-mod exaone4;
+mod ernie4_5_moe;
+mod exaone;
+mod falcon;
 mod falcon_h1;
 mod gemma;
-mod glm4;
-mod glm4_moe;
-mod gpt_oss;
+mod glm;
+mod gpt;
 mod granite;
 mod granitemoehybrid;
 mod helium;
+mod hunyuan_v1_dense;
+mod internlm2;
+mod internlm3;
+mod klear;
 mod lfm2;
+mod lfm2_moe;
+mod lille_130m;
 mod llama;
 mod llama4;
+mod mamba;
 mod mamba2;
+mod mellum;
+mod minicpm;
+mod minicpm3;
+mod minimax;
 mod ministral3;
 mod mixtral;
 mod nemotron;
-mod nemotron_h;
 mod olmo;
+mod openelm;
+mod opt;
 mod parts;
+mod persimmon;
 mod phi;
-mod phi3;
 mod qwen;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod youtu_llm;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -225,35 +244,54 @@ impl Architecture {
 
 const FAMILIES: &[&[Architecture]] = &[
     architectures![
+        afmoe,
+        apertus,
+        arcee,
+        bailing_moe,
         cohere,
         cohere2,
-        deepseek_v3,
+        dots1,
         ernie4_5,
-        exaone4,
+        ernie4_5_moe,
+        falcon,
         falcon_h1,
-        glm4,
-        glm4_moe,
-        gpt_oss,
         granite,
         granitemoehybrid,
         helium,
+        hunyuan_v1_dense,
+        internlm2,
+        internlm3,
+        klear,
         lfm2,
+        lfm2_moe,
+        lille_130m,
         llama,
         llama4,
+        mamba,
         mamba2,
+        mellum,
+        minicpm,
+        minicpm3,
+        minimax,
         ministral3,
         mixtral,
-        nemotron,
-        nemotron_h,
-        phi,
-        phi3,
+        openelm,
+        opt,
+        persimmon,
         seed_oss,
         smollm3,
         stablelm,
         starcoder2,
+        youtu_llm,
     ],
+    deepseek::ARCHITECTURES,
+    exaone::ARCHITECTURES,
     gemma::ARCHITECTURES,
+    glm::ARCHITECTURES,
+    gpt::ARCHITECTURES,
+    nemotron::ARCHITECTURES,
     olmo::ARCHITECTURES,
+    phi::ARCHITECTURES,
     qwen::ARCHITECTURES,
 ];
 

@@ -27,11 +27,13 @@ pub struct AttentionParts {
     /// Queries, keys and values; the last are missing where the keys serve as values, as they are
     /// before their norm and rotation.
     pub qkv: Projections,
-    /// Whether the query projection gives each head a gate, too (after its query), by whose
-    /// logistic function what it attended to is multiplied (Qiu et al. 2025).
-    pub output_gate: bool,
-    /// The norms of queries and of keys, before the rotation.
+    /// Where the gates are, by whose logistic function what was attended to is multiplied (Qiu et
+    /// al. 2025).
+    pub output_gate: Option<OutputGate>,
+    /// The norms of queries and of keys.
     pub qk_norms: Option<QkNorms>,
+    /// Whether the rotation comes before these norms.
+    pub rotate_first: bool,
     /// The epsilon of a root-mean-square norm over each head's values, without weights.
     pub v_norm: Option<f32>,
     /// Whether the keys serve as values.
@@ -50,6 +52,15 @@ pub struct AttentionParts {
     pub sinks: Option<Array>,
     /// The output projection.
     pub output: Linear,
+}
+
+/// Where the gates of attention's output are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputGate {
+    /// The query projection gives each head one, after its query.
+    WithQueries,
+    /// A projection of their own, the last.
+    Apart,
 }
 
 /// The norms of queries and of keys.
@@ -91,8 +102,7 @@ pub struct Attention {
     qkv: Projections,
     /// Where values come from: the keys as they are projected, or a projection of their own.
     values_are_keys: bool,
-    /// Whether the query projection gives each head a gate, too.
-    output_gate: bool,
+    output_gate: Option<OutputGate>,
     /// The norms over all heads of queries and of keys together.
     whole_norms: Option<[Norm; 2]>,
     params: AttentionParams,
@@ -116,6 +126,7 @@ impl Attention {
             kv_heads: parts.kv_heads,
             head_dim: parts.head_dim,
             qk_norm,
+            rotate_first: parts.rotate_first,
             v_norm: parts.v_norm,
             scale: parts.scale,
             soft_cap: parts.soft_cap,
@@ -154,9 +165,13 @@ impl Mixer for Attention {
         let AttentionParams { heads, head_dim, .. } = self.params;
         let mut qkv = x.project(&self.qkv)?;
         let mut gate = None;
-        if self.output_gate {
-            let (queries, gates) = split_gate(&qkv[0], heads, head_dim)?;
-            (qkv[0], gate) = (queries, Some(gates));
+        match self.output_gate {
+            None => {}
+            Some(OutputGate::Apart) => gate = qkv.pop(),
+            Some(OutputGate::WithQueries) => {
+                let (queries, gates) = split_gate(&qkv[0], heads, head_dim)?;
+                (qkv[0], gate) = (queries, Some(gates));
+            }
         }
         if let Some([q_norm, k_norm]) = &self.whole_norms {
             qkv[0] = q_norm.forward(&qkv[0])?;

@@ -1,8 +1,8 @@
 //! Attention as configurations describe it, and the functions that build it of a checkpoint's
 //! tensors.
 
-use super::attention::{Attention, AttentionParts, QkNorms, QueryTemperature};
-use super::linear::{Linear, Projections};
+use super::attention::{Attention, AttentionParts, OutputGate, QkNorms, QueryTemperature};
+use super::linear::{Projections, TakeLinear};
 use super::masks::AttentionSpan;
 use super::norm::{Norm, TakeNorm};
 use super::rope::Rope;
@@ -21,10 +21,13 @@ pub struct AttentionConfig {
     pub kv_heads: i32,
     /// Features of a head.
     pub head_dim: i32,
-    /// The names of the projections of queries, keys and values: one for each, or one for all.
+    /// The names of the projections of queries, keys and values, and perhaps of gates: one for each,
+    /// or one for all.
     pub qkv: &'static [&'static str],
     /// In which order the outputs of one projection for all follow each other.
     pub fused_order: FusedOrder,
+    /// Takes each projection.
+    pub linear: TakeLinear,
     /// Whether these projections have biases.
     pub qkv_bias: bool,
     /// The name of the output projection.
@@ -43,8 +46,8 @@ pub struct AttentionConfig {
     pub soft_cap: Option<f32>,
     /// Whether each head has a score for looking at nothing (`sinks`).
     pub sinks: bool,
-    /// Whether the query projection gives each head a gate, too.
-    pub output_gate: bool,
+    /// Where the gates of the output are.
+    pub output_gate: Option<OutputGate>,
 }
 
 /// What differs between the layers of a decoder.
@@ -58,12 +61,13 @@ pub struct LayerConfig {
     pub temperature: Option<QueryTemperature>,
 }
 
-/// How queries and keys are normalized, before the rotation.
+/// How queries and keys are normalized, before the rotation unless it says otherwise.
 #[derive(Debug, Clone, Copy)]
 pub struct QkNorm {
     names: [&'static str; 2],
     over: Over,
     eps: f32,
+    rotate_first: bool,
 }
 
 /// Takes a norm of `heads` heads of `head_dim` features: the view, these, and epsilon.
@@ -79,7 +83,7 @@ enum Over {
 impl QkNorm {
     /// One norm for every head.
     pub fn each_head(take: TakeNorm, eps: f32) -> Self {
-        Self { names: ["q_norm", "k_norm"], over: Over::EachHead(take), eps }
+        Self { names: ["q_norm", "k_norm"], over: Over::EachHead(take), eps, rotate_first: false }
     }
 
     /// A norm for each head, with weights of its own.
@@ -95,6 +99,11 @@ impl QkNorm {
     /// The same by other names.
     pub fn named(self, names: [&'static str; 2]) -> Self {
         Self { names, ..self }
+    }
+
+    /// The same behind the rotation.
+    pub fn after_rotation(self) -> Self {
+        Self { rotate_first: true, ..self }
     }
 
     /// The norm of the queries (0) or keys (1).
@@ -134,6 +143,7 @@ impl AttentionConfig {
             qkv: self.qkv(w)?,
             output_gate: self.output_gate,
             qk_norms: self.qk_norms(w)?,
+            rotate_first: self.qk_norm.is_some_and(|norm| norm.rotate_first),
             v_norm: self.v_norm,
             values_are_keys: self.values_are_keys,
             rope,
@@ -142,7 +152,7 @@ impl AttentionConfig {
             scale: self.scale(),
             soft_cap: self.soft_cap,
             sinks: if self.sinks { Some(w.take("sinks", &[heads])?) } else { None },
-            output: Linear::new(&w.at(self.output), heads * head_dim, dims, self.output_bias)?,
+            output: (self.linear)(&w.at(self.output), heads * head_dim, dims, self.output_bias)?,
         })
     }
 
@@ -168,26 +178,36 @@ impl AttentionConfig {
         }))
     }
 
-    /// The outputs of queries, with their gates, and of keys, and of values unless the keys serve.
+    /// The outputs of queries, keys, values unless the keys serve, and gates.
     fn outputs(&self) -> Vec<i32> {
         let [queries, keys] = [self.heads, self.kv_heads].map(|heads| heads * self.head_dim);
-        let queries = if self.output_gate { 2 * queries } else { queries };
-        if self.values_are_keys { vec![queries, keys] } else { vec![queries, keys, keys] }
+        let with_gates = self.output_gate == Some(OutputGate::WithQueries);
+        let mut outputs = vec![if with_gates { 2 * queries } else { queries }, keys];
+        if !self.values_are_keys {
+            outputs.push(keys);
+        }
+        if self.output_gate == Some(OutputGate::Apart) {
+            outputs.push(queries);
+        }
+        outputs
     }
 
     fn qkv(&self, w: &Weights) -> Result<Projections> {
         let outputs = self.outputs();
-        let linear = |name, outputs| Linear::new(&w.at(name), self.dims, outputs, self.qkv_bias);
+        let linear = |name, outputs, bias| (self.linear)(&w.at(name), self.dims, outputs, bias);
         if let [fused] = self.qkv {
-            let fused = linear(fused, outputs.iter().sum())?;
+            let fused = linear(fused, outputs.iter().sum(), self.qkv_bias)?;
             let fused = match self.fused_order {
                 FusedOrder::ByPart => fused,
                 FusedOrder::ByKeyHead => fused.with_rows(&self.rows_by_part())?,
             };
             return Ok(Projections::stacked(fused, &outputs));
         }
-        let parts = self.qkv.iter().zip(outputs);
-        let parts = parts.map(|(name, outputs)| Ok((linear(name, outputs)?, outputs)));
+        // Gates by themselves have none.
+        let biased = if self.output_gate == Some(OutputGate::Apart) { 3 } else { outputs.len() };
+        let parts = self.qkv.iter().zip(outputs).enumerate().map(|(part, (name, outputs))| {
+            Ok((linear(name, outputs, self.qkv_bias && part < biased)?, outputs))
+        });
         Projections::new(w, parts.collect::<Result<_>>()?)
     }
 

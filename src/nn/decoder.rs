@@ -5,13 +5,14 @@ use super::linear::Linear;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
+use super::positions::LearnedPositions;
 use super::residual::{Input, Residual};
 use super::rows::{Rows, StepRows};
 use super::step::Step;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::math::{scaled, soft_cap};
-use crate::mlx::Array;
+use crate::mlx::{Array, ops};
 use crate::weights::Weights;
 
 /// A layer: a mixer and a feed-forward block, each added to the residual stream.
@@ -35,8 +36,13 @@ pub enum Norms {
         /// Around the feed-forward block.
         feed_forward: BlockNorms,
     },
-    /// x + mixer(norm(x)) + feed_forward(norm(x)) with one norm for both (GPT-J).
-    Parallel(Norm),
+    /// x + mixer(norm(x)) + feed_forward(norm(x)).
+    Parallel {
+        /// Before the mixer.
+        mixer: Norm,
+        /// Before the feed-forward block; `None` (GPT-J) for the mixer's.
+        feed_forward: Option<Norm>,
+    },
 }
 
 /// The norms around a block: x + after(block(before(x))).
@@ -76,13 +82,17 @@ impl DecoderLayer {
                 let fed = self.feed_forward.forward(&input)?;
                 input.add(feed_forward.after(fed)?)
             }
-            Norms::Parallel(norm) => {
-                let input = stream.normed(norm);
-                // Both blocks read the norm.
+            Norms::Parallel { mixer, feed_forward } => {
+                let input = stream.normed(mixer);
+                // Both blocks read the stream, and most the norm.
                 input.array()?;
                 let mixed = self.mixer.forward(&input, rows)?;
                 let x = input.add(mixed)?.materialize()?;
-                Ok(Input::from(x).add(self.feed_forward.forward(&input)?)?)
+                let fed = match feed_forward {
+                    Some(norm) => self.feed_forward.forward(&stream.normed(norm))?,
+                    None => self.feed_forward.forward(&input)?,
+                };
+                Ok(Input::from(x).add(fed)?)
             }
         }
     }
@@ -124,6 +134,8 @@ pub struct Decoder {
     pub embedding: Embedding,
     /// Multiplies them, in their own type; `None` for 1.
     pub embedding_scale: Option<f32>,
+    /// What is added to them for their positions.
+    pub positions: Option<LearnedPositions>,
     /// First to last.
     pub layers: Vec<DecoderLayer>,
     /// After the last layer.
@@ -139,7 +151,11 @@ pub struct Decoder {
 impl Decoder {
     /// The logits that a step wants, `[batch, wanted, vocabulary]`.
     pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        let mut stream = Residual::from(self.embed(step.tokens())?);
+        let mut x = self.embed(step.tokens())?;
+        if let Some(positions) = &self.positions {
+            x = ops::add(&x, &positions.forward(step, caches)?)?;
+        }
+        let mut stream = Residual::from(x);
         let mut rows = StepRows::new(step, caches)?;
         for (index, layer) in self.layers.iter().enumerate() {
             stream = layer.forward(&stream, &mut rows.layer(index)?)?;

@@ -80,6 +80,9 @@ pub(super) fn stack_rows(parts: &[Array]) -> Result<Array> {
     Ok(stacked)
 }
 
+/// Takes a linear layer: its view, the number of inputs and of outputs, and whether it has a bias.
+pub type TakeLinear = fn(&Weights, i32, i32, bool) -> Result<Linear>;
+
 /// x · wᵀ + b.
 #[derive(Debug)]
 pub struct Linear {
@@ -93,6 +96,16 @@ impl Linear {
     pub fn new(w: &Weights, inputs: i32, outputs: i32, bias: bool) -> Result<Self> {
         let matrix = matrix(w, inputs, outputs)?;
         let bias = if bias { Some(w.take("bias", &[outputs])?) } else { None };
+        Ok(Self { weights: LinearWeights { matrix, bias }, device: w.device() })
+    }
+
+    /// As [`Linear::new`], for a matrix that is stored with its inputs before its outputs (GPT-2).
+    pub fn transposed(w: &Weights, inputs: i32, outputs: i32, bias: bool) -> Result<Self> {
+        let stored = w.take_matrix("weight", &[inputs, outputs])?;
+        let weight = ops::contiguous(&ops::swap_axes(&stored, -1, -2)?)?;
+        eval(&[&weight])?;
+        let bias = if bias { Some(w.take("bias", &[outputs])?) } else { None };
+        let matrix = Matrix::dense(weight)?;
         Ok(Self { weights: LinearWeights { matrix, bias }, device: w.device() })
     }
 

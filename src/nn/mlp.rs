@@ -17,6 +17,12 @@ pub trait FeedForward: Debug {
     fn forward(&self, x: &Input) -> Result<Array>;
 }
 
+impl FeedForward for Linear {
+    fn forward(&self, x: &Input) -> Result<Array> {
+        Self::forward(self, x.array()?)
+    }
+}
+
 /// down(act(gate(x)) · up(x)) (Shazeer 2020).
 #[derive(Debug)]
 pub struct Mlp {
@@ -109,6 +115,11 @@ pub struct PlainMlp {
 }
 
 impl PlainMlp {
+    /// An MLP of these projections.
+    pub fn of(input: Linear, output: Linear, activation: Activation) -> Self {
+        Self { input, output, activation }
+    }
+
     /// Takes the two projections, input and output, by their names.
     pub fn new(
         w: &Weights,

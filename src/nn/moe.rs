@@ -13,9 +13,13 @@ use crate::fused::experts::{ExpertsWeights, Hidden, expert_outputs, moe_mlp};
 use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
 
-/// How a checkpoint names the experts' projections.
+/// How a checkpoint names a router, and the experts' projections.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpertNames {
+    /// The router.
+    pub router: &'static str,
+    /// Its correction, by any of these names; none where there is none.
+    pub correction: &'static [&'static str],
     /// Gate, up and down of one expert below `experts.N`.
     pub single: [&'static str; 3],
     /// Gate, up and down of all experts together.
@@ -27,10 +31,22 @@ pub struct ExpertNames {
 impl Default for ExpertNames {
     fn default() -> Self {
         Self {
+            router: "gate",
+            correction: &[],
             single: ["gate_proj", "up_proj", "down_proj"],
             stacked: ["switch_mlp.gate_proj", "switch_mlp.up_proj", "switch_mlp.down_proj"],
             fused: ["experts.gate_up_proj", "experts.down_proj"],
         }
+    }
+}
+
+impl ExpertNames {
+    /// Takes the router and its correction.
+    pub fn router(self, w: &Weights, config: MoeConfig) -> Result<Router> {
+        let router = Router::new(&w.at(self.router), config, false)?;
+        let Some(first) = self.correction.first() else { return Ok(router) };
+        let name = self.correction.iter().find(|name| w.has(name)).unwrap_or(first);
+        Ok(router.with_correction(w.take_f32(name, &[config.experts])?))
     }
 }
 
@@ -42,18 +58,19 @@ pub struct Moe {
     /// Between the residual stream and the features that the experts work on, and back.
     latent: Option<[Linear; 2]>,
     shared: Option<SharedExpert>,
+    /// Weighs the chosen experts, and the one that sees every token, by a soft-max.
+    coefficients: Option<Linear>,
 }
 
 impl Moe {
     /// A mixture of these parts.
     pub fn of(router: Router, experts: Experts) -> Self {
-        Self { router, experts, latent: None, shared: None }
+        Self { router, experts, latent: None, shared: None, coefficients: None }
     }
 
-    /// Takes `gate`, and the experts one by one (`experts.N`), stacked or fused.
+    /// Takes the router, and the experts one by one (`experts.N`), stacked or fused.
     pub fn new(w: &Weights, config: MoeConfig, names: ExpertNames) -> Result<Self> {
-        let router = Router::new(&w.at("gate"), config, false)?;
-        Ok(Self::of(router, Experts::new(w, config, names)?))
+        Ok(Self::of(names.router(w, config)?, Experts::new(w, config, names)?))
     }
 
     /// Adds `shared_expert`, weighted by the logistic function of `shared_expert_gate`.
@@ -79,6 +96,13 @@ impl Moe {
         self
     }
 
+    /// Weighs the chosen experts and the one that sees every token by the soft-max over the two
+    /// outputs of this projection (Kwai 2025, "Klear").
+    pub fn weighed_by(mut self, coefficients: Linear) -> Self {
+        self.coefficients = Some(coefficients);
+        self
+    }
+
     /// Puts the experts between projections to fewer features and back.
     pub fn within(mut self, down: Linear, up: Linear) -> Self {
         self.latent = Some([down, up]);
@@ -95,10 +119,12 @@ impl FeedForward for Moe {
             }
             latent => self.mixture(x.array()?, latent.as_ref())?,
         };
-        match &self.shared {
-            Some(shared) => ops::add(&sum, &shared.forward(x)?),
-            None => Ok(sum),
-        }
+        let Some(shared) = &self.shared else { return Ok(sum) };
+        let shared = shared.forward(x)?;
+        let Some(coefficients) = &self.coefficients else { return ops::add(&sum, &shared) };
+        let weights = ops::softmax(&coefficients.forward(x.array()?)?, -1, true)?;
+        let weights = ops::split_at(&weights, &[1], -1)?;
+        ops::add(&ops::multiply(&sum, &weights[0])?, &ops::multiply(&shared, &weights[1])?)
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::norm::{NormParams, norm};
-use crate::mlx::{Array, eval, ops, scalar};
+use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::weights::Weights;
 
 /// Takes a norm over the last axis of its view: the view, the number of features, and epsilon.
@@ -50,6 +50,14 @@ impl Norm {
         let bias = if w.has("bias") { Some(w.take("bias", &[dims])?) } else { None };
         let weight = plus_one(&w.take("weight", &[dims])?)?;
         Ok(Self::of(w, NormParams::Layer { weight, bias, eps }))
+    }
+
+    /// A layer norm without weights.
+    pub fn layer_unweighted(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
+        let dtype = w.activations().unwrap_or(Dtype::Float32);
+        let weight = ops::astype(&ops::broadcast_to(&scalar(1.0), &[dims])?, dtype)?;
+        eval(&[&weight])?;
+        Ok(Self::of(w, NormParams::Layer { weight, bias: None, eps }))
     }
 
     /// Takes `weight` `[heads, head_dim]` of a layer norm for each head, or `norms.N.weight`

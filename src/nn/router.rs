@@ -5,7 +5,7 @@ use super::moe_config::MoeConfig;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::linear::LinearWeights;
-pub use crate::fused::router::{ExpertGroups, Routing};
+pub use crate::fused::router::{ExpertGroups, Routing, Score};
 use crate::fused::router::{RouterParams, route_top_k};
 use crate::mlx::Array;
 use crate::weights::Weights;
@@ -20,19 +20,18 @@ pub struct Router {
 }
 
 impl Router {
-    /// Takes `weight` `[experts, dims]`, with `bias` also `bias`, and where the routing asks for it
-    /// `e_score_correction_bias`.
+    /// Takes `weight` `[experts, dims]`, and with `bias` also `bias`.
     pub fn new(w: &Weights, config: MoeConfig, bias: bool) -> Result<Self> {
         let MoeConfig { dims, experts, active, routing, .. } = config;
         let linear = Linear::new(w, dims, experts, bias)?;
-        let correction = match routing {
-            Routing::SigmoidThenTop { .. } => {
-                Some(w.take_f32("e_score_correction_bias", &[experts])?)
-            }
-            _ => None,
-        };
-        let params = RouterParams { experts, active, routing, correction };
+        let params = RouterParams { experts, active, routing, correction: None };
         Ok(Self { linear, params, dims, device: w.device() })
+    }
+
+    /// The same that adds a correction, `[experts]` in `f32`, to the scores where it chooses.
+    pub fn with_correction(mut self, correction: Array) -> Self {
+        self.params.correction = Some(correction);
+        self
     }
 
     /// Whether its weights are for what the experts see, and not for what they give.

@@ -6,6 +6,7 @@ use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::{Norm, TakeNorm};
+use super::positions::LearnedPositions;
 use super::residual_scale::ResidualScale;
 use crate::error::Result;
 use crate::weights::Weights;
@@ -23,6 +24,8 @@ pub struct StandardDecoder {
     pub layout: NormLayout,
     /// How the checkpoint names its parts.
     pub names: DecoderNames,
+    /// The embeddings of positions.
+    pub positions: Option<PositionTable>,
     /// Every layer's attention.
     pub attention: AttentionConfig,
     /// What differs between layers, first to last.
@@ -37,6 +40,17 @@ pub struct StandardDecoder {
     pub logit_scale: Option<f32>,
     /// Bounds the logits; `None` does not.
     pub logit_cap: Option<f32>,
+}
+
+/// A table with an embedding for each position.
+#[derive(Debug, Clone, Copy)]
+pub struct PositionTable {
+    /// Its name, beside the token embedding.
+    pub name: &'static str,
+    /// How many positions it has.
+    pub positions: i32,
+    /// The row of the first one.
+    pub first: i32,
 }
 
 /// The names of a decoder's parts.
@@ -135,7 +149,7 @@ impl NormLayout {
         };
         let (mixer, feed_forward) = (block(self.mixer)?, block(self.feed_forward)?);
         match (self.parallel, mixer.before) {
-            (true, Some(norm)) => Ok(Norms::Parallel(norm)),
+            (true, Some(mixer)) => Ok(Norms::Parallel { mixer, feed_forward: feed_forward.before }),
             (_, before) => {
                 Ok(Norms::Sequential { mixer: BlockNorms { before, ..mixer }, feed_forward })
             }
@@ -208,9 +222,13 @@ impl StandardDecoder {
             })
         };
         let embedding = model.at(names.embedding);
+        let positions = |table: PositionTable| {
+            LearnedPositions::new(&model.at(table.name), table.positions, table.first, dims)
+        };
         Ok(Decoder {
             embedding: Embedding::new(&embedding, self.vocabulary, dims)?,
             embedding_scale: self.embedding_scale,
+            positions: self.positions.map(positions).transpose()?,
             layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
             norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
             head: Head::new(&w.at(names.head), &embedding, self.tied, dims, self.vocabulary)?,

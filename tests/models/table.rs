@@ -20,7 +20,7 @@ published, with the logits and greedy tokens of [the oracle](../tools/oracle/REA
 
 - **`model_type`**: of a checkpoint that also sees or hears, the language model runs, whichever architecture its `text_config` names; a name with `_text` behind it is the same.
 - **Caches**: the kinds that its layers use.
-- **Checkpoints**: as mlx-lm saves them + as published.
+- **Checkpoints**: as mlx-lm saves them + as published; none of the first where mlx-lm lacks the architecture.
 - **Quantized**: the formats among these checkpoints, with the bits of affine ones; *mixed* where single layers differ. The blocks are shared: what one architecture was tried with
   the others can load, too.
 - **Exact**, **default**: the largest relative error ‖a − b‖ / ‖b‖ of the logits of any pass over any checkpoint on a CPU, with every product in float32, and as models run by default
@@ -96,7 +96,7 @@ impl Table {
         for (name, model_types) in models::architectures() {
             let Some(row) = self.0.get(name) else { panic!("{name} has no fixtures") };
             let count = row.checkpoints.each_ref().map(BTreeSet::len);
-            assert!(count.iter().all(|&count| count > 0), "{name} lacks a kind of fixture");
+            assert!(count[1] > 0, "{name} has no fixture as it is published");
             let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/models");
             let lines = lines_of(&models, &format!("{name}.rs")).unwrap();
             all_lines.push(lines);

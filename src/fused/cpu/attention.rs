@@ -244,6 +244,7 @@ pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
         && fits(mask)
         && new.query_scale.is_none()
         && params.v_norm.is_none()
+        && !params.rotate_first
         && prepared(new, params).is_some()
 }
 

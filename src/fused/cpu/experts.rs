@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 
 use super::super::experts::ExpertsWeights;
-use super::super::router::{RouterParams, Routing};
+use super::super::router::{RouterParams, Routing, Score};
 use super::products::QuantizedShape;
 use super::{CpuKernel, NodeOptions, activation, with_last, wrong_outputs};
 use crate::cpu::ExecOptions;
@@ -23,12 +23,17 @@ pub fn top_k(params: &RouterParams) -> Option<TopK> {
     let active = active as usize;
     let of = |scoring, normalize, scale| Some(TopK { active, scoring, normalize, scale });
     match routing {
-        Routing::SoftmaxThenTop { normalize } => of(Scoring::Softmax, normalize, 1.0),
         Routing::TopThenSoftmax => of(Scoring::SoftmaxOfChosen, false, 1.0),
-        Routing::SigmoidThenTop { groups: None, normalize, scale } => {
-            of(Scoring::Sigmoid, normalize && active > 1, scale)
+        Routing::ScoresThenTop { score, groups: None, normalize, scale } => {
+            let scoring = match score {
+                Score::Softmax => Scoring::Softmax,
+                Score::Sigmoid => Scoring::Sigmoid,
+            };
+            of(scoring, normalize && score.normalizes(params.active), scale)
         }
-        Routing::SigmoidThenTop { groups: Some(_), .. } | Routing::SigmoidOfInput => None,
+        Routing::ScoresThenTop { groups: Some(_), .. }
+        | Routing::SparseMixer(_)
+        | Routing::SigmoidOfInput => None,
     }
 }
 

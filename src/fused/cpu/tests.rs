@@ -466,6 +466,7 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
                 kv_heads,
                 head_dim: dim,
                 qk_norm: norms.clone(),
+                rotate_first: false,
                 v_norm: None,
                 scale: 0.3,
                 soft_cap: Some(4.0),
@@ -514,6 +515,7 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
         kv_heads: 2,
         head_dim: 4,
         qk_norm: None,
+        rotate_first: false,
         v_norm: None,
         scale: 1.0,
         soft_cap: None,
@@ -574,7 +576,7 @@ fn experts_are_added_up_as_step_by_step() {
 fn experts_are_chosen_as_composed() {
     enter(DeviceKind::Cpu).unwrap();
     let logits = numbers(&[2, 7, 16], 13);
-    let routing = Routing::SoftmaxThenTop { normalize: true };
+    let routing = Routing::softmax(true);
     let params = RouterParams { experts: 16, active: 4, routing, correction: None };
     let top_k = TopK { active: 4, scoring: Scoring::Softmax, normalize: true, scale: 1.0 };
     assert_eq!(experts::top_k(&params), Some(top_k));

@@ -1,7 +1,7 @@
 //! Choosing experts on an NVIDIA card.
 
 use crate::error::Result;
-use crate::fused::router::{RouterParams, Routing};
+use crate::fused::router::{RouterParams, Routing, Score};
 use crate::mlx::gpu::{Block, Kernel, Number, Source};
 use crate::mlx::{Array, Dtype};
 
@@ -26,14 +26,19 @@ impl<'a> Choice<'a> {
     pub fn of(params: &'a RouterParams) -> Option<Self> {
         let RouterParams { experts, active, routing, .. } = *params;
         let (scoring, normalize, scale) = match routing {
-            Routing::SoftmaxThenTop { normalize } => (0, normalize, 1.0),
             Routing::TopThenSoftmax => (1, false, 1.0),
-            Routing::SigmoidThenTop { groups: None, normalize, scale } => {
-                (2, normalize && active > 1, scale)
+            Routing::ScoresThenTop { score, groups: None, normalize, scale } => {
+                let scoring = match score {
+                    // The kernel divides by the sum behind the choice.
+                    Score::Softmax if params.correction.is_some() => return None,
+                    Score::Softmax => 0,
+                    Score::Sigmoid => 2,
+                };
+                (scoring, normalize && score.normalizes(active), scale)
             }
-            Routing::SigmoidThenTop { groups: Some(_), .. } | Routing::SigmoidOfInput => {
-                return None;
-            }
+            Routing::ScoresThenTop { groups: Some(_), .. }
+            | Routing::SparseMixer(_)
+            | Routing::SigmoidOfInput => return None,
         };
         let correction = params.correction.as_ref();
         let fits = (1..=experts.min(32)).contains(&active)

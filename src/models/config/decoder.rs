@@ -7,8 +7,8 @@ use serde_json::Value;
 use super::{ConfigFile, RopeDefaults};
 use crate::error::{Error, Result};
 use crate::nn::{
-    AttentionConfig, AttentionSpan, DecoderNames, FusedOrder, LayerConfig, Norm, NormLayout,
-    StandardDecoder,
+    AttentionConfig, AttentionSpan, DecoderNames, FusedOrder, LayerConfig, Linear, Norm,
+    NormLayout, StandardDecoder,
 };
 
 /// What a layer sees.
@@ -30,7 +30,12 @@ impl ConfigFile {
         }
         let attention = self.attention()?;
         let eps = self.eps()?;
-        let rotated = (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32;
+        let rotated = match self.optional("rotary_dim")? {
+            Some(rotated) if rope.share.is_some() => {
+                self.bounded("rotary_dim", rotated, attention.head_dim.into())?
+            }
+            _ => (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32,
+        };
         let rope = self.rope(rotated, rope.base, rope.traditional)?;
         let layer = LayerConfig { span: AttentionSpan::Full, rope: Some(rope), temperature: None };
         Ok(StandardDecoder {
@@ -39,6 +44,7 @@ impl ConfigFile {
             eps,
             layout: NormLayout::PRE,
             names: DecoderNames::default(),
+            positions: None,
             attention,
             layers: vec![layer; self.layers()?],
             tied: self.optional("tie_word_embeddings")?,
@@ -78,6 +84,7 @@ impl ConfigFile {
             head_dim,
             qkv: &["q_proj", "k_proj", "v_proj"],
             fused_order: FusedOrder::ByPart,
+            linear: Linear::new,
             qkv_bias: bias,
             output: "o_proj",
             output_bias: bias,
@@ -87,7 +94,7 @@ impl ConfigFile {
             scale: None,
             soft_cap: None,
             sinks: false,
-            output_gate: false,
+            output_gate: None,
         })
     }
 

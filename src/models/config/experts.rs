@@ -1,35 +1,50 @@
 //! Experts as DeepSeek V3's configurations describe them, which others took up.
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use super::ConfigFile;
 use crate::error::Result;
-use crate::nn::{Activation, ExpertGroups, ExpertNames, FeedForward, Mlp, Moe, MoeConfig, Routing};
+use crate::nn::{
+    Activation, ExpertGroups, ExpertNames, FeedForward, Mlp, Moe, MoeConfig, Routing, Score,
+};
 use crate::weights::Weights;
+
+#[derive(PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum MlpKind {
+    Dense,
+    Sparse,
+}
 
 /// The feed-forward blocks of a model whose layers, but for some, have experts.
 pub(in crate::models) struct SparseLayers {
-    dims: i32,
+    pub(in crate::models) dims: i32,
     /// Features inside the MLP of layers without experts.
-    dense: i32,
+    pub(in crate::models) dense: i32,
     /// `None` where no layer has experts.
-    experts: Option<MoeConfig>,
+    pub(in crate::models) experts: Option<MoeConfig>,
     /// Features inside the experts that see every token.
-    shared: Option<i32>,
-    /// The first layer with experts, and how many layers it is from one to the next.
-    first: usize,
-    step: usize,
+    pub(in crate::models) shared: Option<i32>,
+    /// Which layers have experts.
+    pub(in crate::models) sparse: Vec<bool>,
+    /// The names of the router and the experts below the block's.
+    pub(in crate::models) names: ExpertNames,
+    /// The name of the block.
+    pub(in crate::models) block: &'static str,
 }
 
 impl SparseLayers {
-    /// The block of a layer, whose tensors lie below `mlp`.
+    /// The block of a layer.
     pub(in crate::models) fn build(
         &self,
         layer: usize,
         w: &Weights,
     ) -> Result<Box<dyn FeedForward>> {
-        let w = w.at("mlp");
+        let w = w.at(self.block);
         match self.experts {
-            Some(config) if layer >= self.first && layer.is_multiple_of(self.step) => {
-                let moe = Moe::new(&w, config, ExpertNames::default())?;
+            Some(config) if self.sparse[layer] => {
+                let moe = Moe::new(&w, config, self.names)?;
                 Ok(Box::new(match self.shared {
                     Some(hidden) => moe.with_shared_mlp(&w.at("shared_experts"), hidden)?,
                     None => moe,
@@ -41,28 +56,47 @@ impl SparseLayers {
 }
 
 impl ConfigFile {
-    /// `n_routed_experts` of which each token is sent to `num_experts_per_tok`, `n_shared_experts`,
-    /// and the layers that have them: from `first_k_dense_replace` on every `moe_layer_freq`-th.
+    /// `n_routed_experts` of which each token is sent to `num_experts_per_tok`, and
+    /// `n_shared_experts`, with DeepSeek V3's routing and names.
     pub(in crate::models) fn sparse_layers(&self, dims: i32) -> Result<SparseLayers> {
-        let count = |field, default| Ok(self.size_or(field, default)?.unsigned_abs() as usize);
+        let correction: &[&str] = &["gate.e_score_correction_bias"];
         let mut layers = SparseLayers {
             dims,
             dense: self.size("intermediate_size")?,
             experts: None,
             shared: None,
-            first: self.optional("first_k_dense_replace")?.unwrap_or(0),
-            step: count("moe_layer_freq", 1)?,
+            sparse: self.layers_with_experts()?,
+            names: ExpertNames { correction, ..ExpertNames::default() },
+            block: "mlp",
         };
         if self.optional::<i64>("n_routed_experts")?.is_none() {
             return Ok(layers);
         }
         let config = self.routed_experts(dims)?;
         layers.experts = Some(config);
-        if self.optional::<i64>("n_shared_experts")?.is_some() {
-            let shared = i64::from(config.hidden) * i64::from(self.size("n_shared_experts")?);
+        if let Some(count @ 1..) = self.optional::<i64>("n_shared_experts")? {
+            let shared = i64::from(config.hidden).saturating_mul(count);
             layers.shared = Some(self.bounded("n_shared_experts", shared, 1 << 24)?);
         }
         Ok(layers)
+    }
+
+    /// Which layers have experts: those that `mlp_layer_types`, `is_moe_layer` or a list of
+    /// `moe_layer_freq` says so of, or from `first_k_dense_replace` on every `moe_layer_freq`-th.
+    fn layers_with_experts(&self) -> Result<Vec<bool>> {
+        if let Some(kinds) = self.of_each_layer::<MlpKind>("mlp_layer_types")? {
+            return Ok(kinds.into_iter().map(|kind| kind == MlpKind::Sparse).collect());
+        }
+        if let Some(sparse) = self.of_each_layer("is_moe_layer")? {
+            return Ok(sparse);
+        }
+        if self.value("moe_layer_freq").is_some_and(Value::is_array) {
+            let sparse = self.of_each_layer::<u8>("moe_layer_freq")?.unwrap_or_default();
+            return Ok(sparse.into_iter().map(|sparse| sparse != 0).collect());
+        }
+        let first: usize = self.optional("first_k_dense_replace")?.unwrap_or(0);
+        let step = self.size_or("moe_layer_freq", 1)?.unsigned_abs() as usize;
+        Ok((0..self.layers()?).map(|layer| layer >= first && layer.is_multiple_of(step)).collect())
     }
 
     /// `n_routed_experts` of which each token is sent to `num_experts_per_tok`.
@@ -73,8 +107,9 @@ impl ConfigFile {
             hidden: self.size("moe_intermediate_size")?,
             experts,
             active: self.active_experts(experts, None)?,
-            routing: Routing::SigmoidThenTop {
-                groups: self.expert_groups(experts)?,
+            routing: Routing::ScoresThenTop {
+                score: Score::Sigmoid,
+                groups: self.expert_groups(experts, 2)?,
                 normalize: self.optional("norm_topk_prob")?.unwrap_or(true),
                 scale: self.optional("routed_scaling_factor")?.unwrap_or(1.0),
             },
@@ -95,16 +130,21 @@ impl ConfigFile {
         self.bounded(field, active, experts.into())
     }
 
-    /// `n_group` groups of experts, of which `topk_group` are kept; `None` where there is one.
-    fn expert_groups(&self, experts: i32) -> Result<Option<ExpertGroups>> {
+    /// `n_group` groups of experts, of which `topk_group` are kept, each `judged_by` so many of its
+    /// experts; `None` where there is one.
+    pub(in crate::models) fn expert_groups(
+        &self,
+        experts: i32,
+        judged_by: i32,
+    ) -> Result<Option<ExpertGroups>> {
         let count = self.size_or("n_group", 1)?;
         if count == 1 {
             return Ok(None);
         }
-        // A group is judged by its two best experts.
-        if experts % count != 0 || experts / count < 2 {
+        if experts % count != 0 || experts / count < judged_by {
             return Err(self.error(format!(
-                "\"n_group\" {count} does not divide {experts} experts into groups of 2 or more"
+                "\"n_group\" {count} does not divide {experts} experts into groups of {judged_by} \
+                 or more"
             )));
         }
         let kept = self.bounded("topk_group", self.require("topk_group")?, count.into())?;
@@ -114,6 +154,6 @@ impl ConfigFile {
                 "\"topk_group\" {kept} leaves fewer experts than \"num_experts_per_tok\" {active}"
             )));
         }
-        Ok(Some(ExpertGroups { count, kept }))
+        Ok(Some(ExpertGroups { count, kept, judged_by }))
     }
 }

@@ -1,10 +1,50 @@
 //! The measures of multi-head latent attention, as DeepSeek's configurations name them.
 
-use super::ConfigFile;
+use serde_json::json;
+
+use super::{ConfigFile, RopeDefaults};
 use crate::error::Result;
-use crate::nn::MlaConfig;
+use crate::nn::{Decoder, FeedForward, Mla, MlaConfig, Rope, StandardDecoder};
+use crate::weights::Weights;
+
+/// A decoder with multi-head latent attention in every layer.
+pub(in crate::models) struct LatentDecoder {
+    pub(in crate::models) decoder: StandardDecoder,
+    pub(in crate::models) attention: MlaConfig,
+    rope: Rope,
+}
+
+impl LatentDecoder {
+    /// As [`StandardDecoder::build`].
+    pub(in crate::models) fn build(
+        &self,
+        w: &Weights,
+        feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
+    ) -> Result<Decoder> {
+        let mla = |w: &Weights| Mla::new(&w.at("self_attn"), self.attention, self.rope.clone());
+        self.decoder.build_hybrid(w, |_, w| Ok(Box::new(mla(w)?)), feed_forward)
+    }
+}
 
 impl ConfigFile {
+    /// The decoder that DeepSeek's fields describe. `interleaved` says whether neighbouring features
+    /// are rotated where `rope_interleave` does not.
+    pub(in crate::models) fn latent_decoder(
+        &self,
+        base: f32,
+        interleaved: bool,
+    ) -> Result<LatentDecoder> {
+        let heads = self.size("num_attention_heads")?;
+        let rotated = self.size("qk_rope_head_dim")?;
+        // Heads are what the fields of latent attention say.
+        let own = [("head_dim", json!(rotated)), ("num_key_value_heads", json!(heads))];
+        let decoder = self.with(own).decoder(&RopeDefaults::base(base))?;
+        let attention = self.latent_attention(decoder.attention.dims)?;
+        let interleaved = self.optional("rope_interleave")?.unwrap_or(interleaved);
+        let rope = self.rope(attention.qk_rope_head_dim, Some(base), interleaved)?;
+        Ok(LatentDecoder { decoder, attention, rope })
+    }
+
     /// Multi-head latent attention between `dims` features.
     pub(in crate::models) fn latent_attention(&self, dims: i32) -> Result<MlaConfig> {
         let head = |field: &str| self.bounded(field, self.require(field)?, 1 << 14);

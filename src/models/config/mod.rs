@@ -31,11 +31,18 @@ pub(super) struct ConfigFile {
     values: Map<String, Value>,
     /// Whether it is one of several parts.
     is_part: bool,
+    /// Fields and the architecture's own names of them.
+    names: &'static [(&'static str, &'static str)],
 }
 
 /// Fields that transformers has renamed, or names otherwise in each architecture.
-const OTHER_NAMES: [&[&str]; 2] = [
-    &["num_experts", "num_local_experts", "n_routed_experts"],
+const OTHER_NAMES: [&[&str]; 7] = [
+    &["num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"],
+    &["n_shared_experts", "num_shared_experts", "moe_num_shared_experts"],
+    &["num_experts_per_tok", "moe_k"],
+    &["norm_topk_prob", "route_norm"],
+    &["routed_scaling_factor", "route_scale"],
+    &["first_k_dense_replace", "num_dense_layers"],
     &["layer_types", "layers_block_type"],
 ];
 
@@ -58,7 +65,7 @@ impl ConfigFile {
         let Value::Object(values) = values else {
             return Err(Error::config(path, "not an object"));
         };
-        Ok(Self { path, values, is_part: false })
+        Ok(Self { path, values, is_part: false, names: &[] })
     }
 
     /// An [`Error::Config`] about this file.
@@ -82,7 +89,8 @@ impl ConfigFile {
 
     /// A field that must be there.
     pub(super) fn require<T: DeserializeOwned>(&self, field: &str) -> Result<T> {
-        self.optional(field)?.ok_or_else(|| self.error(format!("\"{field}\" is missing")))
+        let missing = || self.error(format!("\"{}\" is missing", self.own_name(field)));
+        self.optional(field)?.ok_or_else(missing)
     }
 
     /// The value of a field, by whichever of its names it has one; `None` for null.
@@ -92,7 +100,9 @@ impl ConfigFile {
 
     fn named_value(&self, field: &str) -> Option<(&String, &Value)> {
         let others = OTHER_NAMES.iter().find(|names| names.contains(&field));
-        let names = [field].into_iter().chain(others.into_iter().copied().flatten().copied());
+        let names = [self.own_name(field), field]
+            .into_iter()
+            .chain(others.into_iter().copied().flatten().copied());
         names.filter_map(|name| self.values.get_key_value(name)).find(|(_, value)| !value.is_null())
     }
 
@@ -155,7 +165,7 @@ impl ConfigFile {
         let mut values = self.values.clone();
         values.remove("text_config");
         values.extend(part);
-        Ok(Self { path: self.path.clone(), values, is_part: true })
+        Ok(Self { path: self.path.clone(), values, is_part: true, names: self.names })
     }
 
     /// Whether the language model is one of several parts.
@@ -172,9 +182,29 @@ impl ConfigFile {
     pub(super) fn with_defaults<const N: usize>(&self, defaults: [(&str, Value); N]) -> Self {
         let mut file = self.clone();
         for (field, value) in defaults {
-            file.values.entry(field).or_insert(value);
+            if !file.values.contains_key(field) && file.value(field).is_none() {
+                file.values.insert(field.to_owned(), value);
+            }
         }
         file
+    }
+
+    /// The same configuration with these values, whatever it says.
+    pub(super) fn with<const N: usize>(&self, values: [(&str, Value); N]) -> Self {
+        let mut file = self.clone();
+        file.values.extend(values.map(|(field, value)| (field.to_owned(), value)));
+        file
+    }
+
+    /// The same configuration of an architecture that has other names, on the right, for these
+    /// fields.
+    pub(super) fn renamed(&self, names: &'static [(&'static str, &'static str)]) -> Self {
+        Self { names, ..self.clone() }
+    }
+
+    /// What this architecture calls a field.
+    fn own_name<'a>(&self, field: &'a str) -> &'a str {
+        self.names.iter().find(|(name, _)| *name == field).map_or(field, |(_, own)| own)
     }
 
     /// The same configuration without a field.
@@ -189,6 +219,7 @@ impl ConfigFile {
         if (1..=limit).contains(&value) {
             Ok(value as i32)
         } else {
+            let field = self.own_name(field);
             Err(self.error(format!("\"{field}\" is {value}, expected 1 to {limit}")))
         }
     }

@@ -138,6 +138,11 @@ impl ConfigFile {
         }
     }
 
+    /// The base of the rotation, wherever it is said.
+    pub(in crate::models) fn rope_theta(&self) -> Result<Option<f32>> {
+        self.rope_field("rope_theta")
+    }
+
     /// The rotation of `dims` features of a head.
     pub(in crate::models) fn rope(
         &self,

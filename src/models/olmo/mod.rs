@@ -1,9 +1,10 @@
 //! Ai2's OLMo.
 
+mod olmo;
 mod olmo2;
 mod olmo3;
 mod olmoe;
 
 use super::Architecture;
 
-pub(super) const ARCHITECTURES: &[Architecture] = architectures![olmo2, olmo3, olmoe];
+pub(super) const ARCHITECTURES: &[Architecture] = architectures![olmo, olmo2, olmo3, olmoe];

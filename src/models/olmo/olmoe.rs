@@ -21,7 +21,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
-        routing: Routing::SoftmaxThenTop { normalize: file.flag("norm_topk_prob")? },
+        routing: Routing::softmax(file.flag("norm_topk_prob")?),
     };
     Ok(Box::new(
         decoder.build(w, |_, w| {

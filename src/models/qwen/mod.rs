@@ -1,5 +1,6 @@
 //! Alibaba's Qwen.
 
+mod qwen;
 mod qwen2;
 mod qwen2_moe;
 mod qwen3;
@@ -8,6 +9,7 @@ mod qwen3_moe;
 mod qwen3_next;
 
 use super::Architecture;
+pub(super) use qwen3_moe::{experts, sparse_layers};
 
 pub(super) const ARCHITECTURES: &[Architecture] =
-    architectures![qwen2, qwen2_moe, qwen3, qwen3_5, qwen3_moe, qwen3_next];
+    architectures![qwen, qwen2, qwen2_moe, qwen3, qwen3_5, qwen3_moe, qwen3_next];

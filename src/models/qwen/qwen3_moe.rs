@@ -33,19 +33,21 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 }
 
 /// The experts of Qwen's models.
-pub(super) fn experts(file: &ConfigFile, dims: i32) -> Result<MoeConfig> {
+pub(in crate::models) fn experts(file: &ConfigFile, dims: i32) -> Result<MoeConfig> {
     let experts = file.size("num_experts")?;
     Ok(MoeConfig {
         dims,
         hidden: file.size("moe_intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
-        routing: Routing::SoftmaxThenTop { normalize: file.flag("norm_topk_prob")? },
+        routing: Routing::softmax(file.flag("norm_topk_prob")?),
     })
 }
 
 /// Which layers have experts: every `decoder_sparse_step`-th, but for `mlp_only_layers`.
-pub(super) fn sparse_layers(file: &ConfigFile) -> Result<impl Fn(usize) -> bool + use<>> {
+pub(in crate::models) fn sparse_layers(
+    file: &ConfigFile,
+) -> Result<impl Fn(usize) -> bool + use<>> {
     let step = file.size_or("decoder_sparse_step", 1)?.unsigned_abs() as usize;
     let dense: Vec<usize> = file.optional("mlp_only_layers")?.unwrap_or_default();
     Ok(move |layer: usize| (layer + 1).is_multiple_of(step) && !dense.contains(&layer))

@@ -100,7 +100,11 @@ def quantized(model, config: dict, fixture: Fixture) -> dict:
 
 def write_raw(architecture: Architecture, fixture: Fixture, folder: Path, seed: int):
     """A checkpoint as Hugging Face publishes it. Returns transformers' model in float32 with the values as stored, and the rules of
-    the tensors."""
+    the tensors. Without a class of transformers it is what mlx-lm saves under the names that `published` gives."""
+    if architecture.transformers is None:
+        other, rules = write_mlx(architecture, fixture, folder, seed)
+        add_published(fixture, folder, read_config(folder))
+        return other, rules
     config = merged(architecture, fixture)
     config_class, model_class = (getattr(transformers, name) for name in architecture.transformers)
     arguments = {k: v for k, v in architecture.transformers_arguments(config).items() if k not in NOT_ARGUMENTS}
@@ -125,13 +129,18 @@ def write_raw(architecture: Architecture, fixture: Fixture, folder: Path, seed: 
     if not fixture.nested_rope:
         published = {"architectures": [architecture.transformers[1]], **config, "torch_dtype": fixture.dtype}
         write_json(folder / "config.json", published, infinite=True)
+    add_published(fixture, folder, config)
+    return loaded, rules
+
+
+def add_published(fixture: Fixture, folder: Path, config: dict) -> None:
+    """Adds the tensors that no model uses, and names and packs all as they are published."""
     path = folder / "model.safetensors"
     if fixture.extra_tensors:
         extra = {name: torch.from_numpy(value) for name, value in fixture.extra_tensors(config).items()}
         save_file({**load_file(path), **extra}, path, metadata={"format": "pt"})
     if fixture.published:
         save_file(fixture.published(load_file(path), config), path, metadata={"format": "pt"})
-    return loaded, rules
 
 
 def versions() -> dict:

@@ -52,7 +52,7 @@ class Architecture:
     # The configuration that its fixtures share, `model_type` included.
     config: dict
     fixtures: list[Fixture]
-    # Classes of transformers: (configuration, model with a language-model head).
+    # Classes of transformers: (configuration, model with a language-model head); none where it has none.
     transformers: tuple[str, str] | None = None
     # The arguments of transformers' configuration, by the fixture's.
     transformers_arguments: Callable[[dict], dict] = lambda config: config

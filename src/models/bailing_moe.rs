@@ -1,0 +1,76 @@
+//! Ling (Inclusion AI 2025): fused projections, and experts chosen by a soft-max or corrected logistic
+//! scores.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{DecoderNames, Norm, QkNorm, Routing, Score};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["bailing_moe"], build);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ScoreFunction {
+    Softmax,
+    Sigmoid,
+}
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    for field in ["norm_head", "use_bias"] {
+        if file.flag(field)? {
+            return Err(file.error(format!("\"{field}\" is not supported")));
+        }
+    }
+    let file = &file.with_defaults([("rms_norm_eps", json!(1e-6)), ("topk_group", json!(4))]);
+    let share = Some(1.0);
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.names = DecoderNames {
+        embedding: "word_embeddings",
+        attention: "attention",
+        ..DecoderNames::default()
+    };
+    decoder.attention.qkv = &["query_key_value"];
+    decoder.attention.qkv_bias = file.flag("use_qkv_bias")?;
+    decoder.attention.output = "dense";
+    decoder.attention.output_bias = false;
+    if file.flag("use_qk_norm")? {
+        let norm = QkNorm::each_head(Norm::rms, decoder.eps);
+        decoder.attention.qk_norm = Some(norm.named(["query_layernorm", "key_layernorm"]));
+    }
+    let mut layers = file.sparse_layers(decoder.attention.dims)?;
+    let corrected = file.flag("moe_router_enable_expert_bias")?;
+    layers.names.correction = if corrected { &["gate.expert_bias"] } else { &[] };
+    if (0..decoder.layers.len())
+        .any(|layer| w.at("model.layers").at(layer).at("mlp.gate.gate_proj").has("weight"))
+    {
+        layers.names.router = "gate.gate_proj";
+    }
+    if let Some(config) = &mut layers.experts {
+        config.routing = Routing::ScoresThenTop {
+            score: match file.optional("score_function")? {
+                Some(ScoreFunction::Sigmoid) => Score::Sigmoid,
+                Some(ScoreFunction::Softmax) | None => Score::Softmax,
+            },
+            groups: file.expert_groups(config.experts, 2)?,
+            normalize: file.flag("norm_topk_prob")?,
+            scale: file.optional("routed_scaling_factor")?.unwrap_or(1.0),
+        };
+    }
+    let width = "moe_shared_expert_intermediate_size";
+    if !file.optional("moe_router_enable_shared_expert")?.unwrap_or(true) {
+        layers.shared = None;
+    } else if let (Some(_), Some(width)) = (layers.shared, file.optional::<i64>(width)?) {
+        let count: i64 = file.require("num_shared_experts")?;
+        layers.shared = Some(file.bounded(
+            "moe_shared_expert_intermediate_size",
+            width.saturating_mul(count),
+            1 << 24,
+        )?);
+    }
+    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+}

@@ -1,0 +1,17 @@
+//! DeepSeek V3 (DeepSeek-AI 2024): multi-head latent attention, and experts in all layers but the
+//! first few.
+
+use crate::error::Result;
+use crate::models::config::ConfigFile;
+use crate::models::{Architecture, LanguageModel, is_prediction_layer};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], build)
+        .ignoring(is_prediction_layer);
+
+pub(in crate::models) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let decoder = file.latent_decoder(10_000.0, true)?;
+    let layers = file.sparse_layers(decoder.attention.dims)?;
+    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+}

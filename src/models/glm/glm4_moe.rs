@@ -1,0 +1,34 @@
+//! GLM 4.5 (Zeng et al. 2025): a rotation of the first part of each head, and experts as DeepSeek
+//! V3's in all layers but the first; and Solar Open (Upstage 2025), which rotates whole heads and has
+//! experts in every layer.
+
+use serde_json::json;
+
+use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{Norm, QkNorm};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["glm4_moe", "solar_open"], build)
+    .ignoring(crate::models::is_prediction_layer);
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let is_solar = file.model_type()? == "solar_open";
+    let dense = if is_solar { 0 } else { 1 };
+    // Where every layer has experts, there is no size of the others.
+    let file = &file.with_defaults([
+        ("first_k_dense_replace", json!(dense)),
+        ("intermediate_size", json!(1)),
+        ("rope_theta", json!(1_000_000.0)),
+        ("rms_norm_eps", json!(1e-5)),
+    ]);
+    let share = Some(if is_solar { 1.0 } else { 0.5 });
+    let mut decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
+    decoder.attention.output_bias = false;
+    if file.flag("use_qk_norm")? {
+        decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
+    }
+    let layers = file.sparse_layers(decoder.attention.dims)?;
+    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+}

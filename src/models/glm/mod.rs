@@ -1,0 +1,9 @@
+//! Z.ai's GLM.
+
+mod glm4;
+mod glm4_moe;
+mod glm4_moe_lite;
+
+use super::Architecture;
+
+pub(super) const ARCHITECTURES: &[Architecture] = architectures![glm4, glm4_moe, glm4_moe_lite];

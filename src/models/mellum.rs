@@ -1,0 +1,34 @@
+//! Mellum 2 (JetBrains 2026): Qwen 3 MoE with a rotation for layers within a window, and one for
+//! those that see all positions.
+
+use serde_json::json;
+
+use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::qwen::experts;
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{ExpertNames, Moe, Norm, QkNorm};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mellum"], build);
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.with_defaults([
+        ("rms_norm_eps", json!(1e-6)),
+        ("norm_topk_prob", json!(true)),
+        ("num_experts_per_tok", json!(8)),
+        ("sliding_window_pattern", json!(1)),
+    ]);
+    let global = file.rope_parameters_of("full_attention");
+    let rope = RopeDefaults::base(500_000.0);
+    let mut decoder = global.as_ref().unwrap_or(file).decoder(&rope)?;
+    decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
+    let local = file.local_rope(decoder.attention.head_dim)?;
+    for (layer, window) in decoder.layers.iter_mut().zip(file.windows(1024, 1)?) {
+        layer.span = window.into();
+        layer.rope = if window.is_some() { Some(local.clone()) } else { layer.rope.take() };
+    }
+    let config = experts(file, decoder.attention.dims)?;
+    let names = ExpertNames::default();
+    Ok(Box::new(decoder.build(w, |_, w| Ok(Box::new(Moe::new(&w.at("mlp"), config, names)?)))?))
+}

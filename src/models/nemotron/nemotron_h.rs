@@ -1,0 +1,117 @@
+//! Nemotron-H and Nemotron 3 (NVIDIA 2025): layers that are one block each: a Mamba 2 mixer,
+//! attention that does not look at positions, an MLP, or experts, which may work on fewer features.
+
+use serde::Deserialize;
+
+use crate::error::Result;
+use crate::models::config::{ConfigFile, Mamba2Fields};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{
+    Activation, AttentionSpan, Backbone, BackboneConfig, Block, ExpertNames, Experts, LayerConfig,
+    Linear, Mamba2, Moe, PlainMlp,
+};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["nemotron_h"], build).ignoring(|_, tensor| tensor.starts_with("mtp."));
+
+#[derive(Clone, Copy, PartialEq, Deserialize)]
+enum Kind {
+    #[serde(rename = "mamba", alias = "linear_attention", alias = "conv", alias = "M")]
+    Mamba,
+    #[serde(rename = "attention", alias = "full_attention", alias = "*")]
+    Attention,
+    #[serde(rename = "mlp", alias = "-")]
+    Mlp,
+    #[serde(rename = "moe", alias = "E")]
+    Moe,
+}
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let kinds = kinds(file)?;
+    let attention = file.attention()?;
+    let mamba = file.mamba2(&Mamba2Fields {
+        heads: "mamba_num_heads",
+        head_dim: "mamba_head_dim",
+        state: "ssm_state_size",
+        groups: "n_groups",
+        kernel: "conv_kernel",
+        conv_bias: "use_conv_bias",
+        projection_bias: "mamba_proj_bias",
+    })?;
+    let (dims, hidden) = (attention.dims, file.size("intermediate_size")?);
+    let config = BackboneConfig {
+        vocabulary: file.size("vocab_size")?,
+        dims,
+        layers: kinds.len(),
+        eps: mamba.eps,
+        tied: file.optional("tie_word_embeddings")?,
+    };
+    let bias = file.flag("mlp_bias")?;
+    Ok(Box::new(Backbone::new(w, config, |index, w| {
+        Ok(match kinds[index] {
+            Kind::Mamba => Block::Mixer(Box::new(Mamba2::new(w, mamba)?)),
+            Kind::Attention => {
+                let (span, rope, temperature) = (AttentionSpan::Full, None, None);
+                let layer = LayerConfig { span, rope, temperature };
+                Block::Mixer(Box::new(attention.build(w, layer)?))
+            }
+            Kind::Mlp => Block::FeedForward(Box::new(mlp(w, dims, hidden, bias)?)),
+            Kind::Moe => Block::FeedForward(Box::new(experts(file, w, dims)?)),
+        })
+    })?))
+}
+
+/// The kind of each layer: `hybrid_override_pattern`, a text or list of `M`, `*`, `-` and `E`, or
+/// the names that later configurations spell out.
+fn kinds(file: &ConfigFile) -> Result<Vec<Kind>> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Pattern {
+        Text(String),
+        List(Vec<Kind>),
+    }
+    let mut pattern = None;
+    for field in ["hybrid_override_pattern", "layers_block_type", "layer_types"] {
+        pattern = pattern.or(file.optional(field)?);
+    }
+    match pattern {
+        Some(Pattern::List(kinds)) => Ok(kinds),
+        Some(Pattern::Text(text)) => {
+            let letters = text.chars().map(String::from).collect();
+            serde_json::from_value(letters)
+                .map_err(|error| file.error(format!("\"hybrid_override_pattern\": {error}")))
+        }
+        None => Err(file.error("\"hybrid_override_pattern\" is missing")),
+    }
+}
+
+fn mlp(w: &Weights, dims: i32, hidden: i32, bias: bool) -> Result<PlainMlp> {
+    PlainMlp::new(w, ["up_proj", "down_proj"], dims, hidden, bias, Activation::ReluSquared)
+}
+
+/// Experts on `moe_latent_size` features, where that is there, and perhaps one that sees every
+/// token.
+fn experts(file: &ConfigFile, w: &Weights, dims: i32) -> Result<Moe> {
+    let config = file.routed_experts(dims)?;
+    let bias = file.flag("mlp_bias")?;
+    let latent = file.optional::<i64>("moe_latent_size")?.is_some();
+    let inner = if latent { file.size("moe_latent_size")? } else { dims };
+    let projection =
+        |names, inputs, outputs| Experts::projection(w, names, inputs, outputs, config.experts);
+    let up = projection(["up_proj", "switch_mlp.fc1"], inner, config.hidden)?;
+    let down = projection(["down_proj", "switch_mlp.fc2"], config.hidden, inner)?;
+    let correction: &[&str] = &["gate.e_score_correction_bias"];
+    let names = ExpertNames { correction, ..ExpertNames::default() };
+    let router = names.router(w, config)?;
+    let mut moe = Moe::of(router, Experts::plain([up, down], Activation::ReluSquared));
+    if latent {
+        let down = Linear::new(&w.at("fc1_latent_proj"), dims, inner, bias)?;
+        moe = moe.within(down, Linear::new(&w.at("fc2_latent_proj"), inner, dims, bias)?);
+    }
+    if file.optional::<i64>("n_shared_experts")?.is_some() {
+        let hidden = file.size("moe_shared_expert_intermediate_size")?;
+        moe = moe.with_shared(mlp(&w.at("shared_experts"), dims, hidden, bias)?);
+    }
+    Ok(moe)
+}

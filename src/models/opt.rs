@@ -1,0 +1,50 @@
+//! OPT (Zhang et al. 2022): layer norms, embeddings of positions, biases everywhere, and a plain MLP
+//! that is named as a part of the layer.
+
+use serde_json::json;
+
+use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{Activation, DecoderNames, Norm, NormLayout, PlainMlp, PositionTable};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["opt"], build);
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file
+        .renamed(&[("intermediate_size", "ffn_dim"), ("hidden_act", "activation_function")])
+        .with_defaults([
+            ("layer_norm_eps", json!(1e-5)),
+            ("tie_word_embeddings", json!(true)),
+            ("attention_bias", json!(file.optional("enable_bias")?.unwrap_or(true))),
+        ]);
+    let dims = file.size("hidden_size")?;
+    if file.size_or("word_embed_proj_dim", dims)? != dims {
+        return Err(file.error("\"word_embed_proj_dim\" is not \"hidden_size\""));
+    }
+    for field in ["do_layer_norm_before", "layer_norm_elementwise_affine"] {
+        if !file.optional(field)?.unwrap_or(true) {
+            return Err(file.error(format!("\"{field}\" is false, which is not supported")));
+        }
+    }
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.norm = Norm::layer;
+    decoder.layout = NormLayout::pre(["self_attn_layer_norm", "final_layer_norm"]);
+    // The first checkpoints have no name for the whole.
+    let bare = w.at("decoder.embed_tokens").has("weight");
+    decoder.names = DecoderNames {
+        model: if bare { "decoder" } else { "model.decoder" },
+        norm: "final_layer_norm",
+        ..DecoderNames::default()
+    };
+    let positions = file.size_or("max_position_embeddings", 2048)?;
+    decoder.positions = Some(PositionTable { name: "embed_positions", positions, first: 2 });
+    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
+    decoder.attention.output = "out_proj";
+    let activation = file.optional("hidden_act")?.unwrap_or(Activation::Relu);
+    let (hidden, bias) = (file.size("intermediate_size")?, decoder.attention.qkv_bias);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        Ok(Box::new(PlainMlp::new(w, ["fc1", "fc2"], dims, hidden, bias, activation)?))
+    })?))
+}

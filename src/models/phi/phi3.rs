@@ -1,0 +1,25 @@
+//! Phi 3 and 4 (Abdin et al. 2024): Llama with fused projections, rotating a part of each head.
+
+use serde_json::json;
+
+use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
+use crate::nn::{Activation, Mlp};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phi3"], build);
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.with_defaults([("original_max_position_embeddings", json!(4096))]);
+    let share = Some(1.0);
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
+    let mut decoder = file.decoder(&rope)?;
+    decoder.attention.qkv = &["qkv_proj"];
+    decoder.set_windows(vec![file.window_if_given()?; decoder.layers.len()]);
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        let (w, names) = (w.at("mlp"), ["gate_up_proj", "down_proj"]);
+        Ok(Box::new(Mlp::fused(&w, names, dims, hidden, false, Activation::Silu)?))
+    })?))
+}
