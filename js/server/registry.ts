@@ -182,6 +182,8 @@ export class ModelRegistry {
       try {
         const model = await source.load(this.#closing.signal)
         entry.model = model
+        // What it takes is known only now where a function has loaded it.
+        while (this.#loadedBytes() > this.#keeping.memoryBytes && (await this.#unloadOldest()));
         return model
       } catch (error) {
         // What another model holds may be what is missing.

@@ -1,7 +1,7 @@
 import { codeOf } from '../errors.js'
 import { onAbort } from '../signal.js'
-import type { Generation, Model, Prompt } from '../types.js'
-import { answerOf, pieces, type Answer, type AskedOptions, type Piece } from './contract.js'
+import type { Generation, GenerationChunk, GenerationResult, Model, Prompt } from '../types.js'
+import type { AskedOptions } from './asked.js'
 import { Failure } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
@@ -118,10 +118,8 @@ export class Turn {
   }
 
   /** The pieces of all answers as they come, with the number of the answer. */
-  async *pieces(): AsyncGenerator<{ index: number; piece: Piece }, undefined> {
-    const readers = this.#generations.map((generation) =>
-      pieces(generation)[Symbol.asyncIterator](),
-    )
+  async *pieces(): AsyncGenerator<{ index: number; piece: GenerationChunk }, undefined> {
+    const readers = this.#generations.map((generation) => generation[Symbol.asyncIterator]())
     const next = (index: number) =>
       readers[index]?.next().then((result) => ({ index, result })) ?? Promise.reject(new Error())
     const waiting = new Map(readers.map((_, index) => [index, next(index)]))
@@ -138,17 +136,17 @@ export class Turn {
   }
 
   /** A finished answer. */
-  async answer(index: number): Promise<Answer> {
+  async answer(index: number): Promise<GenerationResult> {
     const generation = this.#generations[index]
     if (generation === undefined) throw new Error(`there is no answer ${index}`)
-    const answer = await this.#checked(answerOf(generation))
+    const answer = await this.#checked(generation.result)
     this.#throwWhereEnded()
     this.#count(answer)
     return answer
   }
 
   /** All answers. */
-  answers(): Promise<Answer[]> {
+  answers(): Promise<GenerationResult[]> {
     return Promise.all(this.#generations.map((_, index) => this.answer(index)))
   }
 
@@ -194,7 +192,7 @@ export class Turn {
     this.#lifetime.signal.throwIfAborted()
   }
 
-  #count({ usage, timings }: Answer): void {
+  #count({ usage, timings }: GenerationResult): void {
     this.#metrics.promptTokens.add(usage.promptTokens)
     this.#metrics.cachedTokens.add(usage.cachedTokens)
     this.#metrics.generatedTokens.add(usage.completionTokens)

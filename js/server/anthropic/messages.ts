@@ -1,5 +1,5 @@
+import type { GenerationChunk, GenerationResult } from '../../types.js'
 import { randomUUID } from 'node:crypto'
-import type { Answer, Piece } from '../contract.js'
 import { limitedTokens } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
 import { readFields, required } from '../fields.js'
@@ -67,7 +67,7 @@ function orderOf({ engine }: Call, fields: MessageFields): Order {
   }
 }
 
-function content({ reasoning, text, toolCalls, invalidToolCalls }: Answer): object[] {
+function content({ reasoning, text, toolCalls, invalidToolCalls }: GenerationResult): object[] {
   const said = [text, ...invalidToolCalls.map(({ raw }) => raw)].join('')
   return [
     // Signatures are for the provider that made them.
@@ -78,7 +78,7 @@ function content({ reasoning, text, toolCalls, invalidToolCalls }: Answer): obje
 }
 
 /** Why an answer ended, as this API calls it. */
-function ending({ finishReason, stopString }: Answer): object {
+function ending({ finishReason, stopString }: GenerationResult): object {
   const stop_sequence = stopString ?? null
   if (finishReason === 'tool-calls') return { stop_reason: 'tool_use', stop_sequence }
   if (finishReason === 'length') return { stop_reason: 'max_tokens', stop_sequence }
@@ -89,7 +89,7 @@ function ending({ finishReason, stopString }: Answer): object {
 }
 
 /** The tokens of a prompt are told in two parts: those that were read, and those that were known. */
-function usage({ usage }: Answer): object {
+function usage({ usage }: GenerationResult): object {
   return {
     input_tokens: usage.promptTokens - usage.cachedTokens,
     cache_creation_input_tokens: 0,
@@ -134,7 +134,7 @@ class Blocks {
   /** The kind of the open block, and for a tool the call's id. */
   #open: string | undefined
 
-  events(piece: Piece): Event[] {
+  events(piece: GenerationChunk): Event[] {
     switch (piece.type) {
       case 'text':
         if (piece.text === '') return []

@@ -8,7 +8,7 @@ import {
   type Checked,
 } from '../../validate.js'
 import type { Message, ToolDefinition } from '../../types.js'
-import type { AskedOptions } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { unknownField } from './api.js'

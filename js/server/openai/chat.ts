@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import type { GeneratedLogprob } from '../../types.js'
+import type { GeneratedLogprob, GenerationChunk, GenerationResult } from '../../types.js'
 import { boolean, integer, number, oneOf, type Check, type Checked } from '../../validate.js'
 import { answered, json, streamed, type Call } from '../call.js'
-import type { Answer, AskedOptions, Piece } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { frame } from '../sse.js'
@@ -89,7 +89,7 @@ function chatOrder({ engine }: Call, fields: ChatFields): Order {
   }
 }
 
-function completion(answers: readonly Answer[], { n = 1, logprobs }: ChatFields): object {
+function completion(answers: readonly GenerationResult[], { n = 1, logprobs }: ChatFields): object {
   const [first] = answers
   return {
     choices: answers.map((answer, index) => ({
@@ -103,7 +103,7 @@ function completion(answers: readonly Answer[], { n = 1, logprobs }: ChatFields)
   }
 }
 
-function message(answer: Answer): object {
+function message(answer: GenerationResult): object {
   const { reasoning, toolCalls, invalidToolCalls } = answer
   // A call that cannot be read is something that the model said.
   const text = [answer.text, ...invalidToolCalls.map(({ raw }) => raw)].join('')
@@ -135,6 +135,7 @@ async function* chatFrames(
   const chunk = (choice: object, more: object = {}): string =>
     frame({ ...head, choices: [choice], ...(withUsage ? { usage: null } : {}), ...more })
   const begun = new Set<number>()
+  const places = new CallPlaces()
   const begin = (index: number): string[] => {
     if (begun.has(index)) return []
     begun.add(index)
@@ -144,7 +145,8 @@ async function* chatFrames(
   for await (const { index, piece } of turn.pieces()) {
     yield* begin(index)
     const tokens = logprobs === true && 'logprobs' in piece ? logprobsOf(piece.logprobs) : null
-    const delta = deltaOf(piece) ?? (tokens === null ? undefined : {})
+    const delta =
+      deltaOf(piece, (call) => places.of(index, call)) ?? (tokens === null ? undefined : {})
     if (delta !== undefined) yield chunk({ index, delta, logprobs: tokens, finish_reason: null })
   }
   const answers = await turn.answers()
@@ -157,20 +159,36 @@ async function* chatFrames(
   yield frame('[DONE]')
 }
 
-function deltaOf(piece: Piece): object | undefined {
+/** The places of calls among those that can be read, which is what clients collect them by. */
+class CallPlaces {
+  readonly #places = new Map<string, number>()
+  readonly #next = new Map<number, number>()
+
+  of(choice: number, call: number): number {
+    const known = this.#places.get(`${choice} ${call}`)
+    if (known !== undefined) return known
+    const place = this.#next.get(choice) ?? 0
+    this.#next.set(choice, place + 1)
+    this.#places.set(`${choice} ${call}`, place)
+    return place
+  }
+}
+
+function deltaOf(piece: GenerationChunk, placeOf: (call: number) => number): object | undefined {
   switch (piece.type) {
     case 'text':
       return piece.text === '' ? undefined : { content: piece.text }
     case 'reasoning':
       return piece.text === '' ? undefined : reasoningFields(piece.text)
     case 'tool-call-start': {
-      const { index, id, name } = piece
+      const { id, name } = piece
+      const index = placeOf(piece.index)
       const call = { index, id, type: 'function', function: { name, arguments: '' } }
       return { tool_calls: [call] }
     }
     case 'tool-call-delta': {
-      const { index, argumentsText } = piece
-      return { tool_calls: [{ index, function: { arguments: argumentsText } }] }
+      const call = { index: placeOf(piece.index), function: { arguments: piece.argumentsText } }
+      return { tool_calls: [call] }
     }
     case 'tool-call-invalid':
       return { content: piece.raw }

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import type { Prompt } from '../../types.js'
+import type { GenerationResult, Prompt } from '../../types.js'
 import { boolean, integer, show, type Check, type Checked } from '../../validate.js'
 import { limitedTokens } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
-import type { Answer } from '../contract.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, required } from '../fields.js'
 import { frame } from '../sse.js'
@@ -106,7 +105,7 @@ async function textOf({ model }: Turn, prompt: Prompt): Promise<string> {
   return ''
 }
 
-function logprobsOf({ logprobs = [] }: Answer, fields: CompletionFields): object | null {
+function logprobsOf({ logprobs = [] }: GenerationResult, fields: CompletionFields): object | null {
   return fields.logprobs === undefined ? null : textLogprobs(logprobs, 0)
 }
 

@@ -1,4 +1,4 @@
-import type { AskedOptions } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 
 type Effort = 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' | 'max'
 

@@ -1,4 +1,4 @@
-import type { AskedOptions } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 import { readFields, record, required } from '../fields.js'
 import { invalidField } from '../failure.js'
 import { boolean, oneOf, string } from '../../validate.js'

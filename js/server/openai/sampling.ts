@@ -1,4 +1,4 @@
-import type { AskedOptions } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 import { anything, record } from '../fields.js'
 import { arrayOf, boolean, integer, number, oneOf, string, type Check } from '../../validate.js'
 import { invalidField } from '../failure.js'

@@ -1,8 +1,8 @@
-import type { AskedOptions, MadeCall } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { readFields, record, required } from '../fields.js'
 import { boolean, isPlainObject, oneOf, show, string, type Check } from '../../validate.js'
-import type { ToolDefinition } from '../../types.js'
+import type { GeneratedToolCall, ToolDefinition } from '../../types.js'
 import { unknownField } from './api.js'
 
 const FUNCTION_FIELDS = { name: string, description: string, parameters: record, strict: boolean }
@@ -63,7 +63,7 @@ export function toolOptions(fields: {
 }
 
 /** Calls of an answer. */
-export function madeCalls(calls: readonly MadeCall[]): object[] {
+export function madeCalls(calls: readonly GeneratedToolCall[]): object[] {
   return calls.map(({ id, name, arguments: args }) => ({
     id,
     type: 'function',

@@ -1,8 +1,8 @@
-import type { Answer } from '../contract.js'
+import type { GenerationResult } from '../../types.js'
 
 /** The usage of a request's answers; a prompt that several share counts once. */
-export function usage(answers: readonly Answer[], choices: number): object {
-  const sum = (of: (answer: Answer) => number, each = 1): number =>
+export function usage(answers: readonly GenerationResult[], choices: number): object {
+  const sum = (of: (answer: GenerationResult) => number, each = 1): number =>
     answers.reduce((total, answer, index) => total + (index % each === 0 ? of(answer) : 0), 0)
   const prompt = sum((answer) => answer.usage.promptTokens, choices)
   const completion = sum((answer) => answer.usage.completionTokens)
@@ -20,7 +20,7 @@ export function usage(answers: readonly Answer[], choices: number): object {
 }
 
 /** How long an answer took, with the names of llama.cpp's server. */
-export function timings({ usage, timings }: Answer): object {
+export function timings({ usage, timings }: GenerationResult): object {
   return {
     cache_n: usage.cachedTokens,
     prompt_n: usage.promptTokens - usage.cachedTokens,
@@ -33,6 +33,6 @@ export function timings({ usage, timings }: Answer): object {
 }
 
 /** Why an answer ended, as OpenAI's APIs call it. */
-export function finishReason({ finishReason }: Answer): string {
+export function finishReason({ finishReason }: GenerationResult): string {
   return finishReason === 'tool-calls' ? 'tool_calls' : finishReason
 }

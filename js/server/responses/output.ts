@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { Message } from '../../types.js'
-import type { Answer } from '../contract.js'
+import type { GenerationResult, Message } from '../../types.js'
 import { chatLogprobs } from '../openai/logprobs.js'
 import type { ResponseFields } from './request.js'
 
@@ -24,7 +23,7 @@ export function messageItem(id: string, content: readonly object[], status: stri
   return { id, type: 'message', role: 'assistant', content, status }
 }
 
-export function textPart(text: string, logprobs: Answer['logprobs'] = []): object {
+export function textPart(text: string, logprobs: GenerationResult['logprobs'] = []): object {
   return { type: 'output_text', text, annotations: [], logprobs: chatLogprobs(logprobs) }
 }
 
@@ -37,7 +36,7 @@ export function callItem(
 }
 
 /** The output of a finished answer. */
-export function outputItems(answer: Answer): Item[] {
+export function outputItems(answer: GenerationResult): Item[] {
   const { reasoning, toolCalls, invalidToolCalls } = answer
   const text = [answer.text, ...invalidToolCalls.map(({ raw }) => raw)].join('')
   const status = itemStatus(answer)
@@ -53,12 +52,12 @@ export function outputItems(answer: Answer): Item[] {
 }
 
 /** An answer that was cut off has an item that is not complete. */
-export function itemStatus({ finishReason }: Answer): 'completed' | 'incomplete' {
+export function itemStatus({ finishReason }: GenerationResult): 'completed' | 'incomplete' {
   return finishReason === 'length' ? 'incomplete' : 'completed'
 }
 
 /** The answer as a message of the conversation that goes on. */
-export function answerMessage({ text, reasoning, toolCalls }: Answer): Message {
+export function answerMessage({ text, reasoning, toolCalls }: GenerationResult): Message {
   return {
     role: 'assistant',
     content: text,
@@ -117,7 +116,7 @@ function toolChoice(choice: ResponseFields['tool_choice'] = 'auto'): unknown {
 /** The response with its answer. */
 export function finishedResponse(
   response: Record<string, unknown>,
-  answer: Answer,
+  answer: GenerationResult,
   output: readonly Item[],
 ): Record<string, unknown> {
   const { usage, finishReason } = answer

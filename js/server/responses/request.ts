@@ -10,7 +10,7 @@ import {
   type Check,
   type Checked,
 } from '../../validate.js'
-import type { AskedOptions } from '../contract.js'
+import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { unknownField } from '../openai/api.js'

@@ -1,7 +1,6 @@
-import type { Message } from '../../types.js'
+import type { GenerationResult, Message } from '../../types.js'
 import { limitedTokens } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
-import type { Answer } from '../contract.js'
 import { Failure } from '../failure.js'
 import { readFields, required } from '../fields.js'
 import { OPENAI, unknownField } from '../openai/api.js'
@@ -24,7 +23,7 @@ export async function responses(call: Call, body: unknown): Promise<Response> {
   const said = conversation(call, fields)
   const order = orderOf(call, fields, said)
   const response = emptyResponse(newId('resp'), fields)
-  const finish = (answer: Answer, output: readonly Item[]): Record<string, unknown> => {
+  const finish = (answer: GenerationResult, output: readonly Item[]): Record<string, unknown> => {
     const finished = finishedResponse(response, answer, output)
     if (fields.store !== false) {
       const messages = [...said, answerMessage(answer)]
@@ -78,7 +77,7 @@ function orderOf({ engine }: Call, fields: ResponseFields, said: readonly Messag
 async function* frames(
   turn: Turn,
   response: Record<string, unknown>,
-  finish: (answer: Answer, output: readonly Item[]) => Record<string, unknown>,
+  finish: (answer: GenerationResult, output: readonly Item[]) => Record<string, unknown>,
 ): AsyncGenerator<string, undefined> {
   const events = new ResponseEvents()
   let begun = false

@@ -1,7 +1,6 @@
-import type { Answer, Piece } from '../contract.js'
 import { chatLogprobs } from '../openai/logprobs.js'
 import { frame } from '../sse.js'
-import type { GeneratedLogprob } from '../../types.js'
+import type { GeneratedLogprob, GenerationChunk, GenerationResult } from '../../types.js'
 import { callItem, messageItem, newId, reasoningItem, textPart, type Item } from './output.js'
 
 /** The item that is being written. */
@@ -24,7 +23,7 @@ export class ResponseEvents {
     return frame({ type, sequence_number: this.#sequence++, ...fields }, type)
   }
 
-  piece(piece: Piece): string[] {
+  piece(piece: GenerationChunk): string[] {
     switch (piece.type) {
       case 'text':
         return piece.text === '' ? [] : this.#text(piece.text, piece.logprobs ?? [])
@@ -45,7 +44,7 @@ export class ResponseEvents {
   }
 
   /** Ends what is open; an answer without anything has an empty message. */
-  end(status: 'completed' | 'incomplete', { toolCalls }: Answer): string[] {
+  end(status: 'completed' | 'incomplete', { toolCalls }: GenerationResult): string[] {
     const begun =
       this.#open === undefined && this.output.length === 0 && toolCalls.length === 0
         ? this.#begin('message')
