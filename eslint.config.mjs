@@ -44,6 +44,7 @@ export default defineConfig(
           'AbortController',
           'AbortSignal',
           'Buffer',
+          'Request',
           'URL',
           'clearInterval',
           'clearTimeout',

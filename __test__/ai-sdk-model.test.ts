@@ -1,0 +1,383 @@
+// What the provider gives for calls of the AI SDK's interface, field by field.
+
+import type {
+  LanguageModelV4CallOptions,
+  LanguageModelV4Prompt,
+  LanguageModelV4StreamPart,
+} from '@ai-sdk/provider'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, it, vi } from 'vitest'
+import { createNodeMlx } from '../js/ai-sdk/index.js'
+import type { Model } from '../js/index.js'
+import { fakeModel, type FakeAnswers } from '../js/testing/index.js'
+
+const PROMPT: LanguageModelV4Prompt = [{ role: 'user', content: [{ type: 'text', text: 'Hi' }] }]
+
+function setUp(answers: FakeAnswers = 'Hello.') {
+  const fake = fakeModel({ answers })
+  const model = createNodeMlx({ models: { fake } })('fake')
+  const ask = (call: Partial<LanguageModelV4CallOptions> = {}) =>
+    model.doGenerate({ prompt: PROMPT, ...call })
+  const stream = async (call: Partial<LanguageModelV4CallOptions> = {}) => {
+    const all: LanguageModelV4StreamPart[] = []
+    const { stream: parts } = await model.doStream({ prompt: PROMPT, ...call })
+    for await (const part of parts as unknown as AsyncIterable<LanguageModelV4StreamPart>)
+      all.push(part)
+    return all
+  }
+  return { fake, model, ask, stream }
+}
+
+describe('a model', () => {
+  it('says what it is', () => {
+    const { model } = setUp()
+    expect(model).toMatchObject({
+      specificationVersion: 'v4',
+      provider: 'nodemlx',
+      modelId: 'fake',
+      supportedUrls: {},
+    })
+  })
+
+  it('takes every option', async () => {
+    const { fake, ask } = setUp()
+    const { warnings } = await ask({
+      maxOutputTokens: 50,
+      temperature: 0.5,
+      topP: 0.9,
+      topK: 40,
+      presencePenalty: 0.1,
+      frequencyPenalty: 0.2,
+      stopSequences: ['END'],
+      seed: 7,
+      responseFormat: { type: 'text' },
+      reasoning: 'provider-default',
+      headers: { 'user-agent': 'ai/7' },
+      toolChoice: { type: 'auto' },
+      providerOptions: { nodemlx: { minP: 0.05 }, other: { x: 1 } },
+    })
+    expect(warnings).toEqual([])
+    expect(fake.requests[0]?.options).toEqual({
+      maxTokens: 50,
+      temperature: 0.5,
+      topP: 0.9,
+      topK: 40,
+      presencePenalty: 0.1,
+      frequencyPenalty: 0.2,
+      stop: ['END'],
+      seed: 7,
+      minP: 0.05,
+    })
+  })
+
+  it('warns of what it cannot do', async () => {
+    const { ask } = setUp()
+    const { warnings } = await ask({
+      headers: { 'x-test': '1' },
+      tools: [{ type: 'provider', id: 'other.search', name: 'search', args: {} }],
+    })
+    expect(warnings).toEqual([
+      { type: 'unsupported', feature: 'provider-defined tool other.search' },
+      { type: 'unsupported', feature: 'headers', details: 'x-test: there is no HTTP' },
+    ])
+  })
+
+  it('hands tools on, with their examples', async () => {
+    const { fake, ask } = setUp()
+    const inputSchema = { type: 'object', properties: { a: { type: 'number' } } } as const
+    await ask({
+      tools: [
+        {
+          type: 'function',
+          name: 'f',
+          description: 'Does it.',
+          inputSchema,
+          inputExamples: [{ input: { a: 1 } }],
+          strict: true,
+        },
+        { type: 'function', name: 'g', inputSchema },
+      ],
+    })
+    expect(fake.requests[0]?.tools).toEqual([
+      {
+        type: 'function',
+        function: {
+          name: 'f',
+          description: 'Does it.\nExample: {"a":1}',
+          parameters: inputSchema,
+          strict: true,
+        },
+      },
+      { type: 'function', function: { name: 'g', parameters: inputSchema } },
+    ])
+  })
+
+  it('reads every kind of message', async () => {
+    const { fake, ask } = setUp()
+    const output = (value: unknown) => ({
+      type: 'tool-result' as const,
+      toolCallId: 'c1',
+      toolName: 'f',
+      output: value as { type: 'text'; value: string },
+    })
+    const { warnings } = await ask({
+      prompt: [
+        { role: 'system', content: 'Be brief.' },
+        {
+          role: 'user',
+          content: [
+            { type: 'text', text: 'Read:' },
+            { type: 'file', mediaType: 'text/plain', data: { type: 'text', text: 'inline' } },
+            { type: 'file', mediaType: 'text/csv', data: { type: 'data', data: 'YSxi' } },
+          ],
+        },
+        {
+          role: 'assistant',
+          content: [
+            { type: 'reasoning', text: 'Hm.' },
+            { type: 'text', text: 'Wait.' },
+            { type: 'tool-call', toolCallId: 'c1', toolName: 'f', input: { a: 1 } },
+            { type: 'custom', kind: 'other.thing' },
+          ],
+        },
+        {
+          role: 'tool',
+          content: [
+            output({ type: 'text', value: 'fine' }),
+            output({ type: 'json', value: { b: 2 } }),
+            output({ type: 'error-text', value: 'bad' }),
+            output({ type: 'error-json', value: [1] }),
+            output({ type: 'execution-denied', reason: 'no' }),
+            output({ type: 'content', value: [{ type: 'text', text: 'x' }, { type: 'custom' }] }),
+          ],
+        },
+      ],
+    })
+    const call = { id: 'c1', type: 'function', function: { name: 'f', arguments: { a: 1 } } }
+    const result = (content: string) => ({ role: 'tool', tool_call_id: 'c1', name: 'f', content })
+    expect(fake.requests[0]?.messages).toEqual([
+      { role: 'system', content: 'Be brief.' },
+      { role: 'user', content: 'Read:\ninline\na,b' },
+      { role: 'assistant', content: 'Wait.', reasoning_content: 'Hm.', tool_calls: [call] },
+      ...['fine', '{"b":2}', 'bad', '[1]', 'no', 'x'].map(result),
+    ])
+    expect(warnings.map((it) => ('feature' in it ? it.feature : it.type))).toEqual([
+      'custom parts',
+      'custom parts',
+    ])
+  })
+
+  it('refuses files that are no text', async () => {
+    const { ask } = setUp()
+    const url = new URL('https://example.com/cat.png')
+    await expect(
+      ask({
+        prompt: [
+          {
+            role: 'user',
+            content: [{ type: 'file', mediaType: 'image/png', data: { type: 'url', url } }],
+          },
+        ],
+      }),
+    ).rejects.toMatchObject({ name: 'AI_UnsupportedFunctionalityError' })
+  })
+})
+
+describe('an answer', () => {
+  const ANSWER = {
+    parts: [
+      { reasoning: ['Let', ' me'] },
+      { text: ['A', 'B'] },
+      { toolCall: { name: 'f', arguments: { a: 1 }, id: 'c1' } },
+      { text: ['C'] },
+      { invalidToolCall: { raw: '<oops', error: 'bad' } },
+    ],
+  }
+
+  it('is content in its order, with usage and metadata', async () => {
+    const { ask } = setUp(ANSWER)
+    const result = await ask()
+    expect(result.content).toEqual([
+      { type: 'reasoning', text: 'Let me' },
+      { type: 'text', text: 'AB' },
+      { type: 'tool-call', toolCallId: 'c1', toolName: 'f', input: '{"a":1}' },
+      { type: 'text', text: 'C<oops' },
+    ])
+    expect(result.finishReason).toEqual({ unified: 'tool-calls', raw: 'tool-calls' })
+    const { inputTokens, outputTokens, raw } = result.usage
+    expect(inputTokens).toEqual({
+      total: raw?.['promptTokens'],
+      noCache: raw?.['promptTokens'],
+      cacheRead: 0,
+      cacheWrite: 0,
+    })
+    expect(outputTokens.reasoning).toBeGreaterThan(0)
+    expect((outputTokens.text ?? 0) + (outputTokens.reasoning ?? 0)).toBe(outputTokens.total)
+    expect(result.response).toMatchObject({ modelId: 'fake' })
+    expect(result.providerMetadata?.['nodemlx']).toMatchObject({
+      invalidToolCalls: [{ raw: '<oops', error: 'bad' }],
+      timings: expect.any(Object) as object,
+    })
+  })
+
+  it('is streamed in blocks', async () => {
+    const { stream } = setUp(ANSWER)
+    const parts = await stream()
+    const isTool = ({ type }: LanguageModelV4StreamPart) => type.startsWith('tool-input')
+    expect(parts.filter((part) => !isTool(part))).toEqual([
+      { type: 'stream-start', warnings: [] },
+      expect.objectContaining({ type: 'response-metadata', modelId: 'fake' }),
+      { type: 'reasoning-start', id: '0' },
+      { type: 'reasoning-delta', id: '0', delta: 'Let' },
+      { type: 'reasoning-delta', id: '0', delta: ' me' },
+      { type: 'reasoning-end', id: '0' },
+      { type: 'text-start', id: '1' },
+      { type: 'text-delta', id: '1', delta: 'A' },
+      { type: 'text-delta', id: '1', delta: 'B' },
+      { type: 'text-end', id: '1' },
+      { type: 'tool-call', toolCallId: 'c1', toolName: 'f', input: '{"a":1}' },
+      { type: 'text-start', id: '2' },
+      { type: 'text-delta', id: '2', delta: 'C' },
+      { type: 'text-delta', id: '2', delta: '<oops' },
+      { type: 'text-end', id: '2' },
+      expect.objectContaining({
+        type: 'finish',
+        finishReason: { unified: 'tool-calls', raw: 'tool-calls' },
+      }),
+    ])
+    const input = parts.filter(isTool)
+    expect(input[0]).toEqual({ type: 'tool-input-start', id: 'c1', toolName: 'f' })
+    expect(input.at(-1)).toEqual({ type: 'tool-input-end', id: 'c1' })
+    const deltas = input.map((part) => (part.type === 'tool-input-delta' ? part.delta : ''))
+    expect(deltas.join('')).toBe('{"a":1}')
+  })
+
+  it('comes with its pieces where they are asked for', async () => {
+    const { stream } = setUp('A b')
+    const parts = await stream({ includeRawChunks: true })
+    const raw = parts.flatMap((part) => (part.type === 'raw' ? [part.rawValue] : []))
+    expect(raw).toMatchObject([
+      { type: 'text', text: 'A' },
+      { type: 'text', text: ' b' },
+    ])
+  })
+
+  it('says what it failed with, and ends', async () => {
+    const { stream } = setUp({ text: ['A'], error: { code: 'MLX_ERROR' } })
+    const [error, finish] = (await stream()).slice(-2)
+    expect(error).toMatchObject({ type: 'error', error: { code: 'MLX_ERROR' } })
+    expect(finish).toMatchObject({
+      type: 'finish',
+      finishReason: { unified: 'error', raw: 'MLX_ERROR' },
+    })
+  })
+
+  it('is aborted with the reason of the signal', async () => {
+    const { model } = setUp({ parts: [{ text: ['A'] }, { waitMs: 60_000 }] })
+    const controller = new AbortController()
+    const reason = new Error('closed')
+    const { stream } = await model.doStream({ prompt: PROMPT, abortSignal: controller.signal })
+    const read = async () => {
+      for await (const part of stream as unknown as AsyncIterable<LanguageModelV4StreamPart>)
+        if (part.type === 'text-delta') controller.abort(reason)
+    }
+    await expect(read()).rejects.toBe(reason)
+    const early = { prompt: PROMPT, abortSignal: AbortSignal.abort(reason) }
+    await expect(model.doGenerate(early)).rejects.toBe(reason)
+  })
+})
+
+describe('models', () => {
+  /** A provider whose models count how often they are loaded and disposed of. */
+  function counting(options: { idleMs?: number; memoryBytes?: number } = {}, bytes = 10) {
+    const events: string[] = []
+    const make = (name: string) => async () => {
+      events.push(`load ${name}`)
+      await sleep(1)
+      const model = fakeModel({ answers: { text: 'Hi.', tokenMs: 5 }, info: { bytes } })
+      const dispose = vi.spyOn(model as Model, 'dispose')
+      dispose.mockImplementation(() => {
+        events.push(`dispose ${name}`)
+        return Promise.resolve()
+      })
+      return model
+    }
+    const provider = createNodeMlx({ models: { a: make('a'), b: make('b') }, ...options })
+    const ask = (name: string) => provider(name).doGenerate({ prompt: PROMPT })
+    return { events, provider, ask }
+  }
+
+  it('are loaded once for all who ask', async () => {
+    const { events, ask, provider } = counting()
+    await Promise.all([ask('a'), ask('a'), ask('b')])
+    await ask('a')
+    expect(events.sort()).toEqual(['load a', 'load b'])
+    await provider.dispose()
+    expect(events.slice(2).sort()).toEqual(['dispose a', 'dispose b'])
+  })
+
+  it('go when nobody has used them for a while', async () => {
+    const { events, ask } = counting({ idleMs: 20 })
+    await ask('a')
+    expect(events).toEqual(['load a'])
+    await vi.waitFor(() => {
+      expect(events).toEqual(['load a', 'dispose a'])
+    })
+    await ask('a')
+    expect(events).toEqual(['load a', 'dispose a', 'load a'])
+  })
+
+  it('stay while they are used, a stream that is left included', async () => {
+    const { events, provider } = counting({ idleMs: 1 })
+    const { stream } = await provider('a').doStream({ prompt: PROMPT })
+    const reader = stream.getReader()
+    await reader.read()
+    await sleep(30)
+    expect(events).toEqual(['load a'])
+    await reader.cancel()
+    await vi.waitFor(() => {
+      expect(events).toEqual(['load a', 'dispose a'])
+    })
+  })
+
+  it('make room for each other', async () => {
+    const { events, ask } = counting({ memoryBytes: 15 })
+    await ask('a')
+    await ask('b')
+    expect(events).toEqual(['load a', 'load b', 'dispose a'])
+    await ask('b')
+    await ask('a')
+    expect(events.slice(3)).toEqual(['load a', 'dispose b'])
+  })
+
+  it('that cannot be loaded are tried again', async () => {
+    let tries = 0
+    const load = () => {
+      tries++
+      return tries === 1
+        ? Promise.reject(new Error('no luck'))
+        : Promise.resolve(fakeModel({ answers: 'Hi.' }) as Model)
+    }
+    const model = createNodeMlx({ models: { a: load } })('a')
+    await expect(model.doGenerate({ prompt: PROMPT })).rejects.toThrow('no luck')
+    expect((await model.doGenerate({ prompt: PROMPT })).content).toHaveLength(1)
+  })
+
+  it.each([
+    [{ idleMs: -1 }, /^idleMs/],
+    [{ models: { a: 5 } }, /^models\.a/],
+    [{ idle: 5 }, /^idle: is not an option; did you mean idleMs/],
+    [{ load: { devise: 'cpu' } }, /^devise: is not an option; did you mean device/],
+  ])('are refused with wrong options: %o', (options, message) => {
+    expect(() => createNodeMlx(options as never)).toThrow(message)
+  })
+
+  it('of other kinds are said to be missing', () => {
+    const provider = createNodeMlx()
+    for (const kind of ['embeddingModel', 'imageModel', 'rerankingModel'] as const) {
+      expect(() => provider[kind]('demo')).toThrow(
+        expect.objectContaining({ name: 'AI_NoSuchModelError', modelType: kind, modelId: 'demo' }),
+      )
+    }
+  })
+})

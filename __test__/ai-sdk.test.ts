@@ -1,0 +1,56 @@
+// The provider under the AI SDK itself, which wants Node.js 22: where this is an older one, that is
+// taken from npm. Tools are installed into .build/ when they are first needed.
+
+import { copyFileSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { installTools, makeApp, PLATFORM } from './support/app.js'
+import { ROOT, runProgram } from './support/child.js'
+
+const HOME = join(ROOT, '.build', 'ai-sdk')
+const APP = join(HOME, 'app')
+const SUITES = join(ROOT, '__test__', 'ai-sdk')
+const isOld = Number(process.versions.node.split('.')[0]) < 22
+const NODE = `node-${PLATFORM === 'darwin-arm64' ? 'bin-' : ''}${PLATFORM}`
+const TOOLS = { ai: '7.0.173', zod: '4.6.7', ...(isOld ? { [NODE]: '22.23.3' } : {}) }
+
+const node = isOld ? join(HOME, 'node_modules', NODE, 'bin', 'node') : process.execPath
+
+beforeAll(() => {
+  installTools(HOME, TOOLS)
+  makeApp(APP)
+}, 300_000)
+
+afterAll(() => {
+  rmSync(APP, { recursive: true, force: true })
+})
+
+describe('the AI SDK', () => {
+  const suites = readdirSync(SUITES).filter((name) => name.endsWith('.mjs'))
+  it.each(suites)(
+    '%s',
+    async (name) => {
+      copyFileSync(join(SUITES, name), join(APP, name))
+      const { code, stdout, stderr } = await runProgram(
+        node,
+        ['--test', '--test-reporter=spec', join(APP, name)],
+        { cwd: APP, timeoutMs: 300_000 },
+      )
+      expect(code, stdout + stderr).toBe(0)
+    },
+    300_000,
+  )
+
+  it('is not needed for require() and its errors', async () => {
+    const { code, stdout } = await runProgram(
+      process.execPath,
+      [
+        '--eval',
+        `const { createNodeMlx } = require('nodemlx/ai-sdk')
+         try { createNodeMlx().imageModel('demo') } catch ({ name, modelType }) { console.log(name, modelType) }`,
+      ],
+      { cwd: APP },
+    )
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'AI_NoSuchModelError imageModel\n' })
+  })
+})

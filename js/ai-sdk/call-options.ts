@@ -1,0 +1,192 @@
+import type {
+  LanguageModelV4CallOptions,
+  LanguageModelV4FunctionTool,
+  SharedV4Warning,
+} from '@ai-sdk/provider'
+import { invalidArgument } from '../errors.js'
+import type { GenerateOptions, Message, ToolDefinition } from '../types.js'
+import { boolean, isPlainObject, show } from '../validate.js'
+import { toMessages } from './prompt.js'
+
+/**
+ * Options for this provider alone: `providerOptions: { nodemlx: { … } }`. Those of `generate` that
+ * the AI SDK has no name for, and what says how a schema is used.
+ */
+export interface NodeMlxLanguageModelOptions extends Omit<GenerateOptions, CalledOtherwise> {
+  /**
+   * Tell the model the schema of `responseFormat` in the system message. What it writes follows the
+   * schema in any case; told, it also knows what is meant. @defaultValue true
+   */
+  schemaInPrompt?: boolean | undefined
+  /**
+   * Refuse a schema with a keyword that cannot be enforced; `false` warns and leaves it out.
+   *
+   * @defaultValue true
+   */
+  strictSchema?: boolean | undefined
+}
+
+/** What the AI SDK's own options say, and what is no JSON; each with what says it. */
+const CALLED_OTHERWISE = {
+  maxTokens: 'maxOutputTokens',
+  temperature: 'temperature',
+  topP: 'topP',
+  topK: 'topK',
+  presencePenalty: 'presencePenalty',
+  frequencyPenalty: 'frequencyPenalty',
+  seed: 'seed',
+  stop: 'stopSequences',
+  tools: 'tools',
+  toolChoice: 'toolChoice',
+  signal: 'abortSignal',
+  onPrefill: undefined,
+  promptCache: undefined,
+  continueField: undefined,
+  continueFinalMessage: undefined,
+  addGenerationPrompt: undefined,
+} as const
+
+type CalledOtherwise = keyof typeof CALLED_OTHERWISE
+
+/** What a call asks of a model. */
+export interface Order {
+  messages: Message[]
+  options: GenerateOptions
+  warnings: SharedV4Warning[]
+}
+
+/** The options of a call as those of `generate`; each is honoured, or there is a warning. */
+export function toOrder(call: LanguageModelV4CallOptions, provider: string): Order {
+  const warnings: SharedV4Warning[] = []
+  const own = ownOptions(call, provider)
+  const messages = toMessages(call.prompt, warnings)
+  const { schemaInPrompt = true, strictSchema, ...more } = own
+  const options: Record<string, unknown> = {
+    ...more,
+    maxTokens: call.maxOutputTokens,
+    temperature: call.temperature,
+    topP: call.topP,
+    topK: call.topK,
+    presencePenalty: call.presencePenalty,
+    frequencyPenalty: call.frequencyPenalty,
+    seed: call.seed,
+    signal: call.abortSignal,
+    ...reasoningOption(call, warnings),
+    ...toolOptions(call, warnings),
+  }
+  if (call.stopSequences !== undefined && call.stopSequences.length > 0)
+    options['stop'] = call.stopSequences
+  const format = call.responseFormat
+  if (format?.type === 'json') {
+    const { schema, name, description } = format
+    options['responseFormat'] = {
+      type: 'json',
+      ...(schema === undefined ? {} : { schema }),
+      ...(name === undefined || schema === undefined ? {} : { name }),
+      ...(strictSchema === undefined || schema === undefined ? {} : { strict: strictSchema }),
+    }
+    if (schemaInPrompt) addToSystem(messages, jsonInstruction(schema, name, description))
+  }
+  for (const [name, value] of Object.entries(call.headers ?? {})) {
+    // The AI SDK says its name in every call.
+    if (value !== undefined && name.toLowerCase() !== 'user-agent')
+      warnings.push({
+        type: 'unsupported',
+        feature: 'headers',
+        details: `${name}: there is no HTTP`,
+      })
+  }
+  // What was left out is for the model to say.
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  return { messages, options: Object.fromEntries(given), warnings }
+}
+
+function ownOptions(
+  { providerOptions }: LanguageModelV4CallOptions,
+  provider: string,
+): NodeMlxLanguageModelOptions {
+  const where = `providerOptions.${provider}`
+  const own: unknown = providerOptions?.[provider]
+  if (own === undefined) return {}
+  if (!isPlainObject(own)) throw invalidArgument(where, `expected an object, got ${show(own)}`)
+  for (const [name, instead] of Object.entries(CALLED_OTHERWISE)) {
+    if (own[name] === undefined) continue
+    throw invalidArgument(
+      `${where}.${name}`,
+      instead === undefined ? 'cannot be given here' : `is the AI SDK's own option ${instead}`,
+    )
+  }
+  for (const name of ['schemaInPrompt', 'strictSchema'])
+    if (own[name] !== undefined) boolean(own[name], `${where}.${name}`)
+  return own
+}
+
+/** What the AI SDK's efforts are here. */
+const EFFORTS = {
+  none: 'off',
+  minimal: 'low',
+  low: 'low',
+  medium: 'medium',
+  high: 'high',
+  xhigh: 'high',
+  max: 'high',
+} as const
+
+function reasoningOption(
+  { reasoning }: LanguageModelV4CallOptions,
+  warnings: SharedV4Warning[],
+): object {
+  if (reasoning === undefined || reasoning === 'provider-default') return {}
+  const effort = EFFORTS[reasoning]
+  if (effort !== reasoning && reasoning !== 'none')
+    warnings.push({
+      type: 'compatibility',
+      feature: 'reasoning',
+      details: `'${reasoning}' is taken for '${effort}'`,
+    })
+  return { reasoning: effort }
+}
+
+function toolOptions(
+  { tools = [], toolChoice }: LanguageModelV4CallOptions,
+  warnings: SharedV4Warning[],
+): object {
+  const usable = tools.flatMap((tool) => {
+    if (tool.type === 'function') return [toDefinition(tool)]
+    warnings.push({ type: 'unsupported', feature: `provider-defined tool ${tool.id}` })
+    return []
+  })
+  if (usable.length === 0) return {}
+  if (toolChoice === undefined) return { tools: usable }
+  const choice = toolChoice.type === 'tool' ? { name: toolChoice.toolName } : toolChoice.type
+  return { tools: usable, toolChoice: choice }
+}
+
+function toDefinition(tool: LanguageModelV4FunctionTool): ToolDefinition {
+  const { name, description, inputSchema, inputExamples = [], strict } = tool
+  const examples = inputExamples.map(({ input }) => `Example: ${JSON.stringify(input)}`)
+  const described = [...(description === undefined ? [] : [description]), ...examples].join('\n')
+  return {
+    type: 'function',
+    function: {
+      name,
+      ...(described === '' ? {} : { description: described }),
+      parameters: inputSchema as Record<string, unknown>,
+      ...(strict === undefined ? {} : { strict }),
+    },
+  }
+}
+
+function jsonInstruction(schema?: object, name?: string, description?: string): string {
+  const what = [name, description].filter((part) => part !== undefined).join(': ')
+  const of = what === '' ? '' : ` (${what})`
+  if (schema === undefined) return `Answer with JSON${of} and nothing else.`
+  return `Answer with JSON${of} that follows this schema, and nothing else:\n${JSON.stringify(schema)}`
+}
+
+function addToSystem(messages: Message[], text: string): void {
+  const [first] = messages
+  if (first?.role === 'system')
+    messages[0] = { ...first, content: `${first.content as string}\n\n${text}` }
+  else messages.unshift({ role: 'system', content: text })
+}

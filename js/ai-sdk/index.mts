@@ -1,0 +1,2 @@
+export { createNodeMlx } from './index.js'
+export type * from './index.js'
