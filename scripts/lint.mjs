@@ -17,7 +17,7 @@ const linters = [
     [...tool('typescript', 'bin', 'tsc'), '--noEmit', '-p', 'js/server/page'],
   ],
   ['ESLint', [...tool('eslint', 'bin', 'eslint.js'), '--max-warnings=0', '.']],
-  ['Clippy', ['cargo', 'clippy', '--all-targets', '--', '-D', 'warnings']],
+  ['Clippy', ['cargo', 'clippy', '--workspace', '--all-targets', '--', '-D', 'warnings']],
   [
     'Clippy of the addon',
     ['cargo', 'clippy', '--all-targets', '--features', 'napi', '--', '-D', 'warnings'],

@@ -15,7 +15,7 @@ async function main(args) {
   const env = cacheEnvironment()
   if (args.length === 0) {
     checkRust()
-    foreground('cargo', ['test'], { cwd: root, env })
+    foreground('cargo', ['test', '--workspace'], { cwd: root, env })
   }
   if (currentAddon() === undefined) buildAddon('debug')
   await ensureDist()

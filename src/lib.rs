@@ -19,7 +19,7 @@
 
 pub mod cache;
 pub mod constraint;
-pub mod cpu;
+pub use nodemlx_cpu as cpu;
 pub mod engine;
 pub mod error;
 mod files;

@@ -9,19 +9,17 @@ pub use crate::fused::sampling::{Penalties, WHOLE_ANSWER};
 use crate::fused::sampling::{PenaltyInputs, penalize};
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops};
 
-impl Penalties {
-    /// How many of the last tokens have to be remembered.
-    fn context(&self) -> usize {
-        [
-            (self.repetition != 1.0, self.repetition_context),
-            (self.presence != 0.0, self.presence_context),
-            (self.frequency != 0.0, self.frequency_context),
-        ]
-        .into_iter()
-        .filter_map(|(active, context)| active.then_some(context))
-        .max()
-        .unwrap_or(0)
-    }
+/// How many of the last tokens penalties look at.
+fn context(penalties: &Penalties) -> usize {
+    [
+        (penalties.repetition != 1.0, penalties.repetition_context),
+        (penalties.presence != 0.0, penalties.presence_context),
+        (penalties.frequency != 0.0, penalties.frequency_context),
+    ]
+    .into_iter()
+    .filter_map(|(active, context)| active.then_some(context))
+    .max()
+    .unwrap_or(0)
 }
 
 /// Applies penalties, keeping the last tokens on the device so that no token is waited for.
@@ -75,7 +73,7 @@ impl Processors {
 
     /// Forgets what was drawn; from here on, it is `answer`, after `prompt`.
     pub fn restart(&mut self, prompt: &[u32], answer: &[u32]) {
-        let context = self.penalties.context();
+        let context = context(&self.penalties);
         let of_prompt = match context {
             WHOLE_ANSWER => 0,
             _ => context.saturating_sub(answer.len()).min(prompt.len()),
@@ -87,7 +85,7 @@ impl Processors {
 
     /// Whether there is anything to do.
     pub fn is_empty(&self) -> bool {
-        self.bias.is_none() && self.penalties.context() == 0
+        self.bias.is_none() && context(&self.penalties) == 0
     }
 
     /// The processed logits, `[1, vocabulary]`.
@@ -104,7 +102,7 @@ impl Processors {
 
     /// Notes the token that was drawn, `[1]`, which may not be computed yet.
     pub fn push(&mut self, token: &Array) -> Result<()> {
-        let context = self.penalties.context();
+        let context = context(&self.penalties);
         if context == 0 {
             return Ok(());
         }

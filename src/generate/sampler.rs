@@ -6,21 +6,19 @@ pub use crate::fused::sampling::SamplingOptions;
 use crate::fused::sampling::{Draw, sample};
 use crate::mlx::Array;
 
-impl SamplingOptions {
-    fn check(&self) -> Result<()> {
-        let within = |option: &str, value: f32, low: f32, high: f32| {
-            if (low..=high).contains(&value) {
-                Ok(())
-            } else {
-                Err(Error::argument(option, format!("{value} is not between {low} and {high}")))
-            }
-        };
-        within("temperature", self.temperature, 0.0, f32::MAX)?;
-        within("topP", self.top_p, 0.0, 1.0)?;
-        within("minP", self.min_p, 0.0, 1.0)?;
-        within("xtcProbability", self.xtc_probability, 0.0, 1.0)?;
-        within("xtcThreshold", self.xtc_threshold, 0.0, 0.5)
-    }
+fn check(options: &SamplingOptions) -> Result<()> {
+    let within = |option: &str, value: f32, low: f32, high: f32| {
+        if (low..=high).contains(&value) {
+            Ok(())
+        } else {
+            Err(Error::argument(option, format!("{value} is not between {low} and {high}")))
+        }
+    };
+    within("temperature", options.temperature, 0.0, f32::MAX)?;
+    within("topP", options.top_p, 0.0, 1.0)?;
+    within("minP", options.min_p, 0.0, 1.0)?;
+    within("xtcProbability", options.xtc_probability, 0.0, 1.0)?;
+    within("xtcThreshold", options.xtc_threshold, 0.0, 0.5)
 }
 
 /// A temperature below this one is as good as this one, whose reciprocal and its products with
@@ -39,7 +37,7 @@ impl Sampler {
     /// # Errors
     /// [`Error::InvalidArgument`] for an option out of range.
     pub fn new(mut options: SamplingOptions, seed: u64, device: Device) -> Result<Self> {
-        options.check()?;
+        check(&options)?;
         if options.temperature > 0.0 {
             options.temperature = options.temperature.max(COLDEST);
         }

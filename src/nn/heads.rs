@@ -39,7 +39,7 @@ impl HeadMatrices {
         inputs: i32,
     ) -> Result<(Self, Self)> {
         let each = outputs[0] + outputs[1];
-        let part = |array: &Array, start: i32, end: i32| {
+        let part = |array: &Array, start: i32, end: i32| -> Result<_> {
             let stacked = ops::reshape(array, &[heads, each, -1])?;
             // Copied, so that the whole need not stay in memory.
             let part = ops::contiguous(&ops::slice_axis(&stacked, 1, start, end)?)?;

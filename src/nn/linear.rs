@@ -18,7 +18,7 @@ pub(super) fn matrix(w: &Weights, inputs: i32, outputs: i32) -> Result<Matrix> {
 /// The rows that `rows` names, in its order; computed at once, so that the others need not stay in
 /// memory.
 fn gather_rows(matrix: &Matrix, rows: &Array) -> Result<Matrix> {
-    let gather = |a: &Array| {
+    let gather = |a: &Array| -> Result<_> {
         let gathered = ops::take(a, rows, 0)?;
         eval(&[&gathered])?;
         Ok(gathered)

@@ -196,7 +196,7 @@ impl Experts {
         let MoeConfig { dims, hidden, experts, .. } = config;
         let gate_up = w.take_matrix("gate_up_proj", &[experts, dims, 2 * hidden])?;
         let down = w.take_matrix("down_proj", &[experts, hidden, dims])?;
-        let linear = |stored: &Array, start: i32, end: i32| {
+        let linear = |stored: &Array, start: i32, end: i32| -> Result<_> {
             let matrix = ExpertMatrix::transposed(&ops::slice_axis(stored, 2, start, end)?)?;
             Ok(ExpertLinear::new(matrix, None))
         };

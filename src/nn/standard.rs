@@ -143,7 +143,7 @@ impl NormLayout {
 
     /// The norms of a layer, each of which `take` takes by its name.
     fn norms(self, take: impl Fn(&str) -> Result<Norm>) -> Result<Norms> {
-        let block = |[before, after]: [Option<&str>; 2]| {
+        let block = |[before, after]: [Option<&str>; 2]| -> Result<_> {
             let (before, after) = (before.map(&take).transpose()?, after.map(&take).transpose()?);
             Ok(BlockNorms { before, after })
         };

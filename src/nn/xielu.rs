@@ -25,7 +25,7 @@ impl XieluMlp {
     /// softplus(`alpha_p`), α₋ is β + softplus(`alpha_n`).
     pub fn new(w: &Weights, dims: i32, hidden: i32, bias: bool) -> Result<Self> {
         let act = w.at("act_fn");
-        let number = |name: &str, default: f32| {
+        let number = |name: &str, default: f32| -> Result<_> {
             let Some(shape) = act.shape(name) else { return Ok(default) };
             let shape: &[i32] = if shape.is_empty() { &[] } else { &[1] };
             Ok(to_f32_vec(&act.take_f32(name, shape)?)?.first().copied().unwrap_or(default))

@@ -28,7 +28,7 @@ impl CpuKernel for Gate {
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let (gate, up) = (inputs[0].values()?, inputs[1].values()?);
-        activation::gated(self.0, &gate, &up, outputs[0].slice()?, exec.isa)
+        Ok(activation::gated(self.0, &gate, &up, outputs[0].slice()?, exec.isa)?)
     }
 }
 

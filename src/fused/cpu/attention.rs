@@ -132,7 +132,7 @@ impl CpuKernel for RopeInputs {
         let mut inputs = inputs.iter();
         let x = next(&mut inputs)?;
         let x = Heads { values: x.span()?, shape: four(x)?, strides: three(x)? };
-        self.over(&mut inputs)?.apply(&x, outputs[0].slice()?, exec.isa)
+        Ok(self.over(&mut inputs)?.apply(&x, outputs[0].slice()?, exec.isa)?)
     }
 }
 
@@ -215,7 +215,7 @@ impl CpuKernel for CachedAttention {
                 return Err(Error::Mlx(format!("a buffer of {:?}", to.shape())));
             };
             let x = projected(x, heads as usize)?;
-            prepare.write(&x, buffer(to)?, capacity as usize, self.start, isa)
+            Ok(prepare.write(&x, buffer(to)?, capacity as usize, self.start, isa)?)
         };
         write(new_keys, keys, prepare_keys)?;
         write(new_values, values, prepare::QkNormRope::default())?;
@@ -363,7 +363,7 @@ impl ScoreInputs {
         };
         let (scale, cap, sinks) = (self.scale, self.cap, sinks.as_deref());
         let attention = Attention { queries, keys, values, scale, cap, mask, sinks };
-        attention.run(y, isa)
+        Ok(attention.run(y, isa)?)
     }
 }
 

@@ -50,7 +50,7 @@ impl CpuKernel for RouteTopK {
         };
         let logits = inputs[0].values()?;
         let (chosen, weights) = (chosen.slice()?, weights.slice()?);
-        self.0.choose(&logits, experts, correction.as_deref(), chosen, weights)
+        Ok(self.0.choose(&logits, experts, correction.as_deref(), chosen, weights)?)
     }
 }
 
@@ -91,7 +91,7 @@ impl CpuKernel for MoeMlpKernel {
         };
         let (x, weights) = (tokens[0].values()?, tokens[2].values()?);
         let chosen = tokens[1].elements::<u32>()?;
-        experts.run(&x, &chosen, &weights, outputs[0].slice()?, exec)
+        Ok(experts.run(&x, &chosen, &weights, outputs[0].slice()?, exec)?)
     }
 }
 

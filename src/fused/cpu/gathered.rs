@@ -80,7 +80,7 @@ impl CpuKernel for GatherQuantizedMatmul {
         let weights = self.shape.weights(&inputs[2..])?;
         let routes = routes(inputs[0].shape(), &inputs[1])?;
         let x = inputs[0].values()?;
-        quant::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, exec)
+        Ok(quant::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, exec)?)
     }
 }
 
@@ -111,7 +111,7 @@ impl CpuKernel for GatherMatmul {
         let weights = dense::Weights { values: floats(weight)?, slabs, rows, cols };
         let routes = routes(inputs[0].shape(), &inputs[1])?;
         let x = inputs[0].values()?;
-        dense::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, exec.isa)
+        Ok(dense::gather_matmul(&weights, &x, &routes, outputs[0].slice()?, exec.isa)?)
     }
 }
 

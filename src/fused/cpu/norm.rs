@@ -30,7 +30,7 @@ pub(super) fn norm_rows(
 ) -> Result<()> {
     let dims = x.shape().last().map_or(0, |&dim| dim as usize);
     let weight = weight.map(floats).transpose()?;
-    norm::rms_norm(&x.values()?, None, weight, dims, eps, normed, isa)
+    Ok(norm::rms_norm(&x.values()?, None, weight, dims, eps, normed, isa)?)
 }
 
 /// Root-mean-square norm over the last axis.
@@ -72,7 +72,7 @@ pub(super) fn add_and_norm(
     let dims = x.shape().last().map_or(0, |&dim| dim as usize);
     let weight = weight.map(floats).transpose()?;
     sum.copy_from_slice(&x.values()?);
-    norm::rms_norm(&delta.values()?, Some(sum), weight, dims, eps, normed, isa)
+    Ok(norm::rms_norm(&delta.values()?, Some(sum), weight, dims, eps, normed, isa)?)
 }
 
 /// x + delta, and its root-mean-square norm over the last axis.

@@ -135,7 +135,7 @@ impl QuantizedMatmuls {
     ) -> Result<()> {
         let weights = self.shapes.iter().zip(matrices.chunks(matrices.len() / self.shapes.len()));
         let weights = weights.map(|(shape, inputs)| shape.weights(inputs));
-        quant::matmul_each(&weights.collect::<Result<Vec<_>>>()?, x, products, exec)
+        Ok(quant::matmul_each(&weights.collect::<Result<Vec<_>>>()?, x, products, exec)?)
     }
 
     /// The products' shapes, for rows like `x`.
@@ -162,7 +162,7 @@ impl CpuKernel for QuantizedRows {
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output], _: ExecOptions) -> Result<()> {
         let weights = self.0.weights(&inputs[1..])?;
-        quant::rows(&weights, &inputs[0].elements::<u32>()?, outputs[0].slice()?)
+        Ok(quant::rows(&weights, &inputs[0].elements::<u32>()?, outputs[0].slice()?)?)
     }
 }
 
@@ -261,7 +261,7 @@ impl DownProjection {
         y: &mut [f32],
         exec: ExecOptions,
     ) -> Result<()> {
-        quant::matmul(&self.shape.weights(own)?, x, y, exec)
+        Ok(quant::matmul(&self.shape.weights(own)?, x, y, exec)?)
     }
 }
 
@@ -282,7 +282,7 @@ impl GatedMatmuls {
         let mut memory = Scratch::new(2 * y.len());
         let (gate, up) = memory.floats().split_at_mut(y.len());
         self.products.products(inputs, sum, &mut [gate, up], exec)?;
-        gated(self.activation, gate, up, y, exec.isa)
+        Ok(gated(self.activation, gate, up, y, exec.isa)?)
     }
 }
 
@@ -373,7 +373,7 @@ impl CpuKernel for Linear {
     fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
         let values = floats(&inputs[1])?;
         let weights = dense::Weights { values, slabs: 1, rows: self.rows, cols: self.cols };
-        dense::matmul(&weights, &inputs[0].values()?, outputs[0].slice()?, exec.isa)
+        Ok(dense::matmul(&weights, &inputs[0].values()?, outputs[0].slice()?, exec.isa)?)
     }
 }
 

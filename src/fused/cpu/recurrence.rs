@@ -34,7 +34,7 @@ impl CpuKernel for MatrixRecurrence {
         let [y, state] = outputs else {
             return Err(wrong_outputs(outputs));
         };
-        recurrence.run(&arrays[4], y.slice()?, state.slice()?, exec.isa)
+        Ok(recurrence.run(&arrays[4], y.slice()?, state.slice()?, exec.isa)?)
     }
 }
 
@@ -71,7 +71,7 @@ impl CpuKernel for Convolution {
             silu: self.silu,
             shape: [batch, positions - kernel + 1, channels, kernel].map(|dim| dim as usize),
         };
-        conv.run(outputs[0].slice()?, exec.isa)
+        Ok(conv.run(outputs[0].slice()?, exec.isa)?)
     }
 }
 

@@ -56,7 +56,7 @@ fn mxfp4() -> QuantizationParams {
 fn projections(w: &Weights, config: MoeConfig) -> Result<[ExpertLinear; 3]> {
     let MoeConfig { dims, hidden, experts, .. } = config;
     if w.has("gate_proj.weight") {
-        let linear = |name: &str, inputs: i32, outputs: i32| {
+        let linear = |name: &str, inputs: i32, outputs: i32| -> Result<_> {
             let w = w.at(name);
             let matrix = ExpertMatrix::new(&w, |_| w.clone(), inputs, outputs, experts)?;
             Ok(ExpertLinear::new(matrix, Some(w.take("bias", &[experts, outputs])?)))
@@ -75,7 +75,7 @@ fn projections(w: &Weights, config: MoeConfig) -> Result<[ExpertLinear; 3]> {
         )
     } else {
         // Without packing the published matrices are transposed: inputs before outputs.
-        let transposed = |name: &str, inputs: i32, outputs: i32| {
+        let transposed = |name: &str, inputs: i32, outputs: i32| -> Result<_> {
             let matrix = ops::swap_axes(&w.take(name, &[experts, inputs, outputs])?, -1, -2)?;
             Ok(Parts { weight: matrix, scales: None })
         };

@@ -5,9 +5,9 @@
 use super::activations::Row;
 use super::codes::{ReadScales, Unpack};
 use super::{Format, Kernel, Piece, Simd};
-use crate::cpu::gemm::{self, VECTORS};
-use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::BLOCK;
+use crate::gemm::{self, VECTORS};
+use crate::scratch::Scratch;
+use crate::simd::BLOCK;
 
 /// Columns of an integer panel.
 const COLUMNS: usize = 4096;

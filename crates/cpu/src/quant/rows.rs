@@ -2,8 +2,8 @@
 
 use super::codes::{FP4, e4m3, e8m0};
 use super::{Format, Scales, Weights};
-use crate::cpu::pool::{DisjointSliceMut, parallel_for};
 use crate::error::{Error, Result};
+use crate::pool::{DisjointSliceMut, parallel_for};
 
 /// Rows that one task unpacks.
 const ROWS: usize = 16;

@@ -3,9 +3,9 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::{BLOCK, Cached};
-use crate::cpu::floats::{Element, Floats};
-use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Kernel, Simd, prefetch_all};
+use crate::floats::{Element, Floats};
+use crate::scratch::Scratch;
+use crate::simd::{Kernel, Simd, prefetch_all};
 
 /// Rows that are taken at once.
 const ROWS: usize = 4;

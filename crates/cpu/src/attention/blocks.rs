@@ -3,10 +3,10 @@
 
 use super::products::{Block, Scores, Sums};
 use super::{Attention, BLOCK, Cached, Task};
-use crate::cpu::math::{exp, tanh};
-use crate::cpu::pool::DisjointSliceMut;
-use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{Kernel, Simd};
+use crate::math::{exp, tanh};
+use crate::pool::DisjointSliceMut;
+use crate::scratch::Scratch;
+use crate::simd::{Kernel, Simd};
 
 /// Computes a task.
 pub struct Compute<'a> {

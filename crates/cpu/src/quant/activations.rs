@@ -2,8 +2,8 @@
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use super::{DisjointSliceMut, Isa, Kernel, Simd, Weights, parallel_for};
-use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::BLOCK;
+use crate::scratch::Scratch;
+use crate::simd::BLOCK;
 
 /// Rows that one task of the preparation takes.
 const ROWS: usize = 8;

@@ -7,9 +7,9 @@ use std::marker::PhantomData;
 use super::activations::Row;
 use super::codes::{Codes, Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
-use crate::cpu::routes::TILED;
-use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{BLOCK, PAGE, prefetch_all};
+use crate::routes::TILED;
+use crate::scratch::Scratch;
+use crate::simd::{BLOCK, PAGE, prefetch_all};
 
 /// Units whose scales are read at a time: those of several rows, or part of a very long one.
 const UNITS: usize = 1024;

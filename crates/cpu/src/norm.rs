@@ -175,7 +175,7 @@ mod tests {
         let mut y = [0.0; 4];
         for (len, dims) in [(3, 2), (4, 0), (4, 3), (2, 2)] {
             let outcome = rms_norm(&[0.0; 8][..len], None, None, dims, 1e-5, &mut y, Isa::best());
-            assert_eq!(outcome.unwrap_err().code(), "INVALID_ARGUMENT");
+            assert!(outcome.is_err());
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 use super::{Format, Kernel, Scales, Simd, Weights};
-use crate::cpu::simd::BLOCK;
+use crate::simd::BLOCK;
 
 /// A kind of code.
 pub trait Codes {

@@ -10,8 +10,8 @@ use std::ops::Range;
 use super::activations::Row;
 use super::codes::{Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
-use crate::cpu::scratch::Scratch;
-use crate::cpu::simd::{BLOCK, LINE, PAGE, prefetch_all};
+use crate::scratch::Scratch;
+use crate::simd::{BLOCK, LINE, PAGE, prefetch_all};
 
 /// Bytes of a row that are transposed at once.
 const PIECE: usize = 16;

@@ -239,7 +239,7 @@ mod tests {
         let bad = |preparation: QkNormRope, x: &Heads, len, capacity, start| {
             let mut to = vec![0.0; len];
             let outcome = preparation.write(x, FloatsMut::F32(&mut to), capacity, start, isa);
-            assert_eq!(outcome.unwrap_err().code(), "INVALID_ARGUMENT");
+            assert!(outcome.is_err());
         };
         bad(plain, &good, 23, 3, 1);
         bad(plain, &good, 24, 3, 2);

@@ -268,10 +268,10 @@ mod tests {
             recurrence.run(&vec![0.0; state], &mut y, &mut after, Isa::best())
         };
         assert!(run(recurrence, 8).is_ok());
-        assert_eq!(run(recurrence, 7).unwrap_err().code(), "INVALID_ARGUMENT");
+        assert!(run(recurrence, 7).is_err());
         let short = Recurrence { keys: &[0.0; 3], ..recurrence };
-        assert_eq!(run(short, 8).unwrap_err().code(), "INVALID_ARGUMENT");
+        assert!(run(short, 8).is_err());
         let rates = Recurrence { rates: Some(&[0.0; 2]), ..recurrence };
-        assert_eq!(run(rates, 8).unwrap_err().code(), "INVALID_ARGUMENT");
+        assert!(run(rates, 8).is_err());
     }
 }
