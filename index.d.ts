@@ -187,6 +187,8 @@ export interface NativeGenerateRequest {
   logprobs?: number
   /** Whether end tokens are tokens like others. */
   ignoreEos?: boolean
+  /** What the answer must be. */
+  responseFormat?: NativeResponseFormat
   /** Those of a higher number are begun and read first. */
   priority?: number
   /** Whether nothing of it depends on what else runs, not even the rounding. */
@@ -382,12 +384,28 @@ export interface NativeQuantization {
   mixed: boolean
 }
 
+/** What an answer must be: exactly one of `schemaJson`, `pattern`, `options` and `lark`. */
+export interface NativeResponseFormat {
+  /** A JSON schema, as JSON. */
+  schemaJson?: string
+  /** Whether a keyword of it that cannot be enforced is an error, and not a warning. */
+  strict?: boolean
+  /** A regular expression. */
+  pattern?: string
+  /** The texts to choose from. */
+  options?: Array<string>
+  /** A grammar. */
+  lark?: string
+}
+
 /** How a generation ended. */
 export interface NativeResult {
   /** Why it ended. */
   finishReason: 'stop' | 'length' | 'abort'
   /** The stop string that ended it. */
   stopString?: string
+  /** What was asked for and is not enforced, or differently. */
+  warnings?: Array<string>
   /** Its tokens. */
   usage: NativeUsage
   /** How long it took. */

@@ -145,10 +145,10 @@ describe('a batch', () => {
   it('ends with the model', async () => {
     const other = await loadModel('demo')
     const iterator = other.generateBatch(PROMPTS, { ...OPTIONS, ...endless(), maxTokens: 10_000 })
-    const next = iterator.next()
+    const refused = expect(iterator.next()).rejects.toMatchObject({ code: 'DISPOSED' })
     await new Promise((resolve) => setTimeout(resolve, 50))
     await other.dispose()
-    await expect(next).rejects.toMatchObject({ code: 'DISPOSED' })
+    await refused
     expect(() => other.generateBatch([])).toThrow(/disposed/)
   })
 })
