@@ -13,11 +13,8 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["afmoe"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([
-        ("num_dense_layers", json!(1)),
-        ("rms_norm_eps", json!(1e-5)),
-        ("num_shared_experts", json!(2)),
-    ]);
+    let file =
+        &file.with_defaults([("num_dense_layers", json!(1)), ("num_shared_experts", json!(2))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.layout = NormLayout::sandwich([
         "input_layernorm",

@@ -1,8 +1,6 @@
 //! Apertus (Swiss AI 2025): norms over each query and key head, and a plain MLP whose activation is
 //! trained.
 
-use serde_json::json;
-
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
@@ -12,7 +10,6 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["apertus"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("rms_norm_eps", json!(1e-5))]);
     let mut decoder = file.decoder(&RopeDefaults::base(12_000_000.0))?;
     decoder.layout = NormLayout::pre(["attention_layernorm", "feedforward_layernorm"]);
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));

@@ -1,7 +1,5 @@
 //! AFM 4.5B (Arcee 2025): Llama with a plain MLP.
 
-use serde_json::json;
-
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
@@ -11,7 +9,6 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["arcee"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("rms_norm_eps", json!(1e-5))]);
     let decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     let (bias, names) = (file.flag("mlp_bias")?, ["up_proj", "down_proj"]);
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::ReluSquared);

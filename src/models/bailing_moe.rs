@@ -1,5 +1,5 @@
-//! Ling (Inclusion AI 2025): fused projections, and experts chosen by a soft-max or corrected logistic
-//! scores.
+//! Ling (Inclusion AI 2025): fused projections, and experts chosen by a soft-max or corrected
+//! logistic scores.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -10,7 +10,8 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{DecoderNames, Norm, QkNorm, Routing, Score};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["bailing_moe"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["bailing_moe"], build).with_eps(1e-6);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -25,7 +26,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             return Err(file.error(format!("\"{field}\" is not supported")));
         }
     }
-    let file = &file.with_defaults([("rms_norm_eps", json!(1e-6)), ("topk_group", json!(4))]);
+    let file = &file.with_defaults([("topk_group", json!(4))]);
     let share = Some(1.0);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;

@@ -1,5 +1,5 @@
-//! dots.llm1 (rednote 2025): norms over each query and key head, and experts as DeepSeek V3's in all
-//! layers but the first.
+//! dots.llm1 (rednote 2025): norms over each query and key head, and experts as DeepSeek V3's in
+//! all layers but the first.
 
 use serde_json::json;
 
@@ -9,14 +9,11 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Norm, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["dots1"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["dots1"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([
-        ("norm_topk_prob", json!(false)),
-        ("rms_norm_eps", json!(1e-6)),
-        ("max_window_layers", json!(62)),
-    ]);
+    let file =
+        &file.with_defaults([("norm_topk_prob", json!(false)), ("max_window_layers", json!(62))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let first = file.max_window_layers()?;

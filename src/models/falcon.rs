@@ -1,5 +1,5 @@
-//! Falcon (Almazrouei et al. 2023): blocks beside each other, few heads of keys and values, and a plain
-//! MLP.
+//! Falcon (Almazrouei et al. 2023): blocks beside each other, few heads of keys and values, and a
+//! plain MLP.
 
 use serde_json::json;
 
@@ -15,7 +15,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
         .renamed(&[("intermediate_size", "ffn_hidden_size"), ("hidden_act", "activation")])
         .with_defaults([
-            ("layer_norm_epsilon", json!(1e-5)),
             ("tie_word_embeddings", json!(true)),
             ("attention_bias", json!(file.flag("bias")?)),
         ]);

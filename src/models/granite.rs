@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::nn::{ExpertNames, Experts, Moe, MoeConfig, Router, Routing};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["granite", "granitemoe"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["granite", "granitemoe"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

@@ -11,7 +11,8 @@ use crate::nn::{
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["granitemoehybrid"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["granitemoehybrid"], build).with_eps(1e-6);
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]

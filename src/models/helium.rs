@@ -5,7 +5,7 @@ use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["helium"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["helium"], build).with_eps(1e-8);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(100_000.0), traditional: true, share: None };

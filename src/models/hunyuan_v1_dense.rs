@@ -12,7 +12,7 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["hunyuan_v1_dense"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &with_base(&file.with_defaults([("rms_norm_eps", json!(1e-5))]))?;
+    let file = &with_base(file)?;
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     if file.optional("use_qk_norm")?.unwrap_or(true) {
         let norm = QkNorm::each_head(Norm::rms, decoder.eps).after_rotation();

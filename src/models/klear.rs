@@ -1,5 +1,5 @@
-//! Klear (Kwai 2025): Qwen 3 MoE with experts chosen by corrected logistic scores, weighed against one
-//! that sees every token.
+//! Klear (Kwai 2025): Qwen 3 MoE with experts chosen by corrected logistic scores, weighed against
+//! one that sees every token.
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::nn::{Activation, FeedForward, Mlp, Norm, NormLayout, QkNorm, ShortConv};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["lfm2"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["lfm2", "lfm2_vl", "lfm2-vl"], build);
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -11,11 +11,7 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["lfm2_moe"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([
-        ("norm_eps", json!(1e-5)),
-        ("conv_L_cache", json!(3)),
-        ("num_dense_layers", json!(2)),
-    ]);
+    let file = &file.with_defaults([("conv_L_cache", json!(3)), ("num_dense_layers", json!(2))]);
     let dims = file.size("hidden_size")?;
     let experts = file.size("num_experts")?;
     let config = MoeConfig {

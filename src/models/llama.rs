@@ -11,7 +11,8 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(
     &["llama", "mistral", "iquestcoder", "xverse", "telechat3", "mistral3", "llava", "pixtral"],
     build,
-);
+)
+.with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let is_mistral = file.model_type()? == "mistral";
@@ -29,7 +30,6 @@ fn with_defaults(file: &ConfigFile, is_mistral: bool) -> ConfigFile {
         ("intermediate_size", json!(hidden)),
         ("num_hidden_layers", json!(32)),
         ("num_attention_heads", json!(32)),
-        ("rms_norm_eps", json!(1e-6)),
         ("vocab_size", json!(32_000)),
     ])
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Backbone, BackboneConfig, Block, Mamba, MambaConfig};
+use crate::nn::{Backbone, BackboneConfig, Block, Mamba, MambaConfig, Norm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mamba", "falcon_mamba"], build);
@@ -22,7 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         _ => (dims + 15) / 16,
     };
     let normed = file.flag("use_bcdt_rms")? || file.model_type()? == "falcon_mamba";
-    let norm = if normed { Some(file.optional("mixer_rms_eps")?.unwrap_or(1e-6)) } else { None };
+    let eps = file.optional("mixer_rms_eps")?.unwrap_or(1e-6);
     let config = MambaConfig {
         dims,
         inner: file.bounded("intermediate_size", inner.into(), 1 << 22)?,
@@ -31,7 +31,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         rank,
         conv_bias: file.optional("use_conv_bias")?.unwrap_or(true),
         projection_bias: file.flag("use_bias")?,
-        norm,
+        norm: normed.then_some((Norm::unweighted, eps)),
     };
     let backbone = BackboneConfig {
         vocabulary: file.size("vocab_size")?,
@@ -56,9 +56,5 @@ fn with_older_names(file: &ConfigFile) -> ConfigFile {
     ];
     let older = file.optional::<i64>("d_model").is_ok_and(|size| size.is_some());
     let file = if older { file.renamed(names) } else { file.clone() };
-    file.with_defaults([
-        ("layer_norm_epsilon", json!(1e-5)),
-        ("state_size", json!(16)),
-        ("conv_kernel", json!(4)),
-    ])
+    file.with_defaults([("state_size", json!(16)), ("conv_kernel", json!(4))])
 }

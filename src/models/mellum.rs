@@ -10,11 +10,10 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{ExpertNames, Moe, Norm, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mellum"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mellum"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([
-        ("rms_norm_eps", json!(1e-6)),
         ("norm_topk_prob", json!(true)),
         ("num_experts_per_tok", json!(8)),
         ("sliding_window_pattern", json!(1)),

@@ -12,11 +12,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["minicpm3"], b
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let (hidden, heads) = (file.size("hidden_size")?, file.size("num_attention_heads")?);
-    let file = &file.with_defaults([
-        ("rms_norm_eps", json!(1e-5)),
-        ("q_lora_rank", json!(768)),
-        ("v_head_dim", json!(hidden / heads)),
-    ]);
+    let file =
+        &file.with_defaults([("q_lora_rank", json!(768)), ("v_head_dim", json!(hidden / heads))]);
     let mut latent = file.latent_decoder(10_000.0, false)?;
     set_factors(file, &mut latent.decoder)?;
     Ok(Box::new(latent.build(w, mlp(file, hidden)?)?))

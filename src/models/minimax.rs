@@ -1,8 +1,6 @@
 //! MiniMax M2 (MiniMax 2025): norms over all queries and all keys, a rotation of the first part of
 //! each head, and experts that are chosen by corrected logistic scores.
 
-use serde_json::json;
-
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
@@ -10,10 +8,10 @@ use crate::nn::{ExpertNames, Moe, MoeConfig, Norm, QkNorm, Routing, Score};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["minimax", "minimax_m2"], build)
+    .with_eps(1e-6)
     .ignoring(|_, tensor| tensor.starts_with("model.mtp"));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("rms_norm_eps", json!(1e-6))]);
     let rope = RopeDefaults { base: Some(5_000_000.0), traditional: false, share: Some(1.0) };
     let mut decoder = file.decoder(&rope)?;
     if file.optional("use_qk_norm")?.unwrap_or(true) {

@@ -32,6 +32,7 @@ mod helium;
 mod hunyuan_v1_dense;
 mod internlm2;
 mod internlm3;
+mod jamba;
 mod klear;
 mod lfm2;
 mod lfm2_moe;
@@ -44,8 +45,8 @@ mod mellum;
 mod minicpm;
 mod minicpm3;
 mod minimax;
-mod ministral3;
-mod mixtral;
+mod mistral;
+mod nanochat;
 mod nemotron;
 mod olmo;
 mod openelm;
@@ -215,6 +216,8 @@ struct Architecture {
     build: fn(&ConfigFile, &Weights) -> Result<Box<dyn LanguageModel>>,
     /// Whether a tensor of published checkpoints is left aside on purpose.
     ignores: fn(&ConfigFile, &str) -> bool,
+    /// The epsilon of norms where the configuration does not say.
+    eps: f32,
 }
 
 impl Architecture {
@@ -222,13 +225,18 @@ impl Architecture {
         model_types: &'static [&'static str],
         build: fn(&ConfigFile, &Weights) -> Result<Box<dyn LanguageModel>>,
     ) -> Self {
-        Self { name: "", model_types, build, ignores: |_, _| false }
+        Self { name: "", model_types, build, ignores: |_, _| false, eps: 1e-5 }
     }
 
     /// The same that leaves aside the tensors that `ignores` names, as the language model has them
     /// by itself.
     const fn ignoring(self, ignores: fn(&ConfigFile, &str) -> bool) -> Self {
         Self { ignores, ..self }
+    }
+
+    /// The same with this epsilon of norms, where the configuration does not say.
+    const fn with_eps(self, eps: f32) -> Self {
+        Self { eps, ..self }
     }
 
     const fn named(self, name: &'static str) -> Self {
@@ -261,6 +269,7 @@ const FAMILIES: &[&[Architecture]] = &[
         hunyuan_v1_dense,
         internlm2,
         internlm3,
+        jamba,
         klear,
         lfm2,
         lfm2_moe,
@@ -273,8 +282,7 @@ const FAMILIES: &[&[Architecture]] = &[
         minicpm,
         minicpm3,
         minimax,
-        ministral3,
-        mixtral,
+        nanochat,
         openelm,
         opt,
         persimmon,
@@ -289,6 +297,7 @@ const FAMILIES: &[&[Architecture]] = &[
     gemma::ARCHITECTURES,
     glm::ARCHITECTURES,
     gpt::ARCHITECTURES,
+    mistral::ARCHITECTURES,
     nemotron::ARCHITECTURES,
     olmo::ARCHITECTURES,
     phi::ARCHITECTURES,
@@ -319,7 +328,8 @@ fn is_prediction_layer(file: &ConfigFile, tensor: &str) -> bool {
     index.zip(file.layers().ok()).is_some_and(|(index, layers)| index >= layers)
 }
 
-/// The architectures that can be loaded, by name, each with the values of `model_type` that it runs.
+/// The architectures that can be loaded, by name, each with the values of `model_type` that it
+/// runs.
 pub fn architectures() -> BTreeMap<&'static str, &'static [&'static str]> {
     let all = FAMILIES.iter().copied().flatten();
     all.map(|architecture| (architecture.name, architecture.model_types)).collect()
@@ -373,6 +383,7 @@ pub fn load(
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });
     let parts = Parts::of(&checkpoint);
+    let text = text.with_default_eps(architecture.eps);
     let model = (architecture.build)(&text, &parts.language_model(&weights))?;
     weights.finish(|tensor| match parts.without_prefix(tensor) {
         Some(tensor) => is_rotary_frequencies(&tensor) || (architecture.ignores)(&text, &tensor),

@@ -8,7 +8,7 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, AttentionConfig, DecoderNames, Mlp, Norm, NormLayout, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["openelm"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["openelm"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let heads = sizes(file, "num_query_heads")?;
@@ -25,7 +25,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("num_attention_heads", json!(heads[0])),
             ("num_key_value_heads", json!(kv_heads[0])),
         ])
-        .with_defaults([("rms_norm_eps", json!(1e-6)), ("share_input_output_layers", json!(true))]);
+        .with_defaults([("share_input_output_layers", json!(true))]);
     if !file.optional("ffn_with_glu")?.unwrap_or(true) {
         return Err(file.error("\"ffn_with_glu\" is false, which is not supported"));
     }

@@ -1,5 +1,5 @@
-//! OPT (Zhang et al. 2022): layer norms, embeddings of positions, biases everywhere, and a plain MLP
-//! that is named as a part of the layer.
+//! OPT (Zhang et al. 2022): layer norms, embeddings of positions, biases everywhere, and a plain
+//! MLP that is named as a part of the layer.
 
 use serde_json::json;
 
@@ -15,7 +15,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
         .renamed(&[("intermediate_size", "ffn_dim"), ("hidden_act", "activation_function")])
         .with_defaults([
-            ("layer_norm_eps", json!(1e-5)),
             ("tie_word_embeddings", json!(true)),
             ("attention_bias", json!(file.optional("enable_bias")?.unwrap_or(true))),
         ]);

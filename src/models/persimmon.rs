@@ -1,5 +1,5 @@
-//! Persimmon (Adept 2023): layer norms, also over each query and key head, a plain MLP, and a rotation
-//! of the first part of each head.
+//! Persimmon (Adept 2023): layer norms, also over each query and key head, a plain MLP, and a
+//! rotation of the first part of each head.
 
 use serde_json::json;
 
@@ -12,8 +12,7 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["persimmon"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file
-        .with_defaults([("layer_norm_eps", json!(1e-5)), ("tie_word_embeddings", json!(false))]);
+    let file = &file.with_defaults([("tie_word_embeddings", json!(false))]);
     let share = Some(0.5);
     let rope = RopeDefaults { base: Some(25_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;

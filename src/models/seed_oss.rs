@@ -5,7 +5,8 @@ use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["seed_oss"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["seed_oss"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

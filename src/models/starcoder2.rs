@@ -1,7 +1,5 @@
 //! StarCoder 2 (Lozhkov et al. 2024): layer norms, a plain MLP and biases everywhere.
 
-use serde_json::json;
-
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
@@ -11,7 +9,6 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["starcoder2"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("norm_epsilon", json!(1e-5))]);
     let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
     let bias = file.optional("use_bias")?.unwrap_or(true);
     decoder.norm = Norm::layer;

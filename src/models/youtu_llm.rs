@@ -7,10 +7,11 @@ use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, mlp};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["youtu_llm", "youtu"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["youtu_llm", "youtu"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("rms_norm_eps", json!(1e-6)), ("q_lora_rank", json!(1536))]);
+    let file = &file.with_defaults([("q_lora_rank", json!(1536))]);
     let latent = file.latent_decoder(1_600_000.0, true)?;
     Ok(Box::new(latent.build(w, mlp(file, latent.attention.dims)?)?))
 }

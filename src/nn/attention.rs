@@ -87,7 +87,7 @@ pub struct QueryTemperature {
 impl QueryTemperature {
     /// The factors of `length` queries, the first at position `offset`, `[length, 1]`; `None` where
     /// all of them are 1.
-    fn factors(self, length: i32, offset: i32) -> Option<Array> {
+    pub(super) fn factors(self, length: i32, offset: i32) -> Option<Array> {
         let Self { scale, floor, first } = self;
         let factor = |position: i32| 1.0 + scale * (position as f32 / floor).floor().ln_1p();
         let factors: Vec<_> = (0..length).map(|index| factor(first + offset + index)).collect();

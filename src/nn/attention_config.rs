@@ -21,8 +21,8 @@ pub struct AttentionConfig {
     pub kv_heads: i32,
     /// Features of a head.
     pub head_dim: i32,
-    /// The names of the projections of queries, keys and values, and perhaps of gates: one for each,
-    /// or one for all.
+    /// The names of the projections of queries, keys and values, and perhaps of gates: one for
+    /// each, or one for all.
     pub qkv: &'static [&'static str],
     /// In which order the outputs of one projection for all follow each other.
     pub fused_order: FusedOrder,

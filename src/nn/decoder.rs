@@ -134,6 +134,8 @@ pub struct Decoder {
     pub embedding: Embedding,
     /// Multiplies them, in their own type; `None` for 1.
     pub embedding_scale: Option<f32>,
+    /// After that.
+    pub embedding_norm: Option<Norm>,
     /// What is added to them for their positions.
     pub positions: Option<LearnedPositions>,
     /// First to last.
@@ -165,8 +167,11 @@ impl Decoder {
 
     /// Tokens `[batch, length]` to what the first layer gets, `[batch, length, dims]`.
     pub fn embed(&self, tokens: &Array) -> Result<Array> {
-        let x = self.embedding.forward(tokens)?;
-        self.embedding_scale.map_or(Ok(x.clone()), |scale| scaled(&x, scale))
+        let mut x = self.embedding.forward(tokens)?;
+        if let Some(scale) = self.embedding_scale {
+            x = scaled(&x, scale)?;
+        }
+        self.embedding_norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
     }
 
     /// The logits that a step wants, by the stream behind the last layer.

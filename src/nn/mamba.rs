@@ -1,16 +1,16 @@
-//! The Mamba mixer (Gu and Dao 2023): a state-space recurrence whose steps, inputs and outputs depend on
-//! the token.
+//! The Mamba mixer (Gu and Dao 2023): a state-space recurrence whose steps, inputs and outputs
+//! depend on the token.
 
 use super::conv::CausalConv;
 use super::linear::Linear;
 use super::mixer::Mixer;
+use super::norm::{Norm, TakeNorm};
 use super::residual::Input;
 use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::swiglu;
-use crate::fused::norm::rms_norm;
 use crate::fused::ssm::Scan;
 use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::weights::Weights;
@@ -35,9 +35,9 @@ pub struct MambaConfig {
     pub conv_bias: bool,
     /// Whether the projections from and to the residual stream have biases.
     pub projection_bias: bool,
-    /// The epsilon of norms without weights over what the steps, B and C are made of; `None` for no
-    /// norms (Falcon Mamba has them).
-    pub norm: Option<f32>,
+    /// Takes the norms of what the steps, B and C are made of, and their epsilon; `None` for no
+    /// norms.
+    pub norm: Option<(TakeNorm, f32)>,
 }
 
 /// u, z = in(x); u = silu(conv(u)); Δ, B, C = project(u); Δ = softplus(step(Δ));
@@ -50,6 +50,8 @@ pub struct Mamba {
     /// From the features to those that steps are made of, B and C.
     project: Linear,
     step: Linear,
+    /// Of what the steps, B and C are made of.
+    norms: Option<[Norm; 3]>,
     /// A = −exp(A_log), `[state, inner]`, `f32`, as all numbers of the recurrence are.
     a: Array,
     /// `[inner]`, `f32`.
@@ -59,19 +61,28 @@ pub struct Mamba {
 }
 
 impl Mamba {
-    /// Takes `in_proj`, `conv1d`, `x_proj`, `dt_proj`, `A_log`, `D` and `out_proj`.
+    /// Takes `in_proj`, `conv1d`, `x_proj`, where there are norms `dt_layernorm`, `b_layernorm` and
+    /// `c_layernorm`, `dt_proj`, `A_log`, `D` and `out_proj`.
     pub fn new(w: &Weights, config: MambaConfig) -> Result<Self> {
         let MambaConfig { dims, inner, state, kernel, rank, projection_bias: bias, .. } = config;
         let a = ops::negative(&ops::exp(&w.take_f32("A_log", &[inner, state])?)?)?;
         let a = ops::contiguous(&ops::swap_axes(&a, 0, 1)?)?;
         eval(&[&a])?;
         let projected = rank + 2 * state;
+        let norms = |(take, eps): (TakeNorm, f32)| -> Result<_> {
+            Ok([
+                take(&w.at("dt_layernorm"), rank, eps)?,
+                take(&w.at("b_layernorm"), state, eps)?,
+                take(&w.at("c_layernorm"), state, eps)?,
+            ])
+        };
         Ok(Self {
             config,
             input: Linear::new(&w.at("in_proj"), dims, 2 * inner, bias)?,
             conv: CausalConv::new(&w.at("conv1d"), inner, kernel, config.conv_bias)?.with_silu(),
             project: Linear::new(&w.at("x_proj"), inner, projected, false)?,
             step: Linear::new(&w.at("dt_proj"), rank, inner, true)?,
+            norms: config.norm.map(norms).transpose()?,
             a,
             d: w.take_f32("D", &[inner])?,
             output: Linear::new(&w.at("out_proj"), inner, dims, bias)?,
@@ -82,14 +93,14 @@ impl Mamba {
     /// The recurrence of one row, `[batch, length, inner]` to the same shape. Each number of the
     /// state is a group by itself, of as many heads as there are features.
     fn recurrence(&self, u: &Array, row: Row) -> Result<Array> {
-        let MambaConfig { inner, state: size, rank, norm, .. } = self.config;
+        let MambaConfig { inner, state: size, rank, .. } = self.config;
         let (batch, length, dtype) = (u.dim(0), u.dim(1), u.dtype());
         let state = row.cache.state()?;
         let u = self.conv.forward(u, state, 0)?;
         let mut parts = ops::split_at(&self.project.forward(&u)?, &[rank, rank + size], -1)?;
-        if let Some(eps) = norm {
-            for part in &mut parts {
-                *part = rms_norm(self.device, part, None, eps)?;
+        if let Some(norms) = &self.norms {
+            for (part, norm) in parts.iter_mut().zip(norms) {
+                *part = norm.forward(part)?;
             }
         }
         let single = |x: &Array| ops::astype(x, Dtype::Float32);

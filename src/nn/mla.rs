@@ -2,6 +2,7 @@
 //! are projections of one latent vector, which is all that the cache holds of a position, beside
 //! one rotated key for all heads.
 
+use super::attention::QueryTemperature;
 use super::heads::HeadMatrices;
 use super::linear::{Linear, Projections};
 use super::mixer::Mixer;
@@ -75,6 +76,7 @@ pub struct Mla {
     values: HeadMatrices,
     output: Linear,
     rope: Rope,
+    temperature: Option<QueryTemperature>,
     device: Device,
 }
 
@@ -114,8 +116,14 @@ impl Mla {
             values: value_matrices,
             output: linear("o_proj", heads * values, dims, bias)?,
             rope,
+            temperature: None,
             device: w.device(),
         })
+    }
+
+    /// The same with queries that grow with their position.
+    pub fn with_temperature(self, temperature: Option<QueryTemperature>) -> Self {
+        Self { temperature, ..self }
     }
 
     /// The attention of a sequence's new positions, `[batch, length, heads · v_head_dim]`; `key` is
@@ -124,7 +132,11 @@ impl Mla {
         let (Row { length, masks, cache }, MlaConfig { heads, .. }) = (row, self.config);
         let params = self.rope.at(cache.offset(), length);
         let mask = masks.get(length, None, cache)?;
-        let queries = split_heads(queries, heads)?;
+        let mut queries = split_heads(queries, heads)?;
+        // The rotation is linear, so they may as well grow before it.
+        if let Some(factors) = self.temperature.and_then(|it| it.factors(length, cache.offset())) {
+            queries = ops::astype(&ops::multiply(&queries, &factors)?, queries.dtype())?;
+        }
         let queries = ops::split_at(&queries, &[self.config.qk_nope_head_dim], -1)?;
         let rotated = rope(self.device, &ops::expand_dims(key, 1)?, &params)?;
         let (latent, rotated) = cache.update(&ops::expand_dims(latent, 1)?, &rotated)?;

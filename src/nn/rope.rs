@@ -200,6 +200,11 @@ impl Rope {
         Ok(rope)
     }
 
+    /// The same the other way round.
+    pub fn reversed(self) -> Self {
+        Self { position_scale: -self.position_scale, ..self }
+    }
+
     /// The rotation of `length` positions, of which `offset` is the first.
     pub fn at(&self, offset: i32, length: i32) -> RopeParams {
         let freqs = match &self.angles {

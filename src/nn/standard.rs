@@ -24,6 +24,8 @@ pub struct StandardDecoder {
     pub layout: NormLayout,
     /// How the checkpoint names its parts.
     pub names: DecoderNames,
+    /// The name of a norm behind that.
+    pub embedding_norm: Option<&'static str>,
     /// The embeddings of positions.
     pub positions: Option<PositionTable>,
     /// Every layer's attention.
@@ -222,12 +224,14 @@ impl StandardDecoder {
             })
         };
         let embedding = model.at(names.embedding);
+        let embedding_norm = |name: &str| (self.norm)(&model.at(name), dims, self.eps);
         let positions = |table: PositionTable| {
             LearnedPositions::new(&model.at(table.name), table.positions, table.first, dims)
         };
         Ok(Decoder {
             embedding: Embedding::new(&embedding, self.vocabulary, dims)?,
             embedding_scale: self.embedding_scale,
+            embedding_norm: self.embedding_norm.map(embedding_norm).transpose()?,
             positions: self.positions.map(positions).transpose()?,
             layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
             norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,

@@ -1,6 +1,7 @@
 //! Parity with mlx-lm: every folder of `tests/fixtures/models` describes a checkpoint, with the
 //! reference's logits and greedy tokens, computed in float32 on the CPU. Adding a case is adding a
-//! folder; `FIXTURES=llama cargo test --test models` checks those whose names begin so. What passes
+//! folder; `FIXTURES=llama cargo test --test models` checks those whose names begin so (or
+//! `FIXTURES=llama,phi`, in one of these ways). What passes
 //! is what `docs/models.md` says (see `table.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
@@ -31,9 +32,9 @@ const SENSITIVE: ([&str; 2], f64) = (["qwen3-next-4bit", "qwen3-5-moe-4bit"], 2e
 
 fn fixtures() -> Vec<PathBuf> {
     let mut names = seeded::names();
-    if let Ok(prefix) = std::env::var("FIXTURES") {
-        names.retain(|name| name.starts_with(&prefix));
-        assert!(!names.is_empty(), "no fixture is named {prefix}…");
+    if let Ok(prefixes) = std::env::var("FIXTURES") {
+        names.retain(|name| prefixes.split(',').any(|prefix| name.starts_with(prefix)));
+        assert!(!names.is_empty(), "no fixture is named {prefixes}…");
     }
     names.iter().map(|name| seeded::folder(name)).collect()
 }

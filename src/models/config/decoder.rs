@@ -44,6 +44,7 @@ impl ConfigFile {
             eps,
             layout: NormLayout::PRE,
             names: DecoderNames::default(),
+            embedding_norm: None,
             positions: None,
             attention,
             layers: vec![layer; self.layers()?],
@@ -111,7 +112,7 @@ impl ConfigFile {
                 }
             }
         }
-        Err(self.error("\"rms_norm_eps\" is missing"))
+        self.eps.ok_or_else(|| self.error("\"rms_norm_eps\" is missing"))
     }
 
     /// What each layer sees: `layer_types`, one for each layer.

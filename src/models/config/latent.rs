@@ -4,13 +4,15 @@ use serde_json::json;
 
 use super::{ConfigFile, RopeDefaults};
 use crate::error::Result;
-use crate::nn::{Decoder, FeedForward, Mla, MlaConfig, Rope, StandardDecoder};
+use crate::nn::{Decoder, FeedForward, Mla, MlaConfig, QueryTemperature, Rope, StandardDecoder};
 use crate::weights::Weights;
 
 /// A decoder with multi-head latent attention in every layer.
 pub(in crate::models) struct LatentDecoder {
     pub(in crate::models) decoder: StandardDecoder,
     pub(in crate::models) attention: MlaConfig,
+    /// How queries grow with their position.
+    pub(in crate::models) temperature: Option<QueryTemperature>,
     rope: Rope,
 }
 
@@ -21,14 +23,17 @@ impl LatentDecoder {
         w: &Weights,
         feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
     ) -> Result<Decoder> {
-        let mla = |w: &Weights| Mla::new(&w.at("self_attn"), self.attention, self.rope.clone());
-        self.decoder.build_hybrid(w, |_, w| Ok(Box::new(mla(w)?)), feed_forward)
+        let mla = |w: &Weights| {
+            let mla = Mla::new(&w.at("self_attn"), self.attention, self.rope.clone())?;
+            Ok(Box::new(mla.with_temperature(self.temperature)) as _)
+        };
+        self.decoder.build_hybrid(w, |_, w| mla(w), feed_forward)
     }
 }
 
 impl ConfigFile {
-    /// The decoder that DeepSeek's fields describe. `interleaved` says whether neighbouring features
-    /// are rotated where `rope_interleave` does not.
+    /// The decoder that DeepSeek's fields describe. `interleaved` says whether neighbouring
+    /// features are rotated where `rope_interleave` does not.
     pub(in crate::models) fn latent_decoder(
         &self,
         base: f32,
@@ -42,7 +47,7 @@ impl ConfigFile {
         let attention = self.latent_attention(decoder.attention.dims)?;
         let interleaved = self.optional("rope_interleave")?.unwrap_or(interleaved);
         let rope = self.rope(attention.qk_rope_head_dim, Some(base), interleaved)?;
-        Ok(LatentDecoder { decoder, attention, rope })
+        Ok(LatentDecoder { decoder, attention, temperature: None, rope })
     }
 
     /// Multi-head latent attention between `dims` features.

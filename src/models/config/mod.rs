@@ -31,6 +31,8 @@ pub(super) struct ConfigFile {
     values: Map<String, Value>,
     /// Whether it is one of several parts.
     is_part: bool,
+    /// The epsilon of norms where no field says it.
+    eps: Option<f32>,
     /// Fields and the architecture's own names of them.
     names: &'static [(&'static str, &'static str)],
 }
@@ -65,7 +67,7 @@ impl ConfigFile {
         let Value::Object(values) = values else {
             return Err(Error::config(path, "not an object"));
         };
-        Ok(Self { path, values, is_part: false, names: &[] })
+        Ok(Self { path, values, is_part: false, eps: None, names: &[] })
     }
 
     /// An [`Error::Config`] about this file.
@@ -151,9 +153,14 @@ impl ConfigFile {
 
     /// Positions the model is made for.
     pub(super) fn context_length(&self) -> Option<usize> {
-        let field = "max_position_embeddings";
-        let text = || self.value("text_config")?.get(field)?.as_u64();
-        self.optional(field).ok().flatten().or_else(|| usize::try_from(text()?).ok())
+        const FIELDS: [&str; 4] =
+            ["max_position_embeddings", "n_positions", "max_context_length", "block_size"];
+        let text = self.value("text_config").and_then(Value::as_object);
+        let value = |values: &Map<String, Value>, field: &str| values.get(field)?.as_u64();
+        let mut positions = FIELDS
+            .iter()
+            .filter_map(|field| value(&self.values, field).or_else(|| value(text?, field)));
+        usize::try_from(positions.next()?).ok()
     }
 
     /// The configuration of the language model within one of several parts, under the keys of this
@@ -165,7 +172,13 @@ impl ConfigFile {
         let mut values = self.values.clone();
         values.remove("text_config");
         values.extend(part);
-        Ok(Self { path: self.path.clone(), values, is_part: true, names: self.names })
+        Ok(Self {
+            path: self.path.clone(),
+            values,
+            is_part: true,
+            eps: self.eps,
+            names: self.names,
+        })
     }
 
     /// Whether the language model is one of several parts.
@@ -187,6 +200,11 @@ impl ConfigFile {
             }
         }
         file
+    }
+
+    /// The same configuration with this epsilon of norms where no field says it.
+    pub(super) fn with_default_eps(&self, eps: f32) -> Self {
+        Self { eps: Some(eps), ..self.clone() }
     }
 
     /// The same configuration with these values, whatever it says.

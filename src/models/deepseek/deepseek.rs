@@ -1,18 +1,16 @@
 //! DeepSeek MoE (Dai et al. 2024): Llama with experts in all layers but the first few, some of
 //! which see every token.
 
-use serde_json::json;
-
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::Routing;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["deepseek"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["deepseek"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("rms_norm_eps", json!(1e-6))]);
     let decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
     layers.names.correction = &[];

@@ -9,10 +9,11 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Routing, Score};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["deepseek_v2"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["deepseek_v2"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("q_lora_rank", json!(1536)), ("rms_norm_eps", json!(1e-6))]);
+    let file = &file.with_defaults([("q_lora_rank", json!(1536))]);
     let decoder = file.latent_decoder(10_000.0, true)?;
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
     layers.names.correction = &[];

@@ -7,7 +7,8 @@ use crate::models::{Architecture, LanguageModel, is_prediction_layer};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["deepseek_v3", "kimi_k2", "joyai_llm_flash"], build)
+    Architecture::new(&["deepseek_v3", "kimi_k2", "joyai_llm_flash", "kimi_vl", "kimi_k25"], build)
+        .with_eps(1e-6)
         .ignoring(is_prediction_layer);
 
 pub(in crate::models) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {

@@ -16,7 +16,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([
         ("first_k_dense_replace", json!(1)),
         ("routed_scaling_factor", json!(2.5)),
-        ("rms_norm_eps", json!(1e-5)),
     ]);
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));

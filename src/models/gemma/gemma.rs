@@ -6,7 +6,7 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, Mlp, Norm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

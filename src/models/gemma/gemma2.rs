@@ -7,7 +7,7 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, Mlp, Norm, NormLayout};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma2"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma2"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

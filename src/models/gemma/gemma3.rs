@@ -10,7 +10,7 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, Mlp, Norm, NormLayout, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma3"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma3"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     file.refuse_looking_ahead()?;
@@ -23,7 +23,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("num_attention_heads", json!(heads)),
         ("num_key_value_heads", json!(kv_heads)),
         ("head_dim", json!(256)),
-        ("rms_norm_eps", json!(1e-6)),
         ("vocab_size", json!(262_144)),
     ]);
     let global = file.rope_parameters_of("full_attention");

@@ -16,7 +16,7 @@ use crate::nn::{
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["gemma3n"], build).ignoring(ConfigFile::is_of_shared_layer);
+    Architecture::new(&["gemma3n"], build).with_eps(1e-6).ignoring(ConfigFile::is_of_shared_layer);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let part = language_model(w);

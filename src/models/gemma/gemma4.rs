@@ -22,13 +22,15 @@ use crate::nn::{
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["gemma4", "gemma4_unified"], build).ignoring(|file, tensor| {
-        // Frequencies, and ranges of activations that quantization was trained with.
-        const UNUSED: [&str; 5] =
-            ["rotary_emb", "input_min", "input_max", "output_min", "output_max"];
-        UNUSED.iter().any(|name| tensor.contains(name))
-            || with_defaults(file).is_ok_and(|file| file.is_of_shared_layer(tensor))
-    });
+    Architecture::new(&["gemma4", "gemma4_unified"], build).with_eps(1e-6).ignoring(
+        |file, tensor| {
+            // Frequencies, and ranges of activations that quantization was trained with.
+            const UNUSED: [&str; 5] =
+                ["rotary_emb", "input_min", "input_max", "output_min", "output_max"];
+            UNUSED.iter().any(|name| tensor.contains(name))
+                || with_defaults(file).is_ok_and(|file| file.is_of_shared_layer(tensor))
+        },
+    );
 
 const PER_LAYER: &str = "per_layer_config";
 
@@ -86,7 +88,6 @@ fn with_defaults(text: &ConfigFile) -> Result<ConfigFile> {
         ("num_key_value_heads", json!(1)),
         ("head_dim", json!(256)),
         ("global_head_dim", global_head_dim),
-        ("rms_norm_eps", json!(1e-6)),
         ("vocab_size", json!(262_144)),
         ("vocab_size_per_layer_input", json!(262_144)),
         ("hidden_size_per_layer_input", json!(256)),

@@ -7,7 +7,8 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, Mlp, NormLayout};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["glm", "glm4"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["glm", "glm4"], build).with_eps(1.5625e-7);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.5);

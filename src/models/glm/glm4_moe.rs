@@ -1,6 +1,6 @@
 //! GLM 4.5 (Zeng et al. 2025): a rotation of the first part of each head, and experts as DeepSeek
-//! V3's in all layers but the first; and Solar Open (Upstage 2025), which rotates whole heads and has
-//! experts in every layer.
+//! V3's in all layers but the first; and Solar Open (Upstage 2025), which rotates whole heads and
+//! has experts in every layer.
 
 use serde_json::json;
 
@@ -21,7 +21,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("first_k_dense_replace", json!(dense)),
         ("intermediate_size", json!(1)),
         ("rope_theta", json!(1_000_000.0)),
-        ("rms_norm_eps", json!(1e-5)),
     ]);
     let share = Some(if is_solar { 1.0 } else { 0.5 });
     let mut decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;

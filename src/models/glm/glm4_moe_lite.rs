@@ -17,7 +17,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("q_lora_rank", json!(768)),
         ("first_k_dense_replace", json!(1)),
         ("routed_scaling_factor", json!(1.8)),
-        ("rms_norm_eps", json!(1e-5)),
     ]);
     deepseek_v3::build(&file, w)
 }

@@ -1,5 +1,5 @@
-//! GPT-2 (Radford et al. 2019): layer norms, embeddings of positions, biases everywhere, a plain MLP,
-//! and matrices that are published with their inputs before their outputs.
+//! GPT-2 (Radford et al. 2019): layer norms, embeddings of positions, biases everywhere, a plain
+//! MLP, and matrices that are published with their inputs before their outputs.
 
 use serde_json::json;
 
@@ -24,7 +24,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("intermediate_size", "n_inner"),
             ("hidden_act", "activation_function"),
         ])
-        .with_defaults([("layer_norm_epsilon", json!(1e-5)), ("tie_word_embeddings", json!(true))]);
+        .with_defaults([("tie_word_embeddings", json!(true))]);
     for (field, expected) in
         [("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false)]
     {

@@ -21,11 +21,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("intermediate_size", "n_inner"),
             ("hidden_act", "activation_function"),
         ])
-        .with_defaults([
-            ("layer_norm_epsilon", json!(1e-5)),
-            ("tie_word_embeddings", json!(true)),
-            ("attention_bias", json!(true)),
-        ]);
+        .with_defaults([("tie_word_embeddings", json!(true)), ("attention_bias", json!(true))]);
     let shared = file.optional("multi_query")?.unwrap_or(true);
     let heads = file.size("num_attention_heads")?;
     let kv_heads = if shared { 1 } else { heads };

@@ -1,5 +1,5 @@
-//! GPT-Neo (Black et al. 2021) and TinyStories: GPT-2 with scores that are not scaled, and every second
-//! layer within a window.
+//! GPT-Neo (Black et al. 2021) and TinyStories: GPT-2 with scores that are not scaled, and every
+//! second layer within a window.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -29,7 +29,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("num_attention_heads", "num_heads"),
             ("hidden_act", "activation_function"),
         ])
-        .with_defaults([("layer_norm_epsilon", json!(1e-5)), ("tie_word_embeddings", json!(true))]);
+        .with_defaults([("tie_word_embeddings", json!(true))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
@@ -56,8 +56,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     })?))
 }
 
-/// `window_size` of the layers that `attention_types` calls local: a list of patterns, each with how
-/// often it comes.
+/// `window_size` of the layers that `attention_types` calls local: a list of patterns, each with
+/// how often it comes.
 fn windows(file: &ConfigFile) -> Result<Vec<Option<i32>>> {
     let (layers, window) = (file.layers()?, file.size_or("window_size", 256)?);
     let types: Option<Vec<(Vec<Kind>, usize)>> = file.optional("attention_types")?;

@@ -1,5 +1,5 @@
-//! GPT-NeoX and Pythia (Black et al. 2022): layer norms, blocks that mostly stand beside each other,
-//! biases everywhere, a plain MLP, and a rotation of the first part of each head.
+//! GPT-NeoX and Pythia (Black et al. 2022): layer norms, blocks that mostly stand beside each
+//! other, biases everywhere, a plain MLP, and a rotation of the first part of each head.
 
 use serde_json::json;
 
@@ -17,11 +17,7 @@ pub(super) const ARCHITECTURE: Architecture =
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
         .renamed(&[("rope_theta", "rotary_emb_base"), ("partial_rotary_factor", "rotary_pct")])
-        .with_defaults([
-            ("layer_norm_eps", json!(1e-5)),
-            ("attention_bias", json!(true)),
-            ("tie_word_embeddings", json!(false)),
-        ]);
+        .with_defaults([("attention_bias", json!(true)), ("tie_word_embeddings", json!(false))]);
     let share = Some(0.25);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;

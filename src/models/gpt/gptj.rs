@@ -1,5 +1,5 @@
-//! GPT-J (Wang and Komatsuzaki 2021): parallel blocks after one layer norm, and neighbouring features
-//! of the first part of each head rotated.
+//! GPT-J (Wang and Komatsuzaki 2021): parallel blocks after one layer norm, and neighbouring
+//! features of the first part of each head rotated.
 
 use serde_json::json;
 
@@ -22,11 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("intermediate_size", "n_inner"),
             ("hidden_act", "activation_function"),
         ])
-        .with_defaults([
-            ("layer_norm_epsilon", json!(1e-5)),
-            ("rotary_dim", json!(64)),
-            ("tie_word_embeddings", json!(false)),
-        ]);
+        .with_defaults([("rotary_dim", json!(64)), ("tie_word_embeddings", json!(false))]);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: true, share: Some(1.0) };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = Norm::layer;

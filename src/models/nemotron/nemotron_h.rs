@@ -2,6 +2,7 @@
 //! attention that does not look at positions, an MLP, or experts, which may work on fewer features.
 
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, Mamba2Fields};
@@ -28,6 +29,14 @@ enum Kind {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    // The field of this architecture; another one beside it is not looked at.
+    let file = &match file.optional::<f32>("layer_norm_epsilon")? {
+        Some(_) => file.without("rms_norm_eps"),
+        None => file.clone(),
+    };
+    // Biases of the mixers are said under either name.
+    let bias = file.flag("use_bias")? || file.flag("mamba_proj_bias")?;
+    let file = &file.with([("mamba_proj_bias", json!(bias))]);
     let kinds = kinds(file)?;
     let attention = file.attention()?;
     let mamba = file.mamba2(&Mamba2Fields {

@@ -1,7 +1,5 @@
 //! OLMo (Groeneveld et al. 2024): Llama with layer norms that have no weights.
 
-use serde_json::json;
-
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, mlp};
@@ -14,7 +12,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     if let Some(limit) = file.optional::<f32>("clip_qkv")? {
         return Err(file.error(format!("\"clip_qkv\" is {limit}, which is not supported")));
     }
-    let file = &file.with([("layer_norm_eps", json!(1e-5))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer_unweighted;
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))

@@ -14,7 +14,6 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phimoe"], bui
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut file = file.with_defaults([
         ("original_max_position_embeddings", json!(4096)),
-        ("rms_norm_eps", json!(1e-5)),
         ("num_experts_per_tok", json!(2)),
         ("num_local_experts", json!(16)),
         ("attention_bias", json!(w.at("model.layers.0.self_attn.q_proj").has("bias"))),
@@ -40,8 +39,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     ))
 }
 
-/// The factors of a long context and of a short one are said apart here; all contexts are rotated as
-/// long ones.
+/// The factors of a long context and of a short one are said apart here; all contexts are rotated
+/// as long ones.
 fn with_attention_factor(file: &ConfigFile, field: &str) -> Result<ConfigFile> {
     let Some(mut scaling) = file.optional::<serde_json::Map<String, Value>>(field)? else {
         return Ok(file.clone());

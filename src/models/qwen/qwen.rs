@@ -8,13 +8,12 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, DecoderNames, Mlp, NormLayout};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen"], build);
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.renamed(&[("rope_theta", "rotary_emb_base")]).with_defaults([
-        ("layer_norm_epsilon", json!(1e-6)),
-        ("tie_word_embeddings", json!(false)),
-    ]);
+    let file = &file
+        .renamed(&[("rope_theta", "rotary_emb_base")])
+        .with_defaults([("tie_word_embeddings", json!(false))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
     decoder.names = DecoderNames {

@@ -8,10 +8,13 @@ use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["qwen2", "qwen2_vl", "qwen2_5_vl", "mimo"], build)
+        .with_eps(1e-6)
         .ignoring(|_, tensor| tensor.starts_with("model.mtp_layers."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    let is_mimo = file.model_type()? == "mimo";
+    let base = if is_mimo { 10_000.0 } else { 1_000_000.0 };
+    let mut decoder = file.decoder(&RopeDefaults::base(base))?;
     decoder.attention.qkv_bias = true;
     let first = file.max_window_layers()?;
     decoder.set_windows(file.windows_if_used(|layer| layer >= first)?);

@@ -7,7 +7,8 @@ use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::{ExpertNames, Moe};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen2_moe"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["qwen2_moe"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;

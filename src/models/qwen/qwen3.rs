@@ -7,7 +7,8 @@ use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::{Norm, QkNorm};
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen3", "qwen3_vl"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["qwen3", "qwen3_vl"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: None, traditional: false, share: None };

@@ -11,6 +11,7 @@ use crate::nn::DeltaProjections;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen3_5", "qwen3_5_moe"], build)
+    .with_eps(1e-6)
     .ignoring(|_, tensor| tensor.starts_with("mtp."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
@@ -20,7 +21,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("num_hidden_layers", json!(32)),
         ("num_attention_heads", json!(32)),
         ("num_key_value_heads", json!(8)),
-        ("rms_norm_eps", json!(1e-6)),
         ("vocab_size", json!(151_936)),
         ("linear_num_value_heads", json!(64)),
         ("linear_num_key_heads", json!(16)),

@@ -8,7 +8,7 @@ use crate::nn::{ExpertNames, Experts, Moe, MoeConfig, Norm, QkNorm, Router, Rout
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["qwen3_moe", "qwen3_vl_moe"], build);
+    Architecture::new(&["qwen3_moe", "qwen3_vl_moe"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: None, traditional: false, share: None };

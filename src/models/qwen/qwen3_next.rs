@@ -13,8 +13,9 @@ use crate::nn::{
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["qwen3_next"], build).ignoring(|_, tensor| tensor.starts_with("mtp."));
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen3_next"], build)
+    .with_eps(1e-6)
+    .ignoring(|_, tensor| tensor.starts_with("mtp."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.25);

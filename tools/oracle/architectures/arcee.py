@@ -26,6 +26,13 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("arcee-raw", "raw", oracle="transformers", reason=REASON),
-        Fixture("arcee-raw-biases", "raw", config={"attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-2, "rope_scaling": None}, dtype="float16", oracle="transformers", reason=REASON),
+        Fixture(
+            "arcee-raw-biases",
+            "raw",
+            config={"attention_bias": True, "mlp_bias": True, "rms_norm_eps": 1e-2, "rope_scaling": None},
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

@@ -55,7 +55,11 @@ ARCHITECTURE = Architecture(
             "bailing-moe-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "norm_topk_prob": False},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture(
             "bailing-moe-raw",

@@ -32,7 +32,11 @@ ARCHITECTURE = Architecture(
             "deepseek-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "n_shared_experts": None},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("deepseek-raw", "raw", published=unstacked(EXPERTS)),
     ],

@@ -60,8 +60,18 @@ ARCHITECTURE = Architecture(
         Fixture(
             "deepseek-v2-4bit",
             "mlx",
-            config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "kv_lora_rank": 32, "v_head_dim": 16},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.shared_experts.up_proj": {"group_size": 64, "bits": 8}},
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "moe_intermediate_size": 32,
+                "kv_lora_rank": 32,
+                "v_head_dim": 16,
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.shared_experts.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("deepseek-v2-raw", "raw", config={"rms_norm_eps": 1e-2}),
         Fixture(

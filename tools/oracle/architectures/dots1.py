@@ -45,7 +45,11 @@ ARCHITECTURE = Architecture(
                 "topk_group": 1,
                 "n_routed_experts": 8,
             },
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.experts.down_proj": {"group_size": 32, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.experts.down_proj": {"group_size": 32, "bits": 8},
+            },
         ),
         Fixture("dots1-raw", "raw", config={"norm_topk_prob": False}),
         Fixture(

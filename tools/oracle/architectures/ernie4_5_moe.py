@@ -26,12 +26,24 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": True,
     },
     fixtures=[
-        Fixture("ernie4-5-moe", "mlx", config={"moe_num_shared_experts": 0, "moe_layer_interval": 2, "rms_norm_eps": 1e-2}),
+        Fixture(
+            "ernie4-5-moe", "mlx", config={"moe_num_shared_experts": 0, "moe_layer_interval": 2, "rms_norm_eps": 1e-2}
+        ),
         Fixture(
             "ernie4-5-moe-4bit",
             "mlx",
-            config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "tie_word_embeddings": False, "moe_layer_end_index": 1},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "moe_intermediate_size": 32,
+                "tie_word_embeddings": False,
+                "moe_layer_end_index": 1,
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture(
             "ernie4-5-moe-raw",

@@ -26,14 +26,24 @@ ARCHITECTURE = Architecture(
         Fixture(
             "falcon-raw-grouped",
             "raw",
-            config={"new_decoder_architecture": True, "num_kv_heads": 2, "ffn_hidden_size": 48, "layer_norm_epsilon": 1e-2, "tie_word_embeddings": False},
-            dtype="float16", oracle="transformers", reason=REASON,
+            config={
+                "new_decoder_architecture": True,
+                "num_kv_heads": 2,
+                "ffn_hidden_size": 48,
+                "layer_norm_epsilon": 1e-2,
+                "tie_word_embeddings": False,
+            },
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
         ),
         Fixture(
             "falcon-raw-sequential",
             "raw",
             config={"parallel_attn": False, "multi_query": False, "bias": True},
-            dtype="float16", oracle="transformers", reason=REASON,
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
         ),
     ],
 )

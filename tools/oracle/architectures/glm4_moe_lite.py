@@ -48,7 +48,11 @@ ARCHITECTURE = Architecture(
                 "v_head_dim": 32,
                 "routed_scaling_factor": ABSENT,
             },
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.shared_experts.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.shared_experts.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("glm4-moe-lite-raw", "raw"),
         Fixture(

@@ -18,7 +18,16 @@ ARCHITECTURE = Architecture(
         "activation_function": "gelu",
     },
     fixtures=[
-        Fixture("gpt-bigcode", "mlx", config={"layer_norm_epsilon": 1e-2, "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False}),
+        Fixture(
+            "gpt-bigcode",
+            "mlx",
+            config={
+                "layer_norm_epsilon": 1e-2,
+                "tie_word_embeddings": False,
+                "attention_bias": False,
+                "mlp_bias": False,
+            },
+        ),
         Fixture(
             "gpt-bigcode-4bit",
             "mlx",

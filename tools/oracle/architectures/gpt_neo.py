@@ -21,6 +21,13 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("gpt-neo-raw", "raw", length=30, oracle="transformers", reason=REASON),
-        Fixture("gpt-neo-raw-inner", "raw", config={"intermediate_size": 48, "layer_norm_epsilon": 1e-2, "activation_function": "relu"}, dtype="float16", oracle="transformers", reason=REASON),
+        Fixture(
+            "gpt-neo-raw-inner",
+            "raw",
+            config={"intermediate_size": 48, "layer_norm_epsilon": 1e-2, "activation_function": "relu"},
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

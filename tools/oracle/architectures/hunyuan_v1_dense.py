@@ -22,7 +22,11 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": True,
     },
     fixtures=[
-        Fixture("hunyuan-v1-dense", "mlx", config={"rms_norm_eps": 1e-2, "attention_bias": True, "tie_word_embeddings": False}),
+        Fixture(
+            "hunyuan-v1-dense",
+            "mlx",
+            config={"rms_norm_eps": 1e-2, "attention_bias": True, "tie_word_embeddings": False},
+        ),
         Fixture(
             "hunyuan-v1-dense-4bit",
             "mlx",

@@ -26,7 +26,11 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": False,
     },
     fixtures=[
-        Fixture("internlm2", "mlx", config={"bias": ABSENT, "rms_norm_eps": 1e-2, "num_key_value_heads": 1, "tie_word_embeddings": True}),
+        Fixture(
+            "internlm2",
+            "mlx",
+            config={"bias": ABSENT, "rms_norm_eps": 1e-2, "num_key_value_heads": 1, "tie_word_embeddings": True},
+        ),
         Fixture(
             "internlm2-4bit",
             "mlx",

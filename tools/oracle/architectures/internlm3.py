@@ -3,7 +3,7 @@
 from generate.declaration import Architecture, Fixture
 
 ARCHITECTURE = Architecture(
-    transformers=("InternLM3Config", "InternLM3ForCausalLM"),
+    transformers=("InternLM3Config", "LlamaForCausalLM"),
     config={
         "model_type": "internlm3",
         "hidden_size": 32,
@@ -21,7 +21,11 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": False,
     },
     fixtures=[
-        Fixture("internlm3", "mlx", config={"bias": True, "qkv_bias": True, "rms_norm_eps": 1e-2, "tie_word_embeddings": True}),
+        Fixture(
+            "internlm3",
+            "mlx",
+            config={"bias": True, "qkv_bias": True, "rms_norm_eps": 1e-2, "tie_word_embeddings": True},
+        ),
         Fixture(
             "internlm3-4bit",
             "mlx",

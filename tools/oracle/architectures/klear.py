@@ -28,12 +28,20 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": False,
     },
     fixtures=[
-        Fixture("klear", "mlx", config={"norm_topk_prob": False, "attention_bias": True, "rms_norm_eps": 1e-2, "mlp_only_layers": []}),
+        Fixture(
+            "klear",
+            "mlx",
+            config={"norm_topk_prob": False, "attention_bias": True, "rms_norm_eps": 1e-2, "mlp_only_layers": []},
+        ),
         Fixture(
             "klear-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.experts.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.experts.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("klear-raw", "raw", published=unstacked(EXPERTS)),
     ],

@@ -30,12 +30,20 @@ ARCHITECTURE = Architecture(
         "layer_types": ["conv", "full_attention", "conv"],
     },
     fixtures=[
-        Fixture("lfm2-moe", "mlx", config={"use_expert_bias": False, "norm_topk_prob": False, "conv_bias": True, "norm_eps": 1e-2}),
+        Fixture(
+            "lfm2-moe",
+            "mlx",
+            config={"use_expert_bias": False, "norm_topk_prob": False, "conv_bias": True, "norm_eps": 1e-2},
+        ),
         Fixture(
             "lfm2-moe-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.feed_forward.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.feed_forward.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("lfm2-moe-raw", "raw"),
     ],

@@ -20,7 +20,11 @@ ARCHITECTURE = Architecture(
             "lille-130m-4bit",
             "mlx",
             config={"n_embd": 128},
-            quantization={"group_size": 32, "bits": 4, "transformer.layers.1.feed_forward.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "transformer.layers.1.feed_forward.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("lille-130m-raw", "raw", dtype="float16"),
     ],

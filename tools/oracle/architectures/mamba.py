@@ -23,7 +23,11 @@ ARCHITECTURE = Architecture(
             "mamba-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 128, "time_step_rank": 32},
-            quantization={"group_size": 32, "bits": 4, "backbone.layers.1.mixer.out_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "backbone.layers.1.mixer.out_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("mamba-raw", "raw"),
         Fixture(

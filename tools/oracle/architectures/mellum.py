@@ -50,8 +50,22 @@ ARCHITECTURE = Architecture(
         Fixture(
             "mellum-4bit",
             "mlx",
-            config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "tie_word_embeddings": True, "layer_types": ["full_attention", "sliding_attention"], "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 500000.0}, "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "moe_intermediate_size": 32,
+                "tie_word_embeddings": True,
+                "layer_types": ["full_attention", "sliding_attention"],
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "default", "rope_theta": 500000.0},
+                    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+                },
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture(
             "mellum-raw",

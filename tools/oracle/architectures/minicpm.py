@@ -20,7 +20,9 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": False,
     },
     fixtures=[
-        Fixture("minicpm", "mlx", config={"rms_norm_eps": 1e-2, "scale_emb": 3, "scale_depth": 0.7, "dim_model_base": 16}),
+        Fixture(
+            "minicpm", "mlx", config={"rms_norm_eps": 1e-2, "scale_emb": 3, "scale_depth": 0.7, "dim_model_base": 16}
+        ),
         Fixture(
             "minicpm-4bit",
             "mlx",

@@ -32,7 +32,11 @@ ARCHITECTURE = Architecture(
             "minimax-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 32, "rms_norm_eps": 1e-2, "rotary_dim": 16},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.block_sparse_moe.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.block_sparse_moe.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("minimax-raw", "raw"),
     ],

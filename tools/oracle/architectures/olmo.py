@@ -22,6 +22,13 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("olmo-raw", "raw", oracle="transformers", reason=REASON),
-        Fixture("olmo-raw-tied", "raw", config={"tie_word_embeddings": True, "attention_bias": True}, dtype="float16", oracle="transformers", reason=REASON),
+        Fixture(
+            "olmo-raw-tied",
+            "raw",
+            config={"tie_word_embeddings": True, "attention_bias": True},
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

@@ -17,12 +17,20 @@ ARCHITECTURE = Architecture(
         "rope_freq_constant": 10000,
     },
     fixtures=[
-        Fixture("openelm", "mlx", config={"normalize_qk_projections": False, "share_input_output_layers": False, "rms_norm_eps": 1e-2}),
+        Fixture(
+            "openelm",
+            "mlx",
+            config={"normalize_qk_projections": False, "share_input_output_layers": False, "rms_norm_eps": 1e-2},
+        ),
         Fixture(
             "openelm-4bit",
             "mlx",
             config={"model_dim": 64, "head_dim": 16, "ffn_dim_divisor": 64},
-            quantization={"group_size": 32, "bits": 4, "transformer.layers.1.ffn.proj_1": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "transformer.layers.1.ffn.proj_1": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("openelm-raw", "raw", config={"rms_norm_eps": ABSENT}),
     ],

@@ -20,6 +20,13 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("opt-raw", "raw", oracle="transformers", reason=REASON),
-        Fixture("opt-raw-no-biases", "raw", config={"enable_bias": False, "activation_function": "gelu", "tie_word_embeddings": False}, dtype="float16", oracle="transformers", reason=REASON),
+        Fixture(
+            "opt-raw-no-biases",
+            "raw",
+            config={"enable_bias": False, "activation_function": "gelu", "tie_word_embeddings": False},
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

@@ -23,6 +23,13 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("persimmon-raw", "raw", oracle="transformers", reason=REASON),
-        Fixture("persimmon-raw-plain", "raw", config={"qk_layernorm": False, "layer_norm_eps": 1e-2}, dtype="float16", oracle="transformers", reason=REASON),
+        Fixture(
+            "persimmon-raw-plain",
+            "raw",
+            config={"qk_layernorm": False, "layer_norm_eps": 1e-2},
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

@@ -39,7 +39,11 @@ ARCHITECTURE = Architecture(
             "phimoe-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 32, "router_jitter_noise": 0.4},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.block_sparse_moe.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.block_sparse_moe.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("phimoe-raw", "raw", config={"router_jitter_noise": 0.4}),
         Fixture(

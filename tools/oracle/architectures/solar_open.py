@@ -30,13 +30,31 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": False,
     },
     fixtures=[
-        Fixture("solar-open", "mlx", config={"use_qk_norm": True, "first_k_dense_replace": 1, "partial_rotary_factor": 0.5}),
+        Fixture(
+            "solar-open", "mlx", config={"use_qk_norm": True, "first_k_dense_replace": 1, "partial_rotary_factor": 0.5}
+        ),
         Fixture(
             "solar-open-4bit",
             "mlx",
-            config={"hidden_size": 64, "moe_intermediate_size": 32, "n_group": 2, "topk_group": 1, "n_routed_experts": 8},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.shared_experts.up_proj": {"group_size": 64, "bits": 8}},
+            config={
+                "hidden_size": 64,
+                "moe_intermediate_size": 32,
+                "n_group": 2,
+                "topk_group": 1,
+                "n_routed_experts": 8,
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.shared_experts.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
-        Fixture("solar-open-raw", "raw", config={"intermediate_size": ABSENT, "first_k_dense_replace": ABSENT}, oracle="transformers", reason="mlx-lm wants the size of dense layers, of which there are none"),
+        Fixture(
+            "solar-open-raw",
+            "raw",
+            config={"intermediate_size": ABSENT, "first_k_dense_replace": ABSENT},
+            oracle="transformers",
+            reason="mlx-lm wants the size of dense layers, of which there are none",
+        ),
     ],
 )

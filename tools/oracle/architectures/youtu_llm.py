@@ -27,7 +27,13 @@ ARCHITECTURE = Architecture(
         Fixture(
             "youtu-llm-4bit",
             "mlx",
-            config={"hidden_size": 64, "intermediate_size": 64, "kv_lora_rank": 32, "q_lora_rank": 32, "tie_word_embeddings": False},
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "kv_lora_rank": 32,
+                "q_lora_rank": 32,
+                "tie_word_embeddings": False,
+            },
             quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.up_proj": {"group_size": 64, "bits": 8}},
         ),
         Fixture("youtu-llm-raw", "raw"),

@@ -1,8 +1,8 @@
 //! Mixtral (Jiang et al. 2024): Llama with a mixture of experts in every layer.
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel};
 use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel};
 use crate::nn::{ExpertNames, Moe, MoeConfig, Routing};
 use crate::weights::Weights;
 

@@ -3,9 +3,9 @@
 
 use serde::Deserialize;
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel, mlp};
 use crate::error::Result;
+use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::QueryTemperature;
 use crate::weights::Weights;
 
@@ -22,12 +22,17 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rotation = file.without_rope_parameter("llama_4_scaling_beta");
     let mut decoder = rotation.decoder(&RopeDefaults::base(1_000_000.0))?;
     file.set_windows(&mut decoder, true)?;
+    let temperature = Some(temperature(file)?);
+    decoder.layers.iter_mut().for_each(|layer| layer.temperature = temperature);
+    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+}
+
+/// How queries grow: what `rope_parameters` say beside the rotation.
+pub(super) fn temperature(file: &ConfigFile) -> Result<QueryTemperature> {
     let growth: Growth = file.require("rope_parameters")?;
-    let temperature = QueryTemperature {
+    Ok(QueryTemperature {
         scale: growth.llama_4_scaling_beta,
         floor: growth.original_max_position_embeddings,
         first: 0,
-    };
-    decoder.layers.iter_mut().for_each(|layer| layer.temperature = Some(temperature));
-    Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
+    })
 }
