@@ -283,8 +283,10 @@ export interface ModelWarning {
    * - `'UNUSABLE_FIELD'`: a field of such a file has a value that cannot be used.
    * - `'STALE_INDEX'`: `model.safetensors.index.json` does not describe the files beside it.
    * - `'UNUSED_HEAD'`: the checkpoint has an output head, and the model uses its embedding.
+   * - `'DEQUANTIZED'`: matrices that another program has quantized are loaded as numbers, because MLX
+   *   has no packed form for them.
    */
-  readonly code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD'
+  readonly code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD' | 'DEQUANTIZED'
   /** What is wrong with which file, and what is done without it. */
   readonly message: string
   /** The file. */

@@ -25,6 +25,9 @@ pub enum WarningCode {
     StaleIndex,
     /// The checkpoint has an output head of its own where the embedding is the head.
     UnusedHead,
+    /// Matrices that another program has quantized have no packed form in MLX, and are loaded as
+    /// numbers.
+    Dequantized,
 }
 
 impl WarningCode {
@@ -35,6 +38,7 @@ impl WarningCode {
             Self::UnusableField => "UNUSABLE_FIELD",
             Self::StaleIndex => "STALE_INDEX",
             Self::UnusedHead => "UNUSED_HEAD",
+            Self::Dequantized => "DEQUANTIZED",
         }
     }
 }

@@ -4,7 +4,7 @@ export const CONFIG = 'config.json'
 
 /** What stands beside the weights: configuration, tokenizer and chat templates. */
 const TEXT_FILES = [
-  /^(?:config|generation_config|quantize_config|[a-z_]*processor_config)\.json$/,
+  /^(?:config|generation_config|hf_quant_config|quantize_config|quant_config|[a-z_]*processor_config)\.json$/,
   /^(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(?:tokenizer\.model|tekken\.json|vocab\.txt|merges\.txt|[^/]*\.tiktoken)$/,
   /^(?:chat_template\.json|[^/]*\.jinja|additional_chat_templates\/[^/]*\.jinja)$/,

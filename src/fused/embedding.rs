@@ -21,6 +21,10 @@ pub fn embedding(
             let rows = ops::take(weight, tokens, 0)?;
             dtype.map_or(Ok(rows.clone()), |dtype| ops::astype(&rows, dtype))
         }
+        Matrix::Adjusted(table) => {
+            let rows = ops::take(&table.dequantize()?, tokens, 0)?;
+            dtype.map_or(Ok(rows.clone()), |dtype| ops::astype(&rows, dtype))
+        }
         Matrix::Quantized(table) => match device.backend_of(table.dtype) {
             Backend::Cpu(options) => cpu::products::quantized_rows(options, table, tokens),
             Backend::Mlx | Backend::Plain => quantized_rows_plain(table, tokens),

@@ -24,7 +24,8 @@ const UNPACK_FROM: usize = 1024;
 pub enum ExpertMatrix {
     /// `[experts, inputs, outputs]`.
     Dense(Array),
-    /// With a factor for each expert's outputs, `[experts]`, where nvfp4 has them.
+    /// With factors of each expert's outputs, `[experts, 1]` or `[experts, outputs]`, where there
+    /// are any.
     Quantized(QuantizedTensor, Option<Array>),
 }
 
@@ -234,9 +235,8 @@ fn gather_matmul(
                 }
             };
             let Some(factors) = factors else { return Ok(product) };
-            let factors = ops::take(factors, chosen, 0)?;
-            let factors = ops::expand_dims(&ops::expand_dims(&factors, -1)?, -1)?;
-            ops::multiply(&product, &factors)
+            let factors = ops::expand_dims(&ops::take(factors, chosen, 0)?, -2)?;
+            ops::multiply(&product, &ops::astype(&factors, product.dtype())?)
         }
     }
 }

@@ -6,7 +6,7 @@ use super::device::{Backend, Device};
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
 use crate::mlx::quantized::{self, QuantizedTensor};
-use crate::mlx::{Array, DeviceKind, ops};
+use crate::mlx::{Array, DeviceKind, Dtype, ops};
 
 /// A matrix `[outputs, inputs]`.
 #[derive(Debug, Clone)]
@@ -20,6 +20,47 @@ pub enum Matrix {
     },
     /// Codes and scales.
     Quantized(QuantizedTensor),
+    /// Codes and scales of another program, for inputs in another order or outputs that are
+    /// multiplied.
+    Adjusted(Box<AdjustedMatrix>),
+}
+
+/// A quantized matrix whose inputs come in another order, and whose outputs are multiplied.
+#[derive(Debug, Clone)]
+pub struct AdjustedMatrix {
+    /// The codes and scales.
+    pub tensor: QuantizedTensor,
+    /// The input of each column, `[inputs]`, `uint32`.
+    pub input_order: Option<Array>,
+    /// `[1]` or `[outputs]`, `float32`.
+    pub output_factors: Option<Array>,
+}
+
+impl AdjustedMatrix {
+    fn product(&self, device: Device, x: &Array) -> Result<Array> {
+        let sorted = self.input_order.as_ref().map(|order| ops::take(x, order, -1)).transpose()?;
+        let x = sorted.as_ref().unwrap_or(x);
+        let matrix = Matrix::Quantized(self.tensor.clone());
+        let Some(factors) = &self.output_factors else { return matmul(device, x, &matrix) };
+        // Without its factors a product may be beyond the greatest number of 16 bits.
+        let wide = if x.dtype() == Dtype::Float16 { Dtype::Float32 } else { x.dtype() };
+        let product = matmul(device, &ops::astype(x, wide)?, &matrix)?;
+        let product = ops::multiply(&product, &ops::astype(factors, wide)?)?;
+        ops::astype(&product, x.dtype())
+    }
+
+    /// The matrix as numbers, `[outputs, inputs]`.
+    pub fn dequantize(&self) -> Result<Array> {
+        let tensor = QuantizedTensor { dtype: Dtype::Float32, ..self.tensor.clone() };
+        let mut weight = quantized::dequantize(&tensor)?;
+        if let Some(order) = &self.input_order {
+            weight = ops::take(&weight, &ops::argsort(order, 0)?, 1)?;
+        }
+        if let Some(factors) = &self.output_factors {
+            weight = ops::multiply(&weight, &ops::expand_dims(factors, -1)?)?;
+        }
+        ops::astype(&weight, self.tensor.dtype)
+    }
 }
 
 impl Matrix {
@@ -29,10 +70,19 @@ impl Matrix {
         Ok(Self::Dense { weight, transposed })
     }
 
-    /// The codes and scales, if it is quantized.
+    /// Its numbers.
+    pub fn dequantize(&self) -> Result<Array> {
+        match self {
+            Self::Dense { weight, .. } => Ok(weight.clone()),
+            Self::Quantized(tensor) => quantized::dequantize(tensor),
+            Self::Adjusted(adjusted) => adjusted.dequantize(),
+        }
+    }
+
+    /// The codes and scales, if they are all of it.
     pub fn quantized(&self) -> Option<&QuantizedTensor> {
         match self {
-            Self::Dense { .. } => None,
+            Self::Dense { .. } | Self::Adjusted(_) => None,
             Self::Quantized(tensor) => Some(tensor),
         }
     }
@@ -66,6 +116,7 @@ pub fn matmul(device: Device, x: &Array, matrix: &Matrix) -> Result<Array> {
             cpu::products::matmul(options, x, weight)
         }
         (Matrix::Dense { transposed, .. }, _) => ops::matmul(x, transposed),
+        (Matrix::Adjusted(adjusted), _) => adjusted.product(device, x),
         (Matrix::Quantized(w), Backend::Cpu(options)) => {
             cpu::products::quantized_matmul(options, x, w)
         }

@@ -40,6 +40,22 @@ pub fn from_f32(data: &[f32], shape: &[i32]) -> Array {
     Array::from_slice(data, shape)
 }
 
+/// An array of elements of type `dtype` whose bytes are given; copies them.
+///
+/// # Errors
+/// [`Error::Mlx`] if they are not as many as `shape` says.
+pub fn from_bytes(bytes: &[u8], shape: &[i32], dtype: Dtype) -> Result<Array> {
+    let elements =
+        shape.iter().try_fold(1_usize, |n, &dim| n.checked_mul(usize::try_from(dim).ok()?));
+    // SAFETY: reads a constant of the data type.
+    let size = unsafe { sys::mlx_dtype_size(dtype.into()) };
+    if elements.and_then(|n| n.checked_mul(size)) != Some(bytes.len()) {
+        return Err(Error::Mlx(format!("{} bytes for {shape:?} of {dtype:?}", bytes.len())));
+    }
+    // SAFETY: the bytes are as many as the shape and type say.
+    Ok(unsafe { Array::from_raw_data(bytes.as_ptr().cast(), shape, dtype) })
+}
+
 /// The value of an array of one `u32`; waits for it.
 pub fn item_u32(array: &Array) -> Result<u32> {
     let mut value = 0;

@@ -375,10 +375,13 @@ pub fn load(
     let (model_type, text) = (config.model_type()?, config.text_part_or_whole()?);
     let architecture = find(&text)?;
     let quantization = text.quantization()?;
-    let checkpoint = Checkpoint::open(dir)?;
+    let plan = LoadPlan::new(options.device, options.dtype);
+    let mut checkpoint = Checkpoint::open(dir)?;
+    if let Some(foreign) = quantization.foreign {
+        checkpoint = checkpoint.translate(foreign, plan)?;
+    }
     let total_bytes = checkpoint.bytes();
     mlx::enter(options.device.kind)?;
-    let plan = LoadPlan::new(options.device, options.dtype);
     let weights = Weights::new(&checkpoint, &quantization, plan, |loaded_bytes| {
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });

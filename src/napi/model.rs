@@ -62,7 +62,9 @@ pub struct NativeModelInfo {
 #[napi(object, object_from_js = false)]
 pub struct NativeWarning {
     /// Its kind.
-    #[napi(ts_type = "'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD'")]
+    #[napi(
+        ts_type = "'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD' | 'DEQUANTIZED'"
+    )]
     pub code: &'static str,
     /// What is wrong, and what is done without it.
     pub message: String,

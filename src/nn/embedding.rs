@@ -1,6 +1,6 @@
 //! Token embeddings.
 
-use super::linear::matrix;
+use super::linear::{computed, matrix};
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::embedding::embedding;
@@ -21,7 +21,11 @@ pub struct Embedding {
 impl Embedding {
     /// Takes `weight` (and `scales` and `biases`, where it is quantized).
     pub fn new(w: &Weights, vocabulary: i32, dims: i32) -> Result<Self> {
-        let table = matrix(w, dims, vocabulary)?;
+        let table = match matrix(w, dims, vocabulary)? {
+            // Rows are taken from it, too.
+            Matrix::Adjusted(adjusted) => Matrix::dense(computed(adjusted.dequantize()?)?)?,
+            plain => plain,
+        };
         let vocabulary = vocabulary.unsigned_abs() as usize;
         Ok(Self { table, vocabulary, dtype: w.activations(), device: w.device() })
     }

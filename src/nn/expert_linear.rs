@@ -1,11 +1,11 @@
 //! Taking the matrices of experts, however a checkpoint stores them.
 
-use super::linear::{join_quantized, matrix, stack_rows};
+use super::linear::{computed, join_quantized, matrix, stack_rows};
 use crate::error::Result;
 pub use crate::fused::experts::{ExpertLinear, ExpertMatrix};
 use crate::fused::linear::Matrix;
 use crate::fused::math::scaled;
-use crate::mlx::{Array, eval, ops};
+use crate::mlx::{Array, eval, from_f32, ops};
 use crate::weights::Weights;
 
 /// nvfp4's factor of a tensor is stored times the largest scale (e4m3) and the largest code (e2m1).
@@ -27,6 +27,7 @@ impl ExpertMatrix {
                     let packed = stacked.take_packed_stack(inputs, &[experts, outputs], format)?;
                     let factors = if stacked.has("global_scale") {
                         let factors = stacked.take("global_scale", &[experts])?;
+                        let factors = ops::expand_dims(&factors, -1)?;
                         Some(scaled(&factors, NVFP4_RANGE.recip())?)
                     } else {
                         None
@@ -38,12 +39,30 @@ impl ExpertMatrix {
         }
         let parts = (0..experts).map(|expert| matrix(&single(expert), inputs, outputs));
         let parts = parts.collect::<Result<Vec<_>>>()?;
+        let is_sorted = |part: &Matrix| match part {
+            Matrix::Adjusted(adjusted) => adjusted.input_order.is_some(),
+            _ => false,
+        };
+        if parts.iter().any(is_sorted) {
+            // Each expert would want the tokens' features in an order of its own.
+            stacked.warn_dequantized("experts whose groups are scattered over their inputs");
+            let dense = parts.iter().map(|part| computed(part.dequantize()?));
+            return Self::dense(&stack(&dense.collect::<Result<Vec<_>>>()?)?);
+        }
         let mut dense = Vec::new();
         let mut quantized = Vec::new();
+        let mut factors = Vec::new();
         for part in parts {
             match part {
                 Matrix::Dense { weight, .. } => dense.push(weight),
-                Matrix::Quantized(part) => quantized.push(part),
+                Matrix::Quantized(part) => {
+                    quantized.push(part);
+                    factors.push(None);
+                }
+                Matrix::Adjusted(part) => {
+                    quantized.push(part.tensor);
+                    factors.push(part.output_factors);
+                }
             }
         }
         let uneven =
@@ -55,7 +74,8 @@ impl ExpertMatrix {
                 if quantized.iter().any(|part| part.params != params) {
                     return Err(uneven());
                 }
-                Ok(Self::Quantized(join_quantized(&quantized, stack)?, None))
+                let factors = join_factors(&factors)?;
+                Ok(Self::Quantized(join_quantized(&quantized, stack)?, factors))
             }
             Some(_) => Err(uneven()),
         }
@@ -68,6 +88,18 @@ impl ExpertMatrix {
         eval(&[&matrices])?;
         Self::dense(&matrices)
     }
+}
+
+/// The factors of the experts' outputs, where there are any, as one array.
+fn join_factors(factors: &[Option<Array>]) -> Result<Option<Array>> {
+    if factors.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let factors = factors.iter().map(|it| it.clone().unwrap_or_else(|| from_f32(&[1.0], &[1])));
+    let factors: Vec<_> = factors.collect();
+    let most = factors.iter().map(|it| it.dim(0)).max().unwrap_or(1);
+    let even = factors.iter().map(|it| ops::broadcast_to(it, &[most]));
+    stack(&even.collect::<Result<Vec<_>>>()?).map(Some)
 }
 
 /// Arrays of one shape along a new first axis; computed at once, so that the parts need not stay in

@@ -1,6 +1,8 @@
 //! A matrix for each head.
 
+use super::linear::matrix;
 use crate::error::Result;
+use crate::fused::linear::Matrix;
 use crate::mlx::quantized::{self, QuantizedTensor};
 use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
@@ -46,25 +48,27 @@ impl HeadMatrices {
             eval(&[&part])?;
             Ok(part)
         };
-        if let Some(format) = w.format(inputs)? {
-            let whole = w.take_packed(inputs, heads * each, format)?;
-            let quantized = |start, end| {
-                let biases = whole.biases.as_ref().map(|biases| part(biases, start, end));
-                Self::quantized(
-                    w,
-                    QuantizedTensor {
-                        weight: part(&whole.weight, start, end)?,
-                        scales: part(&whole.scales, start, end)?,
-                        biases: biases.transpose()?,
-                        ..whole
-                    },
-                )
-            };
-            return Ok((quantized(0, outputs[0])?, quantized(outputs[0], each)?));
-        }
-        let whole = w.take_matrix("weight", &[heads * each, inputs])?;
+        let weight = match matrix(w, inputs, heads * each)? {
+            Matrix::Quantized(whole) => {
+                let quantized = |start, end| {
+                    let biases = whole.biases.as_ref().map(|biases| part(biases, start, end));
+                    Self::quantized(
+                        w,
+                        QuantizedTensor {
+                            weight: part(&whole.weight, start, end)?,
+                            scales: part(&whole.scales, start, end)?,
+                            biases: biases.transpose()?,
+                            ..whole
+                        },
+                    )
+                };
+                return Ok((quantized(0, outputs[0])?, quantized(outputs[0], each)?));
+            }
+            Matrix::Adjusted(adjusted) => adjusted.dequantize()?,
+            Matrix::Dense { weight, .. } => weight,
+        };
         let whole =
-            w.activations().map_or(Ok(whole.clone()), |dtype| ops::astype(&whole, dtype))?;
+            w.activations().map_or(Ok(weight.clone()), |dtype| ops::astype(&weight, dtype))?;
         let dense = |start, end| Self::dense(part(&whole, start, end)?);
         Ok((dense(0, outputs[0])?, dense(outputs[0], each)?))
     }

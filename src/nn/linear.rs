@@ -2,17 +2,29 @@
 
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::linear::{self, LinearWeights, Matrix, linear, project};
+use crate::fused::linear::{self, AdjustedMatrix, LinearWeights, Matrix, linear, project};
 use crate::mlx::quantized::QuantizedTensor;
 use crate::mlx::{Array, eval, ops};
-use crate::weights::Weights;
+use crate::weights::{Adjustments, Weights};
 
 /// Takes the matrix `weight` (and `scales` and `biases`, where the layer is quantized).
 pub(super) fn matrix(w: &Weights, inputs: i32, outputs: i32) -> Result<Matrix> {
-    match w.format(inputs)? {
-        Some(format) => w.take_packed(inputs, outputs, format).map(Matrix::Quantized),
-        None => Matrix::dense(w.take_matrix("weight", &[outputs, inputs])?),
-    }
+    let Some(format) = w.format(inputs)? else {
+        return Matrix::dense(w.take_matrix("weight", &[outputs, inputs])?);
+    };
+    let tensor = w.take_packed(inputs, outputs, format)?;
+    Ok(match w.take_adjustments(inputs, outputs)? {
+        None => Matrix::Quantized(tensor),
+        Some(Adjustments { input_order, output_factors }) => {
+            Matrix::Adjusted(Box::new(AdjustedMatrix { tensor, input_order, output_factors }))
+        }
+    })
+}
+
+/// An array that is computed at once, so that what it is made of need not stay in memory.
+pub(super) fn computed(array: Array) -> Result<Array> {
+    eval(&[&array])?;
+    Ok(array)
 }
 
 /// The rows that `rows` names, in its order; computed at once, so that the others need not stay in
@@ -23,14 +35,27 @@ fn gather_rows(matrix: &Matrix, rows: &Array) -> Result<Matrix> {
         eval(&[&gathered])?;
         Ok(gathered)
     };
-    match matrix {
-        Matrix::Dense { weight, .. } => Matrix::dense(gather(weight)?),
-        Matrix::Quantized(tensor) => Ok(Matrix::Quantized(QuantizedTensor {
+    let quantized = |tensor: &QuantizedTensor| -> Result<_> {
+        Ok(QuantizedTensor {
             weight: gather(&tensor.weight)?,
             scales: gather(&tensor.scales)?,
             biases: tensor.biases.as_ref().map(gather).transpose()?,
             ..*tensor
-        })),
+        })
+    };
+    match matrix {
+        Matrix::Dense { weight, .. } => Matrix::dense(gather(weight)?),
+        Matrix::Quantized(tensor) => quantized(tensor).map(Matrix::Quantized),
+        Matrix::Adjusted(adjusted) => {
+            let factors = adjusted.output_factors.as_ref();
+            let factors =
+                factors.map(|it| if it.size() == 1 { Ok(it.clone()) } else { gather(it) });
+            Ok(Matrix::Adjusted(Box::new(AdjustedMatrix {
+                tensor: quantized(&adjusted.tensor)?,
+                input_order: adjusted.input_order.clone(),
+                output_factors: factors.transpose()?,
+            })))
+        }
     }
 }
 
@@ -39,7 +64,7 @@ fn gather_rows(matrix: &Matrix, rows: &Array) -> Result<Matrix> {
 fn stack(parts: &[&Matrix]) -> Result<Option<Matrix>> {
     let dense = |part: &&Matrix| match part {
         Matrix::Dense { weight, .. } => Some(weight.clone()),
-        Matrix::Quantized(_) => None,
+        Matrix::Quantized(_) | Matrix::Adjusted(_) => None,
     };
     if let Some(weights) = parts.iter().map(dense).collect::<Option<Vec<_>>>() {
         if weights.windows(2).any(|pair| pair[0].dtype() != pair[1].dtype()) {

@@ -1,21 +1,33 @@
 //! The tensors of a checkpoint, whichever files hold them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::{Entry, WeightFile};
 use super::folder::weight_files;
+use super::formats::{Made, Source};
 use crate::error::{Error, Result};
 use crate::mlx::Array;
+use crate::mlx::quantized::QuantizationParams;
 use crate::warning::Warning;
 
 /// The tensors of a model folder's safetensors files.
 pub struct Checkpoint {
     files: Vec<Arc<WeightFile>>,
-    /// The number of the file that holds each tensor.
-    places: BTreeMap<String, usize>,
+    /// Where each tensor comes from.
+    places: BTreeMap<String, Place>,
+    /// How layers are packed whose tensors are made of those of other programs.
+    formats: BTreeMap<String, QuantizationParams>,
     warnings: Vec<Warning>,
+}
+
+/// Where a tensor comes from.
+enum Place {
+    /// The file with this number.
+    Stored(usize),
+    /// It is made when it is taken.
+    Made(Box<Made>),
 }
 
 impl Checkpoint {
@@ -44,14 +56,53 @@ impl Checkpoint {
         let mut places = BTreeMap::new();
         for (place, file) in files.iter().enumerate() {
             for tensor in file.entries.keys() {
-                if let Some(other) = places.insert(tensor.clone(), place) {
+                if let Some(Place::Stored(other)) =
+                    places.insert(tensor.clone(), Place::Stored(place))
+                {
                     let other = files[other].path.display();
                     let message = format!("tensor \"{tensor}\" is also in {other}");
                     return Err(Error::weights(&file.path, message));
                 }
             }
         }
-        Ok(Self { files, places, warnings })
+        Ok(Self { files, places, formats: BTreeMap::new(), warnings })
+    }
+
+    /// Leaves tensors out, and takes in what is made of them: tensors by their names, and how the
+    /// layers of some paths are packed.
+    pub(super) fn replace(
+        &mut self,
+        hidden: &BTreeSet<String>,
+        made: Vec<(String, Made)>,
+        formats: BTreeMap<String, QuantizationParams>,
+        warning: Option<Warning>,
+    ) {
+        self.places.retain(|name, _| !hidden.contains(name));
+        let made = made.into_iter().map(|(name, made)| (name, Place::Made(Box::new(made))));
+        self.places.extend(made);
+        self.formats = formats;
+        self.warnings.extend(warning);
+    }
+
+    /// How the layer of a path is packed that another program has quantized.
+    pub(super) fn format(&self, path: &str) -> Option<QuantizationParams> {
+        self.formats.get(path).copied()
+    }
+
+    /// A tensor of the files.
+    pub(super) fn source(&self, name: &str) -> Option<Source> {
+        let Place::Stored(file) = self.places.get(name)? else { return None };
+        let file = self.files.get(*file)?;
+        let entry = file.entries.get(name)?.clone();
+        Some(Source { name: name.to_owned(), file: Arc::clone(file), entry })
+    }
+
+    /// The tensor of the files that a tensor is made of.
+    pub(super) fn made_of(&self, name: &str) -> Option<&str> {
+        match self.places.get(name)? {
+            Place::Stored(_) => None,
+            Place::Made(made) => Some(&made.source),
+        }
     }
 
     /// What was odd about its files.
@@ -111,8 +162,13 @@ impl Checkpoint {
     }
 
     fn find(&self, name: &str) -> Option<(&WeightFile, &Entry)> {
-        let file = self.files.get(*self.places.get(name)?)?;
-        file.entries.get(name).map(|entry| (&**file, entry))
+        match self.places.get(name)? {
+            Place::Stored(file) => {
+                let file = self.files.get(*file)?;
+                file.entries.get(name).map(|entry| (&**file, entry))
+            }
+            Place::Made(made) => Some((&made.file, &made.entry)),
+        }
     }
 
     /// All tensors, in order.
@@ -123,8 +179,11 @@ impl Checkpoint {
         })
     }
 
-    /// A tensor by its name, over the mapped file.
+    /// A tensor by its name, over the mapped file or made of what it holds.
     pub fn get(&self, name: &str) -> Option<Result<Array>> {
+        if let Some(Place::Made(made)) = self.places.get(name) {
+            return Some(made.array());
+        }
         self.find(name).map(|(file, entry)| {
             file.mapping
                 .array(entry.range.clone(), &entry.shape, entry.dtype)
@@ -134,7 +193,11 @@ impl Checkpoint {
 
     /// The file that holds a tensor, or else the first file: for messages.
     pub(super) fn path_of(&self, name: &str) -> PathBuf {
-        let file = self.places.get(name).copied().unwrap_or(0);
+        let file = match self.places.get(name) {
+            Some(Place::Made(made)) => return made.file.path.clone(),
+            Some(Place::Stored(file)) => *file,
+            None => 0,
+        };
         self.files.get(file).map(|file| file.path.clone()).unwrap_or_default()
     }
 }

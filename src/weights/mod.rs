@@ -6,10 +6,11 @@
 mod checkpoint;
 mod file;
 mod folder;
-mod fp8;
+mod formats;
 mod plan;
 mod view;
 
 pub use checkpoint::Checkpoint;
+pub use formats::{Foreign, Refusal};
 pub use plan::LoadPlan;
-pub use view::{Float8, Quantization, Weights};
+pub use view::{Adjustments, Float8, Quantization, Weights};

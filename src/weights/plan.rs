@@ -16,6 +16,10 @@ pub struct LoadPlan {
     /// Whether matrices of products stay in the type in which they are stored, and where the file
     /// is mapped.
     pub stored_matrices: bool,
+    /// Whether matrices that other programs have quantized and MLX cannot hold as they are become
+    /// numbers of 32 bits, which loses nothing, and not those of 16 that their programs compute
+    /// with.
+    pub exact_matrices: bool,
     /// Whether projections of the same input are stacked into one matrix: on a GPU small models are
     /// limited by the number of kernels.
     pub stacked_projections: bool,
@@ -36,10 +40,21 @@ impl LoadPlan {
             half_caches: cpu && dtype.is_none() && device.precision == Precision::Fast,
             // The CPU's kernels read matrices of any type for activations in `f32`.
             stored_matrices: cpu && activations == Some(Dtype::Float32),
+            exact_matrices: dtype == Some(Dtype::Float32),
             stacked_projections: !cpu,
             // The CPU multiplies a stack of quantized matrices much more slowly than one of
             // numbers.
             dense_head_matrices: cpu,
+        }
+    }
+
+    /// The type of a matrix that another program has quantized and that becomes one of numbers;
+    /// `recorded` is the one that its program computes in.
+    pub(super) fn dense_type(&self, recorded: Dtype) -> Dtype {
+        match self.activations {
+            _ if self.exact_matrices => Dtype::Float32,
+            Some(dtype @ (Dtype::Float16 | Dtype::Bfloat16)) => dtype,
+            _ => recorded,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use super::{Checkpoint, LoadPlan};
+use super::formats::{INPUT_ORDER, OUTPUT_FACTORS};
+use super::{Checkpoint, Foreign, LoadPlan};
 use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
@@ -19,9 +20,17 @@ pub struct Quantization {
     pub default: Option<QuantizationParams>,
     /// Formats by the layer's path; `None` for a layer that is explicitly not quantized.
     pub layers: std::collections::BTreeMap<String, Option<QuantizationParams>>,
-    /// Rows and columns of the blocks that matrices of 8-bit floats have a scale for
-    /// (`weight_scale_inv`).
-    pub fp8_block: Option<[i32; 2]>,
+    /// The format of another program.
+    pub foreign: Option<Foreign>,
+}
+
+/// What the product with a packed matrix of another program takes beside it.
+#[derive(Debug, Clone)]
+pub struct Adjustments {
+    /// The inputs in the order of the matrix's columns, `[inputs]`, `uint32`.
+    pub input_order: Option<Array>,
+    /// What the outputs are multiplied by, `[1]` or `[outputs]`, `float32`.
+    pub output_factors: Option<Array>,
 }
 
 /// The types of 8-bit floats that are read.
@@ -128,8 +137,11 @@ impl<'a> Weights<'a> {
     /// An error about a tensor of this view.
     pub fn error(&self, name: &str, message: impl Display) -> Error {
         let path = self.path(name);
-        let file = self.shared.checkpoint.path_of(&path);
-        Error::weights(file, format!("tensor \"{path}\" {message}"))
+        let checkpoint = self.shared.checkpoint;
+        let file = checkpoint.path_of(&path);
+        let source = checkpoint.made_of(&path).filter(|source| *source != path);
+        let source = source.map_or(String::new(), |source| format!(", made of \"{source}\","));
+        Error::weights(file, format!("tensor \"{path}\"{source} {message}"))
     }
 
     /// Takes a tensor of floating-point numbers, in the precision that the model is loaded with.
@@ -160,12 +172,7 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// As for [`Weights::take`].
     pub fn take_matrix(&self, name: &str, shape: &[i32]) -> Result<Array> {
-        let array = match self.shared.quantization.fp8_block {
-            Some(block) if self.has(&format!("{name}_scale_inv")) => {
-                self.take_fp8(name, shape, block)?
-            }
-            _ => self.take_float(name, shape)?,
-        };
+        let array = self.take_float(name, shape)?;
         self.count(shape.iter().map(|&dim| i64::from(dim)).product());
         self.cast_matrix(array)
     }
@@ -209,7 +216,7 @@ impl<'a> Weights<'a> {
     pub fn leave_copy_of(&self, other: &Weights) {
         let checkpoint = self.shared.checkpoint;
         let mut differs = false;
-        for name in ["weight", "scales", "biases", "bias"] {
+        for name in ["weight", "scales", "biases", "bias", INPUT_ORDER, OUTPUT_FACTORS] {
             let (own, path) = (self.path(name), other.path(name));
             if checkpoint.entry(&own).is_some() {
                 differs |= !checkpoint.seem_equal(&own, &path);
@@ -225,6 +232,17 @@ impl<'a> Weights<'a> {
             let path = checkpoint.path_of(&self.path("weight"));
             let warning = Warning::new(WarningCode::UnusedHead, &path, message);
             self.shared.warnings.borrow_mut().push(warning);
+        }
+    }
+
+    /// Tells that matrices are loaded as numbers, though another program has quantized them.
+    pub fn warn_dequantized(&self, what: &str) {
+        let message = format!("{what} have no packed form, and are loaded as numbers");
+        let path = self.shared.checkpoint.path_of(&self.prefix);
+        let warning = Warning::new(WarningCode::Dequantized, &path, message);
+        let mut warnings = self.shared.warnings.borrow_mut();
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
         }
     }
 
@@ -300,7 +318,7 @@ impl<'a> Weights<'a> {
             Mode::Affine => {
                 let scales = self.take_float("scales", &groups)?;
                 let biases = self.take_float("biases", &groups)?;
-                (self.cast_matrix(scales)?, Some(self.cast_matrix(biases)?))
+                (self.cast_scales(scales)?, Some(self.cast_scales(biases)?))
             }
             Mode::Mxfp4 | Mode::Mxfp8 => {
                 (self.take_bytes("scales", &groups, Some(Float8::E8m0))?, None)
@@ -316,6 +334,42 @@ impl<'a> Weights<'a> {
             (None, None) => self.shared.dtype.get().unwrap_or(Dtype::Bfloat16),
         };
         Ok(QuantizedTensor { weight, scales, biases, params: format, dtype })
+    }
+
+    /// Takes what the product with this view's packed matrix takes beside it; `None` for nothing,
+    /// which is so in MLX's own checkpoints.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if it does not fit the matrix.
+    pub fn take_adjustments(&self, inputs: i32, outputs: i32) -> Result<Option<Adjustments>> {
+        if self.shared.checkpoint.format(&self.prefix).is_none() {
+            return Ok(None);
+        }
+        let input_order =
+            if self.has(INPUT_ORDER) { Some(self.take_raw(INPUT_ORDER, &[inputs])?) } else { None };
+        let output_factors = match self.shape(OUTPUT_FACTORS) {
+            None => None,
+            Some([1]) => Some(self.take_raw(OUTPUT_FACTORS, &[1])?),
+            Some(_) => Some(self.take_raw(OUTPUT_FACTORS, &[outputs])?),
+        };
+        let any = input_order.is_some() || output_factors.is_some();
+        Ok(any.then_some(Adjustments { input_order, output_factors }))
+    }
+
+    /// As [`Weights::cast_matrix`]. Scales of other programs may be more precise than activations,
+    /// of which the products of a GPU would take their type.
+    fn cast_scales(&self, array: Array) -> Result<Array> {
+        let shared = &self.shared;
+        let is_foreign = shared.checkpoint.format(&self.prefix).is_some();
+        let wanted = shared.plan.activations.or(shared.dtype.get()).filter(|_| is_foreign);
+        match wanted {
+            Some(dtype) if !shared.plan.stored_matrices => {
+                let cast = ops::astype(&array, dtype)?;
+                eval(&[&cast])?;
+                Ok(cast)
+            }
+            _ => self.cast_matrix(array),
+        }
     }
 
     /// The array in the precision of activations; computed at once, so that the source need not
@@ -380,6 +434,9 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// [`Error::Weights`] if the shapes fit no format.
     pub fn format(&self, inputs: i32) -> Result<Option<QuantizationParams>> {
+        if let Some(format) = self.shared.checkpoint.format(&self.prefix) {
+            return Ok(Some(format));
+        }
         let quantization = self.shared.quantization;
         if let Some(format) = quantization.layers.get(&self.prefix) {
             if format.is_none() {

@@ -247,10 +247,10 @@ fn a_quantization_is_read_under_either_name() {
     }
     let dir = copy_of("llama");
     edit_config(&dir, |config| {
-        let foreign = json!({ "quant_method": "gptq", "bits": 4, "group_size": 128 });
+        let foreign = json!({ "quant_method": "hqq", "bits": 4, "group_size": 128 });
         config.insert("quantization_config".to_owned(), foreign);
     });
-    expect(&dir, "UNSUPPORTED", &["\"gptq\"", "mlx_lm.convert"]);
+    expect(&dir, "UNSUPPORTED", &["\"hqq\"", "convert the original"]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn arrays(matrix: &Matrix) -> Vec<&Array> {
     match matrix {
         Matrix::Dense { weight, .. } => vec![weight],
         Matrix::Quantized(tensor) => tensor.arrays().collect(),
+        Matrix::Adjusted(adjusted) => adjusted.tensor.arrays().collect(),
     }
 }
 
@@ -91,7 +92,7 @@ impl Product {
             Matrix::Dense { weight, .. } if weight.dtype() == x.dtype() && kind != 2 => {
                 (0, 16, 128, 0)
             }
-            Matrix::Dense { .. } => return None,
+            Matrix::Dense { .. } | Matrix::Adjusted(_) => return None,
             Matrix::Quantized(tensor) => {
                 let (bits, group) =
                     (tensor.params.bits as usize, tensor.params.group_size as usize);

@@ -1,16 +1,28 @@
 //! What a configuration says of quantized weights.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
-use super::ConfigFile;
+use super::{ConfigFile, read_object};
 use crate::error::{Error, Result};
 use crate::mlx::quantized::{Mode, QuantizationParams};
-use crate::weights::Quantization;
+use crate::weights::{Foreign, Quantization, Refusal};
 
-/// The method that a foreign configuration names, for messages.
-fn method_of(config: Option<&Value>) -> String {
-    let method = config.and_then(|config| config["quant_method"].as_str());
-    method.map_or(String::new(), |method| format!(", but of the method \"{method}\""))
+/// Files beside the configuration in which programs have written what `quantization_config` says
+/// since, with their methods.
+const OTHER_FILES: [(&str, &str); 3] = [
+    ("hf_quant_config.json", "modelopt"),
+    ("quantize_config.json", "gptq"),
+    ("quant_config.json", "awq"),
+];
+
+/// The same with a method, if it names none.
+fn with_method(mut config: Value, method: &str) -> Value {
+    if let Some(fields) = config.as_object_mut() {
+        fields.entry("quant_method").or_insert(method.into());
+    }
+    config
 }
 
 impl ConfigFile {
@@ -18,25 +30,22 @@ impl ConfigFile {
     pub(in crate::models) fn quantization(&self) -> Result<Quantization> {
         let mut quantization = Quantization::default();
         let Some(values) = self.own_quantization()? else {
-            let foreign = self.value("quantization_config");
-            if foreign.is_some_and(|config| config["quant_method"] == "mxfp4") {
+            let Some(config) = self.foreign_quantization()? else { return Ok(quantization) };
+            if config["quant_method"] == "mxfp4" {
                 let (group_size, bits) = Mode::Mxfp4.defaults();
                 quantization.default =
                     Some(QuantizationParams { mode: Mode::Mxfp4, group_size, bits });
                 return Ok(quantization);
             }
-            if let Some(config) = foreign.filter(|config| config["quant_method"] == "fp8") {
-                quantization.fp8_block = Some(self.fp8_block(config)?);
-                return Ok(quantization);
-            }
-            if foreign.is_some() {
-                return Err(Error::Unsupported(format!(
-                    "{}: \"quantization_config\" is not MLX's own{}; convert the original checkpoint \
-                     with mlx_lm.convert",
-                    self.path.display(),
-                    method_of(foreign)
-                )));
-            }
+            let foreign = Foreign::of(&config).map_err(|refusal| match refusal {
+                Refusal::Invalid(message) => self.error(message),
+                Refusal::Unsupported(what) => Error::Unsupported(format!(
+                    "{}: the model is quantized with {what}, which is not supported; get another \
+                     version of it, or convert the original one",
+                    self.path.display()
+                )),
+            })?;
+            quantization.foreign = Some(foreign);
             return Ok(quantization);
         };
         quantization.default = Some(self.format("quantization", &values)?);
@@ -67,19 +76,29 @@ impl ConfigFile {
         Ok(own.cloned())
     }
 
-    /// The blocks of 8-bit floats (e4m3), rows and columns, that share a scale.
-    fn fp8_block(&self, config: &Value) -> Result<[i32; 2]> {
-        let format = config.get("fmt").and_then(Value::as_str).unwrap_or("e4m3");
-        let block = serde_json::from_value::<[i32; 2]>(config["weight_block_size"].clone());
-        match block {
-            Ok(block) if format == "e4m3" && block.iter().all(|size| (1..=1 << 14).contains(size)) => {
-                Ok(block)
-            }
-            _ => Err(self.error(
-                "\"quantization_config\" of fp8 is supported as e4m3 with a \"weight_block_size\" of \
-                 rows and columns",
-            )),
+    /// What another program says of how it has quantized the model, with its method.
+    fn foreign_quantization(&self) -> Result<Option<Value>> {
+        if let Some(config) = self.value("quantization_config") {
+            return Ok(Some(config.clone()));
         }
+        if let Some(config) = self.value("compression_config") {
+            return Ok(Some(with_method(config.clone(), "compressed-tensors")));
+        }
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        let beside = OTHER_FILES.map(|(file, method)| (folder.join(file), method));
+        let Some((path, method)) = beside.into_iter().find(|(path, _)| path.is_file()) else {
+            return Ok(None);
+        };
+        let mut fields = read_object(&path)?;
+        if let Some(Value::Object(inner)) = fields.remove("quantization") {
+            fields = inner;
+        }
+        for (old, new) in [("w_bit", "bits"), ("q_group_size", "group_size")] {
+            if let Some(value) = fields.remove(old) {
+                fields.insert(new.to_owned(), value);
+            }
+        }
+        Ok(Some(with_method(Value::Object(fields), method)))
     }
 
     fn format(&self, field: &str, values: &Map<String, Value>) -> Result<QuantizationParams> {

@@ -1,0 +1,40 @@
+//! Matrices of float8 with a scale for each block, as DeepSeek V3 is published and transformers
+//! saves them (`weight_scale_inv`, in spite of its name a factor), and with a scale for a matrix or
+//! for each of its rows, as of FBGEMM and vLLM (`weight_scale`).
+
+use serde_json::Value;
+
+use super::floats::{float4, float8};
+use super::layer::Layer;
+use super::made::Converted;
+use super::{Refusal, block_of, unsupported};
+use crate::error::Result;
+
+/// What a configuration says of float8.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fp8 {
+    block: Option<[usize; 2]>,
+}
+
+impl Fp8 {
+    /// # Errors
+    /// What is not supported.
+    pub(super) fn of(config: &Value) -> Result<Self, Refusal> {
+        if let Some(format) = config["fmt"].as_str().filter(|format| *format != "e4m3") {
+            return Err(unsupported(format!("8-bit floats of {format}")));
+        }
+        let field = "weight_block_size";
+        Ok(Self { block: block_of(field, &config[field])? })
+    }
+
+    pub(super) fn convert(self, layer: &Layer) -> Result<Converted> {
+        let scale = layer.optional("weight_scale_inv").or_else(|| layer.optional("weight_scale"));
+        let scale = scale.map_or_else(|| layer.source("weight_scale_inv", "weight"), Ok)?;
+        let weight = layer.source("weight", "weight_scale_inv")?;
+        match weight.stored() {
+            // Of experts: two to a byte.
+            safetensors::Dtype::I8 => float4(layer, &weight, &scale, None),
+            _ => float8(layer, &weight, &scale, self.block),
+        }
+    }
+}
