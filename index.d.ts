@@ -207,6 +207,10 @@ export interface NativeGenerateRequest {
   toolFormat?: string
   /** The format of reasoning; left out for that of the chat template. */
   reasoningFormat?: string
+  /** The tools of which the model must call one; left out where it may do as it likes. */
+  requiredTools?: Array<string>
+  /** Whether the answer may have several calls; left out for yes. */
+  parallelToolCalls?: boolean
 }
 
 /** What a model's `generation_config.json` says. */

@@ -36,6 +36,14 @@ describe('the example', () => {
     expect(stdout.trim().split('\n').at(-1)).toContain('teal')
   })
 
+  it('tools.mjs calls a function and answers from what it returns', async () => {
+    expect(await run('tools.mjs')).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/sunny.*Paris/) as string,
+      stderr: expect.stringContaining('get_weather') as string,
+    })
+  })
+
   it('worker/main.mjs answers from another thread', async () => {
     expect(await run('worker/main.mjs')).toMatchObject({
       code: 0,

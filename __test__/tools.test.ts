@@ -1,21 +1,23 @@
-// Calls of tools and reasoning, with the embedded model and with what a model would write.
+// Calls of tools and reasoning, with the embedded model.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel } from '../js/index.js'
-import type { GenerationChunk, Model, ToolDefinition } from '../js/types.js'
+import type { AnyTool, GenerationChunk, Model, ToolDefinition } from '../js/types.js'
 
 const GREEDY = { temperature: 0, maxTokens: 80 }
+
+const PARAMETERS = {
+  type: 'object',
+  properties: { city: { type: 'string', description: 'The name of the city' } },
+  required: ['city'],
+}
 
 const WEATHER: ToolDefinition = {
   type: 'function',
   function: {
     name: 'get_weather',
     description: 'Get the weather in a city',
-    parameters: {
-      type: 'object',
-      properties: { city: { type: 'string' } },
-      required: ['city'],
-    },
+    parameters: PARAMETERS,
   },
 }
 
@@ -96,5 +98,163 @@ describe('calls of tools', () => {
     const plain = await model.generate('What is the weather in Paris?', GREEDY)
     expect(result.usage.promptTokens).toBe(plain.usage.promptTokens)
     expect(result.toolCalls).toEqual([])
+  })
+})
+
+describe('a tool choice', () => {
+  const CLOCK: ToolDefinition = {
+    type: 'function',
+    function: {
+      name: 'get_time',
+      parameters: {
+        type: 'object',
+        properties: { city: { type: 'string' }, format: { enum: ['12h', '24h'] } },
+        required: ['city', 'format'],
+      },
+    },
+  }
+
+  it('makes the model call a tool, whatever it is asked', async () => {
+    const options = { ...GREEDY, tools: [WEATHER], toolChoice: 'required' } as const
+    const result = await model.generate('Hello!', options)
+    expect(result).toMatchObject({ text: '', finishReason: 'tool-calls', invalidToolCalls: [] })
+    expect(result.toolCalls[0]).toMatchObject({
+      name: 'get_weather',
+      arguments: { city: expect.any(String) as string },
+    })
+  })
+
+  it('makes it call a certain one, as its schema says', async () => {
+    const result = await model.generate('What is the weather in Paris?', {
+      ...GREEDY,
+      tools: [WEATHER, CLOCK],
+      toolChoice: { name: 'get_time' },
+      parallelToolCalls: false,
+    })
+    expect(result.toolCalls).toHaveLength(1)
+    expect(result.toolCalls[0]?.name).toBe('get_time')
+    expect(['12h', '24h']).toContain(result.toolCalls[0]?.arguments['format'])
+    expect(result.toolCalls[0]?.arguments['city']).toBeTypeOf('string')
+  })
+
+  it('is kept in another format, too', async () => {
+    const result = await model.generate('What is the weather in Paris?', {
+      ...GREEDY,
+      tools: [CLOCK],
+      toolChoice: 'required',
+      parallelToolCalls: false,
+      toolFormat: 'qwen3-coder',
+    })
+    expect(result.invalidToolCalls).toEqual([])
+    expect(result.toolCalls).toMatchObject([{ name: 'get_time' }])
+    expect(['12h', '24h']).toContain(result.toolCalls[0]?.arguments['format'])
+    expect(result.rawText).toMatch(/^<tool_call>\n<function=get_time>\n<parameter=city>\n/)
+  })
+
+  it('may allow one call at most', async () => {
+    const question = 'What is the weather in Paris and in London?'
+    const several = await model.generate(question, { ...GREEDY, tools: [WEATHER] })
+    expect(several.toolCalls).toHaveLength(2)
+    const one = { ...GREEDY, tools: [WEATHER], parallelToolCalls: false }
+    const { toolCalls, finishReason } = await model.generate(question, one)
+    expect(toolCalls).toMatchObject([{ arguments: { city: 'Paris' } }])
+    expect(finishReason).toBe('tool-calls')
+  })
+})
+
+describe('a tool choice that cannot be kept', () => {
+  it.each([
+    [{ toolChoice: 'required' }, 'toolChoice', /without tools/],
+    [{ tools: [WEATHER], toolChoice: { name: 'other' } }, 'toolChoice.name', /none of the tools/],
+    [{ tools: [WEATHER], toolChoice: 'always' }, 'toolChoice', /expected 'auto'/],
+    [{ toolFormat: 'hermes', parseToolCalls: false }, 'toolFormat', /no effect/],
+    [{ reasoning: 'much' }, 'reasoning', /expected/],
+    [{ reasoning: { budgetTokens: -1 } }, 'reasoning.budgetTokens', /whole number/],
+  ])('is refused: %j', (options, option, message) => {
+    expect(() => model.generate('Hi', options as object)).toThrow(
+      expect.objectContaining({
+        code: 'INVALID_ARGUMENT',
+        option,
+        message: expect.stringMatching(message) as string,
+      }) as Error,
+    )
+  })
+
+  it.each([
+    [{ toolFormat: 'nobody' }, 'INVALID_ARGUMENT', /hermes/],
+    [
+      { tools: [WEATHER], toolChoice: 'required', toolFormat: 'gemma4' },
+      'UNSUPPORTED',
+      /cannot be enforced/,
+    ],
+    [{ reasoning: { budgetTokens: 5 } }, 'UNSUPPORTED', /a budget needs/],
+    [{ reasoningFormat: 'nobody' }, 'INVALID_ARGUMENT', /think/],
+    [{ reasoning: 'off' }, 'UNSUPPORTED', /templateVariables/],
+  ])('is refused by the model: %j', async (options, code, message) => {
+    await expect(model.generate('Hi', options as object)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message) as string,
+    })
+  })
+})
+
+describe('tools with functions', () => {
+  it('are told to the model as their schemas say', async () => {
+    const prompts = await Promise.all(
+      [
+        WEATHER,
+        { name: 'get_weather', description: 'Get the weather in a city', parameters: PARAMETERS },
+        {
+          name: 'get_weather',
+          description: 'Get the weather in a city',
+          parameters: {
+            '~standard': {
+              version: 1 as const,
+              vendor: 'test',
+              validate: (value: unknown) => ({ value }),
+            },
+            toJSONSchema: () => PARAMETERS,
+          },
+        },
+      ].map((tool) =>
+        model.applyChatTemplate([{ role: 'user', content: 'Hi' }], { tools: [tool as AnyTool] }),
+      ),
+    )
+    expect(prompts[0]).toContain('Get the weather in a city')
+    expect(prompts[1]).toBe(prompts[0])
+    expect(prompts[2]).toBe(prompts[0])
+  })
+})
+
+describe('reasoning', () => {
+  // The embedded model does not think, so its answer stands for thoughts where the template opens them.
+  const chatTemplate =
+    '{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}' +
+    '<|im_start|>assistant\n{% if enable_thinking %}<think>\n{% endif %}'
+  const question = 'What is the capital of France?'
+
+  it('begins in the prompt where the template opens it', async () => {
+    const options = { ...GREEDY, chatTemplate, reasoning: 'high' } as const
+    const generation = model.generate(question, options)
+    const types = new Set<string>()
+    for await (const chunk of generation) types.add(chunk.type)
+    const result = await generation
+    expect([...types]).toEqual(['reasoning'])
+    expect(result).toMatchObject({ text: '', reasoning: expect.stringMatching(/\w/) as string })
+    expect(result.usage.reasoningTokens).toBe(result.usage.completionTokens)
+    const off = await model.generate(question, { ...options, reasoning: 'off' })
+    expect(off).toMatchObject({ reasoning: '', text: expect.stringMatching(/\w/) as string })
+    const raw = await model.generate(question, { ...options, reasoningFormat: 'none' })
+    expect(raw).toMatchObject({ reasoning: '', text: result.rawText })
+  })
+
+  it('ends with its budget, and an answer follows', async () => {
+    const options = { ...GREEDY, chatTemplate, reasoning: { budgetTokens: 3 } }
+    const result = await model.generate('Tell me a short story about a fox.', options)
+    const thoughts = await model.tokenize(result.reasoning)
+    expect(thoughts.length).toBeLessThanOrEqual(3)
+    expect(result.rawText).toContain('\n</think>\n\n')
+    expect(result.usage.reasoningTokens).toBeLessThan(result.usage.completionTokens)
+    expect(result.text).not.toContain('think')
   })
 })

@@ -11,12 +11,16 @@ import type {
   PrefillProgress,
 } from './types.js'
 
+/** Events, of which the last may say whether the answer ends with calls of tools. */
+export type SourceBatch = NativeBatch & { calls?: boolean }
+
 /**
- * Where a generation's events come from: the addon's generation, or a model that is loaded first.
+ * Where a generation's events come from: the addon's generation, a model that is loaded first, or a
+ * chat that calls tools in between.
  */
 export interface Source {
   /** The next events. A source whose last batch was `done` is not asked again. */
-  next(): Promise<NativeBatch>
+  next(): Promise<SourceBatch>
   /** Makes the source end soon, with the finish reason `'abort'`. */
   abort(): void
 }
@@ -175,7 +179,8 @@ export class PulledGeneration implements Generation {
       // What the engine had done ahead of an abort was seen by nobody, and is not part of the
       // answer.
       if (this.#abort === undefined) this.#chunks.push(...this.#pieces.chunks(batch))
-      if (batch.done !== undefined) this.#finish({ result: this.#toResult(batch.done) })
+      if (batch.done !== undefined)
+        this.#finish({ result: this.#toResult(batch.done, batch.calls) })
     } catch (error) {
       this.#finish(this.#toEnd(error))
     }
@@ -203,7 +208,7 @@ export class PulledGeneration implements Generation {
     this.#forgetSignal?.()
   }
 
-  #toResult(done: NativeResult): GenerationResult {
+  #toResult(done: NativeResult, calls?: boolean): GenerationResult {
     const chunks = this.#chunks
     const tokens = chunks.flatMap((chunk) => chunk.tokens)
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
@@ -211,7 +216,7 @@ export class PulledGeneration implements Generation {
     const { stopString, usage, timings, peakMemoryBytes } = done
     const completionTokens = aborted ? tokens.length : usage.completionTokens
     const content = this.#pieces.content(chunks, stopString)
-    const called = done.finishReason === 'stop' && content.toolCalls.length > 0
+    const called = done.finishReason === 'stop' && (calls ?? content.toolCalls.length > 0)
     return {
       ...content,
       tokens,
@@ -235,7 +240,7 @@ export class PulledGeneration implements Generation {
 }
 
 /** An exception of the user's own code, which is to come out as it is. */
-class UserError extends Error {
+export class UserError extends Error {
   constructor(cause: unknown) {
     super('a callback has thrown', { cause })
   }

@@ -2,6 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { resolve } from 'node:path'
 import { unpacked } from './asar.js'
 import { iterator, runBatch } from './batch.js'
+import { ModelChat } from './chat.js'
 import { aborted, fromNative, NodeMlxError } from './errors.js'
 import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
@@ -18,6 +19,7 @@ import {
 import { checkOptionRanges } from './option-ranges.js'
 import {
   booleanOption,
+  chatOptions,
   chatTemplateOptions,
   generateBatchOptions,
   generateOptions,
@@ -43,6 +45,8 @@ import {
 import { onAbort } from './signal.js'
 import type {
   BatchItem,
+  Chat,
+  ChatOptions,
   ChatTemplateOptions,
   DetokenizeOptions,
   GenerateBatchOptions,
@@ -237,6 +241,25 @@ export class LoadedModel implements Model {
       concurrency: concurrency ?? this.info.maxSequences,
       signal: generate.signal,
     })
+  }
+
+  chat(options?: ChatOptions): Chat {
+    const checked = chatOptions(options)
+    const { messages = [] } = checked
+    if (messages.length > 0) messagesJson(messages, 'messages')
+    this.#alive()
+    return new ModelChat(
+      {
+        info: this.info,
+        countTokens: (messages, options) => this.countTokens(messages, options),
+        createPromptCache: (options) => this.createPromptCache(options),
+        start: (messages, options) => {
+          const all = generateOptions(options)
+          return this.prepare(checkPrompt(messages, all), all)()
+        },
+      },
+      checked,
+    )
   }
 
   /** Checks what needs the model; the function that comes back starts to generate. */

@@ -1,8 +1,10 @@
 import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { promptCache } from './prompt-cache.js'
-import { checkToolOptions, toolChoice } from './tools.js'
+import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice } from './tools.js'
 import type {
+  AnyTool,
+  ChatOptions,
   ChatTemplateOptions,
   DownloadModelOptions,
   EstimateModelOptions,
@@ -11,12 +13,12 @@ import type {
   HubOptions,
   LoadModelOptions,
   LoadProgress,
+  Message,
   ModelInfo,
   PrefillProgress,
   PromptCacheOptions,
   PromptOptions,
   TokenizeOptions,
-  ToolDefinition,
 } from './types.js'
 import {
   abortSignal,
@@ -157,15 +159,24 @@ const RESERVED_VARIABLES: Record<string, string> = {
   chat_template: 'the option chatTemplate',
 }
 
-const TEMPLATE_FIELDS = {
-  tools: arrayOf(record<ToolDefinition>(), 'an array of tools'),
+const TURN_FIELDS = {
+  tools: arrayOf(record<AnyTool>(), 'an array of tools'),
+  reasoning: reasoningOption,
   documents: arrayOf(record<Record<string, unknown>>(), 'an array of documents'),
   templateVariables: record<Record<string, unknown>>(),
   chatTemplate: nonEmptyString,
   addGenerationPrompt: boolean,
+  now: time,
+}
+
+const CONTINUE_FIELDS = {
   continueFinalMessage: boolean,
   continueField: nonEmptyString,
-  now: time,
+}
+
+const TEMPLATE_FIELDS = {
+  ...TURN_FIELDS,
+  ...CONTINUE_FIELDS,
 } satisfies FieldsOf<ChatTemplateOptions>
 
 const TEMPLATE_NAMES = Object.keys(TEMPLATE_FIELDS) as (keyof ChatTemplateOptions)[]
@@ -236,8 +247,8 @@ function logprobs(value: unknown, option: string): number | boolean {
 
 const STOP = "a string or an array of strings, such as ['\\n\\n']"
 
-/** The options of each generation of several. */
-const EACH_FIELDS = {
+/** What `generate`, `generateBatch` and `model.chat` have in common. */
+const ANSWER_FIELDS = {
   maxTokens: number,
   temperature: number,
   topP: number,
@@ -246,7 +257,7 @@ const EACH_FIELDS = {
   seed: number,
   deterministic: boolean,
   priority: number,
-  stop: (value, option) =>
+  stop: (value: unknown, option: string) =>
     typeof value === 'string'
       ? nonEmptyString(value, option)
       : arrayOf(nonEmptyString, STOP)(value, option),
@@ -265,7 +276,14 @@ const EACH_FIELDS = {
   toolFormat: nonEmptyString,
   reasoningFormat: nonEmptyString,
   ...CACHE_FIELDS,
-  ...PROMPT_FIELDS,
+  ...TURN_FIELDS,
+  splitSpecialTokens: boolean,
+}
+
+/** The options of each generation of several. */
+const EACH_FIELDS = {
+  ...ANSWER_FIELDS,
+  ...CONTINUE_FIELDS,
   signal: abortSignal,
 } satisfies FieldsOf<Omit<GenerateOptions, 'promptCache' | 'onPrefill'>>
 
@@ -281,6 +299,26 @@ const BATCH_FIELDS = {
   ordered: boolean,
   concurrency: integer(1, 1024),
 } satisfies FieldsOf<GenerateBatchOptions>
+
+const CHAT_FIELDS = {
+  ...ANSWER_FIELDS,
+  onPrefill: callback<(progress: PrefillProgress) => void>(),
+  system: nonEmptyString,
+  messages: arrayOf(record<Message>(), 'an array of messages'),
+  maxToolRounds: integer(0, 1000),
+  onToolCall: callback<NonNullable<ChatOptions['onToolCall']>>(),
+  onContextFull: (value, option) =>
+    typeof value === 'function'
+      ? (value as Exclude<ChatOptions['onContextFull'], string | undefined>)
+      : oneOf('error', 'drop-oldest')(value, option),
+} satisfies FieldsOf<ChatOptions>
+
+/** The options of `model.chat`: their names and types. */
+export function chatOptions(options: unknown): ChatOptions {
+  const checked = fields(options, '', CHAT_FIELDS, SYNONYMS)
+  checkToolOptions(checkTemplate(checked))
+  return checked
+}
 
 /** The options of `loadModel`: their names and types. */
 export function loadOptions(options: unknown): LoadModelOptions {
@@ -319,7 +357,11 @@ export function generateBatchOptions(options: unknown): {
   generate: GenerateOptions
 } {
   const { ordered, concurrency, ...generate } = fields(options, '', BATCH_FIELDS, SYNONYMS)
-  return { ordered: ordered ?? false, concurrency, generate: checkTemplate(generate) }
+  return {
+    ordered: ordered ?? false,
+    concurrency,
+    generate: checkToolOptions(checkTemplate(generate)),
+  }
 }
 
 /** The options of the `generate` function, checked and taken apart. */
@@ -444,7 +486,7 @@ const NATIVE_OPTIONS = [
 
 /** The addon's form of the options that go with a prompt; what was left out is not there. */
 export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateRequest, 'prompt'> {
-  const settings: Omit<NativeGenerateRequest, 'prompt'> = {}
+  const settings: Omit<NativeGenerateRequest, 'prompt'> = nativeToolOptions(options)
   for (const name of NATIVE_OPTIONS) {
     const value = options[name]
     if (value !== undefined) Object.assign(settings, { [name]: value })

@@ -106,7 +106,7 @@ function toCall({ id, name, arguments: args }: GeneratedToolCall): GeneratedTool
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 
 /** An id for a call that has none. Mistral's templates take nine letters and digits only. */
-function callId(): string {
+export function callId(): string {
   return Array.from(randomBytes(9), (byte) => LETTERS[byte % LETTERS.length]).join('')
 }
 

@@ -1,5 +1,6 @@
 import { invalidArgument, NodeMlxError } from './errors.js'
 import { toJson } from './json.js'
+import { toolDefinition } from './tools.js'
 import type { NativePrompt } from './native.js'
 import { templateOptions } from './options.js'
 import type { ChatTemplateOptions, ModelInfo, PromptOptions, TokenizeOptions } from './types.js'
@@ -144,7 +145,8 @@ function first(options: ChatTemplateOptions): string {
 export function templateJson(options: ChatTemplateOptions = {}): string {
   const { addGenerationPrompt, continueFinalMessage = false, now } = options
   const fields = {
-    ...jsonField('tools', options.tools),
+    ...jsonField('tools', options.tools?.map(toolDefinition)),
+    ...jsonField('reasoning', options.reasoning),
     ...jsonField('documents', options.documents),
     ...jsonField('templateVariables', options.templateVariables, 'variables'),
     ...jsonField('chatTemplate', options.chatTemplate, 'template'),

@@ -1,6 +1,81 @@
-import { invalidArgument, NodeMlxError } from './errors.js'
-import type { GenerateOptions, ToolChoice } from './types.js'
-import { isPlainObject, nonEmptyString, show } from './validate.js'
+import { invalidArgument } from './errors.js'
+import type {
+  AnyTool,
+  GenerateOptions,
+  ReasoningOption,
+  StandardSchema,
+  ToolChoice,
+  ToolDefinition,
+} from './types.js'
+import { integer, isPlainObject, nonEmptyString, oneOf, show } from './validate.js'
+
+/** A tool in the shape that chat templates know, which is OpenAI's. */
+export function toolDefinition(tool: AnyTool, index: number): ToolDefinition {
+  if ('function' in tool) return tool
+  const where = `tools[${index}]`
+  const { description, parameters } = tool
+  const name = nonEmptyString(tool.name, `${where}.name`)
+  return {
+    type: 'function',
+    function: {
+      name,
+      ...(description === undefined ? {} : { description }),
+      parameters: jsonSchema(parameters, `${where}.parameters`),
+    },
+  }
+}
+
+function jsonSchema(schema: unknown, where: string): Record<string, unknown> {
+  if (schema === undefined) return { type: 'object', properties: {} }
+  if (isStandard(schema)) {
+    const written = standardJson(schema)
+    if (isPlainObject(written)) return written
+    throw invalidArgument(
+      where,
+      `the schema of ${schema['~standard'].vendor} cannot say what it is as JSON Schema: give its JSON Schema`,
+    )
+  }
+  if (isPlainObject(schema)) return schema
+  throw invalidArgument(
+    where,
+    `expected a JSON Schema or a schema of a library, got ${show(schema)}`,
+  )
+}
+
+/** Whether a value is a schema of a library. Those of ArkType are functions. */
+export function isStandard(schema: unknown): schema is StandardSchema {
+  return (
+    ((typeof schema === 'object' && schema !== null) || typeof schema === 'function') &&
+    '~standard' in schema
+  )
+}
+
+/** A library's schema as JSON Schema, where it can say so. */
+function standardJson(schema: StandardSchema): unknown {
+  const { jsonSchema: standard } = schema['~standard'] as {
+    jsonSchema?: { input: (options: { target: string }) => unknown }
+  }
+  if (standard !== undefined) return standard.input({ target: 'draft-2020-12' })
+  const own = schema as unknown as Record<string, unknown>
+  for (const name of ['toJSONSchema', 'toJsonSchema']) {
+    const convert = own[name]
+    if (typeof convert === 'function') return (convert as () => unknown).call(schema)
+  }
+  return undefined
+}
+
+/** Checks the option `reasoning`. */
+export function reasoningOption(value: unknown, option: string): ReasoningOption {
+  if (typeof value === 'string') return oneOf('off', 'low', 'medium', 'high')(value, option)
+  if (isPlainObject(value) && Object.keys(value).join() === 'budgetTokens') {
+    const budget = integer(0, 2 ** 31 - 1)(value['budgetTokens'], `${option}.budgetTokens`)
+    return { budgetTokens: budget }
+  }
+  throw invalidArgument(
+    option,
+    `expected 'off', 'low', 'medium', 'high' or { budgetTokens: 1000 }, got ${show(value)}`,
+  )
+}
 
 /** Checks the option `toolChoice`. */
 export function toolChoice(value: unknown, option: string): ToolChoice {
@@ -19,8 +94,15 @@ export function toolChoice(value: unknown, option: string): ToolChoice {
  */
 export function checkToolOptions(options: GenerateOptions): GenerateOptions {
   const { tools, toolChoice: choice, parallelToolCalls, parseToolCalls, toolFormat } = options
-  if (toolFormat !== undefined && parseToolCalls === false)
-    throw invalidArgument('toolFormat', 'has no effect with parseToolCalls: false')
+  if (parseToolCalls === false) {
+    const needs = { toolFormat, parallelToolCalls: parallelToolCalls === false || undefined }
+    for (const [name, value] of Object.entries(needs)) {
+      if (value !== undefined)
+        throw invalidArgument(name, 'has no effect with parseToolCalls: false')
+    }
+    if (choice === 'required' || typeof choice === 'object')
+      throw invalidArgument('toolChoice', 'cannot be kept with parseToolCalls: false')
+  }
   if (tools === undefined || tools.length === 0) {
     const needs = { toolChoice: choice, parallelToolCalls }
     for (const [name, value] of Object.entries(needs)) {
@@ -34,15 +116,22 @@ export function checkToolOptions(options: GenerateOptions): GenerateOptions {
     delete others.tools
     return others
   }
-  if (typeof choice === 'object' && !tools.some((tool) => tool.function.name === choice.name))
+  const names = tools.map((tool, index) => toolDefinition(tool, index).function.name)
+  if (typeof choice === 'object' && !names.includes(choice.name))
     throw invalidArgument('toolChoice.name', `${show(choice.name)} is none of the tools`)
-  if (choice === 'required' || typeof choice === 'object')
-    throw unsupported('toolChoice', `${show(choice)} cannot be enforced`)
-  if (parallelToolCalls === false)
-    throw unsupported('parallelToolCalls', 'a single call cannot be enforced')
   return options
 }
 
-function unsupported(option: string, problem: string): NodeMlxError {
-  return new NodeMlxError('UNSUPPORTED', `${option}: ${problem}`, { option })
+/** The addon's form of the options for tools. */
+export function nativeToolOptions(options: GenerateOptions): {
+  requiredTools?: string[]
+  parallelToolCalls?: boolean
+} {
+  const { tools = [], toolChoice: choice, parallelToolCalls } = options
+  const names = tools.map((tool, index) => toolDefinition(tool, index).function.name)
+  return {
+    ...(parallelToolCalls === undefined ? {} : { parallelToolCalls }),
+    ...(choice === 'required' ? { requiredTools: names } : {}),
+    ...(typeof choice === 'object' ? { requiredTools: [choice.name] } : {}),
+  }
 }

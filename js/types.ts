@@ -341,13 +341,50 @@ export interface ToolDefinition {
   }
 }
 
+/** How much a model reasons; see `ChatTemplateOptions`. */
+export type ReasoningOption = 'off' | 'low' | 'medium' | 'high' | { budgetTokens: number }
+
+/**
+ * A schema of a library such as Zod, Valibot or ArkType (see standardschema.dev), which can say what
+ * it is as JSON Schema.
+ */
+export interface StandardSchema {
+  readonly '~standard': {
+    readonly version: number
+    readonly vendor: string
+    readonly validate: (value: unknown) => unknown
+    readonly types?: { readonly input: unknown; readonly output: unknown } | undefined
+  }
+}
+
+/** A tool with what it does: `execute` is for `model.chat`, which calls it. */
+export interface Tool<Arguments = never> {
+  name: string
+  description?: string | undefined
+  /** The arguments: JSON Schema, or a schema of Zod, Valibot or ArkType. */
+  parameters?: Record<string, unknown> | StandardSchema | undefined
+  /** What the model is told of what comes back: a string as it is, everything else as JSON. */
+  execute?: ((args: Arguments, call: GeneratedToolCall) => unknown) | undefined
+}
+
+/** A tool in OpenAI's shape, or with a function. */
+export type AnyTool = ToolDefinition | Tool
+
 /** Whether a model may, must not or must call tools; see `GenerateOptions`. */
 export type ToolChoice = 'auto' | 'none' | 'required' | { name: string }
 
 /** What goes into the chat template besides the messages. */
 export interface ChatTemplateOptions {
   /** Tools that the template describes to the model. */
-  tools?: readonly ToolDefinition[] | undefined
+  tools?: readonly AnyTool[] | undefined
+  /**
+   * How much the model reasons before it answers, said in the variables that the template reads.
+   * Where the template can only turn reasoning on and off, `'low'` is a budget of 1024 tokens and
+   * `'medium'` one of 8192. A budget ends reasoning that is longer, and the model answers.
+   *
+   * @defaultValue what the template does by itself
+   */
+  reasoning?: ReasoningOption | undefined
   /** Documents for templates that know retrieval. */
   documents?: readonly Record<string, unknown>[] | undefined
   /**
@@ -829,6 +866,84 @@ export interface DetokenizeOptions {
   skipSpecialTokens?: boolean | undefined
 }
 
+/** What a hook of a chat may say of a call: nothing or `true` approves it. */
+// eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a hook may return nothing
+export type ToolVerdict = boolean | string | undefined | void
+
+/** Options of `model.chat`; those of `generate` hold for every answer, unless `send` says others. */
+export interface ChatOptions extends Omit<
+  GenerateOptions,
+  'promptCache' | 'signal' | 'continueFinalMessage' | 'continueField'
+> {
+  /** What the model is told before the conversation. */
+  system?: string | undefined
+  /** The conversation so far. */
+  messages?: readonly Message[] | undefined
+  /** How many times tools are called before an answer; after that calls end it. @defaultValue 8 */
+  maxToolRounds?: number | undefined
+  /**
+   * Called before each call of a tool: `false` refuses it, a string refuses it with this reason,
+   * which the model is told. An exception thrown in it ends the answer, which then rejects with it.
+   */
+  onToolCall?:
+    | ((
+        call: GeneratedToolCall,
+        context: { signal: AbortSignal },
+      ) => ToolVerdict | Promise<ToolVerdict>)
+    | undefined
+  /**
+   * What to do where the conversation and an answer do not fit the context: fail with the code
+   * `CONTEXT_OVERFLOW`, drop the oldest turns (with their calls and results), or what a function
+   * makes of the messages.
+   *
+   * @defaultValue 'error'
+   */
+  onContextFull?:
+    | 'error'
+    | 'drop-oldest'
+    | ((
+        messages: Message[],
+        context: { tokens: number; limit: number },
+      ) => readonly Message[] | Promise<readonly Message[]>)
+    | undefined
+}
+
+/** A conversation as JSON; `model.chat` takes it as options. */
+export interface ChatJson {
+  system?: string
+  messages: Message[]
+}
+
+/**
+ * A conversation with a model, which reads of each turn only what is new. Tools with an `execute`
+ * are called as the model wants them, all of a turn at the same time, and what comes back, errors
+ * included, is given to the model until it answers. One answer at a time; several chats of a model
+ * can answer at the same time.
+ */
+export interface Chat {
+  /** What the model is told before the conversation. */
+  system: string | undefined
+  /** The conversation, as a copy; assign to it to change it. */
+  get messages(): Message[]
+  set messages(messages: readonly Message[])
+  /**
+   * Says something, a message of the user or several of any role, and answers. The conversation has
+   * both once the answer is complete; where it fails nothing was said, and an aborted answer stays
+   * as far as it came.
+   */
+  send(message: string | Message | readonly Message[], options?: GenerateOptions): Generation
+  /** Answers the last message of the user again. */
+  retry(options?: GenerateOptions): Generation
+  /** Goes on with the last answer, or answers where there is none yet. */
+  continue(options?: GenerateOptions): Generation
+  /** A conversation of its own that goes on from here. */
+  fork(): Chat
+  /** The conversation, for `JSON.stringify`; `model.chat(json)` goes on with it. */
+  toJSON(): ChatJson
+  /** Gives back the memory of what was read. */
+  dispose(): void
+}
+
 /** A loaded model. Its methods may be called at the same time; generations then share each step. */
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo
@@ -840,6 +955,8 @@ export interface Model extends AsyncDisposable {
    * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
    */
   generate(prompt: Prompt, options?: GenerateOptions): Generation
+  /** A conversation, whose turns are answered one after the other. */
+  chat(options?: ChatOptions): Chat
   /**
    * Generates for many prompts, some of them at a time, as they are wanted: the next ones begin
    * while there are not too many results that nobody took. An error of one prompt is its item's

@@ -65,8 +65,9 @@ export class Conversation {
       : this.#model.generate(text, options)
     const result = await printAnswer(generation)
     // A stopped answer was read as far as it goes, so the model is to know of it.
-    if (result.text !== '')
-      this.#messages = [...messages, { role: 'assistant', content: result.text }]
+    const { text: content, reasoning } = result
+    const thoughts = reasoning === '' ? {} : { reasoning_content: reasoning }
+    if (content !== '') this.#messages = [...messages, { role: 'assistant', content, ...thoughts }]
     return result
   }
 

@@ -1,5 +1,6 @@
 import { getSystemErrorMap } from 'node:util'
 import type { Generation, GenerationResult } from '../types.js'
+import { styleFor } from './style.js'
 
 /**
  * The reader of standard output has gone (`nodemlx … | head -1`): there is nobody left to write
@@ -61,19 +62,45 @@ function writable(): Promise<void> {
   })
 }
 
-/** Prints an answer while it is generated, and ends its last line. */
+/**
+ * Prints an answer while it is generated, and ends its last line. What the model thinks before it
+ * is shown dimmed where someone looks on, and is no part of the output.
+ */
 export async function printAnswer(generation: Generation): Promise<GenerationResult> {
   let last = '\n'
+  const thoughts = new Thoughts()
   try {
-    for await (const text of generation.textStream) {
+    for await (const chunk of generation) {
+      if (chunk.type === 'reasoning') thoughts.show(chunk.text)
+      if (chunk.type !== 'text' || chunk.text === '') continue
+      thoughts.end()
+      const { text } = chunk
       await write(process.stdout.isTTY ? harmless(text) : text)
       last = text
     }
   } finally {
+    thoughts.end()
     // Also where it fails half-way: the error is to stand on a line of its own.
     if (!last.endsWith('\n') && ended === undefined) await write('\n')
   }
   return generation
+}
+
+/** Reasoning, on standard error. */
+class Thoughts {
+  readonly #style = styleFor(process.stderr)
+  #shown = false
+
+  show(text: string): void {
+    if (!process.stderr.isTTY || text === '') return
+    this.#shown = true
+    process.stderr.write(this.#style.dim(harmless(text)))
+  }
+
+  end(): void {
+    if (this.#shown) process.stderr.write('\n\n')
+    this.#shown = false
+  }
 }
 
 /**

@@ -10,11 +10,13 @@
 //! others go on.
 
 mod backend;
+mod budget;
 mod core;
 pub mod exit;
 mod follower;
 mod load;
 mod model;
+mod output_plan;
 mod pace;
 pub mod pool;
 mod profile;

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use super::follower::{Following, follow};
+use super::output_plan::OutputPlan;
 use super::request::GenerateRequest;
 use super::text::Text;
 use crate::error::{Error, Result};
@@ -81,7 +82,11 @@ impl Profile {
             Some(tokens) => tokens.min(room),
             None => room,
         };
-        let (mask, following) = self.constrain(request)?.unzip();
+        let plan = self.text.output_plan(request, &prompt)?;
+        let (mut mask, following) = self.constrain(request, plan.as_ref())?.unzip();
+        if let Some(plan) = &plan {
+            mask = plan.limited(mask)?;
+        }
         let options = SequenceOptions {
             sampling: self.sampling(request)?,
             penalties: self.penalties(request)?,
@@ -96,7 +101,7 @@ impl Profile {
             deterministic: request.deterministic,
             mask,
         };
-        let output = self.text.output_parser(request, &prompt)?;
+        let output = plan.map(|plan| plan.parser());
         Ok(Prepared { prompt, options, output, following, duration: started.elapsed() })
     }
 
@@ -104,10 +109,16 @@ impl Profile {
     fn constrain(
         &self,
         request: &GenerateRequest,
+        plan: Option<&OutputPlan>,
     ) -> Result<Option<(Box<dyn TokenMask>, Following)>> {
-        let Some(grammar) = &request.response_format else { return Ok(None) };
+        let required = match plan {
+            Some(plan) => plan.required_calls(&request.output)?,
+            None => None,
+        };
+        let asked = request.response_format.clone().map(|it| (it, request.response_begin.clone()));
+        let Some((grammar, begin)) = required.or(asked) else { return Ok(None) };
         let vocabulary = self.text.vocabulary(self.vocabulary_size)?;
-        let constraint = grammar.compile(&vocabulary, &request.response_begin)?;
+        let constraint = grammar.compile(&vocabulary, &begin)?;
         follow(&constraint).map(Some)
     }
 

@@ -159,6 +159,10 @@ pub struct OutputOptions {
     pub tool_format: Option<String>,
     /// The format of reasoning; `"none"` leaves it in the text.
     pub reasoning_format: Option<String>,
+    /// The tools of which the model must call one; `None` where it may do as it likes.
+    pub required_tools: Option<Vec<String>>,
+    /// Whether the answer ends with its first call.
+    pub single_call: bool,
 }
 
 impl GenerateRequest {
@@ -229,6 +233,16 @@ impl GenerateRequest {
         if self.response_format.is_some() && self.ignore_end_tokens {
             let message = "needs the tokens that end an answer, which ignoreEos takes away";
             return Err(Error::argument("responseFormat", message));
+        }
+        if self.output.required_tools.is_some() {
+            let problem = match () {
+                () if self.response_format.is_some() => "cannot be enforced with responseFormat",
+                () if self.ignore_end_tokens => "needs the tokens that end an answer",
+                () => "",
+            };
+            if !problem.is_empty() {
+                return Err(Error::argument("toolChoice", problem));
+            }
         }
         if self.stop.iter().any(String::is_empty) {
             return Err(Error::argument("stop", "must not contain an empty string"));

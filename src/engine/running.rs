@@ -273,11 +273,12 @@ impl<B: Backend> ActiveGeneration<B> {
         self.completion_tokens += 1;
         let (written, stopped) = writer.push(output.token)?;
         let logprob = writer.logprob(output)?;
+        let is_complete = writer.is_complete();
         self.producer.token(output.token, written, logprob);
         if let Some(stop) = stopped {
             self.end(FinishReason::Stop, Written::default(), Some(stop), backend);
             Ok(())
-        } else if self.following.as_ref().is_some_and(Following::has_ended) {
+        } else if self.following.as_ref().is_some_and(Following::has_ended) || is_complete {
             self.finish(FinishReason::Stop, backend)
         } else if self.completion_tokens >= self.max_tokens {
             self.finish(FinishReason::Length, backend)

@@ -6,13 +6,15 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::output_plan::{OutputPlan, no_markers};
 use super::request::{GenerateRequest, Prompt, PromptEncoding};
 use crate::constraint::{Vocabulary, Word};
 use crate::error::{Error, Result};
+use crate::text::chat_template::Reasoning;
 use crate::text::output::{ReasoningFormat, ToolFormat, Tools, detect};
 use crate::text::{
-    ChatTemplate, ChatTemplateOptions, MarkedText, OutputFormats, OutputParser, Tokenizer,
-    chat_template, end_tokens,
+    ChatTemplate, ChatTemplateOptions, MarkedText, OutputFormats, Tokenizer, chat_template,
+    end_tokens,
 };
 use crate::warning::Warning;
 
@@ -174,17 +176,17 @@ impl Text {
         }
     }
 
-    /// What tells reasoning and calls of tools from the text of the answer to `prompt`; `None` where
+    /// How reasoning and calls of tools are told from the text of the answer to `prompt`; `None` where
     /// nothing but text is looked for.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a format that there is not, [`Error::Unsupported`] where
     /// calls are to be read and no format is found.
-    pub fn output_parser(
+    pub fn output_plan(
         &self,
         request: &GenerateRequest,
         prompt: &[u32],
-    ) -> Result<Option<OutputParser>> {
+    ) -> Result<Option<OutputPlan>> {
         let options = &request.output;
         let Some(tokenizer) = &self.tokenizer else { return Ok(None) };
         let mut render = ChatTemplateOptions::default();
@@ -221,15 +223,35 @@ impl Text {
                            calls of tools: name the format with toolFormat";
             return Err(Error::Unsupported(message.to_owned()));
         }
-        if formats.is_empty() {
+        let reasoning_budget = self.reasoning_budget(&render)?;
+        if reasoning_budget.is_some() && formats.reasoning.is_none() {
+            return Err(no_markers());
+        }
+        if formats.is_empty() && options.required_tools.is_none() {
             return Ok(None);
         }
         let continues =
             !matches!(request.prompt, Prompt::Messages { .. }) || render.continue_final_message;
         let length = if continues { LONGEST_CONTINUED } else { PROMPT_END };
-        let end = tokenizer.decode(&prompt[prompt.len().saturating_sub(length)..], false)?;
+        let prompt_end = tokenizer.decode(&prompt[prompt.len().saturating_sub(length)..], false)?;
         let tools = Arc::new(render.tools.as_ref().map(Tools::new).unwrap_or_default());
-        Ok(Some(OutputParser::new(formats, tools, &end, continues)))
+        let tokenizer = Arc::clone(tokenizer);
+        Ok(Some(OutputPlan { formats, tools, prompt_end, continues, reasoning_budget, tokenizer }))
+    }
+
+    /// How many tokens of reasoning the options of a prompt's template allow.
+    fn reasoning_budget(&self, options: &ChatTemplateOptions) -> Result<Option<usize>> {
+        if options.reasoning.is_none() {
+            return Ok(None);
+        }
+        if let Some(source) = options.template.as_ref().filter(|it| self.is_source(it)) {
+            let options = ChatTemplateOptions { template: None, ..options.clone() };
+            return ChatTemplate::from_source(source)?.reasoning_budget(&options);
+        }
+        match self.template.as_ref().map_err(Error::clone)? {
+            Some(template) => template.reasoning_budget(options),
+            None => Ok(None),
+        }
     }
 
     /// The formats that a request's template tells of: most often the model's own.
@@ -269,6 +291,7 @@ struct CamelCase {
     continue_field: Option<String>,
     now: Option<String>,
     variables: Map<String, Value>,
+    reasoning: Option<Reasoning>,
 }
 
 impl From<CamelCase> for RenderOptions {
@@ -282,6 +305,7 @@ impl From<CamelCase> for RenderOptions {
             continue_field,
             now,
             variables,
+            reasoning,
         } = options;
         Self(ChatTemplateOptions {
             tools,
@@ -292,6 +316,7 @@ impl From<CamelCase> for RenderOptions {
             continue_field,
             now,
             variables,
+            reasoning,
         })
     }
 }

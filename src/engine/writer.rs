@@ -21,6 +21,9 @@ pub struct Writer {
     stopped: Option<usize>,
     skip_special_tokens: bool,
     reasoning_tokens: usize,
+    /// Whether the answer ends with its first call.
+    single_call: bool,
+    has_called: bool,
 }
 
 impl Writer {
@@ -46,6 +49,8 @@ impl Writer {
             stopped: None,
             skip_special_tokens: skip,
             reasoning_tokens: 0,
+            single_call: request.output.single_call,
+            has_called: false,
         })
     }
 
@@ -87,6 +92,11 @@ impl Writer {
     /// How many of the tokens are reasoning, its markers included.
     pub fn reasoning_tokens(&self) -> usize {
         self.reasoning_tokens
+    }
+
+    /// Whether nothing may follow any more.
+    pub fn is_complete(&self) -> bool {
+        self.single_call && self.has_called
     }
 
     fn reasons(&self) -> bool {
@@ -139,7 +149,8 @@ impl Writer {
             }
         };
         self.flush(written);
-        if self.stopped.is_none() {
+        if self.stopped.is_none() && !self.is_complete() {
+            self.has_called |= matches!(content, OutputContent::CallEnd { .. });
             written.contents.get_or_insert_default().push(content);
         }
     }

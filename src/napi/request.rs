@@ -149,6 +149,10 @@ pub struct NativeGenerateRequest {
     pub tool_format: Option<String>,
     /// The format of reasoning; left out for that of the chat template.
     pub reasoning_format: Option<String>,
+    /// The tools of which the model must call one; left out where it may do as it likes.
+    pub required_tools: Option<Vec<String>>,
+    /// Whether the answer may have several calls; left out for yes.
+    pub parallel_tool_calls: Option<bool>,
 }
 
 impl NativeGenerateRequest {
@@ -201,6 +205,8 @@ impl NativeGenerateRequest {
                 parse_tool_calls: self.parse_tool_calls,
                 tool_format: self.tool_format,
                 reasoning_format: self.reasoning_format,
+                required_tools: self.required_tools,
+                single_call: self.parallel_tool_calls == Some(false),
             },
         })
     }

@@ -5,6 +5,7 @@
 //! time, memory and recursion.
 
 mod convert;
+mod effort;
 mod engine;
 mod environment;
 mod format;
@@ -32,6 +33,7 @@ use std::sync::atomic::AtomicBool;
 use serde_json::{Map, Value};
 
 pub use self::convert::parse_json;
+pub use self::effort::{Level, Reasoning};
 use self::engine::Compiled;
 pub use self::limits::TemplateLimits;
 use super::added_tokens::MarkedText;
@@ -69,6 +71,8 @@ pub struct ChatTemplateOptions {
     pub now: Option<String>,
     /// Further variables, such as `enable_thinking`. They win over the special tokens.
     pub variables: Map<String, Value>,
+    /// How much the model is to reason, for the template's own variables.
+    pub reasoning: Option<Reasoning>,
 }
 
 impl ChatTemplate {
@@ -108,6 +112,15 @@ impl ChatTemplate {
     /// The template's text: the named one, or the one that is used without tools.
     pub fn source(&self, name: Option<&str>) -> Option<&str> {
         self.templates.get(name.unwrap_or(load::DEFAULT)).map(|it| it.source())
+    }
+
+    /// How many tokens of reasoning these options allow at most.
+    ///
+    /// # Errors
+    /// Those of [`Self::render`].
+    pub fn reasoning_budget(&self, options: &ChatTemplateOptions) -> Result<Option<usize>> {
+        let Some(reasoning) = options.reasoning else { return Ok(None) };
+        Ok(reasoning.plan(self.choose(options)?.reads())?.budget)
     }
 
     /// The text of the template that is used with these options.
@@ -159,6 +172,9 @@ impl ChatTemplate {
         let template = self.choose(options)?;
         let chat = messages::Chat::new(messages, options, template.reads())?;
         let mut variables = self.special_tokens.clone();
+        if let Some(reasoning) = options.reasoning {
+            variables.extend(reasoning.plan(template.reads())?.variables);
+        }
         variables.extend(options.variables.clone());
         let or_null = |value: &Option<Value>| value.clone().unwrap_or(Value::Null);
         variables.insert("tools".into(), or_null(&options.tools));

@@ -22,6 +22,8 @@ pub(super) struct Reads {
     pub asks_for_arguments: bool,
     /// The fields and strings in it.
     names: BTreeSet<String>,
+    /// The variables that it names.
+    variables: BTreeSet<String>,
 }
 
 /// Filters that give a part of a list, or the list itself.
@@ -48,11 +50,19 @@ impl Reads {
                     Node::Attribute(_, name) | Node::Text(name) => {
                         reads.names.insert(name.clone());
                     }
+                    Node::Name(name) => {
+                        reads.variables.insert(name.clone());
+                    }
                     _ => {}
                 }
             });
         }
         reads
+    }
+
+    /// Whether the template names the variable anywhere.
+    pub fn variable(&self, name: &str) -> bool {
+        self.variables.contains(name)
     }
 
     /// Whether the template names the field anywhere.

@@ -1,12 +1,14 @@
 //! Calls that are a name and pairs of a key and a value between tags.
 
-use super::reader::{Read, Reader, Stop, invalid};
+use super::reader::{Read, Reader, invalid};
 use super::schemas::Types;
 use super::value::{Untyped, escaped, quoted, typed};
 
 /// A format's tags.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tags {
+    /// What stands between a name and the rest; nothing in most formats.
+    pub name_end: &'static str,
     /// What ends a call.
     pub close: &'static str,
     /// What begins and ends a key.
@@ -22,6 +24,7 @@ pub(super) async fn call(reader: &Reader, tags: &Tags) -> Read<()> {
     let mut name = String::new();
     reader.stream_to(&[tags.key, tags.close], |text| name.push_str(text)).await?;
     let name = name.trim();
+    let name = name.strip_suffix(tags.name_end).unwrap_or(name).trim();
     if name.is_empty() || name.contains(['<', '{', '\n']) {
         return invalid("the call has no name");
     }
@@ -57,15 +60,4 @@ pub(super) async fn call(reader: &Reader, tags: &Tags) -> Read<()> {
     reader.arguments("}");
     reader.end_call();
     Ok(())
-}
-
-/// The end of a section of calls may be left out where the answer ends.
-pub(super) async fn section_end(reader: &Reader, close: &str) -> Read<()> {
-    match reader.expect(close).await {
-        Err(Stop::End) => {
-            reader.skip_rest();
-            Ok(())
-        }
-        end => end,
-    }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::reasoning::ReasoningFormat;
 use super::tool_calls::{ALL, ToolFormat};
@@ -25,6 +25,7 @@ pub fn detect(
     let options = ChatTemplateOptions {
         tools: Some(probe_tools()),
         template: name.map(str::to_owned),
+        variables: special_tokens(),
         ..ChatTemplateOptions::default()
     };
     let source = template.and_then(|it| it.chosen_source(&options)).unwrap_or_default();
@@ -33,6 +34,15 @@ pub fn detect(
     let source = template.and_then(|it| it.chosen_source(&plain)).unwrap_or(source);
     OutputFormats { reasoning: ReasoningFormat::detect(source, has_token), calls }
 }
+
+/// What templates add to texts, whether the tokenizer has it or not.
+fn special_tokens() -> Map<String, Value> {
+    let names = ["bos_token", "eos_token", "pad_token", "unk_token"];
+    names.into_iter().map(|name| (name.to_owned(), Value::from(""))).collect()
+}
+
+/// How many brackets may stand before a call.
+const MOST_STARTS: usize = 16;
 
 const TOOL: &str = "probe_tool";
 const VALUE: &str = "probe value";
@@ -82,37 +92,52 @@ fn tried(template: &ChatTemplate, options: &ChatTemplateOptions) -> Option<&'sta
         let start = rendered[..start].rfind(['<', '[', '\n']).unwrap_or(start);
         let written = &rendered[start..];
         let written = written.split("probe result").next().unwrap_or(written);
-        let found = ALL.iter().copied().find(|format| reads(format, written, &tools, &arguments));
-        if found.is_some() {
-            return found;
+        let how = |format| reads(format, written, &tools, &arguments);
+        let found = ALL.iter().copied().find(|format| how(format) == Read::Call);
+        // Some templates write earlier calls less exactly than the model is to write its own.
+        let named = || ALL.iter().copied().find(|format| how(format) == Read::Name);
+        if let Some(found) = found.or_else(named) {
+            return Some(found);
         }
     }
     None
 }
 
-fn reads(format: &'static ToolFormat, written: &str, tools: &Arc<Tools>, expected: &Value) -> bool {
+/// How much of a call a format reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Read {
+    Nothing,
+    Name,
+    Call,
+}
+
+fn reads(format: &'static ToolFormat, written: &str, tools: &Arc<Tools>, expected: &Value) -> Read {
     let reasoning = ReasoningFormat::named("harmony").filter(|_| format.name == "harmony");
     let formats = OutputFormats { reasoning, calls: Some(format) };
     // A call without a marker stands behind the header of its turn.
-    let turn = written.rfind(['{', '[']).filter(|_| format.bare.is_some());
-    let starts = [Some(0), turn, format.bare.and_then(|_| written.find(['{', '[']))];
-    starts.into_iter().flatten().any(|start| {
+    let starts = written.match_indices(['{', '[']).map(|(at, _)| at).chain(written.find(TOOL));
+    let bare = starts.take(MOST_STARTS).filter(|_| format.bare.is_some());
+    let closed = format.closes.is_empty() || format.closes.iter().any(|it| written.contains(it));
+    let read = std::iter::once(0).chain(bare).map(|start| {
         let mut parser = OutputParser::new(formats.clone(), Arc::clone(tools), "", false);
         let mut events = parser.push(&written[start..], false);
         events.extend(parser.finish());
-        let named = events
-            .iter()
-            .any(|it| matches!(it, OutputEvent::CallStart { name, .. } if name == TOOL));
+        let is_name =
+            |it: &OutputEvent| matches!(it, OutputEvent::CallStart { name, .. } if name == TOOL);
         let ended = events.iter().any(|it| matches!(it, OutputEvent::CallEnd { .. }));
-        let json: String = events
-            .iter()
-            .filter_map(|it| match it {
-                OutputEvent::CallDelta { text, .. } => Some(text.as_str()),
-                _ => None,
-            })
-            .collect();
-        named && ended && serde_json::from_str::<Value>(&json).ok().as_ref() == Some(expected)
-    })
+        let deltas = events.iter().filter_map(|it| match it {
+            OutputEvent::CallDelta { text, .. } => Some(text.as_str()),
+            _ => None,
+        });
+        let json: String = deltas.collect();
+        let same = || serde_json::from_str::<Value>(&json).ok().as_ref() == Some(expected);
+        match events.iter().any(is_name) {
+            true if ended && closed && same() => Read::Call,
+            true => Read::Name,
+            false => Read::Nothing,
+        }
+    });
+    read.max().unwrap_or(Read::Nothing)
 }
 
 /// The format whose signs a template, or the tokenizer, has.
@@ -123,3 +148,6 @@ fn signed(source: &str, has_token: &impl Fn(&str) -> bool) -> Option<&'static To
                 && format.opens.iter().any(|it| it.starts_with("<|") && has_token(it)))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use super::value::{Syntax, value};
 /// What the fields of a call are called.
 const NAMES: [&str; 4] = ["name", "tool_name", "function_name", "function"];
 const ARGUMENTS: [&str; 5] = ["arguments", "parameters", "args", "input", "tool_input"];
-const IDS: [&str; 3] = ["id", "tool_call_id", "call_id"];
+const IDS: [&str; 2] = ["id", "call_id"];
 /// What a field with the call inside is called.
 const WRAPPERS: [&str; 3] = ["function", "tool", "tool_call"];
 
@@ -100,7 +100,7 @@ async fn arguments_to(reader: &Reader, out: &mut (dyn FnMut(&str) + Send)) -> Re
 }
 
 /// Reads a string of JSON.
-async fn text(reader: &Reader) -> Read<String> {
+pub(super) async fn text(reader: &Reader) -> Read<String> {
     let next = reader.peek().await?;
     if next != '"' {
         return invalid(format!("expected a string, found {next:?}"));
@@ -128,8 +128,16 @@ pub(super) async fn close(reader: &Reader, closer: &str) -> Read<()> {
 pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
     reader.skip_space().await?;
     if !reader.accept("[").await {
-        object(reader).await?;
-        return close(reader, closer).await;
+        loop {
+            object(reader).await?;
+            // Where an answer ends there is no next one.
+            let _ = reader.skip_space().await;
+            if reader.peek_any(&["{", ","]).await.is_none() {
+                return close(reader, closer).await;
+            }
+            reader.end_call();
+            reader.accept(",").await;
+        }
     }
     loop {
         reader.skip_space().await?;
@@ -141,6 +149,11 @@ pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
         reader.skip_space().await?;
         reader.accept(",").await;
     }
+    end(reader, closer).await
+}
+
+/// Reads the end of a list of calls, which the end of the answer may leave out.
+pub(super) async fn end(reader: &Reader, closer: &str) -> Read<()> {
     match reader.expect(closer).await {
         Err(Stop::End) => {
             reader.skip_rest();

@@ -8,8 +8,10 @@
 
 mod arg_pairs;
 mod bare_json;
+mod call_grammar;
 pub mod detect;
 mod driver;
+mod gemma_call;
 #[cfg(test)]
 mod golden;
 mod harmony;

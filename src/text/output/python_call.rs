@@ -7,6 +7,9 @@ use super::value::{Syntax, quoted, value};
 /// Reads a list of calls, with or without brackets, through `closer` where there is one.
 pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
     reader.skip_space().await?;
+    if reader.accept("```python").await {
+        reader.skip_space().await?;
+    }
     let bracket = reader.accept("[").await;
     loop {
         call(reader).await?;
@@ -19,6 +22,7 @@ pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
         }
         let more = reader.accept_any(&[",", ";"]).await.is_some();
         if !more && !bracket {
+            reader.accept("```").await;
             break;
         }
         if !more {

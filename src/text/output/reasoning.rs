@@ -38,7 +38,7 @@ const fn markers(
 
 /// All of them, the more special ones first: where a template has the markers of two, the first
 /// counts.
-pub static ALL: [ReasoningFormat; 17] = [
+pub static ALL: [ReasoningFormat; 18] = [
     ReasoningFormat {
         name: "harmony",
         opens: harmony::OPENERS,
@@ -86,6 +86,7 @@ pub static ALL: [ReasoningFormat; 17] = [
     ),
     markers("granite", &["Here is my thought process:"], &["Here is my response:"], &[]),
     markers("hunyuan", &["<think>"], &["</think>"], &["<answer>", "</answer>"]),
+    markers("think-response", &["<think>"], &["</think>"], &["<response>", "</response>"]),
     markers("think", &["<think>"], &["</think>"], &[]),
     markers("thought", &["<thought>"], &["</thought>"], &[]),
 ];
@@ -110,6 +111,7 @@ impl ReasoningFormat {
             // What the template says first is not what such a model writes.
             "solar" => says("<|think|>") && says("<|begin|>assistant"),
             "hunyuan" => says("<think>") && says("<answer>"),
+            "think-response" => says("<think>") && says("<response>"),
             "kimi-k3" => has_token("<|open|>") && has_token("<|close|>") && has_token("<|sep|>"),
             "apriel" => self.opens.iter().any(|it| says(it.trim_end())) && says(self.closes[0]),
             // Qwen's and others' templates name the end alone, and begin it in the prompt or leave
@@ -119,6 +121,21 @@ impl ReasoningFormat {
                 let pair = [self.opens[0], self.closes[0]];
                 pair.iter().all(|it| says(it)) || pair.iter().all(|it| has_token(it))
             }
+        }
+    }
+
+    /// What a model is made to write to end its reasoning and begin its answer.
+    pub fn ending(&self) -> String {
+        let close = self.closes[0];
+        match self.name {
+            "harmony" => format!("{close}<|start|>assistant<|channel|>final<|message|>"),
+            "muse" => format!("{close}<|start|>assistant to=user<|message|>"),
+            "solar" => format!("{close}<|begin|>assistant<|content|>"),
+            "kimi-k3" => format!("{close}<|open|>response<|sep|>"),
+            "hunyuan" => format!("\n{close}\n<answer>\n"),
+            "think-response" => format!("\n{close}\n<response>"),
+            "think" | "thought" | "seed-oss" | "longcat" => format!("\n{close}\n\n"),
+            _ => close.to_owned(),
         }
     }
 

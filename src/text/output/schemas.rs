@@ -71,11 +71,16 @@ impl Tools {
     /// The types that an argument may have; `None` where the schema does not say.
     pub fn types(&self, name: &str, argument: &str) -> Option<Types> {
         let tool = self.tools.iter().find(|tool| tool.name == name)?;
-        let mut types = Types::default();
         let property = property(&tool.parameters, &tool.parameters, argument, 0)?;
-        types.add(property, &tool.parameters, 0);
-        (types != Types::default()).then_some(types)
+        types_of(property, &tool.parameters)
     }
+}
+
+/// The types that a property's schema allows; `root` is what its references point into.
+pub(super) fn types_of(property: &Value, root: &Value) -> Option<Types> {
+    let mut types = Types::default();
+    types.add(property, root, 0);
+    (types != Types::default()).then_some(types)
 }
 
 fn property<'a>(schema: &'a Value, root: &'a Value, name: &str, depth: usize) -> Option<&'a Value> {

@@ -51,14 +51,20 @@ pub(super) struct Xml {
 
 /// Reads a call, behind the beginning of its opening tag, through its closing tag.
 pub(super) async fn call(reader: &Reader, xml: &Xml) -> Read<()> {
+    let name = start(reader, xml).await?;
+    arguments(reader, xml, &name).await?;
+    reader.end_call();
+    Ok(())
+}
+
+/// Reads the rest of a call's opening tag; the call's name.
+pub(super) async fn start(reader: &Reader, xml: &Xml) -> Read<String> {
     let (tag, _) = reader.until(&[xml.call.tag_end]).await?;
     let Some(name) = name(&tag, xml.call.name) else {
         return invalid(format!("a call without a name: {tag:?}"));
     };
     reader.start_call(&name, attribute(&tag, "id").filter(|_| xml.call.name != Name::Whole));
-    arguments(reader, xml, &name).await?;
-    reader.end_call();
-    Ok(())
+    Ok(name)
 }
 
 /// Reads the arguments of `name` through the call's closing tag.

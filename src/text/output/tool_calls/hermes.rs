@@ -1,11 +1,14 @@
 //! Hermes, Qwen 2.5 and 3, Granite 4 and many more: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
 
-pub(super) static FORMAT: ToolFormat =
-    standard("hermes", &["<tool_call>"], &["</tool_call>"], read);
+pub(super) static FORMAT: ToolFormat = ToolFormat {
+    shape: Shape::Object { around: ["", "\n", ""], each: ["<tool_call>\n", "\n</tool_call>"], fields: ["name", "arguments"] },
+    ..standard("hermes", &["<tool_call>"], &["</tool_call>"], read)
+};
 
 fn read(reader: Reader, _: usize) -> Section {
     Box::pin(async move { json_call::calls(&reader, "</tool_call>").await })

@@ -2,12 +2,14 @@
 //! behind `<|python_tag|>`, where a built-in tool is called as `brave_search.call(query="…")`.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::{Read, Reader};
 use crate::text::output::{bare_json, json_call, python_call};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(bare_json::guess),
     signs: &["\"parameters\": "],
+    shape: Shape::Object { around: ["", "; ", ""], each: ["", ""], fields: ["name", "parameters"] },
     ..standard("llama3-json", &["<|python_tag|>"], &[], read)
 };
 

@@ -2,12 +2,21 @@
 //! arguments, `[TOOL_CALLS]name[CALL_ID]id[ARGS]{…}` (v11 and later).
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader, invalid};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
+    shape: Shape::Either { token: "[ARGS]", with: &NAMED, without: &LIST },
     ..standard("mistral", &["[TOOL_CALLS]"], &["[TOOL_CALLS]"], read)
+};
+
+const NAMED: Shape = Shape::Named { around: ["", ""], each: ["[TOOL_CALLS]", "[ARGS]", ""] };
+const LIST: Shape = Shape::Object {
+    around: ["[TOOL_CALLS] [", ", ", "]"],
+    each: ["", ""],
+    fields: ["name", "arguments"],
 };
 
 const MARKS: [&str; 3] = ["[ARGS]", "[CALL_ID]", "{"];

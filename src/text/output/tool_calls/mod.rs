@@ -6,7 +6,11 @@
 
 use std::pin::Pin;
 
+use super::call_grammar::{self, Shape};
 use super::reader::{Bare, Read, Reader};
+use super::schemas::Tool;
+use crate::error::Result;
+use crate::text::tokenizer::Tokenizer;
 
 macro_rules! formats {
     ($($name:ident),* $(,)?) => {
@@ -18,12 +22,40 @@ macro_rules! formats {
 
 formats! {
     harmony,
-    qwen3_coder,
+    muse,
+    minimax_m2,
+    minimax_m3,
+    deepseek_dsml,
+    deepseek_v3,
+    kimi_k2,
+    kimi_k3,
+    gemma4,
+    function_gemma,
     glm4_moe,
-    hermes,
+    longcat,
+    hy3,
+    qwen3_coder,
+    minicpm5,
     mistral,
-    llama3_json,
+    cohere,
+    nemotron,
+    hunyuan,
+    solar,
+    apertus,
+    internlm2,
+    gigachat,
+    functools,
+    phi4_mini,
+    granite,
+    granite_20b,
+    functionary_v2,
+    functionary_v3_1,
+    functionary_v3_2,
+    hermes,
+    command_r,
     pythonic,
+    llama3_json,
+    glm4,
 }
 
 /// A reader of what stands behind the beginning of a call.
@@ -44,6 +76,8 @@ pub struct ToolFormat {
     pub(super) ends_reasoning: bool,
     /// What a template says that has calls of this format, where it cannot be tried.
     pub(super) signs: &'static [&'static str],
+    /// How a call is written where the model has to make one.
+    pub(super) shape: Shape,
     /// Reads calls behind the opener of this index; behind none, where it is the number of openers.
     pub(super) read: fn(Reader, usize) -> Section,
 }
@@ -52,6 +86,20 @@ impl ToolFormat {
     /// The one of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         ALL.iter().copied().find(|format| format.name == name)
+    }
+
+    /// The grammar of a call of one of `tools`, or of several calls, in llguidance's dialect of
+    /// Lark.
+    ///
+    /// # Errors
+    /// [`crate::error::Error::Unsupported`] where there is none for this format.
+    pub fn grammar(
+        &self,
+        tools: &[&Tool],
+        parallel: bool,
+        tokenizer: &Tokenizer,
+    ) -> Result<String> {
+        call_grammar::write(self.shape, tools, parallel, tokenizer)
     }
 
     /// The names of all, for an error.
@@ -67,5 +115,14 @@ const fn standard(
     closes: &'static [&'static str],
     read: fn(Reader, usize) -> Section,
 ) -> ToolFormat {
-    ToolFormat { name, opens, closes, bare: None, ends_reasoning: false, signs: opens, read }
+    ToolFormat {
+        name,
+        opens,
+        closes,
+        bare: None,
+        ends_reasoning: false,
+        signs: opens,
+        shape: Shape::Unknown,
+        read,
+    }
 }

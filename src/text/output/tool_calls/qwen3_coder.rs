@@ -2,12 +2,14 @@
 //! `<tool_call><function=get_weather><parameter=city>Paris</parameter></function></tool_call>`.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::Reader;
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<function="],
+    shape: Shape::Elements { around: ["", ""], call: ["<tool_call>\n<function=", ">\n", "</function>\n</tool_call>"], argument: ["<parameter=", ">\n", "\n</parameter>\n"] },
     ..standard("qwen3-coder", OPENS, &["</tool_call>", "</seed:tool_call>"], read)
 };
 

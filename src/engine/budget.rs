@@ -1,0 +1,78 @@
+//! A limit on reasoning: when its tokens are used up, the tokens that end it come next.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::generate::TokenMask;
+use crate::text::{Detokenizer, OutputParser, Tokenizer};
+
+/// Ends reasoning that takes more than its budget. What else limits the tokens comes before and
+/// behind it.
+#[derive(Debug)]
+pub struct ReasoningBudget {
+    /// Tokens that are left.
+    left: usize,
+    /// Tells reasoning from text.
+    parser: OutputParser,
+    detokenizer: Detokenizer,
+    /// The tokens that end reasoning.
+    ending: VecDeque<u32>,
+    /// Whether they come now.
+    ends: bool,
+    inner: Option<Box<dyn TokenMask>>,
+    only: Vec<u32>,
+}
+
+impl ReasoningBudget {
+    /// At most `budget` tokens of what `parser` says is reasoning, which `ending` ends.
+    pub fn new(
+        budget: usize,
+        parser: OutputParser,
+        tokenizer: Arc<Tokenizer>,
+        ending: Vec<u32>,
+        inner: Option<Box<dyn TokenMask>>,
+    ) -> Self {
+        Self {
+            left: budget,
+            parser,
+            detokenizer: Detokenizer::new(tokenizer),
+            ending: ending.into(),
+            ends: false,
+            inner,
+            only: Vec::new(),
+        }
+    }
+}
+
+impl TokenMask for ReasoningBudget {
+    fn accept(&mut self, token: u32) -> Result<()> {
+        if let Some(inner) = &mut self.inner {
+            inner.accept(token)?;
+        }
+        if self.ends {
+            self.ending.pop_front();
+            return Ok(());
+        }
+        let piece = self.detokenizer.piece(token)?;
+        self.parser.push(&piece.text, piece.special);
+        if self.parser.reasons() {
+            self.left = self.left.saturating_sub(1);
+            self.ends = self.left == 0;
+        }
+        Ok(())
+    }
+
+    fn allowed(&mut self) -> Result<Option<&[u32]>> {
+        let Some(&token) = self.ending.front().filter(|_| self.ends) else {
+            return match &mut self.inner {
+                Some(inner) => inner.allowed(),
+                None => Ok(None),
+            };
+        };
+        self.only.clear();
+        self.only.resize(token as usize / 32 + 1, 0);
+        self.only[token as usize / 32] = 1 << (token % 32);
+        Ok(Some(&self.only))
+    }
+}
