@@ -12,7 +12,7 @@ function programs(page: string): string[] {
   return blocks.filter((code) => /^import .* from 'nodemlx/m.test(code))
 }
 
-describe.each(['testing.md'])('the programs of %s', (page) => {
+describe.each(['structured-output.md', 'testing.md'])('the programs of %s', (page) => {
   it.each(programs(page).map((code, index) => [index + 1, code] as const))(
     'run: %i',
     async (_, code) => {

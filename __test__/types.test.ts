@@ -50,6 +50,11 @@ describe('the types', () => {
     expect(await compile(options, ['../api.ts'])).toBe('')
   })
 
+  it('give the object of an answer the type that the schema makes', async () => {
+    const options = { module: 'node20', lib: ['es2023', 'dom'], skipLibCheck: true }
+    expect(await compile(options, ['../structured-output.ts'])).toBe('')
+  })
+
   it('are there for modules', async () => {
     writeFileSync(
       join(folder, 'module.mts'),

@@ -61,6 +61,11 @@ export type NodeMlxErrorCode =
    * overflow.
    */
   | 'INVALID_LOGITS'
+  /**
+   * The answer is what the JSON schema asks for, and the schema's own checks refuse it; `text` is the
+   * answer, and `cause` what they say.
+   */
+  | 'INVALID_OUTPUT'
   /** MLX reported an error. */
   | 'MLX_ERROR'
   /** The model's engine died; this model cannot be used any more. */
@@ -83,17 +88,25 @@ export class NodeMlxError extends Error {
   declare readonly option?: string
   /** The file that is broken, or could not be read or written. */
   declare readonly path?: string
+  /** With `INVALID_OUTPUT`: the answer. */
+  declare readonly text?: string
 
   constructor(
     code: NodeMlxErrorCode,
     message: string,
-    details: { cause?: unknown; option?: string | undefined; path?: string | undefined } = {},
+    details: {
+      cause?: unknown
+      option?: string | undefined
+      path?: string | undefined
+      text?: string
+    } = {},
   ) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
     // Only where there is one: an undefined field would show up in every printed error.
     if (details.option !== undefined) this.option = details.option
     if (details.path !== undefined) this.path = details.path
+    if (details.text !== undefined) this.text = details.text
   }
 
   static {

@@ -1,14 +1,17 @@
 import { AsyncResource } from 'node:async_hooks'
-import { fromNative } from './errors.js'
+import { fromNative, invalidArgument } from './errors.js'
 import type { NativeBatch, NativeResult } from './native.js'
 import { Pieces } from './pieces.js'
+import { checkedFormat, partialObjects, readAnswer, type CheckedFormat } from './response-format.js'
 import { onAbort } from './signal.js'
 import type {
   AsyncIterableStream,
+  DeepPartial,
   Generation,
   GenerationChunk,
   GenerationResult,
   PrefillProgress,
+  ResponseFormat,
 } from './types.js'
 
 /** Events, of which the last may say whether the answer ends with calls of tools. */
@@ -53,6 +56,7 @@ export const NOTHING: Source = {
 export interface GenerationHooks {
   onPrefill?: ((progress: PrefillProgress) => void) | undefined
   signal?: AbortSignal | undefined
+  responseFormat?: ResponseFormat | undefined
 }
 
 /**
@@ -60,23 +64,26 @@ export interface GenerationHooks {
  * everyone who reads sees all of them. How far the engine runs ahead is therefore bound by the
  * fastest reader, and nothing is pulled where nobody reads.
  */
-export class PulledGeneration implements Generation {
+export class PulledGeneration<Value = unknown> implements Generation<Value> {
   readonly [Symbol.toStringTag] = 'Generation'
   readonly #source: Source
   readonly #onPrefill: GenerationHooks['onPrefill']
   readonly #chunks: GenerationChunk[] = []
   readonly #pieces = new Pieces()
   readonly #readers = new Set<Reader>()
-  #end: { result: GenerationResult } | { error: unknown } | undefined
+  #end: { result: GenerationResult<Value> } | { error: unknown } | undefined
   #pulling: Promise<void> | undefined
-  #result: Promise<GenerationResult> | undefined
+  #result: Promise<GenerationResult<Value>> | undefined
   #stream: AsyncIterableStream<GenerationChunk> | undefined
   #textStream: AsyncIterableStream<string> | undefined
+  #objectStream: AsyncIterableStream<DeepPartial<Value>> | undefined
+  readonly #format: CheckedFormat | undefined
   #abort: { reason: unknown } | undefined
   #forgetSignal: (() => void) | undefined
 
-  constructor(source: Source, { onPrefill, signal }: GenerationHooks = {}) {
+  constructor(source: Source, { onPrefill, signal, responseFormat }: GenerationHooks = {}) {
     this.#source = source
+    this.#format = responseFormat && checkedFormat(responseFormat)
     // It is called for whoever pulls, and is to see the caller's AsyncLocalStorage.
     this.#onPrefill = onPrefill && AsyncResource.bind(onPrefill)
     if (signal?.aborted === true) this.abort(signal.reason)
@@ -103,23 +110,32 @@ export class PulledGeneration implements Generation {
   }
 
   get stream(): AsyncIterableStream<GenerationChunk> {
-    return (this.#stream ??= toStream(this.#read()))
+    return (this.#stream ??= toStream(this.#read(), (chunk) => [chunk]))
   }
 
   get textStream(): AsyncIterableStream<string> {
-    return (this.#textStream ??= toStream(
-      this.#read(),
-      (chunk) => (chunk.type === 'text' ? chunk.text : ''),
-      (text) => text !== '',
+    return (this.#textStream ??= toStream(this.#read(), (chunk) =>
+      chunk.type === 'text' && chunk.text !== '' ? [chunk.text] : [],
     ))
   }
 
-  get result(): Promise<GenerationResult> {
+  get partialObjectStream(): AsyncIterableStream<DeepPartial<Value>> {
+    if (this.#format?.json !== true) {
+      throw invalidArgument('responseFormat', "partialObjectStream needs the type 'json'")
+    }
+    const next = partialObjects()
+    return (this.#objectStream ??= toStream(this.#read(), (chunk) => {
+      const partial = chunk.type === 'text' ? next(chunk.text) : undefined
+      return partial === undefined ? [] : [partial.object as DeepPartial<Value>]
+    }))
+  }
+
+  get result(): Promise<GenerationResult<Value>> {
     return (this.#result ??= this.#drain())
   }
 
-  then<T = GenerationResult, E = never>(
-    onFulfilled?: ((value: GenerationResult) => T | PromiseLike<T>) | null,
+  then<T = GenerationResult<Value>, E = never>(
+    onFulfilled?: ((value: GenerationResult<Value>) => T | PromiseLike<T>) | null,
     onRejected?: ((reason: unknown) => E | PromiseLike<E>) | null,
   ): Promise<T | E> {
     return this.result.then(onFulfilled, onRejected)
@@ -127,15 +143,15 @@ export class PulledGeneration implements Generation {
 
   catch<T = never>(
     onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
-  ): Promise<GenerationResult | T> {
+  ): Promise<GenerationResult<Value> | T> {
     return this.then(undefined, onRejected)
   }
 
-  finally(onFinally?: (() => void) | null): Promise<GenerationResult> {
+  finally(onFinally?: (() => void) | null): Promise<GenerationResult<Value>> {
     return this.result.finally(onFinally)
   }
 
-  async #drain(): Promise<GenerationResult> {
+  async #drain(): Promise<GenerationResult<Value>> {
     while (this.#end === undefined) await this.#pull()
     if ('error' in this.#end) throw this.#end.error
     return this.#end.result
@@ -180,13 +196,13 @@ export class PulledGeneration implements Generation {
       // answer.
       if (this.#abort === undefined) this.#chunks.push(...this.#pieces.chunks(batch))
       if (batch.done !== undefined)
-        this.#finish({ result: this.#toResult(batch.done, batch.calls) })
+        this.#finish({ result: await this.#toAnswer(batch.done, batch.calls) })
     } catch (error) {
       this.#finish(this.#toEnd(error))
     }
   }
 
-  #toEnd(error: unknown): { result: GenerationResult } | { error: unknown } {
+  #toEnd(error: unknown): { result: GenerationResult<Value> } | { error: unknown } {
     if (error instanceof UserError) return { error: error.cause }
     const failure = fromNative(error)
     // Who has aborted has ended the generation, whether the model is still there or not.
@@ -203,17 +219,24 @@ export class PulledGeneration implements Generation {
     }
   }
 
-  #finish(end: { result: GenerationResult } | { error: unknown }): void {
+  #finish(end: { result: GenerationResult<Value> } | { error: unknown }): void {
     this.#end = end
     this.#forgetSignal?.()
   }
 
-  #toResult(done: NativeResult, calls?: boolean): GenerationResult {
+  /** The result, with the value of an answer in JSON. */
+  async #toAnswer(done: NativeResult, calls?: boolean): Promise<GenerationResult<Value>> {
+    const result = this.#toResult(done, calls)
+    if (this.#format?.json !== true || result.finishReason === 'tool-calls') return result
+    return { ...result, ...((await readAnswer(result.text, this.#format)) as { object?: Value }) }
+  }
+
+  #toResult(done: NativeResult, calls?: boolean): GenerationResult<Value> {
     const chunks = this.#chunks
     const tokens = chunks.flatMap((chunk) => chunk.tokens)
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
     const aborted = this.#abort !== undefined
-    const { stopString, usage, timings, peakMemoryBytes } = done
+    const { stopString, warnings, usage, timings, peakMemoryBytes } = done
     const completionTokens = aborted ? tokens.length : usage.completionTokens
     const content = this.#pieces.content(chunks, stopString)
     const called = done.finishReason === 'stop' && (calls ?? content.toolCalls.length > 0)
@@ -225,6 +248,7 @@ export class PulledGeneration implements Generation {
         : {}),
       finishReason: aborted ? 'abort' : called ? 'tool-calls' : done.finishReason,
       ...(stopString === undefined || aborted ? {} : { stopString }),
+      ...(warnings === undefined ? {} : { warnings: Array.from(warnings) }),
       ...(this.#abort?.reason === undefined ? {} : { abortReason: this.#abort.reason }),
       usage: {
         promptTokens: usage.promptTokens,
@@ -289,10 +313,9 @@ class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
 }
 
 /** A stream that pulls only when it is read, so that the engine waits for who reads it. */
-function toStream<T = GenerationChunk>(
+function toStream<T>(
   reader: Reader,
-  map?: (chunk: GenerationChunk) => T,
-  keep?: (value: T) => boolean,
+  values: (chunk: GenerationChunk) => T[],
 ): AsyncIterableStream<T> {
   const stream = new ReadableStream<T>(
     {
@@ -303,10 +326,9 @@ function toStream<T = GenerationChunk>(
             controller.close()
             return
           }
-          const mapped = map === undefined ? (value as T) : map(value)
-          if (keep !== undefined && !keep(mapped)) continue
-          controller.enqueue(mapped)
-          return
+          const given = values(value)
+          for (const item of given) controller.enqueue(item)
+          if (given.length > 0) return
         }
       },
       async cancel() {

@@ -62,6 +62,9 @@ import type {
   PromptCache,
   PromptCacheOptions,
   PromptOptions,
+  SchemaFormat,
+  SchemaOutput,
+  StandardSchema,
   TokenizeOptions,
 } from './types.js'
 import { nonEmptyString } from './validate.js'
@@ -220,11 +223,17 @@ export class LoadedModel implements Model {
     return this.#disposing !== undefined
   }
 
+  generate<Schema extends StandardSchema>(
+    prompt: Prompt,
+    options: GenerateOptions & { responseFormat: SchemaFormat<Schema> },
+  ): Generation<SchemaOutput<Schema>>
+  generate(prompt: Prompt, options?: GenerateOptions): Generation
   generate(prompt: Prompt, options?: GenerateOptions): Generation {
     const checked = generateOptions(options)
-    const { signal, onPrefill } = checked
+    const { signal, onPrefill, responseFormat } = checked
     const start = this.prepare(checkPrompt(prompt, checked), checked)
-    return new PulledGeneration(signal?.aborted === true ? NOTHING : start(), { signal, onPrefill })
+    const source = signal?.aborted === true ? NOTHING : start()
+    return new PulledGeneration(source, { signal, onPrefill, responseFormat })
   }
 
   generateBatch(

@@ -21,6 +21,7 @@ export type {
   NativePiece,
   NativePrompt,
   NativePromptCache,
+  NativeResponseFormat,
   NativeResult,
 } from '../index.js'
 

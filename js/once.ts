@@ -4,7 +4,15 @@ import type { NativeBatch, NativeGeneration } from './native.js'
 import { generateOnceOptions } from './options.js'
 import { checkRanges } from './ranges.js'
 import { checkPrompt, type CheckedPrompt } from './prompt.js'
-import type { GenerateOnceOptions, GenerateOptions, Generation, Prompt } from './types.js'
+import type {
+  GenerateOnceOptions,
+  GenerateOptions,
+  Generation,
+  Prompt,
+  SchemaFormat,
+  SchemaOutput,
+  StandardSchema,
+} from './types.js'
 import { nonEmptyString } from './validate.js'
 
 /**
@@ -13,17 +21,23 @@ import { nonEmptyString } from './validate.js'
  *
  * @throws NodeMlxError at once when an argument is invalid.
  */
+export function generate<Schema extends StandardSchema>(
+  model: string,
+  prompt: Prompt,
+  options: GenerateOnceOptions & { responseFormat: SchemaFormat<Schema> },
+): Generation<SchemaOutput<Schema>>
+export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation
 export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation {
   const { load, generate: settings } = generateOnceOptions(options)
   const name = nonEmptyString(model, 'model')
   const checked = checkPrompt(prompt, settings)
   checkRanges(load, settings)
-  const { signal, onPrefill } = settings
+  const { signal, onPrefill, responseFormat } = settings
   const source =
     signal?.aborted === true
       ? NOTHING
       : new LoadingSource(new Loading(name, load), checked, settings)
-  return new PulledGeneration(source, { signal, onPrefill })
+  return new PulledGeneration(source, { signal, onPrefill, responseFormat })
 }
 
 /** A model that is loaded first, and disposed of with the last event. */

@@ -1,6 +1,7 @@
 import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { promptCache } from './prompt-cache.js'
+import { checkedFormat, responseFormat } from './response-format.js'
 import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice } from './tools.js'
 import type {
   AnyTool,
@@ -275,6 +276,7 @@ const ANSWER_FIELDS = {
   parseToolCalls: boolean,
   toolFormat: nonEmptyString,
   reasoningFormat: nonEmptyString,
+  responseFormat,
   ...CACHE_FIELDS,
   ...TURN_FIELDS,
   splitSpecialTokens: boolean,
@@ -491,7 +493,9 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
     const value = options[name]
     if (value !== undefined) Object.assign(settings, { [name]: value })
   }
-  const { stop, logprobs } = options
+  const { stop, logprobs, responseFormat } = options
+  const format = responseFormat && checkedFormat(responseFormat).native
+  if (format !== undefined) settings.responseFormat = format
   if (stop !== undefined) settings.stop = typeof stop === 'string' ? [stop] : [...stop]
   if (logprobs === true) settings.logprobs = 0
   else if (typeof logprobs === 'number') settings.logprobs = logprobs

@@ -551,6 +551,13 @@ export interface GenerateOptions extends PromptOptions {
    */
   logprobs?: number | boolean | undefined
   /**
+   * What the answer must be: JSON of a schema, text of a regular expression or a grammar, or one of
+   * some choices. The log-probabilities are then those among the tokens that could come.
+   *
+   * @defaultValue any text
+   */
+  responseFormat?: ResponseFormat | undefined
+  /**
    * The most tokens whose keys and values are kept (16 or more): the first four and the latest.
    * Older ones are forgotten.
    *
@@ -608,6 +615,91 @@ export interface GenerateOptions extends PromptOptions {
   onPrefill?: ((progress: PrefillProgress) => void) | undefined
   /** Stops the generation, as `generation.abort()` does. */
   signal?: AbortSignal | undefined
+}
+
+/**
+ * A schema of a library that follows Standard Schema, such as Zod 4, Valibot (through its
+ * `toStandardJsonSchema`) or ArkType.
+ */
+export interface StandardSchema<Input = unknown, Output = Input> {
+  readonly '~standard': {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (
+      value: unknown,
+      // What libraries take here differs, and is left out.
+      ...options: never[]
+    ) => StandardOutcome<Output> | Promise<StandardOutcome<Output>>
+    readonly types?: { readonly input: Input; readonly output: Output } | undefined
+    /** JSON schemas of what it takes in; missing where another way leads to them. */
+    readonly jsonSchema?:
+      | { readonly input: (options: { target: 'draft-2020-12' }) => Record<string, unknown> }
+      | undefined
+  }
+}
+
+/** What a schema makes of a value. */
+export type StandardOutcome<Output> =
+  | { readonly value: Output; readonly issues?: undefined }
+  | { readonly issues: readonly { readonly message: string }[] }
+
+/** A JSON schema: draft 2020-12, or an earlier one. */
+export type JsonSchema = boolean | Readonly<Record<string, unknown>>
+
+/**
+ * What an answer must be, from its beginning to its end. The model can write nothing else; where it
+ * reasons first, that is left out. `maxTokens` may break it off: then the result has `incomplete`.
+ */
+export type ResponseFormat =
+  /** Any text. */
+  | { readonly type: 'text' }
+  /** JSON, such as a schema allows: the result's `object`. docs/structured-output.md has the keywords. */
+  | {
+      readonly type: 'json'
+      readonly schema?: StandardSchema | JsonSchema | undefined
+      /** A name of the schema, for those who read the request. It changes nothing. */
+      readonly name?: string | undefined
+      /**
+       * Refuse keywords that cannot be enforced; `false` leaves them out, and the result has
+       * `warnings`.
+       *
+       * @defaultValue true
+       */
+      readonly strict?: boolean | undefined
+    }
+  /** Text that a regular expression matches as a whole. */
+  | { readonly type: 'regex'; readonly pattern: string | RegExp }
+  /** One of some texts. */
+  | { readonly type: 'choice'; readonly options: readonly string[] }
+  /** Text of a grammar, in llguidance's dialect of Lark. */
+  | { readonly type: 'grammar'; readonly lark: string }
+
+/** What a schema makes of what it takes in: the type of `result.object`. */
+export type SchemaOutput<Schema extends StandardSchema> = NonNullable<
+  Schema['~standard']['types']
+>['output']
+
+/** A response format of JSON, whose schema says which type the value has. */
+export interface SchemaFormat<Schema extends StandardSchema> {
+  readonly type: 'json'
+  readonly schema: Schema
+  readonly name?: string | undefined
+  readonly strict?: boolean | undefined
+}
+
+/** A value that is not complete: every part of it may be missing. */
+export type DeepPartial<Value> = Value extends readonly (infer Item)[]
+  ? DeepPartial<Item>[]
+  : Value extends object
+    ? { [Key in keyof Value]?: DeepPartial<Value[Key]> }
+    : Value
+
+/** What an answer in JSON lacks that was broken off. */
+export interface IncompleteAnswer {
+  /** A JSON pointer to the innermost value that is open. */
+  at: string
+  /** The characters that would close everything that is open. */
+  missing: string
 }
 
 /** Options of `model.createPromptCache`. */
@@ -755,7 +847,7 @@ export interface InvalidToolCall {
 export type FinishReason = 'stop' | 'length' | 'tool-calls' | 'abort'
 
 /** A finished generation. */
-export interface GenerationResult {
+export interface GenerationResult<Value = unknown> {
   /** The answer, without reasoning and calls of tools. */
   text: string
   /** What the model thought before it answered; empty where there is nothing. */
@@ -772,6 +864,15 @@ export interface GenerationResult {
   finishReason: FinishReason
   /** The stop string that ended the answer. */
   stopString?: string
+  /**
+   * With a `responseFormat` of JSON: the value of `text`, as the schema's own code gives it. Missing
+   * where the answer was broken off, or calls tools.
+   */
+  object?: Value
+  /** What the JSON lacks where it was broken off. */
+  incomplete?: IncompleteAnswer
+  /** What was asked for and is not enforced, or differently; missing where there is nothing. */
+  warnings?: string[]
   /** What `abort(reason)` or the signal gave as the reason. */
   abortReason?: unknown
   usage: {
@@ -822,13 +923,19 @@ export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
  * hand on the generation, put it into an object: `return { generation }`, whose `generation.result`
  * is then awaited when it is wanted.
  */
-export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult> {
+export interface Generation<Value = unknown>
+  extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult<Value>> {
   /**
    * The whole result, the same promise each time. Asking for it counts as awaiting the generation.
    */
-  readonly result: Promise<GenerationResult>
+  readonly result: Promise<GenerationResult<Value>>
   /** The text alone, without reasoning, calls and empty pieces. */
   readonly textStream: AsyncIterableStream<string>
+  /**
+   * With a `responseFormat` of JSON: its value as it grows, each time that it does. Texts grow, too;
+   * numbers come when they are complete.
+   */
+  readonly partialObjectStream: AsyncIterableStream<DeepPartial<Value>>
   /** The pieces. */
   readonly stream: AsyncIterableStream<GenerationChunk>
   /**
@@ -838,8 +945,8 @@ export interface Generation extends AsyncIterable<GenerationChunk>, PromiseLike<
   abort(reason?: unknown): void
   catch<T = never>(
     onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
-  ): Promise<GenerationResult | T>
-  finally(onFinally?: (() => void) | null): Promise<GenerationResult>
+  ): Promise<GenerationResult<Value> | T>
+  finally(onFinally?: (() => void) | null): Promise<GenerationResult<Value>>
 }
 
 /** The logits of some tokens. */
@@ -954,6 +1061,10 @@ export interface Model extends AsyncDisposable {
    *
    * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
    */
+  generate<Schema extends StandardSchema>(
+    prompt: Prompt,
+    options: GenerateOptions & { responseFormat: SchemaFormat<Schema> },
+  ): Generation<SchemaOutput<Schema>>
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   /** A conversation, whose turns are answered one after the other. */
   chat(options?: ChatOptions): Chat

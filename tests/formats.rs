@@ -12,6 +12,7 @@ use nodemlx::fused::{Device, Precision};
 use nodemlx::mlx::quantized::Mode;
 use nodemlx::mlx::{self, Dtype};
 use nodemlx::models::{self, LoadOptions, Loaded};
+use nodemlx::nn::Step;
 use nodemlx::warning::WarningCode;
 use safetensors::SafeTensors;
 use serde_json::{Map, Value, json};
@@ -48,7 +49,8 @@ fn error_of(folder: &Path, loaded: &Loaded) -> Result<f64> {
     let tokens: Vec<_> = words("tokens").into_iter().map(u32::from_le_bytes).collect();
     let expected: Vec<_> = words("logits").into_iter().map(f32::from_le_bytes).collect();
     let tokens = mlx::from_u32(&tokens, &[1, tokens.len() as i32]);
-    let logits = loaded.model.forward(&tokens, &mut loaded.model.make_caches())?;
+    let mut caches = loaded.model.make_caches();
+    let logits = loaded.model.forward(&Step::of_one(&tokens), &mut [&mut caches])?;
     let logits = mlx::to_f32_vec(&logits)?;
     let logits = &logits[logits.len() - expected.len()..];
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|it| it * it).sum::<f64>().sqrt();

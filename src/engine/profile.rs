@@ -7,6 +7,7 @@ use super::follower::{Following, follow};
 use super::output_plan::OutputPlan;
 use super::request::GenerateRequest;
 use super::text::Text;
+use crate::constraint::Begin;
 use crate::error::{Error, Result};
 use crate::generate::{Penalties, SamplingOptions, SequenceOptions, TokenMask, WHOLE_ANSWER};
 use crate::models::GenerationDefaults;
@@ -115,11 +116,30 @@ impl Profile {
             Some(plan) => plan.required_calls(&request.output)?,
             None => None,
         };
-        let asked = request.response_format.clone().map(|it| (it, request.response_begin.clone()));
-        let Some((grammar, begin)) = required.or(asked) else { return Ok(None) };
+        let (grammar, begin) = match (required, &request.response_format) {
+            (Some(required), _) => required,
+            (None, Some(asked)) => (asked.clone(), self.begin_of_answer(plan)?),
+            (None, None) => return Ok(None),
+        };
         let vocabulary = self.text.vocabulary(self.vocabulary_size)?;
         let constraint = grammar.compile(&vocabulary, &begin)?;
         follow(&constraint).map(Some)
+    }
+
+    /// Where the answer begins, behind reasoning.
+    fn begin_of_answer(&self, plan: Option<&OutputPlan>) -> Result<Begin> {
+        let marker = plan.and_then(|plan| plan.parser().leads_to_answer());
+        marker.map_or(Ok(Begin::Now), |marker| self.begin_after(marker))
+    }
+
+    fn begin_after(&self, marker: &str) -> Result<Begin> {
+        let tokenizer = self.text.tokenizer()?;
+        let tokens = tokenizer.encode(marker, false)?;
+        // Special tokens are no text.
+        Ok(match tokens.iter().any(|&token| tokenizer.is_special(token)) {
+            true => Begin::AfterTokens(tokens),
+            false => Begin::AfterText(marker.to_owned()),
+        })
     }
 
     fn sampling(&self, request: &GenerateRequest) -> Result<SamplingOptions> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::prompt_caches::PromptCacheId;
 use super::ranges::{self, Number, Whole};
 use crate::cache::{CacheLimits, KvQuantization};
-use crate::constraint::{Begin, Grammar};
+use crate::constraint::Grammar;
 use crate::error::{Error, Result};
 use crate::fused::Precision;
 use crate::mlx::{DeviceKind, Dtype};
@@ -135,8 +135,6 @@ pub struct GenerateRequest {
     pub ignore_end_tokens: bool,
     /// What the answer must be; `None` for any text.
     pub response_format: Option<Grammar>,
-    /// From where on it must be that.
-    pub response_begin: Begin,
     /// Those of a higher number are begun and read first.
     pub priority: i32,
     /// Whether nothing of it depends on what else runs, not even the rounding.
@@ -189,7 +187,6 @@ impl GenerateRequest {
             logprobs: None,
             ignore_end_tokens: false,
             response_format: None,
-            response_begin: Begin::Now,
             priority: 0,
             deterministic: false,
             cache_limits: CacheLimits::default(),

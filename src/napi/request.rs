@@ -6,7 +6,7 @@ use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
 use crate::cache::{CacheLimits, KvQuantization};
-use crate::constraint::{Begin, Grammar};
+use crate::constraint::Grammar;
 use crate::engine::ranges::{self, Number, Whole};
 use crate::engine::{GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
@@ -193,7 +193,6 @@ impl NativeGenerateRequest {
                 .response_format
                 .map(NativeResponseFormat::translate)
                 .transpose()?,
-            response_begin: Begin::Now,
             priority: match self.priority {
                 Some(priority) => ranges::PRIORITY.check_signed(priority)? as i32,
                 None => 0,

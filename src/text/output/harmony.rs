@@ -9,6 +9,9 @@ use super::tool_calls::Section;
 
 pub(super) const OPENERS: &[&str] = &["<|start|>", "<|channel|>"];
 
+/// How an answer begins.
+pub(super) const FINAL: &str = "<|channel|>final<|message|>";
+
 /// How reasoning begins.
 pub(super) const ANALYSIS: &str = "<|channel|>analysis<|message|>";
 

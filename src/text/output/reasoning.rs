@@ -139,6 +139,15 @@ impl ReasoningFormat {
         }
     }
 
+    /// What the model writes before its answer, where reasoning is `open` at the end of the prompt
+    /// or not; `None` where the answer may begin at once.
+    pub fn leads_to_answer(&self, open: bool) -> Option<&'static str> {
+        match self.kind {
+            Kind::Markers => open.then_some(self.closes[0]),
+            Kind::Section(_) => Some(harmony::FINAL),
+        }
+    }
+
     /// The names of all, for an error.
     pub fn names() -> String {
         ALL.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")

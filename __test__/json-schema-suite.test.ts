@@ -1,0 +1,76 @@
+// The public JSON Schema test suite: what is generated for its schemas is valid for Ajv.
+
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import addFormatsModule from 'ajv-formats'
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { loadModel } from '../js/index.js'
+import { NodeMlxError } from '../js/errors.js'
+import type { GenerationResult, JsonSchema, Model } from '../js/types.js'
+import { ROOT, runProgram } from './support/child.js'
+
+// Its types do not say that its export is the module itself.
+const addFormats = addFormatsModule as unknown as (ajv: Ajv2020) => void
+
+interface Group {
+  description: string
+  schema: JsonSchema
+}
+
+let model: Model
+let folder: string
+
+beforeAll(async () => {
+  model = await loadModel(join(ROOT, 'models', 'demo'), { device: 'cpu' })
+  const script = join(ROOT, 'scripts', 'json-schema-suite.mjs')
+  const { code, stdout, stderr } = await runProgram(process.execPath, [script])
+  expect({ code, stderr }).toMatchObject({ code: 0 })
+  folder = stdout
+}, 300_000)
+
+afterAll(async () => {
+  await model.dispose()
+})
+
+/** An answer for a schema; `undefined` where the schema is refused. */
+async function answer(schema: JsonSchema, seed: number): Promise<GenerationResult | undefined> {
+  try {
+    return await model.generate('Give me some JSON.', {
+      responseFormat: { type: 'json', schema },
+      temperature: 1,
+      maxTokens: 60,
+      seed,
+    })
+  } catch (error) {
+    if (error instanceof NodeMlxError && error.option === 'responseFormat.schema') return undefined
+    throw error
+  }
+}
+
+describe('answers for the schemas of the test suite', () => {
+  it('are valid', { timeout: 300_000 }, async () => {
+    let [checked, complete] = [0, 0]
+    for (const file of readdirSync(folder).filter((name) => name.endsWith('.json'))) {
+      const groups = JSON.parse(readFileSync(join(folder, file), 'utf8')) as Group[]
+      for (const { description, schema } of groups) {
+        // Its metaschema switches validation off, and is at no address.
+        if (file === 'vocabulary.json') continue
+        const first = await answer(schema, 1)
+        if (first === undefined) continue
+        const ajv = new Ajv2020({ strict: false, validateFormats: true })
+        addFormats(ajv)
+        const validate = ajv.compile(schema)
+        checked++
+        for (const result of [first, await answer(schema, 2), await answer(schema, 3)]) {
+          if (result?.finishReason !== 'stop') continue
+          complete++
+          const where = `${file}: ${description}: ${result.text}`
+          expect(validate(JSON.parse(result.text)), where).toBe(true)
+        }
+      }
+    }
+    expect(checked).toBeGreaterThan(220)
+    expect(complete).toBeGreaterThan(300)
+  })
+})
