@@ -52,28 +52,31 @@ describe('the example', () => {
     })
   })
 
-  it('sse-server.mjs streams events, refuses what is wrong, and stops when asked to', async () => {
-    const answers: Promise<[number, string]>[] = []
-    const ask = async (url: string): Promise<[number, string]> => {
-      const response = await fetch(url)
-      return [response.status, await response.text()]
+  it('server.mjs answers clients and its own route, and stops when asked to', async () => {
+    let asked: Promise<[string, string]> | undefined
+    const ask = async (base: string): Promise<[string, string]> => {
+      const messages = [{ role: 'user', content: 'What is the capital of Italy?' }]
+      const response = await fetch(`${base}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ model: 'demo', messages, temperature: 0, stream: true }),
+      })
+      return [await response.text(), await (await fetch(`${base}/hello`)).text()]
     }
-    const { code, signal } = await run('sse-server.mjs', [], {
+    const { code, signal } = await run('server.mjs', [], {
       environment: { PORT: '0' },
       onOutput: (text, kill) => {
         const [base = ''] = /http:\/\/\S+/.exec(text) ?? []
-        answers.push(ask(`${base}/?prompt=What+is+the+capital+of+Italy?`), ask(base))
-        void Promise.allSettled(answers).then(() => {
+        asked ??= ask(base).finally(() => {
           kill('SIGTERM')
         })
       },
     })
     expect({ code, signal }).toEqual({ code: 0, signal: null })
-    const [right, wrong] = await Promise.all(answers)
-    expect(right?.[0]).toBe(200)
-    const pieces = [...(right?.[1] ?? '').matchAll(/event: text\ndata: (.*)\n/g)]
-    expect(pieces.map(([, data = '']) => JSON.parse(data) as string).join('')).toContain('Rome')
-    expect(right?.[1]).toMatch(/event: done\ndata: \{"finishReason":"stop",.*\}\n\n$/)
-    expect(wrong?.[0]).toBe(400)
+    const [stream = '', hello] = (await asked) ?? []
+    const pieces = [...stream.matchAll(/"content":("[^"]*")/g)]
+    expect(pieces.map(([, piece = '']) => JSON.parse(piece) as string).join('')).toContain('Rome')
+    expect(stream).toMatch(/data: \[DONE\]\n\n$/)
+    expect(hello).toBe('Hello!')
   })
 })

@@ -133,6 +133,29 @@ describe('the packed packages, installed elsewhere', () => {
     expectAnswer(runNode('with-worker.mjs'))
   })
 
+  test.each(['mjs', 'cjs'])('serve requests and the chat page: .%s', (form) => {
+    const file = `server.${form}`
+    writeFileSync(
+      join(app, file),
+      `${form === 'mjs' ? "import { createHandler } from 'nodemlx/server'" : "const { createHandler } = require('nodemlx/server')"}
+       async function main() {
+         const handler = createHandler({ models: ['demo'] })
+         const page = await handler(new Request('http://localhost/'))
+         const body = { model: 'demo', prompt: 'Paris is', max_tokens: 2 }
+         const answer = await handler(new Request('http://localhost/v1/completions', {
+           method: 'POST',
+           headers: { 'content-type': 'application/json' },
+           body: JSON.stringify(body),
+         }))
+         const { usage } = await answer.json()
+         await handler.close()
+         console.log(JSON.stringify({ page: page.status, tokens: usage.completion_tokens }))
+       }
+       main()`,
+    )
+    expect(runNode(file)).toEqual({ page: 200, tokens: 2 })
+  })
+
   test('bring a command', () => {
     const command = join(app, 'node_modules', '.bin', 'nodemlx')
     const printed = execFileSync(command, ['--version'], { env: environment(), encoding: 'utf8' })

@@ -8,7 +8,7 @@ const FRANCE = { role: 'user', content: 'What is the capital of France?' }
 
 let client: Client
 beforeAll(() => {
-  client = new Client()
+  client = new Client({ promptCacheBytes: 0 })
 })
 afterAll(() => client.handler.close())
 

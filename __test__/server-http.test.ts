@@ -3,9 +3,8 @@
 import { connect } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel, type Model } from '../js/index.js'
-import { LoadedModel } from '../js/model.js'
+import { fakeModel } from '../js/testing/index.js'
 import { createHandler, serve, type RunningServer, type ServeOptions } from '../js/server/index.js'
-import { FakeModel, fakeInfo, words } from './support/fake-native.js'
 import type { Json } from './support/http.js'
 
 let model: Model
@@ -251,28 +250,11 @@ describe('closing', () => {
   })
 })
 
-/** A model that says the same words to everyone, a little later each. */
-function scriptedModel(): Model {
-  const native = new FakeModel(fakeInfo(), () => words('Once', ' upon', ' a', ' time'))
-  const generate = native.generate.bind(native)
-  native.generate = (request) => {
-    const generation = generate(request)
-    const next = generation.next.bind(generation)
-    generation.next = async () => {
-      await new Promise((resolve) => setTimeout(resolve, 2))
-      return next()
-    }
-    native.generations.length = 0
-    return generation
-  }
-  return new LoadedModel(native)
-}
-
 describe('many requests, 32 at once, some of which leave', () => {
   const REQUEST = { prompt: [10, 20, 30], max_tokens: 3, temperature: 0 }
 
   it.each<[string, number, () => Model]>([
-    ['a scripted model', 500, scriptedModel],
+    ['a fake model', 500, () => fakeModel({ answers: 'Once upon a time', tokenMs: 2 })],
     ['the demo model', 32, () => model],
   ])('lose nothing and leave nothing behind: %s, %d', async (_, count, made) => {
     const limits = { concurrent: 16, queued: 500 }

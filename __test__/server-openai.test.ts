@@ -8,7 +8,7 @@ const CHAT = '/v1/chat/completions'
 
 let client: Client
 beforeAll(() => {
-  client = new Client()
+  client = new Client({ promptCacheBytes: 0 })
 })
 afterAll(() => client.handler.close())
 

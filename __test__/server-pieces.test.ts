@@ -234,12 +234,21 @@ describe('an answer that fails', () => {
   })
 })
 
-it('cached tokens are told in each API', async () => {
+it('what a conversation had before is not read again, and told in each API', async () => {
   const { client } = answering('Hello!')
   const { usage } = await ask(client, CHAT, { messages: ASKED })
   expect(usage.prompt_tokens_details.cached_tokens).toBe(0)
-  const message = await ask(client, MESSAGES, { messages: ASKED, max_tokens: 9 })
-  expect(message.usage.input_tokens + message.usage.cache_read_input_tokens).toBe(
-    usage.prompt_tokens,
+  const answer = { role: 'assistant', content: 'Hello!' }
+  const next = await ask(client, CHAT, { messages: [...ASKED, answer, ...ASKED] })
+  expect(next.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(
+    usage.prompt_tokens - 1,
   )
+  const other = await ask(client, CHAT, { messages: [{ role: 'user', content: 'Another' }] })
+  expect(other.usage.prompt_tokens_details.cached_tokens).toBe(0)
+  const message = await ask(client, MESSAGES, { messages: ASKED, max_tokens: 9 })
+  const { input_tokens: read, cache_read_input_tokens: cached } = message.usage as Record<
+    string,
+    number
+  >
+  expect((read ?? 0) + (cached ?? 0)).toBe(usage.prompt_tokens)
 })

@@ -7,7 +7,7 @@ const PATH = '/v1/responses'
 
 let client: Client
 beforeAll(() => {
-  client = new Client()
+  client = new Client({ promptCacheBytes: 0 })
 })
 afterAll(() => client.handler.close())
 

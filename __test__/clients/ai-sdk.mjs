@@ -3,7 +3,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
-import { generateText, streamText } from 'ai'
+import { generateText, stepCountIs, streamText, tool } from 'ai'
+import { z } from 'zod'
 
 const provider = createOpenAICompatible({
   name: 'nodemlx',
@@ -44,4 +45,25 @@ test('an error', async () => {
     generateText({ ...FRANCE, model: provider('x') }),
     (error) => error.statusCode === 404 && /no model "x"/.test(error.message),
   )
+})
+
+test('tools, in several steps', async () => {
+  const asked = []
+  const get_weather = tool({
+    description: 'Get the weather in a city',
+    inputSchema: z.object({ city: z.string().describe('The name of the city') }),
+    execute: ({ city }) => {
+      asked.push(city)
+      return { temp: 21 }
+    },
+  })
+  const request = {
+    ...FRANCE,
+    prompt: 'What is the weather in Paris?',
+    tools: { get_weather },
+    stopWhen: stepCountIs(3),
+  }
+  assert.match((await generateText(request)).text, /21/)
+  assert.match(await streamText(request).text, /21/)
+  assert.deepEqual(asked, ['Paris', 'Paris'])
 })

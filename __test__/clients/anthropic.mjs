@@ -35,9 +35,10 @@ test('a streamed message', async () => {
 })
 
 test('a count of tokens', async () => {
-  const { max_tokens: _, temperature: __, ...prompt } = FRANCE
-  const { input_tokens: count } = await client.messages.countTokens(prompt)
-  assert.equal(count, (await client.messages.create(FRANCE)).usage.input_tokens)
+  const { model, messages: asked } = FRANCE
+  const { input_tokens: count } = await client.messages.countTokens({ model, messages: asked })
+  const { usage } = await client.messages.create(FRANCE)
+  assert.equal(count, usage.input_tokens + usage.cache_read_input_tokens)
 })
 
 test('the list of models', async () => {
@@ -61,4 +62,38 @@ test('errors are those of the client', async () => {
   )
   const stranger = client.withOptions({ apiKey: 'wrong' })
   await assert.rejects(stranger.messages.create(FRANCE), Anthropic.AuthenticationError)
+})
+
+const tools = [
+  {
+    name: 'get_weather',
+    description: 'Get the weather in a city',
+    input_schema: {
+      type: 'object',
+      properties: { city: { type: 'string', description: 'The name of the city' } },
+      required: ['city'],
+    },
+  },
+]
+const messages = [{ role: 'user', content: 'What is the weather in Paris?' }]
+
+test('a call of a tool, and an answer from its result', async () => {
+  const request = { ...FRANCE, messages, tools }
+  const { content, stop_reason: reason } = await client.messages.create(request)
+  assert.equal(reason, 'tool_use')
+  const call = content.find(({ type }) => type === 'tool_use')
+  assert.deepEqual([call.name, call.input], ['get_weather', { city: 'Paris' }])
+  const result = { type: 'tool_result', tool_use_id: call.id, content: '{"temp": 21}' }
+  const next = await client.messages.create({
+    ...request,
+    messages: [...messages, { role: 'assistant', content }, { role: 'user', content: [result] }],
+  })
+  assert.match(next.content[0].text, /21/)
+})
+
+test('a streamed call of a tool', async () => {
+  const stream = client.messages.stream({ ...FRANCE, messages, tools })
+  const { content, stop_reason: reason } = await stream.finalMessage()
+  assert.equal(reason, 'tool_use')
+  assert.deepEqual(content.find(({ type }) => type === 'tool_use').input, { city: 'Paris' })
 })

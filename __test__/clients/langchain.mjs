@@ -45,3 +45,27 @@ test('the responses API', async () => {
   const message = await responses.invoke(FRANCE)
   assert.match(message.text, /Paris/)
 })
+
+test('a call of a tool, streamed and not', async () => {
+  const tools = [
+    {
+      type: 'function',
+      function: {
+        name: 'get_weather',
+        description: 'Get the weather in a city',
+        parameters: {
+          type: 'object',
+          properties: { city: { type: 'string', description: 'The name of the city' } },
+          required: ['city'],
+        },
+      },
+    },
+  ]
+  const bound = model.bindTools(tools)
+  const question = [new HumanMessage('What is the weather in Paris?')]
+  const { tool_calls: calls } = await bound.invoke(question)
+  assert.deepEqual([calls[0].name, calls[0].args], ['get_weather', { city: 'Paris' }])
+  let all
+  for await (const chunk of await bound.stream(question)) all = all ? all.concat(chunk) : chunk
+  assert.deepEqual(all.tool_calls[0].args, { city: 'Paris' })
+})

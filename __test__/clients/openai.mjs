@@ -110,3 +110,46 @@ test('a stream that is left', async () => {
   }
   assert.ok(stream.controller.signal.aborted)
 })
+
+const WEATHER = {
+  type: 'object',
+  properties: { city: { type: 'string', description: 'The name of the city' } },
+  required: ['city'],
+}
+const describe = { name: 'get_weather', description: 'Get the weather in a city' }
+const tools = [{ type: 'function', function: { ...describe, parameters: WEATHER } }]
+const messages = [{ role: 'user', content: 'What is the weather in Paris?' }]
+
+test('a call of a tool, and an answer from its result', async () => {
+  const { choices } = await client.chat.completions.create({ ...FRANCE, messages, tools })
+  const [{ message, finish_reason: reason }] = choices
+  assert.equal(reason, 'tool_calls')
+  assert.equal(message.tool_calls[0].function.name, 'get_weather')
+  assert.deepEqual(JSON.parse(message.tool_calls[0].function.arguments), { city: 'Paris' })
+  const result = { role: 'tool', tool_call_id: message.tool_calls[0].id, content: '{"temp": 21}' }
+  const next = await client.chat.completions.create({
+    ...FRANCE,
+    messages: [...messages, message, result],
+    tools,
+  })
+  assert.match(next.choices[0].message.content, /21/)
+})
+
+test('a streamed call of a tool', async () => {
+  const stream = client.chat.completions.stream({ ...FRANCE, messages, tools })
+  const { message, finish_reason: reason } = (await stream.finalChatCompletion()).choices[0]
+  assert.equal(reason, 'tool_calls')
+  assert.equal(message.tool_calls[0].function.arguments.replaceAll(' ', ''), '{"city":"Paris"}')
+})
+
+test('a call of a tool in a response', async () => {
+  const { output } = await client.responses.create({
+    model: 'demo',
+    input: messages,
+    temperature: 0,
+    tools: [{ type: 'function', ...describe, parameters: WEATHER, strict: false }],
+  })
+  const call = output.find(({ type }) => type === 'function_call')
+  assert.equal(call.name, 'get_weather')
+  assert.deepEqual(JSON.parse(call.arguments), { city: 'Paris' })
+})

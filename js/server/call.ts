@@ -5,7 +5,6 @@ import { Turn, type Engine, type Lifetime, type Order } from './turn.js'
 /** A request that is being answered. */
 export interface Call {
   readonly request: Request
-  readonly url: URL
   /** Tells the request from others, for logs. */
   readonly id: string
   readonly engine: Engine

@@ -4,6 +4,7 @@ import { readJson } from './body.js'
 import { Failure } from './failure.js'
 import { Metrics } from './metrics.js'
 import { handlerOptions, type CheckedOptions, type HandlerOptions } from './options.js'
+import { PromptCaches } from './prompt-caches.js'
 import { Queue } from './queue.js'
 import { ModelRegistry } from './registry.js'
 import { ResponseStore } from './responses/store.js'
@@ -62,6 +63,7 @@ class HandlerServer {
       limits,
       metrics: new Metrics(),
       responses: new ResponseStore(),
+      promptCaches: new PromptCaches(options.promptCacheBytes),
     }
   }
 
@@ -76,13 +78,13 @@ class HandlerServer {
 
   async answer(request: Request): Promise<Response> {
     const id = `req_${randomUUID().replaceAll('-', '')}`
-    const url = new URL(request.url)
+    const { pathname } = new URL(request.url)
     const { basePath } = this.#options
-    const path = url.pathname.startsWith(`${basePath}/`) ? url.pathname.slice(basePath.length) : ''
+    const path = pathname.startsWith(`${basePath}/`) ? pathname.slice(basePath.length) : ''
     const routes = routesOf(path, this.#started, this.#options.page)
     const route = routes.find(({ method }) => method === wanted(request))
     const api = apiOf(path)
-    const response = await this.#answer({ request, url, id }, route, routes, api)
+    const response = await this.#answer({ request, id }, route, routes, api)
     this.#engine.metrics.requests.add(1, {
       route: routes[0]?.name ?? 'none',
       status: String(response.status),
@@ -91,13 +93,13 @@ class HandlerServer {
   }
 
   async #answer(
-    parts: Pick<Call, 'request' | 'url' | 'id'>,
+    parts: Pick<Call, 'request' | 'id'>,
     route: Route | undefined,
     routes: readonly Route[],
     api: Api,
   ): Promise<Response> {
-    const { request, url, id } = parts
-    const lifetime = new Lifetime(request.signal, this.#options.limits.answerMs)
+    const { request, id } = parts
+    const lifetime = new Lifetime(request, this.#options.limits.answerMs)
     this.#lifetimes.add(lifetime)
     const done = (): void => {
       lifetime.done()
@@ -115,10 +117,10 @@ class HandlerServer {
           headers: { 'retry-after': '5' },
         })
       if (route?.open !== true) this.#gate.checkKey(request)
-      if (route === undefined) throw noRoute(request, url, routes)
+      if (route === undefined) throw noRoute(request, routes)
       const body =
         route.method === 'POST' ? await readJson(request, this.#options.limits) : undefined
-      const call: Call = { request, url, id, engine: this.#engine, lifetime }
+      const call: Call = { request, id, engine: this.#engine, lifetime }
       return whenRead(await route.run(call, body), done)
     } catch (error) {
       done()
@@ -179,12 +181,13 @@ function wanted({ method }: Request): string {
   return method === 'HEAD' ? 'GET' : method
 }
 
-function noRoute(request: Request, url: URL, routes: readonly Route[]): Failure {
+function noRoute(request: Request, routes: readonly Route[]): Failure {
+  const { pathname } = new URL(request.url)
   if (routes.length === 0) {
-    return new Failure('not-found', `there is nothing at ${url.pathname}`, { code: 'unknown_url' })
+    return new Failure('not-found', `there is nothing at ${pathname}`, { code: 'unknown_url' })
   }
   const allow = routes.map(({ method }) => method).join(', ')
-  return new Failure('method', `${url.pathname} takes ${allow}, not ${request.method}`, {
+  return new Failure('method', `${pathname} takes ${allow}, not ${request.method}`, {
     headers: { allow },
   })
 }

@@ -5,6 +5,7 @@ import type { AskedOptions } from './asked.js'
 import { Failure } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
+import type { Borrowed, PromptCaches } from './prompt-caches.js'
 import type { Queue } from './queue.js'
 import type { Lease, ModelRegistry } from './registry.js'
 import type { ResponseStore } from './responses/store.js'
@@ -16,6 +17,7 @@ export interface Engine {
   readonly limits: Limits
   readonly metrics: Metrics
   readonly responses: ResponseStore
+  readonly promptCaches: PromptCaches
 }
 
 /** What an API asks of a model. */
@@ -29,15 +31,18 @@ export interface Order {
 
 /** Ends when the client leaves, when time is up, or when the server stops. */
 export class Lifetime {
+  /** Kept here: the signal of a request that is garbage is not aborted any more. */
+  readonly request: Request
   readonly #controller = new AbortController()
   readonly #forget: () => void
   readonly #timer: NodeJS.Timeout
 
-  constructor(request: AbortSignal, ms: number) {
-    this.#forget = onAbort(request, () => {
+  constructor(request: Request, ms: number) {
+    this.request = request
+    this.#forget = onAbort(request.signal, () => {
       this.end(new Failure('timeout', 'the client has gone'))
     })
-    if (request.aborted) this.end(new Failure('timeout', 'the client has gone'))
+    if (request.signal.aborted) this.end(new Failure('timeout', 'the client has gone'))
     this.#timer = setTimeout(() => {
       this.end(new Failure('unavailable', `the answer took longer than ${ms} ms`))
     }, ms)
@@ -66,10 +71,11 @@ export class Turn {
   readonly #lease: Lease
   readonly #lifetime: Lifetime
   readonly #leave: () => void
+  readonly #borrowed: Borrowed | undefined
   #promptTokens = 0
 
   private constructor(
-    { metrics }: Engine,
+    { metrics, promptCaches }: Engine,
     order: Order,
     lease: Lease,
     lifetime: Lifetime,
@@ -81,13 +87,19 @@ export class Turn {
     this.#leave = leave
     const generations: Generation[] = []
     this.#generations = generations
+    const { model } = lease
+    const [first] = order.prompts
+    // A cache is for one generation at a time.
+    if (first !== undefined && order.prompts.length * order.choices === 1)
+      this.#borrowed = promptCaches.take(model, first, order.options)
     try {
       for (const prompt of order.prompts) {
         for (let choice = 0; choice < order.choices; choice++)
-          generations.push(lease.model.generate(prompt, this.#options(order, choice)))
+          generations.push(model.generate(prompt, this.#options(order, choice)))
       }
     } catch (error) {
       for (const generation of generations) generation.abort()
+      void this.#borrowed?.release()
       throw error
     }
   }
@@ -159,6 +171,7 @@ export class Turn {
       if (end.status === 'fulfilled' && end.value.finishReason === 'abort')
         this.#metrics.aborted.add(1)
     }
+    await this.#borrowed?.release()
     this.#lease.release()
     this.#leave()
     this.#lifetime.done()
@@ -172,6 +185,7 @@ export class Turn {
       ...(Object.fromEntries(given) as AskedOptions),
       // The same for all choices would make them the same.
       ...(seed === undefined ? {} : { seed: seed + choice }),
+      ...(this.#borrowed === undefined ? {} : { promptCache: this.#borrowed.promptCache }),
       signal: this.#lifetime.signal,
       onPrefill: ({ total }) => {
         this.#promptTokens ||= total
