@@ -54,6 +54,8 @@ export type NodeMlxErrorCode =
   | 'ABORTED'
   /** The model was disposed of. */
   | 'DISPOSED'
+  /** The process or thread that runs the model for a client has ended. */
+  | 'HOST_GONE'
   /** The device that was asked for is not there. */
   | 'DEVICE_UNAVAILABLE'
   /**

@@ -1,0 +1,340 @@
+// Models behind a port: in this process, in worker threads and in child processes, which may end at
+// any time.
+
+import { fork, type ChildProcess } from 'node:child_process'
+import { EventEmitter } from 'node:events'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
+import { afterEach, describe, expect, it, vi } from 'vitest'
+import { connect, serve, type Client, type Port, type ServeOptions } from '../js/client/index.js'
+import { NodeMlxError } from '../js/errors.js'
+import { fakeModel, type FakeAnswers } from '../js/testing/index.js'
+import type { LoadModelOptions, Model } from '../js/types.js'
+import { ROOT, runModule } from './support/child.js'
+import { demoAnswer, describeModel } from './support/model-suite.js'
+
+const HOST = join(ROOT, 'dist', 'client', 'main.js')
+
+const ends: (() => unknown)[] = []
+afterEach(async () => {
+  for (const end of ends.splice(0)) await end()
+})
+
+/** A client whose host is in this process and gives fake models. */
+function local(answers: FakeAnswers, options?: ServeOptions) {
+  const { port1, port2 } = new MessageChannel()
+  const host = serve(port1, { load: () => Promise.resolve(fakeModel({ answers })), ...options })
+  const client = connect(port2)
+  ends.push(() => {
+    client.close()
+    port1.close()
+  })
+  return { host, client, hostPort: port1 }
+}
+
+function forkHost(): ChildProcess {
+  const child = fork(HOST, { serialization: 'advanced', stdio: 'inherit', execArgv: [] })
+  ends.push(() => child.kill())
+  return child
+}
+
+const lasting: Client[] = []
+const lastingClient = (port: () => Port): Client => {
+  const client = connect(port)
+  lasting.push(client)
+  return client
+}
+
+const throughChannel = lastingClient(() => {
+  const { port1, port2 } = new MessageChannel()
+  serve(port1, { load: () => Promise.resolve(fakeModel({ answers: demoAnswer })) })
+  return port2
+})
+describeModel('a fake model behind a message channel', () => throughChannel.loadModel('fake'))
+
+const throughProcess = lastingClient(() =>
+  fork(HOST, { serialization: 'advanced', stdio: 'inherit', execArgv: [] }),
+)
+describeModel('the demo model of a child process', () =>
+  throughProcess.loadModel('demo', { device: 'cpu' }),
+)
+
+describe('a client', () => {
+  it('closes what it has loaded', async () => {
+    for (const client of lasting) client.close()
+    await expect(throughChannel.loadModel('fake')).rejects.toMatchObject({ code: 'HOST_GONE' })
+  })
+
+  it('works with a worker thread', async () => {
+    const worker = new Worker(HOST)
+    const client = connect(worker)
+    const model = await client.loadModel('demo', { device: 'cpu' })
+    const { text } = await model.generate('What is the capital of France?', {
+      temperature: 0,
+      maxTokens: 20,
+    })
+    expect(text).toMatch(/Paris/)
+    const lost = model.generate('Tell me a story.').result
+    await worker.terminate()
+    await expect(lost).rejects.toMatchObject({ code: 'HOST_GONE' })
+  })
+
+  it('works with ports of Electron and of pages, whose messages come in events', async () => {
+    const { port1, port2 } = new MessageChannel()
+    /** As MessagePortMain: an emitter of events, started by hand. */
+    const wrap = (port: MessagePort): Port => {
+      const emitter = new EventEmitter()
+      port.on('message', (data) => emitter.emit('message', { data: data as unknown, ports: [] }))
+      return Object.assign(emitter, {
+        postMessage: (message: unknown) => {
+          port.postMessage(message)
+        },
+        start: () => undefined,
+      })
+    }
+    serve(wrap(port1), { load: () => Promise.resolve(fakeModel({ answers: 'Hi!' })) })
+    const model = await connect(wrap(port2)).loadModel('x')
+    expect((await model.generate('Hello')).text).toBe('Hi!')
+    port1.close()
+
+    const page = new globalThis.MessageChannel()
+    serve(page.port1, { load: () => Promise.resolve(fakeModel({ answers: 'Hi!' })) })
+    const other = await connect(page.port2).loadModel('x')
+    expect((await other.generate('Hello')).text).toBe('Hi!')
+    page.port1.close()
+  })
+
+  it('leaves messages of others on the same port alone', async () => {
+    const { client, hostPort } = local('Hi!')
+    hostPort.postMessage('something else')
+    hostPort.postMessage(null)
+    hostPort.postMessage({ data: 5 })
+    const model = await client.loadModel('x')
+    expect((await model.generate('Hello')).text).toBe('Hi!')
+  })
+
+  it.each([undefined, null, 5, {}, { postMessage: () => undefined }])(
+    'is refused what is no port: %o',
+    (port) => {
+      expect(() => connect(port as never)).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT', option: 'port' }),
+      )
+    },
+  )
+
+  it('says what a child process was forked without', async () => {
+    const child = fork(HOST, { execArgv: [] })
+    ends.push(() => child.kill())
+    await expect(connect(child).loadModel('demo')).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: expect.stringContaining("serialization: 'advanced'") as string,
+    })
+  })
+})
+
+describe('loading', () => {
+  it('hands options on, and reports progress', async () => {
+    const asked: [string, LoadModelOptions][] = []
+    const { client } = local('Hi!', {
+      load: (name, options) => {
+        asked.push([name, options])
+        options.onProgress?.({ stage: 'weights', loadedBytes: 1, totalBytes: 2 })
+        return Promise.resolve(fakeModel({ answers: 'Hi!' }))
+      },
+    })
+    const onProgress = vi.fn()
+    await client.loadModel('owner/name', { device: 'cpu', onProgress })
+    expect(asked[0]).toMatchObject(['owner/name', { device: 'cpu' }])
+    expect(onProgress.mock.calls).toEqual([[{ stage: 'weights', loadedBytes: 1, totalBytes: 2 }]])
+  })
+
+  it('is aborted by a signal, and by a callback that throws', async () => {
+    const aborted: boolean[] = []
+    const { client } = local('Hi!', {
+      load: async (_, { signal, onProgress }) => {
+        onProgress?.({ stage: 'weights', loadedBytes: 1, totalBytes: 2 })
+        while (signal?.aborted !== true) await sleep(1)
+        aborted.push(true)
+        throw new NodeMlxError('ABORTED', 'Loading the model was aborted')
+      },
+    })
+    const controller = new AbortController()
+    setTimeout(() => {
+      controller.abort('enough')
+    }, 20)
+    await expect(client.loadModel('x', { signal: controller.signal })).rejects.toMatchObject({
+      code: 'ABORTED',
+      cause: 'enough',
+    })
+    const mine = new Error('mine')
+    const onProgress = () => {
+      throw mine
+    }
+    await expect(client.loadModel('x', { onProgress })).rejects.toBe(mine)
+    expect(aborted).toEqual([true, true])
+  })
+
+  it('fails with the code and all else of an error', async () => {
+    const { client } = local('Hi!', {
+      load: () =>
+        Promise.reject(
+          new NodeMlxError('INVALID_WEIGHTS', 'broken', {
+            path: '/a',
+            cause: new TypeError('odd'),
+          }),
+        ),
+    })
+    const error: unknown = await client.loadModel('x').catch((error: unknown) => error)
+    expect(error).toBeInstanceOf(NodeMlxError)
+    expect(error).toMatchObject({
+      code: 'INVALID_WEIGHTS',
+      message: 'broken',
+      path: '/a',
+      cause: { name: 'TypeError', message: 'odd' },
+    })
+    await expect(client.loadModel('')).rejects.toMatchObject({ option: 'model' })
+    await expect(client.loadModel('x', { devise: 1 } as object)).rejects.toMatchObject({
+      option: 'devise',
+    })
+    await expect(client.loadModel('x', { fetch })).rejects.toMatchObject({ option: 'fetch' })
+  })
+
+  it('can be limited by the host', async () => {
+    const { client } = local('Hi!', {
+      load: (name) =>
+        name === 'allowed'
+          ? Promise.resolve(fakeModel({ answers: 'Hi!' }))
+          : Promise.reject(new NodeMlxError('MODEL_NOT_FOUND', `${name} is not offered`)),
+    })
+    await client.loadModel('allowed')
+    await expect(client.loadModel('other')).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' })
+  })
+})
+
+describe('streams', () => {
+  it('ask the host for no more than is read', async () => {
+    const { client, hostPort } = local('one two three four')
+    let asked = 0
+    hostPort.on('message', (message: { call?: { method?: string } }) => {
+      if (message.call?.method === 'next') asked++
+    })
+    const model = await client.loadModel('x')
+    const reader = model.generate('Hi').textStream.getReader()
+    await sleep(20)
+    expect(asked).toBe(0)
+    await reader.read()
+    await sleep(20)
+    // How the prompt was read, and the first word.
+    expect(asked).toBe(2)
+    await reader.cancel()
+  })
+})
+
+describe('a host that ends', () => {
+  it('fails what is pending, and what is asked of its models later', async () => {
+    const { client, hostPort } = local({ parts: [{ text: 'a' }, { waitMs: 60_000 }] })
+    const model = await client.loadModel('x')
+    const promptCache = model.createPromptCache()
+    const generation = model.generate('Hi')
+    const seen: string[] = []
+    const reading = (async () => {
+      for await (const text of generation.textStream) {
+        seen.push(text)
+        hostPort.close()
+      }
+    })()
+    const gone = { name: 'NodeMlxError', code: 'HOST_GONE' }
+    await expect(reading).rejects.toMatchObject(gone)
+    expect(seen).toEqual(['a'])
+    await expect(generation.result).rejects.toMatchObject(gone)
+    expect(() => model.generate('Hi')).toThrow(expect.objectContaining(gone))
+    await expect(model.tokenize('a')).rejects.toMatchObject(gone)
+    await expect(promptCache.size()).rejects.toMatchObject(gone)
+    await expect(client.loadModel('x')).rejects.toMatchObject(gone)
+    await model.dispose()
+  })
+
+  it('is started again for the next model, where the client can', async () => {
+    const hosts: ChildProcess[] = []
+    const client = connect(() => {
+      const child = forkHost()
+      hosts.push(child)
+      return child
+    })
+    const ask = async (model: Model) =>
+      (await model.generate('What is 2 + 2?', { temperature: 0, maxTokens: 20 })).text
+    const [first, same] = await Promise.all([client.loadModel('demo'), client.loadModel('demo')])
+    expect(hosts).toHaveLength(1)
+    expect(await ask(first)).toBe(await ask(same))
+    const pending = first.generate('Tell me a story.', { maxTokens: 2000 }).result
+    hosts[0]?.kill('SIGKILL')
+    await expect(pending).rejects.toMatchObject({ code: 'HOST_GONE' })
+    const second = await client.loadModel('demo')
+    expect(await ask(second)).toMatch(/4/)
+    expect(hosts).toHaveLength(2)
+    await expect(first.tokenize('a')).rejects.toMatchObject({ code: 'HOST_GONE' })
+    client.close()
+  })
+
+  it('that cannot be started is tried again', async () => {
+    let tries = 0
+    const client = connect(() => {
+      tries++
+      if (tries === 1) throw new Error('no host')
+      const { port1, port2 } = new MessageChannel()
+      serve(port1, { load: () => Promise.resolve(fakeModel({ answers: 'Hi!' })) })
+      ends.push(() => {
+        port1.close()
+      })
+      return port2
+    })
+    await expect(client.loadModel('x')).rejects.toThrow('no host')
+    expect((await (await client.loadModel('x')).generate('Hi')).text).toBe('Hi!')
+  })
+})
+
+describe('a client that ends', () => {
+  it('leaves nothing behind in the host', async () => {
+    const models: { dispose: ReturnType<typeof vi.spyOn> }[] = []
+    const { client, host } = local('Hi!', {
+      load: () => {
+        const model = fakeModel({ answers: { text: 'a b c', tokenMs: 1000 } })
+        models.push({ dispose: vi.spyOn(model, 'dispose') })
+        return Promise.resolve(model)
+      },
+    })
+    const model = await client.loadModel('x')
+    const pending = model.generate('Hi').result
+    client.close()
+    await expect(pending).rejects.toMatchObject({ code: 'HOST_GONE' })
+    await host.close()
+    expect(models[0]?.dispose).toHaveBeenCalledTimes(1)
+  })
+
+  it('is a process that ends by itself, and its child process with it', async () => {
+    const { code, stdout, stderr } = await runModule(`
+      import { fork } from 'node:child_process'
+      import { connect } from 'nodemlx/client'
+      const host = fork(${JSON.stringify(HOST)}, { serialization: 'advanced' })
+      const model = await connect(host).loadModel('demo', { device: 'cpu' })
+      const { text } = await model.generate('What is 2 + 2?', { temperature: 0, maxTokens: 20 })
+      console.log(host.pid, text)
+    `)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    const pid = Number(stdout.split(' ')[0])
+    await vi.waitFor(() => {
+      expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
+    }, 10_000)
+  })
+})
+
+describe('a host by itself', () => {
+  it('needs someone who started it', async () => {
+    const { stdout } = await runModule(`
+      import { serve } from 'nodemlx/client'
+      try { serve() } catch ({ code, option }) { console.log(code, option) }
+    `)
+    expect(stdout).toBe('INVALID_ARGUMENT port\n')
+  })
+})

@@ -1,0 +1,170 @@
+import { AsyncResource } from 'node:async_hooks'
+import { aborted, NodeMlxError } from '../errors.js'
+import { LoadedModel } from '../model.js'
+import { loadOptions } from '../options.js'
+import { onAbort } from '../signal.js'
+import type { LoadModelOptions, LoadProgress, Model } from '../types.js'
+import { nonEmptyString } from '../validate.js'
+import type { Port } from './channel.js'
+import { Connection } from './connection.js'
+import { RemoteModel } from './remote-model.js'
+
+/** A connection to a host that runs models. */
+export interface Client {
+  /**
+   * `loadModel` of the host. The model is like one of this process; where the host ends, what is
+   * pending and all that is asked of it later rejects with `HOST_GONE`. Without `fetch`.
+   */
+  loadModel(model: string, options?: LoadModelOptions): Promise<Model>
+  /**
+   * Ends the connection: the host disposes of what this client has loaded. A host that was started
+   * for this is the caller's to end.
+   */
+  close(): void
+}
+
+/**
+ * Connects to a host: to what called `serve` at the other end of a port.
+ *
+ * @param port - A port, or a function that starts a host and gives its port. It is called when a
+ *   model is loaded and there is no host: for the first one, and again after a host has ended.
+ */
+export function connect(port: Port | (() => Port | Promise<Port>)): Client {
+  const client = new Connecting(port)
+  if (typeof port !== 'function') client.open(port)
+  return client
+}
+
+class Connecting implements Client {
+  readonly #port: Port | (() => Port | Promise<Port>)
+  #connection: Promise<Connection> | undefined
+  #open: Connection | undefined
+  #closed = false
+
+  constructor(port: Port | (() => Port | Promise<Port>)) {
+    this.#port = port
+  }
+
+  async loadModel(model: string, options?: LoadModelOptions): Promise<Model> {
+    const { signal, onProgress, fetch, ...sent } = loadOptions(options)
+    const name = nonEmptyString(model, 'model')
+    if (fetch !== undefined)
+      throw new NodeMlxError('UNSUPPORTED', 'fetch: a function cannot be sent to the host', {
+        option: 'fetch',
+      })
+    if (signal?.aborted === true) throw aborted('Loading the model', signal.reason)
+    const connection = await this.#connect()
+    const id = connection.newId()
+    const loading = new RemoteLoading(connection, id, onProgress)
+    const forget =
+      signal &&
+      onAbort(signal, () => {
+        loading.end(aborted('Loading the model', signal.reason))
+      })
+    // It may have come while the host started.
+    if (signal !== undefined && isAborted(signal))
+      loading.end(aborted('Loading the model', signal.reason))
+    try {
+      return await loading.run(name, sent)
+    } finally {
+      forget?.()
+    }
+  }
+
+  /** Listens to a port at once, so that its end is not missed. */
+  open(port: Port): Connection {
+    const connection = new Connection(port)
+    this.#open = connection
+    return connection
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#open?.close()
+  }
+
+  #connect(): Promise<Connection> {
+    if (this.#closed)
+      return Promise.reject(new NodeMlxError('HOST_GONE', 'the client has been closed'))
+    const isOver = this.#open !== undefined && !this.#open.isOpen
+    if (isOver && typeof this.#port === 'function') this.#connection = undefined
+    this.#connection ??= this.#greet()
+    // A host that did not answer is asked again.
+    this.#connection.catch(() => {
+      this.#connection = undefined
+    })
+    return this.#connection
+  }
+
+  async #greet(): Promise<Connection> {
+    const connection =
+      typeof this.#port === 'function'
+        ? this.open(await this.#port())
+        : (this.#open ?? this.open(this.#port))
+    await connection.greet()
+    return connection
+  }
+}
+
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted
+}
+
+/** A model that a host is loading. */
+class RemoteLoading {
+  readonly #connection: Connection
+  readonly #id: number
+  readonly #onProgress: ((progress: LoadProgress) => void) | undefined
+  /** Why the loading was ended, where it was. */
+  #ended: { error: unknown } | undefined
+
+  constructor(
+    connection: Connection,
+    id: number,
+    onProgress: ((progress: LoadProgress) => void) | undefined,
+  ) {
+    this.#connection = connection
+    this.#id = id
+    // It is called for a message, and is to see the caller's AsyncLocalStorage.
+    this.#onProgress = onProgress && AsyncResource.bind(onProgress)
+  }
+
+  end(error: unknown): void {
+    this.#ended ??= { error }
+    this.#connection.order({ order: 'abort', target: this.#id })
+  }
+
+  async run(name: string, options: LoadModelOptions): Promise<LoadedModel> {
+    const model = this.#id
+    const progress = this.#onProgress !== undefined
+    const load = () => this.#connection.call({ method: 'load', model, name, options, progress })
+    try {
+      this.#goOn()
+      const report = this.#report.bind(this)
+      const { info } = await this.#connection.reporting(model, report, load)
+      // Made in any case: without it the host would keep the model.
+      const loaded = new LoadedModel(new RemoteModel(this.#connection, model, info))
+      if (this.#ended !== undefined) await loaded.dispose()
+      this.#goOn()
+      return loaded
+    } catch (error) {
+      // An abort that came while the host loaded is what the caller wants to hear of.
+      this.#goOn()
+      throw error
+    }
+  }
+
+  /** Throws where the loading was ended. */
+  #goOn(): void {
+    if (this.#ended !== undefined) throw this.#ended.error
+  }
+
+  #report(progress: LoadProgress): void {
+    if (this.#ended !== undefined) return
+    try {
+      this.#onProgress?.(progress)
+    } catch (error) {
+      this.end(error)
+    }
+  }
+}

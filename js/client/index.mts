@@ -1,0 +1,2 @@
+export { connect, serve } from './index.js'
+export type * from './index.js'
