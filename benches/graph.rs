@@ -95,7 +95,7 @@ fn main() {
     );
     for _ in 0..rounds {
         let reference = reference(repeats);
-        for (weights, Loaded { model, info }) in &cases {
+        for (weights, Loaded { model, info, .. }) in &cases {
             for (sampling, temperature) in [("greedy", 0.0), ("temperature", 0.7)] {
                 let name = format!("{weights}, {sampling}");
                 let (built, dropped) = measure(&**model, info.dtype, temperature, repeats);

@@ -54,6 +54,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// An adapter's files are broken, or belong to another model.
+    #[error("{path}: {message}", path = .path.display())]
+    Adapter {
+        /// The folder or the file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The tokenizer's files are broken.
     #[error("{path}: {message}", path = .path.display())]
     Tokenizer {
@@ -122,6 +130,7 @@ impl Error {
             Self::UnknownArchitecture { .. } => "UNKNOWN_ARCHITECTURE",
             Self::Weights { .. } => "INVALID_WEIGHTS",
             Self::PromptCache { .. } => "INVALID_PROMPT_CACHE",
+            Self::Adapter { .. } => "INVALID_ADAPTER",
             Self::Tokenizer { .. } => "INVALID_TOKENIZER",
             Self::NoTokenizer(_) => "NO_TOKENIZER",
             Self::Template { .. } => "TEMPLATE_ERROR",
@@ -151,6 +160,7 @@ impl Error {
             Self::Config { path, .. }
             | Self::Weights { path, .. }
             | Self::PromptCache { path, .. }
+            | Self::Adapter { path, .. }
             | Self::Tokenizer { path, .. }
             | Self::Io { path, .. } => Some(path),
             _ => None,
@@ -172,12 +182,18 @@ impl Error {
         Self::Weights { path: path.into(), message: message.into() }
     }
 
+    /// An [`Error::Adapter`] for `path`.
+    pub fn adapter(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::Adapter { path: path.into(), message: message.into() }
+    }
+
     /// The message without the path of the file that it is about, for those who name it themselves.
     pub fn message(&self) -> String {
         match self {
             Self::Config { message, .. }
             | Self::Weights { message, .. }
             | Self::PromptCache { message, .. }
+            | Self::Adapter { message, .. }
             | Self::Tokenizer { message, .. }
             | Self::Io { message, .. } => message.clone(),
             other => other.to_string(),

@@ -17,8 +17,10 @@
 //! Shapes are in brackets: `batch` sequences of `length` positions with `dims` features, `heads`
 //! (of keys and values `kv_heads`) of `head_dim` features, `seen` positions in the cache.
 
+pub mod adapters;
 pub mod cache;
 pub mod constraint;
+pub mod convert;
 pub use nodemlx_cpu as cpu;
 pub mod engine;
 pub mod error;

@@ -147,6 +147,11 @@ impl OpenFile {
         &self.path
     }
 
+    /// A text of the writer's own.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.header.get(&format!("0.{name}")).map(String::as_str)
+    }
+
     /// The caches in it.
     ///
     /// # Errors

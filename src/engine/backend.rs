@@ -1,6 +1,9 @@
 //! What the scheduler asks of a model. The scheduler knows nothing else of MLX, so its rules can
 //! be tested with models that wait, fail and panic on command.
 
+use std::path::Path;
+
+use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
@@ -25,13 +28,20 @@ pub trait Backend {
     type PromptCache;
 
     /// Begins a sequence that continues `prompt`, which is not empty, and of which `cache` may hold
-    /// a part. The cache is taken only if that succeeds.
+    /// a part, with an adapter or none. The cache is taken only if that succeeds.
     fn start(
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
+        adapter: Option<AdapterId>,
         cache: &mut Option<Self::PromptCache>,
     ) -> Result<Self::Sequence>;
+
+    /// Loads the adapter of a folder, by a number that no other has.
+    fn load_adapter(&self, id: AdapterId, path: &Path) -> Result<AdapterInfo>;
+
+    /// Forgets an adapter, once no sequence has it.
+    fn drop_adapter(&self, id: AdapterId);
 
     /// How many of the prompt's tokens were in the cache.
     fn cached_tokens(&self, sequence: &Self::Sequence) -> usize;

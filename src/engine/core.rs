@@ -1,9 +1,12 @@
 //! The real [`Backend`]: a language model on this thread's MLX stream.
 
+use std::path::Path;
+
 use super::backend::{Backend, PromptCacheSize};
+use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{
     PromptCache, Reading, Sequence, SequenceOptions, TokenOutput, decode, prefill,
 };
@@ -23,6 +26,24 @@ impl CoreBackend {
     pub fn new(model: Box<dyn LanguageModel>, fingerprint: String) -> Self {
         Self { model, fingerprint }
     }
+
+    /// What tells the model with an adapter, which this is the fingerprint of, from others.
+    pub fn name_with(&self, adapter: Option<&str>) -> String {
+        match adapter {
+            Some(adapter) => format!("{}+{adapter}", self.fingerprint),
+            None => self.fingerprint.clone(),
+        }
+    }
+
+    /// A prompt cache of the model with an adapter, from a file.
+    pub fn restore(&self, file: OpenFile, adapter: Option<&str>) -> Result<PromptCache> {
+        PromptCache::restore(file, &*self.model, &self.name_with(adapter))
+    }
+}
+
+/// The error of a backend that knows none.
+fn no_adapters() -> Error {
+    Error::Unsupported("this model takes no adapters".to_owned())
 }
 
 impl Backend for CoreBackend {
@@ -34,12 +55,22 @@ impl Backend for CoreBackend {
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
+        adapter: Option<AdapterId>,
         cache: &mut Option<PromptCache>,
     ) -> Result<Sequence> {
+        if adapter.is_some() {
+            return Err(no_adapters());
+        }
         // A step that was in flight when its sequence ended may fail: nobody waits for it.
         let _ = mlx::settle();
         Sequence::resume(&*self.model, prompt, options, cache)
     }
+
+    fn load_adapter(&self, _: AdapterId, _: &Path) -> Result<AdapterInfo> {
+        Err(no_adapters())
+    }
+
+    fn drop_adapter(&self, _: AdapterId) {}
 
     fn cached_tokens(&self, sequence: &Sequence) -> usize {
         sequence.cached_tokens()
@@ -58,11 +89,11 @@ impl Backend for CoreBackend {
     }
 
     fn prompt_cache_bytes(&self, cache: &PromptCache) -> Result<CacheBytes> {
-        cache.to_bytes(&self.fingerprint)
+        cache.to_bytes(&self.name_with(None))
     }
 
     fn load_prompt_cache(&self, file: OpenFile) -> Result<PromptCache> {
-        PromptCache::restore(file, &*self.model, &self.fingerprint)
+        self.restore(file, None)
     }
 
     fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize) -> Reading {

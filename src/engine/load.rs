@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use super::adapted::AdaptedBackend;
 use super::backend::Backend;
 use super::core::CoreBackend;
 use super::exit;
@@ -17,6 +18,7 @@ use super::request::{LoadProgress, LoadRequest, LoadStage};
 use super::scheduler::{Message, Scheduler};
 use super::status::{Callback, Reply, Status};
 use super::text::Text;
+use crate::adapters::Adapters;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
 use crate::mlx::{self, DeviceKind};
@@ -136,7 +138,7 @@ fn build(
     request: &LoadRequest,
     aborted: &AtomicBool,
     mut progress: Box<dyn FnMut(LoadProgress) + Send>,
-) -> Result<(CoreBackend, ModelInfo, Arc<Profile>)> {
+) -> Result<(AdaptedBackend, ModelInfo, Arc<Profile>)> {
     let check = || match aborted.load(Ordering::Relaxed) {
         true => Err(Error::Aborted("loading the model was aborted".to_owned())),
         false => Ok(()),
@@ -202,8 +204,9 @@ fn build(
         has_chat_template: profile.text.has_chat_template(),
         end_tokens: profile.text.end_tokens().to_vec(),
     };
-    let backend = CoreBackend::new(loaded.model, info.model.fingerprint.clone());
-    Ok((backend, info, Arc::new(profile)))
+    let core = CoreBackend::new(loaded.model, info.model.fingerprint.clone());
+    let adapters = Adapters::new(loaded.sites, loaded.activations);
+    Ok((AdaptedBackend::new(core, adapters), info, Arc::new(profile)))
 }
 
 fn best_device() -> DeviceKind {

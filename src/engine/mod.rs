@@ -9,13 +9,17 @@
 //! call to it fails with [`Error::EngineFailed`](crate::error::Error::EngineFailed), and all
 //! others go on.
 
+mod adapted;
+mod adapters;
 mod backend;
 mod budget;
+mod conversion;
 mod core;
 pub mod exit;
 mod follower;
 mod load;
 mod model;
+mod model_adapter;
 mod output_plan;
 mod pace;
 pub mod pool;
@@ -33,8 +37,10 @@ mod text;
 mod writer;
 
 pub use backend::PromptCacheSize;
+pub use conversion::{Conversion, ConvertRequest, convert};
 pub use load::load;
 pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};
+pub use model_adapter::ModelAdapter;
 pub use profile::{Profile, default_temperature};
 pub use prompt_caches::PromptCacheId;
 pub use request::{

@@ -53,6 +53,12 @@ impl Engine {
         let _ = self.inbox.send(Message::Dispose);
     }
 
+    /// Sends a message. An engine that has ended drops it, and with it a reply, which tells the
+    /// caller.
+    pub(super) fn send(&self, message: Message) {
+        let _ = self.inbox.send(message);
+    }
+
     fn send_prepared(&self, id: GenerationId, prepared: Result<Prepared>) {
         // As for the generation itself, which was sent before.
         let _ = self.inbox.send(Message::Prepared { id, prepared });

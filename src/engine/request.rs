@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::prompt_caches::PromptCacheId;
 use super::ranges::{self, Number, Whole};
+use crate::adapters::AdapterId;
 use crate::cache::{CacheLimits, KvQuantization};
 use crate::constraint::Grammar;
 use crate::error::{Error, Result};
@@ -145,6 +146,8 @@ pub struct GenerateRequest {
     pub prompt_cache: Option<PromptCacheId>,
     /// How reasoning and calls of tools are told from text.
     pub output: OutputOptions,
+    /// The adapter that it runs with.
+    pub adapter: Option<AdapterId>,
 }
 
 /// How reasoning and calls of tools are told from an answer's text. What is `None` is found out by
@@ -192,6 +195,7 @@ impl GenerateRequest {
             cache_limits: CacheLimits::default(),
             prompt_cache: None,
             output: OutputOptions::default(),
+            adapter: None,
         }
     }
 

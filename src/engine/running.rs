@@ -182,7 +182,8 @@ impl<B: Backend> ActiveGeneration<B> {
         self.following = following;
         self.max_tokens = options.max_tokens;
         self.writer = Some(Writer::new(&self.request, &profile.text, &prompt, output)?);
-        let sequence = backend.start(prompt, options, &mut self.prompt_cache)?;
+        let adapter = self.request.adapter;
+        let sequence = backend.start(prompt, options, adapter, &mut self.prompt_cache)?;
         self.cached_tokens = backend.cached_tokens(&sequence);
         Ok(sequence)
     }

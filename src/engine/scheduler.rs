@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use super::adapters::AdapterRequest;
 use super::backend::Backend;
 use super::exit;
 use super::pace::Pace;
@@ -28,6 +29,7 @@ use super::request::GenerateRequest;
 use super::running::{ActiveGeneration, GenerationId, Next};
 use super::status::Reply;
 use super::stream::Producer;
+use crate::adapters::AdapterId;
 use crate::error::{Error, Result};
 use crate::generate::Reading;
 
@@ -63,6 +65,8 @@ pub enum Message {
     },
     /// Do something with a prompt cache.
     PromptCache(PromptCacheId, PromptCacheRequest),
+    /// Do something with an adapter.
+    Adapter(AdapterId, AdapterRequest),
     /// A generation was aborted, or its consumer has caught up.
     Wake,
     /// Give everything back.
@@ -159,6 +163,10 @@ impl<B: Backend> Scheduler<B> {
                 self.end_aborted();
                 self.prompt_caches.serve(&self.backend, id, request);
             }
+            Message::Adapter(id, AdapterRequest::Load(path, reply)) => {
+                reply.send(self.backend.load_adapter(id, &path));
+            }
+            Message::Adapter(id, AdapterRequest::Drop) => self.backend.drop_adapter(id),
             Message::Wake => {}
             Message::Dispose => {
                 // Who was aborted before has its own end, and not that of the model.

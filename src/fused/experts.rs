@@ -2,6 +2,7 @@
 //! product serves tokens of different experts.
 
 use super::activation::{Activation, gated};
+use super::adapter::Additions;
 use super::cpu;
 use super::cuda;
 use super::device::{Backend, Device};
@@ -36,6 +37,15 @@ impl ExpertMatrix {
     }
 }
 
+/// What an adapter adds to a projection of experts: x · downᵀ · upᵀ with matrices for each.
+#[derive(Debug)]
+pub struct ExpertAddition {
+    /// `[experts, rank, inputs]`.
+    pub down: ExpertMatrix,
+    /// `[experts, outputs, rank]`, times the adapter's scale.
+    pub up: ExpertMatrix,
+}
+
 /// x · wᵀ + b with a matrix and a bias for each expert.
 #[derive(Debug)]
 pub struct ExpertLinear {
@@ -43,18 +53,27 @@ pub struct ExpertLinear {
     pub matrix: ExpertMatrix,
     /// `[experts, outputs]`.
     pub bias: Option<Array>,
+    /// What adapters add.
+    pub additions: Additions<ExpertAddition>,
 }
 
 impl ExpertLinear {
     /// A layer of these matrices and biases.
     pub fn new(matrix: ExpertMatrix, bias: Option<Array>) -> Self {
-        Self { matrix, bias }
+        Self { matrix, bias, additions: Additions::default() }
+    }
+
+    /// The same with what adapters add.
+    pub fn with_additions(self, additions: Additions<ExpertAddition>) -> Self {
+        Self { additions, ..self }
     }
 
     /// The quantized matrices, if they are all there is.
     fn only_quantized(&self) -> Option<&QuantizedTensor> {
         match (&self.matrix, &self.bias) {
-            (ExpertMatrix::Quantized(tensor, None), None) => Some(tensor),
+            (ExpertMatrix::Quantized(tensor, None), None) if self.additions.is_empty() => {
+                Some(tensor)
+            }
             _ => None,
         }
     }
@@ -123,16 +142,11 @@ pub fn norm_moe_mlp(
     params: &RouterParams,
     experts: &ExpertsWeights,
 ) -> Result<NormMoe> {
-    if let (Some(card), Some(of_kernels), None) = (device.cuda(), rows.for_kernels(), &router.bias)
+    if let (Some(card), Some(of_kernels), Some(router)) =
+        (device.cuda(), rows.for_kernels(), router.only_matrix())
         && let Some((matrices, activation)) = experts.for_kernels()
-        && let Some((sum, output)) = cuda::products::norm_moe_mlp(
-            card,
-            &of_kernels,
-            &router.matrix,
-            params,
-            matrices,
-            activation,
-        )?
+        && let Some((sum, output)) =
+            cuda::products::norm_moe_mlp(card, &of_kernels, router, params, matrices, activation)?
     {
         return Ok(NormMoe { sum, normed: None, output });
     }
@@ -195,7 +209,13 @@ pub fn expert_linear(
     chosen: &Array,
     sorted: bool,
 ) -> Result<Array> {
-    let product = gather_matmul(device, x, &weights.matrix, chosen, sorted)?;
+    let mut product = gather_matmul(device, x, &weights.matrix, chosen, sorted)?;
+    if let Some(addition) = weights.additions.current() {
+        let ExpertAddition { down, up } = &*addition;
+        let added = gather_matmul(device, x, down, chosen, sorted)?;
+        let added = gather_matmul(device, &added, up, chosen, sorted)?;
+        product = ops::add(&product, &ops::astype(&added, product.dtype())?)?;
+    }
     match &weights.bias {
         Some(bias) => {
             let bias = ops::expand_dims(&ops::take(bias, chosen, 0)?, -2)?;

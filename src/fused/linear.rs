@@ -1,5 +1,6 @@
 //! Products with the matrices of linear layers, one by one or several that read the same input.
 
+use super::adapter::Additions;
 use super::cpu;
 use super::cuda;
 use super::device::{Backend, Device};
@@ -95,12 +96,24 @@ pub struct LinearWeights {
     pub matrix: Matrix,
     /// `[outputs]`.
     pub bias: Option<Array>,
+    /// What adapters add.
+    pub additions: Additions<LinearAddition>,
 }
 
 impl LinearWeights {
-    /// The matrix, if it is quantized and there is no bias: what the fused kernels multiply with.
+    /// Weights to which adapters add nothing.
+    pub fn new(matrix: Matrix, bias: Option<Array>) -> Self {
+        Self { matrix, bias, additions: Additions::default() }
+    }
+
+    /// The matrix, if it is all there is.
+    pub(super) fn only_matrix(&self) -> Option<&Matrix> {
+        Some(&self.matrix).filter(|_| self.bias.is_none() && self.additions.is_empty())
+    }
+
+    /// The matrix, if it is quantized and all there is: what the fused kernels multiply with.
     pub(super) fn only_quantized(&self) -> Option<&QuantizedTensor> {
-        self.matrix.quantized().filter(|_| self.bias.is_none())
+        self.only_matrix()?.quantized()
     }
 }
 
@@ -145,16 +158,82 @@ pub fn quantized_matmul_plain(x: &Array, w: &QuantizedTensor) -> Result<Array> {
     ops::matmul(x, &ops::swap_axes(&quantized::dequantize(w)?, -1, -2)?)
 }
 
-/// x · wᵀ + b.
+/// x · wᵀ + b, and what the step's adapter adds.
 pub fn linear(device: Device, x: &Array, weights: &LinearWeights) -> Result<Array> {
-    match weights {
-        LinearWeights { matrix, bias: None } => matmul(device, x, matrix),
-        LinearWeights { matrix: Matrix::Dense { transposed, .. }, bias: Some(bias) }
-            if device.kind == DeviceKind::Gpu =>
-        {
+    let LinearWeights { matrix, bias, additions } = weights;
+    if let Some(addition) = additions.current() {
+        return addition.apply(device, x, || matmul(device, x, matrix), bias.as_ref());
+    }
+    match (matrix, bias) {
+        (matrix, None) => matmul(device, x, matrix),
+        (Matrix::Dense { transposed, .. }, Some(bias)) if device.kind == DeviceKind::Gpu => {
             ops::addmm(bias, x, transposed)
         }
-        LinearWeights { matrix, bias: Some(bias) } => ops::add(&matmul(device, x, matrix)?, bias),
+        (matrix, Some(bias)) => ops::add(&matmul(device, x, matrix)?, bias),
+    }
+}
+
+/// What an adapter adds to a linear layer: a product of low rank (Hu et al. 2021, "LoRA"), perhaps
+/// with a magnitude for each output (Liu et al. 2024, "DoRA"), or other weights in the place of its
+/// own.
+#[derive(Debug)]
+pub enum LinearAddition {
+    /// factors · (x · wᵀ + (x · downᵀ) · upᵀ); the bias of the layer comes last.
+    LowRank {
+        /// `[rank, inputs]`.
+        down: Matrix,
+        /// `[outputs, rank]`, times the adapter's scale.
+        up: Matrix,
+        /// `[outputs]`: magnitudes over the norms of the adapted matrix' rows; `None` for ones.
+        factors: Option<Array>,
+    },
+    /// x · wᵀ + b with another matrix and bias.
+    Replaced {
+        /// `[outputs, inputs]`.
+        matrix: Matrix,
+        /// `[outputs]`.
+        bias: Option<Array>,
+    },
+}
+
+impl LinearAddition {
+    /// The layer's output, of its own product and bias.
+    fn apply(
+        &self,
+        device: Device,
+        x: &Array,
+        product: impl FnOnce() -> Result<Array>,
+        bias: Option<&Array>,
+    ) -> Result<Array> {
+        match self {
+            Self::Replaced { matrix, bias } => with_bias(matmul(device, x, matrix)?, bias.as_ref()),
+            Self::LowRank { down, up, factors } => {
+                let product = product()?;
+                let added = promoted(device, &promoted(device, x, down)?, up)?;
+                let mut sum = ops::add(&product, &ops::astype(&added, product.dtype())?)?;
+                if let Some(factors) = factors {
+                    sum = ops::multiply(&sum, &ops::astype(factors, sum.dtype())?)?;
+                }
+                with_bias(sum, bias)
+            }
+        }
+    }
+}
+
+fn with_bias(product: Array, bias: Option<&Array>) -> Result<Array> {
+    match bias {
+        Some(bias) => ops::add(&product, bias),
+        None => Ok(product),
+    }
+}
+
+/// x · wᵀ in the more precise of the types of x and w, as mlx-lm computes it.
+fn promoted(device: Device, x: &Array, matrix: &Matrix) -> Result<Array> {
+    match (matrix, device.backend(x)) {
+        (Matrix::Dense { transposed, .. }, Backend::Mlx | Backend::Plain) => {
+            ops::matmul(x, transposed)
+        }
+        _ => matmul(device, x, matrix),
     }
 }
 
@@ -169,6 +248,8 @@ pub enum Projections {
         weights: LinearWeights,
         /// Where the outputs of each end.
         ends: Vec<i32>,
+        /// What adapters add to each.
+        additions: Vec<Additions<LinearAddition>>,
     },
 }
 
@@ -176,8 +257,16 @@ impl Projections {
     /// The matrix that gives all outputs, if it is all there is.
     pub(super) fn only_matrix(&self) -> Option<&Matrix> {
         match self {
-            Self::Stacked { weights: LinearWeights { matrix, bias: None }, .. } => Some(matrix),
+            Self::Stacked { weights, .. } if !self.is_adapted() => weights.only_matrix(),
             _ => None,
+        }
+    }
+
+    /// Whether the step's adapter adds to one of the projections by itself.
+    fn is_adapted(&self) -> bool {
+        match self {
+            Self::Stacked { additions, .. } => additions.iter().any(|it| !it.is_empty()),
+            Self::Separate(_) => false,
         }
     }
 
@@ -200,6 +289,9 @@ impl Projections {
 
     /// The matrices, if they are quantized and all there is.
     pub(super) fn only_quantized(&self) -> Option<Vec<&QuantizedTensor>> {
+        if self.is_adapted() {
+            return None;
+        }
         self.parts().iter().map(LinearWeights::only_quantized).collect()
     }
 
@@ -225,7 +317,23 @@ pub fn project(device: Device, x: &Array, projections: &Projections) -> Result<V
             parts.map(|weights| linear(device, x, weights)).collect::<Result<_>>()?
         }
     };
-    projections.split(products)
+    let outputs = projections.split(products)?;
+    let Projections::Stacked { weights, ends, additions } = projections else { return Ok(outputs) };
+    // The outputs of one that the adapter adds to lie apart from those of the others.
+    let mut start = 0;
+    let parts = outputs.into_iter().zip(ends).zip(additions);
+    let adapted = parts.map(|((output, &end), additions)| {
+        let bias = weights.bias.as_ref();
+        let bias = bias.map(|bias| ops::slice_axis(bias, 0, start, end)).transpose()?;
+        start = end;
+        let Some(addition) = additions.current() else { return Ok(output) };
+        let product = || match &bias {
+            Some(bias) => ops::subtract(&output, bias),
+            None => Ok(output.clone()),
+        };
+        addition.apply(device, x, product, bias.as_ref())
+    });
+    adapted.collect()
 }
 
 /// x + delta, and the projections of its norm.

@@ -10,6 +10,7 @@
 //! module, in [`cpu`] for the CPU and in [`cuda`] for NVIDIA cards.
 
 pub mod activation;
+pub mod adapter;
 pub mod attention;
 pub mod conv;
 mod cpu;

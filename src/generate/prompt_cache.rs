@@ -102,6 +102,11 @@ impl PromptCache {
         Self::restore(OpenFile::open(path)?, model, name)
     }
 
+    /// The name of the model that wrote a file, where it says so.
+    pub fn writer(file: &OpenFile) -> Option<&str> {
+        file.text(MODEL)
+    }
+
     /// [`PromptCache::read`] of a file that is open.
     pub fn restore(file: OpenFile, model: &dyn LanguageModel, name: &str) -> Result<Self> {
         let path = file.path().to_owned();

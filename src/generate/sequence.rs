@@ -157,7 +157,7 @@ impl Sequence {
     }
 
     /// How far its prompt has been processed.
-    pub(super) fn progress(&self) -> Prefill {
+    pub fn progress(&self) -> Prefill {
         Prefill {
             processed: self.processed,
             total: self.tokens.len(),

@@ -34,6 +34,7 @@ mod internlm2;
 mod internlm3;
 mod jamba;
 mod klear;
+mod layout;
 mod lfm2;
 mod lfm2_moe;
 mod lille_130m;
@@ -67,6 +68,7 @@ use std::path::Path;
 
 use config::ConfigFile;
 pub use config::GenerationDefaults;
+pub use layout::{Layout, Modules, Quantizing, Tensors, layout};
 use parts::Parts;
 
 use crate::cache::Cache;
@@ -76,7 +78,7 @@ use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
 use crate::nn::{Activation, Backbone, Decoder, Embedding, FeedForward, Mlp, Step};
 use crate::warning::Warning;
-use crate::weights::{Checkpoint, LoadPlan, Weights};
+use crate::weights::{Checkpoint, LoadPlan, Sites, Weights};
 
 /// A language model: a step of new positions in, logits out.
 pub trait LanguageModel {
@@ -202,6 +204,10 @@ pub struct Loaded {
     pub model: Box<dyn LanguageModel>,
     /// What is known of it.
     pub info: Info,
+    /// The layers that adapters can add to.
+    pub sites: Sites,
+    /// The type of activations; `None` for that of the checkpoint.
+    pub activations: Option<Dtype>,
 }
 
 /// What an architecture's file provides.
@@ -411,5 +417,6 @@ pub fn load(
         generation: GenerationDefaults::read(dir, &mut warnings),
         warnings,
     };
-    Ok(Loaded { model, info })
+    let sites = weights.sites().clone();
+    Ok(Loaded { model, info, sites, activations: plan.activations })
 }

@@ -7,6 +7,8 @@
 //! ended with it ([`environment`]).
 #![allow(unsafe_code, reason = "what napi-derive generates for the exported items is unsafe")]
 
+mod adapter;
+mod convert;
 mod environment;
 mod error;
 mod file_lock;

@@ -6,6 +6,7 @@ use napi::Env;
 use napi::bindgen_prelude::{Float32Array, Object, Uint32Array};
 use napi_derive::napi;
 
+use super::adapter::NativeAdapter;
 use super::error::{Result, throw};
 use super::generation::NativeGeneration;
 use super::promise::promise;
@@ -193,6 +194,14 @@ impl NativeModel {
     pub fn load_prompt_cache<'env>(&self, env: &'env Env, path: String) -> Result<Object<'env>> {
         let (promise, callback) = promise(env, NativePromptCache::new)?;
         self.model.load_prompt_cache(PathBuf::from(path), callback);
+        Ok(promise)
+    }
+
+    /// An adapter from a folder.
+    #[napi(ts_return_type = "Promise<NativeAdapter>")]
+    pub fn load_adapter<'env>(&self, env: &'env Env, path: String) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, NativeAdapter::new)?;
+        self.model.load_adapter(PathBuf::from(path), callback);
         Ok(promise)
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
+use crate::adapters::AdapterId;
 use crate::cache::{CacheLimits, KvQuantization};
 use crate::constraint::Grammar;
 use crate::engine::ranges::{self, Number, Whole};
@@ -153,6 +154,8 @@ pub struct NativeGenerateRequest {
     pub required_tools: Option<Vec<String>>,
     /// Whether the answer may have several calls; left out for yes.
     pub parallel_tool_calls: Option<bool>,
+    /// The number of the adapter that it runs with.
+    pub adapter: Option<f64>,
 }
 
 impl NativeGenerateRequest {
@@ -207,6 +210,7 @@ impl NativeGenerateRequest {
                 required_tools: self.required_tools,
                 single_call: self.parallel_tool_calls == Some(false),
             },
+            adapter: self.adapter.map(AdapterId::from_number),
         })
     }
 }

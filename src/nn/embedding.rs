@@ -3,7 +3,8 @@
 use super::linear::{computed, matrix};
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::embedding::embedding;
+use crate::fused::adapter::Additions;
+use crate::fused::embedding::{EmbeddingAddition, embedding};
 use crate::fused::linear::{Matrix, matmul};
 use crate::mlx::{Array, Dtype};
 use crate::weights::Weights;
@@ -15,6 +16,7 @@ pub struct Embedding {
     vocabulary: usize,
     /// The type of activations; `None` for the table's own.
     dtype: Option<Dtype>,
+    additions: Additions<EmbeddingAddition>,
     device: Device,
 }
 
@@ -26,8 +28,9 @@ impl Embedding {
             Matrix::Adjusted(adjusted) => Matrix::dense(computed(adjusted.dequantize()?)?)?,
             plain => plain,
         };
+        let additions = w.embedding_site(vocabulary, dims);
         let vocabulary = vocabulary.unsigned_abs() as usize;
-        Ok(Self { table, vocabulary, dtype: w.activations(), device: w.device() })
+        Ok(Self { table, vocabulary, dtype: w.activations(), additions, device: w.device() })
     }
 
     /// Rows of the table.
@@ -37,7 +40,14 @@ impl Embedding {
 
     /// Token ids `[batch, length]` to `[batch, length, dims]`.
     pub fn forward(&self, tokens: &Array) -> Result<Array> {
-        embedding(self.device, &self.table, tokens, self.dtype)
+        let rows = |table| embedding(self.device, table, tokens, self.dtype);
+        match self.additions.current().as_deref() {
+            None => rows(&self.table),
+            Some(EmbeddingAddition::Replaced(table)) => rows(table),
+            Some(EmbeddingAddition::LowRank(addition)) => {
+                addition.add_rows(&rows(&self.table)?, tokens)
+            }
+        }
     }
 
     /// What it runs with.
@@ -47,6 +57,12 @@ impl Embedding {
 
     /// The table as the output head: `[…, dims]` to logits `[…, vocabulary]`.
     pub fn as_linear(&self, x: &Array) -> Result<Array> {
-        matmul(self.device, x, &self.table)
+        match self.additions.current().as_deref() {
+            Some(EmbeddingAddition::Replaced(table)) => matmul(self.device, x, table),
+            Some(EmbeddingAddition::LowRank(addition)) if addition.head => {
+                addition.add_logits(&matmul(self.device, x, &self.table)?, x)
+            }
+            _ => matmul(self.device, x, &self.table),
+        }
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::error::Result;
 use crate::fused::Device;
+use crate::fused::adapter::Additions;
 use crate::fused::linear::{self, AdjustedMatrix, LinearWeights, Matrix, linear, project};
 use crate::mlx::quantized::QuantizedTensor;
 use crate::mlx::{Array, eval, ops};
-use crate::weights::{Adjustments, Weights};
+use crate::weights::{Adjustments, LinearSite, Weights};
 
 /// Takes the matrix `weight` (and `scales` and `biases`, where the layer is quantized).
 pub(super) fn matrix(w: &Weights, inputs: i32, outputs: i32) -> Result<Matrix> {
@@ -112,6 +113,7 @@ pub type TakeLinear = fn(&Weights, i32, i32, bool) -> Result<Linear>;
 #[derive(Debug)]
 pub struct Linear {
     weights: LinearWeights,
+    site: LinearSite,
     device: Device,
 }
 
@@ -119,9 +121,14 @@ impl Linear {
     /// Takes `weight` `[outputs, inputs]`, dense or quantized, and with `bias` also `bias`
     /// `[outputs]`.
     pub fn new(w: &Weights, inputs: i32, outputs: i32, bias: bool) -> Result<Self> {
-        let matrix = matrix(w, inputs, outputs)?;
+        Self::of(w, matrix(w, inputs, outputs)?, [inputs, outputs], bias)
+    }
+
+    fn of(w: &Weights, matrix: Matrix, [inputs, outputs]: [i32; 2], bias: bool) -> Result<Self> {
         let bias = if bias { Some(w.take("bias", &[outputs])?) } else { None };
-        Ok(Self { weights: LinearWeights { matrix, bias }, device: w.device() })
+        let site = w.linear_site(&matrix, [inputs, outputs], bias.is_some());
+        let weights = LinearWeights { matrix, bias, additions: site.additions.clone() };
+        Ok(Self { weights, site, device: w.device() })
     }
 
     /// As [`Linear::new`], for a matrix that is stored with its inputs before its outputs (GPT-2).
@@ -129,17 +136,16 @@ impl Linear {
         let stored = w.take_matrix("weight", &[inputs, outputs])?;
         let weight = ops::contiguous(&ops::swap_axes(&stored, -1, -2)?)?;
         eval(&[&weight])?;
-        let bias = if bias { Some(w.take("bias", &[outputs])?) } else { None };
-        let matrix = Matrix::dense(weight)?;
-        Ok(Self { weights: LinearWeights { matrix, bias }, device: w.device() })
+        Self::of(w, Matrix::dense(weight)?, [inputs, outputs], bias)
     }
 
     /// The layer of the outputs that `rows` names, in its order.
-    pub(super) fn with_rows(&self, rows: &Array) -> Result<Self> {
-        let LinearWeights { matrix, bias } = &self.weights;
-        let bias = bias.as_ref().map(|bias| ops::take(bias, rows, 0)).transpose()?;
-        let weights = LinearWeights { matrix: gather_rows(matrix, rows)?, bias };
-        Ok(Self { weights, device: self.device })
+    pub(super) fn with_rows(self, rows: &Array) -> Result<Self> {
+        let LinearWeights { matrix, bias, additions } = self.weights;
+        let bias = bias.map(|bias| ops::take(&bias, rows, 0)).transpose()?;
+        let weights = LinearWeights { matrix: gather_rows(&matrix, rows)?, bias, additions };
+        self.site.reordered(&weights.matrix, rows);
+        Ok(Self { weights, ..self })
     }
 
     /// `[…, inputs]` to `[…, outputs]`.
@@ -167,7 +173,13 @@ impl Linear {
             _ => return Ok(None),
         };
         let matrices: Vec<_> = parts.iter().map(|part| &part.weights.matrix).collect();
-        Ok(stack(&matrices)?.map(|matrix| LinearWeights { matrix, bias }))
+        let Some(matrix) = stack(&matrices)? else { return Ok(None) };
+        let mut start = 0;
+        for Self { site, .. } in parts {
+            site.stacked(&matrix, start, start + site.outputs);
+            start += site.outputs;
+        }
+        Ok(Some(LinearWeights::new(matrix, bias)))
     }
 }
 
@@ -187,7 +199,8 @@ impl Projections {
             && let Some(weights) = Linear::stack(&linears)?
         {
             let outputs: Vec<_> = parts.iter().map(|(_, outputs)| *outputs).collect();
-            return Ok(Self::stacked(Linear { weights, device: w.device() }, &outputs));
+            let additions = linears.iter().map(|linear| linear.site.additions.clone()).collect();
+            return Ok(Self::of_stack(weights, &outputs, additions, w.device()));
         }
         let parts = parts.into_iter().map(|(linear, _)| linear.weights).collect();
         Ok(Self { weights: linear::Projections::Separate(parts), device: w.device() })
@@ -195,12 +208,23 @@ impl Projections {
 
     /// Projections that the checkpoint holds as one, with the number of outputs of each.
     pub fn stacked(linear: Linear, outputs: &[i32]) -> Self {
+        let Linear { weights, device, .. } = linear;
+        let additions = vec![Additions::default(); outputs.len()];
+        Self::of_stack(weights, outputs, additions, device)
+    }
+
+    fn of_stack(
+        weights: LinearWeights,
+        outputs: &[i32],
+        additions: Vec<Additions<linear::LinearAddition>>,
+        device: Device,
+    ) -> Self {
         let ends = outputs.iter().scan(0, |end, outputs| {
             *end += outputs;
             Some(*end)
         });
-        let Linear { weights, device } = linear;
-        Self { weights: linear::Projections::Stacked { weights, ends: ends.collect() }, device }
+        let ends = ends.collect();
+        Self { weights: linear::Projections::Stacked { weights, ends, additions }, device }
     }
 
     /// `[…, inputs]` to `[…, outputs]` for each part, in order.

@@ -196,16 +196,17 @@ impl Experts {
         let MoeConfig { dims, hidden, experts, .. } = config;
         let gate_up = w.take_matrix("gate_up_proj", &[experts, dims, 2 * hidden])?;
         let down = w.take_matrix("down_proj", &[experts, hidden, dims])?;
-        let linear = |stored: &Array, start: i32, end: i32| -> Result<_> {
-            let matrix = ExpertMatrix::transposed(&ops::slice_axis(stored, 2, start, end)?)?;
-            Ok(ExpertLinear::new(matrix, None))
+        let part = |stored: &Array, start: i32, end: i32| -> Result<_> {
+            ExpertMatrix::transposed(&ops::slice_axis(stored, 2, start, end)?)
         };
-        let projections = [
-            linear(&gate_up, 0, hidden)?,
-            linear(&gate_up, hidden, 2 * hidden)?,
-            linear(&down, 0, dims)?,
+        let matrices = [
+            part(&gate_up, 0, hidden)?,
+            part(&gate_up, hidden, 2 * hidden)?,
+            part(&down, 0, dims)?,
         ];
-        Ok(Self::gated(projections, Activation::Silu))
+        let linears = matrices.map(|matrix| ExpertLinear::new(matrix, None));
+        let names = ["gate_proj", "up_proj", "down_proj"];
+        Ok(Self::gated(Self::adaptable(w, names, config, linears), Activation::Silu))
     }
 
     /// Takes experts with SiLU, however they are stored.
@@ -231,7 +232,8 @@ impl Experts {
             };
             let down = w.take_matrix(names.fused[1], &[experts, dims, hidden])?;
             let matrices = [part(0)?, part(hidden)?, ExpertMatrix::dense(&down)?];
-            return Ok(matrices.map(|matrix| ExpertLinear::new(matrix, None)));
+            let linears = matrices.map(|matrix| ExpertLinear::new(matrix, None));
+            return Ok(Self::adaptable(w, names.stacked, config, linears));
         }
         let linear = |index: usize, inputs: i32, outputs: i32| {
             let names = [names.single[index], names.stacked[index]];
@@ -252,6 +254,22 @@ impl Experts {
         moe_mlp(device, x, chosen, scores, &self.0)
     }
 
+    /// Gate, up and down, to which adapters can add by these names.
+    pub fn adaptable(
+        w: &Weights,
+        names: [&str; 3],
+        config: MoeConfig,
+        [gate, up, down]: [ExpertLinear; 3],
+    ) -> [ExpertLinear; 3] {
+        let MoeConfig { dims, hidden, experts, .. } = config;
+        let site = |name: &str, sizes| w.at(name).expert_site(experts, sizes);
+        [
+            gate.with_additions(site(names[0], [dims, hidden])),
+            up.with_additions(site(names[1], [dims, hidden])),
+            down.with_additions(site(names[2], [hidden, dims])),
+        ]
+    }
+
     /// Takes a projection of all experts, one by one below `experts.N` or stacked, by its names.
     pub fn projection(
         w: &Weights,
@@ -262,6 +280,7 @@ impl Experts {
     ) -> Result<ExpertLinear> {
         let single = |expert| w.at("experts").at(expert).at(single);
         let matrix = ExpertMatrix::new(&w.at(stacked), single, inputs, outputs, experts)?;
-        Ok(ExpertLinear::new(matrix, None))
+        let additions = w.at(stacked).expert_site(experts, [inputs, outputs]);
+        Ok(ExpertLinear::new(matrix, None).with_additions(additions))
     }
 }

@@ -84,6 +84,11 @@ impl Checkpoint {
         self.warnings.extend(warning);
     }
 
+    /// How layers are packed that another program has quantized, by their paths.
+    pub fn formats(&self) -> &BTreeMap<String, QuantizationParams> {
+        &self.formats
+    }
+
     /// How the layer of a path is packed that another program has quantized.
     pub(super) fn format(&self, path: &str) -> Option<QuantizationParams> {
         self.formats.get(path).copied()

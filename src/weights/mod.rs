@@ -3,14 +3,17 @@
 //! Loading is strict. A tensor that is missing, has another shape or an unexpected type, or that
 //! nobody took, is an error that names it and its file.
 
+mod adaptable;
 mod checkpoint;
 mod file;
 mod folder;
 mod formats;
 mod plan;
+mod sites;
 mod view;
 
 pub use checkpoint::Checkpoint;
 pub use formats::{Foreign, Refusal};
 pub use plan::LoadPlan;
+pub use sites::{LinearSite, Place, Site, Sites};
 pub use view::{Adjustments, Float8, Quantization, Weights};

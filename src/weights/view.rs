@@ -1,11 +1,12 @@
 //! A path-prefixed view of a checkpoint: `w.at("self_attn").at("q_proj").take("weight", …)`.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, RefCell, RefMut};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::rc::Rc;
 
 use super::formats::{INPUT_ORDER, OUTPUT_FACTORS};
+use super::sites::Sites;
 use super::{Checkpoint, Foreign, LoadPlan};
 use crate::error::{Error, Result};
 use crate::fused::Device;
@@ -71,6 +72,7 @@ struct Shared<'a> {
     /// The parameters of quantizable layers by their format; `None` for those that are dense.
     formats: RefCell<Vec<(Option<QuantizationParams>, u64)>>,
     warnings: RefCell<Vec<Warning>>,
+    sites: RefCell<Sites>,
     progress: RefCell<Progress<'a>>,
 }
 
@@ -101,6 +103,7 @@ impl<'a> Weights<'a> {
             dtype: Cell::new(None),
             formats: RefCell::default(),
             warnings: RefCell::default(),
+            sites: RefCell::default(),
             progress: RefCell::new(Box::new(progress)),
         };
         Self { shared: Rc::new(shared), prefix: String::new() }
@@ -233,6 +236,11 @@ impl<'a> Weights<'a> {
             let warning = Warning::new(WarningCode::UnusedHead, &path, message);
             self.shared.warnings.borrow_mut().push(warning);
         }
+    }
+
+    /// The layers that adapters can add to, as far as they have been taken.
+    pub fn sites(&self) -> RefMut<'_, Sites> {
+        self.shared.sites.borrow_mut()
     }
 
     /// Tells that matrices are loaded as numbers, though another program has quantized them.

@@ -2,6 +2,7 @@
 """Compares fixtures: `python3 tools/oracle/check.py` the committed ones with those that the oracle makes now,
 `python3 tools/oracle/check.py --results folder` what an engine computed with the committed models.
 
+`python3 tools/oracle/check.py --converted folder` the checkpoints that an engine converted from fixtures of the same names.
 `python3 tools/oracle/check.py --prompt-caches folder` the prompt-cache files that an engine wrote for the fixtures of the same names.
 
 The folder of results holds `<name of the model fixture>.safetensors` with any of `logits`, `logits_cached`, `greedy` as in the fixture's
@@ -22,12 +23,14 @@ import mlx.core as mx
 import numpy as np
 
 import make
-from generate import prompt_caches
+from generate import gathering, models, prompt_caches
 
 # Relative error ‖a − b‖ / ‖b‖ that the same computation may show on another processor.
 REPRODUCED = 1e-5
 # Relative error within which an engine agrees with the oracle.
 AGREES = 1e-4
+# The same, of a checkpoint that was converted: factors that are multiplied into 16 bits are rounded.
+CONVERTED = 5e-3
 # What is measured, or says what it was measured with, is free to change.
 NOT_COMPARED = {"relative_error", "versions"}
 
@@ -125,12 +128,34 @@ def check_results(folder: Path) -> list[str]:
     return faults
 
 
+def check_converted(folder: Path) -> list[str]:
+    """Faults of checkpoints that an engine converted: mlx-lm does not load them, or computes something else."""
+    gathering.install()
+    faults = []
+    for converted in sorted(path.parent for path in folder.glob("*/config.json")):
+        golden = mx.load(str(environment.FIXTURES / "models" / converted.name / "golden.safetensors"))
+        try:
+            oracle = models.MlxOracle(converted)
+        except ValueError as error:
+            faults.append(f"{converted.name}: {error}")
+            continue
+        logits = oracle.step(np.array(golden["tokens"]), oracle.start())[-golden["logits"].shape[0] :]
+        error = relative_error(logits, np.array(golden["logits"]))
+        print(f"{converted.name}: relative error {error:.1e}")
+        if error > CONVERTED:
+            faults.append(f"{converted.name}: relative error {error:.1e}")
+    return faults
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, help="a folder of what an engine computed")
+    parser.add_argument("--converted", type=Path, help="a folder of checkpoints that an engine converted")
     parser.add_argument("--prompt-caches", type=Path, help="a folder of prompt-cache files that an engine wrote")
     arguments = parser.parse_args()
-    if arguments.prompt_caches:
+    if arguments.converted:
+        faults = check_converted(arguments.converted)
+    elif arguments.prompt_caches:
         faults = prompt_caches.check(arguments.prompt_caches)
     else:
         faults = check_results(arguments.results) if arguments.results else check_fixtures()

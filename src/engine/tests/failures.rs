@@ -118,7 +118,8 @@ pub(super) fn start_with(
     options: SequenceOptions,
 ) -> Sequence {
     let prompt = (first..first + 5).collect();
-    let mut sequence = backend.start(prompt, options, &mut cache.into_iter().next()).unwrap();
+    let mut cache = cache.into_iter().next();
+    let mut sequence = backend.start(prompt, options, None, &mut cache).unwrap();
     while !read(backend, &mut [&mut sequence], 4)[0].as_ref().unwrap().done {}
     sequence
 }
@@ -198,8 +199,9 @@ fn a_step_that_fails_in_flight_is_nobodys() {
 #[test]
 fn a_prompt_that_fails_leaves_those_that_are_read_with_it() {
     let backend = backend();
-    let begin =
-        |first: u32| backend.start((first..first + 7).collect(), options(), &mut None).unwrap();
+    let begin = |first: u32| {
+        backend.start((first..first + 7).collect(), options(), None, &mut None).unwrap()
+    };
     let (mut failing, mut sound) = (begin(BAD - 3), begin(0));
     let progress = read(&backend, &mut [&mut failing, &mut sound], 8);
     // Nobody knows yet whose failure it was.

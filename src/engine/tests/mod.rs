@@ -9,7 +9,7 @@ mod preparing;
 mod prompt_caches;
 mod queue;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -20,6 +20,7 @@ use super::backend::Backend;
 use super::load::launch;
 use super::pool::ENGINES;
 use super::*;
+use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::{Error, Result};
@@ -125,6 +126,7 @@ impl Backend for Fake {
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
+        _: Option<AdapterId>,
         cache: &mut Option<usize>,
     ) -> Result<FakeSequence> {
         if prompt.get(1) == Some(&CANNOT_START) {
@@ -145,6 +147,12 @@ impl Backend for Fake {
             made: 0,
         })
     }
+
+    fn load_adapter(&self, _: AdapterId, path: &Path) -> Result<AdapterInfo> {
+        Err(Error::adapter(path, "the fake model has none"))
+    }
+
+    fn drop_adapter(&self, _: AdapterId) {}
 
     fn cached_tokens(&self, sequence: &FakeSequence) -> usize {
         sequence.cached

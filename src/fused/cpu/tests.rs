@@ -472,7 +472,7 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
                 soft_cap: Some(4.0),
                 sinks: Some(sinks.clone()),
                 kv_dtype: Some(dtype),
-                output: LinearWeights { matrix, bias: None },
+                output: LinearWeights::new(matrix, None),
             };
             let (queries, keys, values) = (&queries, &keys, &values);
             let turn = || rotated.then(|| rope.clone());
@@ -521,7 +521,7 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
         soft_cap: None,
         sinks: None,
         kv_dtype: None,
-        output: LinearWeights { matrix, bias: None },
+        output: LinearWeights::new(matrix, None),
     };
     let run = |values: &Array, buffers, offset| {
         let (queries, keys) = (&queries, &keys);

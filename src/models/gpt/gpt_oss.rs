@@ -33,7 +33,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     Ok(Box::new(decoder.build(w, |_, w| {
         let mlp = w.at("mlp");
-        let experts = Experts::combined(projections(&mlp.at("experts"), config)?, clipped_swiglu);
+        let experts = mlp.at("experts");
+        let projections = projections(&experts, config)?;
+        let names = ["gate_proj", "up_proj", "down_proj"];
+        let projections = Experts::adaptable(&experts, names, config, projections);
+        let experts = Experts::combined(projections, clipped_swiglu);
         Ok(Box::new(Moe::of(Router::new(&mlp.at("router"), config, true)?, experts)))
     })?))
 }

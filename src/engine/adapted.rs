@@ -1,0 +1,184 @@
+//! A [`Backend`] whose sequences may each have an adapter.
+//!
+//! Sequences with the same adapter share their steps; those with others have steps of their own.
+//! Keys and values that were made with one adapter are of no use with another, so a prompt cache
+//! belongs to the adapter that it was made with.
+
+use std::path::Path;
+
+use super::backend::{Backend, PromptCacheSize};
+use super::core::CoreBackend;
+use crate::adapters::{AdapterId, AdapterInfo, Adapters, HeldAdapter};
+use crate::cache::CacheLimits;
+use crate::cache::file::{CacheBytes, OpenFile};
+use crate::error::{Error, Result};
+use crate::generate::{PromptCache, Reading, Sequence, SequenceOptions, TokenOutput};
+
+/// A language model and its adapters.
+pub struct AdaptedBackend {
+    core: CoreBackend,
+    adapters: Adapters,
+}
+
+/// A sequence and its adapter.
+pub struct AdaptedSequence {
+    sequence: Sequence,
+    adapter: Option<HeldAdapter>,
+}
+
+/// A prompt cache and the fingerprint of the adapter that it was made with.
+pub struct AdaptedCache {
+    cache: PromptCache,
+    adapter: Option<String>,
+}
+
+impl AdaptedBackend {
+    /// The backend of a model with these adapters.
+    pub fn new(core: CoreBackend, adapters: Adapters) -> Self {
+        Self { core, adapters }
+    }
+
+    /// Does something with the sequences of each adapter at once, those of the first sequence's
+    /// first; gives what comes of each, in their order.
+    fn by_adapter<T>(
+        &self,
+        sequences: &mut [&mut AdaptedSequence],
+        mut run: impl FnMut(&mut [&mut Sequence]) -> Vec<T>,
+    ) -> Vec<T> {
+        let id = |adapter: &Option<HeldAdapter>| adapter.as_ref().map(HeldAdapter::id);
+        let mut adapters: Vec<Option<HeldAdapter>> = Vec::new();
+        for sequence in sequences.iter() {
+            if !adapters.iter().any(|other| id(other) == id(&sequence.adapter)) {
+                adapters.push(sequence.adapter.clone());
+            }
+        }
+        let mut results: Vec<Option<T>> = sequences.iter().map(|_| None).collect();
+        for adapter in &adapters {
+            let of_adapter = sequences.iter_mut().zip(&mut results);
+            let (mut group, places): (Vec<_>, Vec<_>) = of_adapter
+                .filter(|(sequence, _)| id(&sequence.adapter) == id(adapter))
+                .map(|(sequence, place)| (&mut sequence.sequence, place))
+                .unzip();
+            let made = self.adapters.scope(adapter.as_ref(), || run(&mut group));
+            places.into_iter().zip(made).for_each(|(place, result)| *place = Some(result));
+        }
+        results.into_iter().flatten().collect()
+    }
+}
+
+fn fingerprint(adapter: Option<&HeldAdapter>) -> Option<&str> {
+    adapter.map(HeldAdapter::fingerprint)
+}
+
+impl Backend for AdaptedBackend {
+    type Sequence = AdaptedSequence;
+    type Caches = <CoreBackend as Backend>::Caches;
+    type PromptCache = AdaptedCache;
+
+    fn start(
+        &self,
+        prompt: Vec<u32>,
+        options: SequenceOptions,
+        adapter: Option<AdapterId>,
+        cache: &mut Option<AdaptedCache>,
+    ) -> Result<AdaptedSequence> {
+        let adapter = match adapter {
+            None => None,
+            Some(id) => Some(self.adapters.hold(id).ok_or_else(|| {
+                let message = "is none of this model, or has been disposed of";
+                Error::argument("adapter", message)
+            })?),
+        };
+        let of_another =
+            |cache: &AdaptedCache| cache.adapter.as_deref() != fingerprint(adapter.as_ref());
+        let other = cache.take_if(|cache| of_another(cache));
+        let mut inner = match &other {
+            Some(other) => Some(self.core.prompt_cache(other.cache.limits())),
+            None => cache.take().map(|cache| cache.cache),
+        };
+        let started = self
+            .adapters
+            .scope(adapter.as_ref(), || self.core.start(prompt, options, None, &mut inner));
+        if started.is_err() {
+            // Nothing is taken.
+            let own = |cache| AdaptedCache {
+                cache,
+                adapter: fingerprint(adapter.as_ref()).map(str::to_owned),
+            };
+            *cache = other.or_else(|| inner.map(own));
+        }
+        started.map(|sequence| AdaptedSequence { sequence, adapter })
+    }
+
+    fn load_adapter(&self, id: AdapterId, path: &Path) -> Result<AdapterInfo> {
+        self.adapters.load(id, path)
+    }
+
+    fn drop_adapter(&self, id: AdapterId) {
+        self.adapters.remove(id);
+    }
+
+    fn cached_tokens(&self, sequence: &AdaptedSequence) -> usize {
+        self.core.cached_tokens(&sequence.sequence)
+    }
+
+    fn leave(&self, sequence: AdaptedSequence) -> AdaptedCache {
+        let AdaptedSequence { sequence, adapter } = sequence;
+        let cache = self.adapters.scope(adapter.as_ref(), || self.core.leave(sequence));
+        AdaptedCache { cache, adapter: fingerprint(adapter.as_ref()).map(str::to_owned) }
+    }
+
+    fn prompt_cache(&self, limits: CacheLimits) -> AdaptedCache {
+        AdaptedCache { cache: self.core.prompt_cache(limits), adapter: None }
+    }
+
+    fn prompt_cache_size(&self, cache: &AdaptedCache) -> PromptCacheSize {
+        self.core.prompt_cache_size(&cache.cache)
+    }
+
+    fn prompt_cache_bytes(&self, cache: &AdaptedCache) -> Result<CacheBytes> {
+        cache.cache.to_bytes(&self.core.name_with(cache.adapter.as_deref()))
+    }
+
+    fn load_prompt_cache(&self, file: OpenFile) -> Result<AdaptedCache> {
+        let adapter = PromptCache::writer(&file)
+            .and_then(|writer| writer.strip_prefix(&self.core.name_with(Some(""))))
+            .and_then(|fingerprint| self.adapters.find(fingerprint));
+        let adapter = fingerprint(adapter.as_ref()).map(str::to_owned);
+        let cache = self.core.restore(file, adapter.as_deref())?;
+        Ok(AdaptedCache { cache, adapter })
+    }
+
+    fn prefill(&self, sequences: &mut [&mut AdaptedSequence], tokens: usize) -> Reading {
+        let mut left = tokens;
+        let progress = self.by_adapter(sequences, |group| {
+            let reading = match left {
+                0 => return group.iter().map(|sequence| Ok(sequence.progress())).collect(),
+                left => self.core.prefill(group, left),
+            };
+            left = left.saturating_sub(reading.tokens);
+            reading.progress
+        });
+        Reading { progress, tokens: tokens - left }
+    }
+
+    fn decode(&self, sequences: &mut [&mut AdaptedSequence]) -> Vec<Result<Option<TokenOutput>>> {
+        self.by_adapter(sequences, |group| self.core.decode(group))
+    }
+
+    fn caches(&self) -> Self::Caches {
+        self.core.caches()
+    }
+
+    fn logits(&self, tokens: &[u32], caches: &mut Self::Caches) -> Result<Vec<f32>> {
+        self.core.logits(tokens, caches)
+    }
+
+    fn reset_peak_memory(&self) {
+        self.core.reset_peak_memory();
+    }
+
+    fn peak_memory(&self) -> usize {
+        self.core.peak_memory()
+    }
+}

@@ -1,0 +1,207 @@
+//! The layout in which mlx-lm saves an architecture's tensors, and what it makes of published ones:
+//! their names, experts stacked, factors multiplied in, convolutions with channels last. And which
+//! of its modules it quantizes.
+//!
+//! Nothing is computed here: an array of [`Tensors`] is a graph over mapped files.
+
+mod experts;
+mod known;
+mod modules;
+mod published;
+mod tensors;
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::config::ConfigFile;
+use super::is_rotary_frequencies;
+use super::parts::Parts;
+use crate::error::{Error, Result};
+use crate::fused::Device;
+use crate::mlx::quantized::QuantizationParams;
+use crate::weights::{Checkpoint, LoadPlan, Quantization};
+use experts::GateUp;
+pub use modules::{Modules, Quantizing};
+pub use tensors::Tensors;
+use tensors::halves;
+
+/// A checkpoint in mlx-lm's layout.
+pub struct Layout {
+    /// The tensors by their names.
+    pub tensors: Tensors,
+    /// The formats of those that are quantized.
+    pub quantization: Quantization,
+    /// Which modules can be quantized, and how.
+    pub modules: Modules,
+    /// Whether the checkpoint has an output head of its own, and the configuration does not say.
+    pub undeclared_head: bool,
+    /// The bytes of the checkpoint.
+    pub bytes: usize,
+}
+
+/// The checkpoint of a model's folder in mlx-lm's layout.
+///
+/// # Errors
+/// Those of [`super::load`] about the configuration and the files, and
+/// [`crate::error::Error::Unsupported`] for a layout that nothing is known of.
+pub fn layout(dir: &Path) -> Result<Layout> {
+    let config = ConfigFile::read(dir)?;
+    let (model_type, text) = (config.model_type()?, config.text_part_or_whole()?);
+    let architecture = super::find(&text)?;
+    if !known::MODEL_TYPES.contains(&model_type.as_str()) {
+        return Err(Error::Unsupported(format!(
+            "the layout in which mlx-lm has models of the type \"{model_type}\" is not known here, so \
+             that they cannot be converted"
+        )));
+    }
+    let mut quantization = text.quantization()?;
+    let mut checkpoint = Checkpoint::open(dir)?;
+    if let Some(foreign) = quantization.foreign {
+        let plan = LoadPlan::new(Device::default(), None);
+        checkpoint = checkpoint.translate(foreign, plan)?;
+        refuse_adjusted(&checkpoint)?;
+        quantization.default = most_common(&checkpoint);
+    }
+    let parts = Parts::of(&checkpoint);
+    let has_parts = config.optional::<Value>("text_config")?.is_some();
+    let is_whole = !has_parts && !WRAPPED.contains(&model_type.as_str());
+    let mut tensors = Tensors::of(&checkpoint, |tensor| {
+        let name = parts.without_prefix(tensor)?;
+        // mlx-lm has matrices of Gemma 3n that neither it nor others use.
+        let unused = model_type == "gemma3n" && text.is_of_shared_layer(&name);
+        let ignored = is_rotary_frequencies(&name) || (architecture.ignores)(&text, &name);
+        (unused || !ignored).then(|| named(&model_type, is_whole, name))
+    })?;
+    let source = Source { model_type: &model_type, config: &text };
+    source.convert(&mut tensors)?;
+    let declared = text.optional::<bool>("tie_word_embeddings")?;
+    let has_head = !tensors.names(|name| name.ends_with("lm_head.weight")).is_empty();
+    Ok(Layout {
+        modules: Modules::new(&model_type, &text)?,
+        undeclared_head: has_head && declared.is_none(),
+        quantization,
+        bytes: checkpoint.bytes(),
+        tensors,
+    })
+}
+
+/// Refuses layers of other programs whose products take more than a matrix: mlx-lm has no place for
+/// that.
+fn refuse_adjusted(checkpoint: &Checkpoint) -> Result<()> {
+    let adjusted =
+        |name: &&str| name.ends_with(".input_order") || name.ends_with(".output_factors");
+    match checkpoint.names().find(adjusted) {
+        None => Ok(()),
+        Some(name) => Err(Error::Unsupported(format!(
+            "\"{name}\": a layer whose inputs stand in another order, or whose outputs are \
+             multiplied, cannot be converted"
+        ))),
+    }
+}
+
+/// The format of most layers that another program has quantized.
+fn most_common(checkpoint: &Checkpoint) -> Option<QuantizationParams> {
+    let mut counts = HashMap::<QuantizationParams, usize>::new();
+    for params in checkpoint.formats().values() {
+        *counts.entry(*params).or_default() += 1;
+    }
+    let most = counts.into_iter().max_by_key(|(params, count)| (*count, params.bits));
+    most.map(|(params, _)| params)
+}
+
+/// Model types whose language model mlx-lm has as one of several parts, also where the configuration
+/// knows none.
+const WRAPPED: [&str; 4] = ["qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe"];
+
+/// mlx-lm's name of a tensor that the language model would have under `name` by itself.
+fn named(model_type: &str, is_whole: bool, name: String) -> String {
+    match name.strip_prefix("model.") {
+        _ if is_whole => name,
+        Some(rest) if model_type == "gemma3n" => format!("model.language_model.{rest}"),
+        _ => format!("language_model.{name}"),
+    }
+}
+
+/// What is known of a checkpoint besides its tensors.
+struct Source<'a> {
+    model_type: &'a str,
+    /// Of the language model.
+    config: &'a ConfigFile,
+}
+
+impl Source<'_> {
+    fn convert(&self, tensors: &mut Tensors) -> Result<()> {
+        self.drop_head(tensors)?;
+        experts::stack_single(tensors, self.model_type)?;
+        if let Some(kind) = GateUp::of(self.model_type) {
+            experts::split(tensors, kind)?;
+        }
+        match self.model_type {
+            "deepseek_v3" | "kimi_k2" | "kimi_k25" | "joyai_llm_flash" | "glm4_moe_lite" => {
+                published::latent_heads(tensors, self.config)?;
+            }
+            "granitemoe" => {
+                split_linear(tensors, "block_sparse_moe", "block_sparse_moe.switch_mlp")?
+            }
+            "granitemoehybrid" => {
+                split_linear(tensors, "block_sparse_moe", "block_sparse_moe.switch_mlp")?;
+                if self.config.optional::<i64>("num_local_experts")?.unwrap_or(0) == 0 {
+                    split_linear(tensors, "shared_mlp", "mlp")?;
+                }
+            }
+            "falcon_h1" => published::falcon_h1(tensors, self.config)?,
+            "apertus" => published::single_numbers(tensors)?,
+            "bailing_moe" => published::bailing_moe(tensors, self.config)?,
+            "exaone_moe" => tensors.rename(|name| {
+                name.replace(".mlp.e_score_correction_bias", ".mlp.gate.e_score_correction_bias")
+            }),
+            "gpt2" => published::gpt2(tensors)?,
+            "gpt_neox" => published::gpt_neox(tensors),
+            "lfm2_moe" => tensors.rename(|name| {
+                let names = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
+                names.iter().fold(name, |name, (old, new)| {
+                    name.replace(&format!(".{old}.weight"), &format!(".{new}.weight"))
+                })
+            }),
+            _ => {}
+        }
+        let published = published::convolutions(tensors)?;
+        if published && matches!(self.model_type, "qwen3_next" | "qwen3_5" | "qwen3_5_moe") {
+            published::norms_plus_one(tensors)?;
+        }
+        Ok(())
+    }
+
+    /// mlx-lm has no head where the embedding is one.
+    fn drop_head(&self, tensors: &mut Tensors) -> Result<()> {
+        let tied = match self.model_type {
+            "gemma" | "gemma2" | "cohere" | "cohere2" | "lfm2" => true,
+            "gpt_oss" | "phi" => false,
+            _ => self.config.optional("tie_word_embeddings")?.unwrap_or(false),
+        };
+        // Gemma 3 has a head wherever the checkpoint has one.
+        if tied && !matches!(self.model_type, "gemma3" | "gemma3_text") {
+            tensors.retain(|name| !name.contains("lm_head."));
+        }
+        Ok(())
+    }
+}
+
+/// `input_linear`, gate and up in one, and `output_linear` of a block, by mlx-lm's names in
+/// `target`.
+fn split_linear(tensors: &mut Tensors, block: &str, target: &str) -> Result<()> {
+    let ending = format!(".{block}.input_linear.weight");
+    for name in tensors.names(|name| name.ends_with(&ending)) {
+        let joint = tensors.require(&name)?;
+        let layer = name.trim_end_matches(&ending);
+        let axis = joint.ndim() - 2;
+        for (part, projection) in halves(&joint, axis)?.into_iter().zip(["gate_proj", "up_proj"]) {
+            tensors.insert(format!("{layer}.{target}.{projection}.weight"), part);
+        }
+        let down = tensors.require(&format!("{layer}.{block}.output_linear.weight"))?;
+        tensors.insert(format!("{layer}.{target}.down_proj.weight"), down);
+    }
+    Ok(())
+}

@@ -1,0 +1,191 @@
+//! What mlx-lm computes of published tensors.
+
+use super::super::config::ConfigFile;
+use super::tensors::{Tensors, times};
+use crate::error::Result;
+use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
+use crate::mlx::{Array, Dtype, from_f32, ops};
+
+/// Convolutions with a channel's one input last, `[channels, kernel, 1]`, in place of
+/// `[channels, 1, kernel]`; whether there were any.
+pub(super) fn convolutions(tensors: &mut Tensors) -> Result<bool> {
+    let names =
+        tensors.names(|name| name.ends_with("conv1d.weight") || name.ends_with("conv.weight"));
+    let mut found = false;
+    for name in names {
+        let array = tensors.require(&name)?;
+        let published = matches!(array.shape(), [_, 1, kernel] if *kernel != 1);
+        found |= published;
+        let array = if published { ops::swap_axes(&array, 1, 2)? } else { array };
+        tensors.insert(name, array);
+    }
+    Ok(found)
+}
+
+/// Norms of Qwen 3 Next and 3.5, which are published less 1.
+pub(super) fn norms_plus_one(tensors: &mut Tensors) -> Result<()> {
+    const NORMS: [&str; 5] = [
+        ".input_layernorm.weight",
+        ".post_attention_layernorm.weight",
+        "model.norm.weight",
+        ".q_norm.weight",
+        ".k_norm.weight",
+    ];
+    tensors.change(
+        |name| NORMS.iter().any(|norm| name.ends_with(norm)),
+        |_, array| {
+            let one = ops::astype(&crate::mlx::scalar(1.0), array.dtype())?;
+            ops::add(array, &one)
+        },
+    )
+}
+
+/// The matrices of keys (transposed) and of values of each head, out of `kv_b_proj`, which has both.
+pub(super) fn latent_heads(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    let (heads, latent) = (config.size("num_attention_heads")?, config.size("kv_lora_rank")?);
+    let (nope, values) = (config.size("qk_nope_head_dim")?, config.size("v_head_dim")?);
+    for name in tensors.names(|name| name.ends_with(".kv_b_proj.weight")) {
+        let base = name.trim_end_matches(".weight");
+        let attention = base.trim_end_matches("kv_b_proj");
+        let weight = tensors.require(&name)?;
+        let scales = tensors.remove(&format!("{base}.scales"));
+        let biases = tensors.remove(&format!("{base}.biases"));
+        let mut params = None;
+        let joint = match scales {
+            Some(scales) => {
+                let dtype = scales.dtype();
+                let of = QuantizationParams {
+                    mode: Mode::Affine,
+                    group_size: latent / last(&scales).max(1),
+                    bits: last(&weight) * 32 / latent,
+                };
+                params = Some(of);
+                let packed = QuantizedTensor { weight, scales, biases, params: of, dtype };
+                quantized::dequantize(&packed)?
+            }
+            None => weight,
+        };
+        let joint = ops::reshape(&joint, &[heads, nope + values, latent])?;
+        let keys = ops::swap_axes(&ops::slice_axis(&joint, 1, 0, nope)?, -1, -2)?;
+        let values = ops::slice_axis(&joint, 1, nope, nope + values)?;
+        for (name, matrix) in [("embed_q", keys), ("unembed_out", values)] {
+            let mut put =
+                |leaf: &str, array| tensors.insert(format!("{attention}{name}.{leaf}"), array);
+            match params {
+                None => put("weight", ops::contiguous(&matrix)?),
+                Some(params) => {
+                    let packed = quantized::quantize(&matrix, params)?;
+                    put("weight", packed.weight);
+                    put("scales", packed.scales);
+                    if let Some(biases) = packed.biases {
+                        put("biases", biases);
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn last(array: &Array) -> i32 {
+    array.shape().last().copied().unwrap_or(1)
+}
+
+/// Falcon H1's factors, multiplied into the matrices.
+pub(super) fn falcon_h1(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    let published = |(name, array): (&str, &Array)| {
+        name.ends_with("mamba.conv1d.weight")
+            && matches!(array.shape(), [_, inputs, kernel] if kernel > inputs)
+    };
+    if !tensors.iter().any(published) {
+        return Ok(());
+    }
+    let number = |field: &str| Ok(config.optional::<f32>(field)?.unwrap_or(1.0));
+    let [gate, down] = config.optional::<[f32; 2]>("mlp_multipliers")?.unwrap_or([1.0; 2]);
+    let attention = number("attention_in_multiplier")?;
+    let factors = [
+        ("embed_tokens.weight", number("embedding_multiplier")?),
+        ("lm_head.weight", number("lm_head_multiplier")?),
+        ("q_proj.weight", attention),
+        ("k_proj.weight", attention),
+        ("o_proj.weight", number("attention_out_multiplier")?),
+        ("out_proj.weight", number("ssm_out_multiplier")?),
+        ("gate_proj.weight", gate),
+        ("down_proj.weight", down),
+    ];
+    let factor = |name: &str| factors.iter().find(|(ending, _)| name.ends_with(ending));
+    tensors.change(
+        |name| factor(name).is_some(),
+        |name, array| factor(name).map_or(Ok(array.clone()), |(_, factor)| times(array, *factor)),
+    )?;
+    let parts = config.optional::<[f32; 5]>("ssm_multipliers")?.unwrap_or([1.0; 5]);
+    let inner = config.size("mamba_d_ssm")?;
+    let states = config.size_or("mamba_n_groups", 1)? * config.size("mamba_d_state")?;
+    let sizes = [inner, inner, states, states, config.size("mamba_n_heads")?];
+    let rows: Vec<f32> = parts
+        .iter()
+        .zip(sizes)
+        .flat_map(|(&factor, size)| std::iter::repeat_n(factor, size.unsigned_abs() as usize))
+        .collect();
+    let rows = from_f32(&rows, &[rows.len() as i32, 1]);
+    let whole = number("ssm_in_multiplier")?;
+    tensors.change(
+        |name| name.ends_with("in_proj.weight"),
+        |_, array| {
+            let rows = times(&ops::astype(&rows, array.dtype())?, whole)?;
+            ops::multiply(array, &rows)
+        },
+    )
+}
+
+/// Activations' numbers of Apertus, without their axis.
+pub(super) fn single_numbers(tensors: &mut Tensors) -> Result<()> {
+    tensors.change(
+        |name| name.ends_with("alpha_p") || name.ends_with("alpha_n"),
+        |_, array| if array.size() == 1 { ops::reshape(array, &[]) } else { Ok(array.clone()) },
+    )
+}
+
+/// The router of Ling by mlx-lm's name, and the output head divided by the norms of its columns,
+/// where the configuration says so.
+pub(super) fn bailing_moe(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    tensors.rename(|name| {
+        let name = name.replace(".mlp.gate.weight", ".mlp.gate.gate_proj.weight");
+        name.replace(".mlp.gate.bias", ".mlp.gate.gate_proj.bias")
+    });
+    if !config.flag("norm_head")? {
+        return Ok(());
+    }
+    tensors.change(
+        |name| name == "lm_head.weight",
+        |_, array| {
+            let numbers = ops::astype(array, Dtype::Float32)?;
+            let norms = ops::sqrt(&ops::sum(&ops::square(&numbers)?, 0)?)?;
+            let norms = ops::add(&norms, &crate::mlx::scalar(1e-7))?;
+            ops::astype(&ops::divide(array, &norms)?, array.dtype())
+        },
+    )
+}
+
+/// GPT 2, whose published matrices have inputs before outputs.
+pub(super) fn gpt2(tensors: &mut Tensors) -> Result<()> {
+    const MATRICES: [&str; 4] =
+        ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
+    tensors.change(
+        |name| !name.starts_with("model.") && MATRICES.iter().any(|matrix| name.ends_with(matrix)),
+        |_, array| ops::transpose(array, &[1, 0]),
+    )?;
+    tensors.rename(|name| match name.starts_with("model.") {
+        true => name,
+        false => format!("model.{}", name.strip_prefix("transformer.").unwrap_or(&name)),
+    });
+    Ok(())
+}
+
+/// GPT NeoX by mlx-lm's names.
+pub(super) fn gpt_neox(tensors: &mut Tensors) {
+    tensors.rename(|name| {
+        let name = if name.starts_with("model.") { name } else { format!("model.{name}") };
+        name.replace(".gpt_neox.layers.", ".h.").replace(".gpt_neox.", ".")
+    });
+}

@@ -1,0 +1,374 @@
+//! Parity with `mlx_lm.convert`: `tests/fixtures/conversions.json` has a digest of every way in
+//! which it converts the fixtures of `tests/fixtures/models`, of all names, types, shapes and bytes.
+//! `CONVERTED=folder cargo test --test conversions every` leaves those that are only laid out anew
+//! there, for `tools/oracle/check.py --converted folder`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use nodemlx::convert::{ConvertOptions, Pattern, QuantizeOptions, Recipe, Report, convert};
+use nodemlx::error::Result;
+use nodemlx::fused::{Device, Precision};
+use nodemlx::mlx::quantized::{Mode, QuantizationParams};
+use nodemlx::mlx::{self, Dtype};
+use nodemlx::models::{self, LoadOptions};
+use safetensors::{SafeTensors, View};
+use serde::Deserialize;
+use serde_json::Value;
+
+#[derive(Deserialize)]
+struct Golden {
+    cases: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// Σ mix(word + (i + 1) · 0x9e3779b97f4a7c15), as in `tools/oracle/generate/conversions.py`.
+fn mixed(bytes: &[u8]) -> u64 {
+    bytes.chunks(8).zip(1_u64..).fold(0, |sum, (chunk, i)| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        let z = u64::from_le_bytes(word).wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        sum.wrapping_add(z ^ (z >> 31))
+    })
+}
+
+/// A line for each tensor, and last the configuration's formats.
+fn lines(folder: &Path) -> Vec<String> {
+    let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut lines: Vec<_> = tensors
+        .tensors()
+        .iter()
+        .map(|(name, view)| {
+            let shape = view.shape().iter().map(ToString::to_string).collect::<Vec<_>>().join("x");
+            format!("{name} {} {shape} {:016x}", View::dtype(view), mixed(view.data()))
+        })
+        .collect();
+    lines.sort();
+    let config = std::fs::read(folder.join("config.json")).unwrap();
+    let config: Value = serde_json::from_slice(&config).unwrap();
+    let mut quantization = config["quantization"].clone();
+    quantization.sort_all_objects();
+    lines.push(quantization.to_string());
+    lines
+}
+
+fn quantized(mode: Mode, bits: i32, group_size: i32) -> ConvertOptions {
+    let params = QuantizationParams { mode, group_size, bits };
+    let quantize = QuantizeOptions { params, recipe: None, layers: Vec::new() };
+    ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() }
+}
+
+fn options(way: &str) -> ConvertOptions {
+    match way {
+        "plain" => ConvertOptions::default(),
+        "float16" => ConvertOptions { dtype: Some(Dtype::Float16), ..ConvertOptions::default() },
+        "dequantized" => ConvertOptions { dequantize: true, ..ConvertOptions::default() },
+        "3bit" => quantized(Mode::Affine, 3, 32),
+        "4bit" | "again" => quantized(Mode::Affine, 4, 32),
+        "8bit" => quantized(Mode::Affine, 8, 64),
+        "mxfp4" => quantized(Mode::Mxfp4, 4, 32),
+        "mxfp8" => quantized(Mode::Mxfp8, 8, 32),
+        "nvfp4" => quantized(Mode::Nvfp4, 4, 16),
+        recipe => {
+            let mut options = quantized(Mode::Affine, 4, 32);
+            let recipe = Recipe::ALL.into_iter().find(|other| other.name() == recipe).unwrap();
+            options.quantize.as_mut().unwrap().recipe = Some(recipe);
+            options
+        }
+    }
+}
+
+fn run(source: &Path, target: &Path, options: &ConvertOptions) -> Result<Report> {
+    convert(source, target, options, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The lines of a fixture that is converted in this way.
+fn converted(fixture: &str, way: &str, folder: &Path) -> Vec<String> {
+    let mut source = seeded::folder(fixture);
+    if way == "again" {
+        let dequantized = folder.join("dequantized");
+        run(&source, &dequantized, &options("dequantized")).unwrap();
+        source = dequantized;
+    }
+    let kept = std::env::var_os("CONVERTED").filter(|_| way == "plain");
+    let target = kept.map_or(folder.join("target"), |folder| Path::new(&folder).join(fixture));
+    run(&source, &target, &options(way)).unwrap();
+    lines(&target)
+}
+
+#[test]
+fn every_byte_is_as_mlx_lm_writes_it() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/conversions.json");
+    let golden: Golden = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let only = std::env::var("FIXTURES").unwrap_or_default();
+    let mut wrong = Vec::new();
+    for (fixture, ways) in golden.cases.iter().filter(|(name, _)| name.starts_with(&only)) {
+        for (way, digest) in ways {
+            let folder = tempfile::tempdir().unwrap();
+            let text = converted(fixture, way, folder.path()).join("\n");
+            if format!("{:016x}", mixed(text.as_bytes())) != *digest {
+                wrong.push(format!("{fixture} {way}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ: {}", wrong.len(), wrong.join(", "));
+}
+
+/// The logits of some tokens.
+fn logits(folder: &Path) -> Vec<f32> {
+    logits_of(folder, &(1..20).map(|token| token * 5 % 90).collect::<Vec<_>>())
+}
+
+fn logits_of(folder: &Path, tokens: &[u32]) -> Vec<f32> {
+    let device = Device::cpu(None, Precision::Exact);
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+    let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
+    let logits = loaded.model.logits(&tokens, &mut loaded.model.make_caches()).unwrap();
+    mlx::to_f32_vec(&logits).unwrap()
+}
+
+fn relative_error(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)));
+    difference / norm(&mut b.iter().map(|&b| f64::from(b)))
+}
+
+#[test]
+fn the_converted_model_computes_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for fixture in [
+        // Layouts that mlx-lm does not read as they are published.
+        "deepseek-v3-raw-plain-queries",
+        "gemma3n-raw-lean",
+        "gpt-oss-raw-unpacked",
+        "llama4-text-raw-no-rope",
+        "qwen2-moe-raw-sparse-steps",
+        "qwen3-5-moe-raw-unstacked",
+        "starcoder2-raw-window",
+        // And some that it does.
+        "deepseek-v3-raw-fp8",
+        "gpt-oss-raw",
+        "llama-raw-spare-head",
+        "mamba2-raw",
+    ] {
+        let source = seeded::folder(fixture);
+        let target = folder.path().join(fixture);
+        run(&source, &target, &ConvertOptions::default()).unwrap();
+        let error = relative_error(&logits(&target), &logits(&source));
+        assert!(error < 1e-5, "{fixture}: {error}");
+    }
+}
+
+#[test]
+fn codes_and_the_numbers_that_they_stand_for_compute_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    for (fixture, way) in [
+        ("qwen3-moe-nvfp4", "8bit"),
+        ("deepseek-v3-4bit", "8bit"),
+        ("llama-raw", "4bit"),
+        ("gemma3-raw", "mxfp8"),
+    ] {
+        let packed = folder.path().join(format!("{fixture}-{way}"));
+        let mut convert = options(way);
+        convert.dtype = Some(Dtype::Float32);
+        run(&seeded::folder(fixture), &packed, &convert).unwrap();
+        let numbers = folder.path().join(format!("{fixture}-numbers"));
+        let mut convert = options("dequantized");
+        convert.dtype = Some(Dtype::Float32);
+        run(&packed, &numbers, &convert).unwrap();
+        let error = relative_error(&logits(&numbers), &logits(&packed));
+        assert!(error < 1e-4, "{fixture}: {error}");
+    }
+}
+
+fn llama_with(layers: &[(&str, Option<i32>)], folder: &Path) -> Result<Report> {
+    let mut convert = options("4bit");
+    convert.overwrite = true;
+    let pattern = |text: &&str| Pattern::parse(text).unwrap();
+    convert.quantize.as_mut().unwrap().layers =
+        layers.iter().map(|(text, bits)| (pattern(text), *bits)).collect();
+    run(&seeded::folder("llama-raw"), folder, &convert)
+}
+
+#[test]
+fn patterns_choose_the_bits_of_modules_and_the_last_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let layers = [("self_attn", Some(8)), ("layers.1", Some(3)), ("embed_tokens", None)];
+    let report = llama_with(&layers, &target).unwrap();
+    let bits: BTreeMap<_, _> =
+        report.layers.iter().map(|layer| (layer.path.as_str(), layer.params.bits)).collect();
+    assert_eq!(bits.get("model.layers.0.self_attn.q_proj"), Some(&8));
+    assert_eq!(bits.get("model.layers.1.self_attn.q_proj"), Some(&3));
+    assert_eq!(bits.get("model.layers.0.mlp.up_proj"), Some(&4));
+    assert_eq!(bits.get("model.embed_tokens"), None);
+    for layer in &report.layers {
+        let expected = [0.4, 0.2, 0.1, 0.05, 0.03, 0.0, 0.01][layer.params.bits as usize - 2];
+        assert!(layer.error > 0.0 && layer.error < expected, "{layer:?}");
+    }
+    let bytes = std::fs::metadata(target.join("model.safetensors")).unwrap().len();
+    assert!(report.bytes < bytes && bytes < report.bytes + 8192);
+    // What other layers are quantized with is told from the configuration, and loads.
+    assert!(logits(&target).iter().all(|logit| logit.is_finite()));
+    let error = llama_with(&[("no_such_module", Some(8))], &target).unwrap_err();
+    assert!(error.to_string().contains("no_such_module"), "{error}");
+}
+
+#[test]
+fn a_conversion_that_is_aborted_or_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("llama-raw"), folder.path().join("target"));
+    let mut steps = 0;
+    let error = convert(&source, &target, &options("4bit"), &mut |_| {
+        steps += 1;
+        if steps > 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!(error.unwrap_err().code(), "ABORTED");
+    run(&folder.path().join("nowhere"), &target, &options("4bit")).unwrap_err();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_target_that_is_there_is_kept_unless_it_is_a_model_and_may_be_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("llama-raw"), folder.path().join("target"));
+    let mut options = options("4bit");
+    run(&source, &target, &options).unwrap();
+    let error = run(&source, &target, &options).unwrap_err();
+    assert_eq!((error.code(), error.option()), ("INVALID_ARGUMENT", Some("target")));
+    options.overwrite = true;
+    std::fs::write(target.join("old"), "").unwrap();
+    run(&source, &target, &options).unwrap();
+    assert!(!target.join("old").exists());
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    // Neither what is no model, nor the source, nor what it lies in.
+    let other = folder.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("letter.txt"), "").unwrap();
+    for place in [&other, &target, folder.path()] {
+        run(&target, place, &options).unwrap_err();
+    }
+    assert!(other.join("letter.txt").exists() && target.join("config.json").exists());
+}
+
+#[test]
+fn an_adapter_in_the_weights_computes_what_it_does_beside_them() {
+    let adapters = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/adapters");
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(adapters).unwrap() {
+        let adapter = entry.unwrap().path();
+        let name = adapter.file_name().unwrap().to_string_lossy().into_owned();
+        let facts = std::fs::read(adapter.join("golden.json")).unwrap();
+        let facts: Value = serde_json::from_slice(&facts).unwrap();
+        let source = seeded::folder(facts["model"].as_str().unwrap());
+        let target = folder.path().join(&name);
+        let options = ConvertOptions {
+            adapter: Some(adapter.clone()),
+            dequantize: true,
+            dtype: Some(Dtype::Float32),
+            ..ConvertOptions::default()
+        };
+        run(&source, &target, &options).unwrap();
+        let bytes = std::fs::read(adapter.join("golden.safetensors")).unwrap();
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        let words = |name: &str| -> Vec<[u8; 4]> {
+            let data = tensors.tensor(name).unwrap().data();
+            data.chunks_exact(4).map(|word| word.try_into().unwrap()).collect()
+        };
+        let expected: Vec<f32> = words("logits").into_iter().map(f32::from_le_bytes).collect();
+        let tokens: Vec<u32> = words("tokens").into_iter().map(u32::from_le_bytes).collect();
+        let logits = logits_of(&target, &tokens);
+        let error = relative_error(&logits[logits.len() - expected.len()..], &expected);
+        assert!(error < 1e-4, "{name}: {error}");
+    }
+}
+
+#[test]
+fn a_packed_model_with_an_adapter_in_it_is_packed_again() {
+    let adapters = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/adapters");
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("target");
+    let adapter = Some(adapters.join("lora-packed"));
+    let options = ConvertOptions { adapter, ..ConvertOptions::default() };
+    let report = run(&seeded::folder("llama-4bit-tied"), &target, &options).unwrap();
+    assert!(report.layers.iter().any(|layer| layer.path == "model.layers.0.self_attn.q_proj"));
+    assert!(report.layers.iter().all(|layer| layer.params.bits == 4 && layer.error < 0.2));
+    // With the same shapes, in the same format.
+    let shapes = |folder: &Path| {
+        // All but the digests; the formats are a line of their own.
+        let kept = |line: String| match line.rsplit_once(' ') {
+            Some((kept, _)) => kept.to_owned(),
+            None => line,
+        };
+        lines(folder).into_iter().map(kept).collect::<Vec<_>>()
+    };
+    assert_eq!(shapes(&target), shapes(&seeded::folder("llama-4bit-tied")));
+}
+
+/// A checkpoint of zeros, whose largest matrix, its embedding, has so many bytes.
+fn zeros(folder: &Path, largest: usize) {
+    let (dims, hidden, layers) = (256, 512, 4);
+    let rows = largest / (2 * dims);
+    let config = serde_json::json!({
+        "model_type": "llama", "hidden_size": dims, "intermediate_size": hidden,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "num_hidden_layers": layers,
+        "rms_norm_eps": 1e-5, "vocab_size": rows, "tie_word_embeddings": false,
+        "torch_dtype": "bfloat16",
+    });
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let mut shapes = vec![
+        ("model.embed_tokens".to_owned(), vec![rows, dims]),
+        ("lm_head".to_owned(), vec![rows, dims]),
+        ("model.norm".to_owned(), vec![dims]),
+    ];
+    for layer in 0..layers {
+        let mut add = |name: &str, shape: &[usize]| {
+            shapes.push((format!("model.layers.{layer}.{name}"), shape.to_vec()));
+        };
+        add("input_layernorm", &[dims]);
+        add("post_attention_layernorm", &[dims]);
+        for name in ["q", "k", "v", "o"] {
+            add(&format!("self_attn.{name}_proj"), &[dims, dims]);
+        }
+        add("mlp.gate_proj", &[hidden, dims]);
+        add("mlp.up_proj", &[hidden, dims]);
+        add("mlp.down_proj", &[dims, hidden]);
+    }
+    let bytes = vec![0; largest];
+    let views = shapes.iter().map(|(name, shape)| {
+        let length = shape.iter().product::<usize>() * 2;
+        let dtype = safetensors::Dtype::BF16;
+        let view = safetensors::tensor::TensorView::new(dtype, shape.clone(), &bytes[..length]);
+        (format!("{name}.weight"), view.unwrap())
+    });
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn memory_holds_little_more_than_one_matrix() {
+    const LARGEST: usize = 64 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (folder.path().join("source"), folder.path().join("target"));
+    std::fs::create_dir(&source).unwrap();
+    zeros(&source, LARGEST);
+    let mut most = 0;
+    let mut convert_in = |options: &ConvertOptions| {
+        convert(&source, &target, options, &mut |_| {
+            most = most.max(mlx::memory::active().unwrap() + mlx::memory::cache().unwrap());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    };
+    let options = ConvertOptions { overwrite: true, ..options("4bit") };
+    convert_in(&options);
+    convert_in(&ConvertOptions { dtype: Some(Dtype::Float32), ..options });
+    // What is mapped counts as well, here.
+    let mapped = std::fs::metadata(source.join("model.safetensors")).unwrap().len() as usize;
+    assert!(most < mapped + 4 * LARGEST, "{most}");
+}
