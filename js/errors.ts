@@ -40,6 +40,8 @@ export type NodeMlxErrorCode =
   | 'INVALID_WEIGHTS'
   /** A prompt-cache file is broken, or belongs to another model. */
   | 'INVALID_PROMPT_CACHE'
+  /** An adapter's files are broken, or belong to another model. */
+  | 'INVALID_ADAPTER'
   /** The tokenizer's files are broken. */
   | 'INVALID_TOKENIZER'
   /** The checkpoint has no tokenizer, and the request needs text. */

@@ -1,4 +1,5 @@
 export { NodeMlxError, type NodeMlxErrorCode } from './errors.js'
+export { convertModel } from './convert.js'
 export { loadModel } from './model.js'
 export { downloadModel, estimateModel, listModels, removeModel } from './models.js'
 export { generate } from './once.js'

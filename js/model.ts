@@ -1,11 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import { resolve } from 'node:path'
+import { LoadedAdapter } from './adapter.js'
 import { unpacked } from './asar.js'
 import { iterator, runBatch } from './batch.js'
 import { ModelChat } from './chat.js'
 import { aborted, fromNative, NodeMlxError } from './errors.js'
 import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
+import { adapterFolder } from './hub/adapter.js'
 import { ensure } from './hub/download.js'
 import { locate } from './hub/locate.js'
 import {
@@ -18,6 +20,7 @@ import {
 } from './native.js'
 import { checkOptionRanges } from './option-ranges.js'
 import {
+  adapterOptions,
   booleanOption,
   chatOptions,
   chatTemplateOptions,
@@ -44,6 +47,7 @@ import {
 } from './prompt.js'
 import { onAbort } from './signal.js'
 import type {
+  Adapter,
   BatchItem,
   Chat,
   ChatOptions,
@@ -52,7 +56,9 @@ import type {
   GenerateBatchOptions,
   GenerateOptions,
   Generation,
+  LoadAdapterOptions,
   LoadModelOptions,
+  HubOptions,
   LoadProgress,
   Logits,
   Message,
@@ -123,6 +129,12 @@ export async function modelFolder(name: string, options: LoadModelOptions): Prom
   })
 }
 
+/** Where to look for an adapter that goes with a model. */
+function hubOptions(options: LoadModelOptions): HubOptions {
+  const { token, endpoint, cacheDir, offline, fetch } = options
+  return { token, endpoint, cacheDir, offline, fetch }
+}
+
 /** A model that is being loaded, with a name and options that have been checked. */
 export class Loading {
   readonly model: Promise<LoadedModel>
@@ -153,15 +165,27 @@ export class Loading {
         this.#report(progress, options.onProgress)
       }
       const { signal } = this.#controller
-      const path = await modelFolder(name, { ...options, onProgress, signal })
-      return await this.#load(native, path, options)
+      const hub = { ...options, onProgress, signal }
+      const path = await modelFolder(name, hub)
+      const { adapter } = options
+      // The revision is that of the model.
+      const folder =
+        adapter === undefined
+          ? undefined
+          : await adapterFolder(adapter, { ...hubOptions(options), onProgress, signal })
+      return await this.#load(native, path, options, folder)
     } catch (error) {
       this.#native = undefined
       throw this.#ended === undefined ? fromNative(error) : this.#ended.error
     }
   }
 
-  async #load(native: Native, path: string, options: LoadModelOptions): Promise<LoadedModel> {
+  async #load(
+    native: Native,
+    path: string,
+    options: LoadModelOptions,
+    adapter: string | undefined,
+  ): Promise<LoadedModel> {
     this.#goOn()
     const { onProgress } = options
     // The addon calls it from outside of all calls, where there is no AsyncLocalStorage's store.
@@ -178,7 +202,10 @@ export class Loading {
     this.#native = undefined
     try {
       this.#goOn()
-      return new LoadedModel(model, maxContextLength)
+      const loaded = new LoadedModel(model, maxContextLength)
+      if (adapter !== undefined) await loaded.useAdapter(adapter)
+      this.#goOn()
+      return loaded
     } catch (error) {
       await model.dispose()
       throw error
@@ -204,6 +231,8 @@ export class Loading {
 export class LoadedModel implements Model {
   readonly info: ModelInfo
   readonly #native: NativeModel
+  /** That of generations which name no other. */
+  #adapter: LoadedAdapter | undefined
   #disposing: Promise<void> | undefined;
   // Defined below, because older versions of Node.js 20 have no such symbol.
   declare [Symbol.asyncDispose]: () => Promise<void>
@@ -279,9 +308,10 @@ export class LoadedModel implements Model {
   ): () => NativeGeneration & Source {
     const native = this.#alive()
     checkForModel(options, this.info)
+    const adapter = options.adapter === undefined ? this.#adapter : options.adapter
     const request = {
       prompt: nativePrompt(prompt, this.info, options),
-      ...nativeSettings(options),
+      ...nativeSettings({ ...options, adapter }),
       ...more,
     }
     return () => coded(() => native.generate(request))
@@ -327,6 +357,22 @@ export class LoadedModel implements Model {
   async loadPromptCache(path: string): Promise<PromptCache> {
     const absolute = unpacked(resolve(nonEmptyString(path, 'path')), 'IO_ERROR')
     return new HeldPromptCache(await this.#call((native) => native.loadPromptCache(absolute)))
+  }
+
+  async loadAdapter(adapter: string, options?: LoadAdapterOptions): Promise<Adapter> {
+    const checked = adapterOptions(options)
+    const name = nonEmptyString(adapter, 'adapter')
+    this.#alive()
+    return this.#loadAdapter(await adapterFolder(name, checked))
+  }
+
+  /** Loads an adapter of a folder, for generations that name no other. */
+  async useAdapter(folder: string): Promise<void> {
+    this.#adapter = await this.#loadAdapter(folder)
+  }
+
+  async #loadAdapter(folder: string): Promise<LoadedAdapter> {
+    return new LoadedAdapter(await this.#call((native) => native.loadAdapter(folder)))
   }
 
   async logits(tokens: ArrayLike<number>): Promise<Logits> {

@@ -8,8 +8,10 @@ import { requireFrom } from './require.js'
 import { unavailable, isMissing, type Failure } from './unavailable.js'
 
 export type {
+  NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
+  NativeConvertRequest,
   NativeGenerateRequest,
   NativeGeneration,
   NativeLoad,
@@ -35,6 +37,8 @@ type Checks = 'checkMachine' | 'checkLoadRequest' | 'checkGenerateRequest'
 export type Native = Omit<
   typeof addon,
   | Checks
+  | 'NativeAdapter'
+  | 'NativeConversion'
   | 'NativeFileLock'
   | 'NativeGeneration'
   | 'NativeLoad'

@@ -1,5 +1,6 @@
 import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
+import { adapter } from './adapter.js'
 import { promptCache } from './prompt-cache.js'
 import { checkedFormat, responseFormat } from './response-format.js'
 import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice } from './tools.js'
@@ -7,11 +8,13 @@ import type {
   AnyTool,
   ChatOptions,
   ChatTemplateOptions,
+  ConvertModelOptions,
   DownloadModelOptions,
   EstimateModelOptions,
   GenerateBatchOptions,
   GenerateOptions,
   HubOptions,
+  LoadAdapterOptions,
   LoadModelOptions,
   LoadProgress,
   Message,
@@ -78,7 +81,9 @@ const SYNONYMS = {
 }
 
 /** A check for every option that a type knows, so that neither list can grow without the other. */
-type FieldsOf<Options> = { [K in keyof Required<Options>]: Check<NonNullable<Options[K]>> }
+type FieldsOf<Options> = {
+  [K in keyof Required<Options>]: Check<Exclude<Options[K], undefined>>
+}
 
 /** A token, or `false` for none. */
 const token: Check<string | false> = (value, option) =>
@@ -103,6 +108,32 @@ const DOWNLOAD_FIELDS = {
   signal: abortSignal,
 } satisfies FieldsOf<DownloadModelOptions>
 
+/** Bits by pattern, or null. */
+function layerBits(value: unknown, option: string): Record<string, number | null> {
+  if (!isPlainObject(value)) {
+    throw invalidArgument(option, `expected an object of bits by pattern, got ${show(value)}`)
+  }
+  for (const [pattern, bits] of Object.entries(value)) {
+    if (bits !== null) number(bits, `${option}[${show(pattern)}]`)
+  }
+  return value as Record<string, number | null>
+}
+
+const CONVERT_FIELDS = {
+  ...HUB_FIELDS,
+  bits: number as Check<2 | 3 | 4 | 5 | 6 | 8>,
+  groupSize: number as Check<16 | 32 | 64 | 128>,
+  mode: oneOf('affine', 'mxfp4', 'mxfp8', 'nvfp4'),
+  recipe: oneOf('mixed_2_6', 'mixed_3_4', 'mixed_3_6', 'mixed_4_6'),
+  layers: layerBits,
+  dtype: oneOf('float32', 'bfloat16', 'float16'),
+  adapter: nonEmptyString,
+  dequantize: boolean,
+  overwrite: boolean,
+  onProgress: callback<(progress: LoadProgress) => void>(),
+  signal: abortSignal,
+} satisfies FieldsOf<ConvertModelOptions>
+
 const STORED_FIELDS = { revision: nonEmptyString, cacheDir: nonEmptyString }
 
 const ESTIMATE_FIELDS = {
@@ -114,9 +145,16 @@ const ESTIMATE_FIELDS = {
   signal: abortSignal,
 } satisfies FieldsOf<EstimateModelOptions>
 
+const ADAPTER_FIELDS = {
+  ...HUB_FIELDS,
+  onProgress: callback<(progress: LoadProgress) => void>(),
+  signal: abortSignal,
+} satisfies FieldsOf<LoadAdapterOptions>
+
 const LOAD_FIELDS = {
   ...HUB_FIELDS,
   force: boolean,
+  adapter: nonEmptyString,
   device: oneOf('auto', 'gpu', 'cpu'),
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
   threads: number,
@@ -287,17 +325,22 @@ const EACH_FIELDS = {
   ...ANSWER_FIELDS,
   ...CONTINUE_FIELDS,
   signal: abortSignal,
-} satisfies FieldsOf<Omit<GenerateOptions, 'promptCache' | 'onPrefill'>>
+} satisfies FieldsOf<Omit<GenerateOptions, 'promptCache' | 'adapter' | 'onPrefill'>>
 
 const ONCE_FIELDS = {
   ...EACH_FIELDS,
   onPrefill: callback<(progress: PrefillProgress) => void>(),
-} satisfies FieldsOf<Omit<GenerateOptions, 'promptCache'>>
+} satisfies FieldsOf<Omit<GenerateOptions, 'promptCache' | 'adapter'>>
 
-const GENERATE_FIELDS = { ...ONCE_FIELDS, promptCache } satisfies FieldsOf<GenerateOptions>
+const GENERATE_FIELDS = {
+  ...ONCE_FIELDS,
+  promptCache,
+  adapter,
+} satisfies FieldsOf<GenerateOptions>
 
 const BATCH_FIELDS = {
   ...EACH_FIELDS,
+  adapter,
   ordered: boolean,
   concurrency: integer(1, 1024),
 } satisfies FieldsOf<GenerateBatchOptions>
@@ -330,6 +373,16 @@ export function loadOptions(options: unknown): LoadModelOptions {
 /** The options of `downloadModel`, checked. */
 export function downloadOptions(options: unknown): DownloadModelOptions {
   return fields(options, '', DOWNLOAD_FIELDS, SYNONYMS)
+}
+
+/** The options of `convertModel`: their names and types. */
+export function convertOptions(options: unknown): ConvertModelOptions {
+  return fields(options, '', CONVERT_FIELDS, SYNONYMS)
+}
+
+/** The options of `model.loadAdapter`, checked. */
+export function adapterOptions(options: unknown): LoadAdapterOptions {
+  return fields(options, '', ADAPTER_FIELDS, SYNONYMS)
 }
 
 /** The options of `estimateModel`, checked. */
@@ -502,6 +555,8 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
   if (options.promptCache !== undefined) {
     settings.promptCache = promptCache(options.promptCache, 'promptCache').id
   }
+  const used = adapter(options.adapter ?? null, 'adapter')
+  if (used !== null) settings.adapter = used.id
   if (options.logitBias !== undefined) settings.logitBias = { ...options.logitBias }
   return settings
 }

@@ -22,11 +22,14 @@ export type Precision = 'fast' | 'exact'
 
 /** How far a model has been downloaded and loaded. */
 export interface LoadProgress {
-  /** What is being done now: `'download'`, then `'weights'` and `'tokenizer'`. */
+  /**
+   * What is being done now: `'download'`, then `'weights'` and `'tokenizer'`, or in a conversion
+   * `'convert'`.
+   */
   stage: string
   /**
    * Bytes done so far: while downloading of all files, those included that were there before; then
-   * of weights that were read.
+   * of weights that were read, or in a conversion written.
    */
   loadedBytes: number
   /** Bytes in all, of the same. */
@@ -133,6 +136,73 @@ export interface StoredRevision {
   lastUsed: Date
 }
 
+/** Options of `convertModel`. Without any of the first five nothing is quantized. */
+export interface ConvertModelOptions extends HubOptions {
+  /** Bits of a number. @defaultValue what is usual with the mode: 4, or with `'mxfp8'` 8 */
+  bits?: 2 | 3 | 4 | 5 | 6 | 8 | undefined
+  /** Numbers that share a scale. @defaultValue 64, 32 or 16: what is usual with the mode */
+  groupSize?: 16 | 32 | 64 | 128 | undefined
+  /** The kind of codes and scales. @defaultValue 'affine' */
+  mode?: 'affine' | 'mxfp4' | 'mxfp8' | 'nvfp4' | undefined
+  /**
+   * Fewer bits for most layers, and more for values and down projections of some of them and for
+   * the head.
+   */
+  recipe?: 'mixed_2_6' | 'mixed_3_4' | 'mixed_3_6' | 'mixed_4_6' | undefined
+  /**
+   * Bits of single modules by patterns of consecutive parts of their paths, such as `down_proj`,
+   * `layers.0` or `layers.*.self_attn`; `null` leaves a module as it is. The last that fits wins.
+   */
+  layers?: Readonly<Record<string, number | null>> | undefined
+  /**
+   * The type of what is not quantized, and of scales.
+   *
+   * @defaultValue what the configuration says
+   */
+  dtype?: 'float32' | 'bfloat16' | 'float16' | undefined
+  /** An adapter, as `model.loadAdapter` takes it, that is added to the weights first. */
+  adapter?: string | undefined
+  /** Make numbers of what is quantized. @defaultValue false */
+  dequantize?: boolean | undefined
+  /** Replace a model that is at the target. @defaultValue false */
+  overwrite?: boolean | undefined
+  /**
+   * Called while the model is downloaded and converted. An exception thrown in it ends the
+   * conversion, which then rejects with it.
+   */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  /** Aborts the conversion, which then rejects with the code `ABORTED` and leaves nothing behind. */
+  signal?: AbortSignal | undefined
+}
+
+/** What a conversion wrote. */
+export interface ConvertReport {
+  /** The folder. */
+  path: string
+  /** Numbers of the model; codes count as what they stand for. */
+  parameters: number
+  /** Bytes of its tensors. */
+  bytes: number
+  /** Scales and biases included. */
+  bitsPerWeight: number
+  /** The modules that were quantized. */
+  layers: ConvertedLayer[]
+}
+
+/** A module that was quantized. */
+export interface ConvertedLayer {
+  /** Such as `model.layers.0.mlp.down_proj`. */
+  path: string
+  /** Such as `'affine'`. */
+  mode: string
+  bits: number
+  groupSize: number
+  /** How many numbers it stands for. */
+  parameters: number
+  /** ‖w − ŵ‖ / ‖w‖ of its numbers w and what the codes ŵ stand for. */
+  error: number
+}
+
 /** Options of `estimateModel`. */
 export interface EstimateModelOptions extends HubOptions {
   /**
@@ -174,6 +244,12 @@ export interface MemoryEstimate {
 export interface LoadModelOptions extends HubOptions {
   /** Load the model also where it seems not to fit the memory. @defaultValue false */
   force?: boolean | undefined
+  /**
+   * An adapter, as `model.loadAdapter` takes it, with which generations run that name no other.
+   *
+   * @defaultValue none
+   */
+  adapter?: string | undefined
   /** @defaultValue 'auto' */
   device?: Device | undefined
   /** @defaultValue 'auto' */
@@ -609,6 +685,12 @@ export interface GenerateOptions extends PromptOptions {
    */
   reasoningFormat?: string | undefined
   /**
+   * An adapter of this model, from `model.loadAdapter`, or `null` for the model as it is.
+   *
+   * @defaultValue the one that `loadModel` was given
+   */
+  adapter?: Adapter | null | undefined
+  /**
    * Called while the prompt is read, after each chunk of it. An exception thrown in it ends the
    * generation, which then rejects with it.
    */
@@ -737,9 +819,43 @@ export type BatchItem =
   | { index: number; result: GenerationResult; error?: undefined }
   | { index: number; error: unknown; result?: undefined }
 
+/** Options of `model.loadAdapter`. */
+export interface LoadAdapterOptions extends HubOptions {
+  /** Called while the adapter is downloaded. */
+  onProgress?: ((progress: LoadProgress) => void) | undefined
+  /** Aborts the download, which then rejects with the code `ABORTED`. */
+  signal?: AbortSignal | undefined
+}
+
+/** What is known of an adapter. */
+export interface AdapterInfo {
+  /** How it was trained. */
+  readonly kind: 'lora' | 'dora' | 'full'
+  /** The largest rank of its products; 0 where there are none. */
+  readonly rank: number
+  /** The number of modules that it changes. */
+  readonly modules: number
+  readonly parameters: number
+  /** Bytes that it takes. */
+  readonly bytes: number
+  /** Its folder. */
+  readonly path: string
+}
+
+/** An adapter of a loaded model. A generation names it; the model's own weights stay as they are. */
+export interface Adapter {
+  readonly info: AdapterInfo
+  /**
+   * Gives its memory back, once the generations are over that run with it. An adapter that is no
+   * longer used is given back with the garbage, too.
+   */
+  dispose(): void
+  [Symbol.dispose]: () => void
+}
+
 /** Options of the `generate` function, which loads a model, generates and disposes of the model. */
 export interface GenerateOnceOptions
-  extends Omit<LoadModelOptions, 'signal'>, Omit<GenerateOptions, 'promptCache'> {}
+  extends Omit<LoadModelOptions, 'signal'>, Omit<GenerateOptions, 'promptCache' | 'adapter'> {}
 
 /** A token and its natural log-probability, before temperature and truncation. */
 export interface TokenLogprob {
@@ -1101,7 +1217,15 @@ export interface Model extends AsyncDisposable {
    * on behind what mlx-lm wrote, since that file does not tell its tokens.
    */
   loadPromptCache(path: string): Promise<PromptCache>
-  /** The logits after each of some tokens, in a single pass without a cache. */
+  /**
+   * Loads an adapter: LoRA, rsLoRA or DoRA as mlx-lm or PEFT writes it. A model can have several.
+   *
+   * @param adapter - A folder, or `'owner/name'` or `'owner/name@revision'` for one on the hub.
+   */
+  loadAdapter(adapter: string, options?: LoadAdapterOptions): Promise<Adapter>
+  /**
+   * The logits after each of some tokens, in a single pass without a cache, of the model as it is.
+   */
   logits(tokens: ArrayLike<number>): Promise<Logits>
   /**
    * Gives the model's memory back. Running generations reject with the code `DISPOSED`. May be

@@ -1,5 +1,6 @@
 import type {
   Native,
+  NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
   NativeGenerateRequest,
@@ -189,6 +190,15 @@ export class FakeModel implements NativeModel {
     return Promise.resolve(new FakePromptCache(this.calls))
   }
 
+  loadAdapter(path: string): Promise<NativeAdapter> {
+    this.calls.push(['loadAdapter', path])
+    return Promise.resolve({
+      id: () => 1,
+      info: () => ({ kind: 'lora', rank: 8, modules: 1, parameters: 1, bytes: 4, path }),
+      dispose: () => undefined,
+    })
+  }
+
   logits(tokens: Uint32Array): Promise<{ data: Float32Array; shape: number[] }> {
     return Promise.resolve({
       data: new Float32Array(tokens.length * this.#info.vocabularySize),
@@ -255,6 +265,10 @@ export class FakeNative implements Native {
 
   lockFile(): ReturnType<Native['lockFile']> {
     return { release: () => undefined }
+  }
+
+  convertModel(): ReturnType<Native['convertModel']> {
+    throw new Error('there is nothing to convert')
   }
 
   loadModel(

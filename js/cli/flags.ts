@@ -34,6 +34,7 @@ const HOW_TO_LOAD: readonly Flag[] = [
   { name: 'threads', value: 'N', help: 'How many threads compute on the CPU' },
   { name: 'precision', value: 'P', help: 'fast or exact: how the CPU multiplies' },
   { name: 'force', help: 'Load the model also where it seems not to fit the memory' },
+  { name: 'adapter', value: 'ADAPTER', help: 'A folder or owner/name of an adapter to run with' },
 ]
 const LOADING: readonly Flag[] = [MODEL, ...HOW_TO_LOAD]
 const SAMPLING: readonly Flag[] = [
@@ -224,6 +225,64 @@ export const COMMANDS: readonly Command[] = [
     details: '',
     flags: [JSON_FLAG, ...COMMON],
     examples: [["nodemlx models --json | jq '.[].id'", 'Their names alone']],
+  },
+  {
+    name: 'convert',
+    usage: '[options] --out DIR model',
+    summary: 'Write a model anew: quantized, dequantized or in another type',
+    details:
+      'A model is a folder, an alias or owner/name[@revision]. What is written is what mlx_lm.convert would write, and mlx-lm loads it, too. ' +
+      'Without --bits, --group-size, --mode, --recipe or --layer nothing is quantized. ' +
+      'A PATTERN is consecutive parts of the paths of modules, such as down_proj, layers.0 or layers.*.self_attn; the last that fits wins.',
+    flags: [
+      { name: 'out', short: 'o', value: 'DIR', help: 'The folder to make' },
+      { name: 'bits', short: 'b', value: 'N', help: 'Bits of a number: 2, 3, 4, 5, 6 or 8 (4)' },
+      { name: 'group-size', value: 'N', help: 'Numbers that share a scale: 32, 64 or 128 (64)' },
+      { name: 'mode', value: 'MODE', help: 'affine (the default), mxfp4, mxfp8 or nvfp4' },
+      {
+        name: 'recipe',
+        value: 'NAME',
+        help: 'More bits where it matters: mixed_2_6, mixed_3_4, mixed_3_6 or mixed_4_6',
+      },
+      {
+        name: 'layer',
+        value: 'PATTERN=BITS',
+        many: true,
+        help: 'Bits of some modules, or none to leave them as they are; may be repeated',
+      },
+      {
+        name: 'dtype',
+        value: 'TYPE',
+        help: 'float32, bfloat16 or float16, for what is not quantized',
+      },
+      { name: 'dequantize', help: 'Make numbers of what is quantized' },
+      { name: 'overwrite', help: 'Replace a model that is in the folder' },
+      { name: 'revision', value: 'NAME', help: 'A branch, a tag or a commit' },
+      JSON_FLAG,
+      ...COMMON,
+    ],
+    examples: [
+      ['nodemlx convert owner/name --out name-4bit --bits 4', 'Four bits for each number'],
+      ['nodemlx convert name -o out -b 4 --layer lm_head=8', 'Eight of them for the head'],
+    ],
+  },
+  {
+    name: 'fuse',
+    usage: '[options] --adapter ADAPTER --out DIR [model]',
+    summary: 'Write a model anew with an adapter in its weights',
+    details:
+      'The model is a folder, an alias or owner/name[@revision]; an adapter is a folder or owner/name, as mlx-lm or PEFT writes it. ' +
+      'What is quantized is quantized again in its own format.',
+    flags: [
+      MODEL,
+      { name: 'adapter', value: 'ADAPTER', help: 'The adapter' },
+      { name: 'out', short: 'o', value: 'DIR', help: 'The folder to make' },
+      { name: 'dequantize', help: 'Make numbers of what is quantized' },
+      { name: 'overwrite', help: 'Replace a model that is in the folder' },
+      JSON_FLAG,
+      ...COMMON,
+    ],
+    examples: [['nodemlx fuse -m name --adapter ./pirate -o name-pirate', 'One model of two']],
   },
   {
     name: 'rm',

@@ -55,8 +55,16 @@ export class ProgressBar {
       fileTotalBytes = 0,
     } = progress
     if (stage !== 'download') {
-      const amount = stage === 'weights' ? amountOf(loadedBytes, totalBytes) : stage
-      return [this.#bar('Loading', this.#label, loadedBytes, totalBytes, amount)]
+      const amount = stage === 'tokenizer' ? stage : amountOf(loadedBytes, totalBytes)
+      return [
+        this.#bar(
+          stage === 'convert' ? 'Converting' : 'Loading',
+          this.#label,
+          loadedBytes,
+          totalBytes,
+          amount,
+        ),
+      ]
     }
     const amount = [amountOf(loadedBytes, totalBytes), ...speed(progress)].join(' · ')
     const whole = this.#bar('Downloading', this.#label, loadedBytes, totalBytes, amount)

@@ -4,6 +4,7 @@ import { VERSION } from '../version.js'
 import { parseArguments, type Arguments } from './arguments.js'
 import { bench } from './bench-command.js'
 import { chat } from './chat-command.js'
+import { convertCommand, fuseCommand } from './convert-command.js'
 import { EXIT, Interrupted, UsageError } from './errors.js'
 import { helpText } from './help.js'
 import { info } from './info-command.js'
@@ -19,6 +20,8 @@ const RUN: Record<string, (args: Arguments) => Promise<number>> = {
   serve: serveCommand,
   info,
   bench,
+  convert: convertCommand,
+  fuse: fuseCommand,
   download: downloadCommand,
   models: modelsCommand,
   rm: removeCommand,

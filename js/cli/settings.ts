@@ -19,6 +19,7 @@ export function loadSettings(flags: FlagValues): LoadModelOptions {
       threads: flags.number('threads'),
       precision: flags.get('precision'),
       force: flags.has('force') || undefined,
+      adapter: flags.get('adapter'),
     })
     checkRanges(options)
     return options
@@ -51,6 +52,9 @@ export function generateSetting(options: object): GenerateOptions {
   return checkedOptions
 }
 
+/** Flags that are called otherwise than the option of the API. */
+const OTHER_FLAGS: Readonly<Record<string, string>> = { layers: 'layer', target: 'out' }
+
 /** An option that the API refuses is a wrong flag here, and is called as it was typed. */
 export function checked<T>(check: () => T): T {
   const refused = (error: unknown): never => {
@@ -58,9 +62,9 @@ export function checked<T>(check: () => T): T {
     const message = error.message.slice(error.option.length)
     // What a command works on has no flag.
     if (error.option === 'id') throw new UsageError(message.replace(/^: /, ''))
-    const flag = error.option
-      .replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-      .replace(/\[\d+\]$/, '')
+    const name = error.option.replace(/\[.*\]$/s, '')
+    const flag =
+      OTHER_FLAGS[name] ?? name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
     throw new UsageError(`--${flag}${message}`)
   }
   try {

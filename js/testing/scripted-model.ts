@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { invalidArgument, NodeMlxError } from '../errors.js'
 import type {
+  NativeAdapter,
   NativeCacheLimits,
   NativeGenerateRequest,
   NativeModel,
@@ -33,6 +34,7 @@ export class ScriptedModel implements NativeModel {
   readonly #behaviour: Behaviour
   readonly #running = new Set<ScriptedGeneration>()
   readonly #caches = new Map<number, ScriptedPromptCache>()
+  #adapters = 0
   #disposed = false
 
   constructor(info: ModelInfo, behaviour: Behaviour) {
@@ -93,6 +95,17 @@ export class ScriptedModel implements NativeModel {
     const cache = this.#newCache()
     cache.checkIn(tokens)
     return cache
+  }
+
+  /** An adapter that changes nothing: what a model with it says, the script says. */
+  async loadAdapter(path: string): Promise<NativeAdapter> {
+    this.#alive()
+    const id = ++this.#adapters
+    return Promise.resolve({
+      id: () => id,
+      info: () => ({ kind: 'lora', rank: 0, modules: 0, parameters: 0, bytes: 0, path }),
+      dispose: () => undefined,
+    })
   }
 
   /** Each token's successor in the list is the likeliest, and the end after the last one. */
