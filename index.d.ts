@@ -288,8 +288,6 @@ export interface NativeGenerateRequest {
   priority?: number
   /** Whether nothing of it depends on what else runs, not even the rounding. */
   deterministic?: boolean
-  /** What the answer must be. */
-  responseFormat?: NativeResponseFormat
   /** The most positions that a layer's cache holds. */
   maxKvSize?: number
   /** The bits of cached keys and values. */
