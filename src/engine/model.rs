@@ -137,8 +137,11 @@ impl Model {
     fn prepare(&self, id: GenerationId, request: Arc<GenerateRequest>, stream: Arc<Stream>) {
         // Without a profile the engine has ended, and has told the consumer.
         let Ok(profile) = self.profile() else { return };
-        // Nothing slow is to be done, unless there is something to compile.
-        if matches!(request.prompt, Prompt::Tokens(_)) && request.response_format.is_none() {
+        // Nothing slow is to be done, unless there is something to compile, or a template to try.
+        let is_quick = matches!(request.prompt, Prompt::Tokens(_))
+            && request.response_format.is_none()
+            && profile.text.knows_formats();
+        if is_quick {
             return self.engine.send_prepared(id, profile.prepare(&request));
         }
         // Whoever prepares must not keep an engine alive that everyone has forgotten.

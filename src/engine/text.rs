@@ -254,6 +254,11 @@ impl Text {
         }
     }
 
+    /// Whether nothing has to be tried any more to know in which formats the model writes.
+    pub fn knows_formats(&self) -> bool {
+        self.tokenizer.is_none() || self.formats.get().is_some()
+    }
+
     /// The formats that a request's template tells of: most often the model's own.
     fn formats(&self, options: &ChatTemplateOptions) -> OutputFormats {
         let tokenizer = self.tokenizer.as_deref();
