@@ -58,5 +58,14 @@ export default defineConfig(
       ),
     },
   },
+  {
+    files: ['__test__/browser/**'],
+    // Parts of these programs run in the page.
+    languageOptions: {
+      globals: Object.fromEntries(
+        ['document', 'getComputedStyle', 'navigator', 'window'].map((name) => [name, 'readonly']),
+      ),
+    },
+  },
   { files: ['**/*.cjs'], languageOptions: { sourceType: 'commonjs' } },
 )

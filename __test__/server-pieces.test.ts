@@ -76,7 +76,7 @@ describe('reasoning', () => {
     expect(output.map(({ type }: Json) => type)).toEqual(['reasoning', 'message'])
     expect(output[0].content).toEqual([{ type: 'reasoning_text', text: 'I have to look.' }])
     const all = await stream(client, RESPONSES, { input: 'Hi' })
-    const last = all.at(-1) as Json
+    const last = all.at(-1)
     expect(last.response.output.map(({ content }: Json) => content)).toEqual(
       output.map(({ content }: Json) => content),
     )
@@ -159,7 +159,7 @@ describe('calls of tools', () => {
     const all = await stream(client, RESPONSES, { input: 'Hi', tools })
     const done = all.filter(({ type }) => type === 'response.function_call_arguments.done')
     expect(done.map((event) => event.arguments)).toEqual(['{"city":"Paris"}', '{"city":"Paris"}'])
-    const { response } = all.at(-1) as Json
+    const { response } = all.at(-1)
     expect(response.output.map(({ type }: Json) => type)).toEqual([
       'message',
       'function_call',

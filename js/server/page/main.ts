@@ -162,13 +162,16 @@ class App implements TurnActions {
       temperature: numberSetting('temperature'),
       maxTokens: numberSetting('max-tokens'),
     }
+    let said: string
     try {
       await answer(conversation, turn, options, abort.signal, () => {
+        // The last picture may come when the answer is complete, and shown so.
+        if (this.#running?.turn !== turn) return
         this.#follow(() => this.#views.get(turn.id)?.show(turn, undefined))
       })
-      this.#status.textContent = 'The answer is complete'
+      said = turn.ended === 'stopped' ? 'The answer was stopped' : 'The answer is complete'
     } catch (error) {
-      this.#status.textContent = 'The answer failed'
+      said = 'The answer failed'
       await this.#failed(error)
     }
     this.#running = undefined
@@ -179,6 +182,7 @@ class App implements TurnActions {
         this.#showTurns()
       })
     }
+    this.#status.textContent = said
     // Its context is known once it is loaded.
     if (this.#served.some(({ id, state }) => id === model && state !== 'loaded'))
       await this.#showModels()

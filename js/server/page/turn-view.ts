@@ -4,11 +4,11 @@ import { copyButton, MarkdownView } from './render.js'
 
 /** What can be done with a turn. */
 export interface TurnActions {
-  retry: (turn: Turn) => void
-  edit: (turn: Turn, content: string) => void
-  fork: (turn: Turn) => void
+  retry(turn: Turn): void
+  edit(turn: Turn, content: string): void
+  fork(turn: Turn): void
   /** Shows the turn in the same place that is so many further on. */
-  shift: (turn: Turn, by: number) => void
+  shift(turn: Turn, by: number): void
 }
 
 /** A turn of the conversation on the page. */
@@ -68,17 +68,17 @@ export class TurnView {
     const turn = this.#turn
     const button = (label: string, text: string, run: () => void): HTMLButtonElement =>
       element('button', { type: 'button', class: 'quiet', 'aria-label': label, click: run }, text)
-    const { retry, fork, shift } = this.#actions
+    const actions = this.#actions
     const others =
       count === 1
         ? []
         : [
             button('The one before', '‹', () => {
-              shift(turn, -1)
+              actions.shift(turn, -1)
             }),
             element('span', {}, `${index + 1} / ${count}`),
             button('The next one', '›', () => {
-              shift(turn, 1)
+              actions.shift(turn, 1)
             }),
           ]
     const own =
@@ -90,10 +90,10 @@ export class TurnView {
           ]
         : [
             button('Answer again', 'Retry', () => {
-              retry(turn)
+              actions.retry(turn)
             }),
             button('Go on in a chat of its own', 'Fork', () => {
-              fork(turn)
+              actions.fork(turn)
             }),
           ]
     return [...others, copyButton(() => turn.content, 'Copy the message'), ...own, ...this.#facts()]
