@@ -1,11 +1,12 @@
 // The provider under the AI SDK itself, which wants Node.js 22: where this is an older one, that is
 // taken from npm. Tools are installed into .build/ when they are first needed.
 
-import { copyFileSync, readdirSync, rmSync } from 'node:fs'
+import { copyFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { installTools, makeApp, PLATFORM } from './support/app.js'
 import { ROOT, runProgram } from './support/child.js'
+import { programs } from './support/programs.js'
 
 const HOME = join(ROOT, '.build', 'ai-sdk')
 const APP = join(HOME, 'app')
@@ -40,6 +41,13 @@ describe('the AI SDK', () => {
     },
     300_000,
   )
+
+  it.each(programs('ai-sdk.md'))('runs the programs of its page: %i', async (number, code) => {
+    const file = join(APP, `program${number}.mjs`)
+    writeFileSync(file, code)
+    const { code: status, stderr } = await runProgram(node, [file], { cwd: APP })
+    expect(status, stderr).toBe(0)
+  })
 
   it('is not needed for require() and its errors', async () => {
     const { code, stdout } = await runProgram(

@@ -63,6 +63,31 @@ describe('the types', () => {
     expect(await compile({ module: 'node20', lib: ['es2023'] }, ['module.mts'])).toBe('')
   })
 
+  it.each(['entries.mts', 'entries.ts'])('are there for the other entries: %s', async (file) => {
+    writeFileSync(
+      join(folder, file),
+      `import { createNodeMlx, type NodeMlxProvider } from 'nodemlx/ai-sdk'
+       import { connect, serve, type Client } from 'nodemlx/client'
+       import { fakeModel, testModel, type FakeModel } from 'nodemlx/testing'
+       import type { Model } from 'nodemlx'
+       import type { ProviderV4 } from '@ai-sdk/provider'
+       import { MessageChannel } from 'node:worker_threads'
+       const { port1, port2 } = new MessageChannel()
+       export const fake: FakeModel = fakeModel({ answers: ['Hi', { text: ['a'], tokenMs: 5 }] })
+       export const provider: NodeMlxProvider = createNodeMlx({ models: { fake }, idleMs: 1 })
+       export const any: ProviderV4 = provider
+       export const client: Client = connect(() => port1)
+       serve(port2, { load: async () => fake })
+       export const models: Promise<Model>[] = [testModel(), client.loadModel('demo')]
+       // @ts-expect-error -- there is no such answer
+       fakeModel({ answers: { txt: 'a' } })
+       // @ts-expect-error -- no port
+       connect(5)
+      `,
+    )
+    expect(await compile({ module: 'node20', lib: ['es2023'] }, [file])).toBe('')
+  })
+
   it('hide what is not for users', async () => {
     writeFileSync(
       join(folder, 'hidden.ts'),
