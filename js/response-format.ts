@@ -98,7 +98,9 @@ function jsonFormat(given: Record<string, unknown>, option: string): CheckedForm
     schemaJson: toJson(json, path),
     strict,
   })
-  if (schema === undefined || schema === true) return { json: true, native: native(true) }
+  if (schema === undefined || typeof schema === 'boolean') {
+    return { json: true, native: native(schema ?? true) }
+  }
   if (isStandardSchema(schema)) {
     return { json: true, native: native(closed(jsonSchemaOf(schema, path))), validator: schema }
   }
@@ -203,8 +205,12 @@ export function partialObjects(): (text: string) => { object: unknown } | undefi
     if (text === '') return undefined
     all += text
     const json = partialJson(all)?.json
-    if (json === undefined || json === last) return undefined
-    last = json
-    return { object: JSON.parse(json) }
+    if (json === undefined) return undefined
+    const object: unknown = JSON.parse(json)
+    // White space between the parts changes nothing.
+    const plain = JSON.stringify(object)
+    if (plain === last) return undefined
+    last = plain
+    return { object }
   }
 }

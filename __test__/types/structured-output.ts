@@ -1,7 +1,6 @@
 // The types of answers that a schema describes: compiled by types.test.ts, and never run.
 
 import { toStandardJsonSchema } from '@valibot/to-json-schema'
-import { type } from 'arktype'
 import { generate, type Generation, type Model, type ResponseFormat } from 'nodemlx'
 import * as v from 'valibot'
 import { z } from 'zod'
@@ -29,8 +28,7 @@ export async function libraries(model: Model): Promise<void> {
     .object?.ages
   console.log(ages?.[0]?.toFixed())
 
-  const ofArkType = type({ city: 'string' })
-  const once = generate('demo', 'Hi', { responseFormat: { type: 'json', schema: ofArkType } })
+  const once = generate('demo', 'Hi', { responseFormat: { type: 'json', schema } })
   const city: string | undefined = (await once).object?.city
   console.log(city)
 }

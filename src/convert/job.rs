@@ -200,7 +200,7 @@ impl Error {
     fn add(&mut self, numbers: &Array, tensor: &QuantizedTensor) -> Result<()> {
         let numbers = ops::astype(numbers, Dtype::Float32)?;
         let codes = ops::astype(&quantized::dequantize(tensor)?, Dtype::Float32)?;
-        let squares = |array: &Array| {
+        let squares = |array: &Array| -> Result<f64> {
             let rows = ops::sum(&ops::square(array)?, -1)?;
             Ok(mlx::to_f32_vec(&rows)?.into_iter().map(f64::from).sum::<f64>())
         };

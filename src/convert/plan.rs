@@ -224,7 +224,8 @@ impl Plan {
     ) -> Result<()> {
         let mut part = |leaf: &str| {
             let name = format!("{path}.{leaf}");
-            tensors.remove(&name).map(|array| Ok((self.cast(&name, array)?, name))).transpose()
+            let cast = |array| -> Result<_> { Ok((self.cast(&name, array)?, name.clone())) };
+            tensors.remove(&name).map(cast).transpose()
         };
         let (scales, biases, factors) = (part("scales")?, part("biases")?, part("global_scale")?);
         let Some((scales, scales_name)) = scales else { return Ok(()) };

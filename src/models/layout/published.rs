@@ -100,7 +100,7 @@ pub(super) fn falcon_h1(tensors: &mut Tensors, config: &ConfigFile) -> Result<()
     if !tensors.iter().any(published) {
         return Ok(());
     }
-    let number = |field: &str| Ok(config.optional::<f32>(field)?.unwrap_or(1.0));
+    let number = |field: &str| -> Result<f32> { Ok(config.optional(field)?.unwrap_or(1.0)) };
     let [gate, down] = config.optional::<[f32; 2]>("mlp_multipliers")?.unwrap_or([1.0; 2]);
     let attention = number("attention_in_multiplier")?;
     let factors = [
