@@ -1,5 +1,4 @@
-import type { Model, Prompt, PromptCache } from '../types.js'
-import type { AskedOptions } from './asked.js'
+import type { GenerateOptions, Model, Prompt, PromptCache } from '../types.js'
 
 /** More conversations of a model than this are not kept. */
 const MOST = 8
@@ -33,7 +32,7 @@ export class PromptCaches {
   }
 
   /** A cache for a conversation; none for other prompts, or where all are used. */
-  take(model: Model, prompt: Prompt, options: AskedOptions): Borrowed | undefined {
+  take(model: Model, prompt: Prompt, options: GenerateOptions): Borrowed | undefined {
     if (this.#mostBytes === 0 || !Array.isArray(prompt)) return undefined
     const head = JSON.stringify([options.tools, options.templateVariables, options.documents])
     const parts = [head, ...prompt.map((message) => JSON.stringify(message))]

@@ -1,7 +1,13 @@
 import { codeOf } from '../errors.js'
 import { onAbort } from '../signal.js'
-import type { Generation, GenerationChunk, GenerationResult, Model, Prompt } from '../types.js'
-import type { AskedOptions } from './asked.js'
+import type {
+  GenerateOptions,
+  Generation,
+  GenerationChunk,
+  GenerationResult,
+  Model,
+  Prompt,
+} from '../types.js'
 import { Failure } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
@@ -26,7 +32,7 @@ export interface Order {
   /** Each is answered `choices` times. */
   prompts: readonly Prompt[]
   choices: number
-  options: AskedOptions
+  options: GenerateOptions
 }
 
 /** Ends when the client leaves, when time is up, or when the server stops. */
@@ -177,12 +183,12 @@ export class Turn {
     this.#lifetime.done()
   }
 
-  #options({ options }: Order, choice: number): AskedOptions {
+  #options({ options }: Order, choice: number): GenerateOptions {
     const { seed } = options
     // Options that were left out may be none of this version's.
     const given = Object.entries(options).filter(([, value]) => value !== undefined)
     return {
-      ...(Object.fromEntries(given) as AskedOptions),
+      ...(Object.fromEntries(given) as GenerateOptions),
       // The same for all choices would make them the same.
       ...(seed === undefined ? {} : { seed: seed + choice }),
       ...(this.#borrowed === undefined ? {} : { promptCache: this.#borrowed.promptCache }),

@@ -7,8 +7,7 @@ import {
   type Check,
   type Checked,
 } from '../../validate.js'
-import type { Message, ToolDefinition } from '../../types.js'
-import type { AskedOptions } from '../asked.js'
+import type { GenerateOptions, Message, ToolDefinition } from '../../types.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { unknownField } from './api.js'
@@ -52,7 +51,7 @@ export type MessageFields = Checked<typeof MESSAGE_FIELDS>
 /** A conversation, and the options that its template gets. */
 export interface Asked {
   messages: Message[]
-  options: AskedOptions
+  options: GenerateOptions
 }
 
 /** What the fields of a prompt ask for. */
@@ -69,7 +68,7 @@ export function asked(fields: Checked<typeof COUNT_FIELDS>): Asked {
 }
 
 /** What a request asks of the model besides its prompt. */
-export function thinkingOptions(fields: MessageFields): AskedOptions {
+export function thinkingOptions(fields: MessageFields): GenerateOptions {
   const { effort, format } = readFields(
     fields.output_config ?? {},
     'output_config',
@@ -85,7 +84,7 @@ export function thinkingOptions(fields: MessageFields): AskedOptions {
 function reasoning(
   thinking: Record<string, unknown> | undefined,
   effort: 'low' | 'medium' | 'high' | 'xhigh' | 'max' | undefined,
-): AskedOptions['reasoning'] {
+): GenerateOptions['reasoning'] {
   const asked = effort === 'xhigh' || effort === 'max' ? 'high' : effort
   if (thinking === undefined) return asked
   const { type, budget_tokens: budget } = readFields(
@@ -108,7 +107,9 @@ function reasoning(
   }
 }
 
-function outputFormat(format: Record<string, unknown> | undefined): AskedOptions['responseFormat'] {
+function outputFormat(
+  format: Record<string, unknown> | undefined,
+): GenerateOptions['responseFormat'] {
   if (format === undefined) return undefined
   const { schema } = readFields(
     format,
@@ -149,7 +150,7 @@ function tool(value: Record<string, unknown>, where: string): ToolDefinition {
 function toolOptions(
   tools: readonly Record<string, unknown>[],
   choice: Record<string, unknown> | undefined,
-): AskedOptions {
+): GenerateOptions {
   if (tools.length === 0) {
     if (choice === undefined || choice['type'] === 'auto' || choice['type'] === 'none') return {}
     throw invalidField('tool_choice', 'tool_choice: only goes with tools, and there are none')
@@ -177,7 +178,7 @@ function toolOptions(
 function toolChoice(
   type: 'auto' | 'any' | 'tool' | 'none',
   name: string | undefined,
-): Pick<AskedOptions, 'toolChoice'> {
+): Pick<GenerateOptions, 'toolChoice'> {
   switch (type) {
     case 'auto':
       return {}

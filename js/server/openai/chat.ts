@@ -1,8 +1,12 @@
 import { randomUUID } from 'node:crypto'
-import type { GeneratedLogprob, GenerationChunk, GenerationResult } from '../../types.js'
+import type {
+  GenerateOptions,
+  GeneratedLogprob,
+  GenerationChunk,
+  GenerationResult,
+} from '../../types.js'
 import { boolean, integer, number, oneOf, type Check, type Checked } from '../../validate.js'
 import { answered, json, streamed, type Call } from '../call.js'
-import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { frame } from '../sse.js'
@@ -68,7 +72,7 @@ function chatOrder({ engine }: Call, fields: ChatFields): Order {
     throw invalidField('n', `n: expected a whole number from 1 to ${engine.limits.choices}`)
   if (top !== undefined && logprobs !== true)
     throw invalidField('top_logprobs', 'top_logprobs: only goes with logprobs: true')
-  const options: AskedOptions = {
+  const options: GenerateOptions = {
     ...samplingOptions(fields),
     ...toolOptions(fields),
     maxTokens: limitedTokens(fields.max_completion_tokens ?? fields.max_tokens, engine.limits),

@@ -1,9 +1,9 @@
-import type { AskedOptions } from '../asked.js'
+import type { GenerateOptions } from '../../types.js'
 
 type Effort = 'none' | 'minimal' | 'low' | 'medium' | 'high' | 'xhigh' | 'max'
 
 /** How much a model is to think, in the words that `generate` knows. */
-export function effort(effort: Effort | undefined): AskedOptions['reasoning'] {
+export function effort(effort: Effort | undefined): GenerateOptions['reasoning'] {
   switch (effort) {
     case undefined:
       return undefined

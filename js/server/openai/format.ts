@@ -1,4 +1,4 @@
-import type { AskedOptions } from '../asked.js'
+import type { GenerateOptions } from '../../types.js'
 import { readFields, record, required } from '../fields.js'
 import { invalidField } from '../failure.js'
 import { boolean, oneOf, string } from '../../validate.js'
@@ -9,7 +9,7 @@ const SCHEMA_FIELDS = { name: string, description: string, schema: record, stric
 /** The `response_format` of a chat, or `undefined` for text. */
 export function responseFormat(
   format: Record<string, unknown> | undefined,
-): AskedOptions['responseFormat'] {
+): GenerateOptions['responseFormat'] {
   if (format === undefined) return undefined
   const { type, json_schema } = readFields(
     format,
@@ -29,13 +29,14 @@ export function responseFormat(
 export function schemaFormat(
   value: Record<string, unknown>,
   where: string,
-): AskedOptions['responseFormat'] {
+): GenerateOptions['responseFormat'] {
   const { name, schema, strict } = readFields(value, where, SCHEMA_FIELDS, unknownField)
   if (schema === undefined) throw invalidField(`${where}.schema`, `${where}.schema is missing`)
   return {
     type: 'json',
     schema,
     ...(name === undefined ? {} : { name }),
-    ...(strict === undefined ? {} : { strict }),
+    // What cannot be enforced is left out unless it is asked for, as in OpenAI's API.
+    strict: strict ?? false,
   }
 }

@@ -1,4 +1,4 @@
-import type { AskedOptions } from '../asked.js'
+import type { GenerateOptions } from '../../types.js'
 import { anything, record } from '../fields.js'
 import { arrayOf, boolean, integer, number, oneOf, string, type Check } from '../../validate.js'
 import { invalidField } from '../failure.js'
@@ -57,7 +57,7 @@ interface Sampling {
 }
 
 /** The options of `generate` that these fields ask for. */
-export function samplingOptions(fields: Sampling): AskedOptions {
+export function samplingOptions(fields: Sampling): GenerateOptions {
   const stops = typeof fields.stop === 'string' ? [fields.stop] : fields.stop
   // An empty one would end every answer at once; others take it for none.
   const stop = stops?.filter((text) => text !== '')

@@ -1,8 +1,7 @@
-import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { readFields, record, required } from '../fields.js'
 import { boolean, isPlainObject, oneOf, show, string, type Check } from '../../validate.js'
-import type { GeneratedToolCall, ToolDefinition } from '../../types.js'
+import type { GenerateOptions, GeneratedToolCall, ToolDefinition } from '../../types.js'
 import { unknownField } from './api.js'
 
 const FUNCTION_FIELDS = { name: string, description: string, parameters: record, strict: boolean }
@@ -30,7 +29,7 @@ export function functionTool(value: Record<string, unknown>, where: string): Too
 }
 
 /** `auto`, `none`, `required`, or the name of a function. */
-export const toolChoice: Check<NonNullable<AskedOptions['toolChoice']>> = (value, path) => {
+export const toolChoice: Check<NonNullable<GenerateOptions['toolChoice']>> = (value, path) => {
   if (value === 'auto' || value === 'none' || value === 'required') return value
   if (isPlainObject(value) && value['type'] === 'function') {
     const inner: unknown = value['function']
@@ -46,9 +45,9 @@ export const toolChoice: Check<NonNullable<AskedOptions['toolChoice']>> = (value
 /** What of tools goes to the model. */
 export function toolOptions(fields: {
   tools?: ToolDefinition[]
-  tool_choice?: NonNullable<AskedOptions['toolChoice']>
+  tool_choice?: NonNullable<GenerateOptions['toolChoice']>
   parallel_tool_calls?: boolean
-}): AskedOptions {
+}): GenerateOptions {
   const { tools: given = [], tool_choice: choice, parallel_tool_calls: parallel } = fields
   if (given.length === 0) {
     if (choice === undefined || choice === 'none' || choice === 'auto') return {}

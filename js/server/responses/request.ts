@@ -1,4 +1,4 @@
-import type { Message, ToolCall, ToolDefinition } from '../../types.js'
+import type { GenerateOptions, Message, ToolCall, ToolDefinition } from '../../types.js'
 import {
   boolean,
   integer,
@@ -10,7 +10,6 @@ import {
   type Check,
   type Checked,
 } from '../../validate.js'
-import type { AskedOptions } from '../asked.js'
 import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { unknownField } from '../openai/api.js'
@@ -53,7 +52,7 @@ export const RESPONSE_FIELDS = {
 export type ResponseFields = Checked<typeof RESPONSE_FIELDS>
 
 /** The options of `generate` that a request asks for, but for its prompt and its tokens. */
-export function responseOptions(fields: ResponseFields): AskedOptions {
+export function responseOptions(fields: ResponseFields): GenerateOptions {
   const { text = {}, reasoning = {}, tools = [] } = fields
   const { format } = readFields(
     text,
@@ -93,7 +92,9 @@ export function includesLogprobs(include: unknown): boolean {
   return Array.isArray(include) && include.includes('message.output_text.logprobs')
 }
 
-function textFormat(format: Record<string, unknown> | undefined): AskedOptions['responseFormat'] {
+function textFormat(
+  format: Record<string, unknown> | undefined,
+): GenerateOptions['responseFormat'] {
   if (format === undefined) return undefined
   const { type, ...rest } = format
   const kind = oneOf('text', 'json_object', 'json_schema')(type, 'text.format.type')
