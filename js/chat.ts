@@ -2,7 +2,7 @@ import { invalidArgument, NodeMlxError } from './errors.js'
 import { PulledGeneration, UserError, type Source, type SourceBatch } from './generation.js'
 import type { NativeBatch } from './native.js'
 import { callId } from './pieces.js'
-import { isStandard } from './tools.js'
+import { isStandardSchema } from './response-format.js'
 import type {
   AnyTool,
   Chat,
@@ -409,7 +409,7 @@ function nameOf(tool: AnyTool): string {
 
 /** The arguments as the tool's schema gives them, where it can check them. */
 async function validated(tool: Tool, args: Record<string, unknown>): Promise<unknown> {
-  if (!isStandard(tool.parameters)) return args
+  if (!isStandardSchema(tool.parameters)) return args
   const result = (await tool.parameters['~standard'].validate(args)) as {
     value?: unknown
     issues?: readonly { message: string; path?: readonly unknown[] }[]

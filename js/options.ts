@@ -347,6 +347,7 @@ const BATCH_FIELDS = {
 
 const CHAT_FIELDS = {
   ...ANSWER_FIELDS,
+  adapter,
   onPrefill: callback<(progress: PrefillProgress) => void>(),
   system: nonEmptyString,
   messages: arrayOf(record<Message>(), 'an array of messages'),

@@ -111,7 +111,8 @@ function jsonFormat(given: Record<string, unknown>, option: string): CheckedForm
   return { json: true, native: native(schema) }
 }
 
-function isStandardSchema(value: unknown): value is StandardSchema {
+/** Whether a value is a schema of a library. Those of ArkType are functions. */
+export function isStandardSchema(value: unknown): value is StandardSchema {
   if ((typeof value !== 'object' && typeof value !== 'function') || value === null) return false
   const standard: unknown = (value as Record<string, unknown>)['~standard']
   return (
@@ -123,7 +124,7 @@ function isStandardSchema(value: unknown): value is StandardSchema {
 }
 
 /** The JSON schema of what a schema takes in: what it makes of that is for its own code. */
-function jsonSchemaOf(schema: StandardSchema, path: string): unknown {
+export function jsonSchemaOf(schema: StandardSchema, path: string): unknown {
   const { jsonSchema, vendor } = schema['~standard']
   const own = schema as {
     toJSONSchema?: (options: object) => unknown

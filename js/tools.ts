@@ -1,9 +1,9 @@
 import { invalidArgument } from './errors.js'
+import { isStandardSchema, jsonSchemaOf } from './response-format.js'
 import type {
   AnyTool,
   GenerateOptions,
   ReasoningOption,
-  StandardSchema,
   ToolChoice,
   ToolDefinition,
 } from './types.js'
@@ -27,41 +27,15 @@ export function toolDefinition(tool: AnyTool, index: number): ToolDefinition {
 
 function jsonSchema(schema: unknown, where: string): Record<string, unknown> {
   if (schema === undefined) return { type: 'object', properties: {} }
-  if (isStandard(schema)) {
-    const written = standardJson(schema)
+  if (isStandardSchema(schema)) {
+    const written = jsonSchemaOf(schema, where)
     if (isPlainObject(written)) return written
-    throw invalidArgument(
-      where,
-      `the schema of ${schema['~standard'].vendor} cannot say what it is as JSON Schema: give its JSON Schema`,
-    )
   }
   if (isPlainObject(schema)) return schema
   throw invalidArgument(
     where,
     `expected a JSON Schema or a schema of a library, got ${show(schema)}`,
   )
-}
-
-/** Whether a value is a schema of a library. Those of ArkType are functions. */
-export function isStandard(schema: unknown): schema is StandardSchema {
-  return (
-    ((typeof schema === 'object' && schema !== null) || typeof schema === 'function') &&
-    '~standard' in schema
-  )
-}
-
-/** A library's schema as JSON Schema, where it can say so. */
-function standardJson(schema: StandardSchema): unknown {
-  const { jsonSchema: standard } = schema['~standard'] as {
-    jsonSchema?: { input: (options: { target: string }) => unknown }
-  }
-  if (standard !== undefined) return standard.input({ target: 'draft-2020-12' })
-  const own = schema as unknown as Record<string, unknown>
-  for (const name of ['toJSONSchema', 'toJsonSchema']) {
-    const convert = own[name]
-    if (typeof convert === 'function') return (convert as () => unknown).call(schema)
-  }
-  return undefined
 }
 
 /** Checks the option `reasoning`. */

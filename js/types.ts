@@ -420,19 +420,6 @@ export interface ToolDefinition {
 /** How much a model reasons; see `ChatTemplateOptions`. */
 export type ReasoningOption = 'off' | 'low' | 'medium' | 'high' | { budgetTokens: number }
 
-/**
- * A schema of a library such as Zod, Valibot or ArkType (see standardschema.dev), which can say what
- * it is as JSON Schema.
- */
-export interface StandardSchema {
-  readonly '~standard': {
-    readonly version: number
-    readonly vendor: string
-    readonly validate: (value: unknown) => unknown
-    readonly types?: { readonly input: unknown; readonly output: unknown } | undefined
-  }
-}
-
 /** A tool with what it does: `execute` is for `model.chat`, which calls it. */
 export interface Tool<Arguments = never> {
   name: string
