@@ -1,4 +1,6 @@
+import { NodeMlxError } from '../errors.js'
 import type {
+  NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
   NativeGenerateRequest,
@@ -51,6 +53,11 @@ export class RemoteModel implements NativeModel {
     const cache = this.#connection.newId()
     await this.#connection.call({ method: 'loadPromptCache', model: this.#id, cache, path })
     return new RemotePromptCache(this.#connection, cache)
+  }
+
+  loadAdapter(): Promise<NativeAdapter> {
+    const message = 'adapters cannot be loaded from here: give the adapter to loadModel'
+    return Promise.reject(new NodeMlxError('UNSUPPORTED', message))
   }
 
   tokenize(prompt: NativePrompt): Promise<Uint32Array> {
