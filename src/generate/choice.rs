@@ -113,6 +113,8 @@ impl Choice {
             if let Some((ids, values)) = &logprobs.top {
                 top = mlx::to_u32_vec(ids)?.into_iter().zip(mlx::to_f32_vec(values)?).collect();
                 top.sort_by(|a: &(u32, f32), b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+                // What a mask leaves out cannot come, however few remain.
+                top.retain(|&(_, value)| value > f32::NEG_INFINITY);
             }
             logprob = Some(mlx::item_f32(&logprobs.chosen)?);
         }
