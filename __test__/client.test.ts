@@ -212,6 +212,28 @@ describe('loading', () => {
   })
 })
 
+describe('an adapter', () => {
+  it('is loaded by the host, by name or with the model', async () => {
+    const fake = fakeModel({ answers: 'Hi!' })
+    const { client } = local('', { load: () => Promise.resolve(fake) })
+    const last = () => fake.requests.at(-1)?.options
+    const model = await client.loadModel('x')
+    const adapter = await model.loadAdapter(__dirname)
+    expect(adapter.info).toMatchObject({ kind: 'lora', path: __dirname })
+    await model.generate('Hi', { adapter })
+    expect(last()).toEqual({ adapter: 1 })
+    adapter.dispose()
+    expect(() => model.generate('Hi', { adapter })).toThrow(
+      expect.objectContaining({ code: 'DISPOSED' }),
+    )
+    const adapted = await client.loadModel('x', { adapter: __dirname })
+    await adapted.generate('Hi')
+    expect(last()).toEqual({ adapter: 2 })
+    await adapted.generate('Hi', { adapter: null })
+    expect(last()).toEqual({})
+  })
+})
+
 describe('streams', () => {
   it('ask the host for no more than is read', async () => {
     const { client, hostPort } = local('one two three four')

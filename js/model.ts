@@ -130,7 +130,7 @@ export async function modelFolder(name: string, options: LoadModelOptions): Prom
 }
 
 /** Where to look for an adapter that goes with a model. */
-function hubOptions(options: LoadModelOptions): HubOptions {
+export function hubOptions(options: LoadModelOptions): HubOptions {
   const { token, endpoint, cacheDir, offline, fetch } = options
   return { token, endpoint, cacheDir, offline, fetch }
 }

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks'
 import { aborted, NodeMlxError } from '../errors.js'
-import { LoadedModel } from '../model.js'
+import { adapterFolder } from '../hub/adapter.js'
+import { hubOptions, LoadedModel } from '../model.js'
 import { loadOptions } from '../options.js'
 import { onAbort } from '../signal.js'
 import type { LoadModelOptions, LoadProgress, Model } from '../types.js'
@@ -46,7 +47,7 @@ class Connecting implements Client {
   }
 
   async loadModel(model: string, options?: LoadModelOptions): Promise<Model> {
-    const { signal, onProgress, fetch, ...sent } = loadOptions(options)
+    const { signal, onProgress, fetch, adapter, ...sent } = loadOptions(options)
     const name = nonEmptyString(model, 'model')
     if (fetch !== undefined)
       throw new NodeMlxError('UNSUPPORTED', 'fetch: a function cannot be sent to the host', {
@@ -65,7 +66,9 @@ class Connecting implements Client {
     if (signal !== undefined && isAborted(signal))
       loading.end(aborted('Loading the model', signal.reason))
     try {
-      return await loading.run(name, sent)
+      // The revision is that of the model.
+      const folder = adapter && (await adapterFolder(adapter, hubOptions(sent)))
+      return await loading.run(name, sent, folder)
     } finally {
       forget?.()
     }
@@ -134,7 +137,11 @@ class RemoteLoading {
     this.#connection.order({ order: 'abort', target: this.#id })
   }
 
-  async run(name: string, options: LoadModelOptions): Promise<LoadedModel> {
+  async run(
+    name: string,
+    options: LoadModelOptions,
+    adapter: string | undefined,
+  ): Promise<LoadedModel> {
     const model = this.#id
     const progress = this.#onProgress !== undefined
     const load = () => this.#connection.call({ method: 'load', model, name, options, progress })
@@ -144,9 +151,14 @@ class RemoteLoading {
       const { info } = await this.#connection.reporting(model, report, load)
       // Made in any case: without it the host would keep the model.
       const loaded = new LoadedModel(new RemoteModel(this.#connection, model, info))
-      if (this.#ended !== undefined) await loaded.dispose()
-      this.#goOn()
-      return loaded
+      try {
+        if (adapter !== undefined) await loaded.useAdapter(adapter)
+        this.#goOn()
+        return loaded
+      } catch (error) {
+        await loaded.dispose()
+        throw error
+      }
     } catch (error) {
       // An abort that came while the host loaded is what the caller wants to hear of.
       this.#goOn()

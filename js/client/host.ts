@@ -1,7 +1,7 @@
 import { parentPort } from 'node:worker_threads'
 import { invalidArgument, NodeMlxError } from '../errors.js'
 import { load, LoadedModel } from '../model.js'
-import type { NativeBatch, NativeGeneration, NativePromptCache } from '../native.js'
+import type { NativeAdapter, NativeBatch, NativeGeneration, NativePromptCache } from '../native.js'
 import type { LoadModelOptions, Model } from '../types.js'
 import { callback, fields } from '../validate.js'
 import { openChannel, type Channel, type Port } from './channel.js'
@@ -58,6 +58,7 @@ class Serving implements Host {
   readonly #models = new Map<number, LoadedModel>()
   readonly #generations = new Map<number, Started>()
   readonly #caches = new Map<number, NativePromptCache>()
+  readonly #adapters = new Map<number, NativeAdapter>()
   #closed: Promise<void> | undefined
 
   constructor(port: Port, loading: NonNullable<ServeOptions['load']>) {
@@ -113,6 +114,11 @@ class Serving implements Host {
       case 'loadPromptCache':
         this.#caches.set(call.cache, await this.#model(call.model).loadPromptCache(call.path))
         return undefined
+      case 'loadAdapter': {
+        const adapter = await this.#model(call.model).loadAdapter(call.path)
+        this.#adapters.set(call.adapter, adapter)
+        return adapter.info()
+      }
       case 'cacheSize': {
         const { tokens, bytes } = await this.#cache(call.cache).size()
         return { tokens, bytes }
@@ -148,9 +154,10 @@ class Serving implements Host {
 
   #begin({ model, request }: Extract<Order, { order: 'generate' }>): Started {
     try {
-      const { promptCache, ...others } = request
+      const { promptCache, adapter, ...others } = request
       const cached = promptCache === undefined ? {} : { promptCache: this.#cache(promptCache).id() }
-      return { native: this.#model(model).generate({ ...others, ...cached }) }
+      const adapted = adapter === undefined ? {} : { adapter: this.#adapter(adapter).id() }
+      return { native: this.#model(model).generate({ ...others, ...cached, ...adapted }) }
     } catch (error) {
       return { error }
     }
@@ -211,6 +218,12 @@ class Serving implements Host {
     throw invalidArgument('promptCache', 'has been disposed of, or belongs to another model')
   }
 
+  #adapter(id: number): NativeAdapter {
+    const adapter = this.#adapters.get(id)
+    if (adapter !== undefined) return adapter
+    throw invalidArgument('adapter', 'has been disposed of, or belongs to another model')
+  }
+
   #abort(id: number): void {
     this.#loads.get(id)?.abort()
     const generation = this.#generations.get(id)
@@ -223,6 +236,8 @@ class Serving implements Host {
     this.#generations.delete(id)
     this.#caches.get(id)?.dispose()
     this.#caches.delete(id)
+    this.#adapters.get(id)?.dispose()
+    this.#adapters.delete(id)
     void this.#models
       .get(id)
       ?.dispose()
@@ -231,7 +246,8 @@ class Serving implements Host {
   }
 
   async #end(): Promise<void> {
-    const ids = [this.#loads, this.#generations, this.#caches].flatMap((all) => [...all.keys()])
+    const all = [this.#loads, this.#generations, this.#caches, this.#adapters]
+    const ids = all.flatMap((some) => [...some.keys()])
     for (const id of ids) this.#forget(id)
     const models = [...this.#models.values()]
     this.#models.clear()

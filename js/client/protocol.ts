@@ -1,5 +1,6 @@
 import { fromNative, NodeMlxError } from '../errors.js'
 import type {
+  NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
   NativeGenerateRequest,
@@ -15,7 +16,7 @@ import type { LoadModelOptions, LoadProgress, ModelInfo } from '../types.js'
 export const PROTOCOL = 1
 
 /** The options of a load that can be sent. */
-export type SentLoadOptions = Omit<LoadModelOptions, 'signal' | 'onProgress' | 'fetch'>
+export type SentLoadOptions = Omit<LoadModelOptions, 'signal' | 'onProgress' | 'fetch' | 'adapter'>
 
 /** What the client asks; each has an answer. */
 export type Call =
@@ -27,6 +28,7 @@ export type Call =
   | { method: 'applyChatTemplate'; model: number; messages: string; options: string }
   | { method: 'logits'; model: number; tokens: Uint32Array }
   | { method: 'loadPromptCache'; model: number; cache: number; path: string }
+  | { method: 'loadAdapter'; model: number; adapter: number; path: string }
   | { method: 'cacheSize'; cache: number }
   | { method: 'saveCache'; cache: number; path: string }
   | { method: 'disposeModel'; model: number }
@@ -58,6 +60,7 @@ export interface Answers {
   applyChatTemplate: string
   logits: { data: Float32Array; shape: number[] }
   loadPromptCache: undefined
+  loadAdapter: ReturnType<NativeAdapter['info']>
   cacheSize: { tokens: number; bytes: number }
   saveCache: undefined
   disposeModel: undefined

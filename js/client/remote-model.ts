@@ -1,4 +1,3 @@
-import { NodeMlxError } from '../errors.js'
 import type {
   NativeAdapter,
   NativeBatch,
@@ -55,9 +54,10 @@ export class RemoteModel implements NativeModel {
     return new RemotePromptCache(this.#connection, cache)
   }
 
-  loadAdapter(): Promise<NativeAdapter> {
-    const message = 'adapters cannot be loaded from here: give the adapter to loadModel'
-    return Promise.reject(new NodeMlxError('UNSUPPORTED', message))
+  async loadAdapter(path: string): Promise<NativeAdapter> {
+    const adapter = this.#connection.newId()
+    const call = { method: 'loadAdapter' as const, model: this.#id, adapter, path }
+    return new RemoteAdapter(this.#connection, adapter, await this.#connection.call(call))
   }
 
   tokenize(prompt: NativePrompt): Promise<Uint32Array> {
@@ -143,6 +143,31 @@ class RemotePromptCache implements NativePromptCache {
 
   async save(path: string): Promise<void> {
     await this.#connection.call({ method: 'saveCache', cache: this.#id, path })
+  }
+
+  dispose(): void {
+    this.#connection.order({ order: 'forget', target: this.#id })
+  }
+}
+
+class RemoteAdapter implements NativeAdapter {
+  readonly #connection: Connection
+  readonly #id: number
+  readonly #info: ReturnType<NativeAdapter['info']>
+
+  constructor(connection: Connection, id: number, info: ReturnType<NativeAdapter['info']>) {
+    this.#connection = connection
+    this.#id = id
+    this.#info = info
+    connection.forgetWith(this, id)
+  }
+
+  id(): number {
+    return this.#id
+  }
+
+  info(): ReturnType<NativeAdapter['info']> {
+    return this.#info
   }
 
   dispose(): void {

@@ -27,7 +27,7 @@ export function testModel(model = 'demo', options: TestModelOptions = {}): Promi
   if (known !== undefined) return known
   const onCpu = options.device === undefined || options.device === 'cpu'
   const loading = load(model, { ...(onCpu ? DETERMINISTIC : {}), ...options }).then(
-    ({ native, info }) => new TestModel(native, info.maxContextLength),
+    (loaded) => new TestModel(loaded),
   )
   models.set(key, loading)
   // The next test may have more luck.
@@ -36,6 +36,20 @@ export function testModel(model = 'demo', options: TestModelOptions = {}): Promi
 }
 
 class TestModel extends LoadedModel {
+  readonly #loaded: LoadedModel
+
+  constructor(loaded: LoadedModel) {
+    super(loaded.native, loaded.info.maxContextLength)
+    this.#loaded = loaded
+  }
+
+  /** With the adapter that the model was loaded with. */
+  override prepare(
+    ...args: Parameters<LoadedModel['prepare']>
+  ): ReturnType<LoadedModel['prepare']> {
+    return this.#loaded.prepare(...args)
+  }
+
   override generate(prompt: Prompt, options?: GenerateOptions): Generation {
     if (options === undefined) return super.generate(prompt, GREEDY)
     if (!isPlainObject(options)) return super.generate(prompt, options)
