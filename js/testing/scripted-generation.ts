@@ -98,15 +98,17 @@ export class ScriptedGeneration implements NativeGeneration {
   }
 
   async #until(time: number): Promise<void> {
-    const ms = time - performance.now()
-    if (ms <= 0) return
-    let timer: NodeJS.Timeout | undefined
-    await this.#unlessEnded(
-      new Promise<void>((resolve) => {
-        timer = setTimeout(resolve, ms)
-      }),
-    )
-    clearTimeout(timer)
+    // Timers can be a little early.
+    for (let ms = time - performance.now(); ms > 0; ms = time - performance.now()) {
+      if (this.#hasEnded()) return
+      let timer: NodeJS.Timeout | undefined
+      await this.#unlessEnded(
+        new Promise<void>((resolve) => {
+          timer = setTimeout(resolve, Math.ceil(ms))
+        }),
+      )
+      clearTimeout(timer)
+    }
   }
 
   async #readPrompt(plan: Plan): Promise<NativeBatch> {
