@@ -112,6 +112,32 @@ describe('a model', () => {
     ])
   })
 
+  it('hands a schema on, and tells the model of it', async () => {
+    const { fake, ask } = setUp({ object: { city: 'Paris' } })
+    const schema = { type: 'object', properties: { city: { type: 'string' } } } as const
+    const format = { type: 'json', schema, name: 'place', description: 'A place.' } as const
+    const { content } = await ask({ responseFormat: format })
+    expect(content).toEqual([{ type: 'text', text: '{"city":"Paris"}' }])
+    const [told] = fake.requests[0]?.messages ?? []
+    expect(told?.role).toBe('system')
+    expect(told?.content).toBe(
+      `Answer with JSON (place: A place.) that follows this schema, and nothing else:\n${JSON.stringify(schema)}`,
+    )
+    expect(fake.requests[0]?.options).toEqual({
+      responseFormat: { schemaJson: JSON.stringify(schema), strict: true },
+    })
+    await ask({
+      responseFormat: format,
+      providerOptions: { nodemlx: { schemaInPrompt: false, strictSchema: false } },
+    })
+    expect(fake.requests[1]?.messages).toHaveLength(1)
+    expect(fake.requests[1]?.options).toMatchObject({ responseFormat: { strict: false } })
+    await ask({ responseFormat: { type: 'json' }, prompt: [{ role: 'system', content: 'Hi.' }] })
+    expect(fake.requests[2]?.messages).toEqual([
+      { role: 'system', content: 'Hi.\n\nAnswer with JSON and nothing else.' },
+    ])
+  })
+
   it('reads every kind of message', async () => {
     const { fake, ask } = setUp()
     const output = (value: unknown) => ({

@@ -10,6 +10,7 @@ import {
   generateText,
   isStepCount,
   NoSuchModelError,
+  Output,
   rerank,
   streamText,
   tool,
@@ -233,6 +234,19 @@ test('reasoning is told from the answer', async () => {
       .join(''),
     'Four.',
   )
+})
+
+test('an answer is an object of a schema, whole and as it grows', async () => {
+  const schema = z.object({ city: z.string().max(20), population: z.number().int() })
+  const output = Output.object({ schema })
+  const prompt = 'Name a city.'
+  const { output: written } = await generateText({ ...GREEDY, prompt, output })
+  assert.deepEqual(schema.parse(written), written)
+  const object = { city: 'Paris', population: 2_100_000 }
+  const { partialOutputStream } = streamText({ model: fake({ object }), prompt, output })
+  const partials = await collect(partialOutputStream)
+  assert.ok(partials.length > 2)
+  assert.deepEqual(partials.at(-1), object)
 })
 
 test('middleware wraps the models', async () => {
