@@ -185,14 +185,15 @@ impl Backend for Fake {
         let mut left = tokens;
         let mut progress = Vec::new();
         for sequence in sequences {
-            let count = left.min(sequence.prompt - sequence.processed);
+            let count = left.min(sequence.prompt.saturating_sub(sequence.processed));
             if count > 0 {
                 self.0.record(Event::Prefill(sequence.name));
             }
             if sequence.fault == PANICS_IN_PREFILL {
                 panic!("the model broke while reading");
             }
-            sequence.processed += count;
+            // A cache may hold more than this prompt.
+            sequence.processed = sequence.prompt.min(sequence.processed + count);
             left -= count;
             progress.push(Ok(Prefill {
                 processed: sequence.processed,
