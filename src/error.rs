@@ -113,12 +113,6 @@ pub enum Error {
     },
 }
 
-impl From<crate::cpu::Error> for Error {
-    fn from(crate::cpu::Error { argument, message }: crate::cpu::Error) -> Self {
-        Self::argument(argument, message)
-    }
-}
-
 impl Error {
     /// The stable code that JavaScript sees as `error.code`.
     pub fn code(&self) -> &'static str {

@@ -16,10 +16,16 @@ use std::ffi::CStr;
 use half::{bf16, f16};
 
 use crate::cpu::pool::with_threads;
-use crate::cpu::{ExecOptions, Floats};
+use crate::cpu::{self, ExecOptions, Floats};
 use crate::error::{Error, Result};
 use crate::mlx::primitive::{self, Input, Kernel, Output};
 use crate::mlx::{Array, Dtype, is_float};
+
+impl From<cpu::Error> for Error {
+    fn from(cpu::Error { argument, message }: cpu::Error) -> Self {
+        Self::argument(argument, message)
+    }
+}
 
 /// What the kernels of a device run with.
 #[derive(Clone, Copy, Debug)]

@@ -34,7 +34,6 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "gpt_bigcode",
     "gpt_neox",
     "gpt_oss",
-    "gptj",
     "granite",
     "granitemoe",
     "granitemoehybrid",

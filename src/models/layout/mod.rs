@@ -21,7 +21,7 @@ use super::parts::Parts;
 use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
-use crate::weights::{Checkpoint, LoadPlan, Quantization};
+use crate::weights::{Checkpoint, Foreign, LoadPlan, Quantization};
 use experts::GateUp;
 pub use modules::{Modules, Quantizing};
 pub use tensors::Tensors;
@@ -58,7 +58,9 @@ pub fn layout(dir: &Path) -> Result<Layout> {
     }
     let mut quantization = text.quantization()?;
     let mut checkpoint = Checkpoint::open(dir)?;
-    if let Some(foreign) = quantization.foreign {
+    // mlx-lm has them as numbers.
+    let float8 = quantization.foreign.and_then(Foreign::float8_block);
+    if let Some(foreign) = quantization.foreign.filter(|_| float8.is_none()) {
         let plan = LoadPlan::new(Device::default(), None);
         checkpoint = checkpoint.translate(foreign, plan)?;
         refuse_adjusted(&checkpoint)?;
@@ -74,6 +76,9 @@ pub fn layout(dir: &Path) -> Result<Layout> {
         let ignored = is_rotary_frequencies(&name) || (architecture.ignores)(&text, &name);
         (unused || !ignored).then(|| named(&model_type, is_whole, name))
     })?;
+    if let Some([height, width]) = float8 {
+        published::float8(&mut tensors, [height as i32, width as i32])?;
+    }
     let source = Source { model_type: &model_type, config: &text };
     source.convert(&mut tensors)?;
     let declared = text.optional::<bool>("tie_word_embeddings")?;

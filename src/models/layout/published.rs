@@ -40,6 +40,25 @@ pub(super) fn norms_plus_one(tensors: &mut Tensors) -> Result<()> {
     )
 }
 
+/// Matrices of 8-bit floats with a scale for each block of `[height, width]`, as bfloat16.
+pub(super) fn float8(tensors: &mut Tensors, [height, width]: [i32; 2]) -> Result<()> {
+    for name in tensors.names(|name| name.ends_with(".weight_scale_inv")) {
+        let scales = tensors.require(&name)?;
+        let matrix = name.trim_end_matches("_scale_inv");
+        let bytes = tensors.require(matrix)?;
+        let &[rows, columns] = bytes.shape() else { continue };
+        let (down, across) = ((rows + height - 1) / height, (columns + width - 1) / width);
+        let values = ops::from_fp8(&bytes, Dtype::Bfloat16)?;
+        let scales = ops::reshape(&scales, &[down, 1, across, 1])?;
+        let scales = ops::broadcast_to(&scales, &[down, height, across, width])?;
+        let scales = ops::reshape(&scales, &[down * height, across * width])?;
+        let scales = ops::slice_axis(&ops::slice_axis(&scales, 0, 0, rows)?, 1, 0, columns)?;
+        let product = ops::astype(&ops::multiply(&values, &scales)?, Dtype::Bfloat16)?;
+        tensors.insert(matrix.to_owned(), product);
+    }
+    Ok(())
+}
+
 /// The matrices of keys (transposed) and of values of each head, out of `kv_b_proj`, which has both.
 pub(super) fn latent_heads(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
     let (heads, latent) = (config.size("num_attention_heads")?, config.size("kv_lora_rank")?);

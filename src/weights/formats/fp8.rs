@@ -27,6 +27,11 @@ impl Fp8 {
         Ok(Self { block: block_of(field, &config[field])? })
     }
 
+    /// Rows and columns of blocks, where matrices are scaled by blocks.
+    pub(super) fn block(self) -> Option<[usize; 2]> {
+        self.block
+    }
+
     pub(super) fn convert(self, layer: &Layer) -> Result<Converted> {
         let scale = layer.optional("weight_scale_inv").or_else(|| layer.optional("weight_scale"));
         let scale = scale.map_or_else(|| layer.source("weight_scale_inv", "weight"), Ok)?;

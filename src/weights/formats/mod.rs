@@ -107,6 +107,14 @@ impl Foreign {
         })
     }
 
+    /// Rows and columns of blocks of float8 that share a scale, if that is the format.
+    pub fn float8_block(self) -> Option<[usize; 2]> {
+        match self.0 {
+            Format::Fp8(fp8) => fp8.block(),
+            _ => None,
+        }
+    }
+
     fn name(self) -> &'static str {
         match self.0 {
             Format::Awq(_) => "AWQ",
