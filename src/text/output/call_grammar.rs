@@ -159,8 +159,10 @@ impl Writer<'_> {
             .chars()
             .map(|it| match it {
                 '\n' => "\\n".to_owned(),
-                it if it.is_alphanumeric() => it.to_string(),
-                it => format!("\\{it}"),
+                '/' | '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^'
+                | '$' | '\\' => format!("\\{it}"),
+                // Escaped, `<` and `>` would be borders of words.
+                it => it.to_string(),
             })
             .collect();
         let name = self.name("text");

@@ -116,7 +116,11 @@ impl ReasoningFormat {
             "apriel" => self.opens.iter().any(|it| says(it.trim_end())) && says(self.closes[0]),
             // Qwen's and others' templates name the end alone, and begin it in the prompt or leave
             // that to the model.
-            "think" => says("</think>") || (has_token("<think>") && has_token("</think>")),
+            "think" => {
+                says("</think>")
+                    || says("<think>")
+                    || (has_token("<think>") && has_token("</think>"))
+            }
             _ => {
                 let pair = [self.opens[0], self.closes[0]];
                 pair.iter().all(|it| says(it)) || pair.iter().all(|it| has_token(it))
