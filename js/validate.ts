@@ -194,16 +194,18 @@ function didYouMean(
  */
 export function closest(word: string, words: readonly string[]): string | undefined {
   const plain = simplify(word)
-  let best: { word: string; distance: number } | undefined
+  let best: { word: string; distance: number; edits: number } | undefined
   for (const candidate of words) {
     const other = simplify(candidate)
     const isStart = plain.length >= 2 && other.startsWith(plain)
-    const distance = Math.min(editDistance(plain, other), isStart ? 1 : Number.POSITIVE_INFINITY)
-    if (
-      distance <= Math.max(1, Math.floor(candidate.length / 3)) &&
-      (best === undefined || distance < best.distance)
-    )
-      best = { word: candidate, distance }
+    const edits = editDistance(plain, other)
+    const distance = Math.min(edits, isStart ? 1 : Number.POSITIVE_INFINITY)
+    const isNearer =
+      best === undefined ||
+      distance < best.distance ||
+      (distance === best.distance && edits < best.edits)
+    if (isNearer && distance <= Math.max(1, Math.floor(candidate.length / 3)))
+      best = { word: candidate, distance, edits }
   }
   return best?.word
 }
