@@ -128,7 +128,7 @@ export const COMMANDS: readonly Command[] = [
       'A model is an alias, owner/name[@revision] (downloaded first), a folder or demo, which is served where none is given; name=model gives it another name. Each is loaded at its first request. ' +
       'Only this machine is served unless --host says otherwise, which needs a key: NODEMLX_API_KEY, or --api-key, which other users of the machine may see. Ctrl-C ends it once what is being answered is done.',
     flags: [
-      { name: 'port', short: 'p', value: 'N', help: 'The port (8080); 0 takes a free one' },
+      { name: 'port', value: 'N', help: 'The port (8080); 0 takes a free one' },
       { name: 'host', value: 'ADDRESS', help: 'The address to listen at (127.0.0.1)' },
       {
         name: 'api-key',
