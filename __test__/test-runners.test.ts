@@ -64,6 +64,8 @@ beforeAll(() => {
   symlinkSync(join(ROOT, 'node_modules', 'vitest'), join(APP, 'node_modules', 'vitest'))
   writeSuites('node', 'mjs', `import { describe, it } from 'node:test'${MODULES}`)
   writeSuites('vitest', 'mjs', `import { describe, it } from 'vitest'${MODULES}`)
+  // Without one it takes that of this repository.
+  writeFileSync(join(APP, 'vitest', 'vitest.config.mjs'), 'export default {}\n')
   writeSuites('jest', 'cjs', COMMON)
   writeFileSync(join(APP, 'jest', 'package.json'), '{}')
 }, 300_000)

@@ -2,6 +2,7 @@
 // program that uses both would have two `NodeMlxError` classes. The names are listed because
 // `export *` would add the marker `__esModule`.
 export {
+  convertModel,
   downloadModel,
   estimateModel,
   generate,
