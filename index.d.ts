@@ -591,7 +591,7 @@ export interface NativeVersion {
 /** Something that does not keep a model from running, and that its user should know. */
 export interface NativeWarning {
   /** Its kind. */
-  code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD'
+  code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD' | 'DEQUANTIZED'
   /** What is wrong, and what is done without it. */
   message: string
   /** The file that it is about. */

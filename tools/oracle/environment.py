@@ -12,6 +12,8 @@ REPOSITORY = HERE.parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 VENV = REPOSITORY / ".build" / "oracle-venv"
 REQUIREMENTS = HERE / "requirements.txt"
+# Without their dependencies, and built with what is there.
+ALONE = HERE / "requirements-formats.txt"
 STAMP = VENV / "requirements.sha256"
 
 
@@ -20,12 +22,13 @@ def ensure() -> None:
 
     Creates the environment where it is missing or out of date, and starts the running script anew in it.
     """
-    wanted = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + ALONE.read_bytes()).hexdigest()
     if not STAMP.exists() or STAMP.read_text() != wanted:
         print(f"Setting up {VENV.relative_to(REPOSITORY)} (once; PyTorch is large) …", file=sys.stderr)
         venv.EnvBuilder(with_pip=True).create(VENV)
-        pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "-r", REQUIREMENTS]
-        subprocess.run(pip, check=True)
+        pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "-r", REQUIREMENTS, "setuptools", "wheel"], check=True)
+        subprocess.run([*pip, "--no-deps", "--no-build-isolation", "-r", ALONE], check=True)
         STAMP.write_text(wanted)
     if Path(sys.prefix).resolve() != VENV.resolve():
         python = str(VENV / "bin" / "python")
