@@ -21,8 +21,8 @@ afterAll(() => {
 })
 
 /** A safetensors file of one tensor, of which only the header takes room on the disk. */
-function sparseWeights(path: string, bytes: number): void {
-  const tensor = { dtype: 'U8', shape: [bytes], data_offsets: [0, bytes] }
+function sparseWeights(path: string, bytes: number, dtype = 'U8'): void {
+  const tensor = { dtype, shape: [bytes], data_offsets: [0, bytes] }
   const header = Buffer.from(JSON.stringify({ 'model.embed_tokens.weight': tensor }))
   const length = Buffer.alloc(8)
   length.writeBigUInt64LE(BigInt(header.length))
@@ -46,6 +46,26 @@ describe('the estimate', () => {
     expect(cacheBytes * factor).toBeGreaterThanOrEqual(bytes * 0.99)
     expect(cacheBytes).toBeLessThan(bytes * 1.5 + 4096)
     await model.dispose()
+  })
+
+  it('counts what MLX has no packed form for as numbers of 16 bits', async () => {
+    const path = mkdtempSync(join(folder, 'formats-'))
+    const config = JSON.parse(readFileSync(join(ROOT, 'models/demo/config.json'), 'utf8')) as object
+    const bytesOf = async (said: object, dtype: string): Promise<number> => {
+      const content = JSON.stringify({ ...config, quantization_config: said })
+      writeFileSync(join(path, 'config.json'), content)
+      sparseWeights(join(path, 'model.safetensors'), 1000, dtype)
+      return (await estimateModel(path, { device: 'cpu' })).weightsBytes
+    }
+    const blocks = { quant_method: 'fp8', weight_block_size: [128, 128] }
+    expect(await bytesOf(blocks, 'F8_E4M3')).toBe(2000)
+    expect(await bytesOf({ ...blocks, scale_fmt: 'ue8m0' }, 'F8_E4M3')).toBe(1000)
+    expect(await bytesOf({ quant_method: 'fp8' }, 'F8_E4M3')).toBe(1000)
+    expect(await bytesOf({ quant_method: 'bitsandbytes', load_in_4bit: true }, 'U8')).toBe(4000)
+    expect(await bytesOf({ quant_method: 'bitsandbytes', load_in_8bit: true }, 'I8')).toBe(1000)
+    const groups = { group_0: { weights: { strategy: 'block' } } }
+    const compressed = { quant_method: 'compressed-tensors', config_groups: groups }
+    expect(await bytesOf(compressed, 'F8_E4M3')).toBe(2000)
   })
 
   it('counts weights, sequences and packed caches', async () => {

@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import { join } from 'node:path'
 import { cachePlan, STEP, type CachePlan } from './cache-plan.js'
 import { NodeMlxError } from './errors.js'
+import { growthOf, type Growth } from './formats.js'
 import { HubClient } from './hub/client.js'
 import { cacheFolder, endpointAddress, findToken, isOffline } from './hub/environment.js'
 import { RepositoryCache } from './hub/cache.js'
@@ -38,17 +39,26 @@ interface Outline {
  */
 async function outlineOf(folder: string, weightsBytes?: number): Promise<Outline | undefined> {
   const text = await readFile(join(folder, CONFIG), 'utf8').catch(() => '')
-  return outline(text, weightsBytes ?? (await folderTensorBytes(folder)))
+  return outline(text, async (growth) => weightsBytes ?? (await folderTensorBytes(folder, growth)))
 }
 
-function outline(config: string, weightsBytes: number | undefined): Outline | undefined {
-  if (weightsBytes === undefined) return undefined
+async function outline(
+  text: string,
+  bytesOf: (growth: Growth) => Promise<number | undefined>,
+): Promise<Outline | undefined> {
+  const config = parsed(text)
+  if (config === undefined) return undefined
+  const weightsBytes = await bytesOf(growthOf(config))
+  return weightsBytes === undefined ? undefined : { config, weightsBytes }
+}
+
+function parsed(config: string): Record<string, unknown> | undefined {
   try {
     // As Python writes them.
     const value: unknown = JSON.parse(
       config.replaceAll(/(?<=[:,[\s])-?(?:Infinity|NaN)\b/g, 'null'),
     )
-    return isPlainObject(value) ? { config: value, weightsBytes } : undefined
+    return isPlainObject(value) ? value : undefined
   } catch {
     return undefined
   }
@@ -86,7 +96,8 @@ async function outlineOfRepository(
   const client = new HubClient(address, await findToken(options.token), transport(options.fetch))
   const files = new RemoteFiles(client, id, await listFiles(client, id, revision, signal), signal)
   const config = await files.read(CONFIG)
-  return config === undefined ? undefined : outline(config.toString(), await files.tensorBytes())
+  if (config === undefined) return undefined
+  return outline(config.toString(), (growth) => files.tensorBytes(growth))
 }
 
 /** How much memory a model takes on this machine. */

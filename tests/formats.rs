@@ -205,6 +205,32 @@ fn broken_layers_are_named() {
     }
 }
 
+/// Whatever a header says of the tensors' shapes and types: an error, or a model.
+#[test]
+fn headers_that_say_anything_never_end_the_process() {
+    const TYPES: [&str; 8] = ["F16", "BF16", "F32", "I8", "U8", "I32", "F8_E4M3", "F8_E8M0"];
+    let mut random = 1_u64;
+    let mut next = move |count: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random >> 33) as usize % count
+    };
+    for folder in fixtures() {
+        let tensors = needed(&folder);
+        for _ in 0..12 {
+            let (tensor, new_type, split) = (next(tensors.len()), next(TYPES.len()), next(7) + 1);
+            let copy = changed(&folder, |header| {
+                let entry = &mut header[&tensors[tensor]];
+                let ends = entry["data_offsets"].as_array().unwrap();
+                let bytes = ends[1].as_u64().unwrap() - ends[0].as_u64().unwrap();
+                let size = [2, 2, 4, 1, 1, 4, 1, 1][new_type];
+                entry["dtype"] = json!(TYPES[new_type]);
+                entry["shape"] = json!([split, bytes / size / split as u64]);
+            });
+            let _ = load(copy.path(), exact(), None).and_then(|it| error_of(&folder, &it));
+        }
+    }
+}
+
 #[test]
 fn what_is_not_supported_is_refused_by_name() {
     let cases = [

@@ -1,6 +1,7 @@
 import { open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { NodeMlxError } from '../errors.js'
+import type { Growth } from '../formats.js'
 import type { HubClient } from './client.js'
 import { Content } from './content.js'
 import { persistently } from './failures.js'
@@ -22,10 +23,14 @@ const LEFT_ASIDE =
 export type ReadStart = (length: number) => Promise<Buffer>
 
 /**
- * The bytes of the tensors that a model loads from a safetensors file, by its header alone;
+ * The bytes that the tensors which a model loads from a safetensors file take, by its header alone;
  * `undefined` where it is none, or shorter than it says.
  */
-export async function tensorBytes(read: ReadStart, size: number): Promise<number | undefined> {
+export async function tensorBytes(
+  read: ReadStart,
+  size: number,
+  growth: Growth,
+): Promise<number | undefined> {
   let start = await read(Math.min(FIRST_READ, size))
   if (start.length < 8) return undefined
   const length = Number(start.readBigUInt64LE(0))
@@ -39,39 +44,43 @@ export async function tensorBytes(read: ReadStart, size: number): Promise<number
   }
   let bytes = 0
   for (const [name, tensor] of Object.entries((header ?? {}) as Record<string, unknown>)) {
-    const offsets = (tensor as { data_offsets?: unknown } | null)?.data_offsets
+    const { data_offsets: offsets, dtype } = (tensor ?? {}) as Record<string, unknown>
     if (name === '__metadata__' || !Array.isArray(offsets)) continue
     const [from, to] = offsets as unknown[]
     if (typeof from !== 'number' || typeof to !== 'number' || to + length + 8 > size)
       return undefined
-    if (!LEFT_ASIDE.test(name)) bytes += to - from
+    if (!LEFT_ASIDE.test(name)) bytes += (to - from) * growth(String(dtype))
   }
   return bytes
 }
 
 /** The bytes of the tensors that a folder's model loads. */
-export async function folderTensorBytes(folder: string): Promise<number | undefined> {
+export async function folderTensorBytes(
+  folder: string,
+  growth: Growth,
+): Promise<number | undefined> {
   const index = await readFile(join(folder, INDEX), 'utf8').catch(() => undefined)
   const weights =
     (index === undefined ? undefined : indexedFiles(index)) ??
     (await names(folder)).filter(isWeightFile)
   let sum = 0
   for (const name of weights) {
-    const bytes = await fileTensorBytes(join(folder, name)).catch(() => undefined)
+    const bytes = await fileTensorBytes(join(folder, name), growth).catch(() => undefined)
     if (bytes === undefined) return undefined
     sum += bytes
   }
   return sum === 0 ? undefined : sum
 }
 
-async function fileTensorBytes(path: string): Promise<number | undefined> {
+async function fileTensorBytes(path: string, growth: Growth): Promise<number | undefined> {
   const { size } = await stat(path)
   const file = await open(path)
   try {
-    return await tensorBytes(async (length) => {
+    const read: ReadStart = async (length) => {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0)
       return buffer.subarray(0, bytesRead)
-    }, size)
+    }
+    return await tensorBytes(read, size, growth)
   } finally {
     await file.close()
   }
@@ -113,7 +122,7 @@ export class RemoteFiles {
     })
   }
 
-  async tensorBytes(): Promise<number | undefined> {
+  async tensorBytes(growth: Growth): Promise<number | undefined> {
     const { commit, files } = this.#listing
     const index = (await this.read(INDEX))?.toString()
     const indexed = index === undefined ? undefined : indexedFiles(index)
@@ -122,7 +131,7 @@ export class RemoteFiles {
       const { size = 0 } = await describe(this.#client, this.#id, commit, file, this.#signal)
       const read: ReadStart = async (length) =>
         (await this.read(file.name, length)) ?? Buffer.alloc(0)
-      const bytes = await tensorBytes(read, size)
+      const bytes = await tensorBytes(read, size, growth)
       if (bytes === undefined) return undefined
       sum += bytes
     }

@@ -221,6 +221,19 @@ impl Affine {
     }
 }
 
+/// How many inputs share a scale where there are so many groups of them.
+///
+/// # Errors
+/// [`crate::error::Error::Weights`] for a number of groups that no size of them gives.
+pub(super) fn group_size(scales: &Source, inputs: usize, groups: usize) -> Result<usize> {
+    let size = inputs.div_ceil(groups);
+    if inputs.div_ceil(size) == groups {
+        Ok(size)
+    } else {
+        Err(scales.error(format!("has {groups} groups, which {inputs} inputs are not cut into")))
+    }
+}
+
 /// The group of each input by a tensor `g_idx`; `None` where they follow each other.
 pub(super) fn scattered_groups(
     indices: &Source,

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::affine::{Affine, Codes, Table, Zeros};
+use super::affine::{Affine, Codes, Table, Zeros, group_size};
 use super::layer::Layer;
 use super::made::Converted;
 use super::numbers::{fill_rows, transposed};
@@ -66,6 +66,7 @@ fn gemm(layer: &Layer, weight: Source, scales: Source, zeros: Source) -> Result<
     let [groups, _] = scales.matrix()?;
     scales.expect([groups, outputs])?;
     zeros.expect([groups, words])?;
+    let group = group_size(&scales, inputs, groups)?;
     let width = inputs.div_ceil(CODES_OF_A_WORD);
     let codes = Codes::made(weight, move |source| {
         let packed = source.words()?;
@@ -97,7 +98,7 @@ fn gemm(layer: &Layer, weight: Source, scales: Source, zeros: Source) -> Result<
         });
         Ok(zeros)
     });
-    let (group, zeros) = (inputs.div_ceil(groups), Zeros::Each(zeros));
+    let zeros = Zeros::Each(zeros);
     Ok(Affine { outputs, inputs, bits: BITS, group, codes, scales, zeros, groups: None }
         .convert(layer))
 }

@@ -4,7 +4,9 @@
 
 use serde_json::Value;
 
-use super::affine::{Affine, Codes, Table, Zeros, code, scattered_groups, signed_bytes};
+use super::affine::{
+    Affine, Codes, Table, Zeros, code, group_size, scattered_groups, signed_bytes,
+};
 use super::floats::{float4, float8, mxfp8, only_number};
 use super::layer::Layer;
 use super::made::Converted;
@@ -103,8 +105,7 @@ fn integers(layer: &Layer, packed: Source, scale: Source) -> Result<Converted> {
         let message = format!("holds {words} words in a row, which are no {inputs} whole numbers");
         return Err(packed.error(message));
     }
-    let (scales, groups) = scales_of(scale, outputs)?;
-    let group = inputs.div_ceil(groups);
+    let (scales, [groups, group]) = scales_of(scale, outputs, inputs)?;
     let zeros = match layer.optional("weight_zero_point") {
         None => Zeros::middle(bits),
         Some(zeros) => Zeros::Each(packed_zeros(zeros, [outputs, groups], bits)?),
@@ -138,13 +139,12 @@ fn packed_zeros(zeros: Source, [outputs, groups]: [usize; 2], bits: usize) -> Re
 /// Whole numbers of a byte each, from −128 on.
 fn bytes(layer: &Layer, weight: Source, scale: Source) -> Result<Converted> {
     let [outputs, inputs] = weight.matrix()?;
-    let (scales, groups) = scales_of(scale, outputs)?;
+    let (scales, [groups, group]) = scales_of(scale, outputs, inputs)?;
     let zeros = match layer.optional("weight_zero_point") {
         None => Zeros::middle(8),
         Some(zeros) => Zeros::Each(signed_zeros(zeros, [outputs, groups])?),
     };
     let codes = signed_bytes(weight, inputs)?;
-    let group = inputs.div_ceil(groups);
     Ok(Affine { outputs, inputs, bits: 8, group, codes, scales, zeros, groups: None }
         .convert(layer))
 }
@@ -164,8 +164,9 @@ fn signed_zeros(zeros: Source, [outputs, groups]: [usize; 2]) -> Result<Table> {
     Ok(Table::new(zeros, read))
 }
 
-/// Scales of each output and group, of each output, or of all.
-fn scales_of(scale: Source, outputs: usize) -> Result<(Table, usize)> {
+/// Scales of each output and group, of each output, or of all; how many groups there are, and of
+/// what size.
+fn scales_of(scale: Source, outputs: usize, inputs: usize) -> Result<(Table, [usize; 2])> {
     let dims = scale.dims();
     let groups = match *dims {
         [] | [1] | [1, 1] => 1,
@@ -173,10 +174,11 @@ fn scales_of(scale: Source, outputs: usize) -> Result<(Table, usize)> {
         [rows, groups] if rows == outputs && groups > 0 => groups,
         _ => return Err(scale.error(format!("has shape {dims:?}, expected {outputs} rows"))),
     };
+    let group = group_size(&scale, inputs, groups)?;
     scale.floats()?;
     let read = move |source: &Source| {
         let scales = source.floats()?;
         Ok(if scales.len() == 1 { vec![scales[0]; outputs] } else { scales })
     };
-    Ok((Table::new(scale, read), groups))
+    Ok((Table::new(scale, read), [groups, group]))
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::affine::{Affine, Codes, Table, Zeros, code, scattered_groups};
+use super::affine::{Affine, Codes, Table, Zeros, code, group_size, scattered_groups};
 use super::layer::Layer;
 use super::made::Converted;
 use super::numbers::{fill_rows, transposed};
@@ -51,7 +51,7 @@ impl Gptq {
             return Err(weight.error(format!("does not hold codes of {bits} bits")));
         }
         let inputs = words * 32 / bits;
-        let group = inputs.div_ceil(groups);
+        let group = group_size(&scales, inputs, groups)?;
         let scattered = match layer.optional("g_idx") {
             Some(indices) => scattered_groups(&indices, inputs, groups, group)?,
             None => None,
