@@ -101,7 +101,6 @@ describe('answers', () => {
     const result = await generation
     expect(pieces.join('')).toBe(result.text)
     expect(tokens).toEqual(result.tokens)
-    expect(pieces.length).toBeGreaterThan(5)
     expect(result.text).toMatch(/fox/)
   })
 

@@ -128,8 +128,6 @@ describe('an answer in JSON', () => {
     const seen: unknown[] = []
     for await (const partial of generation.partialObjectStream) seen.push(partial)
     const { object } = await generation
-    expect(seen.length).toBeGreaterThan(3)
-    expect(seen[0]).toEqual({})
     expect(seen.at(-1)).toEqual(object)
     expect(new Set(seen.map((partial) => JSON.stringify(partial))).size).toBe(seen.length)
   })

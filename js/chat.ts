@@ -1,5 +1,11 @@
 import { invalidArgument, NodeMlxError } from './errors.js'
-import { PulledGeneration, UserError, type Source, type SourceBatch } from './generation.js'
+import {
+  NOTHING,
+  PulledGeneration,
+  UserError,
+  type Source,
+  type SourceBatch,
+} from './generation.js'
 import type { NativeBatch } from './native.js'
 import { callId } from './pieces.js'
 import { isStandardSchema } from './response-format.js'
@@ -198,12 +204,12 @@ class Rounds implements Source {
 
   async #next(): Promise<SourceBatch> {
     if (this.#source === undefined) {
-      if (this.#aborted) return { text: '', tokens: new Uint32Array(), done: ABORTED }
+      if (this.#aborted) return NOTHING.next()
       await this.#makeRoom()
       this.#start()
     }
     const source = this.#source
-    if (source === undefined) return { text: '', tokens: new Uint32Array(), done: ABORTED }
+    if (source === undefined) return NOTHING.next()
     const made = await source.next()
     // What was made ahead of an abort was seen by nobody, and is not part of the answer.
     const batch = this.#aborted ? made : this.#round.take(made, this.#calls)
@@ -343,22 +349,6 @@ class Rounds implements Source {
     }
   }
 }
-
-/** The end of an answer that was aborted between two rounds. */
-const ABORTED = {
-  finishReason: 'abort',
-  usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0, reasoningTokens: 0 },
-  timings: {
-    queueMs: 0,
-    prepareMs: 0,
-    prefillMs: 0,
-    timeToFirstTokenMs: 0,
-    promptTokensPerSecond: 0,
-    tokensPerSecond: 0,
-    totalMs: 0,
-  },
-  peakMemoryBytes: 0,
-} as const
 
 /** What one round of an answer has written. */
 class Round {

@@ -24,6 +24,26 @@ export function onAbort(signal: AbortSignal, callback: () => void): () => void {
   }
 }
 
+/** The promise's value, unless the signal comes first, with whose reason it then rejects. */
+export async function unlessAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return promise
+  signal.throwIfAborted()
+  let stopWaiting: (() => void) | undefined
+  const ended = new Promise<never>((_, reject) => {
+    stopWaiting = onAbort(signal, () => {
+      reject(signal.reason as Error)
+    })
+  })
+  try {
+    return await Promise.race([promise, ended])
+  } finally {
+    stopWaiting?.()
+  }
+}
+
 function forget(signal: AbortSignal, listener: () => void): void {
   signal.removeEventListener('abort', listener)
   waiting.delete(signal)

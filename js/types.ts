@@ -171,7 +171,9 @@ export interface ConvertModelOptions extends HubOptions {
    * conversion, which then rejects with it.
    */
   onProgress?: ((progress: LoadProgress) => void) | undefined
-  /** Aborts the conversion, which then rejects with the code `ABORTED` and leaves nothing behind. */
+  /**
+   * Aborts the conversion, which then rejects with the code `ABORTED` and leaves nothing behind.
+   */
   signal?: AbortSignal | undefined
 }
 
@@ -359,8 +361,8 @@ export interface ModelWarning {
    * - `'UNUSABLE_FIELD'`: a field of such a file has a value that cannot be used.
    * - `'STALE_INDEX'`: `model.safetensors.index.json` does not describe the files beside it.
    * - `'UNUSED_HEAD'`: the checkpoint has an output head, and the model uses its embedding.
-   * - `'DEQUANTIZED'`: matrices that another program has quantized are loaded as numbers, because MLX
-   *   has no packed form for them.
+   * - `'DEQUANTIZED'`: matrices that another program has quantized are loaded as numbers, because
+   *   MLX has no packed form for them.
    */
   readonly code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD' | 'DEQUANTIZED'
   /** What is wrong with which file, and what is done without it. */
@@ -480,7 +482,8 @@ export interface ChatTemplateOptions {
 
 /**
  * What the model is to continue:
- * - a string: a user's message where the model has a chat template, else text that is continued as it is;
+ * - a string: a user's message where the model has a chat template, else text that is continued as
+ *   it is;
  * - messages: a conversation, laid out by the model's chat template;
  * - `{ text }`: text that is continued as it is, special tokens spelled out in it included;
  * - `{ tokens }`: tokens, as `model.tokenize` gives them.
@@ -722,7 +725,10 @@ export type JsonSchema = boolean | Readonly<Record<string, unknown>>
 export type ResponseFormat =
   /** Any text. */
   | { readonly type: 'text' }
-  /** JSON, such as a schema allows: the result's `object`. docs/structured-output.md has the keywords. */
+  /**
+   * JSON, such as a schema allows: the result's `object`. docs/structured-output.md has the
+   * keywords.
+   */
   | {
       readonly type: 'json'
       readonly schema?: StandardSchema | JsonSchema | undefined
@@ -829,7 +835,9 @@ export interface AdapterInfo {
   readonly path: string
 }
 
-/** An adapter of a loaded model. A generation names it; the model's own weights stay as they are. */
+/**
+ * An adapter of a loaded model. A generation names it; the model's own weights stay as they are.
+ */
 export interface Adapter {
   readonly info: AdapterInfo
   /**
@@ -968,8 +976,8 @@ export interface GenerationResult<Value = unknown> {
   /** The stop string that ended the answer. */
   stopString?: string
   /**
-   * With a `responseFormat` of JSON: the value of `text`, as the schema's own code gives it. Missing
-   * where the answer was broken off, or calls tools.
+   * With a `responseFormat` of JSON: the value of `text`, as the schema's own code gives it.
+   * Missing where the answer was broken off, or calls tools.
    */
   object?: Value
   /** What the JSON lacks where it was broken off. */
@@ -1035,8 +1043,8 @@ export interface Generation<Value = unknown>
   /** The text alone, without reasoning, calls and empty pieces. */
   readonly textStream: AsyncIterableStream<string>
   /**
-   * With a `responseFormat` of JSON: its value as it grows, each time that it does. Texts grow, too;
-   * numbers come when they are complete.
+   * With a `responseFormat` of JSON: its value as it grows, each time that it does. Texts grow,
+   * too; numbers come when they are complete.
    */
   readonly partialObjectStream: AsyncIterableStream<DeepPartial<Value>>
   /** The pieces. */
@@ -1080,7 +1088,9 @@ export interface DetokenizeOptions {
 // eslint-disable-next-line @typescript-eslint/no-invalid-void-type -- a hook may return nothing
 export type ToolVerdict = boolean | string | undefined | void
 
-/** Options of `model.chat`; those of `generate` hold for every answer, unless `send` says others. */
+/**
+ * Options of `model.chat`; those of `generate` hold for every answer, unless `send` says others.
+ */
 export interface ChatOptions extends Omit<
   GenerateOptions,
   'promptCache' | 'signal' | 'continueFinalMessage' | 'continueField'

@@ -1,7 +1,7 @@
 import { codeOf, invalidArgument } from '../errors.js'
 import { load } from '../model.js'
 import { estimateModel } from '../models.js'
-import { onAbort } from '../signal.js'
+import { unlessAborted } from '../signal.js'
 import type { LoadModelOptions, Model } from '../types.js'
 
 /** A model that is used; it stays until it is released. */
@@ -176,19 +176,4 @@ async function estimatedBytes(model: string, options: LoadModelOptions): Promise
   // Loading says better what is wrong.
   const estimate = await estimateModel(model, hub).catch(() => undefined)
   return estimate?.weightsBytes ?? 0
-}
-
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
-  if (signal === undefined) return promise
-  let forget: (() => void) | undefined
-  const ended = new Promise<never>((_, reject) => {
-    forget = onAbort(signal, () => {
-      reject(signal.reason as Error)
-    })
-  })
-  try {
-    return await Promise.race([promise, ended])
-  } finally {
-    forget?.()
-  }
 }

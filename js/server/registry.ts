@@ -1,5 +1,5 @@
 import { codeOf } from '../errors.js'
-import { onAbort } from '../signal.js'
+import { unlessAborted } from '../signal.js'
 import type { Model } from '../types.js'
 import { Failure } from './failure.js'
 import type { ModelSource } from './sources.js'
@@ -230,21 +230,5 @@ export class ModelRegistry {
     const { model } = entry
     entry.model = undefined
     await model?.dispose().catch(() => undefined)
-  }
-}
-
-/** The promise's value, unless the signal comes first. */
-async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted()
-  let forget: (() => void) | undefined
-  const ended = new Promise<never>((_, reject) => {
-    forget = onAbort(signal, () => {
-      reject(signal.reason as Error)
-    })
-  })
-  try {
-    return await Promise.race([promise, ended])
-  } finally {
-    forget?.()
   }
 }

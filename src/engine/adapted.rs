@@ -9,8 +9,8 @@ use std::path::Path;
 use super::backend::{Backend, PromptCacheSize};
 use super::core::CoreBackend;
 use crate::adapters::{AdapterId, AdapterInfo, Adapters, HeldAdapter};
-use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
+use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{PromptCache, Reading, Sequence, SequenceOptions, TokenOutput};
 
@@ -72,7 +72,7 @@ fn fingerprint(adapter: Option<&HeldAdapter>) -> Option<&str> {
 
 impl Backend for AdaptedBackend {
     type Sequence = AdaptedSequence;
-    type Caches = <CoreBackend as Backend>::Caches;
+    type Caches = Vec<Cache>;
     type PromptCache = AdaptedCache;
 
     fn start(
@@ -96,9 +96,8 @@ impl Backend for AdaptedBackend {
             Some(other) => Some(self.core.prompt_cache(other.cache.limits())),
             None => cache.take().map(|cache| cache.cache),
         };
-        let started = self
-            .adapters
-            .scope(adapter.as_ref(), || self.core.start(prompt, options, None, &mut inner));
+        let started =
+            self.adapters.scope(adapter.as_ref(), || self.core.start(prompt, options, &mut inner));
         if started.is_err() {
             // Nothing is taken.
             let own = |cache| AdaptedCache {

@@ -1,12 +1,9 @@
-//! The real [`Backend`]: a language model on this thread's MLX stream.
+//! A language model on this thread's MLX stream, as the scheduler uses it.
 
-use std::path::Path;
-
-use super::backend::{Backend, PromptCacheSize};
-use crate::adapters::{AdapterId, AdapterInfo};
-use crate::cache::file::{CacheBytes, OpenFile};
+use super::backend::PromptCacheSize;
+use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generate::{
     PromptCache, Reading, Sequence, SequenceOptions, TokenOutput, decode, prefill,
 };
@@ -39,78 +36,58 @@ impl CoreBackend {
     pub fn restore(&self, file: OpenFile, adapter: Option<&str>) -> Result<PromptCache> {
         PromptCache::restore(file, &*self.model, &self.name_with(adapter))
     }
-}
 
-/// The error of a backend that knows none.
-fn no_adapters() -> Error {
-    Error::Unsupported("this model takes no adapters".to_owned())
-}
-
-impl Backend for CoreBackend {
-    type Sequence = Sequence;
-    type Caches = Vec<Cache>;
-    type PromptCache = PromptCache;
-
-    fn start(
+    /// Begins a sequence that continues `prompt`; takes the cache only if that succeeds.
+    pub fn start(
         &self,
         prompt: Vec<u32>,
         options: SequenceOptions,
-        adapter: Option<AdapterId>,
         cache: &mut Option<PromptCache>,
     ) -> Result<Sequence> {
-        if adapter.is_some() {
-            return Err(no_adapters());
-        }
         // A step that was in flight when its sequence ended may fail: nobody waits for it.
         let _ = mlx::settle();
         Sequence::resume(&*self.model, prompt, options, cache)
     }
 
-    fn load_adapter(&self, _: AdapterId, _: &Path) -> Result<AdapterInfo> {
-        Err(no_adapters())
-    }
-
-    fn drop_adapter(&self, _: AdapterId) {}
-
-    fn cached_tokens(&self, sequence: &Sequence) -> usize {
+    /// How many of the prompt's tokens were in the cache.
+    pub fn cached_tokens(&self, sequence: &Sequence) -> usize {
         sequence.cached_tokens()
     }
 
-    fn leave(&self, sequence: Sequence) -> PromptCache {
+    /// What a sequence leaves for the next one that begins alike.
+    pub fn leave(&self, sequence: Sequence) -> PromptCache {
         sequence.into_prompt_cache(&*self.model)
     }
 
-    fn prompt_cache(&self, limits: CacheLimits) -> PromptCache {
+    /// An empty prompt cache within `limits`.
+    pub fn prompt_cache(&self, limits: CacheLimits) -> PromptCache {
         PromptCache::new(&*self.model, limits)
     }
 
-    fn prompt_cache_size(&self, cache: &PromptCache) -> PromptCacheSize {
+    /// How much one holds.
+    pub fn prompt_cache_size(&self, cache: &PromptCache) -> PromptCacheSize {
         PromptCacheSize { tokens: cache.length(), bytes: cache.nbytes() }
     }
 
-    fn prompt_cache_bytes(&self, cache: &PromptCache) -> Result<CacheBytes> {
-        cache.to_bytes(&self.name_with(None))
-    }
-
-    fn load_prompt_cache(&self, file: OpenFile) -> Result<PromptCache> {
-        self.restore(file, None)
-    }
-
-    fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize) -> Reading {
+    /// Reads up to `tokens` of prompts; see [`prefill`].
+    pub fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize) -> Reading {
         prefill(&*self.model, sequences, tokens)
     }
 
-    fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<Option<TokenOutput>>> {
+    /// Makes the next tokens; see [`decode`].
+    pub fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<Option<TokenOutput>>> {
         decode(&*self.model, sequences)
     }
 
-    fn caches(&self) -> Vec<Cache> {
+    /// Empty caches for [`Self::logits`].
+    pub fn caches(&self) -> Vec<Cache> {
         // As in `start`.
         let _ = mlx::settle();
         self.model.make_caches()
     }
 
-    fn logits(&self, tokens: &[u32], caches: &mut Vec<Cache>) -> Result<Vec<f32>> {
+    /// The logits after each of `tokens`, which go into `caches`.
+    pub fn logits(&self, tokens: &[u32], caches: &mut [Cache]) -> Result<Vec<f32>> {
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
         let failure = Failure::default();
         let rows = failure
@@ -123,12 +100,14 @@ impl Backend for CoreBackend {
         failure.check().and(rows)
     }
 
-    fn reset_peak_memory(&self) {
+    /// Measures the peak from now on.
+    pub fn reset_peak_memory(&self) {
         // A statistic is no reason to fail a generation; the same below.
         let _ = mlx::memory::reset_peak();
     }
 
-    fn peak_memory(&self) -> usize {
+    /// The most bytes that MLX held.
+    pub fn peak_memory(&self) -> usize {
         mlx::memory::peak().unwrap_or(0)
     }
 }

@@ -4,7 +4,7 @@
 use super::activation::{Activation, gated};
 use super::adapter::Additions;
 use super::cpu;
-use super::cuda;
+use super::cuda::{self, products::Operand};
 use super::device::{Backend, Device};
 use super::linear::{LinearWeights, linear};
 use super::norm::{AddNorm, add_norm};
@@ -143,7 +143,7 @@ pub fn norm_moe_mlp(
     experts: &ExpertsWeights,
 ) -> Result<NormMoe> {
     if let (Some(card), Some(of_kernels), Some(router)) =
-        (device.cuda(), rows.for_kernels(), router.only_matrix())
+        (device.cuda(), rows.for_kernels(), router.only_matrix().and_then(Operand::of))
         && let Some((matrices, activation)) = experts.for_kernels()
         && let Some((sum, output)) =
             cuda::products::norm_moe_mlp(card, &of_kernels, router, params, matrices, activation)?

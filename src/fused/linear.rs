@@ -2,7 +2,7 @@
 
 use super::adapter::Additions;
 use super::cpu;
-use super::cuda;
+use super::cuda::{self, products::Operand};
 use super::device::{Backend, Device};
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
@@ -41,11 +41,12 @@ impl AdjustedMatrix {
     fn product(&self, device: Device, x: &Array) -> Result<Array> {
         let sorted = self.input_order.as_ref().map(|order| ops::take(x, order, -1)).transpose()?;
         let x = sorted.as_ref().unwrap_or(x);
-        let matrix = Matrix::Quantized(self.tensor.clone());
-        let Some(factors) = &self.output_factors else { return matmul(device, x, &matrix) };
+        let Some(factors) = &self.output_factors else {
+            return quantized_matmul(device, x, &self.tensor);
+        };
         // Without its factors a product may be beyond the greatest number of 16 bits.
         let wide = if x.dtype() == Dtype::Float16 { Dtype::Float32 } else { x.dtype() };
-        let product = matmul(device, &ops::astype(x, wide)?, &matrix)?;
+        let product = quantized_matmul(device, &ops::astype(x, wide)?, &self.tensor)?;
         let product = ops::multiply(&product, &ops::astype(factors, wide)?)?;
         ops::astype(&product, x.dtype())
     }
@@ -119,25 +120,40 @@ impl LinearWeights {
 
 /// x · wᵀ: `[…, inputs]` to `[…, outputs]`.
 pub fn matmul(device: Device, x: &Array, matrix: &Matrix) -> Result<Array> {
+    match matrix {
+        Matrix::Dense { weight, transposed } => dense_matmul(device, x, weight, transposed),
+        Matrix::Quantized(w) => quantized_matmul(device, x, w),
+        Matrix::Adjusted(adjusted) => adjusted.product(device, x),
+    }
+}
+
+fn dense_matmul(device: Device, x: &Array, weight: &Array, transposed: &Array) -> Result<Array> {
     if let Some(card) = device.cuda()
-        && let Some(product) = cuda::products::matmul(card, x, matrix, None)?
+        && let Some(product) = cuda::products::matmul(card, x, Operand::Dense(weight), None)?
     {
         return Ok(product);
     }
-    match (matrix, device.backend(x)) {
-        (Matrix::Dense { weight, .. }, Backend::Cpu(options)) if cpu::products::reads(weight) => {
+    match device.backend(x) {
+        Backend::Cpu(options) if cpu::products::reads(weight) => {
             cpu::products::matmul(options, x, weight)
         }
-        (Matrix::Dense { transposed, .. }, _) => ops::matmul(x, transposed),
-        (Matrix::Adjusted(adjusted), _) => adjusted.product(device, x),
-        (Matrix::Quantized(w), Backend::Cpu(options)) => {
-            cpu::products::quantized_matmul(options, x, w)
-        }
-        (Matrix::Quantized(w), Backend::Mlx) => match unpacked(device, x, w)? {
+        Backend::Cpu(_) | Backend::Mlx | Backend::Plain => ops::matmul(x, transposed),
+    }
+}
+
+fn quantized_matmul(device: Device, x: &Array, w: &QuantizedTensor) -> Result<Array> {
+    if let Some(card) = device.cuda()
+        && let Some(product) = cuda::products::matmul(card, x, Operand::Quantized(w), None)?
+    {
+        return Ok(product);
+    }
+    match device.backend(x) {
+        Backend::Cpu(options) => cpu::products::quantized_matmul(options, x, w),
+        Backend::Mlx => match unpacked(device, x, w)? {
             Some(transposed) => ops::matmul(x, &transposed),
             None => quantized::matmul(x, w, true),
         },
-        (Matrix::Quantized(w), Backend::Plain) => quantized_matmul_plain(x, w),
+        Backend::Plain => quantized_matmul_plain(x, w),
     }
 }
 
@@ -342,8 +358,8 @@ pub fn norm_project(
     rows: &AddNorm,
     projections: &Projections,
 ) -> Result<(Array, Vec<Array>)> {
-    if let (Some(card), Some(rows), Some(matrix)) =
-        (device.cuda(), rows.for_kernels(), projections.only_matrix())
+    let matrix = projections.only_matrix().and_then(Operand::of);
+    if let (Some(card), Some(rows), Some(matrix)) = (device.cuda(), rows.for_kernels(), matrix)
         && let Some((sum, product)) = cuda::products::norm_matmul(card, &rows, matrix, None)?
     {
         return Ok((sum, projections.split(vec![product])?));

@@ -86,6 +86,18 @@ impl Default for DecoderNames {
     }
 }
 
+impl DecoderNames {
+    /// GPT-2's, which many took over.
+    pub const GPT2: Self = Self {
+        model: "transformer",
+        embedding: "wte",
+        layers: "h",
+        attention: "attn",
+        norm: "ln_f",
+        head: "lm_head",
+    };
+}
+
 /// Where a layer's norms stand, and their names; see [`Norms`].
 #[derive(Debug, Clone, Copy)]
 pub struct NormLayout {

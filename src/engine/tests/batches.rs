@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::failures::{backend, options, read, start_with};
 use crate::cache::CacheLimits;
-use crate::engine::backend::Backend;
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
@@ -51,7 +50,7 @@ fn different() -> Vec<(Vec<u32>, SequenceOptions)> {
 }
 
 fn begin(backend: &CoreBackend, (prompt, options): (Vec<u32>, SequenceOptions)) -> Sequence {
-    let mut sequence = backend.start(prompt, options, None, &mut None).unwrap();
+    let mut sequence = backend.start(prompt, options, &mut None).unwrap();
     while !read(backend, &mut [&mut sequence], 5)[0].as_ref().unwrap().done {}
     sequence
 }
@@ -118,7 +117,7 @@ fn prompts_that_are_read_together_are_read_as_alone() {
     let backend = demo(Precision::Exact);
     let mut all: Vec<_> = different()
         .into_iter()
-        .map(|(prompt, options)| backend.start(prompt, options, None, &mut None).unwrap())
+        .map(|(prompt, options)| backend.start(prompt, options, &mut None).unwrap())
         .collect();
     let mut rows: Vec<_> = all.iter_mut().collect();
     let mut passes = 0;

@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::cache::{Cache, CacheLimits};
-use crate::engine::backend::Backend;
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::Device;
@@ -119,7 +118,7 @@ pub(super) fn start_with(
 ) -> Sequence {
     let prompt = (first..first + 5).collect();
     let mut cache = cache.into_iter().next();
-    let mut sequence = backend.start(prompt, options, None, &mut cache).unwrap();
+    let mut sequence = backend.start(prompt, options, &mut cache).unwrap();
     while !read(backend, &mut [&mut sequence], 4)[0].as_ref().unwrap().done {}
     sequence
 }
@@ -199,9 +198,8 @@ fn a_step_that_fails_in_flight_is_nobodys() {
 #[test]
 fn a_prompt_that_fails_leaves_those_that_are_read_with_it() {
     let backend = backend();
-    let begin = |first: u32| {
-        backend.start((first..first + 7).collect(), options(), None, &mut None).unwrap()
-    };
+    let begin =
+        |first: u32| backend.start((first..first + 7).collect(), options(), &mut None).unwrap();
     let (mut failing, mut sound) = (begin(BAD - 3), begin(0));
     let progress = read(&backend, &mut [&mut failing, &mut sound], 8);
     // Nobody knows yet whose failure it was.

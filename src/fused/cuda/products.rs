@@ -20,12 +20,39 @@ const MOST_ROWS: usize = 16;
 /// Experts of a row.
 const MOST_ACTIVE: i32 = 32;
 
-/// The arrays of a matrix `[outputs, inputs]`, the numbers or codes first.
-fn arrays(matrix: &Matrix) -> Vec<&Array> {
-    match matrix {
-        Matrix::Dense { weight, .. } => vec![weight],
-        Matrix::Quantized(tensor) => tensor.arrays().collect(),
-        Matrix::Adjusted(adjusted) => adjusted.tensor.arrays().collect(),
+/// A matrix that the kernels multiply with, `[outputs, inputs]`, or one for each of many experts.
+#[derive(Debug, Clone, Copy)]
+pub enum Operand<'a> {
+    /// Numbers.
+    Dense(&'a Array),
+    /// Codes and scales.
+    Quantized(&'a QuantizedTensor),
+}
+
+impl<'a> Operand<'a> {
+    /// `None` for what the kernels do not multiply with.
+    pub fn of(matrix: &'a Matrix) -> Option<Self> {
+        match matrix {
+            Matrix::Dense { weight, .. } => Some(Self::Dense(weight)),
+            Matrix::Quantized(tensor) => Some(Self::Quantized(tensor)),
+            Matrix::Adjusted(_) => None,
+        }
+    }
+
+    /// The numbers or codes.
+    fn stored(self) -> &'a Array {
+        match self {
+            Self::Dense(weight) => weight,
+            Self::Quantized(tensor) => &tensor.weight,
+        }
+    }
+
+    /// All arrays, the numbers or codes first.
+    fn arrays(self) -> Vec<&'a Array> {
+        match self {
+            Self::Dense(weight) => vec![weight],
+            Self::Quantized(tensor) => tensor.arrays().collect(),
+        }
     }
 }
 
@@ -73,15 +100,15 @@ struct Shape {
 
 impl Product {
     /// `None` for what the kernels do not do.
-    fn of(x: &Array, matrix: &Matrix) -> Option<Self> {
-        let stored = arrays(matrix)[0];
+    fn of(x: &Array, matrix: Operand) -> Option<Self> {
+        let stored = matrix.stored();
         let inputs = x.dim(-1) as usize;
         let product = Self::with(x, matrix, x.size() / inputs.max(1), inputs, stored.dim(0))?;
         (stored.ndim() == 2 && product.columns().is_some()).then_some(product)
     }
 
     /// A product of rows of the type of `x` with matrices of this many inputs, and outputs in all.
-    fn with(x: &Array, matrix: &Matrix, rows: usize, inputs: usize, outputs: i32) -> Option<Self> {
+    fn with(x: &Array, matrix: Operand, rows: usize, inputs: usize, outputs: i32) -> Option<Self> {
         let kind = match x.dtype() {
             Dtype::Bfloat16 => 0,
             Dtype::Float16 => 1,
@@ -89,11 +116,9 @@ impl Product {
             _ => return None,
         };
         let (format, bits, group, entry_bytes) = match matrix {
-            Matrix::Dense { weight, .. } if weight.dtype() == x.dtype() && kind != 2 => {
-                (0, 16, 128, 0)
-            }
-            Matrix::Dense { .. } | Matrix::Adjusted(_) => return None,
-            Matrix::Quantized(tensor) => {
+            Operand::Dense(weight) if weight.dtype() == x.dtype() && kind != 2 => (0, 16, 128, 0),
+            Operand::Dense(_) => return None,
+            Operand::Quantized(tensor) => {
                 let (bits, group) =
                     (tensor.params.bits as usize, tensor.params.group_size as usize);
                 let (format, entry_bytes) = match tensor.params.mode {
@@ -122,7 +147,7 @@ impl Product {
             outputs: outputs as usize,
         };
         // Rows of codes and of scales are copied in whole pieces.
-        let stored = arrays(matrix)[0].dim(-1) as usize * if format == 0 { 1 } else { 32 };
+        let stored = matrix.stored().dim(-1) as usize * if format == 0 { 1 } else { 32 };
         let fits = (1..=MOST_ROWS).contains(&rows)
             && stored == inputs * if format == 0 { 1 } else { bits }
             && (inputs * bits / 8).is_multiple_of(16)
@@ -333,14 +358,14 @@ fn gated(activation: Option<Activation>) -> Option<i32> {
 pub fn matmul(
     card: Card,
     x: &Array,
-    matrix: &Matrix,
+    matrix: Operand,
     activation: Option<Activation>,
 ) -> Result<Option<Array>> {
     let (Some(product), Some(gated)) = (Product::of(x, matrix), gated(activation)) else {
         return Ok(None);
     };
     let product = Product { gated, ..product };
-    let inputs: Vec<_> = [x].into_iter().chain(arrays(matrix)).collect();
+    let inputs: Vec<_> = [x].into_iter().chain(matrix.arrays()).collect();
     Ok(product.run(&card, x, &inputs, None, None)?.map(|mut arrays| arrays.swap_remove(0)))
 }
 
@@ -348,7 +373,7 @@ pub fn matmul(
 pub fn norm_matmul(
     card: Card,
     rows: &AddRmsNorm,
-    matrix: &Matrix,
+    matrix: Operand,
     activation: Option<Activation>,
 ) -> Result<Option<(Array, Array)>> {
     let AddRmsNorm { x, delta, weight, eps } = *rows;
@@ -364,7 +389,8 @@ pub fn norm_matmul(
         norm_weight: weight.is_some(),
         ..product
     };
-    let inputs: Vec<_> = [x].into_iter().chain(delta).chain(weight).chain(arrays(matrix)).collect();
+    let inputs: Vec<_> =
+        [x].into_iter().chain(delta).chain(weight).chain(matrix.arrays()).collect();
     let Some(mut arrays) = product.run(&card, x, &inputs, Some(eps), None)? else {
         return Ok(None);
     };
@@ -397,8 +423,8 @@ impl<'a> Moe<'a> {
             && gate.params == up.params
             && matrices.iter().all(|matrix| matrix.weight.ndim() == 3);
         let product = |matrix: &QuantizedTensor, inputs: i32, outputs, axis| {
-            let matrix = Matrix::Quantized(matrix.clone());
-            let product = Product::with(x, &matrix, rows, inputs as usize, outputs)?;
+            let matrix = Operand::Quantized(matrix);
+            let product = Product::with(x, matrix, rows, inputs as usize, outputs)?;
             Some(product.of_experts(axis, active as usize))
         };
         let gate_up = product(gate, dims, active.checked_mul(hidden)?, ExpertAxis::Outputs)?;
@@ -451,7 +477,7 @@ pub fn moe_mlp(
 pub fn norm_moe_mlp(
     card: Card,
     rows: &AddRmsNorm,
-    router: &Matrix,
+    router: Operand,
     params: &RouterParams,
     matrices: [&QuantizedTensor; 3],
     activation: Activation,
@@ -480,6 +506,10 @@ mod tests {
     use super::*;
     use crate::mlx::quantized::QuantizationParams;
     use crate::mlx::{DeviceKind, enter, ops};
+
+    fn product_of(x: &Array, matrix: &Matrix) -> Option<Product> {
+        Product::of(x, Operand::of(matrix)?)
+    }
 
     fn zeros(shape: &[i32], dtype: Dtype) -> Array {
         ops::zeros(shape, dtype).unwrap()
@@ -522,7 +552,7 @@ mod tests {
                 let matrix = quantized(6144, 4096, params, dtype);
                 for rows in 1..=most {
                     let x = zeros(&[1, rows, 4096], dtype);
-                    let product = Product::of(&x, &matrix).unwrap();
+                    let product = product_of(&x, &matrix).unwrap();
                     for norm in [0, 2] {
                         let product = Product { norm, ..product };
                         let Some(shape) = product.shape(&card) else {
@@ -543,7 +573,7 @@ mod tests {
         enter(DeviceKind::Cpu).unwrap();
         let params = QuantizationParams { mode: Mode::Affine, group_size: 64, bits: 4 };
         let matrix = quantized(64, 512, params, Dtype::Bfloat16);
-        let takes = |shape: &[i32], dtype| Product::of(&zeros(shape, dtype), &matrix).is_some();
+        let takes = |shape: &[i32], dtype| product_of(&zeros(shape, dtype), &matrix).is_some();
         assert!(takes(&[4, 4, 512], Dtype::Bfloat16));
         // Many rows, none, scales of another type, and other inputs.
         assert!(!takes(&[17, 512], Dtype::Bfloat16));
@@ -552,11 +582,11 @@ mod tests {
         assert!(!takes(&[1, 256], Dtype::Bfloat16));
         let dense = |dtype| Matrix::dense(zeros(&[64, 512], dtype)).unwrap();
         let x = zeros(&[1, 512], Dtype::Float32);
-        assert!(Product::of(&x, &dense(Dtype::Float32)).is_none());
+        assert!(product_of(&x, &dense(Dtype::Float32)).is_none());
         // Rows of codes that are no whole number of 16 bytes, and one scale in a row.
         let odd = QuantizationParams { bits: 3, ..params };
         let x = zeros(&[1, 64], Dtype::Bfloat16);
-        assert!(Product::of(&x, &quantized(8, 64, odd, Dtype::Bfloat16)).is_none());
-        assert!(Product::of(&x, &quantized(8, 64, params, Dtype::Bfloat16)).is_none());
+        assert!(product_of(&x, &quantized(8, 64, odd, Dtype::Bfloat16)).is_none());
+        assert!(product_of(&x, &quantized(8, 64, params, Dtype::Bfloat16)).is_none());
     }
 }

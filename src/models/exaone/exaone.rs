@@ -12,14 +12,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.renamed(&[("num_hidden_layers", "num_layers")]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
-    decoder.names = DecoderNames {
-        model: "transformer",
-        embedding: "wte",
-        layers: "h",
-        attention: "attn.attention",
-        norm: "ln_f",
-        head: "lm_head",
-    };
+    decoder.names = DecoderNames { attention: "attn.attention", ..DecoderNames::GPT2 };
     decoder.attention.output = "out_proj";
     let (bias, names) = (file.flag("mlp_bias")?, ["c_fc_0", "c_fc_1", "c_proj"]);
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::FIELDS;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
@@ -15,16 +16,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gpt2"], build
     .ignoring(|_, tensor| tensor.ends_with(".attn.bias") || tensor.ends_with(".attn.masked_bias"));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file
-        .renamed(&[
-            ("hidden_size", "n_embd"),
-            ("num_hidden_layers", "n_layer"),
-            ("num_attention_heads", "n_head"),
-            ("max_position_embeddings", "n_positions"),
-            ("intermediate_size", "n_inner"),
-            ("hidden_act", "activation_function"),
-        ])
-        .with_defaults([("tie_word_embeddings", json!(true))]);
+    let file = &file.renamed(&FIELDS).with_defaults([("tie_word_embeddings", json!(true))]);
     for (field, expected) in
         [("scale_attn_weights", true), ("scale_attn_by_inverse_layer_idx", false)]
     {
@@ -38,14 +30,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     // The first checkpoints have no name for the whole, and those that were converted another.
     let names = ["", "transformer", "model"];
     let model = names.into_iter().find(|name| root(w, name).at("wte").has("weight"));
-    decoder.names = DecoderNames {
-        model: model.unwrap_or("transformer"),
-        embedding: "wte",
-        layers: "h",
-        attention: "attn",
-        norm: "ln_f",
-        head: "lm_head",
-    };
+    decoder.names = DecoderNames { model: model.unwrap_or("transformer"), ..DecoderNames::GPT2 };
     let positions = file.size_or("max_position_embeddings", 1024)?;
     decoder.positions = Some(PositionTable { name: "wpe", positions, first: 0 });
     decoder.layers.iter_mut().for_each(|layer| layer.rope = None);

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::FIELDS;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
@@ -13,14 +14,7 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
-        .renamed(&[
-            ("hidden_size", "n_embd"),
-            ("num_hidden_layers", "n_layer"),
-            ("num_attention_heads", "n_head"),
-            ("max_position_embeddings", "n_positions"),
-            ("intermediate_size", "n_inner"),
-            ("hidden_act", "activation_function"),
-        ])
+        .renamed(&FIELDS)
         .with_defaults([("tie_word_embeddings", json!(true)), ("attention_bias", json!(true))]);
     let shared = file.optional("multi_query")?.unwrap_or(true);
     let heads = file.size("num_attention_heads")?;
@@ -29,14 +23,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = own.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
-    decoder.names = DecoderNames {
-        model: "transformer",
-        embedding: "wte",
-        layers: "h",
-        attention: "attn",
-        norm: "ln_f",
-        head: "lm_head",
-    };
+    decoder.names = DecoderNames::GPT2;
     let positions = file.size_or("max_position_embeddings", 1024)?;
     decoder.positions = Some(PositionTable { name: "wpe", positions, first: 0 });
     decoder.layers.iter_mut().for_each(|layer| layer.rope = None);

@@ -33,14 +33,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
-    decoder.names = DecoderNames {
-        model: "transformer",
-        embedding: "wte",
-        layers: "h",
-        attention: "attn.attention",
-        norm: "ln_f",
-        head: "lm_head",
-    };
+    decoder.names = DecoderNames { attention: "attn.attention", ..DecoderNames::GPT2 };
     let positions = file.size_or("max_position_embeddings", 2048)?;
     decoder.positions = Some(PositionTable { name: "wpe", positions, first: 0 });
     decoder.layers.iter_mut().for_each(|layer| layer.rope = None);

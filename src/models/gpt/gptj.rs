@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::FIELDS;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
@@ -14,14 +15,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gptj"], build
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
-        .renamed(&[
-            ("hidden_size", "n_embd"),
-            ("num_hidden_layers", "n_layer"),
-            ("num_attention_heads", "n_head"),
-            ("max_position_embeddings", "n_positions"),
-            ("intermediate_size", "n_inner"),
-            ("hidden_act", "activation_function"),
-        ])
+        .renamed(&FIELDS)
         .with_defaults([("rotary_dim", json!(64)), ("tie_word_embeddings", json!(false))]);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: true, share: Some(1.0) };
     let mut decoder = file.decoder(&rope)?;
@@ -31,11 +25,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let converted = w.at("model.wte").has("weight");
     decoder.names = DecoderNames {
         model: if converted { "model" } else { "transformer" },
-        embedding: "wte",
-        layers: "h",
-        attention: "attn",
-        norm: "ln_f",
-        head: "lm_head",
+        ..DecoderNames::GPT2
     };
     decoder.attention.output = "out_proj";
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::GeluTanh);

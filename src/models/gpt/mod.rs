@@ -11,3 +11,13 @@ use super::Architecture;
 
 pub(super) const ARCHITECTURES: &[Architecture] =
     architectures![gpt2, gpt_bigcode, gpt_neo, gpt_neox, gpt_oss, gptj];
+
+/// GPT-2's names of fields, behind those that they have elsewhere.
+const FIELDS: [(&str, &str); 6] = [
+    ("hidden_size", "n_embd"),
+    ("num_hidden_layers", "n_layer"),
+    ("num_attention_heads", "n_head"),
+    ("max_position_embeddings", "n_positions"),
+    ("intermediate_size", "n_inner"),
+    ("hidden_act", "activation_function"),
+];

@@ -16,14 +16,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         .with_defaults([("tie_word_embeddings", json!(false))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
-    decoder.names = DecoderNames {
-        model: "transformer",
-        embedding: "wte",
-        layers: "h",
-        attention: "attn",
-        norm: "ln_f",
-        head: "lm_head",
-    };
+    decoder.names = DecoderNames::GPT2;
     let bias = !file.optional("no_bias")?.unwrap_or(true);
     decoder.attention.qkv = &["c_attn"];
     decoder.attention.qkv_bias = true;

@@ -3,6 +3,7 @@
 use super::{Section, ToolFormat, standard};
 use crate::text::output::json_call::{self, text};
 use crate::text::output::reader::{Read, Reader};
+
 pub(super) static FORMAT: ToolFormat =
     standard("apertus", &["<|tools_prefix|>"], &["<|tools_suffix|>"], read);
 
@@ -39,9 +40,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                (r#"<|tools_prefix|>[{"get_weather": {"city": "Ulm"}}, {"now": {}}]<|tools_suffix|>Well."#, r#"get_weather{"city":"Ulm"} now{} "Well.""#),
-            ],
+            &[(
+                r#"<|tools_prefix|>[{"get_weather": {"city": "Ulm"}}, {"now": {}}]<|tools_suffix|>Well."#,
+                r#"get_weather{"city":"Ulm"} now{} "Well.""#,
+            )],
         );
     }
 }

@@ -5,9 +5,14 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
-    shape: Shape::Object { around: ["<|START_ACTION|>[\n    ", ",\n    ", "\n]<|END_ACTION|>"], each: ["", ""], fields: ["tool_name", "parameters"] },
+    shape: Shape::Object {
+        around: ["<|START_ACTION|>[\n    ", ",\n    ", "\n]<|END_ACTION|>"],
+        each: ["", ""],
+        fields: ["tool_name", "parameters"],
+    },
     ..standard("cohere", &["<|START_ACTION|>"], &["<|END_ACTION|>"], read)
 };
 
@@ -25,7 +30,10 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"get_weather\", \"parameters\": {\"city\": \"Ulm\"}}\n]<|END_ACTION|>", r#"get_weather{"city":"Ulm"}"#),
+                (
+                    "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"get_weather\", \"parameters\": {\"city\": \"Ulm\"}}\n]<|END_ACTION|>",
+                    r#"get_weather{"city":"Ulm"}"#,
+                ),
                 (r#"<|START_ACTION|>[{"tool_name": "now"}"#, "now{}"),
             ],
         );

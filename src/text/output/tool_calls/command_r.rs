@@ -4,9 +4,14 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["Action:"],
-    shape: Shape::Object { around: ["Action: ```json\n[\n", ",\n", "\n]```"], each: ["", ""], fields: ["tool_name", "parameters"] },
+    shape: Shape::Object {
+        around: ["Action: ```json\n[\n", ",\n", "\n]```"],
+        each: ["", ""],
+        fields: ["tool_name", "parameters"],
+    },
     ..standard("command-r", &["Action:\n```json", "Action: ```json"], &["```"], read)
 };
 
@@ -23,9 +28,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("Action: ```json\n[\n    {\n        \"tool_name\": \"get_weather\",\n        \"parameters\": {\"city\": \"Ulm\"}\n    }\n]```", r#"get_weather{"city":"Ulm"}"#),
-            ],
+            &[(
+                "Action: ```json\n[\n    {\n        \"tool_name\": \"get_weather\",\n        \"parameters\": {\"city\": \"Ulm\"}\n    }\n]```",
+                r#"get_weather{"city":"Ulm"}"#,
+            )],
         );
     }
 }

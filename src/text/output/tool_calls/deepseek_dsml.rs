@@ -5,6 +5,7 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::reader::Reader;
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     signs: &["｜DSML｜"],
@@ -46,8 +47,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n<｜DSML｜parameter name=\"city\" string=\"true\">7</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" string=\"false\">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>", r#"get_weather{"city":"7","days":3}"#),
-                (r#"<｜DSML｜tool_calls><｜DSML｜invoke name="now"></｜DSML｜invoke></｜DSML｜tool_calls>"#, "now{}"),
+                (
+                    "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n<｜DSML｜parameter name=\"city\" string=\"true\">7</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" string=\"false\">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+                    r#"get_weather{"city":"7","days":3}"#,
+                ),
+                (
+                    r#"<｜DSML｜tool_calls><｜DSML｜invoke name="now"></｜DSML｜invoke></｜DSML｜tool_calls>"#,
+                    "now{}",
+                ),
             ],
         );
     }

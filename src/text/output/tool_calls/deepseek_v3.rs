@@ -6,9 +6,13 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader, invalid};
 use crate::text::output::xml_call::next;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
-    shape: Shape::Named { around: ["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"], each: ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"] },
+    shape: Shape::Named {
+        around: ["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
+        each: ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"],
+    },
     ..standard("deepseek-v3", &["<｜tool▁calls▁begin｜>"], &[END], read)
 };
 
@@ -57,8 +61,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\"city\": \"Ulm\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>", r#"get_weather{"city":"Ulm"} now{}"#),
-                (r#"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"days": 3}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"#, r#"get_weather{"days":3}"#),
+                (
+                    "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n{\"city\": \"Ulm\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+                    r#"get_weather{"city":"Ulm"} now{}"#,
+                ),
+                (
+                    r#"<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{"days": 3}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"#,
+                    r#"get_weather{"days":3}"#,
+                ),
             ],
         );
     }

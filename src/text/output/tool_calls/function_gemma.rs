@@ -3,6 +3,7 @@
 use super::{Section, ToolFormat, standard};
 use crate::text::output::gemma_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat =
     standard("function-gemma", &["<start_function_call>"], &[END], read);
 
@@ -22,8 +23,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("<start_function_call>call:get_weather{city:<escape>Ulm<escape>,days:3}<end_function_call>", r#"get_weather{"city":"Ulm","days":3}"#),
-                ("<start_function_call>call:get_weather{city:Ulm am Rhein}<end_function_call>", r#"get_weather{"city":"Ulm am Rhein"}"#),
+                (
+                    "<start_function_call>call:get_weather{city:<escape>Ulm<escape>,days:3}<end_function_call>",
+                    r#"get_weather{"city":"Ulm","days":3}"#,
+                ),
+                (
+                    "<start_function_call>call:get_weather{city:Ulm am Rhein}<end_function_call>",
+                    r#"get_weather{"city":"Ulm am Rhein"}"#,
+                ),
             ],
         );
     }

@@ -3,6 +3,7 @@
 use super::{Section, ToolFormat, standard};
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader};
+
 pub(super) static FORMAT: ToolFormat = standard(
     "functionary-v2",
     &["<|from|>assistant\n<|recipient|>", "<|recipient|>"],
@@ -38,9 +39,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("<|recipient|>all\n<|content|>I look.\n<|from|>assistant\n<|recipient|>get_weather\n<|content|>{\"city\": \"Ulm\"}<|stop|>", r#""I look." get_weather{"city":"Ulm"}"#),
-            ],
+            &[(
+                "<|recipient|>all\n<|content|>I look.\n<|from|>assistant\n<|recipient|>get_weather\n<|content|>{\"city\": \"Ulm\"}<|stop|>",
+                r#""I look." get_weather{"city":"Ulm"}"#,
+            )],
         );
     }
 }

@@ -4,6 +4,7 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     shape: Shape::Named { around: ["", ""], each: ["<function=", ">", "</function>"] },
     ..standard("functionary-v3.1", &["<function="], &["</function>"], read)
@@ -27,9 +28,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                (r#"Well. <function=get_weather>{"city": "Ulm"}</function><function=now>{}</function>"#, r#""Well." get_weather{"city":"Ulm"} now{}"#),
-            ],
+            &[(
+                r#"Well. <function=get_weather>{"city": "Ulm"}</function><function=now>{}</function>"#,
+                r#""Well." get_weather{"city":"Ulm"} now{}"#,
+            )],
         );
     }
 }

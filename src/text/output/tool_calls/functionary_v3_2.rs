@@ -5,6 +5,7 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Guess, Read, Reader, invalid};
 use crate::text::output::schemas::Tools;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(guess),
     signs: &[">>>all"],
@@ -52,7 +53,10 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("all\nI look.>>>get_weather\n{\"city\": \"Ulm\"}", r#""I look." get_weather{"city":"Ulm"}"#),
+                (
+                    "all\nI look.>>>get_weather\n{\"city\": \"Ulm\"}",
+                    r#""I look." get_weather{"city":"Ulm"}"#,
+                ),
                 ("now\n{}>>>get_weather\n{\"days\": 1}", r#"now{} get_weather{"days":1}"#),
                 ("allover\nit", r#""allover\nit""#),
             ],

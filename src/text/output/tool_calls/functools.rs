@@ -1,18 +1,17 @@
 //! Firefunction, Phi-4-mini: `functools[{"name": …, "arguments": {…}}]`.
 
-use super::{Section, ToolFormat, standard};
+use super::{ToolFormat, json_objects, standard};
 use crate::text::output::call_grammar::Shape;
-use crate::text::output::json_call;
-use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["functools["],
-    shape: Shape::Object { around: ["functools[", ", ", "]"], each: ["", ""], fields: ["name", "arguments"] },
-    ..standard("functools", &["functools"], &[], read)
+    shape: Shape::Object {
+        around: ["functools[", ", ", "]"],
+        each: ["", ""],
+        fields: ["name", "arguments"],
+    },
+    ..standard("functools", &["functools"], &[], json_objects)
 };
-
-fn read(reader: Reader, _: usize) -> Section {
-    Box::pin(async move { json_call::calls(&reader, "").await })
-}
 
 #[cfg(test)]
 mod tests {
@@ -23,9 +22,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                (r#"functools[{"name": "get_weather", "arguments": {"city": "Ulm"}}, {"name": "now", "arguments": {}}]"#, r#"get_weather{"city":"Ulm"} now{}"#),
-            ],
+            &[(
+                r#"functools[{"name": "get_weather", "arguments": {"city": "Ulm"}}, {"name": "now", "arguments": {}}]"#,
+                r#"get_weather{"city":"Ulm"} now{}"#,
+            )],
         );
     }
 }

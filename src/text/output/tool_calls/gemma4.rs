@@ -3,10 +3,9 @@
 use super::{Section, ToolFormat, standard};
 use crate::text::output::gemma_call;
 use crate::text::output::reader::Reader;
-pub(super) static FORMAT: ToolFormat = ToolFormat {
-    ends_reasoning: true,
-    ..standard("gemma4", &["<|tool_call>"], &[END], read)
-};
+
+pub(super) static FORMAT: ToolFormat =
+    ToolFormat { ends_reasoning: true, ..standard("gemma4", &["<|tool_call>"], &[END], read) };
 
 const END: &str = "<tool_call|>";
 
@@ -24,7 +23,10 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"<|tool_call>call:get_weather{city:<|"|>a "b", {c}<|"|>,days:3,tags:[<|"|>x<|"|>,{y:null}],metric:true}<tool_call|><|tool_call>call:now{}<tool_call|>"#, r#"get_weather{"city":"a \"b\", {c}","days":3,"tags":["x",{"y":null}],"metric":true} now{}"#),
+                (
+                    r#"<|tool_call>call:get_weather{city:<|"|>a "b", {c}<|"|>,days:3,tags:[<|"|>x<|"|>,{y:null}],metric:true}<tool_call|><|tool_call>call:now{}<tool_call|>"#,
+                    r#"get_weather{"city":"a \"b\", {c}","days":3,"tags":["x",{"y":null}],"metric":true} now{}"#,
+                ),
                 ("<|tool_call>now{}<tool_call|>", r#"!"<|tool_call>now{}<tool_call|>""#),
             ],
         );

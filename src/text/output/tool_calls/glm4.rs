@@ -5,6 +5,7 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Guess, Read, Reader};
 use crate::text::output::schemas::Tools;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(guess),
     signs: &["<|observation|>", "[gMASK]<sop>"],

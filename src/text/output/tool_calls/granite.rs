@@ -1,17 +1,16 @@
 //! Granite 3: `<|tool_call|>[{"name": …, "arguments": {…}}]`.
 
-use super::{Section, ToolFormat, standard};
+use super::{ToolFormat, json_objects, standard};
 use crate::text::output::call_grammar::Shape;
-use crate::text::output::json_call;
-use crate::text::output::reader::Reader;
-pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Object { around: ["<|tool_call|>[", ", ", "]"], each: ["", ""], fields: ["name", "arguments"] },
-    ..standard("granite", &["<|tool_call|>"], &[], read)
-};
 
-fn read(reader: Reader, _: usize) -> Section {
-    Box::pin(async move { json_call::calls(&reader, "").await })
-}
+pub(super) static FORMAT: ToolFormat = ToolFormat {
+    shape: Shape::Object {
+        around: ["<|tool_call|>[", ", ", "]"],
+        each: ["", ""],
+        fields: ["name", "arguments"],
+    },
+    ..standard("granite", &["<|tool_call|>"], &[], json_objects)
+};
 
 #[cfg(test)]
 mod tests {
@@ -23,7 +22,10 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Ulm"}}]"#, r#"get_weather{"city":"Ulm"}"#),
+                (
+                    r#"<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Ulm"}}]"#,
+                    r#"get_weather{"city":"Ulm"}"#,
+                ),
                 (r#"<|tool_call|> {"name": "now", "arguments": {}}"#, "now{}"),
                 ("<|tool_call|>now", r#"!"<|tool_call|>now""#),
             ],

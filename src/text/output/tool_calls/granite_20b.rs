@@ -1,17 +1,16 @@
 //! Granite 20B function calling: `<function_call> {"name": …, "arguments": {…}}`.
 
-use super::{Section, ToolFormat, standard};
+use super::{ToolFormat, json_objects, standard};
 use crate::text::output::call_grammar::Shape;
-use crate::text::output::json_call;
-use crate::text::output::reader::Reader;
-pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Object { around: ["", "\n", ""], each: ["<function_call> ", ""], fields: ["name", "arguments"] },
-    ..standard("granite-20b", &["<function_call>"], &["<function_call>"], read)
-};
 
-fn read(reader: Reader, _: usize) -> Section {
-    Box::pin(async move { json_call::calls(&reader, "").await })
-}
+pub(super) static FORMAT: ToolFormat = ToolFormat {
+    shape: Shape::Object {
+        around: ["", "\n", ""],
+        each: ["<function_call> ", ""],
+        fields: ["name", "arguments"],
+    },
+    ..standard("granite-20b", &["<function_call>"], &["<function_call>"], json_objects)
+};
 
 #[cfg(test)]
 mod tests {
@@ -22,9 +21,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("<function_call> {\"name\": \"now\", \"arguments\": {}}\n<function_call> {\"name\": \"get_weather\", \"arguments\": {\"days\": 2}}", r#"now{} get_weather{"days":2}"#),
-            ],
+            &[(
+                "<function_call> {\"name\": \"now\", \"arguments\": {}}\n<function_call> {\"name\": \"get_weather\", \"arguments\": {\"days\": 2}}",
+                r#"now{} get_weather{"days":2}"#,
+            )],
         );
     }
 }

@@ -6,7 +6,10 @@ use crate::text::output::reader::Reader;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<|channel|>commentary"],
-    shape: Shape::Named { around: ["", ""], each: ["<|channel|>commentary to=functions.", " <|constrain|>json<|message|>", "<|call|>"] },
+    shape: Shape::Named {
+        around: ["", ""],
+        each: ["<|channel|>commentary to=functions.", " <|constrain|>json<|message|>", "<|call|>"],
+    },
     ..standard("harmony", &[], &[], read)
 };
 

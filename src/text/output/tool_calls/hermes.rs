@@ -6,7 +6,11 @@ use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Object { around: ["", "\n", ""], each: ["<tool_call>\n", "\n</tool_call>"], fields: ["name", "arguments"] },
+    shape: Shape::Object {
+        around: ["", "\n", ""],
+        each: ["<tool_call>\n", "\n</tool_call>"],
+        fields: ["name", "arguments"],
+    },
     ..standard("hermes", &["<tool_call>"], &["</tool_call>"], read)
 };
 
@@ -44,7 +48,10 @@ mod tests {
                     "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1</tool_call> more",
                     r#"f{"a":1 !"<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": 1</tool_call>" "more""#,
                 ),
-                ("<tool_call>{\"arguments\": {}}</tool_call>", r#"!"<tool_call>{\"arguments\": {}}</tool_call>""#),
+                (
+                    "<tool_call>{\"arguments\": {}}</tool_call>",
+                    r#"!"<tool_call>{\"arguments\": {}}</tool_call>""#,
+                ),
                 ("a <tool_call> b", r#""a" !"<tool_call> b""#),
                 ("1 < 2 <tool_cal", r#""1 < 2 <tool_cal""#),
             ],

@@ -4,8 +4,13 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Object { around: ["<tool_calls>[", ", ", "]</tool_calls>"], each: ["", ""], fields: ["name", "arguments"] },
+    shape: Shape::Object {
+        around: ["<tool_calls>[", ", ", "]</tool_calls>"],
+        each: ["", ""],
+        fields: ["name", "arguments"],
+    },
     ..standard("hunyuan", &["<tool_calls>"], &["</tool_calls>"], read)
 };
 
@@ -23,8 +28,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"<tool_calls>[{"name": "now", "arguments": {}, "id": "1"}]</tool_calls>"#, "now{}"),
-                ("<tool_calls>\n{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"get_weather\", \"arguments\": {\"days\": 1}}\n</tool_calls>", r#"now{} get_weather{"days":1}"#),
+                (
+                    r#"<tool_calls>[{"name": "now", "arguments": {}, "id": "1"}]</tool_calls>"#,
+                    "now{}",
+                ),
+                (
+                    "<tool_calls>\n{\"name\": \"now\", \"arguments\": {}}\n{\"name\": \"get_weather\", \"arguments\": {\"days\": 1}}\n</tool_calls>",
+                    r#"now{} get_weather{"days":1}"#,
+                ),
             ],
         );
     }

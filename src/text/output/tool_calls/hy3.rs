@@ -4,6 +4,7 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::arg_pairs::{self, Tags};
 use crate::text::output::reader::Reader;
 use crate::text::output::xml_call::next;
+
 pub(super) static FORMAT: ToolFormat =
     standard("hy3", &["<tool_calls:opensource>"], &["</tool_calls:opensource>"], read);
 
@@ -36,9 +37,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("<tool_calls:opensource>\n<tool_call:opensource>get_weather<tool_sep:opensource>\n<arg_key:opensource>city</arg_key:opensource>\n<arg_value:opensource>Ulm</arg_value:opensource>\n</tool_call:opensource>\n<tool_call:opensource>now<tool_sep:opensource>\n</tool_call:opensource>\n</tool_calls:opensource>", r#"get_weather{"city":"Ulm"} now{}"#),
-            ],
+            &[(
+                "<tool_calls:opensource>\n<tool_call:opensource>get_weather<tool_sep:opensource>\n<arg_key:opensource>city</arg_key:opensource>\n<arg_value:opensource>Ulm</arg_value:opensource>\n</tool_call:opensource>\n<tool_call:opensource>now<tool_sep:opensource>\n</tool_call:opensource>\n</tool_calls:opensource>",
+                r#"get_weather{"city":"Ulm"} now{}"#,
+            )],
         );
     }
 }

@@ -4,9 +4,14 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<|action_start|>"],
-    shape: Shape::Object { around: ["", "", ""], each: ["<|action_start|><|plugin|>\n", "<|action_end|>"], fields: ["name", "parameters"] },
+    shape: Shape::Object {
+        around: ["", "", ""],
+        each: ["<|action_start|><|plugin|>\n", "<|action_end|>"],
+        fields: ["name", "parameters"],
+    },
     ..standard("internlm2", &["<|action_start|><|plugin|>"], &["<|action_end|>"], read)
 };
 
@@ -23,9 +28,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("<|action_start|><|plugin|>\n{\"name\": \"now\", \"parameters\": {}}<|action_end|>", "now{}"),
-            ],
+            &[(
+                "<|action_start|><|plugin|>\n{\"name\": \"now\", \"parameters\": {}}<|action_end|>",
+                "now{}",
+            )],
         );
     }
 }

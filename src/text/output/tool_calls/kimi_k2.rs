@@ -6,9 +6,17 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader, invalid};
 use crate::text::output::xml_call::next;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
-    shape: Shape::Named { around: ["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"], each: ["<|tool_call_begin|>functions.", ":0<|tool_call_argument_begin|>", "<|tool_call_end|>"] },
+    shape: Shape::Named {
+        around: ["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"],
+        each: [
+            "<|tool_call_begin|>functions.",
+            ":0<|tool_call_argument_begin|>",
+            "<|tool_call_end|>",
+        ],
+    },
     ..standard("kimi-k2", &["<|tool_calls_section_begin|>"], &[END], read)
 };
 
@@ -49,8 +57,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"Well.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Ulm"}<|tool_call_end|><|tool_call_begin|>functions.now:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>"#, r#""Well." get_weather#functions.get_weather:0{"city":"Ulm"} now#functions.now:1{}"#),
-                (r#"<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{"a""#, r#"now#functions.now:0{"a" !"<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{\"a\"""#),
+                (
+                    r#"Well.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Ulm"}<|tool_call_end|><|tool_call_begin|>functions.now:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>"#,
+                    r#""Well." get_weather#functions.get_weather:0{"city":"Ulm"} now#functions.now:1{}"#,
+                ),
+                (
+                    r#"<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{"a""#,
+                    r#"now#functions.now:0{"a" !"<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{\"a\"""#,
+                ),
             ],
         );
     }

@@ -5,6 +5,7 @@ use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader};
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml, next};
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     ..standard("kimi-k3", &["<|open|>tools<|sep|>"], &["<|close|>tools<|sep|>"], read)
@@ -62,8 +63,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Ulm<|close|>argument<|sep|><|open|>argument key="days" type="number"<|sep|>7<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>"#, r#"get_weather{"city":"Ulm","days":7}"#),
-                (r#"<|open|>tools<|sep|><|open|>call tool="now" index="1"<|sep|><|open|>json type="object"<|sep|>{"a": 1}<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|>"#, r#"now{"a":1}"#),
+                (
+                    r#"<|open|>tools<|sep|><|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Ulm<|close|>argument<|sep|><|open|>argument key="days" type="number"<|sep|>7<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|>"#,
+                    r#"get_weather{"city":"Ulm","days":7}"#,
+                ),
+                (
+                    r#"<|open|>tools<|sep|><|open|>call tool="now" index="1"<|sep|><|open|>json type="object"<|sep|>{"a": 1}<|close|>json<|sep|><|close|>call<|sep|><|close|>tools<|sep|>"#,
+                    r#"now{"a":1}"#,
+                ),
             ],
         );
     }

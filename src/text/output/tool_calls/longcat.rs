@@ -2,12 +2,21 @@
 //! or an object of JSON.
 
 use super::{Section, ToolFormat, standard};
-use crate::text::output::call_grammar::Shape;
 use crate::text::output::arg_pairs::{self, Tags};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Elements { around: ["", ""], call: ["<longcat_tool_call>", "\n", "</longcat_tool_call>"], argument: ["<longcat_arg_key>", "</longcat_arg_key>\n<longcat_arg_value>", "</longcat_arg_value>\n"] },
+    shape: Shape::Elements {
+        around: ["", ""],
+        call: ["<longcat_tool_call>", "\n", "</longcat_tool_call>"],
+        argument: [
+            "<longcat_arg_key>",
+            "</longcat_arg_key>\n<longcat_arg_value>",
+            "</longcat_arg_value>\n",
+        ],
+    },
     ..standard("longcat", &["<longcat_tool_call>"], &["</longcat_tool_call>"], read)
 };
 
@@ -40,7 +49,10 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("<longcat_tool_call>get_weather\n<longcat_arg_key>days</longcat_arg_key>\n<longcat_arg_value>3</longcat_arg_value>\n</longcat_tool_call>", r#"get_weather{"days":3}"#),
+                (
+                    "<longcat_tool_call>get_weather\n<longcat_arg_key>days</longcat_arg_key>\n<longcat_arg_value>3</longcat_arg_value>\n</longcat_tool_call>",
+                    r#"get_weather{"days":3}"#,
+                ),
                 (r#"<longcat_tool_call>{"name": "now"}</longcat_tool_call>"#, "now{}"),
             ],
         );

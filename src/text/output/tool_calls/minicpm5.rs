@@ -5,8 +5,13 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::Reader;
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Elements { around: ["", ""], call: ["<function name=\"", "\">", "</function>"], argument: ["<param name=\"", "\">", "</param>"] },
+    shape: Shape::Elements {
+        around: ["", ""],
+        call: ["<function name=\"", "\">", "</function>"],
+        argument: ["<param name=\"", "\">", "</param>"],
+    },
     ..standard("minicpm5", &["<function name="], &["</function>"], read)
 };
 
@@ -17,12 +22,7 @@ const XML: Xml = Xml {
         close: "</function>",
         name: Name::Whole,
     },
-    argument: Element {
-        open: "<param name=",
-        tag_end: ">",
-        close: "</param>",
-        name: Name::Whole,
-    },
+    argument: Element { open: "<param name=", tag_end: ">", close: "</param>", name: Name::Whole },
     around: Around::Nothing,
     untyped: Untyped::Container,
     type_attribute: None,
@@ -42,8 +42,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"<function name="get_weather"><param name="city">Ulm</param><param name="days">2</param></function><function name="now"></function>"#, r#"get_weather{"city":"Ulm","days":2} now{}"#),
-                ("<function name=\"get_weather\"><param name=\"city\"><![CDATA[a < b\n]]></param></function>", r#"get_weather{"city":"a < b\n"}"#),
+                (
+                    r#"<function name="get_weather"><param name="city">Ulm</param><param name="days">2</param></function><function name="now"></function>"#,
+                    r#"get_weather{"city":"Ulm","days":2} now{}"#,
+                ),
+                (
+                    "<function name=\"get_weather\"><param name=\"city\"><![CDATA[a < b\n]]></param></function>",
+                    r#"get_weather{"city":"a < b\n"}"#,
+                ),
             ],
         );
     }

@@ -5,9 +5,14 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::Reader;
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
-    shape: Shape::Elements { around: ["<minimax:tool_call>\n", "</minimax:tool_call>"], call: ["<invoke name=\"", "\">\n", "</invoke>\n"], argument: ["<parameter name=\"", "\">", "</parameter>\n"] },
+    shape: Shape::Elements {
+        around: ["<minimax:tool_call>\n", "</minimax:tool_call>"],
+        call: ["<invoke name=\"", "\">\n", "</invoke>\n"],
+        argument: ["<parameter name=\"", "\">", "</parameter>\n"],
+    },
     ..standard("minimax-m2", &["<minimax:tool_call>"], &["</minimax:tool_call>"], read)
 };
 
@@ -43,8 +48,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                ("<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Ulm</parameter>\n<parameter name=\"days\">2</parameter>\n<parameter name=\"metric\">true</parameter>\n</invoke>\n<invoke name=\"now\">\n</invoke>\n</minimax:tool_call>", r#"get_weather{"city":"Ulm","days":2,"metric":true} now{}"#),
-                (r#"<minimax:tool_call><invoke><parameter name="a">1</parameter></invoke></minimax:tool_call>."#, r#"!"<minimax:tool_call><invoke><parameter name=\"a\">1</parameter></invoke></minimax:tool_call>" ".""#),
+                (
+                    "<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Ulm</parameter>\n<parameter name=\"days\">2</parameter>\n<parameter name=\"metric\">true</parameter>\n</invoke>\n<invoke name=\"now\">\n</invoke>\n</minimax:tool_call>",
+                    r#"get_weather{"city":"Ulm","days":2,"metric":true} now{}"#,
+                ),
+                (
+                    r#"<minimax:tool_call><invoke><parameter name="a">1</parameter></invoke></minimax:tool_call>."#,
+                    r#"!"<minimax:tool_call><invoke><parameter name=\"a\">1</parameter></invoke></minimax:tool_call>" ".""#,
+                ),
             ],
         );
     }

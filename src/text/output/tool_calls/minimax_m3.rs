@@ -5,6 +5,7 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::reader::{Read, Reader, invalid};
 use crate::text::output::value::{Untyped, quoted, typed};
 use crate::text::output::xml_call::{attribute, next};
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     ..standard("minimax-m3", &["]<]minimax[>[<tool_call>"], &[END], read)
@@ -67,9 +68,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>Ulm]<]minimax[>[</city>]<]minimax[>[<days>2]<]minimax[>[</days>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>", r#"get_weather{"city":"Ulm","days":2}"#),
-            ],
+            &[(
+                "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>Ulm]<]minimax[>[</city>]<]minimax[>[<days>2]<]minimax[>[</days>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+                r#"get_weather{"city":"Ulm","days":2}"#,
+            )],
         );
     }
 }

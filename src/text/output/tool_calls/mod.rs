@@ -2,25 +2,63 @@
 //!
 //! A format says by which markers its calls begin and end, and has a function that reads what
 //! stands behind a beginning ([`ToolFormat::read`]). Adding one is adding a file with golden cases
-//! to this folder, and its name to [`ALL`].
+//! to this folder, and its name to the modules and to [`ALL`].
+
+/// The formats of these modules. What a module declares and the list does not name is dead code,
+/// which the compiler tells.
+macro_rules! formats {
+    ($($module:ident),+ $(,)?) => {
+        &[$(&$module::FORMAT),+]
+    };
+}
+
+mod apertus;
+mod cohere;
+mod command_r;
+mod deepseek_dsml;
+mod deepseek_v3;
+mod function_gemma;
+mod functionary_v2;
+mod functionary_v3_1;
+mod functionary_v3_2;
+mod functools;
+mod gemma4;
+mod gigachat;
+mod glm4;
+mod glm4_moe;
+mod granite;
+mod granite_20b;
+mod harmony;
+mod hermes;
+mod hunyuan;
+mod hy3;
+mod internlm2;
+mod kimi_k2;
+mod kimi_k3;
+mod llama3_json;
+mod longcat;
+mod minicpm5;
+mod minimax_m2;
+mod minimax_m3;
+mod mistral;
+mod muse;
+mod nemotron;
+mod phi4_mini;
+mod pythonic;
+mod qwen3_coder;
+mod solar;
 
 use std::pin::Pin;
 
 use super::call_grammar::{self, Shape};
+use super::json_call;
 use super::reader::{Bare, Read, Reader};
 use super::schemas::Tool;
 use crate::error::Result;
 use crate::text::tokenizer::Tokenizer;
 
-macro_rules! formats {
-    ($($name:ident),* $(,)?) => {
-        $(mod $name;)*
-        /// All formats. A template whose calls several of them read is of the first.
-        pub static ALL: &[&ToolFormat] = &[$(&$name::FORMAT),*];
-    };
-}
-
-formats! {
+/// All formats. A template whose calls several of them read is of the first.
+pub static ALL: &[&ToolFormat] = formats![
     harmony,
     muse,
     minimax_m2,
@@ -56,7 +94,7 @@ formats! {
     pythonic,
     llama3_json,
     glm4,
-}
+];
 
 /// A reader of what stands behind the beginning of a call.
 pub(super) type Section = Pin<Box<dyn Future<Output = Read<()>> + Send>>;
@@ -125,4 +163,9 @@ const fn standard(
         shape: Shape::Unknown,
         read,
     }
+}
+
+/// Reads one call or a list of calls, which are objects and end as JSON does.
+fn json_objects(reader: Reader, _: usize) -> Section {
+    Box::pin(async move { json_call::calls(&reader, "").await })
 }

@@ -5,8 +5,13 @@ use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::Reader;
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Elements { around: ["<atem:function_calls>\n", "</atem:function_calls>"], call: ["<atem:invoke name=\"", "\">\n", "</atem:invoke>\n"], argument: ["<atem:parameter name=\"", "\">", "</atem:parameter>\n"] },
+    shape: Shape::Elements {
+        around: ["<atem:function_calls>\n", "</atem:function_calls>"],
+        call: ["<atem:invoke name=\"", "\">\n", "</atem:invoke>\n"],
+        argument: ["<atem:parameter name=\"", "\">", "</atem:parameter>\n"],
+    },
     ..standard("muse", &["<atem:function_calls>"], &["</atem:function_calls>"], read)
 };
 
@@ -41,9 +46,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                ("<atem:function_calls>\n<atem:invoke name=\"get_weather\">\n<atem:parameter name=\"city\">Ulm</atem:parameter>\n<atem:parameter name=\"other\">{\"a\": [1]}</atem:parameter>\n</atem:invoke>\n</atem:function_calls>", r#"get_weather{"city":"Ulm","other":{"a":[1]}}"#),
-            ],
+            &[(
+                "<atem:function_calls>\n<atem:invoke name=\"get_weather\">\n<atem:parameter name=\"city\">Ulm</atem:parameter>\n<atem:parameter name=\"other\">{\"a\": [1]}</atem:parameter>\n</atem:invoke>\n</atem:function_calls>",
+                r#"get_weather{"city":"Ulm","other":{"a":[1]}}"#,
+            )],
         );
     }
 }

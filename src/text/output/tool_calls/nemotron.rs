@@ -4,8 +4,13 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Object { around: ["<TOOLCALL>[", ", ", "]</TOOLCALL>"], each: ["", ""], fields: ["name", "arguments"] },
+    shape: Shape::Object {
+        around: ["<TOOLCALL>[", ", ", "]</TOOLCALL>"],
+        each: ["", ""],
+        fields: ["name", "arguments"],
+    },
     ..standard("nemotron", &["<TOOLCALL>"], &["</TOOLCALL>"], read)
 };
 
@@ -23,8 +28,14 @@ mod tests {
         check(
             &FORMAT,
             &[
-                (r#"<TOOLCALL>[{"name": "get_weather", "arguments": {"city": "Ulm"}}, {"name": "now", "arguments": {}}]</TOOLCALL>"#, r#"get_weather{"city":"Ulm"} now{}"#),
-                (r#"Hm. <TOOLCALL>[{"name": 5}]</TOOLCALL>!"#, r#""Hm." !"<TOOLCALL>[{\"name\": 5}]</TOOLCALL>" "!""#),
+                (
+                    r#"<TOOLCALL>[{"name": "get_weather", "arguments": {"city": "Ulm"}}, {"name": "now", "arguments": {}}]</TOOLCALL>"#,
+                    r#"get_weather{"city":"Ulm"} now{}"#,
+                ),
+                (
+                    r#"Hm. <TOOLCALL>[{"name": 5}]</TOOLCALL>!"#,
+                    r#""Hm." !"<TOOLCALL>[{\"name\": 5}]</TOOLCALL>" "!""#,
+                ),
             ],
         );
     }

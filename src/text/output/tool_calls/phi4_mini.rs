@@ -4,9 +4,14 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<|/tool_call|>", "<|/tool|>"],
-    shape: Shape::Object { around: ["<|tool_call|>[", ", ", "]<|/tool_call|>"], each: ["", ""], fields: ["name", "arguments"] },
+    shape: Shape::Object {
+        around: ["<|tool_call|>[", ", ", "]<|/tool_call|>"],
+        each: ["", ""],
+        fields: ["name", "arguments"],
+    },
     ..standard("phi4-mini", &["<|tool_call|>"], &["<|/tool_call|>"], read)
 };
 
@@ -23,9 +28,7 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                (r#"<|tool_call|>[{"name": "now", "arguments": {}}]<|/tool_call|>"#, "now{}"),
-            ],
+            &[(r#"<|tool_call|>[{"name": "now", "arguments": {}}]<|/tool_call|>"#, "now{}")],
         );
     }
 }

@@ -50,10 +50,7 @@ mod tests {
                     "<|tool_call_start|>[now(5)]<|tool_call_end|>",
                     r#"now{ !"<|tool_call_start|>[now(5)]<|tool_call_end|>""#,
                 ),
-                (
-                    "[now(a=1",
-                    r#"now{"a":1 !"[now(a=1""#,
-                ),
+                ("[now(a=1", r#"now{"a":1 !"[now(a=1""#),
             ],
         );
     }

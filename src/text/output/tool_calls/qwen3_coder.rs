@@ -9,7 +9,11 @@ use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<function="],
-    shape: Shape::Elements { around: ["", ""], call: ["<tool_call>\n<function=", ">\n", "</function>\n</tool_call>"], argument: ["<parameter=", ">\n", "\n</parameter>\n"] },
+    shape: Shape::Elements {
+        around: ["", ""],
+        call: ["<tool_call>\n<function=", ">\n", "</function>\n</tool_call>"],
+        argument: ["<parameter=", ">\n", "\n</parameter>\n"],
+    },
     ..standard("qwen3-coder", OPENS, &["</tool_call>", "</seed:tool_call>"], read)
 };
 
@@ -17,12 +21,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
 const OPENS: &[&str] = &["<tool_call>", "<seed:tool_call>", "<function="];
 
 const XML: Xml = Xml {
-    call: Element {
-        open: "<function=",
-        tag_end: ">",
-        close: "</function>",
-        name: Name::Whole,
-    },
+    call: Element { open: "<function=", tag_end: ">", close: "</function>", name: Name::Whole },
     argument: Element {
         open: "<parameter=",
         tag_end: ">",

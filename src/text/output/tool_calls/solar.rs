@@ -4,6 +4,7 @@ use super::{Section, ToolFormat, standard};
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader};
 use crate::text::output::xml_call::next;
+
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     ..standard("solar", &["<|tool_calls|>"], &["<|calls|>"], read)
@@ -36,9 +37,10 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[
-                (r#"<|tool_calls|><|tool_call:begin|>abc<|tool_call:name|>get_weather<|tool_call:args|>{"city": "Ulm"}<|tool_call:end|><|calls|>"#, r#"get_weather#abc{"city":"Ulm"}"#),
-            ],
+            &[(
+                r#"<|tool_calls|><|tool_call:begin|>abc<|tool_call:name|>get_weather<|tool_call:args|>{"city": "Ulm"}<|tool_call:end|><|calls|>"#,
+                r#"get_weather#abc{"city":"Ulm"}"#,
+            )],
         );
     }
 }
