@@ -4,9 +4,9 @@
 use super::activation::{Activation, gated};
 use super::adapter::Additions;
 use super::cpu;
-use super::cuda::{self, products::Operand};
+use super::cuda;
 use super::device::{Backend, Device};
-use super::linear::{LinearWeights, linear};
+use super::linear::{LinearWeights, Matrix, linear};
 use super::norm::{AddNorm, add_norm};
 use super::router::{RouterParams, route_top_k};
 use crate::error::Result;
@@ -143,7 +143,7 @@ pub fn norm_moe_mlp(
     experts: &ExpertsWeights,
 ) -> Result<NormMoe> {
     if let (Some(card), Some(of_kernels), Some(router)) =
-        (device.cuda(), rows.for_kernels(), router.only_matrix().and_then(Operand::of))
+        (device.cuda(), rows.for_kernels(), router.only_matrix().and_then(Matrix::operand))
         && let Some((matrices, activation)) = experts.for_kernels()
         && let Some((sum, output)) =
             cuda::products::norm_moe_mlp(card, &of_kernels, router, params, matrices, activation)?

@@ -72,6 +72,15 @@ impl Matrix {
         Ok(Self::Dense { weight, transposed })
     }
 
+    /// What kernels for NVIDIA cards multiply with; `None` for what they leave to the composition.
+    pub fn operand(&self) -> Option<Operand<'_>> {
+        match self {
+            Self::Dense { weight, .. } => Some(Operand::Dense(weight)),
+            Self::Quantized(tensor) => Some(Operand::Quantized(tensor)),
+            Self::Adjusted(_) => None,
+        }
+    }
+
     /// Its numbers.
     pub fn dequantize(&self) -> Result<Array> {
         match self {
@@ -358,7 +367,7 @@ pub fn norm_project(
     rows: &AddNorm,
     projections: &Projections,
 ) -> Result<(Array, Vec<Array>)> {
-    let matrix = projections.only_matrix().and_then(Operand::of);
+    let matrix = projections.only_matrix().and_then(Matrix::operand);
     if let (Some(card), Some(rows), Some(matrix)) = (device.cuda(), rows.for_kernels(), matrix)
         && let Some((sum, product)) = cuda::products::norm_matmul(card, &rows, matrix, None)?
     {

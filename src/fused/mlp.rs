@@ -4,7 +4,7 @@ use super::activation::{Activation, gated};
 use super::cpu;
 use super::cuda::{self, products::Operand};
 use super::device::{Backend, Device};
-use super::linear::{LinearWeights, Projections, linear, project};
+use super::linear::{LinearWeights, Matrix, Projections, linear, project};
 use super::math::scaled;
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
@@ -75,7 +75,7 @@ impl MlpWeights {
     /// The matrix of gate and up, if they are projections of one matrix and nothing else.
     fn plain_halves(&self) -> Option<Operand<'_>> {
         let halves = self.gate_up.only_halves().filter(|_| matches!(self.gate, Gate::Plain));
-        halves.and_then(Operand::of)
+        halves.and_then(Matrix::operand)
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::router::Choice;
 use crate::error::Result;
 use crate::fused::activation::Activation;
-use crate::fused::linear::Matrix;
 use crate::fused::norm::AddRmsNorm;
 use crate::fused::router::RouterParams;
 use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
@@ -30,15 +29,6 @@ pub enum Operand<'a> {
 }
 
 impl<'a> Operand<'a> {
-    /// `None` for what the kernels do not multiply with.
-    pub fn of(matrix: &'a Matrix) -> Option<Self> {
-        match matrix {
-            Matrix::Dense { weight, .. } => Some(Self::Dense(weight)),
-            Matrix::Quantized(tensor) => Some(Self::Quantized(tensor)),
-            Matrix::Adjusted(_) => None,
-        }
-    }
-
     /// The numbers or codes.
     fn stored(self) -> &'a Array {
         match self {
@@ -507,24 +497,25 @@ mod tests {
     use crate::mlx::quantized::QuantizationParams;
     use crate::mlx::{DeviceKind, enter, ops};
 
-    fn product_of(x: &Array, matrix: &Matrix) -> Option<Product> {
-        Product::of(x, Operand::of(matrix)?)
-    }
-
     fn zeros(shape: &[i32], dtype: Dtype) -> Array {
         ops::zeros(shape, dtype).unwrap()
     }
 
-    fn quantized(outputs: i32, inputs: i32, params: QuantizationParams, dtype: Dtype) -> Matrix {
+    fn quantized(
+        outputs: i32,
+        inputs: i32,
+        params: QuantizationParams,
+        dtype: Dtype,
+    ) -> QuantizedTensor {
         let of_scales = if params.mode == Mode::Affine { dtype } else { Dtype::Uint8 };
         let scales = zeros(&[outputs, inputs / params.group_size], of_scales);
-        Matrix::Quantized(QuantizedTensor {
+        QuantizedTensor {
             weight: zeros(&[outputs, inputs * params.bits / 32], Dtype::Uint32),
             biases: (params.mode == Mode::Affine).then(|| scales.clone()),
             scales,
             params,
             dtype,
-        })
+        }
     }
 
     fn every_format() -> Vec<QuantizationParams> {
@@ -552,7 +543,7 @@ mod tests {
                 let matrix = quantized(6144, 4096, params, dtype);
                 for rows in 1..=most {
                     let x = zeros(&[1, rows, 4096], dtype);
-                    let product = product_of(&x, &matrix).unwrap();
+                    let product = Product::of(&x, Operand::Quantized(&matrix)).unwrap();
                     for norm in [0, 2] {
                         let product = Product { norm, ..product };
                         let Some(shape) = product.shape(&card) else {
@@ -573,20 +564,24 @@ mod tests {
         enter(DeviceKind::Cpu).unwrap();
         let params = QuantizationParams { mode: Mode::Affine, group_size: 64, bits: 4 };
         let matrix = quantized(64, 512, params, Dtype::Bfloat16);
-        let takes = |shape: &[i32], dtype| product_of(&zeros(shape, dtype), &matrix).is_some();
+        let takes = |shape: &[i32], dtype| {
+            Product::of(&zeros(shape, dtype), Operand::Quantized(&matrix)).is_some()
+        };
         assert!(takes(&[4, 4, 512], Dtype::Bfloat16));
         // Many rows, none, scales of another type, and other inputs.
         assert!(!takes(&[17, 512], Dtype::Bfloat16));
         assert!(!takes(&[0, 512], Dtype::Bfloat16));
         assert!(!takes(&[1, 512], Dtype::Float16));
         assert!(!takes(&[1, 256], Dtype::Bfloat16));
-        let dense = |dtype| Matrix::dense(zeros(&[64, 512], dtype)).unwrap();
         let x = zeros(&[1, 512], Dtype::Float32);
-        assert!(product_of(&x, &dense(Dtype::Float32)).is_none());
+        let dense = zeros(&[64, 512], Dtype::Float32);
+        assert!(Product::of(&x, Operand::Dense(&dense)).is_none());
         // Rows of codes that are no whole number of 16 bytes, and one scale in a row.
         let odd = QuantizationParams { bits: 3, ..params };
         let x = zeros(&[1, 64], Dtype::Bfloat16);
-        assert!(product_of(&x, &quantized(8, 64, odd, Dtype::Bfloat16)).is_none());
-        assert!(product_of(&x, &quantized(8, 64, params, Dtype::Bfloat16)).is_none());
+        for params in [odd, params] {
+            let matrix = quantized(8, 64, params, Dtype::Bfloat16);
+            assert!(Product::of(&x, Operand::Quantized(&matrix)).is_none());
+        }
     }
 }
