@@ -1,6 +1,6 @@
 // The public JSON Schema test suite: what is generated for its schemas is valid for Ajv.
 
-import { Ajv2020 } from 'ajv/dist/2020.js'
+import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import addFormatsModule from 'ajv-formats'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -33,6 +33,19 @@ afterAll(async () => {
   await model.dispose()
 })
 
+/** How to validate by a schema; `undefined` for the few whose references overflow Ajv's stack. */
+function validator(schema: JsonSchema): ValidateFunction | undefined {
+  // What every object inherits (`toString`) is no property of an answer.
+  const ajv = new Ajv2020({ strict: false, validateFormats: true, ownProperties: true })
+  addFormats(ajv)
+  try {
+    return ajv.compile(schema)
+  } catch (error) {
+    if (error instanceof RangeError) return undefined
+    throw error
+  }
+}
+
 /** An answer for a schema; `undefined` where the schema is refused. */
 async function answer(schema: JsonSchema, seed: number): Promise<GenerationResult | undefined> {
   try {
@@ -51,6 +64,7 @@ async function answer(schema: JsonSchema, seed: number): Promise<GenerationResul
 describe('answers for the schemas of the test suite', () => {
   it('are valid', { timeout: 600_000 }, async () => {
     let [checked, complete] = [0, 0]
+    const beyond = new Set<string>()
     for (const file of readdirSync(folder).filter((name) => name.endsWith('.json'))) {
       // Its metaschema switches validation off, and is at no address.
       if (file === 'vocabulary.json') continue
@@ -66,14 +80,14 @@ describe('answers for the schemas of the test suite', () => {
         if (seed === 1) checked++
         if (result.finishReason !== 'stop') continue
         complete++
-        // What every object inherits (`toString`) is no property of an answer.
-        const ajv = new Ajv2020({ strict: false, validateFormats: true, ownProperties: true })
-        addFormats(ajv)
-        const where = `${file}: ${group.description}: ${result.text}`
-        expect(ajv.validate(group.schema, JSON.parse(result.text)), where).toBe(true)
+        const validate = validator(group.schema)
+        const value: unknown = JSON.parse(result.text)
+        if (validate === undefined) beyond.add(`${file}: ${group.description}`)
+        else expect(validate(value), `${file}: ${group.description}: ${result.text}`).toBe(true)
       }
     }
     expect(checked).toBeGreaterThan(220)
     expect(complete).toBeGreaterThan(150)
+    expect(beyond.size).toBeLessThan(4)
   })
 })
