@@ -22,6 +22,10 @@ const linters = [
     'Clippy of the addon',
     ['cargo', 'clippy', '--all-targets', '--features', 'napi', '--', '-D', 'warnings'],
   ],
+  [
+    'C++ for other platforms',
+    [process.execPath, join(root, 'scripts', 'check-mac.mjs'), '--native'],
+  ],
 ]
 
 async function main() {

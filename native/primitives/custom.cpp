@@ -16,12 +16,8 @@
 #include "mlx/c/private/mlx.h"
 #include "mlx/primitives.h"
 #include "mlx/scheduler.h"
-#include "mlx/version.h"
 
-// What follows reaches into how MLX evaluates a graph and which references it keeps meanwhile.
-static_assert(
-    MLX_VERSION_NUMERIC == 32002,
-    "read MLX's eval_impl again before going to another version");
+#include "mlx_version.h"
 
 namespace mx = mlx::core;
 

@@ -22,6 +22,8 @@
 #include "mlx/fast.h"
 #include "mlx/primitives.h"
 
+#include "mlx_version.h"
+
 namespace mx = mlx::core;
 
 namespace {

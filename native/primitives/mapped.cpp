@@ -8,6 +8,8 @@
 #include "mlx/c/error.h"
 #include "mlx/c/private/mlx.h"
 
+#include "mlx_version.h"
+
 namespace mx = mlx::core;
 
 namespace {

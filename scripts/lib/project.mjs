@@ -70,6 +70,28 @@ export const wheels = {
   },
 }
 
+/** Wheels of the tools that check this project for other platforms on Linux. */
+export const crossWheels = {
+  zig: {
+    requirement: 'ziglang==0.17.1',
+    sha256: 'ea6cc5d87b033cf0aedfbc8f9549a908cae6c50ac31f1698188fa48a74524b54',
+  },
+  macholib: {
+    requirement: 'macholib==1.16.4',
+    sha256: 'da1a3fa8266e30f0ce7e97c6a54eefaae8edd1e5f86f3eb8b95457cae90265ea',
+  },
+  altgraph: {
+    requirement: 'altgraph==0.17.5',
+    sha256: 'f3a22400bce1b0c701683820ac4f3b159cd301acab067c51c653e06961600597',
+  },
+}
+
+/** What pip calls the platforms for which wheels are taken on other machines, too. */
+export const pipPlatforms = {
+  'darwin-arm64': 'macosx_14_0_arm64',
+  'linux-arm64': 'manylinux_2_35_aarch64',
+}
+
 /** Whether the version `found` is at least `least`, both dotted numbers. */
 export function atLeast(found, least) {
   const a = found.split('.').map((part) => Number.parseInt(part, 10))

@@ -36,7 +36,8 @@ async function findPip() {
 /**
  * Downloads a wheel whose hash is known and unpacks it into `folder`. Does nothing where that was
  * done before.
- * @param {{ requirement: string, sha256: string }} wheel
+ * @param {{ requirement: string, sha256: string, pipPlatform?: string }} wheel `pipPlatform` names
+ *   another platform than this one, as pip does.
  */
 export async function unpackWheel(wheel, folder, report = () => {}) {
   const stamp = join(folder, '.wheel')
@@ -50,6 +51,11 @@ export async function unpackWheel(wheel, folder, report = () => {}) {
     const requirements = join(temporary, 'requirements.txt')
     fs.writeFileSync(requirements, `${wheel.requirement} --hash=sha256:${wheel.sha256}\n`)
     const download = ['download', '--no-deps', '--only-binary=:all:', '--require-hashes']
+    if (wheel.pipPlatform !== undefined) {
+      // The wheels in question hold no modules for Python: any version does.
+      download.push('--platform', wheel.pipPlatform, '--python-version', '3.12')
+      download.push('--implementation', 'cp')
+    }
     const quiet = ['--disable-pip-version-check', '--no-input', '--progress-bar=off']
     await run(python, [...module, ...download, ...quiet, '-r', requirements, '-d', temporary], {
       what: `Downloading ${name} ${version}`,
