@@ -48,7 +48,7 @@ export type Native = Omit<
   // An addon of an earlier version finds out later.
   Partial<Pick<typeof addon, Checks>>
 
-let loaded: { native: Native } | { error: NodeMlxError } | undefined
+let loaded: { native: Native; place: string } | { error: NodeMlxError } | undefined
 
 /**
  * The addon. It is loaded when it is first needed, so that importing the package never throws; a
@@ -60,6 +60,11 @@ export function getNative(): Native {
   return loaded.native
 }
 
+/** What the addon was loaded from: a package or a file. */
+export function addonPlace(): string | undefined {
+  return loaded !== undefined && 'place' in loaded ? loaded.place : undefined
+}
+
 /** Somewhere the addon may be. */
 interface Place {
   /** What is loaded there: a package or a file. */
@@ -67,13 +72,13 @@ interface Place {
   load: () => unknown
 }
 
-function load(): { native: Native } | { error: NodeMlxError } {
+function load(): NonNullable<typeof loaded> {
   const problem = platformProblem()
   if (problem !== undefined) return { error: new NodeMlxError('UNSUPPORTED_PLATFORM', problem) }
   const failures: Failure[] = []
   for (const place of places()) {
     try {
-      return { native: place.load() as Native }
+      return { native: place.load() as Native, place: place.name }
     } catch (error) {
       if (!isMissing(error, place.name)) failures.push({ place: place.name, error })
     }

@@ -292,6 +292,27 @@ export const COMMANDS: readonly Command[] = [
     flags: [JSON_FLAG, ...COMMON],
     examples: [['nodemlx rm qwen3-8b', 'Make room']],
   },
+  {
+    name: 'doctor',
+    usage: '[options]',
+    summary: 'Show what this machine has for models, what is missing, and what to do',
+    details: 'Where no model can run at all the exit code is 1.',
+    flags: [JSON_FLAG, ...COMMON],
+    examples: [['nodemlx doctor --json', 'What to put into a report of a fault']],
+  },
+  {
+    name: 'setup',
+    usage: '[options] cuda',
+    summary: "Get NVIDIA's libraries, which models on its cards need",
+    details:
+      'pip puts them into the folder of the package for CUDA, and nowhere else; some 2 GB are downloaded. Installing that package anew removes them.',
+    flags: [
+      { name: 'dry-run', help: 'Print what would be typed, and do nothing' },
+      { name: 'force', help: 'Get them anew although they are there' },
+      ...COMMON,
+    ],
+    examples: [['nodemlx setup cuda', 'Once, after npm install @nodemlx/linux-x64-cuda13']],
+  },
 ]
 
 export function commandNamed(name: string): Command | undefined {

@@ -5,6 +5,7 @@ import { parseArguments, type Arguments } from './arguments.js'
 import { bench } from './bench-command.js'
 import { chat } from './chat-command.js'
 import { convertCommand, fuseCommand } from './convert-command.js'
+import { doctor } from './doctor-command.js'
 import { EXIT, Interrupted, UsageError } from './errors.js'
 import { helpText } from './help.js'
 import { info } from './info-command.js'
@@ -12,6 +13,7 @@ import { downloadCommand, modelsCommand, removeCommand } from './models-command.
 import { flush, OutputClosed, watchOutput, write } from './output.js'
 import { answer } from './prompt-command.js'
 import { serveCommand } from './serve-command.js'
+import { setupCommand } from './setup-command.js'
 import { styleFor } from './style.js'
 
 const RUN: Record<string, (args: Arguments) => Promise<number>> = {
@@ -25,6 +27,8 @@ const RUN: Record<string, (args: Arguments) => Promise<number>> = {
   download: downloadCommand,
   models: modelsCommand,
   rm: removeCommand,
+  doctor,
+  setup: setupCommand,
 }
 
 /** Runs a command line; gives the exit code. */

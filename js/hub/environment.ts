@@ -109,7 +109,7 @@ export function expand(path: string, environment: Environment = process.env): st
 }
 
 /** A variable that is set and not empty. */
-function filled(environment: Environment, name: string): string | undefined {
+export function filled(environment: Environment, name: string): string | undefined {
   const value = environment[name]
   return value === '' ? undefined : value
 }
