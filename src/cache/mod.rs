@@ -294,17 +294,19 @@ impl KvCache for Cache {
         matches!(self, Self::Standard(cache) if cache.is_contiguous())
     }
 
-    fn update_in_place<T>(
-        &mut self,
-        new: [i32; 4],
-        dtype: Dtype,
-        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
-    ) -> Result<T> {
+    fn with_room(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
         match self {
-            Self::Standard(cache) => cache.update_in_place(new, dtype, write),
+            Self::Standard(cache) => cache.with_room(new, dtype),
             Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => {
                 Err(wrong_kind("every position"))
             }
+        }
+    }
+
+    fn put(&mut self, buffers: KvBuffers, length: i32) {
+        // No other kind gave any.
+        if let Self::Standard(cache) = self {
+            cache.put(buffers, length);
         }
     }
 }

@@ -43,12 +43,8 @@ impl StandardCache {
         self.quantization.is_none()
     }
 
-    pub(super) fn update_in_place<T>(
-        &mut self,
-        new: [i32; 4],
-        dtype: Dtype,
-        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
-    ) -> Result<T> {
+    /// The buffers of numbers with room for `new` positions, `[batch, heads, length, head_dim]`.
+    pub(super) fn with_room(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
         let [batch, heads, length, head_dim] = new;
         let (start, end) = (self.offset, self.offset + length);
         let room = |buffer: Option<KvTensor>| {
@@ -65,10 +61,13 @@ impl StandardCache {
         let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (room(keys)?, room(values)?) else {
             return Err(Error::Mlx("quantized positions in a cache of plain ones".to_owned()));
         };
-        let (output, [keys, values]) = write([keys, values])?;
+        Ok([keys, values])
+    }
+
+    /// Takes buffers in which `length` positions are new.
+    pub(super) fn put(&mut self, [keys, values]: KvBuffers, length: i32) {
         self.buffers = Some((KvTensor::Plain(keys), KvTensor::Plain(values)));
-        self.offset = end;
-        Ok(output)
+        self.offset += length;
     }
 
     pub(super) fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {

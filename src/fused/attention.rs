@@ -95,76 +95,64 @@ impl AttentionParams {
 pub fn attention<C: KvCache>(
     device: Device,
     new: &Qkv,
-    rows: Vec<AttentionRow<C>>,
+    mut rows: Vec<AttentionRow<C>>,
     params: &AttentionParams,
 ) -> Result<Array> {
     let Qkv { queries, keys, values, gate } = *new;
-    let mut attended = Vec::with_capacity(rows.len());
-    let (mut start, alone) = (0, rows.len() == 1);
-    for AttentionRow { length, rope, query_scale, mask, cache } in rows {
-        if alone {
-            let new = NewQkv { queries, keys, values, rope, query_scale };
-            let last = params.output.only_quantized().filter(|_| gate.is_none());
-            return match attend(device, &new, cache, &mask, params, last)? {
-                Attended::Projected(output) => Ok(output),
-                Attended::Heads(heads) => project_output(device, &heads, gate, &params.output),
-            };
-        }
-        let of_row = |x: &Array| ops::slice_axis(x, 1, start, start + length);
+    if let Backend::Cpu(options) = device.backend(queries)
+        && cpu::attention::supports(new, &rows, params)
+    {
+        // What is gated before the output projection is not multiplied with it at once.
+        let output = params.output.only_quantized().filter(|_| gate.is_none());
+        let attended = cpu::attention::cached_attention(options, new, &mut rows, params, output)?;
+        return match output {
+            Some(_) => Ok(attended),
+            None => project_output(device, &attended, gate, &params.output),
+        };
+    }
+    if let [row] = &mut *rows {
+        let attended = attend(device, new, row, params)?;
+        return project_output(device, &attended, gate, &params.output);
+    }
+    let (mut start, mut attended) = (0, Vec::with_capacity(rows.len()));
+    for row in &mut rows {
+        let of_row = |x: &Array| ops::slice_axis(x, 1, start, start + row.length);
         let (queries, keys, values) = (&of_row(queries)?, &of_row(keys)?, &of_row(values)?);
-        let new = NewQkv { queries, keys, values, rope, query_scale };
-        let (Attended::Heads(heads) | Attended::Projected(heads)) =
-            attend(device, &new, cache, &mask, params, None)?;
-        attended.push(heads);
-        start += length;
+        start += row.length;
+        attended.push(attend(device, &Qkv { queries, keys, values, gate: None }, row, params)?);
     }
     // The matrix is read once for all rows.
     let attended = ops::concatenate(&attended.iter().collect::<Vec<_>>(), 1)?;
     project_output(device, &attended, gate, &params.output)
 }
 
-/// What a row attended to.
-enum Attended {
-    /// `[batch, length, heads · head_dim]`.
-    Heads(Array),
-    /// The product with the output projection, `[batch, length, dims]`.
-    Projected(Array),
-}
-
-/// The attention of one row, which a kernel may multiply with `output` at once.
-fn attend(
+/// What one row attends to, `[batch, length, heads · head_dim]`; `new` are its positions.
+fn attend<C: KvCache>(
     device: Device,
-    new: &NewQkv,
-    cache: &mut impl KvCache,
-    mask: &Mask,
+    new: &Qkv,
+    row: &mut AttentionRow<C>,
     params: &AttentionParams,
-    output: Option<&QuantizedTensor>,
-) -> Result<Attended> {
+) -> Result<Array> {
+    if let Backend::Cpu(options) = device.backend(new.queries)
+        && cpu::attention::supports(new, std::slice::from_ref(row), params)
+    {
+        let row = std::slice::from_mut(row);
+        return cpu::attention::cached_attention(options, new, row, params, None);
+    }
+    let Qkv { queries, keys, values, .. } = *new;
+    let AttentionRow { rope, query_scale, mask, cache, .. } = row;
+    let new = NewQkv { queries, keys, values, rope: rope.take(), query_scale: query_scale.take() };
     if let Some(card) = device.cuda()
         && cache.is_contiguous()
-        && cuda::attention::supports(new, mask, params)
+        && cuda::attention::supports(&new, mask, params)
     {
-        return cuda::attention::cached_attention(card, new, cache, params).map(Attended::Heads);
+        return cuda::attention::cached_attention(card, &new, *cache, params);
     }
-    match device.backend(new.queries) {
-        Backend::Cpu(options)
-            if cache.is_contiguous() && cpu::attention::supports(new, mask, params) =>
-        {
-            let attended =
-                cpu::attention::cached_attention(options, new, cache, mask, params, output)?;
-            Ok(match output {
-                Some(_) => Attended::Projected(attended),
-                None => Attended::Heads(attended),
-            })
-        }
-        Backend::Cpu(_) | Backend::Mlx | Backend::Plain => {
-            attend_plain(device, new, cache, mask, params).map(Attended::Heads)
-        }
-    }
+    attend_plain(device, &new, *cache, mask, params)
 }
 
 /// The attention of one row, composed: `[batch, length, heads · head_dim]`.
-pub fn attend_plain(
+fn attend_plain(
     device: Device,
     new: &NewQkv,
     cache: &mut impl KvCache,

@@ -46,13 +46,11 @@ pub trait KvCache {
     /// into them.
     fn is_contiguous(&self) -> bool;
 
-    /// Lets `write` put `new` positions, `[batch, kv_heads, length, head_dim]`, into the buffers of
-    /// a cache that [is contiguous](KvCache::is_contiguous): it gets them with room for these, and
-    /// gives them back. New buffers are of type `dtype`.
-    fn update_in_place<T>(
-        &mut self,
-        new: [i32; 4],
-        dtype: Dtype,
-        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
-    ) -> Result<T>;
+    /// The buffers of a cache that [is contiguous](KvCache::is_contiguous), with room for `new`
+    /// positions, `[batch, kv_heads, length, head_dim]`; new buffers are of type `dtype`. The
+    /// cache stays as it is until it gets them back.
+    fn with_room(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers>;
+
+    /// Takes buffers that [`KvCache::with_room`] gave and that hold `length` new positions by now.
+    fn put(&mut self, buffers: KvBuffers, length: i32);
 }

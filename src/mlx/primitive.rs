@@ -140,16 +140,17 @@ pub fn custom_each<K: Kernel, const N: usize>(
 /// [`custom`] whose first outputs begin as the `updated` inputs, each in its memory if nobody uses
 /// that any more. The kernel writes what is to be different, and does not look at these inputs,
 /// which come before the others. Gives the outputs for them, and the `others`.
-pub fn updating<K: Kernel, const N: usize, const M: usize>(
+pub fn updating<K: Kernel>(
     kernel: K,
-    updated: [&Array; N],
+    updated: &[&Array],
     inputs: &[&Array],
-    others: [(&[i32], Dtype); M],
-) -> Result<([Array; N], [Array; M])> {
-    let outputs: Vec<_> = updated.iter().map(|x| (x.shape(), x.dtype())).chain(others).collect();
-    let mut arrays = add(kernel, &[&updated[..], inputs].concat(), &outputs, N)?;
-    let others = arrays.split_off(N);
-    Ok((exactly(arrays)?, exactly(others)?))
+    others: &[(&[i32], Dtype)],
+) -> Result<(Vec<Array>, Vec<Array>)> {
+    let first = updated.iter().map(|x| (x.shape(), x.dtype()));
+    let outputs: Vec<_> = first.chain(others.iter().copied()).collect();
+    let mut arrays = add(kernel, &[updated, inputs].concat(), &outputs, updated.len())?;
+    let others = arrays.split_off(updated.len());
+    Ok((arrays, others))
 }
 
 fn exactly<const N: usize>(arrays: Vec<Array>) -> Result<[Array; N]> {
@@ -292,9 +293,20 @@ mod tests {
         assert_eq!(to_f32_vec(&ops::add(&x, &x).unwrap()).unwrap(), [2.0]);
     }
 
+    /// [`updating`] of fixed numbers of arrays.
+    fn updating_exactly<const N: usize, const M: usize>(
+        kernel: impl Kernel,
+        updated: [&Array; N],
+        inputs: &[&Array],
+        others: [(&[i32], Dtype); M],
+    ) -> Result<([Array; N], [Array; M])> {
+        let (updated, others) = updating(kernel, &updated, inputs, &others)?;
+        Ok((exactly(updated)?, exactly(others)?))
+    }
+
     /// [`updating`] of one array.
     fn updated(kernel: impl Kernel, x: &Array) -> Result<Array> {
-        let ([array], []) = updating(kernel, [x], &[], [])?;
+        let ([array], []) = updating_exactly(kernel, [x], &[], [])?;
         Ok(array)
     }
 
@@ -355,7 +367,7 @@ mod tests {
         let memory = |x: &Array| x.as_slice::<f32>().as_ptr();
         let (first, second, kept) = (memory(&a), memory(&b), b.clone());
         let one: (&[i32], _) = (&[1], Dtype::Float32);
-        let ([a, b], [sum]) = updating(PutBoth, [&{ a }, &{ b }], &[&x], [one]).unwrap();
+        let ([a, b], [sum]) = updating_exactly(PutBoth, [&{ a }, &{ b }], &[&x], [one]).unwrap();
         assert_eq!(to_f32_vec(&sum).unwrap(), [18.0]);
         assert_eq!(to_f32_vec(&a).unwrap(), [9.0, 2.0]);
         assert_eq!(to_f32_vec(&b).unwrap(), [9.0, 4.0, 5.0]);
@@ -364,7 +376,7 @@ mod tests {
         assert_ne!(memory(&b), second);
         // What came out with others is updated in its place just so.
         let second = memory(&b);
-        let ([a, b], [_]) = updating(PutBoth, [&{ a }, &{ b }], &[&sum], [one]).unwrap();
+        let ([a, b], [_]) = updating_exactly(PutBoth, [&{ a }, &{ b }], &[&sum], [one]).unwrap();
         assert_eq!(to_f32_vec(&b).unwrap(), [18.0, 4.0, 5.0]);
         assert_eq!((memory(&a), memory(&b)), (first, second));
     }
@@ -402,7 +414,7 @@ mod tests {
                     x = ops::add(&x, &ops::subtract(view.as_ref().unwrap(), &first(&a)).unwrap())
                         .unwrap();
                 }
-                ([a, b], [x]) = updating(AddLater, [&{ a }, &{ b }], &[&x], [one]).unwrap();
+                ([a, b], [x]) = updating_exactly(AddLater, [&{ a }, &{ b }], &[&x], [one]).unwrap();
             }
             eval(&[&x]).unwrap();
             assert_eq!((to_f32_vec(&a).unwrap()[0], to_f32_vec(&b).unwrap()[0]), (40.0, 40.5));

@@ -4,6 +4,7 @@
 //! together in the end.
 
 mod blocks;
+mod cached;
 mod products;
 
 use std::ops::Range;
@@ -15,6 +16,7 @@ use super::scratch::Scratch;
 use super::simd::Isa;
 use crate::error::{Error, Result};
 use blocks::Compute;
+pub use cached::{CachedRow, Scores, attend};
 
 /// Keys that are taken at a time.
 const BLOCK: usize = 64;
@@ -103,6 +105,8 @@ pub struct Attention<'a> {
 /// keys.
 #[derive(Clone, Copy)]
 struct Task {
+    /// Of which of several attentions.
+    attention: usize,
     batch: usize,
     kv_head: usize,
     queries: (usize, usize),
@@ -118,28 +122,66 @@ struct Merge {
     count: usize,
 }
 
+/// Computes several attentions, and writes what [`Attention::run`] does of each, one behind the
+/// other. Threads meet once for all, and the numbers are those of each by itself.
+///
+/// # Errors
+/// As for [`Attention::run`].
+pub fn run_each(attentions: &[Attention], y: &mut [f32], isa: Isa) -> Result<()> {
+    let (mut rest, mut outputs) = (y, Vec::with_capacity(attentions.len()));
+    for (i, attention) in attentions.iter().enumerate() {
+        let is_last = i + 1 == attentions.len();
+        let count = if is_last { rest.len() } else { attention.outputs().min(rest.len()) };
+        attention.validate(count)?;
+        let (own, others) = rest.split_at_mut(count);
+        outputs.push(DisjointSliceMut::new(own));
+        rest = others;
+    }
+    let mut plan = Plan::default();
+    for (i, attention) in attentions.iter().enumerate() {
+        if attention.outputs() > 0 {
+            attention.plan(i, &mut plan);
+        }
+    }
+    let Plan { tasks, merges, floats } = plan;
+    let mut partial = Scratch::new(floats);
+    let partial = DisjointSliceMut::new(partial.floats());
+    parallel_for(tasks.len(), |i| {
+        let task = tasks[i];
+        let (attention, y) = (&attentions[task.attention], outputs[task.attention]);
+        isa.run(Compute { attention, task, y, partial });
+    });
+    parallel_for(merges.len(), |i| {
+        let Merge { first, count } = merges[i];
+        let of = tasks[first].attention;
+        attentions[of].merge(&tasks[first..first + count], partial, outputs[of]);
+    });
+    Ok(())
+}
+
+/// The tasks of some attentions.
+#[derive(Default)]
+struct Plan {
+    tasks: Vec<Task>,
+    /// Those that belong together.
+    merges: Vec<Merge>,
+    /// The memory for partial results.
+    floats: usize,
+}
+
 impl<'a> Attention<'a> {
     /// Writes `y`, `[batch, queries, heads, value_dim]`. A query that sees nothing gets 0.
     ///
     /// # Errors
     /// `INVALID_ARGUMENT` when sizes or strides do not fit.
     pub fn run(&self, y: &mut [f32], isa: Isa) -> Result<()> {
-        self.validate(y.len())?;
-        if y.is_empty() {
-            return Ok(());
-        }
-        let (tasks, merges, floats) = self.plan();
-        let mut partial = Scratch::new(floats);
-        let partial = DisjointSliceMut::new(partial.floats());
-        let y = DisjointSliceMut::new(y);
-        parallel_for(tasks.len(), |i| {
-            isa.run(Compute { attention: self, task: tasks[i], y, partial });
-        });
-        parallel_for(merges.len(), |i| {
-            let Merge { first, count } = merges[i];
-            self.merge(&tasks[first..first + count], partial, y);
-        });
-        Ok(())
+        run_each(&[*self], y, isa)
+    }
+
+    /// Elements of what [`Attention::run`] writes.
+    fn outputs(&self) -> usize {
+        let [batch, heads, length, _] = self.queries.shape;
+        batch * length * heads * self.values.shape[3]
     }
 
     fn validate(&self, y: usize) -> Result<()> {
@@ -154,7 +196,7 @@ impl<'a> Attention<'a> {
         {
             return fail("queries, keys and values do not fit together");
         }
-        if y != batch * length * heads * self.values.shape[3] {
+        if y != self.outputs() {
             return fail("the output has another size");
         }
         if !self.queries.fits() || !self.keys.fits() || !self.values.fits() {
@@ -197,14 +239,15 @@ impl<'a> Attention<'a> {
         }
     }
 
-    /// The tasks, those that belong together, and the memory for their partial results.
-    fn plan(&self) -> (Vec<Task>, Vec<Merge>, usize) {
+    /// Adds the tasks of attention number `attention`. Which they are depends on its own shapes
+    /// alone.
+    fn plan(&self, attention: usize, plan: &mut Plan) {
         let [batch, _, length, _] = self.queries.shape;
         let kv_heads = self.keys.shape[1];
         let step = (ROWS / self.group()).max(1);
         let blocks = batch * kv_heads * length.div_ceil(step);
         let wanted = TASKS.div_ceil(blocks);
-        let (mut tasks, mut merges, mut floats) = (Vec::new(), Vec::new(), 0);
+        let Plan { tasks, merges, floats } = plan;
         for i in 0..batch * kv_heads {
             let (batch, kv_head) = (i / kv_heads, i % kv_heads);
             // The last queries see most: they come first.
@@ -217,19 +260,18 @@ impl<'a> Attention<'a> {
                 for part in 0..parts {
                     let start = keys.start + part * each;
                     let keys = (start, (start + each).min(keys.end));
-                    let partial = (parts > 1).then_some(floats);
+                    let partial = (parts > 1).then_some(*floats);
                     if parts > 1 {
                         let rows = (queries.1 - queries.0) * self.group();
-                        floats += rows * (2 + self.values.shape[3]);
+                        *floats += rows * (2 + self.values.shape[3]);
                     }
-                    tasks.push(Task { batch, kv_head, queries, keys, partial });
+                    tasks.push(Task { attention, batch, kv_head, queries, keys, partial });
                 }
                 if parts > 1 {
                     merges.push(Merge { first, count: parts });
                 }
             }
         }
-        (tasks, merges, floats)
     }
 
     /// The output of one query and head.

@@ -80,6 +80,24 @@ impl FloatsMut<'_> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The same, for a while.
+    pub fn reborrow(&mut self) -> FloatsMut<'_> {
+        match self {
+            Self::F32(s) => FloatsMut::F32(s),
+            Self::F16(s) => FloatsMut::F16(s),
+            Self::Bf16(s) => FloatsMut::Bf16(s),
+        }
+    }
+
+    /// The same, to be read.
+    pub fn as_floats(&self) -> Floats<'_> {
+        match self {
+            Self::F32(s) => Floats::F32(s),
+            Self::F16(s) => Floats::F16(s),
+            Self::Bf16(s) => Floats::Bf16(s),
+        }
+    }
 }
 
 /// A slice of floats of one of the types that MLX stores.

@@ -1,19 +1,20 @@
 //! Rotation and attention.
 
+use std::borrow::Cow;
 use std::ffi::CStr;
 
-use super::super::attention::{AttentionParams, NewQkv, Scores};
-use super::super::kv::{KvBuffers, KvCache};
+use super::super::attention::{AttentionParams, AttentionRow, Qkv, Scores};
+use super::super::kv::KvCache;
 use super::super::norm::NormParams;
 use super::super::rope::{RopeFreqs, RopeParams};
 use super::products::DownProjection;
 use super::{CpuKernel, NodeOptions, float_span, floats, readable, wrong_outputs};
-use crate::cpu::attention::{self, Attention, Cached};
+use crate::cpu::attention::{self, Attention, Cached, CachedRow};
 use crate::cpu::heads::Heads;
-use crate::cpu::prepare::{self, HeadNorm};
+use crate::cpu::prepare::{HeadNorm, QkNormRope};
 use crate::cpu::rope::{Angles, Rope};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::{ExecOptions, Floats, FloatsMut, Isa};
+use crate::cpu::{ExecOptions, FloatsMut};
 use crate::error::{Error, Result};
 use crate::mlx::fast::Mask;
 use crate::mlx::primitive::{Input, Output, updating};
@@ -36,39 +37,17 @@ fn three(input: &Input) -> Result<[usize; 3]> {
     }
 }
 
-/// What is done to the heads of queries or keys before attention: a root-mean-square norm, then a
-/// rotation.
-#[derive(Clone, Copy, Default)]
-struct QkNormRope<'a> {
-    /// The norm's weight, `[head_dim]`, if it has one, and its epsilon.
-    norm: Option<(Option<&'a Array>, f32)>,
-    rope: Option<&'a RopeParams>,
-}
+/// The norm of each head's queries or keys, but for the weight: its epsilon, and whether it has
+/// one.
+type NormInputs = (f32, bool);
 
-impl<'a> QkNormRope<'a> {
-    /// `None` for a norm of another kind.
-    fn of(norm: Option<&'a NormParams>, rope: Option<&'a RopeParams>) -> Option<Self> {
-        let norm = match norm {
-            Some(NormParams::Rms { weight, eps }) => Some((weight.as_ref(), *eps)),
-            Some(NormParams::Layer { .. } | NormParams::LayerPerHead { .. }) => return None,
-            None => None,
-        };
-        Some(Self { norm, rope })
+/// The weight, `[head_dim]`, if it has one, and the epsilon of a root-mean-square norm; `None` for
+/// a norm of another kind.
+fn root_mean_square(norm: &NormParams) -> Option<(Option<&Array>, f32)> {
+    match norm {
+        NormParams::Rms { weight, eps } => Some((weight.as_ref(), *eps)),
+        NormParams::Layer { .. } | NormParams::LayerPerHead { .. } => None,
     }
-
-    /// The arrays that [`QkNormRopeInputs::over`] takes.
-    fn inputs(self) -> impl Iterator<Item = &'a Array> {
-        let weight = self.norm.and_then(|(weight, _)| weight);
-        weight.into_iter().chain(self.rope.and_then(RopeParams::explicit_freqs))
-    }
-}
-
-/// [`QkNormRope`], but for the arrays.
-#[derive(Clone, Copy)]
-struct QkNormRopeInputs {
-    /// The epsilon of the norm, and whether it has a weight.
-    norm: Option<(f32, bool)>,
-    rope: Option<RopeInputs>,
 }
 
 #[derive(Clone, Copy)]
@@ -103,22 +82,13 @@ impl RopeInputs {
     }
 }
 
-impl QkNormRopeInputs {
-    fn new(params: &QkNormRope) -> Self {
-        let norm = params.norm.map(|(weight, eps)| (eps, weight.is_some()));
-        Self { norm, rope: params.rope.map(RopeInputs::new) }
-    }
-
-    /// Takes the next of the inputs, as far as they are needed.
-    fn over<'a>(self, inputs: &mut std::slice::Iter<Input<'a>>) -> Result<prepare::QkNormRope<'a>> {
-        let norm = match self.norm {
-            Some((eps, true)) => Some(HeadNorm { weight: Some(floats(next(inputs)?)?), eps }),
-            Some((eps, false)) => Some(HeadNorm { weight: None, eps }),
-            None => None,
-        };
-        let rope = self.rope.map(|rope| rope.over(inputs)).transpose()?;
-        Ok(prepare::QkNormRope { norm, rope })
-    }
+/// A norm with the next of the inputs, if it has a weight.
+fn head_norm<'a>(
+    (eps, weight): NormInputs,
+    inputs: &mut std::slice::Iter<Input<'a>>,
+) -> Result<HeadNorm<'a>> {
+    let weight = if weight { Some(floats(next(inputs)?)?) } else { None };
+    Ok(HeadNorm { weight, eps })
 }
 
 fn next<'a, 'b>(inputs: &mut std::slice::Iter<'b, Input<'a>>) -> Result<&'b Input<'a>> {
@@ -142,22 +112,27 @@ pub fn rope(options: NodeOptions, x: &Array, params: &RopeParams) -> Result<Arra
     options.build_one(RopeInputs::new(params), &inputs, x.shape())
 }
 
-/// The heads of what a projection gives, `[batch, length, heads · head_dim]`.
-fn projected<'a>(x: &Input<'a>, heads: usize) -> Result<Heads<'a>> {
-    let (&[batch, length, features], &[batch_stride, stride, step]) = (x.shape(), x.strides())
+/// The heads of `length` positions, from the one numbered `from`, of what a projection gives,
+/// `[batch, positions, heads · head_dim]`.
+fn projected<'a>(x: &Input<'a>, heads: usize, from: usize, length: usize) -> Result<Heads<'a>> {
+    let (&[batch, positions, features], &[batch_stride, stride, step]) = (x.shape(), x.strides())
     else {
         return Err(Error::Mlx(format!("three axes were expected, not {:?}", x.shape())));
     };
-    let [batch, length, features] = [batch, length, features].map(|dim| dim as usize);
+    let [batch, positions, features] = [batch, positions, features].map(|dim| dim as usize);
     if step != 1 && features > 1 {
         return Err(Error::Mlx("the features must lie side by side".to_owned()));
     }
-    let dim = features / heads;
-    let strides = [batch_stride as usize, dim, stride as usize];
-    Ok(Heads { values: x.span()?, shape: [batch, heads, length, dim], strides })
+    if from + length > positions {
+        return Err(Error::Mlx(format!("{positions} positions, not {}", from + length)));
+    }
+    let (dim, stride) = (features / heads, stride as usize);
+    let values = x.span()?.get(from * stride..).unwrap_or_default();
+    let strides = [batch_stride as usize, dim, stride];
+    Ok(Heads { values, shape: [batch, heads, length, dim], strides })
 }
 
-/// A buffer of a cache, `[batch, kv_heads, capacity, head_dim]`, to be written.
+/// A buffer of a cache, `[batch, kv_heads, capacity, head_dim]`.
 fn buffer<'a>(output: &'a mut Output) -> Result<FloatsMut<'a>> {
     Ok(match output.dtype() {
         Dtype::Float32 => FloatsMut::F32(output.slice()?),
@@ -167,208 +142,233 @@ fn buffer<'a>(output: &'a mut Output) -> Result<FloatsMut<'a>> {
     })
 }
 
-/// The same, to be read: its first positions.
-fn written<'a>(output: &'a mut Output, positions: usize) -> Result<Cached<'a>> {
-    let &[batch, heads, capacity, dim] = output.shape() else {
-        return Err(Error::Mlx(format!("a buffer of {:?}", output.shape())));
-    };
-    let [batch, heads, capacity, dim] = [batch, heads, capacity, dim].map(|dim| dim as usize);
-    let values = match buffer(output)? {
-        FloatsMut::F32(values) => Floats::F32(values),
-        FloatsMut::F16(values) => Floats::F16(values),
-        FloatsMut::Bf16(values) => Floats::Bf16(values),
-    };
-    let strides = [heads * capacity * dim, capacity * dim, dim];
-    Ok(Cached { values, shape: [batch, heads, positions, dim], strides })
-}
-
-/// Attention of new positions over the buffers of a cache, into which they are written first.
-/// Inputs are the buffers, what the projections give, and what else queries, keys and scores need.
+/// Attention of new positions of some rows over the buffers of their caches, into which they are
+/// written first. Inputs are the buffers, what the projections give of all rows, the weights of the
+/// norms, scores of sinks, and of each row the periods of its rotation and its mask, as far as there
+/// are any; then the output projection.
 struct CachedAttention {
     heads: usize,
-    prepare_queries: QkNormRopeInputs,
-    prepare_keys: QkNormRopeInputs,
-    /// The place of the first new position.
-    start: usize,
+    /// Those of queries and of keys.
+    norms: [Option<NormInputs>; 2],
     scores: ScoreInputs,
+    rows: Vec<RowInputs>,
     output: Option<DownProjection>,
+}
+
+/// What differs between rows, but for the arrays.
+struct RowInputs {
+    /// How many positions are new.
+    length: usize,
+    /// The place of the first of them.
+    start: usize,
+    rope: Option<RopeInputs>,
+    mask: MaskInputs,
 }
 
 impl CpuKernel for CachedAttention {
     const NAME: &'static CStr = c"CachedAttention";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
-        let [keys, values, attended] = outputs else {
+        let buffers = 2 * self.rows.len();
+        if outputs.len() != buffers + 1 {
             return Err(wrong_outputs(outputs));
-        };
+        }
+        let (buffers, attended) = outputs.split_at_mut(buffers);
         // The buffers are there as outputs.
-        let inputs = &inputs[2..];
+        let inputs = &inputs[buffers.len()..];
         let output = self.output.as_ref().map(|output| (output, output.split(inputs)));
         let mut inputs = output.as_ref().map_or(inputs, |(_, (others, _))| others).iter();
-        let queries = projected(next(&mut inputs)?, self.heads)?;
-        let (new_keys, new_values) = (next(&mut inputs)?, next(&mut inputs)?);
-        let prepare_queries = self.prepare_queries.over(&mut inputs)?;
-        let prepare_keys = self.prepare_keys.over(&mut inputs)?;
-        let isa = exec.isa;
-        let write = |x, to: &mut Output, prepare: prepare::QkNormRope| {
-            let &[_, heads, capacity, _] = to.shape() else {
-                return Err(Error::Mlx(format!("a buffer of {:?}", to.shape())));
+        let (queries, keys, values) = (next(&mut inputs)?, next(&mut inputs)?, next(&mut inputs)?);
+        let [query_norm, key_norm] = self.norms;
+        let query_norm = query_norm.map(|norm| head_norm(norm, &mut inputs)).transpose()?;
+        let key_norm = key_norm.map(|norm| head_norm(norm, &mut inputs)).transpose()?;
+        let sinks = self.scores.sinks(&mut inputs)?;
+        let mut rows = Vec::with_capacity(self.rows.len());
+        let mut from = 0;
+        for (row, buffers) in self.rows.iter().zip(buffers.chunks_exact_mut(2)) {
+            let &[_, kv_heads, capacity, _] = buffers[0].shape() else {
+                return Err(Error::Mlx(format!("a buffer of {:?}", buffers[0].shape())));
             };
-            let x = projected(x, heads as usize)?;
-            Ok(prepare.write(&x, buffer(to)?, capacity as usize, self.start, isa)?)
-        };
-        write(new_keys, keys, prepare_keys)?;
-        write(new_values, values, prepare::QkNormRope::default())?;
-        let [_, heads, length, dim] = queries.shape;
-        let mut memory = Scratch::new(queries.shape.iter().product());
-        let memory = memory.floats();
-        prepare_queries.write(&queries, FloatsMut::F32(memory), length, 0, isa)?;
-        let strides = [heads * length * dim, length * dim, dim];
-        let queries = Heads { values: memory, shape: queries.shape, strides };
-        let seen = self.start + length;
-        let (keys, values) = (written(keys, seen)?, written(values, seen)?);
-        let y = attended.slice()?;
+            let own = |x, heads| projected(x, heads, from, row.length);
+            let kv_heads = kv_heads as usize;
+            let rope = row.rope.map(|rope| rope.over(&mut inputs)).transpose()?;
+            let [key_buffer, value_buffer] = buffers else { return Err(wrong_outputs(buffers)) };
+            rows.push(CachedRow {
+                queries: own(queries, self.heads)?,
+                keys: own(keys, kv_heads)?,
+                values: own(values, kv_heads)?,
+                buffers: [buffer(key_buffer)?, buffer(value_buffer)?],
+                capacity: capacity as usize,
+                start: row.start,
+                prepare: [query_norm, key_norm].map(|norm| QkNormRope { norm, rope }),
+                mask: row.mask.over(&mut inputs)?,
+            });
+            from += row.length;
+        }
+        let ScoreInputs { scale, cap, .. } = self.scores;
+        let scores = attention::Scores { scale, cap, sinks: sinks.as_deref() };
+        let y = attended[0].slice()?;
         let Some((output, (_, matrix))) = output else {
-            return self.scores.attend(queries, keys, values, &mut inputs, y, isa);
+            return Ok(attention::attend(rows, scores, y, exec.isa)?);
         };
         let mut memory = Scratch::new(output.factors(y.len()));
-        self.scores.attend(queries, keys, values, &mut inputs, memory.floats(), isa)?;
+        attention::attend(rows, scores, memory.floats(), exec.isa)?;
         output.multiply(matrix, memory.floats(), y, exec)
     }
 }
 
 /// Whether [`cached_attention`] takes these.
-pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
+pub fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &AttentionParams) -> bool {
     let arrays = [new.queries, new.keys, new.values];
+    let takes = |row: &AttentionRow<C>| {
+        row.cache.is_contiguous() && fits(&row.mask) && row.query_scale.is_none()
+    };
     arrays.into_iter().all(|array| array.dtype() == Dtype::Float32)
-        && fits(mask)
-        && new.query_scale.is_none()
+        // Positions of a row lie together.
+        && (rows.len() == 1 || new.queries.dim(0) == 1)
+        && rows.iter().all(takes)
         && params.v_norm.is_none()
         && !params.rotate_first
-        && prepared(new, params).is_some()
+        && params.qk_norm.iter().flatten().all(|norm| root_mean_square(norm).is_some())
 }
 
-/// What is done to queries and to keys; `None` for what the kernel does not do.
-fn prepared<'a>(new: &'a NewQkv, params: &'a AttentionParams) -> Option<[QkNormRope<'a>; 2]> {
-    let norms = params.qk_norm.as_ref();
-    let of = |index: usize| QkNormRope::of(norms.map(|norms| &norms[index]), new.rope.as_ref());
-    Some([of(0)?, of(1)?])
-}
-
-/// Attention of new positions over a contiguous cache, into which their keys and values are written
+/// Attention of new positions over contiguous caches, into which their keys and values are written
 /// first: `[batch, length, heads · head_dim]`, or with the product with `output`, as many features
-/// as that gives.
-pub fn cached_attention(
+/// as that gives. One node for all rows: what a row gets does not depend on the others.
+pub fn cached_attention<C: KvCache>(
     options: NodeOptions,
-    new: &NewQkv,
-    cache: &mut impl KvCache,
-    mask: &Mask,
+    new: &Qkv,
+    rows: &mut [AttentionRow<C>],
     params: &AttentionParams,
     output: Option<&QuantizedTensor>,
 ) -> Result<Array> {
-    let [batch, length] = [new.keys.dim(0), new.keys.dim(1)];
-    let positions = [batch, params.kv_heads, length, params.head_dim];
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
-    let start = cache.offset();
-    cache.update_in_place(positions, dtype, |buffers| {
-        attend_in_place(options, new, buffers, start, mask, params, output)
-    })
+    let [batch, length] = [new.queries.dim(0), new.queries.dim(1)];
+    let mut buffers = Vec::with_capacity(2 * rows.len());
+    for row in &*rows {
+        let positions = [batch, params.kv_heads, row.length, params.head_dim];
+        let own = row.cache.with_room(positions, dtype)?;
+        let (start, kv_heads) = (row.cache.offset(), own[0].dim(1));
+        for (buffer, x) in own.iter().zip([new.keys, new.values]) {
+            let room = [batch, kv_heads, buffer.dim(2), x.dim(2) / kv_heads];
+            if buffer.shape() != room
+                || buffer.dim(2) < start + row.length
+                || x.shape()[..2] != [batch, length]
+            {
+                let (buffer, x) = (buffer.shape(), x.shape());
+                return Err(Error::Mlx(format!(
+                    "{x:?} at {start} do not fit a cache of {buffer:?}"
+                )));
+            }
+        }
+        buffers.extend(own);
+    }
+    let (heads, values) = (new.queries.dim(2) / buffers[0].dim(3), buffers[1].dim(3));
+    let outputs = output.map_or(heads * values, |output| output.weight.dim(-2));
+    let (node, mut inputs) = node(new, rows, params, heads)?;
+    let node = CachedAttention { output: output.map(DownProjection::with), ..node };
+    inputs.extend(output.into_iter().flat_map(QuantizedTensor::arrays).cloned());
+    let shape = [batch, length, outputs];
+    let (updated, mut others) = updating(
+        options.node(node),
+        &buffers.iter().collect::<Vec<_>>(),
+        &inputs.iter().collect::<Vec<_>>(),
+        &[(&shape, Dtype::Float32)],
+    )?;
+    for (row, buffers) in rows.iter_mut().zip(updated.chunks_exact(2)) {
+        row.cache.put([buffers[0].clone(), buffers[1].clone()], row.length);
+    }
+    Ok(others.remove(0))
 }
 
-/// [`cached_attention`] in buffers that hold `start` positions and have room for the new ones.
-fn attend_in_place(
-    options: NodeOptions,
-    new: &NewQkv,
-    [keys, values]: KvBuffers,
-    start: i32,
-    mask: &Mask,
+/// The node without an output projection, and its inputs but for the buffers.
+fn node<C: KvCache>(
+    new: &Qkv,
+    rows: &[AttentionRow<C>],
     params: &AttentionParams,
-    output: Option<&QuantizedTensor>,
-) -> Result<(Array, KvBuffers)> {
-    let (batch, length) = (new.queries.dim(0), new.queries.dim(1));
-    let seen = start + length;
-    let kv_heads = keys.dim(1);
-    for (buffer, x) in [(&keys, new.keys), (&values, new.values)] {
-        let room = [batch, kv_heads, buffer.dim(2), x.dim(2) / kv_heads];
-        if buffer.shape() != room || buffer.dim(2) < seen || x.shape()[..2] != [batch, length] {
-            let (buffer, x) = (buffer.shape(), x.shape());
-            return Err(Error::Mlx(format!("{x:?} at {start} do not fit a cache of {buffer:?}")));
-        }
+    heads: i32,
+) -> Result<(CachedAttention, Vec<Array>)> {
+    let mut inputs: Vec<Array> = [new.queries, new.keys, new.values].map(Array::clone).into();
+    let norms = params.qk_norm.as_ref().map(|norms| norms.each_ref().map(root_mean_square));
+    let norms = norms.unwrap_or_default().map(|norm| {
+        let (weight, eps) = norm?;
+        inputs.extend(weight.cloned());
+        Some((eps, weight.is_some()))
+    });
+    let (scores, sinks) = ScoreInputs::new(&params.scores())?;
+    inputs.extend(sinks);
+    let mut of_rows = Vec::with_capacity(rows.len());
+    for AttentionRow { length, rope, mask, cache, .. } in rows {
+        inputs.extend(rope.as_ref().and_then(RopeParams::explicit_freqs).cloned());
+        let (mask, array) = MaskInputs::new(mask);
+        inputs.extend(array.cloned());
+        of_rows.push(RowInputs {
+            length: *length as usize,
+            start: cache.offset() as usize,
+            rope: rope.as_ref().map(RopeInputs::new),
+            mask,
+        });
     }
-    let Some(prepared) = prepared(new, params) else {
-        return Err(Error::Mlx("these queries and keys need other norms".to_owned()));
-    };
-    let (scores, score_arrays) = ScoreInputs::new(&params.scores(), mask)?;
-    let heads = new.queries.dim(2) / keys.dim(3);
-    let outputs = output.map_or(heads * values.dim(3), |output| output.weight.dim(-2));
-    let kernel = CachedAttention {
-        heads: heads as usize,
-        prepare_queries: QkNormRopeInputs::new(&prepared[0]),
-        prepare_keys: QkNormRopeInputs::new(&prepared[1]),
-        start: start as usize,
-        scores,
-        output: output.map(DownProjection::with),
-    };
-    let mut inputs = vec![new.queries, new.keys, new.values];
-    inputs.extend(prepared.into_iter().flat_map(QkNormRope::inputs));
-    inputs.extend(&score_arrays);
-    inputs.extend(output.into_iter().flat_map(QuantizedTensor::arrays));
-    let shape = [batch, length, outputs];
-    let attended: (&[i32], _) = (&shape, Dtype::Float32);
-    let kernel = options.node(kernel);
-    let (buffers, [attended]) = updating(kernel, [&{ keys }, &{ values }], &inputs, [attended])?;
-    Ok((attended, buffers))
+    let heads = heads as usize;
+    Ok((CachedAttention { heads, norms, scores, rows: of_rows, output: None }, inputs))
 }
 
 /// How products of queries and keys become scores, but for the arrays.
+#[derive(Clone, Copy)]
 struct ScoreInputs {
     scale: f32,
     cap: Option<f32>,
-    causal: bool,
     /// Whether scores of sinks are given.
-    sinks: bool,
-    /// Whether a mask follows.
-    mask: bool,
+    has_sinks: bool,
 }
 
 impl ScoreInputs {
-    /// With the arrays that [`ScoreInputs::attend`] takes.
-    fn new(scores: &Scores, mask: &Mask) -> Result<(Self, Vec<Array>)> {
+    /// With the array that [`ScoreInputs::sinks`] takes.
+    fn new(scores: &Scores) -> Result<(Self, Option<Array>)> {
         let Scores { scale, soft_cap: cap, sinks } = *scores;
         let sinks = sinks.map(|sinks| ops::astype(sinks, Dtype::Float32)).transpose()?;
-        let (array, causal) = match mask {
-            Mask::None => (None, false),
-            Mask::Causal => (None, true),
-            Mask::Array(array) => (Some(array.clone()), false),
-        };
-        let own = Self { scale, cap, causal, sinks: sinks.is_some(), mask: array.is_some() };
-        Ok((own, sinks.into_iter().chain(array).collect()))
+        Ok((Self { scale, cap, has_sinks: sinks.is_some() }, sinks))
     }
 
-    /// Attention with the next of the inputs, as far as they are needed.
-    fn attend(
+    /// The next of the inputs, if there are to be sinks.
+    fn sinks<'a>(
         &self,
-        queries: Heads,
-        keys: Cached,
-        values: Cached,
-        inputs: &mut std::slice::Iter<Input>,
-        y: &mut [f32],
-        isa: Isa,
-    ) -> Result<()> {
-        let sinks = if self.sinks { Some(next(inputs)?.values()?) } else { None };
-        let mask = match () {
-            () if self.mask => mask_of(next(inputs)?)?,
-            () if self.causal => attention::Mask::Causal { window: None },
-            () => attention::Mask::None,
-        };
-        let (scale, cap, sinks) = (self.scale, self.cap, sinks.as_deref());
-        let attention = Attention { queries, keys, values, scale, cap, mask, sinks };
-        Ok(attention.run(y, isa)?)
+        inputs: &mut std::slice::Iter<Input<'a>>,
+    ) -> Result<Option<Cow<'a, [f32]>>> {
+        if self.has_sinks { next(inputs)?.values().map(Some) } else { Ok(None) }
     }
 }
 
-/// Inputs are queries, keys and values, and what the scores need.
-struct DotProductAttention(ScoreInputs);
+/// A mask, but for the array.
+#[derive(Clone, Copy)]
+enum MaskInputs {
+    None,
+    Causal,
+    Array,
+}
+
+impl MaskInputs {
+    /// With the array that [`MaskInputs::over`] takes.
+    fn new(mask: &Mask) -> (Self, Option<&Array>) {
+        match mask {
+            Mask::None => (Self::None, None),
+            Mask::Causal => (Self::Causal, None),
+            Mask::Array(array) => (Self::Array, Some(array)),
+        }
+    }
+
+    /// Takes the next of the inputs, if there is to be an array.
+    fn over<'a>(self, inputs: &mut std::slice::Iter<Input<'a>>) -> Result<attention::Mask<'a>> {
+        match self {
+            Self::None => Ok(attention::Mask::None),
+            Self::Causal => Ok(attention::Mask::Causal { window: None }),
+            Self::Array => mask_of(next(inputs)?),
+        }
+    }
+}
+
+/// Inputs are queries, keys and values, and what the scores and the mask need.
+struct DotProductAttention(ScoreInputs, MaskInputs);
 
 impl CpuKernel for DotProductAttention {
     const NAME: &'static CStr = c"Attention";
@@ -379,7 +379,11 @@ impl CpuKernel for DotProductAttention {
         let (keys, values) = (cached(next(&mut inputs)?)?, cached(next(&mut inputs)?)?);
         let (shape, strides) = (four(queries)?, three(queries)?);
         let queries = Heads { values: queries.span()?, shape, strides };
-        self.0.attend(queries, keys, values, &mut inputs, outputs[0].slice()?, exec.isa)
+        let sinks = self.0.sinks(&mut inputs)?;
+        let mask = self.1.over(&mut inputs)?;
+        let (ScoreInputs { scale, cap, .. }, sinks) = (self.0, sinks.as_deref());
+        let attention = Attention { queries, keys, values, scale, cap, mask, sinks };
+        Ok(attention.run(outputs[0].slice()?, exec.isa)?)
     }
 }
 
@@ -422,9 +426,10 @@ pub fn scaled_dot_product_attention(
     mask: &Mask,
     scores: &Scores,
 ) -> Result<Array> {
-    let (scores, score_arrays) = ScoreInputs::new(scores, mask)?;
-    let inputs: Vec<_> = [queries, keys, values].into_iter().chain(&score_arrays).collect();
+    let (scores, sinks) = ScoreInputs::new(scores)?;
+    let (mask, array) = MaskInputs::new(mask);
+    let inputs: Vec<_> = [queries, keys, values].into_iter().chain(&sinks).chain(array).collect();
     let shape = [queries.dim(0), queries.dim(2), queries.dim(1), values.dim(3)];
-    let attended = options.build_one(DotProductAttention(scores), &inputs, &shape)?;
+    let attended = options.build_one(DotProductAttention(scores, mask), &inputs, &shape)?;
     ops::transpose(&attended, &[0, 2, 1, 3])
 }

@@ -1,8 +1,7 @@
 //! Every kernel against the composition or the operation of MLX that it stands in for.
 
 use super::super::attention::{
-    AttentionParams, AttentionRow, NewQkv, Qkv, Scores, attention,
-    scaled_dot_product_attention_plain,
+    AttentionParams, AttentionRow, Qkv, Scores, attention, scaled_dot_product_attention_plain,
 };
 use super::super::conv::{ConvWeights, causal_conv_plain};
 use super::super::device::Backend;
@@ -405,16 +404,13 @@ impl KvCache for Buffers {
         self.contiguous
     }
 
-    fn update_in_place<T>(
-        &mut self,
-        new: [i32; 4],
-        _: Dtype,
-        write: impl FnOnce(KvBuffers) -> Result<(T, KvBuffers)>,
-    ) -> Result<T> {
-        let (output, buffers) = write(self.buffers.clone())?;
+    fn with_room(&self, _: [i32; 4], _: Dtype) -> Result<KvBuffers> {
+        Ok(self.buffers.clone())
+    }
+
+    fn put(&mut self, buffers: KvBuffers, length: i32) {
         self.buffers = buffers;
-        self.offset += new[2];
-        Ok(output)
+        self.offset += length;
     }
 }
 
@@ -476,8 +472,6 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
             };
             let (queries, keys, values) = (&queries, &keys, &values);
             let turn = || rotated.then(|| rope.clone());
-            let one = NewQkv { queries, keys, values, rope: turn(), query_scale: None };
-            assert!(super::attention::supports(&one, &Mask::Causal, &params));
             let cache = |contiguous| {
                 let buffers = [buffer(2), buffer(3)];
                 Buffers { buffers, offset: start, contiguous }
@@ -485,9 +479,11 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
             let device = Device::cpu(None, Precision::Exact);
             let attend = |device, cache: &mut Buffers| {
                 let (mask, length) = (Mask::Causal, queries.dim(1));
+                let supported = cache.contiguous;
                 let row = AttentionRow { length, rope: turn(), query_scale: None, mask, cache };
-                let new = Qkv { queries, keys, values, gate };
-                attention(device, &new, vec![row], &params).unwrap()
+                let (new, rows) = (Qkv { queries, keys, values, gate }, vec![row]);
+                assert_eq!(super::attention::supports(&new, &rows, &params), supported);
+                attention(device, &new, rows, &params).unwrap()
             };
             let (mut ours, mut steps, mut plain) = (cache(true), cache(false), cache(true));
             let attended = attend(device, &mut ours);
@@ -500,6 +496,103 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
             for (ours, steps) in ours.buffers.iter().zip(&steps.buffers) {
                 assert_close(&float(ours), &float(steps), 0.0);
             }
+        }
+    }
+}
+
+#[test]
+fn rows_of_a_step_attend_each_to_their_own_cache() {
+    enter(DeviceKind::Cpu).unwrap();
+    let (heads, kv_heads, capacity, dim) = (6, 2, 700, 24);
+    let weight = numbers(&[dim], 4);
+    let norm = || NormParams::Rms { weight: Some(weight.clone()), eps: 1e-5 };
+    let window =
+        ops::greater_equal(&ops::arange(0, 31, Dtype::Int32).unwrap(), &Array::from_int(20));
+    let window = Mask::Array(ops::reshape(&window.unwrap(), &[1, 31]).unwrap());
+    // How many positions are new, and how many there were; the first is so long that its keys are
+    // split between tasks.
+    let rows = [
+        (1, 650, Mask::None),
+        (1, 0, Mask::None),
+        (5, 9, Mask::Causal),
+        (1, 30, window),
+        (1, 650, Mask::None),
+    ];
+    let total: i32 = rows.iter().map(|row| row.0).sum();
+    let all = numbers(&[1, total, (heads + 2 * kv_heads) * dim], 1);
+    let part = |x: &Array, from: i32, count: i32| {
+        ops::slice_axis(x, 2, from * dim, (from + count) * dim).unwrap()
+    };
+    let cache = |row: i32, offset| {
+        let buffer = |seed| {
+            let numbers = numbers(&[1, kv_heads, capacity, dim], seed);
+            ops::astype(&numbers, Dtype::Float16).unwrap()
+        };
+        let buffers = [buffer(10 + 2 * row as u32), buffer(11 + 2 * row as u32)];
+        Buffers { buffers, offset, contiguous: true }
+    };
+    for (matrix, plain_too) in [
+        (Matrix::Quantized(packed(Mode::Nvfp4, 4, 16, &[90], heads * dim)), false),
+        (Matrix::dense(numbers(&[90, heads * dim], 8)).unwrap(), true),
+    ] {
+        let params = AttentionParams {
+            heads,
+            kv_heads,
+            head_dim: dim,
+            qk_norm: Some([norm(), norm()]),
+            rotate_first: false,
+            v_norm: None,
+            scale: 0.3,
+            soft_cap: None,
+            sinks: Some(numbers(&[heads], 5)),
+            kv_dtype: Some(Dtype::Float16),
+            output: LinearWeights::new(matrix, None),
+        };
+        let attend = |device, from: usize, to: usize, caches: &mut [Buffers]| {
+            let start: i32 = rows[..from].iter().map(|row| row.0).sum();
+            let end: i32 = rows[..to].iter().map(|row| row.0).sum();
+            let own = ops::slice_axis(&all, 1, start, end).unwrap();
+            let queries = part(&own, 0, heads);
+            let [keys, values] = [part(&own, heads, 2), part(&own, heads + 2, 2)];
+            let rows = rows[from..to].iter().zip(caches).map(|((length, offset, mask), cache)| {
+                let freqs = RopeFreqs::Base(100.0 + *offset as f32);
+                let rope = RopeParams {
+                    dims: 12,
+                    traditional: false,
+                    freqs,
+                    scale: 1.0,
+                    attention_factor: 1.0,
+                    offset: *offset,
+                };
+                let (rope, mask) = (Some(rope), mask.clone());
+                AttentionRow { length: *length, rope, query_scale: None, mask, cache }
+            });
+            let new = Qkv { queries: &queries, keys: &keys, values: &values, gate: None };
+            attention(device, &new, rows.collect(), &params).unwrap()
+        };
+        let caches = || -> Vec<_> {
+            rows.iter()
+                .enumerate()
+                .map(|(row, (_, offset, _))| cache(row as i32, *offset))
+                .collect()
+        };
+        let device = Device::cpu(None, Precision::Exact);
+        let (mut together, mut apart, mut composed) = (caches(), caches(), caches());
+        let attended = attend(device, 0, rows.len(), &mut together);
+        let each: Vec<_> =
+            (0..rows.len()).map(|i| attend(device, i, i + 1, &mut apart[i..=i])).collect();
+        let each = ops::concatenate(&each.iter().collect::<Vec<_>>(), 1).unwrap();
+        assert_close(&attended, &each, 1e-5);
+        for (together, apart) in together.iter().zip(&apart) {
+            assert_eq!(together.offset, apart.offset);
+            for (together, apart) in together.buffers.iter().zip(&apart.buffers) {
+                let float = |x: &Array| ops::astype(x, Dtype::Float32).unwrap();
+                assert_close(&float(together), &float(apart), 0.0);
+            }
+        }
+        if plain_too {
+            let composed = attend(device.plain(), 0, rows.len(), &mut composed);
+            assert_close(&attended, &composed, 5e-3);
         }
     }
 }

@@ -122,9 +122,10 @@ pub fn cached_attention(
     let positions = [new.keys.dim(0), params.kv_heads, 1, params.head_dim];
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
     let start = cache.offset();
-    cache.update_in_place(positions, dtype, |buffers| {
-        attend_in_place(card, new, buffers, start, params)
-    })
+    let buffers = cache.with_room(positions, dtype)?;
+    let (attended, buffers) = attend_in_place(card, new, buffers, start, params)?;
+    cache.put(buffers, 1);
+    Ok(attended)
 }
 
 /// [`cached_attention`] in buffers that hold `start` positions and have room for one more.

@@ -3,7 +3,9 @@
 use half::{bf16, f16};
 
 use super::*;
+use crate::floats::FloatsMut;
 use crate::pool::{Pool, with_threads};
+use crate::prepare::QkNormRope;
 use crate::testing::{Random, assert_close};
 
 /// The definition.
@@ -253,5 +255,51 @@ fn how_many_threads_there_are_changes_no_bit() {
         // As where a model with more threads is loaded.
         Pool::global().grow(24);
         assert_eq!((run(1), run(24)), (alone.clone(), alone));
+    }
+}
+
+#[test]
+fn several_at_once_are_each_by_itself_to_the_bit() {
+    let mut random = Random::new(56);
+    let sizes = [[1, 8, 2, 1, 3000, 64, 64], [1, 8, 2, 7, 90, 64, 64], [1, 8, 2, 1, 1, 64, 64]];
+    let cases = sizes.map(|sizes| Case::new(&mut random, sizes));
+    for isa in Isa::available() {
+        let attentions = cases.each_ref().map(Case::in_f32);
+        let mut apart = Vec::new();
+        for attention in &attentions {
+            let mut y = vec![0.0; attention.outputs()];
+            attention.run(&mut y, isa).unwrap();
+            apart.extend(y);
+        }
+        let mut together = vec![0.0; apart.len()];
+        run_each(&attentions, &mut together, isa).unwrap();
+        assert_eq!(together, apart, "{isa:?}");
+        assert!(run_each(&attentions, &mut together[1..], isa).is_err());
+        assert!(run_each(&attentions, &mut vec![0.0; 5], isa).is_err());
+    }
+}
+
+#[test]
+fn sequences_with_queries_that_have_no_keys_are_refused() {
+    let new = [0.5; 16];
+    let heads = |length| Heads { values: &new, shape: [1, 1, length, 4], strides: [16, 4, 4] };
+    let run = |keys, capacity| {
+        let (mut k, mut v) = ([0.0; 16], [0.0; 16]);
+        let row = CachedRow {
+            queries: heads(2),
+            keys: heads(keys),
+            values: heads(2),
+            buffers: [FloatsMut::F32(&mut k), FloatsMut::F32(&mut v)],
+            capacity,
+            start: 2,
+            prepare: [QkNormRope::default(); 2],
+            mask: Mask::Causal { window: None },
+        };
+        let scores = Scores { scale: 1.0, cap: None, sinks: None };
+        attend(vec![row], scores, &mut [0.0; 8], Isa::best())
+    };
+    run(2, 4).unwrap();
+    for (keys, capacity) in [(1, 4), (3, 4), (2, 3)] {
+        assert!(run(keys, capacity).is_err(), "{keys} {capacity}");
     }
 }
