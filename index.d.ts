@@ -67,6 +67,10 @@ export declare class NativeModel {
   applyChatTemplate(messagesJson: string, optionsJson: string): Promise<string>
   /** The logits after each of the tokens. */
   logits(tokens: Uint32Array): Promise<NativeLogits>
+  /** How likely the continuations of a prompt are. */
+  score(request: NativeScoreRequest): Promise<NativeScores>
+  /** Ends an evaluation, which then rejects with `ABORTED`. */
+  cancel(evaluation: number): void
   /** Ends everything that the model does, and resolves when its memory has been given back. */
   dispose(): Promise<void>
 }
@@ -171,6 +175,14 @@ export interface NativeCandidate {
   logprob: number
   /** Its text alone. */
   text?: string
+}
+
+/** What may follow a prompt: either `text` or `tokens`. */
+export interface NativeContinuation {
+  /** Text. */
+  text?: string
+  /** Tokens, right behind those of the prompt. */
+  tokens?: Uint32Array
 }
 
 /** A conversion and its outcome. */
@@ -537,6 +549,36 @@ export interface NativeResult {
   timings: NativeTimings
   /** The most memory that MLX's arrays took while it ran. */
   peakMemoryBytes: number
+}
+
+/** A continuation's tokens. */
+export interface NativeScored {
+  /** The tokens. */
+  tokens: Uint32Array
+  /** The natural logarithms of their probabilities. */
+  logprobs: Float32Array
+  /** Their texts; left out without a tokenizer. */
+  texts?: Array<string>
+}
+
+/** What to score. */
+export interface NativeScoreRequest {
+  /** The number by which it is cancelled, different from those of others that run. */
+  evaluation: number
+  /** What comes before. */
+  prompt: NativePrompt
+  /** What may follow; none for the prompt's own tokens. */
+  continuations: Array<NativeContinuation>
+  /** The number of the adapter that it runs with. */
+  adapter?: number
+}
+
+/** How likely the continuations of a prompt are. */
+export interface NativeScores {
+  /** How many tokens come before all of them. */
+  promptTokens: number
+  /** In the order in which they were given. */
+  continuations: Array<NativeScored>
 }
 
 /** What this machine has. */

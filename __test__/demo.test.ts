@@ -393,3 +393,22 @@ describe('two generations at once', () => {
     expect(together).toBe(alone)
   })
 })
+
+describe('a score', () => {
+  it('ends when it is aborted, and leaves the model to others', async () => {
+    const tokens = new Uint32Array(model.info.contextLength ?? 2048).fill(300)
+    const controller = new AbortController()
+    const scores = Array.from({ length: 4 }, () =>
+      model.score({ tokens }, undefined, { signal: controller.signal }),
+    )
+    const ended = Promise.allSettled(scores)
+    setImmediate(() => {
+      controller.abort(new Error('enough'))
+    })
+    const errors = (await ended).map((it) =>
+      it.status === 'rejected' ? (it.reason as unknown) : 0,
+    )
+    expect(errors.at(-1)).toMatchObject({ code: 'ABORTED', cause: { message: 'enough' } })
+    expect(await ask('What is the capital of France?')).toContain('Paris')
+  })
+})

@@ -4,7 +4,7 @@ import { LoadedAdapter } from './adapter.js'
 import { unpacked } from './asar.js'
 import { iterator, runBatch } from './batch.js'
 import { ModelChat } from './chat.js'
-import { aborted, fromNative, NodeMlxError } from './errors.js'
+import { aborted, codeOf, fromNative, NodeMlxError } from './errors.js'
 import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
 import { adapterFolder } from './hub/adapter.js'
@@ -30,6 +30,7 @@ import {
   nativeSettings,
   promptCacheOptions,
   promptOptions,
+  scoreOptions,
   tokenizeOptions,
   checkForModel,
 } from './options.js'
@@ -45,6 +46,7 @@ import {
   tokenList,
   type CheckedPrompt,
 } from './prompt.js'
+import { decideOrder, decision, score, scoreOrder } from './score.js'
 import { onAbort } from './signal.js'
 import type {
   Adapter,
@@ -52,6 +54,7 @@ import type {
   Chat,
   ChatOptions,
   ChatTemplateOptions,
+  Decision,
   DetokenizeOptions,
   GenerateBatchOptions,
   GenerateOptions,
@@ -70,6 +73,8 @@ import type {
   PromptOptions,
   SchemaFormat,
   SchemaOutput,
+  Score,
+  ScoreOptions,
   StandardSchema,
   TokenizeOptions,
 } from './types.js'
@@ -228,6 +233,9 @@ export class Loading {
   }
 }
 
+/** The number of the last evaluation, by which it is cancelled. */
+let evaluations = 0
+
 export class LoadedModel implements Model {
   readonly info: ModelInfo
   readonly #native: NativeModel
@@ -382,6 +390,60 @@ export class LoadedModel implements Model {
     // The same numbers, without a copy, as an array of this realm.
     const local = new Float32Array(data.buffer, data.byteOffset, data.length)
     return { data: local, shape: [rows, vocabulary] }
+  }
+
+  async score(
+    prompt: Prompt,
+    continuation?: string | { tokens: ArrayLike<number> },
+    options?: ScoreOptions,
+  ): Promise<Score> {
+    const checked = scoreOptions(options)
+    const order = scoreOrder(prompt, continuation, this.#adapted(checked), this.info)
+    return score(
+      await this.#evaluate(checked.signal, (native, evaluation) =>
+        native.score({ ...order, evaluation }),
+      ),
+    )
+  }
+
+  async decide<const Choice extends string>(
+    prompt: Prompt,
+    choices: readonly Choice[],
+    options?: ScoreOptions,
+  ): Promise<Decision<Choice>> {
+    const checked = scoreOptions(options)
+    const order = decideOrder(prompt, choices, this.#adapted(checked), this.info)
+    const scores = await this.#evaluate(checked.signal, (native, evaluation) =>
+      native.score({ ...order, evaluation }),
+    )
+    return decision(choices, scores)
+  }
+
+  #adapted<Options extends ScoreOptions>(options: Options): Options {
+    return options.adapter === undefined ? { ...options, adapter: this.#adapter } : options
+  }
+
+  /** Calls what a signal can end. */
+  async #evaluate<T>(
+    signal: AbortSignal | undefined,
+    method: (native: NativeModel, evaluation: number) => Promise<T>,
+  ): Promise<T> {
+    const ended = (): NodeMlxError => aborted('the evaluation', signal?.reason)
+    const isEnded = (): boolean => signal?.aborted === true
+    if (isEnded()) throw ended()
+    const evaluation = ++evaluations
+    const forget =
+      signal &&
+      onAbort(signal, () => {
+        this.#native.cancel(evaluation)
+      })
+    try {
+      return await this.#call((native) => method(native, evaluation))
+    } catch (error) {
+      throw isEnded() && codeOf(error) === 'ABORTED' ? ended() : error
+    } finally {
+      forget?.()
+    }
   }
 
   async dispose(): Promise<void> {

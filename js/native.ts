@@ -11,6 +11,7 @@ export type {
   NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
+  NativeContinuation,
   NativeConvertRequest,
   NativeGenerateRequest,
   NativeGeneration,
@@ -25,6 +26,9 @@ export type {
   NativePromptCache,
   NativeResponseFormat,
   NativeResult,
+  NativeScored,
+  NativeScores,
+  NativeScoreRequest,
 } from '../index.js'
 
 /** What checks before anything is done. */

@@ -22,6 +22,7 @@ import type {
   PrefillProgress,
   PromptCacheOptions,
   PromptOptions,
+  ScoreOptions,
   TokenizeOptions,
 } from './types.js'
 import {
@@ -276,6 +277,12 @@ const PROMPT_FIELDS = {
   splitSpecialTokens: boolean,
 } satisfies FieldsOf<PromptOptions>
 
+const SCORE_FIELDS = {
+  ...PROMPT_FIELDS,
+  adapter,
+  signal: abortSignal,
+} satisfies FieldsOf<ScoreOptions>
+
 function logprobs(value: unknown, option: string): number | boolean {
   if (typeof value === 'number' || typeof value === 'boolean') return value
   throw invalidArgument(
@@ -466,6 +473,11 @@ export function chatTemplateOptions(options: unknown): ChatTemplateOptions {
 /** The options of `model.countTokens`, checked. */
 export function promptOptions(options: unknown): PromptOptions {
   return checkTemplate(fields(options, '', PROMPT_FIELDS, SYNONYMS))
+}
+
+/** The options of `model.score` and `model.decide`: their names and types. */
+export function scoreOptions(options: unknown): ScoreOptions {
+  return checkTemplate(fields(options, '', SCORE_FIELDS, SYNONYMS))
 }
 
 /** The options of `model.tokenize`, checked. */

@@ -1164,6 +1164,47 @@ export interface Chat {
   dispose(): void
 }
 
+/** Options of `model.score` and `model.decide`. */
+export interface ScoreOptions extends PromptOptions {
+  /** The adapter to run with; `null` for the model as it is. @defaultValue that of `loadModel` */
+  adapter?: Adapter | null | undefined
+  /** Ends the work, which then rejects with the code `ABORTED`. */
+  signal?: AbortSignal | undefined
+}
+
+/** A token and how likely it is behind those before it. */
+export interface ScoredToken {
+  token: number
+  /** Its text by itself; left out where the model has no tokenizer. */
+  text?: string
+  /** The natural logarithm of its probability. */
+  logprob: number
+}
+
+/** How likely a text is. */
+export interface Score {
+  /** The natural logarithm of its probability: the sum of those of its tokens. */
+  logprob: number
+  /** e to the power of the mean negative logarithm of a token. */
+  perplexity: number
+  /** What was scored, token by token. */
+  tokens: ScoredToken[]
+  /** How many tokens come before, and were not scored. */
+  promptTokens: number
+}
+
+/** Which of several texts follows a prompt. */
+export interface Decision<Choice extends string = string> {
+  /** The likeliest. */
+  choice: Choice
+  /** Its place among the choices. */
+  index: number
+  /** How likely each choice is, given that one of them follows: they sum to 1. */
+  probabilities: Record<Choice, number>
+  /** The natural logarithm of the probability that the prompt is followed by each. */
+  logprobs: Record<Choice, number>
+}
+
 /** A loaded model. Its methods may be called at the same time; generations then share each step. */
 export interface Model extends AsyncDisposable {
   readonly info: ModelInfo
@@ -1224,6 +1265,25 @@ export interface Model extends AsyncDisposable {
    * The logits after each of some tokens, in a single pass without a cache, of the model as it is.
    */
   logits(tokens: ArrayLike<number>): Promise<Logits>
+  /**
+   * How likely a continuation is behind a prompt, which is what `generate` takes. Without a
+   * continuation: how likely a text is, which is all of its tokens but the first; a string is a text
+   * then. Nothing is sampled.
+   */
+  score(
+    prompt: Prompt,
+    continuation?: string | { tokens: ArrayLike<number> },
+    options?: ScoreOptions,
+  ): Promise<Score>
+  /**
+   * Which of some texts follows a prompt, which is what `generate` takes, and how likely each is.
+   * Nothing is sampled; the prompt is read once.
+   */
+  decide<const Choice extends string>(
+    prompt: Prompt,
+    choices: readonly Choice[],
+    options?: ScoreOptions,
+  ): Promise<Decision<Choice>>
   /**
    * Gives the model's memory back. Running generations reject with the code `DISPOSED`. May be
    * called again.

@@ -13,6 +13,8 @@ import type {
   NativePrompt,
   NativePromptCache,
   NativeResult,
+  NativeScoreRequest,
+  NativeScores,
 } from '../../js/native.js'
 import type { ModelInfo } from '../../js/types.js'
 
@@ -197,6 +199,15 @@ export class FakeModel implements NativeModel {
       info: () => ({ kind: 'lora', rank: 8, modules: 1, parameters: 1, bytes: 4, path }),
       dispose: () => undefined,
     })
+  }
+
+  score(request: NativeScoreRequest): Promise<NativeScores> {
+    this.calls.push(['score', request])
+    return Promise.resolve({ promptTokens: 1, continuations: [] })
+  }
+
+  cancel(evaluation: number): void {
+    this.calls.push(['cancel', evaluation])
   }
 
   logits(tokens: Uint32Array): Promise<{ data: Float32Array; shape: number[] }> {

@@ -339,6 +339,50 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
       })
     })
 
+    describe('what is likely', () => {
+      it('is what the model would answer', async () => {
+        const { text } = await model.generate(FRANCE, GREEDY)
+        const choices = ['Bananas, I suppose.', text, 'Seventeen.']
+        const decision = await model.decide(FRANCE, choices)
+        expect(decision).toMatchObject({ choice: text, index: 1 })
+        const shares = Object.values(decision.probabilities)
+        expect(shares.reduce((sum, share) => sum + share, 0)).toBeCloseTo(1)
+        const score = await model.score(FRANCE, text)
+        expect(score.logprob).toBeCloseTo(decision.logprobs[text] ?? 0, 2)
+        expect(score.tokens.map((token) => token.text).join('')).toBe(text)
+        expect(score.perplexity).toBeCloseTo(Math.exp(-score.logprob / score.tokens.length))
+        const other = await model.score(FRANCE, choices[0])
+        expect(other.logprob).toBeLessThan(score.logprob)
+      })
+
+      it('is told of a text by itself, and of tokens', async () => {
+        const text = 'Once upon a time, there was a fox.'
+        const tokens = await model.tokenize(text)
+        const score = await model.score(text)
+        expect(score.tokens.map(({ token }) => token)).toEqual(tokens.slice(1))
+        expect(score.promptTokens).toBe(1)
+        const same = await model.score({ tokens: tokens.slice(0, 1) }, { tokens: tokens.slice(1) })
+        expect(same.tokens).toHaveLength(tokens.length - 1)
+      })
+
+      it('is not told where that is aborted or makes no sense', async () => {
+        const signal = AbortSignal.abort(new Error('enough'))
+        await expect(model.score('Hi there', undefined, { signal })).rejects.toMatchObject({
+          code: 'ABORTED',
+          cause: { message: 'enough' },
+        })
+        const wrong: [Promise<unknown>, string][] = [
+          [model.decide(FRANCE, []), 'choices'],
+          [model.decide(FRANCE, ['a', 'b', 'a']), 'choices[2]'],
+          [model.score(FRANCE, ''), 'continuation'],
+          [model.score(FRANCE, { tokens: [2 ** 31] }), 'continuation.tokens[0]'],
+          [model.score({ tokens: [5] }, 'a', { now: 0 }), 'now'],
+        ]
+        for (const [promise, option] of wrong)
+          await expect(promise).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', option })
+      })
+    })
+
     describe('a prompt cache', () => {
       it('spares reading what it holds', async () => {
         const promptCache = model.createPromptCache()

@@ -111,6 +111,8 @@ class Serving implements Host {
         return this.#model(call.model).applyChatTemplate(call.messages, call.options)
       case 'logits':
         return this.#model(call.model).logits(call.tokens)
+      case 'score':
+        return this.#model(call.model).score(this.#adapted(call.request))
       case 'loadPromptCache':
         this.#caches.set(call.cache, await this.#model(call.model).loadPromptCache(call.path))
         return undefined
@@ -147,6 +149,9 @@ class Serving implements Host {
       case 'abort':
         this.#abort(order.target)
         return
+      case 'cancel':
+        this.#models.get(order.model)?.native.cancel(order.evaluation)
+        return
       case 'forget':
         this.#forget(order.target)
     }
@@ -154,13 +159,19 @@ class Serving implements Host {
 
   #begin({ model, request }: Extract<Order, { order: 'generate' }>): Started {
     try {
-      const { promptCache, adapter, ...others } = request
+      const { promptCache, ...others } = request
       const cached = promptCache === undefined ? {} : { promptCache: this.#cache(promptCache).id() }
-      const adapted = adapter === undefined ? {} : { adapter: this.#adapter(adapter).id() }
-      return { native: this.#model(model).generate({ ...others, ...cached, ...adapted }) }
+      const native = this.#model(model).generate({ ...this.#adapted(others), ...cached })
+      return { native }
     } catch (error) {
       return { error }
     }
+  }
+
+  /** The same with this side's number of its adapter. */
+  #adapted<Request extends { adapter?: number }>(request: Request): Request {
+    const { adapter } = request
+    return adapter === undefined ? request : { ...request, adapter: this.#adapter(adapter).id() }
   }
 
   async #next(id: number): Promise<NativeBatch> {

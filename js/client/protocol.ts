@@ -5,6 +5,8 @@ import type {
   NativeCacheLimits,
   NativeGenerateRequest,
   NativePrompt,
+  NativeScoreRequest,
+  NativeScores,
 } from '../native.js'
 import type { LoadModelOptions, LoadProgress, ModelInfo } from '../types.js'
 
@@ -13,7 +15,7 @@ import type { LoadModelOptions, LoadProgress, ModelInfo } from '../types.js'
 // the host has made it.
 
 /** Raised where the messages change: both sides must be of the same kind. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** The options of a load that can be sent. */
 export type SentLoadOptions = Omit<LoadModelOptions, 'signal' | 'onProgress' | 'fetch' | 'adapter'>
@@ -27,6 +29,7 @@ export type Call =
   | { method: 'detokenize'; model: number; tokens: Uint32Array; skipSpecialTokens: boolean }
   | { method: 'applyChatTemplate'; model: number; messages: string; options: string }
   | { method: 'logits'; model: number; tokens: Uint32Array }
+  | { method: 'score'; model: number; request: NativeScoreRequest }
   | { method: 'loadPromptCache'; model: number; cache: number; path: string }
   | { method: 'loadAdapter'; model: number; adapter: number; path: string }
   | { method: 'cacheSize'; cache: number }
@@ -38,6 +41,7 @@ export type Order =
   | { order: 'generate'; model: number; generation: number; request: NativeGenerateRequest }
   | { order: 'promptCache'; model: number; cache: number; limits: NativeCacheLimits }
   | { order: 'abort'; target: number }
+  | { order: 'cancel'; model: number; evaluation: number }
   | { order: 'forget'; target: number }
 
 /** An error on its way. */
@@ -59,6 +63,7 @@ export interface Answers {
   detokenize: string
   applyChatTemplate: string
   logits: { data: Float32Array; shape: number[] }
+  score: NativeScores
   loadPromptCache: undefined
   loadAdapter: ReturnType<NativeAdapter['info']>
   cacheSize: { tokens: number; bytes: number }

@@ -8,6 +8,8 @@ import type {
   NativeModelInfo,
   NativePrompt,
   NativePromptCache,
+  NativeScoreRequest,
+  NativeScores,
 } from '../native.js'
 import { checkOptionRanges } from '../option-ranges.js'
 import type { ModelInfo } from '../types.js'
@@ -88,6 +90,14 @@ export class RemoteModel implements NativeModel {
 
   logits(tokens: Uint32Array): Promise<{ data: Float32Array; shape: number[] }> {
     return this.#connection.call({ method: 'logits', model: this.#id, tokens })
+  }
+
+  score(request: NativeScoreRequest): Promise<NativeScores> {
+    return this.#connection.call({ method: 'score', model: this.#id, request })
+  }
+
+  cancel(evaluation: number): void {
+    this.#connection.order({ order: 'cancel', model: this.#id, evaluation })
   }
 
   async dispose(): Promise<void> {

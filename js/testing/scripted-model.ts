@@ -3,11 +3,15 @@ import { invalidArgument, NodeMlxError } from '../errors.js'
 import type {
   NativeAdapter,
   NativeCacheLimits,
+  NativeContinuation,
   NativeGenerateRequest,
   NativeModel,
   NativeModelInfo,
   NativePrompt,
   NativePromptCache,
+  NativeScored,
+  NativeScoreRequest,
+  NativeScores,
 } from '../native.js'
 import { checkOptionRanges } from '../option-ranges.js'
 import type { Message, ModelInfo, ToolDefinition } from '../types.js'
@@ -34,6 +38,8 @@ export class ScriptedModel implements NativeModel {
   readonly #behaviour: Behaviour
   readonly #running = new Set<ScriptedGeneration>()
   readonly #caches = new Map<number, ScriptedPromptCache>()
+  /** How those that run are aborted. */
+  readonly #evaluations = new Map<number, () => void>()
   #adapters = 0
   #disposed = false
 
@@ -117,6 +123,39 @@ export class ScriptedModel implements NativeModel {
       data[row * vocabularySize + (tokens[row + 1] ?? END_TOKEN)] = 10
     })
     return Promise.resolve({ data, shape: [tokens.length, vocabularySize] })
+  }
+
+  /** What the script would answer is likely behind a prompt, and everything else is not. */
+  async score(request: NativeScoreRequest): Promise<NativeScores> {
+    this.#alive()
+    const { evaluation, continuations, prompt, ...others } = request
+    const tokens = Array.from(this.#tokens(prompt))
+    if (continuations.length === 0)
+      return { promptTokens: 1, continuations: [scored(tokens.slice(1), tokens.slice(1))] }
+    const asked = this.#ask({ prompt, ...others })
+    this.requests.push(asked)
+    const aborted = new Promise<never>((_, reject) => {
+      this.#evaluations.set(evaluation, () => {
+        reject(new NodeMlxError('ABORTED', 'the evaluation was aborted'))
+      })
+    })
+    try {
+      const answer = await Promise.race([this.#behaviour.answer(asked), aborted])
+      const steps = script(answer, this.#behaviour).steps
+      const likely = Array.from(encode(steps.map(({ raw }) => raw).join('')))
+      const rest = (it: NativeContinuation): number[] =>
+        Array.from(it.tokens ?? encode(it.text ?? ''))
+      return {
+        promptTokens: tokens.length,
+        continuations: continuations.map((it) => scored(rest(it), likely)),
+      }
+    } finally {
+      this.#evaluations.delete(evaluation)
+    }
+  }
+
+  cancel(evaluation: number): void {
+    this.#evaluations.get(evaluation)?.()
   }
 
   async dispose(): Promise<void> {
@@ -218,6 +257,17 @@ export class ScriptedModel implements NativeModel {
       cachedTokens: cache?.shared(prompt) ?? 0,
       logprobs,
     }
+  }
+}
+
+/** Tokens, of which those are likely that are the likely ones from the first on. */
+function scored(tokens: number[], likely: number[]): NativeScored {
+  const differs = tokens.findIndex((token, index) => token !== likely[index])
+  const same = differs === -1 ? tokens.length : differs
+  return {
+    tokens: Uint32Array.from(tokens),
+    logprobs: Float32Array.from(tokens, (_, index) => (index < same ? -0.125 : -8)),
+    texts: tokens.map((token) => decode([token], false)),
   }
 }
 

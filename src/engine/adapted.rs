@@ -12,7 +12,7 @@ use crate::adapters::{AdapterId, AdapterInfo, Adapters, HeldAdapter};
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
-use crate::generate::{PromptCache, Reading, Sequence, SequenceOptions, TokenOutput};
+use crate::generate::{PromptCache, Reading, ScoredRow, Sequence, SequenceOptions, TokenOutput};
 
 /// A language model and its adapters.
 pub struct AdaptedBackend {
@@ -26,6 +26,13 @@ pub struct AdaptedSequence {
     adapter: Option<HeldAdapter>,
 }
 
+/// The caches of a sequence that is only read, and its adapter.
+#[derive(Clone)]
+pub struct AdaptedCaches {
+    caches: Vec<Cache>,
+    adapter: Option<HeldAdapter>,
+}
+
 /// A prompt cache and the fingerprint of the adapter that it was made with.
 pub struct AdaptedCache {
     cache: PromptCache,
@@ -36,6 +43,13 @@ impl AdaptedBackend {
     /// The backend of a model with these adapters.
     pub fn new(core: CoreBackend, adapters: Adapters) -> Self {
         Self { core, adapters }
+    }
+
+    /// An adapter that a request names.
+    fn hold(&self, adapter: Option<AdapterId>) -> Result<Option<HeldAdapter>> {
+        let Some(id) = adapter else { return Ok(None) };
+        let message = "is none of this model, or has been disposed of";
+        self.adapters.hold(id).map(Some).ok_or_else(|| Error::argument("adapter", message))
     }
 
     /// Does something with the sequences of each adapter at once, those of the first sequence's
@@ -72,7 +86,7 @@ fn fingerprint(adapter: Option<&HeldAdapter>) -> Option<&str> {
 
 impl Backend for AdaptedBackend {
     type Sequence = AdaptedSequence;
-    type Caches = Vec<Cache>;
+    type Caches = AdaptedCaches;
     type PromptCache = AdaptedCache;
 
     fn start(
@@ -82,13 +96,7 @@ impl Backend for AdaptedBackend {
         adapter: Option<AdapterId>,
         cache: &mut Option<AdaptedCache>,
     ) -> Result<AdaptedSequence> {
-        let adapter = match adapter {
-            None => None,
-            Some(id) => Some(self.adapters.hold(id).ok_or_else(|| {
-                let message = "is none of this model, or has been disposed of";
-                Error::argument("adapter", message)
-            })?),
-        };
+        let adapter = self.hold(adapter)?;
         let of_another =
             |cache: &AdaptedCache| cache.adapter.as_deref() != fingerprint(adapter.as_ref());
         let other = cache.take_if(|cache| of_another(cache));
@@ -165,12 +173,24 @@ impl Backend for AdaptedBackend {
         self.by_adapter(sequences, |group| self.core.decode(group))
     }
 
-    fn caches(&self) -> Self::Caches {
-        self.core.caches()
+    fn caches(&self, adapter: Option<AdapterId>) -> Result<AdaptedCaches> {
+        Ok(AdaptedCaches { adapter: self.hold(adapter)?, caches: self.core.caches() })
     }
 
-    fn logits(&self, tokens: &[u32], caches: &mut Self::Caches) -> Result<Vec<f32>> {
-        self.core.logits(tokens, caches)
+    fn logits(&self, tokens: &[u32], caches: &mut AdaptedCaches) -> Result<Vec<f32>> {
+        let AdaptedCaches { caches, adapter } = caches;
+        self.adapters.scope(adapter.as_ref(), || self.core.logits(tokens, caches))
+    }
+
+    fn logprobs(&self, rows: &mut [ScoredRow<AdaptedCaches>]) -> Result<Vec<Vec<f32>>> {
+        let adapter = rows.first().and_then(|row| row.caches.adapter.clone());
+        let inner = rows.iter_mut().map(|ScoredRow { tokens, targets, caches }| ScoredRow {
+            tokens: *tokens,
+            targets: std::mem::take(targets),
+            caches: &mut caches.caches,
+        });
+        let mut inner: Vec<ScoredRow<Vec<Cache>>> = inner.collect();
+        self.adapters.scope(adapter.as_ref(), || self.core.logprobs(&mut inner))
     }
 
     fn reset_peak_memory(&self) {

@@ -7,7 +7,7 @@ use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
-use crate::generate::{Reading, SequenceOptions, TokenOutput};
+use crate::generate::{Reading, ScoredRow, SequenceOptions, TokenOutput};
 
 /// What a prompt cache holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,8 +22,9 @@ pub struct PromptCacheSize {
 pub trait Backend {
     /// The state of one sequence: its sampler, its caches, its token in flight.
     type Sequence;
-    /// The caches of a sequence that is only read.
-    type Caches;
+    /// The caches of a sequence that is only read, and what the model runs with. Those of a copy go
+    /// their own way.
+    type Caches: Clone;
     /// What a sequence leaves for the next one that begins alike.
     type PromptCache;
 
@@ -69,12 +70,20 @@ pub trait Backend {
     /// another turn for it. A failure is that sequence's alone.
     fn decode(&self, sequences: &mut [&mut Self::Sequence]) -> Vec<Result<Option<TokenOutput>>>;
 
-    /// Empty caches for [`Backend::logits`].
-    fn caches(&self) -> Self::Caches;
+    /// Empty caches for what is only read, with an adapter or none.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`](crate::error::Error::InvalidArgument) for an adapter that is not
+    /// there.
+    fn caches(&self, adapter: Option<AdapterId>) -> Result<Self::Caches>;
 
     /// The logits after each of `tokens`, row by row, and the tokens' keys and values added to
     /// `caches`. A failure is this call's alone.
     fn logits(&self, tokens: &[u32], caches: &mut Self::Caches) -> Result<Vec<f32>>;
+
+    /// Reads the tokens of rows that run with the same adapter; gives the log-probabilities of
+    /// their targets. A failure is this call's alone.
+    fn logprobs(&self, rows: &mut [ScoredRow<Self::Caches>]) -> Result<Vec<Vec<f32>>>;
 
     /// Starts the measurement of [`Backend::peak_memory`] anew.
     fn reset_peak_memory(&self);

@@ -5,7 +5,8 @@ use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::Result;
 use crate::generate::{
-    PromptCache, Reading, Sequence, SequenceOptions, TokenOutput, decode, prefill,
+    PromptCache, Reading, ScoredRow, Sequence, SequenceOptions, TokenOutput, decode, logprobs,
+    prefill,
 };
 use crate::mlx;
 use crate::mlx::primitive::Failure;
@@ -79,7 +80,7 @@ impl CoreBackend {
         decode(&*self.model, sequences)
     }
 
-    /// Empty caches for [`Self::logits`].
+    /// Empty caches for what is only read.
     pub fn caches(&self) -> Vec<Cache> {
         // As in `start`.
         let _ = mlx::settle();
@@ -98,6 +99,11 @@ impl CoreBackend {
             let _ = mlx::settle();
         }
         failure.check().and(rows)
+    }
+
+    /// The log-probabilities of rows' targets; see [`logprobs`].
+    pub fn logprobs(&self, rows: &mut [ScoredRow<Vec<Cache>>]) -> Result<Vec<Vec<f32>>> {
+        logprobs(&*self.model, rows)
     }
 
     /// Measures the peak from now on.

@@ -15,6 +15,7 @@ mod backend;
 mod budget;
 mod conversion;
 mod core;
+mod evaluation;
 pub mod exit;
 mod follower;
 mod load;
@@ -29,6 +30,7 @@ pub mod ranges;
 mod request;
 mod running;
 mod scheduler;
+mod score;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod writer;
 
 pub use backend::PromptCacheSize;
 pub use conversion::{Conversion, ConvertRequest, convert};
+pub use evaluation::{AbortFlag, Scored};
 pub use load::load;
 pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};
 pub use model_adapter::ModelAdapter;
@@ -48,6 +51,7 @@ pub use request::{
     LoadStage, OutputContent, OutputOptions, OutputPiece, Prompt, PromptEncoding, Timings,
     TokenLogprob, Written,
 };
+pub use score::{Continuation, ScoreRequest, Scores};
 pub use status::{Callback, Status};
 pub use stream::MAX_AHEAD;
 pub use text::Text;

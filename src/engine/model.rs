@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak, mpsc};
 use std::time::Instant;
 
 use super::backend::PromptCacheSize;
+use super::evaluation::Evaluation;
 use super::pool;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest};
@@ -201,7 +202,7 @@ impl Model {
             return callback(Err(error));
         }
         let reply = Reply::new(callback, Arc::clone(&self.engine.status));
-        let _ = self.engine.inbox.send(Message::Logits { tokens, reply });
+        self.engine.send(Message::Evaluate(Evaluation::Logits(tokens, reply)));
     }
 
     /// The tokens of `prompt`, as a generation would read them.
@@ -250,7 +251,7 @@ impl Model {
     }
 
     /// Runs `work` on a thread for texts, whatever the engine does.
-    fn with_text<T: Send + 'static>(
+    pub(super) fn with_text<T: Send + 'static>(
         &self,
         callback: Callback<T>,
         work: impl FnOnce(&Profile) -> Result<T> + Send + 'static,
@@ -262,7 +263,7 @@ impl Model {
     }
 
     /// Its text side, limits and defaults, while its engine serves.
-    fn profile(&self) -> Result<Arc<Profile>> {
+    pub(super) fn profile(&self) -> Result<Arc<Profile>> {
         match (self.engine.status.refusal(), self.profile.upgrade()) {
             (None, Some(profile)) => Ok(profile),
             (Some(error), _) => Err(error),

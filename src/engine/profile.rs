@@ -191,12 +191,7 @@ impl Profile {
     /// Refuses more tokens than the model's context holds, and rows of logits for them that
     /// JavaScript has no array for.
     pub fn check_rows(&self, tokens: &[u32]) -> Result<()> {
-        if let Some(length) = self.context_length.filter(|&length| tokens.len() > length) {
-            return Err(Error::ContextOverflow(format!(
-                "there are {} tokens, and the model's context holds {length}: give fewer",
-                tokens.len()
-            )));
-        }
+        self.check_length(tokens)?;
         let most = MAX_LOGITS / self.vocabulary_size.max(1);
         if tokens.len() > most {
             let message = format!("has {} tokens: at most {most} fit one answer", tokens.len());

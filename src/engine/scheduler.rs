@@ -13,7 +13,6 @@
 //! Prompts come as tokens: templates and tokenizers run on threads for texts, while their
 //! generations are here already, to be aborted.
 
-use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -21,20 +20,17 @@ use std::time::Instant;
 
 use super::adapters::AdapterRequest;
 use super::backend::Backend;
+use super::evaluation::{Evaluation, Evaluations};
 use super::exit;
 use super::pace::Pace;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCaches};
 use super::request::GenerateRequest;
 use super::running::{ActiveGeneration, GenerationId, Next};
-use super::status::Reply;
 use super::stream::Producer;
 use crate::adapters::AdapterId;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::generate::Reading;
-
-/// How many rows of logits are computed in one turn: a row is as wide as the vocabulary.
-const LOGITS_CHUNK: usize = 256;
 
 /// What is sent to an engine.
 pub enum Message {
@@ -56,13 +52,8 @@ pub enum Message {
         /// Its prompt, or why there is none.
         prepared: Result<Prepared>,
     },
-    /// Compute the logits after each of some tokens.
-    Logits {
-        /// The tokens; not empty.
-        tokens: Vec<u32>,
-        /// Where the rows go.
-        reply: Reply<Vec<f32>>,
-    },
+    /// Compute something of given tokens.
+    Evaluate(Evaluation),
     /// Do something with a prompt cache.
     PromptCache(PromptCacheId, PromptCacheRequest),
     /// Do something with an adapter.
@@ -73,27 +64,18 @@ pub enum Message {
     Dispose,
 }
 
-/// Logits that are being computed.
-struct LogitsTask<C> {
-    tokens: Vec<u32>,
-    position: usize,
-    caches: C,
-    logits: Vec<f32>,
-    reply: Reply<Vec<f32>>,
-}
-
 /// All work on one model.
 pub struct Scheduler<B: Backend> {
     backend: B,
     profile: Arc<Profile>,
     generations: Vec<ActiveGeneration<B>>,
     prompt_caches: PromptCaches<B>,
-    logits_tasks: VecDeque<LogitsTask<B::Caches>>,
+    evaluations: Evaluations<B>,
     pace: Pace,
     /// The number of passes over prompts.
     passes: u64,
-    /// Whether the last chunk was one of logits, so that these and prompts alternate.
-    read_logits: bool,
+    /// Whether the last chunk was one of an evaluation, so that these and prompts alternate.
+    evaluated: bool,
 }
 
 impl<B: Backend> Scheduler<B> {
@@ -103,10 +85,10 @@ impl<B: Backend> Scheduler<B> {
             backend,
             generations: Vec::new(),
             prompt_caches: PromptCaches::new(),
-            logits_tasks: VecDeque::new(),
+            evaluations: Evaluations::new(profile.vocabulary_size),
             pace: Pace::new(profile.max_stall),
             passes: 0,
-            read_logits: false,
+            evaluated: false,
             profile,
         }
     }
@@ -132,7 +114,7 @@ impl<B: Backend> Scheduler<B> {
     }
 
     fn can_run(&self) -> bool {
-        !self.logits_tasks.is_empty()
+        !self.evaluations.is_empty()
             || self.generations.iter().any(|generation| generation.poll() != Next::Wait)
     }
 
@@ -158,7 +140,10 @@ impl<B: Backend> Scheduler<B> {
                     generation.queue(prepared, &self.backend);
                 }
             }
-            Message::Logits { tokens, reply } => self.begin_logits(tokens, reply),
+            Message::Evaluate(evaluation) => {
+                let vocabulary = self.profile.vocabulary_size;
+                self.evaluations.begin(evaluation, &self.backend, vocabulary);
+            }
             Message::PromptCache(id, request) => {
                 self.end_aborted();
                 self.prompt_caches.serve(&self.backend, id, request);
@@ -175,17 +160,6 @@ impl<B: Backend> Scheduler<B> {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    fn begin_logits(&mut self, tokens: Vec<u32>, reply: Reply<Vec<f32>>) {
-        let mut logits = Vec::new();
-        let count = tokens.len().saturating_mul(self.profile.vocabulary_size);
-        if logits.try_reserve_exact(count).is_err() {
-            let message = format!("{} rows of logits do not fit the memory", tokens.len());
-            return reply.send(Err(Error::argument("tokens", message)));
-        }
-        let caches = self.backend.caches();
-        self.logits_tasks.push_back(LogitsTask { tokens, position: 0, caches, logits, reply });
     }
 
     fn turn(&mut self) {
@@ -214,6 +188,7 @@ impl<B: Backend> Scheduler<B> {
 
     /// Ends the generations whose consumers asked for that.
     fn end_aborted(&mut self) {
+        self.evaluations.end_aborted();
         for generation in &mut self.generations {
             if generation.poll() == Next::Abort {
                 generation.abort(&self.backend);
@@ -229,23 +204,26 @@ impl<B: Backend> Scheduler<B> {
         self.generations.retain(|generation| generation.poll() != Next::Nothing);
     }
 
-    /// Reads one chunk: of prompts, or of a text whose logits were asked for.
-    ///
-    /// What is worked on stays in its list, so that a panic leaves it to be answered with the
-    /// panic's cause.
+    /// Reads one chunk: of prompts, or of an evaluation.
     fn read(&mut self) {
         let someone_decodes = self.count(&[Next::Decode]) > 0;
         let has_prompts = self.count(&[Next::Prefill]) > 0;
-        let prompts_turn = has_prompts && self.read_logits;
-        let reads_logits = !self.logits_tasks.is_empty() && !prompts_turn;
-        let most = if reads_logits { LOGITS_CHUNK } else { self.profile.prefill_chunk };
+        let prompts_turn = has_prompts && self.evaluated;
+        let evaluates = !self.evaluations.is_empty() && !prompts_turn;
+        let most = match evaluates {
+            true => self.evaluations.most(self.profile.prefill_chunk),
+            false => self.profile.prefill_chunk,
+        };
         let count = self.pace.chunk(someone_decodes, most);
-        if count == 0 || !(has_prompts || reads_logits) {
+        if count == 0 || !(has_prompts || evaluates) {
             return;
         }
-        self.read_logits = reads_logits;
+        self.evaluated = evaluates;
         let started = Instant::now();
-        let tokens = if reads_logits { self.read_logits(count) } else { self.read_prompts(count) };
+        let tokens = match evaluates {
+            true => self.evaluations.read(&self.backend, count),
+            false => self.read_prompts(count),
+        };
         self.pace.read(tokens, started.elapsed(), someone_decodes);
     }
 
@@ -271,29 +249,6 @@ impl<B: Backend> Scheduler<B> {
         tokens
     }
 
-    /// Computes up to `count` rows of logits; how many.
-    fn read_logits(&mut self, count: usize) -> usize {
-        let Some(task) = self.logits_tasks.front_mut() else { return 0 };
-        let before = task.position;
-        let done = task.advance(&self.backend, count);
-        let read = task.position - before;
-        match done {
-            Ok(false) => self.logits_tasks.rotate_left(1),
-            Ok(true) => self.answer(Ok(())),
-            Err(error) => self.answer(Err(error)),
-        }
-        read
-    }
-
-    /// Answers the first of those who asked for logits.
-    fn answer(&mut self, result: Result<()>) {
-        if let Some(LogitsTask { caches, logits, reply, .. }) = self.logits_tasks.pop_front() {
-            // Their arrays are free before the caller hears of the end.
-            drop(caches);
-            reply.send(result.map(|()| logits));
-        }
-    }
-
     /// One token for every sequence that can take one.
     fn decode(&mut self) {
         let started = Instant::now();
@@ -309,16 +264,5 @@ impl<B: Backend> Scheduler<B> {
             generation.accept(output, &self.backend);
         }
         self.pace.decoded(started.elapsed());
-    }
-}
-
-impl<C> LogitsTask<C> {
-    /// Computes the next rows, `count` at most; whether they were the last.
-    fn advance<B: Backend<Caches = C>>(&mut self, backend: &B, count: usize) -> Result<bool> {
-        let end = self.tokens.len().min(self.position + count);
-        let rows = backend.logits(&self.tokens[self.position..end], &mut self.caches)?;
-        self.logits.extend(rows);
-        self.position = end;
-        Ok(end == self.tokens.len())
     }
 }

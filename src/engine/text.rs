@@ -153,26 +153,45 @@ impl Text {
     /// # Errors
     /// Those of the tokenizer and the template.
     pub fn tokens(&self, prompt: &Prompt, encoding: PromptEncoding) -> Result<Vec<u32>> {
-        let PromptEncoding { add_special_tokens, split_special_tokens } = encoding;
         match prompt {
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Text(text) => {
-                let tokenizer = self.tokenizer()?;
-                match add_special_tokens {
-                    _ if split_special_tokens => tokenizer.encode_marked(
-                        &MarkedText::plain(text, tokenizer)?,
-                        add_special_tokens.unwrap_or(true),
-                    ),
-                    Some(add) => tokenizer.encode(text, add),
-                    None => tokenizer.encode_prompt(text),
-                }
+            Prompt::Text(_) | Prompt::Messages { .. } => {
+                self.encode_laid_out(&self.lay_out(prompt, encoding)?)
             }
+        }
+    }
+
+    /// A prompt as one text, before it becomes tokens. One of tokens has no text, and is empty.
+    pub(super) fn lay_out(&self, prompt: &Prompt, encoding: PromptEncoding) -> Result<LaidOut> {
+        let PromptEncoding { add_special_tokens, split_special_tokens } = encoding;
+        match prompt {
+            Prompt::Tokens(_) => {
+                Ok(LaidOut { text: MarkedText::default(), special: SpecialTokens::None })
+            }
+            Prompt::Text(text) if split_special_tokens => Ok(LaidOut {
+                text: MarkedText::plain(text, self.tokenizer()?)?,
+                special: SpecialTokens::given(add_special_tokens.unwrap_or(true)),
+            }),
+            Prompt::Text(text) => Ok(LaidOut {
+                text: MarkedText::unmarked(text.clone()),
+                special: add_special_tokens.map_or(SpecialTokens::IfMissing, SpecialTokens::given),
+            }),
             // A template writes the special tokens itself.
             Prompt::Messages { messages, options } => {
                 let plain_for = self.tokenizer.as_deref().filter(|_| split_special_tokens);
                 let text = self.render_marked(messages, options, plain_for)?;
-                self.tokenizer()?.encode_marked(&text, false)
+                Ok(LaidOut { text, special: SpecialTokens::None })
             }
+        }
+    }
+
+    /// The tokens of a prompt that is one text.
+    pub(super) fn encode_laid_out(&self, prompt: &LaidOut) -> Result<Vec<u32>> {
+        let tokenizer = self.tokenizer()?;
+        match prompt.special {
+            SpecialTokens::IfMissing => tokenizer.encode_prompt(&prompt.text.text),
+            SpecialTokens::All => tokenizer.encode_marked(&prompt.text, true),
+            SpecialTokens::None => tokenizer.encode_marked(&prompt.text, false),
         }
     }
 
@@ -277,6 +296,29 @@ impl Text {
     fn is_source(&self, template: &str) -> bool {
         let own = self.template.as_ref().ok().and_then(Option::as_ref);
         template.contains('{') && !own.is_some_and(|own| own.names().any(|name| name == template))
+    }
+}
+
+/// A prompt as one text.
+#[derive(Debug, Clone)]
+pub(super) struct LaidOut {
+    /// The text, and where in it no control token may begin.
+    pub text: MarkedText,
+    special: SpecialTokens,
+}
+
+/// Whether a text gets what the tokenizer puts around one.
+#[derive(Debug, Clone, Copy)]
+enum SpecialTokens {
+    All,
+    None,
+    /// Unless it begins with that already.
+    IfMissing,
+}
+
+impl SpecialTokens {
+    fn given(add: bool) -> Self {
+        if add { Self::All } else { Self::None }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod choice;
 mod decode;
+mod logprobs;
 mod prefill;
 mod processors;
 mod prompt_cache;
@@ -11,6 +12,7 @@ mod token_mask;
 
 pub use choice::TokenOutput;
 pub use decode::decode;
+pub use logprobs::{ScoredRow, Target, logprobs};
 pub use prefill::{Reading, prefill};
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;

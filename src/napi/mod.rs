@@ -11,6 +11,7 @@ mod adapter;
 mod convert;
 mod environment;
 mod error;
+mod evaluation;
 mod file_lock;
 mod generation;
 mod load;

@@ -8,6 +8,7 @@ use napi_derive::napi;
 
 use super::adapter::NativeAdapter;
 use super::error::{Result, throw};
+use super::evaluation::{NativeScoreRequest, NativeScores, RunningEvaluations};
 use super::generation::NativeGeneration;
 use super::promise::promise;
 use super::prompt_cache::{NativeCacheLimits, NativePromptCache};
@@ -116,12 +117,13 @@ pub struct NativeLogits {
 #[napi]
 pub struct NativeModel {
     model: Model,
+    evaluations: RunningEvaluations,
 }
 
 impl NativeModel {
     /// The JavaScript side of `model`.
     pub fn new(model: Model) -> Self {
-        Self { model }
+        Self { model, evaluations: RunningEvaluations::default() }
     }
 }
 
@@ -260,6 +262,23 @@ impl NativeModel {
         })?;
         self.model.logits(tokens, callback);
         Ok(promise)
+    }
+
+    /// How likely the continuations of a prompt are.
+    #[napi(ts_return_type = "Promise<NativeScores>")]
+    pub fn score<'env>(&self, env: &'env Env, request: NativeScoreRequest) -> Result<Object<'env>> {
+        let evaluation = request.evaluation;
+        let request = request.translate().map_err(|error| throw(env, &error))?;
+        let (promise, callback) = promise(env, NativeScores::from)?;
+        let (aborted, callback) = self.evaluations.begin(evaluation, callback);
+        self.model.score(request, aborted, callback);
+        Ok(promise)
+    }
+
+    /// Ends an evaluation, which then rejects with `ABORTED`.
+    #[napi]
+    pub fn cancel(&self, evaluation: f64) {
+        self.evaluations.cancel(evaluation);
     }
 
     /// Ends everything that the model does, and resolves when its memory has been given back.

@@ -27,12 +27,12 @@ fn demo() -> LoadRequest {
     }
 }
 
-fn load_demo() -> Model {
+pub(super) fn load_demo() -> Model {
     wait(|callback| drop(load(demo(), Box::new(|_| {}), callback))).unwrap()
 }
 
 /// Calls `start` and waits for what it calls back with.
-fn wait<T: Send + 'static>(start: impl FnOnce(Callback<T>)) -> Result<T> {
+pub(super) fn wait<T: Send + 'static>(start: impl FnOnce(Callback<T>)) -> Result<T> {
     let (sender, receiver) = channel();
     start(Box::new(move |result| sender.send(result).unwrap()));
     receiver.recv_timeout(PATIENCE).unwrap()

@@ -8,6 +8,7 @@ mod failures;
 mod preparing;
 mod prompt_caches;
 mod queue;
+mod score;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -24,7 +25,7 @@ use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::{Error, Result};
-use crate::generate::{Prefill, Reading, SequenceOptions, TokenOutput};
+use crate::generate::{Prefill, Reading, ScoredRow, SequenceOptions, Target, TokenOutput};
 use crate::mlx::{DeviceKind, Dtype};
 use crate::models;
 
@@ -37,6 +38,7 @@ enum Event {
     Prefill(u32),
     Step(u32),
     Logits,
+    Score,
 }
 
 /// The outside of the fake model.
@@ -229,14 +231,26 @@ impl Backend for Fake {
             .collect()
     }
 
-    fn caches(&self) -> usize {
-        0
+    fn caches(&self, _: Option<AdapterId>) -> Result<usize> {
+        Ok(0)
     }
 
     fn logits(&self, tokens: &[u32], caches: &mut usize) -> Result<Vec<f32>> {
         self.0.record(Event::Logits);
         *caches += tokens.len();
         Ok(tokens.iter().map(|&token| token as f32).collect())
+    }
+
+    /// Of a token its number, less how many were read before it.
+    fn logprobs(&self, rows: &mut [ScoredRow<usize>]) -> Result<Vec<Vec<f32>>> {
+        self.0.record(Event::Score);
+        let score = |row: &mut ScoredRow<usize>| {
+            let before = *row.caches;
+            *row.caches += row.tokens.len();
+            let of = |target: &Target| target.token as f32 - (before + target.after + 1) as f32;
+            row.targets.iter().map(of).collect()
+        };
+        Ok(rows.iter_mut().map(score).collect())
     }
 
     fn reset_peak_memory(&self) {}

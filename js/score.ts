@@ -1,0 +1,130 @@
+import { adapter } from './adapter.js'
+import { invalidArgument } from './errors.js'
+import type {
+  NativeContinuation,
+  NativeScored,
+  NativeScores,
+  NativeScoreRequest,
+} from './native.js'
+import { ANY_TOKEN, checkPrompt, checkText, nativePrompt, tokenArray, tokenList } from './prompt.js'
+import type { Decision, ModelInfo, Score, ScoreOptions } from './types.js'
+import { isPlainObject, nonEmptyString, show } from './validate.js'
+
+/** What {@link nativeScoreRequest} gives: everything but the number of the evaluation. */
+export type ScoreOrder = Omit<NativeScoreRequest, 'evaluation'>
+
+/** What may follow a prompt. */
+type Continuation = string | { tokens: ArrayLike<number> }
+
+function checkContinuation(value: unknown, where: string): Continuation {
+  if (typeof value === 'string') return nonEmptyString(value, where)
+  if (!isPlainObject(value) || Object.keys(value).some((name) => name !== 'tokens'))
+    throw invalidArgument(where, `expected a string or { tokens }, got ${show(value)}`)
+  const tokens = tokenList(value['tokens'], `${where}.tokens`)
+  if (tokens.length === 0) throw invalidArgument(`${where}.tokens`, 'is empty')
+  return { tokens }
+}
+
+/** The order of `model.score`. */
+export function scoreOrder(
+  prompt: unknown,
+  continuation: unknown,
+  options: ScoreOptions,
+  info: ModelInfo,
+): ScoreOrder {
+  if (continuation !== undefined) {
+    const checked = checkContinuation(continuation, 'continuation')
+    return order(checkPrompt(prompt, options), [checked], options, info)
+  }
+  return order(checkText(prompt, promptPart(options)), [], options, info)
+}
+
+/** The order of `model.decide`. */
+export function decideOrder(
+  prompt: unknown,
+  choices: unknown,
+  options: ScoreOptions,
+  info: ModelInfo,
+): ScoreOrder {
+  return order(checkPrompt(prompt, options), checkChoices(choices), options, info)
+}
+
+function checkChoices(choices: unknown): string[] {
+  if (!Array.isArray(choices) || choices.length === 0)
+    throw invalidArgument('choices', `expected an array of strings, got ${show(choices)}`)
+  const checked = Array.from(choices, (choice: unknown, index) =>
+    nonEmptyString(choice, `choices[${index}]`),
+  )
+  const again = checked.findIndex((choice, index) => checked.indexOf(choice) !== index)
+  if (again !== -1) throw invalidArgument(`choices[${again}]`, 'is there twice')
+  return checked
+}
+
+function order(
+  prompt: ReturnType<typeof checkPrompt>,
+  continuations: readonly Continuation[],
+  options: ScoreOptions,
+  info: ModelInfo,
+): ScoreOrder {
+  const native = (it: Continuation): NativeContinuation =>
+    typeof it === 'string'
+      ? { text: it }
+      : { tokens: tokenArray(it.tokens, 'continuation.tokens', info.vocabularySize) }
+  const used = adapter(options.adapter ?? null, 'adapter')
+  return {
+    prompt: nativePrompt(prompt, info, promptPart(options)),
+    continuations: continuations.map(native),
+    ...(used === null ? {} : { adapter: used.id }),
+  }
+}
+
+/** Those of the options that are about the prompt. */
+function promptPart({ signal: _, adapter: __, ...options }: ScoreOptions): ScoreOptions {
+  return options
+}
+
+/** What `model.score` gives. */
+export function score({ promptTokens, continuations }: NativeScores): Score {
+  const [scored] = continuations
+  const logprobs = Array.from(scored?.logprobs ?? [])
+  const logprob = sum(logprobs)
+  return {
+    logprob,
+    perplexity: Math.exp(-logprob / logprobs.length),
+    promptTokens,
+    tokens: logprobs.map((logprob, index) => ({
+      token: scored?.tokens[index] ?? ANY_TOKEN,
+      ...text(scored, index),
+      logprob,
+    })),
+  }
+}
+
+function text(scored: NativeScored | undefined, index: number): { text?: string } {
+  const text = scored?.texts?.[index]
+  return text === undefined ? {} : { text }
+}
+
+/** What `model.decide` gives. */
+export function decision<Choice extends string>(
+  choices: readonly Choice[],
+  { continuations }: NativeScores,
+): Decision<Choice> {
+  const logprobs = continuations.map(({ logprobs }) => sum(Array.from(logprobs)))
+  const most = Math.max(...logprobs)
+  const weights = logprobs.map((logprob) => Math.exp(logprob - most))
+  const total = sum(weights)
+  const index = logprobs.indexOf(most)
+  const byChoice = (values: readonly number[]): Record<Choice, number> =>
+    Object.fromEntries(choices.map((choice, at) => [choice, values[at]])) as Record<Choice, number>
+  return {
+    choice: choices[index] as Choice,
+    index,
+    probabilities: byChoice(weights.map((weight) => weight / total)),
+    logprobs: byChoice(logprobs),
+  }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0)
+}

@@ -1,0 +1,126 @@
+//! Scores: what is asked for, what comes back, and how it is cancelled.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use napi::bindgen_prelude::{Float32Array, Uint32Array};
+use napi_derive::napi;
+
+use super::request::NativePrompt;
+use crate::adapters::AdapterId;
+use crate::engine::{AbortFlag, Callback, Continuation, ScoreRequest, Scored, Scores};
+use crate::error::{Error, Result};
+
+/// What may follow a prompt: either `text` or `tokens`.
+#[napi(object, object_to_js = false)]
+pub struct NativeContinuation {
+    /// Text.
+    pub text: Option<String>,
+    /// Tokens, right behind those of the prompt.
+    pub tokens: Option<Uint32Array>,
+}
+
+/// What to score.
+#[napi(object, object_to_js = false)]
+pub struct NativeScoreRequest {
+    /// The number by which it is cancelled, different from those of others that run.
+    pub evaluation: f64,
+    /// What comes before.
+    pub prompt: NativePrompt,
+    /// What may follow; none for the prompt's own tokens.
+    pub continuations: Vec<NativeContinuation>,
+    /// The number of the adapter that it runs with.
+    pub adapter: Option<f64>,
+}
+
+impl NativeScoreRequest {
+    /// The engine's form of it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what has no such form.
+    pub fn translate(self) -> Result<ScoreRequest> {
+        let (prompt, encoding) = self.prompt.translate()?;
+        let continuation = |it: NativeContinuation| match (it.text, it.tokens) {
+            (Some(text), None) => Ok(Continuation::Text(text)),
+            (None, Some(tokens)) => Ok(Continuation::Tokens(tokens.to_vec())),
+            _ => Err(Error::argument("continuation", "must have exactly one of text and tokens")),
+        };
+        let continuations = self.continuations.into_iter().map(continuation);
+        Ok(ScoreRequest {
+            prompt,
+            encoding,
+            continuations: continuations.collect::<Result<_>>()?,
+            adapter: self.adapter.map(AdapterId::from_number),
+        })
+    }
+}
+
+/// A continuation's tokens.
+#[napi(object, object_from_js = false)]
+pub struct NativeScored {
+    /// The tokens.
+    pub tokens: Uint32Array,
+    /// The natural logarithms of their probabilities.
+    pub logprobs: Float32Array,
+    /// Their texts; left out without a tokenizer.
+    pub texts: Option<Vec<String>>,
+}
+
+/// How likely the continuations of a prompt are.
+#[napi(object, object_from_js = false)]
+pub struct NativeScores {
+    /// How many tokens come before all of them.
+    pub prompt_tokens: u32,
+    /// In the order in which they were given.
+    pub continuations: Vec<NativeScored>,
+}
+
+impl From<Scores> for NativeScores {
+    fn from(scores: Scores) -> Self {
+        let mut texts = scores.texts.into_iter();
+        let scored = |Scored { tokens, logprobs }| NativeScored {
+            tokens: Uint32Array::new(tokens),
+            logprobs: Float32Array::new(logprobs),
+            texts: texts.next(),
+        };
+        Self {
+            prompt_tokens: scores.prompt_tokens as u32,
+            continuations: scores.continuations.into_iter().map(scored).collect(),
+        }
+    }
+}
+
+/// The evaluations that run, by their numbers.
+#[derive(Clone, Default)]
+pub struct RunningEvaluations(Arc<Mutex<HashMap<u64, AbortFlag>>>);
+
+impl RunningEvaluations {
+    /// Begins one: the flag that aborts it, and `callback` so that the number is free again behind
+    /// it.
+    pub fn begin<T: 'static>(
+        &self,
+        number: f64,
+        callback: Callback<T>,
+    ) -> (AbortFlag, Callback<T>) {
+        let (number, flag) = (number as u64, AbortFlag::default());
+        self.with(|running| running.insert(number, flag.clone()));
+        let running = self.clone();
+        let ended: Callback<T> = Box::new(move |result| {
+            running.with(|running| running.remove(&number));
+            callback(result);
+        });
+        (flag, ended)
+    }
+
+    /// Aborts one, unless it has ended.
+    pub fn cancel(&self, number: f64) {
+        if let Some(flag) = self.with(|running| running.get(&(number as u64)).cloned()) {
+            flag.abort();
+        }
+    }
+
+    fn with<R>(&self, change: impl FnOnce(&mut HashMap<u64, AbortFlag>) -> R) -> R {
+        // No code of others runs under the lock, so a poisoned one still holds a sound state.
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
