@@ -7,11 +7,11 @@ import type {
   LanguageModelV4StreamResult,
   SharedV4Warning,
 } from '@ai-sdk/provider'
-import { NodeMlxError } from '../errors.js'
+import { codeOf, NodeMlxError } from '../errors.js'
+import type { Lease, ModelPool } from '../model-pool.js'
 import type { Generation, GenerationChunk, Model } from '../types.js'
 import { toOrder, type Order } from './call-options.js'
 import { Parts, toContent, toFinishReason, toMetadata, toUsage } from './parts.js'
-import type { Lease, ModelPool } from './pool.js'
 
 /** An answer that is being generated, by a model that stays until it ends. */
 interface Running {
@@ -55,6 +55,9 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
         response,
         warnings,
       }
+    } catch (error) {
+      discardDead(lease, error)
+      throw error
     } finally {
       lease.release()
     }
@@ -68,9 +71,14 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
       yield { type: 'stream-start', warnings }
       yield { type: 'response-metadata', ...response }
       const made = new Parts()
-      for await (const chunk of generation as AsyncIterable<GenerationChunk>) {
-        if (call.includeRawChunks === true) yield { type: 'raw', rawValue: chunk }
-        yield* made.of(chunk)
+      try {
+        for await (const chunk of generation as AsyncIterable<GenerationChunk>) {
+          if (call.includeRawChunks === true) yield { type: 'raw', rawValue: chunk }
+          yield* made.of(chunk)
+        }
+      } catch (error) {
+        discardDead(lease, error)
+        throw error
       }
       const result = await generation.result
       throwIfAborted(call.abortSignal)
@@ -117,6 +125,11 @@ function generate(model: Model, { messages, options, warnings }: Order): Generat
     const others = Object.entries(options).filter(([name]) => name !== option)
     return generate(model, { messages, options: Object.fromEntries(others), warnings })
   }
+}
+
+/** The next call gets a model that lives. */
+function discardDead(lease: Lease, error: unknown): void {
+  if (codeOf(error) === 'ENGINE_FAILED') lease.discard()
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -5,21 +5,23 @@ import type {
   ProviderV4,
   RerankingModelV4,
 } from '@ai-sdk/provider'
-import { invalidArgument } from '../errors.js'
+import { invalidArgument, NodeMlxError } from '../errors.js'
+import { ModelPool } from '../model-pool.js'
+import { namedSource, sourceOf, type NamedModel } from '../model-sources.js'
 import { loadOptions } from '../options.js'
 import type { LoadModelOptions } from '../types.js'
 import { fields, isPlainObject, nonEmptyString, show, type Check } from '../validate.js'
 import { noSuchModel } from './errors.js'
 import { NodeMlxLanguageModel } from './language-model.js'
-import { ModelPool, type ModelSource } from './pool.js'
 
 /** Options of `createNodeMlx`. */
 export interface NodeMlxProviderOptions {
   /**
-   * Models by names of the program's own: what `loadModel` takes, a loaded model, which is not
-   * disposed of here, or a function that loads one. Every other name is what `loadModel` takes.
+   * Models by names of the program's own: what `loadModel` takes, that with options, a loaded
+   * model, which is not disposed of here, or a function that loads one. Every other name is what
+   * `loadModel` takes.
    */
-  models?: Readonly<Record<string, ModelSource>> | undefined
+  models?: Readonly<Record<string, NamedModel>> | undefined
   /** Options of `loadModel` for all models that are loaded by name. */
   load?: Omit<LoadModelOptions, 'signal'> | undefined
   /**
@@ -61,19 +63,13 @@ const amount: Check<number> = (value, option) => {
   throw invalidArgument(option, `expected a number from 0, got ${show(value)}`)
 }
 
-const sources: Check<ReadonlyMap<string, ModelSource>> = (value, option) => {
-  if (!isPlainObject(value))
-    throw invalidArgument(option, `expected an object of models by name, got ${show(value)}`)
-  const all = Object.entries(value).map(([name, source]) => {
-    const isModel = typeof source === 'object' && source !== null && 'generate' in source
-    if (typeof source !== 'function' && !isModel) nonEmptyString(source, `${option}.${name}`)
-    return [name, source as ModelSource] as const
-  })
-  return new Map(all)
+const models: Check<Readonly<Record<string, unknown>>> = (value, option) => {
+  if (isPlainObject(value)) return value
+  throw invalidArgument(option, `expected an object of models by name, got ${show(value)}`)
 }
 
 const OPTION_FIELDS = {
-  models: sources,
+  models,
   load: loadOptions,
   idleMs: amount,
   memoryBytes: amount,
@@ -84,8 +80,16 @@ const OPTION_FIELDS = {
 export function createNodeMlx(options?: NodeMlxProviderOptions): NodeMlxProvider {
   const checked = fields(options, '', OPTION_FIELDS)
   const { idleMs = DEFAULT_IDLE_MS, memoryBytes = Number.POSITIVE_INFINITY } = checked
-  const { name = 'nodemlx', load = {}, models = new Map<string, ModelSource>() } = checked
-  const pool = new ModelPool({ sources: models, load, memoryBytes, idleMs })
+  const { name = 'nodemlx', load = {}, models: named = {} } = checked
+  const pool = new ModelPool({
+    sources: new Map(
+      Object.entries(named).map(([id, value]) => [id, namedSource(value, `models.${id}`, load)]),
+    ),
+    keeping: { memoryBytes, idleMs },
+    other: (id) => sourceOf(id, load),
+    // A program that asks one model may hold the stream of another.
+    whenFull: 'load',
+  })
   const languageModel = (modelId: string): LanguageModelV4 =>
     new NodeMlxLanguageModel(nonEmptyString(modelId, 'modelId'), name, pool)
   const missing =
@@ -99,7 +103,7 @@ export function createNodeMlx(options?: NodeMlxProviderOptions): NodeMlxProvider
     embeddingModel: missing('embeddingModel', 'models of this provider do not embed'),
     imageModel: missing('imageModel', 'models of this provider do not make images'),
     rerankingModel: missing('rerankingModel', 'models of this provider do not rank'),
-    dispose: () => pool.dispose(),
+    dispose: () => pool.dispose(new NodeMlxError('DISPOSED', 'the provider was disposed of')),
   })
   // Older versions of Node.js 20 have no such symbol.
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- see above

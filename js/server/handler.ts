@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { ModelPool } from '../model-pool.js'
 import { json, type Api, type Call } from './call.js'
 import { readJson } from './body.js'
 import { Failure } from './failure.js'
@@ -6,7 +7,6 @@ import { Metrics } from './metrics.js'
 import { handlerOptions, type CheckedOptions, type HandlerOptions } from './options.js'
 import { PromptCaches } from './prompt-caches.js'
 import { Queue } from './queue.js'
-import { ModelRegistry } from './registry.js'
 import { ResponseStore } from './responses/store.js'
 import { apiOf, routesOf, type Route } from './routes.js'
 import { Gate } from './security.js'
@@ -58,7 +58,15 @@ class HandlerServer {
     this.#gate = new Gate(options.access)
     const { limits } = options
     this.#engine = {
-      registry: new ModelRegistry(options.sources, options.keeping),
+      models: new ModelPool({
+        sources: options.sources,
+        keeping: options.keeping,
+        other: (id) => {
+          throw noModel(id, options.sources)
+        },
+        // Whoever holds a model is another request, and ends.
+        whenFull: 'wait',
+      }),
       queue: new Queue(limits),
       limits,
       metrics: new Metrics(),
@@ -154,7 +162,7 @@ class HandlerServer {
       // A stream that nobody reads on does not notice.
       await this.#idleWithin(UNREAD_MS)
     }
-    await this.#engine.registry.close()
+    await this.#engine.models.dispose(new Failure('unavailable', 'the server is stopping'))
   }
 
   /** Waits until nothing is being answered; whether it came to that in time. */
@@ -227,4 +235,12 @@ function whenRead(response: Response, done: () => void): Response {
     { highWaterMark: 0 },
   )
   return new Response(watched, { status: response.status, headers: response.headers })
+}
+
+function noModel(id: string, served: ReadonlyMap<string, unknown>): Failure {
+  const names = [...served.keys()].slice(0, 20).join(', ')
+  return new Failure('not-found', `there is no model ${JSON.stringify(id)}; there are ${names}`, {
+    param: 'model',
+    code: 'model_not_found',
+  })
 }

@@ -1,9 +1,10 @@
 import { invalidArgument } from '../errors.js'
+import type { Keeping } from '../model-pool.js'
+import type { ModelSource } from '../model-sources.js'
 import { arrayOf, boolean, fields, integer, nonEmptyString, show, type Check } from '../validate.js'
 import { checkLimits, type Limits } from './limits.js'
-import type { Keeping } from './registry.js'
 import type { Access } from './security.js'
-import { modelSources, type ModelSource, type Models } from './sources.js'
+import { modelSources, type Models } from './sources.js'
 
 /** Options of `createHandler`. */
 export interface HandlerOptions {

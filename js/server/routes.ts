@@ -72,14 +72,14 @@ function decoded(id: string): string {
   }
 }
 
-function metricsText({ metrics, queue, registry }: Engine): Response {
+function metricsText({ metrics, queue, models }: Engine): Response {
   const text = metrics.text([
     ['nodemlx_running', 'Generations that run.', [[{}, queue.running]]],
     ['nodemlx_waiting', 'Requests that wait.', [[{}, queue.waiting]]],
     [
       'nodemlx_model_bytes',
       'Bytes of the weights of loaded models.',
-      registry.models.flatMap(({ id, model }) =>
+      models.models.flatMap(({ id, model }) =>
         model === undefined ? [] : [[{ model: id }, model.info.bytes] as const],
       ),
     ],

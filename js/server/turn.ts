@@ -1,4 +1,5 @@
 import { codeOf } from '../errors.js'
+import type { Lease, ModelPool } from '../model-pool.js'
 import { onAbort } from '../signal.js'
 import type {
   GenerateOptions,
@@ -13,12 +14,11 @@ import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
 import type { Borrowed, PromptCaches } from './prompt-caches.js'
 import type { Queue } from './queue.js'
-import type { Lease, ModelRegistry } from './registry.js'
 import type { ResponseStore } from './responses/store.js'
 
 /** What answers requests. */
 export interface Engine {
-  readonly registry: ModelRegistry
+  readonly models: ModelPool
   readonly queue: Queue
   readonly limits: Limits
   readonly metrics: Metrics
@@ -112,12 +112,12 @@ export class Turn {
 
   /** Waits for places and for the model, and begins to generate. */
   static async begin(engine: Engine, order: Order, lifetime: Lifetime): Promise<Turn> {
-    engine.registry.find(order.model)
+    engine.models.find(order.model)
     const { signal } = lifetime
     const leave = await engine.queue.enter(order.prompts.length * order.choices, signal)
     let lease: Lease | undefined
     try {
-      lease = await engine.registry.use(order.model, signal)
+      lease = await engine.models.use(order.model, signal)
       return new Turn(engine, order, lease, lifetime, leave)
     } catch (error) {
       lease?.release()

@@ -7,7 +7,7 @@ import { string } from '../validate.js'
 export function unsupported(what: string): (call: Call, body: unknown) => never {
   return ({ engine }, body) => {
     const model = string(required(record(body, 'body')['model'], 'model'), 'model')
-    engine.registry.find(model)
+    engine.models.find(model)
     throw new Failure('invalid', `the model ${model} does not support ${what}`, {
       param: 'model',
       code: 'unsupported_model',

@@ -31,8 +31,7 @@ export async function messages(call: Call, body: unknown): Promise<Response> {
 export async function countTokens(call: Call, body: unknown): Promise<Response> {
   const fields = readFields(body, '', COUNT_FIELDS, unknownField)
   const { messages: conversation, options } = asked(fields)
-  const { registry } = call.engine
-  const lease = await registry.use(required(fields.model, 'model'), call.lifetime.signal)
+  const lease = await call.engine.models.use(required(fields.model, 'model'), call.lifetime.signal)
   try {
     const { tools, splitSpecialTokens, continueFinalMessage } = options
     const count = await lease.model.countTokens(conversation, {

@@ -1,9 +1,9 @@
 import { json, type Call } from '../call.js'
-import type { ServedModel } from '../registry.js'
+import type { PooledModel } from '../../model-pool.js'
 
 /** `GET /v1/models` */
 export function listModels({ engine, request }: Call, started: number): Response {
-  const { models } = engine.registry
+  const { models } = engine.models
   // Both APIs have this route; the header is Anthropic's.
   if (request.headers.has('anthropic-version')) {
     const data = models.map((model) => anthropicModel(model, started))
@@ -19,12 +19,12 @@ export function listModels({ engine, request }: Call, started: number): Response
 
 /** `GET /v1/models/<id>` */
 export function describeModel({ engine, request }: Call, id: string, started: number): Response {
-  const model = engine.registry.find(id)
+  const model = engine.models.find(id)
   const isAnthropic = request.headers.has('anthropic-version')
   return json(isAnthropic ? anthropicModel(model, started) : openaiModel(model, started))
 }
 
-function openaiModel({ id, model, loading }: ServedModel, started: number): object {
+function openaiModel({ id, model, loading }: PooledModel, started: number): object {
   const { maxContextLength, contextLength } = model?.info ?? {}
   const length = Math.min(maxContextLength ?? Infinity, contextLength ?? Infinity)
   return {
@@ -38,7 +38,7 @@ function openaiModel({ id, model, loading }: ServedModel, started: number): obje
   }
 }
 
-function anthropicModel({ id }: ServedModel, started: number): object {
+function anthropicModel({ id }: PooledModel, started: number): object {
   return {
     type: 'model',
     id,
