@@ -1,6 +1,6 @@
 // The chat in a terminal of its own: keys are pressed, and what is shown is waited for.
 
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -25,7 +25,7 @@ afterEach(() => {
 async function start(...options: string[]): Promise<void> {
   terminal = new Terminal(
     [process.execPath, join(ROOT, 'dist', 'cli', 'main.js'), 'chat', ...options],
-    { HOME: home, HF_HUB_OFFLINE: '1' },
+    { HOME: home, HF_HUB_OFFLINE: '1', HF_HUB_CACHE: join(home, 'hub') },
   )
   await terminal.shows('> ')
 }
@@ -91,7 +91,7 @@ describe('a chat in a terminal', () => {
 
   it('has commands, and says what was probably meant', async () => {
     await start()
-    await enter('/help', '/model NAME', '/image', '/quit', 'Ctrl-D leaves')
+    await enter('/help', '/model NAME', '/retry', '/fork N', '/image', '/quit', 'Ctrl-D leaves')
     await enter('/temp 0.5', 'temperature: 0.5')
     await enter('/temp 99', 'Error: temperature: expected a number from 0 to 10, got 99')
     await enter('/temp', 'temperature: 0.5')
@@ -130,6 +130,98 @@ describe('a chat in a terminal', () => {
     await terminal.shows('ear')
     terminal.type(ENTER)
     await terminal.shows('forgotten')
+  })
+
+  it('completes names of models, also of those in the cache, words and files', async () => {
+    const commit = 'c'.repeat(40)
+    const folder = join(home, 'hub', 'models--someone--Something-4bit')
+    mkdirSync(join(folder, 'snapshots', commit), { recursive: true })
+    mkdirSync(join(folder, 'refs'))
+    writeFileSync(join(folder, 'refs', 'main'), commit)
+    writeFileSync(join(folder, 'snapshots', commit, 'config.json'), '{}')
+    writeFileSync(join(home, 'conversation.json'), '[]')
+    await start()
+    for (const [typed, completed] of [
+      ['/model someone/S', 'omething-4bit'],
+      ['/think me', 'dium'],
+      [`/load ${home}/conv`, 'ersation.json'],
+    ] as const) {
+      terminal.type(typed)
+      await terminal.shows(typed)
+      terminal.type('\t')
+      await terminal.shows(completed)
+      terminal.type(CTRL_C)
+    }
+  })
+
+  it('answers again, forks, and goes on with what was kept', async () => {
+    const file = join(home, 'kept.json')
+    await start('-t', '0')
+    await enter('/retry', 'Nothing was said')
+    await enter('My favourite colour is teal.', 'tokens at')
+    await enter('/fork', 'conversation 2 of 2, 2 messages')
+    await enter('What is my favourite colour?', 'teal', 'tokens at')
+    await enter('/retry', 'teal', 'tokens at')
+    await enter(`/save ${file}`, `is in ${file}`)
+    await enter('/fork 1', 'conversation 1 of 2, 2 messages')
+    await enter('/fork 3', 'conversations 1 to 2, and no 3')
+    await enter('/clear', 'forgotten')
+    await enter(`/load ${file}`, 'A conversation of 4 messages.')
+    await enter('What is my favourite colour?', 'teal', 'tokens at')
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
+      model: 'demo',
+      messages: [{ role: 'user' }, { role: 'assistant' }, { role: 'user' }, { role: 'assistant' }],
+    })
+    writeFileSync(file, '{"messages":[{"role":5}]}')
+    await enter(`/load ${file}`, /Error: messages of .*kept\.json\[0\]\.role/)
+    await enter('/load /no/such/file', 'Error: /no/such/file cannot be read: no such file')
+    await enter('/save /no/such/folder/file', 'Error: /no/such/folder/file cannot be written')
+  })
+
+  it('lets the model call the tools of a module', async () => {
+    const file = join(home, 'tools.mjs')
+    writeFileSync(
+      file,
+      `export default [{
+        name: 'get_weather',
+        description: 'Get the weather in a city',
+        parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+        execute: ({ city }) => ({ city, condition: 'sunny' }),
+      }]`,
+    )
+    writeFileSync(join(home, 'none.mjs'), 'export const tools = [{ name: "a" }]')
+    await start('-t', '0')
+    await enter('/tools', 'There are no tools.')
+    await enter(`/tools ${file}`, 'get_weather  Get the weather')
+    await enter('What is the weather in Paris?', '→ get_weather {"city":"Paris"}', 'sunny')
+    await enter(`/tools ${join(home, 'none.mjs')}`, 'tools[0] has no function execute')
+    await enter('/tools none', 'There are no tools.')
+    await enter('/tools /no/such/file', 'Error: /no/such/file cannot be loaded: no such file')
+  })
+
+  it('thinks as much as it is told to', async () => {
+    await start()
+    await enter('/think', "reasoning: the model's default")
+    await enter('/think low', 'reasoning: low')
+    await enter('/think 100', 'reasoning: up to 100 tokens')
+    await enter('/think hard', 'Error: reasoning: expected')
+    await enter('/think default', "reasoning: the model's default")
+  })
+
+  it('keeps together what is pasted, and what Alt-Enter has cut', async () => {
+    await start('-t', '0')
+    terminal.type('\u001B[200~What is the capital\rof Italy?\u001B[201~')
+    await terminal.shows('… of Italy?')
+    await enter('', 'Rome')
+    terminal.type('What is the capital\u001B\r')
+    await terminal.shows('… ')
+    await enter('of Japan?', 'Tokyo')
+    terminal.type('given up\u001B\r')
+    await terminal.shows('… ')
+    terminal.type(CTRL_C)
+    await terminal.shows('\n> ')
+    await enter('What is the capital of France?', 'Paris')
   })
 
   it('takes longer texts', async () => {

@@ -1,7 +1,9 @@
 import { NodeMlxError } from '../errors.js'
+import type { GenerationResult } from '../types.js'
 import { VERSION } from '../version.js'
 import type { Arguments } from './arguments.js'
 import { completeChatCommand, isChatCommand, runChatCommand } from './chat-commands.js'
+import { readTools } from './chat-files.js'
 import { Conversation } from './conversation.js'
 import { EXIT, UsageError } from './errors.js'
 import { modelLine, statistics } from './format.js'
@@ -10,7 +12,7 @@ import { sayWhereQuiet } from './input.js'
 import { LineInput } from './line-input.js'
 import { interruptible } from './loading.js'
 import { describe } from './output.js'
-import { generateSettings, loadSettings, modelName } from './settings.js'
+import { generateSetting, generateSettings, loadSettings, modelName } from './settings.js'
 import { styleFor } from './style.js'
 
 /**
@@ -22,11 +24,14 @@ export async function chat({ flags, positionals }: Arguments): Promise<number> {
     throw new UsageError('a chat takes no prompt; type it once the chat has begun', 'chat')
   const name = modelName(flags)
   const load = loadSettings(flags)
-  const settings = generateSettings(flags)
+  const toolFile = flags.get('tools')
+  const tools = toolFile === undefined ? undefined : await readTools(toolFile)
+  const settings = generateSetting({ ...generateSettings(flags), tools })
+  const markdown = !flags.has('plain')
   const conversation = await interruptible((signal) =>
-    Conversation.start(name, load, settings, signal),
+    Conversation.start(name, { load, settings, markdown }, signal),
   )
-  conversation.system = flags.get('system')
+  conversation.chat.system = flags.get('system')
 
   const style = styleFor(process.stderr)
   const note = (text: string): void => {
@@ -35,6 +40,9 @@ export async function chat({ flags, positionals }: Arguments): Promise<number> {
   if (process.stdin.isTTY) {
     note(`${style.bold(`nodemlx ${VERSION}`)}  ${name}: ${modelLine(conversation.model.info)}`)
     note(style.dim('/help shows the commands, Ctrl-C stops an answer, Ctrl-D leaves.'))
+  }
+  const answered = (result: GenerationResult): void => {
+    if (!flags.has('no-stats')) note(style.dim(statistics(result)))
   }
   let kept = true
   const keepHistory = (lines: string[]): void => {
@@ -70,13 +78,10 @@ export async function chat({ flags, positionals }: Arguments): Promise<number> {
         controller.abort()
       }
       try {
-        if (isChatCommand(line)) {
-          if (await runChatCommand(line, { conversation, note, style, signal: controller.signal }))
-            return EXIT.ok
-          continue
-        }
-        const result = await conversation.say(line, controller.signal)
-        if (!flags.has('no-stats')) note(style.dim(statistics(result)))
+        const { signal } = controller
+        if (!isChatCommand(line)) answered(await conversation.say(line, signal))
+        else if (await runChatCommand(line, { conversation, note, answered, style, signal }))
+          return EXIT.ok
       } catch (error) {
         // What went wrong with one message or command ends only that; without a terminal nobody
         // could do anything about it.

@@ -1,8 +1,11 @@
 import { isHere } from '../hub/locate.js'
 import { RECOMMENDED_MODELS } from '../recommended-models.js'
+import type { GenerationResult } from '../types.js'
 import { closest } from '../validate.js'
+import { readChat, readTools, saveChat } from './chat-files.js'
+import { completeFile, completeModel, expandHome, type Completion } from './completion.js'
 import type { Conversation } from './conversation.js'
-import { modelLine } from './format.js'
+import { counted, modelLine } from './format.js'
 import { generateSetting } from './settings.js'
 import type { Style } from './style.js'
 
@@ -11,6 +14,8 @@ export interface ChatContext {
   conversation: Conversation
   /** Tells the user something. */
   note: (text: string) => void
+  /** Tells the user how an answer went. */
+  answered: (result: GenerationResult) => void
   style: Style
   signal: AbortSignal
 }
@@ -20,6 +25,8 @@ interface ChatCommand {
   names: readonly string[]
   argument?: string
   help: string
+  /** Words that its argument can become. */
+  complete?: (start: string) => string[] | Promise<string[]>
   /** Gives `true` where the chat ends. */
   run(argument: string, context: ChatContext): Promise<boolean> | boolean
 }
@@ -29,6 +36,7 @@ const COMMANDS: readonly ChatCommand[] = [
     names: ['model'],
     argument: 'NAME',
     help: 'Go on with another model; alone: show which it is',
+    complete: completeModel,
     async run(name, { conversation, note, signal }) {
       if (name !== '') await conversation.changeModel(name, signal)
       note(`${conversation.modelName}: ${modelLine(conversation.model.info)}`)
@@ -57,11 +65,109 @@ const COMMANDS: readonly ChatCommand[] = [
     argument: 'TEXT',
     help: 'Set the system prompt; alone: show it; "none" removes it',
     run(text, { conversation, note }) {
-      if (text !== '') conversation.system = text === 'none' ? undefined : text
+      const { chat } = conversation
+      if (text !== '') chat.system = text === 'none' ? undefined : text
       note(
-        conversation.system === undefined
-          ? 'There is no system prompt.'
-          : `System prompt: ${conversation.system}`,
+        chat.system === undefined ? 'There is no system prompt.' : `System prompt: ${chat.system}`,
+      )
+      return false
+    },
+  },
+  {
+    names: ['retry'],
+    help: 'Answer the last message again',
+    async run(_, { conversation, note, answered, signal }) {
+      if (conversation.chat.messages.some(({ role }) => role === 'user'))
+        answered(await conversation.retry(signal))
+      else note('Nothing was said that could be answered again.')
+      return false
+    },
+  },
+  {
+    names: ['fork'],
+    argument: 'N',
+    help: 'Go on in a copy of the conversation; with a number: in that one',
+    run(text, { conversation, note }) {
+      if (text === '') conversation.fork()
+      else if (!conversation.goTo(Number(text))) {
+        note(`There are conversations 1 to ${conversation.place.count}, and no ${text}.`)
+        return false
+      }
+      const { number, count } = conversation.place
+      note(
+        `This is conversation ${number} of ${count}, ${said(conversation)}. /fork N goes to another.`,
+      )
+      return false
+    },
+  },
+  {
+    names: ['save'],
+    argument: 'FILE',
+    help: 'Keep the conversation in a file',
+    complete: completeFile,
+    async run(file, { conversation, note }) {
+      if (file === '') note('Name a file: /save FILE')
+      else {
+        const { modelName: model, chat } = conversation
+        await saveChat(expandHome(file), { model, ...chat.toJSON() })
+        note(`The conversation is in ${file}; /load goes on with it.`)
+      }
+      return false
+    },
+  },
+  {
+    names: ['load'],
+    argument: 'FILE',
+    help: 'Go on with a conversation that was kept',
+    complete: completeFile,
+    async run(file, { conversation, note }) {
+      if (file === '') {
+        note('Name a file: /load FILE')
+        return false
+      }
+      const { model, ...json } = await readChat(expandHome(file))
+      conversation.restore(json)
+      const other =
+        model === undefined || model === conversation.modelName ? '' : `, had with ${model}`
+      note(`A conversation of ${said(conversation)}${other}.`)
+      return false
+    },
+  },
+  {
+    names: ['tools'],
+    argument: 'FILE',
+    help: 'Let the model call the tools of a module; alone: show them; "none" removes them',
+    complete: completeFile,
+    async run(file, { conversation, note, style }) {
+      if (file !== '') {
+        const tools = file === 'none' ? undefined : await readTools(expandHome(file))
+        conversation.settings = generateSetting({ ...conversation.settings, tools })
+      }
+      const tools = conversation.settings.tools ?? []
+      const rows = tools.map((tool) => {
+        const { name, description = '' } = 'function' in tool ? tool.function : tool
+        return `${style.cyan(name)}  ${description}`
+      })
+      note(tools.length === 0 ? 'There are no tools.' : rows.join('\n'))
+      return false
+    },
+  },
+  {
+    names: ['think'],
+    argument: 'HOW',
+    help: 'Think off, low, medium, high or N tokens; alone: show it; "default" leaves it to the model',
+    complete: (start) =>
+      ['off', 'low', 'medium', 'high', 'default'].filter((word) => word.startsWith(start)),
+    run(text, { conversation, note }) {
+      if (text !== '') {
+        const budget = Number(text)
+        const reasoning =
+          text === 'default' ? undefined : Number.isNaN(budget) ? text : { budgetTokens: budget }
+        conversation.settings = generateSetting({ ...conversation.settings, reasoning })
+      }
+      const { reasoning = "the model's default" } = conversation.settings
+      note(
+        `reasoning: ${typeof reasoning === 'string' ? reasoning : `up to ${counted(reasoning.budgetTokens, 'token')}`}`,
       )
       return false
     },
@@ -82,7 +188,7 @@ const COMMANDS: readonly ChatCommand[] = [
     names: ['clear'],
     help: 'Forget the conversation',
     run(_, { conversation, note }) {
-      conversation.clear()
+      conversation.chat.messages = []
       note('The conversation is forgotten.')
       return false
     },
@@ -100,7 +206,8 @@ const COMMANDS: readonly ChatCommand[] = [
             (command) => `${style.cyan(label(command).padEnd(left))}  ${command.help}`,
           ),
           '',
-          'A line that ends with \\ goes on in the next one; """ opens and closes a longer text.',
+          'Alt-Enter begins a new line, as does \\ at the end of one; """ opens and closes a longer',
+          'text, and what is pasted stays together. Tab completes commands, models and files.',
           'Ctrl-C stops an answer, Ctrl-D leaves.',
         ].join('\n'),
       )
@@ -154,16 +261,22 @@ export async function runChatCommand(line: string, context: ChatContext): Promis
   return command.run(argument.trim(), context)
 }
 
-/** Completes the names of commands and, after /model, of models. */
-export function completeChatCommand(line: string): [string[], string] {
-  const model = /^\/model\s+(\S*)$/.exec(line)
-  const [words, start] = model
-    ? [['demo', ...Object.keys(RECOMMENDED_MODELS)], model[1] ?? '']
-    : [
-        COMMANDS.map(
-          ({ names, argument }) => `/${names[0] ?? ''}${argument === undefined ? '' : ' '}`,
-        ),
-        line,
-      ]
-  return line.startsWith('/') ? [words.filter((word) => word.startsWith(start)), start] : [[], line]
+/** Completes the names of commands, and what they work on. */
+export async function completeChatCommand(line: string): Promise<Completion> {
+  if (!line.startsWith('/')) return [[], line]
+  const [, name, argument] = /^\/(\S+)\s+(.*)$/.exec(line) ?? []
+  if (name === undefined || argument === undefined) {
+    const all = COMMANDS.map(({ names: [first = ''], argument: more }) =>
+      more === undefined ? `/${first}` : `/${first} `,
+    )
+    return [all.filter((word) => word.startsWith(line)), line]
+  }
+  const command = COMMANDS.find(({ names }) => names.includes(name.toLowerCase()))
+  return [(await command?.complete?.(argument)) ?? [], argument]
+}
+
+/** How long a conversation is. */
+function said({ chat }: Conversation): string {
+  const messages = chat.messages.filter(({ role }) => role !== 'tool')
+  return counted(messages.length, 'message')
 }

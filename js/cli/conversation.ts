@@ -1,49 +1,50 @@
 import type {
+  Chat,
+  ChatJson,
   GenerateOptions,
+  Generation,
   GenerationResult,
   LoadModelOptions,
-  Message,
   Model,
-  PromptCache,
   PromptCacheOptions,
 } from '../types.js'
 import { fetchWithBar, loadWithBar } from './loading.js'
 import { printAnswer } from './output.js'
 
-/** A model, what was said, and how answers are generated. */
+/** A model, conversations with it, of which one goes on, and how answers are generated. */
 export class Conversation {
   settings: GenerateOptions
-  system: string | undefined
-  #messages: Message[] = []
   #model: Model
-  /** What the model has read of the conversation, so that each turn reads only what is new. */
-  #cache: PromptCache
   #name: string
+  /** The conversation and its forks. */
+  #chats: Chat[]
+  #current = 0
   readonly #load: LoadModelOptions
   readonly #limits: PromptCacheOptions
+  readonly #markdown: boolean
 
   private constructor(
     name: string,
     model: Model,
-    load: LoadModelOptions,
-    settings: GenerateOptions,
+    { load, settings, markdown }: ConversationOptions,
   ) {
     this.#name = name
     this.#model = model
     this.#load = load
+    this.#markdown = markdown
     const { maxKvSize, kvBits, kvGroupSize, ...rest } = settings
     this.#limits = { maxKvSize, kvBits, kvGroupSize }
     this.settings = rest
-    this.#cache = model.createPromptCache(this.#limits)
+    this.#chats = [model.chat(this.#limits)]
   }
 
   static async start(
     name: string,
-    load: LoadModelOptions,
-    settings: GenerateOptions,
+    options: ConversationOptions,
     signal: AbortSignal,
   ): Promise<Conversation> {
-    return new Conversation(name, await loadWithBar(name, { ...load, signal }), load, settings)
+    const model = await loadWithBar(name, { ...options.load, signal })
+    return new Conversation(name, model, options)
   }
 
   get model(): Model {
@@ -54,26 +55,50 @@ export class Conversation {
     return this.#name
   }
 
-  /** Says something and prints the answer. Where that fails nothing was said. */
-  async say(text: string, signal: AbortSignal): Promise<GenerationResult> {
-    const messages: Message[] = [...this.#messages, { role: 'user', content: text }]
-    const withSystem: Message[] =
-      this.system === undefined ? messages : [{ role: 'system', content: this.system }, ...messages]
-    const options = { ...this.settings, promptCache: this.#cache, signal }
-    const generation = this.#model.info.hasChatTemplate
-      ? this.#model.generate(withSystem, options)
-      : this.#model.generate(text, options)
-    const result = await printAnswer(generation)
-    // A stopped answer was read as far as it goes, so the model is to know of it.
-    const { text: content, reasoning } = result
-    const thoughts = reasoning === '' ? {} : { reasoning_content: reasoning }
-    if (content !== '') this.#messages = [...messages, { role: 'assistant', content, ...thoughts }]
-    return result
+  get chat(): Chat {
+    const chat = this.#chats[this.#current]
+    if (chat === undefined) throw new RangeError(`there is no conversation ${this.#current}`)
+    return chat
   }
 
-  /** Forgets what was said. */
-  clear(): void {
-    this.#messages = []
+  /** The number of the conversation that goes on, and how many there are. */
+  get place(): { number: number; count: number } {
+    return { number: this.#current + 1, count: this.#chats.length }
+  }
+
+  /** Says something and prints the answer. Where that fails nothing was said. */
+  say(text: string, signal: AbortSignal): Promise<GenerationResult> {
+    const options = { ...this.settings, signal }
+    // Without a template every text is continued by itself.
+    return this.#print(
+      this.#model.info.hasChatTemplate
+        ? this.chat.send(text, options)
+        : this.#model.generate(text, options),
+    )
+  }
+
+  /** Answers the last message again and prints that. */
+  retry(signal: AbortSignal): Promise<GenerationResult> {
+    return this.#print(this.chat.retry({ ...this.settings, signal }))
+  }
+
+  /** Goes on in a copy of the conversation. */
+  fork(): void {
+    this.#current = this.#chats.push(this.chat.fork()) - 1
+  }
+
+  /** Goes on in another conversation; whether there is one of this number. */
+  goTo(number: number): boolean {
+    const isThere = Number.isInteger(number) && number >= 1 && number <= this.#chats.length
+    if (isThere) this.#current = number - 1
+    return isThere
+  }
+
+  /** Goes on with a conversation that was saved. */
+  restore(json: ChatJson): void {
+    const chat = this.#model.chat({ ...this.#limits, ...json })
+    this.chat.dispose()
+    this.#chats[this.#current] = chat
   }
 
   /**
@@ -83,6 +108,7 @@ export class Conversation {
   async changeModel(name: string, signal: AbortSignal): Promise<void> {
     // Most mistakes are found, and most time is spent, before anything is given up.
     await fetchWithBar(name, { ...this.#load, signal })
+    const said = this.#chats.map((chat) => chat.toJSON())
     await this.#model.dispose()
     try {
       this.#model = await loadWithBar(name, { ...this.#load, signal })
@@ -91,11 +117,23 @@ export class Conversation {
       this.#model = await loadWithBar(this.#name, this.#load)
       throw error
     } finally {
-      if (!this.#model.disposed) this.#cache = this.#model.createPromptCache(this.#limits)
+      if (!this.#model.disposed)
+        this.#chats = said.map((json) => this.#model.chat({ ...this.#limits, ...json }))
     }
   }
 
   async end(): Promise<void> {
     await this.#model.dispose()
   }
+
+  #print(generation: Generation): Promise<GenerationResult> {
+    return printAnswer(generation, { markdown: this.#markdown })
+  }
+}
+
+export interface ConversationOptions {
+  load: LoadModelOptions
+  settings: GenerateOptions
+  /** Show Markdown on a terminal as what it means. */
+  markdown: boolean
 }

@@ -76,6 +76,7 @@ const SAMPLING: readonly Flag[] = [
     help: 'End the answer where this text appears; may be repeated',
   },
 ]
+const PLAIN: Flag = { name: 'plain', help: 'Show Markdown as it is written, also on a terminal' }
 const JSON_FLAG: Flag = { name: 'json', help: 'Print one JSON object instead' }
 const NO_STATS: Flag = { name: 'no-stats', help: 'Print no statistics' }
 
@@ -100,6 +101,7 @@ export const PROMPT_COMMAND: Command = {
     { name: 'raw', help: 'Continue the prompt as it is, without the chat template' },
     { name: 'special-tokens', help: 'Write special tokens out in the answer' },
     JSON_FLAG,
+    PLAIN,
     NO_STATS,
     ...COMMON,
   ],
@@ -117,7 +119,14 @@ export const COMMANDS: readonly Command[] = [
     usage: '[options]',
     summary: 'Talk with a model that remembers the conversation',
     details: 'Ctrl-C stops an answer, Ctrl-D leaves. /help shows the commands inside.',
-    flags: [...LOADING, ...SAMPLING, NO_STATS, ...COMMON],
+    flags: [
+      ...LOADING,
+      ...SAMPLING,
+      { name: 'tools', value: 'FILE', help: 'A module with tools that the model may call' },
+      PLAIN,
+      NO_STATS,
+      ...COMMON,
+    ],
     examples: [['nodemlx chat -m qwen --system "Answer briefly."', 'Talk with another model']],
   },
   {

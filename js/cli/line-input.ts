@@ -1,17 +1,21 @@
-import { createInterface, type Interface } from 'node:readline'
+import { createInterface, type Interface, type Key } from 'node:readline'
 import { Writable } from 'node:stream'
+import type { Completion } from './completion.js'
 import { Interrupted } from './errors.js'
 import { describe } from './output.js'
 
 /** Opens and closes a message of several lines. */
 const FENCE = '"""'
 
+/** Has the terminal tell what is pasted from what is typed, or no longer. */
+const PASTES = { tell: '\u001B[?2004h', hide: '\u001B[?2004l' }
+
 export interface LineInputOptions {
   prompt: string
   /** Lines of earlier sessions, the newest first. */
   history: string[]
   onHistory: (lines: string[]) => void
-  complete: (line: string) => [string[], string]
+  complete: (line: string) => Promise<Completion>
   /** Tells the user something. */
   note: (text: string) => void
 }
@@ -24,6 +28,11 @@ export class LineInput {
   readonly #options: LineInputOptions
   readonly #output: TerminalOutput | undefined
   readonly #lines: string[] = []
+  /** Lines of a message that goes on. */
+  readonly #begun: string[] = []
+  /** The line that ends next is not the last of its message. */
+  #goesOn = false
+  #pasting = false
   readonly #reader: Interface
   #ended = false
   #interrupted = false
@@ -43,10 +52,15 @@ export class LineInput {
         history: options.history,
         historySize: 1000,
         removeHistoryDuplicates: true,
-        completer: options.complete,
+        completer: (line: string, done: (error: null, completion: Completion) => void) => {
+          void options.complete(line).then((completion) => {
+            done(null, completion)
+          })
+        },
         prompt: options.prompt,
       })
       this.#reader.on('history', options.onHistory)
+      process.stdin.on('keypress', this.#onKey)
       this.#reader.on('SIGINT', () => {
         this.#pressedInterrupt()
       })
@@ -55,7 +69,14 @@ export class LineInput {
       process.on('SIGINT', this.#onSignal)
     }
     this.#reader.on('line', (line) => {
-      this.#lines.push(line)
+      if (this.#goesOn) {
+        this.#begun.push(line)
+        this.#goesOn = this.#pasting
+        this.#reader.setPrompt('… ')
+        this.#reader.prompt()
+        return
+      }
+      this.#lines.push([...this.#begun.splice(0), line].join('\n'))
       this.#wake?.()
     })
     this.#reader.on('error', (error: NodeJS.ErrnoException) => {
@@ -88,6 +109,7 @@ export class LineInput {
 
   close(): void {
     process.off('SIGINT', this.#onSignal)
+    process.stdin.off('keypress', this.#onKey)
     this.#output?.show()
     this.#reader.close()
     this.#output?.end()
@@ -125,6 +147,17 @@ export class LineInput {
     }
   }
 
+  /** Pasted lines stay together until Enter is pressed; Alt-Enter ends a line, and no message. */
+  readonly #onKey = (_: string | undefined, { name, meta }: Key): void => {
+    if (name === 'paste-start' || name === 'paste-end') {
+      this.#pasting = name === 'paste-start'
+      this.#goesOn = this.#pasting
+    } else if (name === 'return' && meta === true) {
+      this.#goesOn = true
+      this.#reader.write(null, { name: 'return' })
+    }
+  }
+
   /**
    * Without a terminal Ctrl-C ends the program, after the answer that is being printed was told to
    * stop.
@@ -137,10 +170,14 @@ export class LineInput {
   #pressedInterrupt(): void {
     if (this.#wake === undefined) {
       this.onInterrupt?.()
-    } else if (this.#reader.line !== '') {
+    } else if (this.#reader.line !== '' || this.#begun.length > 0) {
       this.#leaving = false
       this.#reader.write(null, { ctrl: true, name: 'e' })
       this.#reader.write(null, { ctrl: true, name: 'u' })
+      if (this.#begun.splice(0).length === 0) return
+      process.stdout.write('\n')
+      this.#reader.setPrompt(this.#options.prompt)
+      this.#reader.prompt()
     } else if (this.#leaving) {
       process.stdout.write('\n')
       this.#stop()
@@ -179,10 +216,12 @@ class TerminalOutput extends Writable {
   }
 
   show(): void {
+    if (this.#hidden) process.stdout.write(PASTES.tell)
     this.#hidden = false
   }
 
   hide(): void {
+    if (!this.#hidden) process.stdout.write(PASTES.hide)
     this.#hidden = true
   }
 
@@ -193,6 +232,7 @@ class TerminalOutput extends Writable {
 
   override _final(done: () => void): void {
     process.stdout.off('resize', this.#onResize)
+    this.hide()
     done()
   }
 }

@@ -1,5 +1,6 @@
 import { getSystemErrorMap } from 'node:util'
 import type { Generation, GenerationResult } from '../types.js'
+import { MarkdownWriter } from './markdown.js'
 import { styleFor } from './style.js'
 
 /**
@@ -62,44 +63,72 @@ function writable(): Promise<void> {
   })
 }
 
+/** How an answer is printed. */
+export interface PrintOptions {
+  /** Show Markdown on a terminal as what it means. */
+  markdown: boolean
+}
+
 /**
- * Prints an answer while it is generated, and ends its last line. What the model thinks before it
- * is shown dimmed where someone looks on, and is no part of the output.
+ * Prints an answer while it is generated, and ends its last line. What the model thinks before it,
+ * and the tools that it calls, are shown dimmed where someone looks on, and are no part of the
+ * output.
  */
-export async function printAnswer(generation: Generation): Promise<GenerationResult> {
+export async function printAnswer(
+  generation: Generation,
+  { markdown }: PrintOptions,
+): Promise<GenerationResult> {
+  const { stdout } = process
+  const style = styleFor(stdout)
+  // Without styles there is nothing that marks could be shown as.
+  const isRendered = markdown && stdout.isTTY && style.bold('x') !== 'x'
+  const text = isRendered ? new MarkdownWriter(style) : undefined
   let last = '\n'
-  const thoughts = new Thoughts()
+  const print = async (shown: string): Promise<void> => {
+    if (shown === '') return
+    last = shown
+    await write(shown)
+  }
+  const endLine = async (): Promise<void> => {
+    await print(text?.end() ?? '')
+    if (!last.endsWith('\n') && ended === undefined) await print('\n')
+  }
+  const aside = new Aside()
   try {
     for await (const chunk of generation) {
-      if (chunk.type === 'reasoning') thoughts.show(chunk.text)
-      if (chunk.type !== 'text' || chunk.text === '') continue
-      thoughts.end()
-      const { text } = chunk
-      await write(process.stdout.isTTY ? harmless(text) : text)
-      last = text
+      if (chunk.type === 'reasoning') aside.show(chunk.text)
+      else if (chunk.type === 'tool-call-end') {
+        await endLine()
+        aside.show(`→ ${chunk.name} ${JSON.stringify(chunk.arguments)}\n`)
+      } else if (chunk.type === 'text' && chunk.text !== '') {
+        aside.end()
+        const shown = stdout.isTTY ? harmless(chunk.text) : chunk.text
+        await print(text?.write(shown) ?? shown)
+      }
     }
   } finally {
-    thoughts.end()
+    aside.end()
     // Also where it fails half-way: the error is to stand on a line of its own.
-    if (!last.endsWith('\n') && ended === undefined) await write('\n')
+    if (ended === undefined) await endLine()
   }
   return generation
 }
 
-/** Reasoning, on standard error. */
-class Thoughts {
+/** What is said beside an answer, on standard error. */
+class Aside {
   readonly #style = styleFor(process.stderr)
-  #shown = false
+  #last = ''
 
   show(text: string): void {
     if (!process.stderr.isTTY || text === '') return
-    this.#shown = true
+    this.#last = text
     process.stderr.write(this.#style.dim(harmless(text)))
   }
 
+  /** The answer goes on below. */
   end(): void {
-    if (this.#shown) process.stderr.write('\n\n')
-    this.#shown = false
+    if (this.#last !== '') process.stderr.write(this.#last.endsWith('\n') ? '\n' : '\n\n')
+    this.#last = ''
   }
 }
 

@@ -41,7 +41,7 @@ export async function answer(args: Arguments): Promise<number> {
         await write(`${JSON.stringify({ model: name, ...(await generation) })}\n`)
         return EXIT.ok
       }
-      const result = await printAnswer(generation)
+      const result = await printAnswer(generation, { markdown: !flags.has('plain') })
       if (!flags.has('no-stats'))
         process.stderr.write(`${styleFor(process.stderr).dim(statistics(result))}\n`)
       return EXIT.ok

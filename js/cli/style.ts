@@ -1,10 +1,7 @@
 /** Colours for a stream; plain text where the stream does not want any. */
-export interface Style {
-  bold(text: string): string
-  dim(text: string): string
-  red(text: string): string
-  cyan(text: string): string
-}
+export type Style = Readonly<
+  Record<'bold' | 'dim' | 'italic' | 'red' | 'cyan', (text: string) => string>
+>
 
 interface Output {
   isTTY?: boolean | undefined
@@ -33,9 +30,10 @@ const code =
 const COLORED: Style = {
   bold: code(1, 22),
   dim: code(2, 22),
+  italic: code(3, 23),
   red: code(31, 39),
   cyan: code(36, 39),
 }
 
 const plain = (text: string): string => text
-const PLAIN: Style = { bold: plain, dim: plain, red: plain, cyan: plain }
+const PLAIN: Style = { bold: plain, dim: plain, italic: plain, red: plain, cyan: plain }
