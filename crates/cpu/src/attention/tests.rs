@@ -275,7 +275,7 @@ fn several_at_once_are_each_by_itself_to_the_bit() {
         run_each(&attentions, &mut together, isa).unwrap();
         assert_eq!(together, apart, "{isa:?}");
         assert!(run_each(&attentions, &mut together[1..], isa).is_err());
-        assert!(run_each(&attentions, &mut vec![0.0; 5], isa).is_err());
+        assert!(run_each(&attentions, &mut [0.0; 5], isa).is_err());
     }
 }
 
