@@ -21,7 +21,9 @@ function pool(options: Partial<ModelPoolOptions['keeping']> = {}, whenFull: 'wai
       {},
     )
   const made = new ModelPool({
-    sources: new Map(['a', 'b'].map((id) => [id, { ...source(id), bytes: () => Promise.resolve(10) }])),
+    sources: new Map(
+      ['a', 'b'].map((id) => [id, { ...source(id), bytes: () => Promise.resolve(10) }]),
+    ),
     keeping: { memoryBytes: Infinity, idleMs: Infinity, ...options },
     other: (id) => {
       throw new Error(`no ${id}`)

@@ -79,8 +79,11 @@ function order(
 }
 
 /** Those of the options that are about the prompt. */
-function promptPart({ signal: _, adapter: __, ...options }: ScoreOptions): ScoreOptions {
-  return options
+function promptPart(options: ScoreOptions): ScoreOptions {
+  const part = { ...options }
+  delete part.signal
+  delete part.adapter
+  return part
 }
 
 /** What `model.score` gives. */
@@ -118,7 +121,7 @@ export function decision<Choice extends string>(
   const byChoice = (values: readonly number[]): Record<Choice, number> =>
     Object.fromEntries(choices.map((choice, at) => [choice, values[at]])) as Record<Choice, number>
   return {
-    choice: choices[index] as Choice,
+    choice: choices[index]!,
     index,
     probabilities: byChoice(weights.map((weight) => weight / total)),
     logprobs: byChoice(logprobs),
