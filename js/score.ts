@@ -118,10 +118,11 @@ export function decision<Choice extends string>(
   const weights = logprobs.map((logprob) => Math.exp(logprob - most))
   const total = sum(weights)
   const index = logprobs.indexOf(most)
+  const choice = choices.reduce((best, each, at) => (at === index ? each : best))
   const byChoice = (values: readonly number[]): Record<Choice, number> =>
     Object.fromEntries(choices.map((choice, at) => [choice, values[at]])) as Record<Choice, number>
   return {
-    choice: choices[index]!,
+    choice,
     index,
     probabilities: byChoice(weights.map((weight) => weight / total)),
     logprobs: byChoice(logprobs),
