@@ -24,7 +24,8 @@ impl ArraysCache {
         &self.entries
     }
 
-    pub(super) fn offset(&self) -> i32 {
+    /// Positions that went in.
+    pub fn offset(&self) -> i32 {
         self.offset
     }
 

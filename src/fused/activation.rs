@@ -52,6 +52,28 @@ impl Activation {
     }
 }
 
+/// A function of a gate, of what it lets through, and of a bound of either.
+#[derive(Debug, Clone, Copy)]
+pub struct Combine {
+    /// The function.
+    pub function: fn(&Array, &Array, f32) -> Result<Array>,
+    /// The bound.
+    pub limit: f32,
+}
+
+impl Combine {
+    /// f(gate, up).
+    pub fn apply(&self, gate: &Array, up: &Array) -> Result<Array> {
+        (self.function)(gate, up, self.limit)
+    }
+}
+
+/// x between −limit and limit.
+pub fn clipped(x: &Array, limit: f32) -> Result<Array> {
+    let bound = |value| ops::astype(&scalar(value), x.dtype());
+    ops::maximum(&ops::minimum(x, &bound(limit)?)?, &bound(-limit)?)
+}
+
 /// act(gate) · up.
 pub fn gated(device: Device, activation: Activation, gate: &Array, up: &Array) -> Result<Array> {
     match (device.backend(gate), cpu::activation::of(activation)) {

@@ -24,7 +24,7 @@ pub struct Qkv<'a> {
     pub keys: &'a Array,
     /// Values.
     pub values: &'a Array,
-    /// What the layer attended to is multiplied with σ(gate) (Qiu et al. 2025).
+    /// Multiplies what the layer attended to (Qiu et al. 2025).
     pub gate: Option<&'a Array>,
 }
 
@@ -65,8 +65,10 @@ pub struct AttentionParams {
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
-    /// Features of a head.
+    /// Features of a head's queries and keys.
     pub head_dim: i32,
+    /// Features of a head's values.
+    pub v_head_dim: i32,
     /// The norms of each head's queries and keys.
     pub qk_norm: Option<[NormParams; 2]>,
     /// Whether the rotation comes before these norms.
@@ -81,6 +83,8 @@ pub struct AttentionParams {
     pub sinks: Option<Array>,
     /// The type in which keys and values are kept; `None` for as they come.
     pub kv_dtype: Option<Dtype>,
+    /// The norm over all heads of what the layer attended to (Wang et al. 2022, "Magneto").
+    pub output_norm: Option<NormParams>,
     /// The output projection.
     pub output: LinearWeights,
 }
@@ -102,17 +106,18 @@ pub fn attention<C: KvCache>(
     if let Backend::Cpu(options) = device.backend(queries)
         && cpu::attention::supports(new, &rows, params)
     {
-        // What is gated before the output projection is not multiplied with it at once.
-        let output = params.output.only_quantized().filter(|_| gate.is_none());
+        // What is normalized or gated in between is not multiplied with the projection at once.
+        let follows = gate.is_none() && params.output_norm.is_none();
+        let output = params.output.only_quantized().filter(|_| follows);
         let attended = cpu::attention::cached_attention(options, new, &mut rows, params, output)?;
         return match output {
             Some(_) => Ok(attended),
-            None => project_output(device, &attended, gate, &params.output),
+            None => project_output(device, attended, gate, params),
         };
     }
     if let [row] = &mut *rows {
         let attended = attend(device, new, row, params)?;
-        return project_output(device, &attended, gate, &params.output);
+        return project_output(device, attended, gate, params);
     }
     let (mut start, mut attended) = (0, Vec::with_capacity(rows.len()));
     for row in &mut rows {
@@ -123,7 +128,7 @@ pub fn attention<C: KvCache>(
     }
     // The matrix is read once for all rows.
     let attended = ops::concatenate(&attended.iter().collect::<Vec<_>>(), 1)?;
-    project_output(device, &attended, gate, &params.output)
+    project_output(device, attended, gate, params)
 }
 
 /// What one row attends to, `[batch, length, heads · head_dim]`; `new` are its positions.
@@ -194,14 +199,17 @@ fn attend_plain(
 
 fn project_output(
     device: Device,
-    attended: &Array,
+    mut attended: Array,
     gate: Option<&Array>,
-    output: &LinearWeights,
+    params: &AttentionParams,
 ) -> Result<Array> {
-    match gate {
-        Some(gate) => linear(device, &ops::multiply(attended, &ops::sigmoid(gate)?)?, output),
-        None => linear(device, attended, output),
+    if let Some(output_norm) = &params.output_norm {
+        attended = norm(device, &attended, output_norm)?;
     }
+    if let Some(gate) = gate {
+        attended = ops::multiply(&attended, gate)?;
+    }
+    linear(device, &attended, &params.output)
 }
 
 /// `[batch, length, heads · head_dim]` to `[batch, heads, length, head_dim]`.

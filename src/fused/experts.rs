@@ -1,7 +1,7 @@
 //! The experts of a mixture (Shazeer et al. 2017): MLPs whose weights are stacked, so that one
 //! product serves tokens of different experts.
 
-use super::activation::{Activation, gated};
+use super::activation::{Activation, Combine, gated};
 use super::adapter::Additions;
 use super::cpu;
 use super::cuda;
@@ -93,8 +93,8 @@ pub struct ExpertsWeights {
 pub enum Hidden {
     /// act(gate(x)) · up(x).
     Gated([ExpertLinear; 2], Activation),
-    /// act(gate(x), up(x)).
-    Combined([ExpertLinear; 2], fn(&Array, &Array) -> Result<Array>),
+    /// f(gate(x), up(x)).
+    Combined([ExpertLinear; 2], Combine),
     /// act(up(x)).
     Plain(ExpertLinear, Activation),
 }
@@ -194,7 +194,9 @@ fn run(
         Hidden::Gated([gate, up], activation) => {
             gated(device, *activation, &linear(x, gate)?, &linear(x, up)?)?
         }
-        Hidden::Combined([gate, up], activation) => activation(&linear(x, gate)?, &linear(x, up)?)?,
+        Hidden::Combined([gate, up], combine) => {
+            combine.apply(&linear(x, gate)?, &linear(x, up)?)?
+        }
         Hidden::Plain(up, activation) => activation.apply(&linear(x, up)?)?,
     };
     linear(&hidden, &experts.down)

@@ -1,12 +1,12 @@
 //! The gated MLP, down(act(gate(x)) · up(x)) (Shazeer 2020).
 
-use super::activation::{Activation, gated};
+use super::activation::{Activation, Combine, gated};
 use super::cpu;
 use super::cuda::{self, products::Operand};
 use super::device::{Backend, Device};
 use super::linear::{LinearWeights, Matrix, Projections, linear, project};
 use super::math::scaled;
-use super::norm::{AddNorm, add_norm};
+use super::norm::{AddNorm, NormParams, add_norm, norm};
 use crate::error::Result;
 use crate::mlx::quantized::QuantizedTensor;
 use crate::mlx::{Array, ops};
@@ -22,6 +22,8 @@ pub struct MlpWeights {
     pub activation: Activation,
     /// What is done to the gate before its activation.
     pub gate: Gate,
+    /// The norm of the hidden features.
+    pub hidden_norm: Option<NormParams>,
 }
 
 /// What is done to a gate before its activation.
@@ -31,6 +33,8 @@ pub enum Gate {
     Plain,
     /// It is multiplied.
     Scaled(f32),
+    /// Nothing, as it is what makes hidden features of it and of up.
+    Combined(Combine),
     /// max(gate − mean − cutoff · deviation, 0) (You et al. 2025, "Spark Transformer").
     Sparse(Array),
 }
@@ -38,7 +42,7 @@ pub enum Gate {
 impl Gate {
     fn apply(&self, gate: &Array) -> Result<Array> {
         match self {
-            Self::Plain => Ok(gate.clone()),
+            Self::Plain | Self::Combined(_) => Ok(gate.clone()),
             Self::Scaled(factor) => scaled(gate, *factor),
             Self::Sparse(cutoff) => {
                 let distance = ops::standard_deviation(gate, -1)?;
@@ -60,9 +64,9 @@ struct KernelWeights<'a> {
 impl MlpWeights {
     /// What the kernels are told for rows like `x`; `None` for what they do not do at once.
     fn for_kernels(&self, x: &Array) -> Option<KernelWeights<'_>> {
-        let activation = cpu::activation::of(self.activation)?;
-        match (&self.gate, self.gate_up.only_quantized().as_deref()) {
-            (Gate::Plain, Some(&[gate, up])) if cpu::products::gated_at_once(x, [gate, up]) => {
+        let activation = cpu::activation::of(self.activation).filter(|_| self.is_plain())?;
+        match self.gate_up.only_quantized().as_deref() {
+            Some(&[gate, up]) if cpu::products::gated_at_once(x, [gate, up]) => {
                 let down = self.down.only_quantized();
                 Some(KernelWeights { gate_up: [gate, up], down, activation })
             }
@@ -72,9 +76,14 @@ impl MlpWeights {
 }
 
 impl MlpWeights {
+    /// Whether its hidden features are act(gate(x)) · up(x).
+    fn is_plain(&self) -> bool {
+        matches!(self.gate, Gate::Plain) && self.hidden_norm.is_none()
+    }
+
     /// The matrix of gate and up, if they are projections of one matrix and nothing else.
     fn plain_halves(&self) -> Option<Operand<'_>> {
-        let halves = self.gate_up.only_halves().filter(|_| matches!(self.gate, Gate::Plain));
+        let halves = self.gate_up.only_halves().filter(|_| self.is_plain());
         halves.and_then(Matrix::operand)
     }
 }
@@ -93,10 +102,16 @@ pub fn mlp(device: Device, x: &Array, weights: &MlpWeights) -> Result<Array> {
         _ => {
             let gate_up = project(device, x, &weights.gate_up)?;
             let gate = weights.gate.apply(&gate_up[0])?;
-            gated(device, weights.activation, &gate, &gate_up[1])?
+            match weights.gate {
+                Gate::Combined(combine) => combine.apply(&gate, &gate_up[1])?,
+                _ => gated(device, weights.activation, &gate, &gate_up[1])?,
+            }
         }
     };
-    linear(device, &hidden, &weights.down)
+    match &weights.hidden_norm {
+        Some(hidden_norm) => linear(device, &norm(device, &hidden, hidden_norm)?, &weights.down),
+        None => linear(device, &hidden, &weights.down),
+    }
 }
 
 /// x + delta, and the [`mlp`] of its norm.

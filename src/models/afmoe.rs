@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Norm, NormLayout, OutputGate, QkNorm};
+use crate::nn::{GatePlace, Norm, NormLayout, OutputGate, QkNorm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["afmoe"], build);
@@ -26,7 +26,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     }
     decoder.attention.qkv = &["q_proj", "k_proj", "v_proj", "gate_proj"];
-    decoder.attention.output_gate = Some(OutputGate::Apart);
+    decoder.attention.output_gate = Some(OutputGate::sigmoid(GatePlace::EachFeature));
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let step = file.size_or("global_attn_every_n_layers", 4)?;
     for (layer, window) in decoder.layers.iter_mut().zip(file.windows(1024, step)?) {

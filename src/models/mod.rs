@@ -12,10 +12,12 @@ macro_rules! architectures {
 mod afmoe;
 mod apertus;
 mod arcee;
-mod bailing_moe;
+mod bailing;
+mod bitnet;
 mod cohere;
 mod cohere2;
 mod config;
+mod dbrx;
 mod deepseek;
 mod dots1;
 mod ernie4_5;
@@ -29,11 +31,12 @@ mod gpt;
 mod granite;
 mod granitemoehybrid;
 mod helium;
-mod hunyuan_v1_dense;
+mod hunyuan;
 mod internlm2;
 mod internlm3;
 mod jamba;
 mod klear;
+mod laguna;
 mod layout;
 mod lfm2;
 mod lfm2_moe;
@@ -43,10 +46,12 @@ mod llama4;
 mod mamba;
 mod mamba2;
 mod mellum;
+mod mimo_v2_flash;
 mod minicpm;
 mod minicpm3;
 mod minimax;
 mod mistral;
+mod nanbeige;
 mod nanochat;
 mod nemotron;
 mod olmo;
@@ -60,6 +65,7 @@ mod seed_oss;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
+mod step3p5;
 mod youtu_llm;
 
 use std::collections::BTreeMap;
@@ -261,9 +267,10 @@ const FAMILIES: &[&[Architecture]] = &[
         afmoe,
         apertus,
         arcee,
-        bailing_moe,
+        bitnet,
         cohere,
         cohere2,
+        dbrx,
         dots1,
         ernie4_5,
         ernie4_5_moe,
@@ -272,11 +279,11 @@ const FAMILIES: &[&[Architecture]] = &[
         granite,
         granitemoehybrid,
         helium,
-        hunyuan_v1_dense,
         internlm2,
         internlm3,
         jamba,
         klear,
+        laguna,
         lfm2,
         lfm2_moe,
         lille_130m,
@@ -285,9 +292,11 @@ const FAMILIES: &[&[Architecture]] = &[
         mamba,
         mamba2,
         mellum,
+        mimo_v2_flash,
         minicpm,
         minicpm3,
         minimax,
+        nanbeige,
         nanochat,
         openelm,
         opt,
@@ -296,13 +305,16 @@ const FAMILIES: &[&[Architecture]] = &[
         smollm3,
         stablelm,
         starcoder2,
+        step3p5,
         youtu_llm,
     ],
+    bailing::ARCHITECTURES,
     deepseek::ARCHITECTURES,
     exaone::ARCHITECTURES,
     gemma::ARCHITECTURES,
     glm::ARCHITECTURES,
     gpt::ARCHITECTURES,
+    hunyuan::ARCHITECTURES,
     mistral::ARCHITECTURES,
     nemotron::ARCHITECTURES,
     olmo::ARCHITECTURES,

@@ -10,8 +10,10 @@ use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
+use crate::fused::activation::clipped;
 use crate::fused::attention::{AttentionParams, AttentionRow, Qkv, attention};
-use crate::mlx::{Array, from_f32, ops};
+use crate::fused::math::scaled;
+use crate::mlx::{Array, Dtype, from_f32, ops, scalar};
 use crate::weights::Weights;
 
 /// What an attention block is made of. [`super::AttentionConfig`] builds it of a checkpoint's
@@ -22,13 +24,18 @@ pub struct AttentionParts {
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
-    /// Features of a head.
+    /// Features of a head's queries and keys.
     pub head_dim: i32,
+    /// Features of a head's values.
+    pub v_head_dim: i32,
     /// Queries, keys and values; the last are missing where the keys serve as values, as they are
     /// before their norm and rotation.
     pub qkv: Projections,
-    /// Where the gates are, by whose logistic function what was attended to is multiplied (Qiu et
-    /// al. 2025).
+    /// Bounds queries, keys and values on both sides, behind a norm over all heads.
+    pub clip_qkv: Option<f32>,
+    /// Multiplies the values.
+    pub value_scale: Option<f32>,
+    /// What was attended to is multiplied by gates (Qiu et al. 2025).
     pub output_gate: Option<OutputGate>,
     /// The norms of queries and of keys.
     pub qk_norms: Option<QkNorms>,
@@ -50,17 +57,47 @@ pub struct AttentionParts {
     pub soft_cap: Option<f32>,
     /// A score for each head for looking at nothing, `[heads]`.
     pub sinks: Option<Array>,
+    /// The norm over all heads of what was attended to.
+    pub output_norm: Option<Norm>,
     /// The output projection.
     pub output: Linear,
 }
 
+/// The gates of attention's output.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputGate {
+    /// Where they are.
+    pub place: GatePlace,
+    /// What makes factors of them.
+    pub function: fn(&Array) -> Result<Array>,
+}
+
 /// Where the gates of attention's output are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputGate {
-    /// The query projection gives each head one, after its query.
+pub enum GatePlace {
+    /// The query projection gives each head its gates, after its query.
     WithQueries,
-    /// A projection of their own, the last.
-    Apart,
+    /// A projection of their own, the last, gives one for each feature.
+    EachFeature,
+    /// The same with one for each head.
+    EachHead,
+}
+
+impl OutputGate {
+    /// Gates whose logistic functions are the factors.
+    pub const fn sigmoid(place: GatePlace) -> Self {
+        Self { place, function: ops::sigmoid }
+    }
+
+    /// Gates whose soft-plus, ln(1 + eˣ), are the factors.
+    pub const fn softplus(place: GatePlace) -> Self {
+        Self { place, function: softplus }
+    }
+}
+
+fn softplus(x: &Array) -> Result<Array> {
+    let precise = ops::astype(x, Dtype::Float32)?;
+    ops::astype(&ops::log_add_exp(&precise, &scalar(0.0))?, x.dtype())
 }
 
 /// The norms of queries and of keys.
@@ -102,6 +139,8 @@ pub struct Attention {
     qkv: Projections,
     /// Where values come from: the keys as they are projected, or a projection of their own.
     values_are_keys: bool,
+    clip_qkv: Option<f32>,
+    value_scale: Option<f32>,
     output_gate: Option<OutputGate>,
     /// The norms over all heads of queries and of keys together.
     whole_norms: Option<[Norm; 2]>,
@@ -125,6 +164,7 @@ impl Attention {
             heads: parts.heads,
             kv_heads: parts.kv_heads,
             head_dim: parts.head_dim,
+            v_head_dim: parts.v_head_dim,
             qk_norm,
             rotate_first: parts.rotate_first,
             v_norm: parts.v_norm,
@@ -132,11 +172,14 @@ impl Attention {
             soft_cap: parts.soft_cap,
             sinks: parts.sinks,
             kv_dtype: w.cache_dtype(),
+            output_norm: parts.output_norm.map(Norm::into_params),
             output: parts.output.into_weights(),
         };
         Self {
             qkv: parts.qkv,
             values_are_keys: parts.values_are_keys,
+            clip_qkv: parts.clip_qkv,
+            value_scale: parts.value_scale,
             output_gate: parts.output_gate,
             whole_norms,
             params,
@@ -158,38 +201,74 @@ impl Attention {
             cache,
         })
     }
-}
 
-impl Mixer for Attention {
-    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
-        let AttentionParams { heads, head_dim, .. } = self.params;
+    /// What the projections give, and last the factors of the output, where there are gates.
+    pub(super) fn project(&self, x: &Input) -> Result<(Vec<Array>, Option<Array>)> {
+        let AttentionParams { heads, head_dim, v_head_dim, .. } = self.params;
         let mut qkv = x.project(&self.qkv)?;
-        let mut gate = None;
-        match self.output_gate {
-            None => {}
-            Some(OutputGate::Apart) => gate = qkv.pop(),
-            Some(OutputGate::WithQueries) => {
-                let (queries, gates) = split_gate(&qkv[0], heads, head_dim)?;
-                (qkv[0], gate) = (queries, Some(gates));
+        let gates = match self.output_gate.map(|gate| gate.place) {
+            None => None,
+            Some(GatePlace::EachFeature) => qkv.pop(),
+            Some(GatePlace::EachHead) => {
+                qkv.pop().map(|gates| for_each_feature(&gates, v_head_dim)).transpose()?
             }
-        }
+            Some(GatePlace::WithQueries) => {
+                let (queries, gates) = split_gate(&qkv[0], heads, head_dim)?;
+                qkv[0] = queries;
+                Some(gates)
+            }
+        };
+        let factors = self.output_gate.zip(gates).map(|(gate, gates)| (gate.function)(&gates));
+        Ok((qkv, factors.transpose()?))
+    }
+
+    /// The attention of what is projected.
+    pub(super) fn attend(
+        &self,
+        mut qkv: Vec<Array>,
+        factors: Option<&Array>,
+        rows: &mut Rows,
+    ) -> Result<Array> {
         if let Some([q_norm, k_norm]) = &self.whole_norms {
             qkv[0] = q_norm.forward(&qkv[0])?;
             qkv[1] = k_norm.forward(&qkv[1])?;
+        }
+        if let Some(limit) = self.clip_qkv {
+            for part in &mut qkv {
+                *part = clipped(part, limit)?;
+            }
+        }
+        if let Some(factor) = self.value_scale {
+            qkv[2] = scaled(&qkv[2], factor)?;
         }
         let new = Qkv {
             queries: &qkv[0],
             keys: &qkv[1],
             values: if self.values_are_keys { &qkv[1] } else { &qkv[2] },
-            gate: gate.as_ref(),
+            gate: factors,
         };
         let rows = rows.iter_mut().map(|row| self.row(row)).collect::<Result<_>>()?;
         attention(self.device, &new, rows, &self.params)
+    }
+}
+
+impl Mixer for Attention {
+    fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
+        let (qkv, factors) = self.project(x)?;
+        self.attend(qkv, factors.as_ref(), rows)
     }
 
     fn make_cache(&self) -> Cache {
         self.span.make_cache()
     }
+}
+
+/// The gate of each head, `[batch, length, heads]`, once for each of its features.
+fn for_each_feature(gates: &Array, features: i32) -> Result<Array> {
+    let (batch, length, heads) = (gates.dim(0), gates.dim(1), gates.dim(2));
+    let gates = ops::expand_dims(gates, -1)?;
+    let gates = ops::broadcast_to(&gates, &[batch, length, heads, features])?;
+    ops::reshape(&gates, &[batch, length, heads * features])
 }
 
 /// The queries and the gates, `[batch, length, heads · head_dim]` each, of what projects both for

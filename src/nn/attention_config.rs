@@ -1,7 +1,9 @@
 //! Attention as configurations describe it, and the functions that build it of a checkpoint's
 //! tensors.
 
-use super::attention::{Attention, AttentionParts, OutputGate, QkNorms, QueryTemperature};
+use super::attention::{
+    Attention, AttentionParts, GatePlace, OutputGate, QkNorms, QueryTemperature,
+};
 use super::linear::{Projections, TakeLinear};
 use super::masks::AttentionSpan;
 use super::norm::{Norm, TakeNorm};
@@ -19,8 +21,10 @@ pub struct AttentionConfig {
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
-    /// Features of a head.
+    /// Features of a head's queries and keys.
     pub head_dim: i32,
+    /// Features of a head's values; `None` for as many.
+    pub v_head_dim: Option<i32>,
     /// The names of the projections of queries, keys and values, and perhaps of gates: one for
     /// each, or one for all.
     pub qkv: &'static [&'static str],
@@ -30,6 +34,10 @@ pub struct AttentionConfig {
     pub linear: TakeLinear,
     /// Whether these projections have biases.
     pub qkv_bias: bool,
+    /// Bounds queries, keys and values on both sides, behind a norm over all heads.
+    pub clip_qkv: Option<f32>,
+    /// Multiplies the values; `None` for 1.
+    pub value_scale: Option<f32>,
     /// The name of the output projection.
     pub output: &'static str,
     /// Whether it has a bias.
@@ -44,10 +52,12 @@ pub struct AttentionConfig {
     pub scale: Option<f32>,
     /// Bounds what the soft-max sees: cap · tanh(scores / cap); `None` does not.
     pub soft_cap: Option<f32>,
-    /// Whether each head has a score for looking at nothing (`sinks`).
-    pub sinks: bool,
-    /// Where the gates of the output are.
+    /// The name of the scores for looking at nothing, one for each head.
+    pub sinks: Option<&'static str>,
+    /// The gates of the output.
     pub output_gate: Option<OutputGate>,
+    /// The name, kind and epsilon of a norm over all heads in front of the output projection.
+    pub output_norm: Option<(&'static str, TakeNorm, f32)>,
 }
 
 /// What differs between the layers of a decoder.
@@ -134,13 +144,35 @@ impl AttentionConfig {
 
     /// The same before it is put together.
     pub fn parts(&self, w: &Weights, layer: LayerConfig) -> Result<AttentionParts> {
+        self.parts_of(w, layer, self.qkv(w)?)
+    }
+
+    /// The same of a layer that projects its queries alone.
+    pub(super) fn build_queries(&self, w: &Weights, layer: LayerConfig) -> Result<Attention> {
+        let outputs = self.outputs()[0];
+        let queries = (self.linear)(&w.at(self.qkv[0]), self.dims, outputs, self.qkv_bias)?;
+        let queries = Projections::new(w, vec![(queries, outputs)])?;
+        Ok(Attention::new(w, self.parts_of(w, layer, queries)?))
+    }
+
+    fn parts_of(
+        &self,
+        w: &Weights,
+        layer: LayerConfig,
+        qkv: Projections,
+    ) -> Result<AttentionParts> {
         let Self { dims, heads, kv_heads, head_dim, .. } = *self;
+        let v_head_dim = self.v_head_dim();
+        let inner = heads * v_head_dim;
         let LayerConfig { span, rope, temperature } = layer;
         Ok(AttentionParts {
             heads,
             kv_heads,
             head_dim,
-            qkv: self.qkv(w)?,
+            v_head_dim,
+            qkv,
+            clip_qkv: self.clip_qkv,
+            value_scale: self.value_scale,
             output_gate: self.output_gate,
             qk_norms: self.qk_norms(w)?,
             rotate_first: self.qk_norm.is_some_and(|norm| norm.rotate_first),
@@ -151,9 +183,18 @@ impl AttentionConfig {
             span,
             scale: self.scale(),
             soft_cap: self.soft_cap,
-            sinks: if self.sinks { Some(w.take("sinks", &[heads])?) } else { None },
-            output: (self.linear)(&w.at(self.output), heads * head_dim, dims, self.output_bias)?,
+            sinks: self.sinks.map(|name| w.take(name, &[heads])).transpose()?,
+            output_norm: self
+                .output_norm
+                .map(|(name, take, eps)| take(&w.at(name), inner, eps))
+                .transpose()?,
+            output: (self.linear)(&w.at(self.output), inner, dims, self.output_bias)?,
         })
+    }
+
+    /// Features of a head's values.
+    fn v_head_dim(&self) -> i32 {
+        self.v_head_dim.unwrap_or(self.head_dim)
     }
 
     /// Multiplies q kᵀ.
@@ -181,13 +222,16 @@ impl AttentionConfig {
     /// The outputs of queries, keys, values unless the keys serve, and gates.
     fn outputs(&self) -> Vec<i32> {
         let [queries, keys] = [self.heads, self.kv_heads].map(|heads| heads * self.head_dim);
-        let with_gates = self.output_gate == Some(OutputGate::WithQueries);
+        let gates = self.output_gate.map(|gate| gate.place);
+        let with_gates = gates == Some(GatePlace::WithQueries);
         let mut outputs = vec![if with_gates { 2 * queries } else { queries }, keys];
         if !self.values_are_keys {
-            outputs.push(keys);
+            outputs.push(self.kv_heads * self.v_head_dim());
         }
-        if self.output_gate == Some(OutputGate::Apart) {
-            outputs.push(queries);
+        match gates {
+            Some(GatePlace::EachFeature) => outputs.push(self.heads * self.v_head_dim()),
+            Some(GatePlace::EachHead) => outputs.push(self.heads),
+            Some(GatePlace::WithQueries) | None => {}
         }
         outputs
     }
@@ -204,7 +248,7 @@ impl AttentionConfig {
             return Ok(Projections::stacked(fused, &outputs));
         }
         // Gates by themselves have none.
-        let biased = if self.output_gate == Some(OutputGate::Apart) { 3 } else { outputs.len() };
+        let biased = if self.output_gate.is_some() { 3 } else { outputs.len() };
         let parts = self.qkv.iter().zip(outputs).enumerate().map(|(part, (name, outputs))| {
             Ok((linear(name, outputs, self.qkv_bias && part < biased)?, outputs))
         });

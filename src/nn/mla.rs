@@ -4,6 +4,7 @@
 
 use super::attention::QueryTemperature;
 use super::heads::HeadMatrices;
+use super::indexer::{Chosen, Indexer, sparse_mask};
 use super::linear::{Linear, Projections};
 use super::mixer::Mixer;
 use super::norm::Norm;
@@ -11,7 +12,7 @@ use super::residual::Input;
 use super::rope::Rope;
 use super::rows::{Row, Rows};
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::fused::attention::{Scores, join_heads, scaled_dot_product_attention, split_heads};
 use crate::fused::latent_attention::{Parts, latent_attention, rope_scores};
@@ -77,7 +78,15 @@ pub struct Mla {
     output: Linear,
     rope: Rope,
     temperature: Option<QueryTemperature>,
+    sparse: Option<Sparse>,
     device: Device,
+}
+
+/// What chooses the positions that attention looks at: an indexer, or that of an earlier layer.
+#[derive(Debug)]
+struct Sparse {
+    indexer: Option<Indexer>,
+    chosen: Chosen,
 }
 
 impl Mla {
@@ -117,6 +126,7 @@ impl Mla {
             output: linear("o_proj", heads * values, dims, bias)?,
             rope,
             temperature: None,
+            sparse: None,
             device: w.device(),
         })
     }
@@ -126,12 +136,23 @@ impl Mla {
         Self { temperature, ..self }
     }
 
+    /// The same that looks at the positions which the indexer chooses, or without one, at those
+    /// that an earlier layer has `chosen`.
+    pub fn sparse(self, indexer: Option<Indexer>, chosen: Chosen) -> Self {
+        Self { sparse: Some(Sparse { indexer, chosen }), ..self }
+    }
+
     /// The attention of a sequence's new positions, `[batch, length, heads · v_head_dim]`; `key` is
-    /// the one key that is to be rotated.
-    fn attend(&self, queries: &Array, latent: &Array, key: &Array, row: Row) -> Result<Array> {
-        let (Row { length, masks, cache }, MlaConfig { heads, .. }) = (row, self.config);
+    /// the one key that is to be rotated, and `chosen` the positions to look at.
+    fn attend(
+        &self,
+        [queries, latent, key]: [&Array; 3],
+        cache: &mut Cache,
+        mask: &Mask,
+        chosen: Option<&Array>,
+    ) -> Result<Array> {
+        let (length, MlaConfig { heads, .. }) = (queries.dim(1), self.config);
         let params = self.rope.at(cache.offset(), length);
-        let mask = masks.get(length, None, cache)?;
         let mut queries = split_heads(queries, heads)?;
         // The rotation is linear, so they may as well grow before it.
         if let Some(factors) = self.temperature.and_then(|it| it.factors(length, cache.offset())) {
@@ -139,13 +160,24 @@ impl Mla {
         }
         let queries = ops::split_at(&queries, &[self.config.qk_nope_head_dim], -1)?;
         let rotated = rope(self.device, &ops::expand_dims(key, 1)?, &params)?;
-        let (latent, rotated) = cache.update(&ops::expand_dims(latent, 1)?, &rotated)?;
+        let (mut latent, mut rotated) = cache.update(&ops::expand_dims(latent, 1)?, &rotated)?;
+        let mut mask = mask.clone();
+        match chosen {
+            // A single token need not read the others.
+            Some(chosen) if length == 1 && matches!(mask, Mask::None) => {
+                let positions = ops::swap_axes(chosen, -1, -2)?;
+                latent = ops::take_along(&latent, &positions, 2)?;
+                rotated = ops::take_along(&rotated, &positions, 2)?;
+            }
+            Some(chosen) => mask = sparse_mask(chosen, &mask, latent.dim(2))?,
+            None => {}
+        }
         let k = Parts { nope: &latent, rope: &rotated };
         let q = Parts { nope: &queries[0], rope: &rope(self.device, &queries[1], &params)? };
         let attended = if self.config.absorbs(length, latent.dim(2)) {
-            self.absorbed(q, k, mask)?
+            self.absorbed(q, k, &mask)?
         } else {
-            self.expanded(q, k, mask)?
+            self.expanded(q, k, &mask)?
         };
         join_heads(&attended)
     }
@@ -180,22 +212,63 @@ impl Mixer for Mla {
     fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let MlaConfig { kv_lora_rank, .. } = self.config;
         let projected = x.project(&self.input)?;
-        let queries = match &self.queries {
-            Some((norm, linear)) => linear.forward(&norm.forward(&projected[0])?)?,
-            None => projected[0].clone(),
+        let (compressed_queries, queries) = match &self.queries {
+            Some((norm, linear)) => {
+                let compressed = norm.forward(&projected[0])?;
+                let queries = linear.forward(&compressed)?;
+                (compressed, queries)
+            }
+            None => (projected[0].clone(), projected[0].clone()),
         };
         let compressed = ops::split_at(&projected[1], &[kv_lora_rank], -1)?;
         let latent = self.latent_norm.forward(&compressed[0])?;
-        let attended = rows
-            .mix([&queries, &latent, &compressed[1]], |[queries, latent, key], row| {
-                self.attend(queries, latent, key, row)
-            })?;
+        let parts = [&queries, &latent, &compressed[1]];
+        let attended = match &self.sparse {
+            None => rows.mix(parts, |parts, Row { length, masks, cache }| {
+                let mask = masks.get(length, None, cache)?;
+                self.attend(parts, cache, mask, None)
+            }),
+            Some(Sparse { indexer: None, chosen }) => {
+                let mut row = 0..;
+                rows.mix(parts, |parts, Row { length, masks, cache }| {
+                    let chosen = row.next().and_then(|row| chosen.of(row));
+                    let mask = masks.get(length, None, cache)?;
+                    self.attend(parts, cache, mask, chosen.as_ref())
+                })
+            }
+            Some(Sparse { indexer: Some(indexer), chosen }) => {
+                let [queries, latent, key] = parts;
+                let [of_index, keys, weights] =
+                    &indexer.project(x.array()?, &compressed_queries)?;
+                let parts = [queries, latent, key, of_index, keys, weights];
+                chosen.clear();
+                rows.mix(parts, |[queries, latent, key, of_index, keys, weights], row| {
+                    let Row { length, masks, cache } = row;
+                    let [cache, index_cache] = cache.list(2)? else { return Err(no_caches()) };
+                    let mask = masks.get(length, None, cache)?;
+                    let positions = indexer.choose([of_index, keys, weights], index_cache, mask)?;
+                    let parts = [queries, latent, key];
+                    let attended = self.attend(parts, cache, mask, positions.as_ref())?;
+                    chosen.add(positions);
+                    Ok(attended)
+                })
+            }
+        }?;
         self.output.forward(&attended)
     }
 
     fn make_cache(&self) -> Cache {
-        Cache::standard()
+        match &self.sparse {
+            Some(Sparse { indexer: Some(_), .. }) => {
+                Cache::List(vec![Cache::standard(), Cache::standard()])
+            }
+            _ => Cache::standard(),
+        }
     }
+}
+
+fn no_caches() -> Error {
+    Error::argument("caches", "are not those of latent attention and its indexer")
 }
 
 #[cfg(test)]

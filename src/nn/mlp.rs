@@ -3,10 +3,11 @@
 use std::fmt::Debug;
 
 use super::linear::{Linear, Projections};
+use super::norm::Norm;
 use super::residual::Input;
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::activation::Activation;
+use crate::fused::activation::{Activation, Combine};
 use crate::fused::mlp::{Gate, MlpWeights};
 use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
@@ -78,13 +79,26 @@ impl Mlp {
 
     fn of(w: &Weights, gate_up: Projections, down: Linear, activation: Activation) -> Self {
         let (gate_up, down) = (gate_up.into_weights(), down.into_weights());
-        let weights = MlpWeights { gate_up, down, activation, gate: Gate::Plain };
+        let gate = Gate::Plain;
+        let weights = MlpWeights { gate_up, down, activation, gate, hidden_norm: None };
         Self { weights, device: w.device() }
     }
 
     /// The same with act(factor · gate(x)) for its gate.
     pub fn with_gate_scale(mut self, factor: f32) -> Self {
         self.weights.gate = Gate::Scaled(factor);
+        self
+    }
+
+    /// The same whose hidden features are what this makes of the gate and up.
+    pub fn combined(mut self, combine: Combine) -> Self {
+        self.weights.gate = Gate::Combined(combine);
+        self
+    }
+
+    /// The same with a norm in front of the last projection (Wang et al. 2022, "Magneto").
+    pub fn with_hidden_norm(mut self, norm: Norm) -> Self {
+        self.weights.hidden_norm = Some(norm.into_params());
         self
     }
 

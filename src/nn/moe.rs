@@ -8,7 +8,7 @@ use super::residual::Input;
 use super::router::Router;
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::activation::Activation;
+use crate::fused::activation::{Activation, Combine};
 use crate::fused::experts::{ExpertsWeights, Hidden, expert_outputs, moe_mlp};
 use crate::mlx::{Array, eval, ops};
 use crate::weights::Weights;
@@ -176,12 +176,9 @@ impl Experts {
         Self(ExpertsWeights { hidden: Hidden::Gated([gate, up], activation), down })
     }
 
-    /// Experts down(act(gate(x), up(x))) of these projections.
-    pub fn combined(
-        [gate, up, down]: [ExpertLinear; 3],
-        activation: fn(&Array, &Array) -> Result<Array>,
-    ) -> Self {
-        Self(ExpertsWeights { hidden: Hidden::Combined([gate, up], activation), down })
+    /// Experts down(f(gate(x), up(x))) of these projections.
+    pub fn combined([gate, up, down]: [ExpertLinear; 3], combine: Combine) -> Self {
+        Self(ExpertsWeights { hidden: Hidden::Combined([gate, up], combine), down })
     }
 
     /// Experts down(act(up(x))) of these projections.
@@ -213,6 +210,16 @@ impl Experts {
     pub fn new(w: &Weights, config: MoeConfig, names: ExpertNames) -> Result<Self> {
         let projections = Self::take(w, config, names)?;
         Ok(Self::gated(projections, Activation::Silu))
+    }
+
+    /// The same that are down(f(gate(x), up(x))).
+    pub fn combining(
+        w: &Weights,
+        config: MoeConfig,
+        names: ExpertNames,
+        combine: Combine,
+    ) -> Result<Self> {
+        Ok(Self::combined(Self::take(w, config, names)?, combine))
     }
 
     /// Takes the projections (gate, up, down) of experts that are fused, stacked, or one by one.

@@ -204,7 +204,10 @@ fn heads_of_single_layers_are_refused_where_they_are_not_known() {
 fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("gpt-oss", "swiglu_limit", &[json!(5.0)]);
     expect_refusal("gpt-oss", "swiglu_alpha", &[json!(1.5)]);
-    expect_refusal("olmoe", "clip_qkv", &[json!(8.0)]);
+    expect_refusal("laguna", "moe_router_logit_softcapping", &[json!(8.0)]);
+    expect_refusal("laguna", "moe_router_score_func", &[json!("sqrtsoftplus")]);
+    expect_refusal("nanbeige", "loop_share_kv", &[json!(true)]);
+    expect_refusal("nanbeige", "num_loops", &[json!(0), json!(1 << 20)]);
     expect_refusal("gemma3-text", "use_bidirectional_attention", &[json!(true)]);
     expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
 }

@@ -461,6 +461,7 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
                 heads,
                 kv_heads,
                 head_dim: dim,
+                v_head_dim: dim,
                 qk_norm: norms.clone(),
                 rotate_first: false,
                 v_norm: None,
@@ -468,6 +469,7 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
                 soft_cap: Some(4.0),
                 sinks: Some(sinks.clone()),
                 kv_dtype: Some(dtype),
+                output_norm: None,
                 output: LinearWeights::new(matrix, None),
             };
             let (queries, keys, values) = (&queries, &keys, &values);
@@ -539,6 +541,7 @@ fn rows_of_a_step_attend_each_to_their_own_cache() {
             heads,
             kv_heads,
             head_dim: dim,
+            v_head_dim: dim,
             qk_norm: Some([norm(), norm()]),
             rotate_first: false,
             v_norm: None,
@@ -546,6 +549,7 @@ fn rows_of_a_step_attend_each_to_their_own_cache() {
             soft_cap: None,
             sinks: Some(numbers(&[heads], 5)),
             kv_dtype: Some(Dtype::Float16),
+            output_norm: None,
             output: LinearWeights::new(matrix, None),
         };
         let attend = |device, from: usize, to: usize, caches: &mut [Buffers]| {
@@ -607,6 +611,7 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
         heads: 6,
         kv_heads: 2,
         head_dim: 4,
+        v_head_dim: 4,
         qk_norm: None,
         rotate_first: false,
         v_norm: None,
@@ -614,6 +619,7 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
         soft_cap: None,
         sinks: None,
         kv_dtype: None,
+        output_norm: None,
         output: LinearWeights::new(matrix, None),
     };
     let run = |values: &Array, buffers, offset| {

@@ -47,6 +47,7 @@ pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
         && (1..=8).contains(&(params.heads / params.kv_heads))
         && norms_fit
         && params.v_norm.is_none()
+        && params.v_head_dim == params.head_dim
         && !params.rotate_first
         && params.sinks.as_ref().is_none_or(alike)
         && new.rope.as_ref().is_none_or(even)

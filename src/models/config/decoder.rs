@@ -83,10 +83,13 @@ impl ConfigFile {
             heads,
             kv_heads,
             head_dim,
+            v_head_dim: None,
             qkv: &["q_proj", "k_proj", "v_proj"],
             fused_order: FusedOrder::ByPart,
             linear: Linear::new,
             qkv_bias: bias,
+            clip_qkv: None,
+            value_scale: None,
             output: "o_proj",
             output_bias: bias,
             qk_norm: None,
@@ -94,8 +97,9 @@ impl ConfigFile {
             values_are_keys: false,
             scale: None,
             soft_cap: None,
-            sinks: false,
+            sinks: None,
             output_gate: None,
+            output_norm: None,
         })
     }
 

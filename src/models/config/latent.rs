@@ -4,7 +4,10 @@ use serde_json::json;
 
 use super::{ConfigFile, RopeDefaults};
 use crate::error::Result;
-use crate::nn::{Decoder, FeedForward, Mla, MlaConfig, QueryTemperature, Rope, StandardDecoder};
+use crate::nn::{
+    Chosen, Decoder, FeedForward, Indexer, IndexerConfig, Mla, MlaConfig, QueryTemperature, Rope,
+    StandardDecoder,
+};
 use crate::weights::Weights;
 
 /// A decoder with multi-head latent attention in every layer.
@@ -13,7 +16,16 @@ pub(in crate::models) struct LatentDecoder {
     pub(in crate::models) attention: MlaConfig,
     /// How queries grow with their position.
     pub(in crate::models) temperature: Option<QueryTemperature>,
+    /// What chooses the positions that layers look at.
+    pub(in crate::models) indexer: Option<SparseLatent>,
     rope: Rope,
+}
+
+/// Attention to the positions that an indexer chooses.
+pub(in crate::models) struct SparseLatent {
+    config: IndexerConfig,
+    /// Whether a layer has an indexer of its own, and does not look where the layer before looks.
+    own: Vec<bool>,
 }
 
 impl LatentDecoder {
@@ -23,11 +35,24 @@ impl LatentDecoder {
         w: &Weights,
         feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
     ) -> Result<Decoder> {
-        let mla = |w: &Weights| {
-            let mla = Mla::new(&w.at("self_attn"), self.attention, self.rope.clone())?;
-            Ok(Box::new(mla.with_temperature(self.temperature)) as _)
+        let chosen = Chosen::default();
+        let mla = |index: usize, w: &Weights| {
+            let w = w.at("self_attn");
+            let mla = Mla::new(&w, self.attention, self.rope.clone())?;
+            let mla = mla.with_temperature(self.temperature);
+            let Some(SparseLatent { config, own }) = &self.indexer else {
+                return Ok(Box::new(mla) as _);
+            };
+            let indexer = match self.attention.q_lora_rank.filter(|_| own[index]) {
+                Some(rank) => {
+                    let (w, dims) = (w.at("indexer"), self.attention.dims);
+                    Some(Indexer::new(&w, config.clone(), dims, rank)?)
+                }
+                None => None,
+            };
+            Ok(Box::new(mla.sparse(indexer, chosen.clone())) as _)
         };
-        self.decoder.build_hybrid(w, |_, w| mla(w), feed_forward)
+        self.decoder.build_hybrid(w, mla, feed_forward)
     }
 }
 
@@ -47,7 +72,39 @@ impl ConfigFile {
         let attention = self.latent_attention(decoder.attention.dims)?;
         let interleaved = self.optional("rope_interleave")?.unwrap_or(interleaved);
         let rope = self.rope(attention.qk_rope_head_dim, Some(base), interleaved)?;
-        Ok(LatentDecoder { decoder, attention, temperature: None, rope })
+        Ok(LatentDecoder { decoder, attention, temperature: None, indexer: None, rope })
+    }
+
+    /// The same with indexers in the layers that have one of their `own`; `interleaved` says whether
+    /// these rotate neighbouring features where `indexer_rope_interleave` does not.
+    pub(in crate::models) fn sparse_latent_decoder(
+        &self,
+        base: f32,
+        interleaved: bool,
+        own: Vec<bool>,
+    ) -> Result<LatentDecoder> {
+        if own.first() != Some(&true) {
+            return Err(self.error("the first layer has no indexer"));
+        }
+        let mut decoder = self.latent_decoder(base, true)?;
+        if decoder.attention.q_lora_rank.is_none() {
+            return Err(self.error("\"q_lora_rank\" is missing"));
+        }
+        let dims = decoder.attention.qk_rope_head_dim;
+        let head_dim = self.bounded("index_head_dim", self.require("index_head_dim")?, 1 << 14)?;
+        if head_dim < dims {
+            let message = format!("\"index_head_dim\" {head_dim} is below \"qk_rope_head_dim\"");
+            return Err(self.error(message));
+        }
+        let interleaved = self.optional("indexer_rope_interleave")?.unwrap_or(interleaved);
+        let config = IndexerConfig {
+            heads: self.bounded("index_n_heads", self.require("index_n_heads")?, 1 << 14)?,
+            head_dim,
+            top_k: self.size("index_topk")?,
+            rope: self.rope(dims, Some(base), interleaved)?,
+        };
+        decoder.indexer = Some(SparseLatent { config, own });
+        Ok(decoder)
     }
 
     /// Multi-head latent attention between `dims` features.

@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 pub(super) use decoder::LayerType;
+pub(super) use experts::SparseLayers;
 pub use generation::GenerationDefaults;
 pub(super) use recurrent::Mamba2Fields;
 pub(super) use rope::RopeDefaults;

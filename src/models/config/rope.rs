@@ -79,7 +79,7 @@ impl ConfigFile {
     }
 
     /// `partial_rotary_factor`, the share of a head that is rotated.
-    pub(super) fn rotated_share(&self, default: Option<f32>) -> Result<f32> {
+    pub(in crate::models) fn rotated_share(&self, default: Option<f32>) -> Result<f32> {
         let share: Option<f32> = self.rope_field("partial_rotary_factor")?;
         match share {
             Some(share) if !(share > 0.0 && share <= 1.0) => {

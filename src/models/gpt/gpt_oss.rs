@@ -7,7 +7,9 @@ use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing};
+use crate::nn::{
+    Combine, ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing, clipped,
+};
 use crate::weights::{Float8, Weights};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gpt_oss"], build);
@@ -16,10 +18,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(150_000.0))?;
     decoder.attention.qkv_bias = true;
     decoder.attention.output_bias = true;
-    decoder.attention.sinks = true;
+    decoder.attention.sinks = Some("sinks");
     decoder.tied = Some(false);
     file.expect_number("swiglu_alpha", 1.702)?;
-    file.expect_number("swiglu_limit", 7.0)?;
+    let combine = Combine { function: clipped_swiglu, limit: 7.0 };
+    file.expect_number("swiglu_limit", combine.limit)?;
     for (layer, window) in decoder.layers.iter_mut().zip(file.windows(128, 2)?) {
         layer.span = window.into();
     }
@@ -37,16 +40,16 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         let projections = projections(&experts, config)?;
         let names = ["gate_proj", "up_proj", "down_proj"];
         let projections = Experts::adaptable(&experts, names, config, projections);
-        let experts = Experts::combined(projections, clipped_swiglu);
+        let experts = Experts::combined(projections, combine);
         Ok(Box::new(Moe::of(Router::new(&mlp.at("router"), config, true)?, experts)))
     })?))
 }
 
-/// gate · σ(1.702 · gate) · (up + 1), with gate at most 7 and up between −7 and 7.
-fn clipped_swiglu(gate: &Array, up: &Array) -> Result<Array> {
+/// gate · σ(1.702 · gate) · (up + 1), with gate at most `limit` and up between it and its negative.
+fn clipped_swiglu(gate: &Array, up: &Array, limit: f32) -> Result<Array> {
     let number = |value: f32| ops::astype(&scalar(value), gate.dtype());
-    let gate = ops::minimum(gate, &number(7.0)?)?;
-    let up = ops::maximum(&ops::minimum(up, &number(7.0)?)?, &number(-7.0)?)?;
+    let gate = ops::minimum(gate, &number(limit)?)?;
+    let up = clipped(up, limit)?;
     let gated = ops::multiply(&gate, &ops::sigmoid(&ops::multiply(&gate, &number(1.702)?)?)?)?;
     ops::multiply(&gated, &ops::add(&up, &number(1.0)?)?)
 }

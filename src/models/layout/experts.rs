@@ -34,6 +34,8 @@ impl GateUp {
 pub(super) fn stack_single(tensors: &mut Tensors, model_type: &str) -> Result<()> {
     let target = match model_type {
         "afmoe" | "dots1" | "Klear" => "experts",
+        // mlx-lm has each expert by itself.
+        "dbrx" => return Ok(()),
         _ => "switch_mlp",
     };
     let mut stacks: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();

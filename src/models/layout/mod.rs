@@ -144,7 +144,8 @@ impl Source<'_> {
             experts::split(tensors, kind)?;
         }
         match self.model_type {
-            "deepseek_v3" | "kimi_k2" | "kimi_k25" | "joyai_llm_flash" | "glm4_moe_lite" => {
+            "deepseek_v3" | "deepseek_v32" | "glm_moe_dsa" | "kimi_k2" | "kimi_k25"
+            | "joyai_llm_flash" | "glm4_moe_lite" => {
                 published::latent_heads(tensors, self.config)?;
             }
             "granitemoe" => {
@@ -158,11 +159,15 @@ impl Source<'_> {
             }
             "falcon_h1" => published::falcon_h1(tensors, self.config)?,
             "apertus" => published::single_numbers(tensors)?,
-            "bailing_moe" => published::bailing_moe(tensors, self.config)?,
+            "bailing_moe" | "bailing_moe_linear" => published::bailing_moe(tensors, self.config)?,
+            "dbrx" => published::dbrx(tensors, self.config)?,
             "exaone_moe" => tensors.rename(|name| {
                 name.replace(".mlp.e_score_correction_bias", ".mlp.gate.e_score_correction_bias")
             }),
             "gpt2" => published::gpt2(tensors)?,
+            "hunyuan" => published::hunyuan(tensors, self.config)?,
+            "laguna" => published::laguna(tensors),
+            "step3p5" => published::step3p5(tensors)?,
             "gpt_neox" => published::gpt_neox(tensors),
             "lfm2_moe" => tensors.rename(|name| {
                 let names = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];

@@ -28,18 +28,21 @@ const CAREFUL: QuantizationParams =
     QuantizationParams { mode: Mode::Affine, group_size: 64, bits: 8 };
 
 /// Mixtures whose router is no layer of its own in mlx-lm.
-const PLAIN_GATES: [&str; 12] = [
+const PLAIN_GATES: [&str; 15] = [
     "deepseek",
     "deepseek_v2",
     "deepseek_v3",
+    "deepseek_v32",
     "dots1",
     "exaone_moe",
     "glm4_moe",
     "glm4_moe_lite",
+    "glm_moe_dsa",
     "joyai_llm_flash",
     "kimi_k2",
     "kimi_k25",
     "kimi_vl",
+    "mimo_v2_flash",
     "solar_open",
 ];
 
@@ -72,8 +75,10 @@ impl Modules {
             }
             "granitemoehybrid" => self.has_experts && ends(&["router.layer"]),
             "qwen3_moe" | "qwen3_vl_moe" | "Klear" | "mellum" => ends(&["mlp.gate"]),
+            "laguna" => ends(&["mlp.gate.proj"]),
+            "step3p5" => path.contains("mlp.gate.gate"),
             "afmoe" => path.contains("router.gate"),
-            "bailing_moe" => ends(&["mlp.gate.gate_proj"]),
+            "bailing_moe" | "bailing_moe_linear" => ends(&["mlp.gate.gate_proj"]),
             "lfm2_moe" => ends(&["feed_forward.gate"]),
             "minimax" | "minimax_m2" => ends(&["block_sparse_moe.gate"]),
             "qwen3_next" => ends(&["mlp.gate", "shared_expert_gate"]),
@@ -88,11 +93,15 @@ impl Modules {
     /// Whether a tensor of floating-point numbers takes another type with the whole model.
     pub fn casts(&self, tensor: &str) -> bool {
         match self.model_type.as_str() {
-            "deepseek_v3" | "kimi_k2" | "kimi_k25" | "kimi_vl" | "joyai_llm_flash" | "glm4_moe"
-            | "glm4_moe_lite" | "exaone_moe" | "solar_open" | "minimax" | "minimax_m2" => {
+            "deepseek_v3" | "deepseek_v32" | "glm_moe_dsa" | "kimi_k2" | "kimi_k25" | "kimi_vl"
+            | "joyai_llm_flash" | "glm4_moe" | "glm4_moe_lite" | "laguna" | "mimo_v2_flash"
+            | "exaone_moe" | "solar_open" | "minimax" | "minimax_m2" => {
                 !tensor.contains("e_score_correction_bias")
             }
-            "afmoe" | "bailing_moe" | "Klear" | "lfm2_moe" => !tensor.contains("expert_bias"),
+            "step3p5" => !tensor.contains("router_bias"),
+            "afmoe" | "bailing_moe" | "bailing_moe_linear" | "Klear" | "lfm2_moe" => {
+                !tensor.contains("expert_bias")
+            }
             "nemotron_h" => {
                 !tensor.contains("e_score_correction_bias") && !tensor.contains("A_log")
             }

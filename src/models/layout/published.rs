@@ -1,7 +1,7 @@
 //! What mlx-lm computes of published tensors.
 
 use super::super::config::ConfigFile;
-use super::tensors::{Tensors, times};
+use super::tensors::{Tensors, halves, times};
 use crate::error::Result;
 use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, from_f32, ops};
@@ -207,4 +207,90 @@ pub(super) fn gpt_neox(tensors: &mut Tensors) {
         let name = if name.starts_with("model.") { name } else { format!("model.{name}") };
         name.replace(".gpt_neox.layers.", ".h.").replace(".gpt_neox.", ".")
     });
+}
+
+/// Hunyuan's projections that are published as one, by themselves: queries, keys and values lie
+/// together for each key head, and up in front of the gate.
+pub(super) fn hunyuan(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    let (heads, dims) = (config.size("num_attention_heads")?, config.size("hidden_size")?);
+    let kv_heads = config.size_or("num_key_value_heads", heads)?;
+    let (group, head_dim) = (heads / kv_heads, dims / heads);
+    for name in tensors.names(|name| name.contains(".qkv_proj.")) {
+        let array = tensors.require(&name)?;
+        let rest = &array.shape()[1..];
+        let by_head = [&[kv_heads, group + 2, head_dim], rest].concat();
+        let by_head = ops::reshape(&array, &by_head)?;
+        let parts = [("q_proj", 0, group), ("k_proj", group, 1), ("v_proj", group + 1, 1)];
+        for (part, start, count) in parts {
+            let array = ops::slice_axis(&by_head, 1, start, start + count)?;
+            let array = ops::reshape(&array, &[&[kv_heads * count * head_dim], rest].concat())?;
+            tensors.insert(name.replace("qkv_proj", part), array);
+        }
+    }
+    for name in tensors.names(|name| name.contains(".gate_and_up_proj.")) {
+        let array = tensors.require(&name)?;
+        for (part, half) in ["up_proj", "gate_proj"].into_iter().zip(halves(&array, 0)?) {
+            tensors.insert(name.replace("gate_and_up_proj", part), half);
+        }
+    }
+    Ok(())
+}
+
+/// Laguna's router by mlx-lm's names.
+pub(super) fn laguna(tensors: &mut Tensors) {
+    const CORRECTION: &str = ".e_score_correction_bias";
+    tensors.rename(|name| {
+        let name = name.replace(".mlp.gate.weight", ".mlp.gate.proj.weight");
+        name.replace(&format!(".experts{CORRECTION}"), &format!(".gate{CORRECTION}"))
+    });
+}
+
+/// Step 3.5 by mlx-lm's names, with norms that are published less 1.
+pub(super) fn step3p5(tensors: &mut Tensors) -> Result<()> {
+    const NAMES: [(&str, &str); 6] = [
+        (".moe.gate_proj.", ".mlp.switch_mlp.gate_proj."),
+        (".moe.up_proj.", ".mlp.switch_mlp.up_proj."),
+        (".moe.down_proj.", ".mlp.switch_mlp.down_proj."),
+        (".moe.gate.", ".mlp.gate.gate."),
+        (".moe.router_bias", ".mlp.gate.router_bias"),
+        (".share_expert.", ".mlp.share_expert."),
+    ];
+    let renamed = |name: &str| {
+        let names = NAMES.iter().find(|(old, new)| name.contains(old) && !name.contains(new));
+        names.map(|(old, new)| name.replace(old, new))
+    };
+    if tensors.names(|name| renamed(name).is_some()).is_empty() {
+        return Ok(());
+    }
+    tensors.change(
+        |name| name.contains("norm") && name.ends_with(".weight"),
+        |_, array| {
+            let one = ops::astype(&crate::mlx::scalar(1.0), array.dtype())?;
+            ops::add(array, &one)
+        },
+    )?;
+    tensors.rename(|name| renamed(&name).unwrap_or(name));
+    Ok(())
+}
+
+/// DBRX's experts by themselves, which are published one below the other, with down's inputs before
+/// its outputs.
+pub(super) fn dbrx(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    let ffn: serde_json::Value = config.require("ffn_config")?;
+    let experts = ffn["moe_num_experts"].as_i64().unwrap_or(4);
+    let experts = config.bounded("moe_num_experts", experts, 1 << 16)?;
+    for name in tensors.names(|name| name.contains(".experts.mlp.")) {
+        let joined = tensors.require(&name)?;
+        let rows = joined.shape()[0] / experts;
+        for expert in 0..experts {
+            let own = ops::slice_axis(&joined, 0, expert * rows, (expert + 1) * rows)?;
+            let own = match name.ends_with("w2") {
+                true => ops::contiguous(&ops::swap_axes(&own, 0, 1)?)?,
+                false => own,
+            };
+            let name = name.replace("experts.mlp.", &format!("experts.{expert}."));
+            tensors.insert(format!("{name}.weight"), own);
+        }
+    }
+    Ok(())
 }

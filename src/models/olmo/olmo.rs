@@ -9,10 +9,8 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["olmo"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    if let Some(limit) = file.optional::<f32>("clip_qkv")? {
-        return Err(file.error(format!("\"clip_qkv\" is {limit}, which is not supported")));
-    }
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer_unweighted;
+    decoder.attention.clip_qkv = file.optional("clip_qkv")?;
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

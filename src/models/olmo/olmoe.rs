@@ -12,9 +12,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["olmoe"], buil
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qk_norm = Some(QkNorm::all_heads(Norm::rms, decoder.eps));
-    if let Some(limit) = file.optional::<f32>("clip_qkv")? {
-        return Err(file.error(format!("\"clip_qkv\" is {limit}, which is not supported")));
-    }
+    decoder.attention.clip_qkv = file.optional("clip_qkv")?;
     let experts = file.size("num_experts")?;
     let config = MoeConfig {
         dims: decoder.attention.dims,

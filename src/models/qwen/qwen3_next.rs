@@ -8,8 +8,8 @@ use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::{
-    DeltaProjections, ExpertNames, FeedForward, GatedDelta, Moe, Norm, OutputGate, QkNorm,
-    StandardDecoder, language_model,
+    DeltaProjections, ExpertNames, FeedForward, GatePlace, GatedDelta, Moe, Norm, OutputGate,
+    QkNorm, StandardDecoder, language_model,
 };
 use crate::weights::Weights;
 
@@ -59,7 +59,7 @@ pub(super) fn build_hybrid(
         let conv = layers.at(layer).at("linear_attn.conv1d");
         conv.shape("weight").is_some_and(|shape| shape.last() != Some(&1))
     });
-    decoder.attention.output_gate = Some(OutputGate::WithQueries);
+    decoder.attention.output_gate = Some(OutputGate::sigmoid(GatePlace::WithQueries));
     decoder.norm = if published { Norm::rms_plus_one } else { Norm::rms };
     decoder.attention.qk_norm = Some(QkNorm::each_head(decoder.norm, decoder.eps));
     Ok(Box::new(decoder.build_hybrid(

@@ -49,6 +49,14 @@ ARCHITECTURE = Architecture(
             length=24,
         ),
         Fixture("olmoe-raw", "raw", length=24),
+        Fixture(
+            "olmoe-raw-clipped",
+            "raw",
+            config={"clip_qkv": 0.5},
+            length=24,
+            oracle="transformers",
+            reason="mlx-lm does not look at clip_qkv",
+        ),
         Fixture("olmoe-raw-normed", "raw", config={"norm_topk_prob": True, "num_key_value_heads": 2}, length=24),
     ],
 )

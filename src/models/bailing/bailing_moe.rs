@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::{ConfigFile, RopeDefaults, SparseLayers};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{DecoderNames, Norm, QkNorm, Routing, Score};
+use crate::nn::{DecoderNames, Norm, QkNorm, Routing, Score, StandardDecoder};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -21,6 +21,12 @@ enum ScoreFunction {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let (decoder, layers) = parts(file, w)?;
+    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+}
+
+/// The decoder and its feed-forward blocks.
+pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, SparseLayers)> {
     for field in ["norm_head", "use_bias"] {
         if file.flag(field)? {
             return Err(file.error(format!("\"{field}\" is not supported")));
@@ -73,5 +79,5 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             1 << 24,
         )?);
     }
-    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+    Ok((decoder, layers))
 }

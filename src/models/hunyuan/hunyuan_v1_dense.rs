@@ -22,7 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 }
 
 /// The rotation at base · α^(d / (d − 2)), where the configuration says α (NTK-aware scaling).
-fn with_base(file: &ConfigFile) -> Result<ConfigFile> {
+pub(super) fn with_base(file: &ConfigFile) -> Result<ConfigFile> {
     for field in ["rope_scaling", "rope_parameters"] {
         let scaling: Option<serde_json::Map<String, Value>> = file.optional(field)?;
         let Some(alpha) = scaling.as_ref().and_then(|it| it.get("alpha")?.as_f64()) else {

@@ -1,0 +1,10 @@
+//! Tencent's models.
+
+mod hunyuan;
+mod hunyuan_v1_dense;
+mod hunyuan_v1_moe;
+
+use super::Architecture;
+
+pub(super) const ARCHITECTURES: &[Architecture] =
+    architectures![hunyuan, hunyuan_v1_dense, hunyuan_v1_moe];

@@ -1,0 +1,83 @@
+"""deepseek_v32: DeepSeek V3 that looks at the positions which an indexer chooses."""
+
+from architectures.deepseek_v3 import YARN, prediction_layer
+from generate.declaration import ABSENT, Architecture, Fixture
+from generate.parameters import positive_corrections
+
+ARCHITECTURE = Architecture(
+    adjust=positive_corrections,
+    transformers=("DeepseekV32Config", "DeepseekV32ForCausalLM"),
+    drawn_buffers=("e_score_correction_bias",),
+    config={
+        "model_type": "deepseek_v32",
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "moe_intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "q_lora_rank": 24,
+        "kv_lora_rank": 16,
+        "qk_nope_head_dim": 16,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 12,
+        # So many that hardly any score is zero, which many positions would share.
+        "index_n_heads": 12,
+        "index_head_dim": 16,
+        "index_topk": 8,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "n_group": 2,
+        "topk_group": 1,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 2.5,
+        "first_k_dense_replace": 1,
+        "moe_layer_freq": 1,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "vocab_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "rope_scaling": YARN,
+        "attention_bias": False,
+        "pad_token_id": None,
+        "tie_word_embeddings": False,
+    },
+    fixtures=[
+        Fixture("deepseek-v32", "mlx", length=30),
+        Fixture(
+            "deepseek-v32-interleaved",
+            "mlx",
+            config={
+                "indexer_rope_interleave": True,
+                "index_topk": 12,
+                "rope_scaling": ABSENT,
+                "attention_bias": True,
+                "n_group": ABSENT,
+                "topk_group": ABSENT,
+                "rms_norm_eps": 1e-2,
+            },
+            dtype="float16",
+            length=30,
+        ),
+        Fixture(
+            "deepseek-v32-4bit",
+            "mlx",
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "moe_intermediate_size": 32,
+                "q_lora_rank": 32,
+                "kv_lora_rank": 32,
+                "qk_nope_head_dim": 32,
+                "v_head_dim": 16,
+                "index_topk": 64,
+            },
+            quantization={"group_size": 32, "bits": 4, "model.layers.0.self_attn.indexer.wk": {"group_size": 32, "bits": 8}},
+            length=24,
+        ),
+        Fixture("deepseek-v32-raw", "raw", extra_tensors=prediction_layer(61), length=30),
+    ],
+)

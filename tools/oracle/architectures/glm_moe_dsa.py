@@ -1,0 +1,57 @@
+"""glm_moe_dsa: DeepSeek V3.2, whose layers may look where the layer before looks."""
+
+from generate.declaration import ABSENT, Architecture, Fixture
+from generate.parameters import positive_corrections
+
+ARCHITECTURE = Architecture(
+    adjust=positive_corrections,
+    transformers=("GlmMoeDsaConfig", "GlmMoeDsaForCausalLM"),
+    drawn_buffers=("e_score_correction_bias",),
+    config={
+        "model_type": "glm_moe_dsa",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "moe_intermediate_size": 16,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "q_lora_rank": 24,
+        "kv_lora_rank": 16,
+        "qk_nope_head_dim": 12,
+        "qk_rope_head_dim": 8,
+        "v_head_dim": 16,
+        "index_n_heads": 12,
+        "index_head_dim": 16,
+        "index_topk": 8,
+        "n_routed_experts": 4,
+        "n_shared_experts": 1,
+        "num_experts_per_tok": 2,
+        "n_group": 1,
+        "topk_group": 1,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 2.5,
+        "first_k_dense_replace": 1,
+        "moe_layer_freq": 1,
+        "scoring_func": "sigmoid",
+        "topk_method": "noaux_tc",
+        "vocab_size": 96,
+        "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-5,
+        "rope_parameters": {"rope_theta": 1000000.0, "rope_type": "default"},
+        "attention_bias": False,
+        "pad_token_id": None,
+        "tie_word_embeddings": False,
+    },
+    fixtures=[
+        Fixture("glm-moe-dsa", "mlx", config={"rms_norm_eps": 1e-2, "num_hidden_layers": 2}, length=30),
+        Fixture("glm-moe-dsa-raw", "raw", config={"num_hidden_layers": 2}, length=30),
+        Fixture(
+            "glm-moe-dsa-raw-shared",
+            "raw",
+            config={"index_topk_freq": 2, "index_skip_topk_offset": 1, "first_k_dense_replace": ABSENT},
+            length=30,
+            oracle="transformers",
+            reason="mlx-lm expects an indexer in every layer",
+        ),
+    ],
+)
