@@ -16,7 +16,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([
         ("first_k_dense_replace", json!(1)),
         ("head_dim", json!(128)),
-        ("norm_topk_prob", json!(true)),
+        ("num_experts_per_tok", json!(8)),
     ]);
     file.expect_number("moe_router_logit_softcapping", 0.0)?;
     if file.optional::<String>("moe_router_score_func")?.is_some_and(|score| score != "sigmoid") {

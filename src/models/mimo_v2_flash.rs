@@ -18,6 +18,7 @@ const ROTATED: f32 = 0.334;
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.renamed(&[("rms_norm_eps", "layernorm_epsilon")]).with_defaults([
         ("first_k_dense_replace", json!(1)),
+        ("num_experts_per_tok", json!(8)),
         ("head_dim", json!(192)),
         ("v_head_dim", json!(128)),
     ]);

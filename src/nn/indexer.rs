@@ -132,3 +132,23 @@ pub(super) fn sparse_mask(positions: &Array, mask: &Mask, seen: i32) -> Result<M
     let visible = ops::put_along(&nothing, positions, &zeros, -1)?;
     masked(&visible, mask).map(Mask::Array)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, from_u32, to_f32_vec};
+
+    #[test]
+    fn only_chosen_positions_that_lie_behind_are_visible() {
+        enter(DeviceKind::Cpu).unwrap();
+        // Two queries at positions 2 and 3 of 4, and two positions for each.
+        let positions = from_u32(&[3, 0, 1, 3], &[1, 1, 2, 2]);
+        let Mask::Array(mask) = sparse_mask(&positions, &Mask::Causal, 4).unwrap() else {
+            unreachable!("chosen positions are a mask of numbers")
+        };
+        let hidden = f32::NEG_INFINITY;
+        let expected = [[0.0, hidden, hidden, hidden], [hidden, 0.0, hidden, 0.0]].concat();
+        assert_eq!(to_f32_vec(&mask).unwrap(), expected);
+    }
+}

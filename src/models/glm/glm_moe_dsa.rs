@@ -25,6 +25,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("index_head_dim", json!(128)),
         ("index_n_heads", json!(32)),
         ("first_k_dense_replace", json!(3)),
+        ("num_experts_per_tok", json!(8)),
         ("routed_scaling_factor", json!(2.5)),
     ]);
     let decoder = file.sparse_latent_decoder(10_000.0, true, layers_with_indexers(file)?)?;
