@@ -1,6 +1,7 @@
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
 import { getNative } from '../js/native.js'
+import { OPTION_LIMITS } from '../js/option-limits.js'
 import { checkOptionRanges } from '../js/option-ranges.js'
 import { fakeModel, type FakeAnswer } from '../js/testing/index.js'
 import type { GenerationChunk, Message, ToolDefinition } from '../js/types.js'
@@ -235,31 +236,13 @@ describe('the ranges of options', () => {
     }
     return undefined
   }
-  const NUMBERS = [
-    'maxTokens',
-    'temperature',
-    'topP',
-    'topK',
-    'minP',
-    'seed',
-    'repetitionPenalty',
-    'penaltyContextSize',
-    'presencePenalty',
-    'frequencyPenalty',
-    'xtcProbability',
-    'xtcThreshold',
-    'logprobs',
-    'maxKvSize',
-    'kvBits',
-    'kvGroupSize',
-  ]
   const VALUES = [
     ...[-1e9, -100.5, -2.5, -2, -1, -0.1, 0, 0.4, 0.5, 0.6, 1, 1.5, 2, 4, 8, 10, 10.5, 15, 16, 20],
     ...[21, 32, 64, 101, 128, 2 ** 31 - 1, 2 ** 31, 2 ** 53 - 1, 2 ** 53],
     ...[Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
   ]
 
-  it.each([...NUMBERS, 'logitBias'])('are those of the addon: %s', (name) => {
+  it.each(Object.keys(OPTION_LIMITS))('are those of the addon: %s', (name) => {
     let refused = 0
     for (const value of VALUES) {
       const request = {

@@ -34,7 +34,7 @@ fn measure(
     repeats: usize,
 ) -> (f64, f64) {
     let options = SamplingOptions { temperature, ..SamplingOptions::default() };
-    let sampler = Sampler::new(options, 1, model.device()).unwrap();
+    let sampler = Sampler::new(options, 1, model.device());
     let mut filled = model.make_caches();
     let shape = [1, KV_HEADS as i32, CACHED, HEAD_DIM as i32];
     for cache in &mut filled {

@@ -1,67 +1,44 @@
 import { invalidArgument } from './errors.js'
 import type { NativeGenerateRequest } from './native.js'
+import { OPTION_LIMITS } from './option-limits.js'
 
-// The addon's table of ranges (src/engine/ranges.rs) once more, for models that run where there is
-// no addon. A test holds the two together.
+/** What an option may be. */
+type Limit =
+  | { choices: readonly number[] }
+  | { above: number; max: number }
+  | { whole?: true; min: number; max: number }
 
-type Range = (value: number, option: string) => void
-
-/** A number from `min` to `max`; with `above`, `min` itself is too small. */
-function from(min: number, max: number, above = false): Range {
-  const range = above ? `above ${min} and up to ${max}` : `from ${min} to ${max}`
-  return (value, option) => {
-    // NaN fails every comparison.
-    if ((above ? value > min : value >= min) && value <= max) return
-    throw invalidArgument(option, `expected a number ${range}, got ${value}`)
-  }
+/** What was expected in place of `value`; `undefined` where it fits. NaN fails every comparison. */
+function expected(limit: Limit, value: number): string | undefined {
+  if ('choices' in limit)
+    return limit.choices.includes(value) ? undefined : `one of ${limit.choices.join(', ')}`
+  const { max } = limit
+  if ('above' in limit)
+    return value > limit.above && value <= max
+      ? undefined
+      : `a number above ${limit.above} and up to ${max}`
+  const { whole, min } = limit
+  if ((whole === undefined || Number.isInteger(value)) && value >= min && value <= max)
+    return undefined
+  return `a ${whole === undefined ? '' : 'whole '}number from ${min} to ${max}`
 }
 
-function whole(min: number, max: number): Range {
-  return (value, option) => {
-    if (Number.isInteger(value) && value >= min && value <= max) return
-    throw invalidArgument(option, `expected a whole number from ${min} to ${max}, got ${value}`)
-  }
+function check(limit: Limit, value: number, option: string): void {
+  const what = expected(limit, value)
+  if (what !== undefined) throw invalidArgument(option, `expected ${what}, got ${value}`)
 }
 
-function oneOf(...choices: number[]): Range {
-  return (value, option) => {
-    if (choices.includes(value)) return
-    throw invalidArgument(option, `expected one of ${choices.join(', ')}, got ${value}`)
-  }
-}
-
-/** What a 32-bit number of tokens can be. */
-const MAX_COUNT = 2 ** 31 - 1
-
-const RANGES: Readonly<Record<string, Range>> = {
-  maxTokens: whole(1, MAX_COUNT),
-  temperature: from(0, 10),
-  topP: from(0, 1, true),
-  topK: whole(0, MAX_COUNT),
-  minP: from(0, 1),
-  seed: whole(0, Number.MAX_SAFE_INTEGER),
-  priority: whole(-1000, 1000),
-  repetitionPenalty: from(0, 10, true),
-  presencePenalty: from(-2, 2),
-  frequencyPenalty: from(-2, 2),
-  penaltyContextSize: whole(1, MAX_COUNT),
-  xtcProbability: from(0, 1),
-  xtcThreshold: from(0, 0.5),
-  logprobs: whole(0, 20),
-  kvGroupSize: oneOf(32, 64, 128),
-  kvBits: oneOf(4, 8),
-  maxKvSize: whole(16, MAX_COUNT),
-}
-
-const LOGIT_BIAS = from(-100, 100)
-
-/** Refuses options of a generation that no model could honour, as the addon does. */
+/**
+ * Refuses options of a generation that no model could honour, as the addon does: for models that
+ * run where there is no addon.
+ */
 export function checkOptionRanges(request: Partial<NativeGenerateRequest>): void {
+  const { logitBias: bias, ...limits } = OPTION_LIMITS
   const values = request as Record<string, unknown>
-  for (const [option, range] of Object.entries(RANGES)) {
+  for (const [option, limit] of Object.entries(limits)) {
     const value = values[option]
-    if (typeof value === 'number') range(value, option)
+    if (typeof value === 'number') check(limit, value, option)
   }
-  for (const [token, bias] of Object.entries(request.logitBias ?? {}))
-    LOGIT_BIAS(bias, `logitBias[${token}]`)
+  for (const [token, value] of Object.entries(request.logitBias ?? {}))
+    check(bias, value, `logitBias[${token}]`)
 }

@@ -36,6 +36,7 @@ pub mod models;
 mod napi;
 pub mod nn;
 mod panics;
+pub mod ranges;
 pub mod text;
 pub mod warning;
 pub mod weights;

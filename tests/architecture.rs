@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What everybody may use, and what therefore uses nobody else.
-const EVERYWHERE: [&str; 6] = ["error", "files", "foreign", "json", "panics", "warning"];
+const EVERYWHERE: [&str; 7] = ["error", "files", "foreign", "json", "panics", "ranges", "warning"];
 
 /// Modules without MLX, which only these use.
 const APART: [(&str, &[&str]); 3] = [

@@ -11,9 +11,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nodemlx::cache::CacheLimits;
 use nodemlx::error::Result;
-use nodemlx::generate::{Penalties, PromptCache, SamplingOptions, Sequence, SequenceOptions};
+use nodemlx::generate::{GenerationOptions, PromptCache, Sequence, SequenceOptions};
 use nodemlx::mlx::{self, DeviceKind, memory};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 use serde_json::{Map, Value, json};
@@ -277,17 +276,12 @@ fn prompt_caches() -> Vec<(PathBuf, PathBuf)> {
 fn go_on(model: &dyn LanguageModel, path: &Path) -> Result<()> {
     let cache = PromptCache::read(path, model, "any")?;
     let run = |cache| -> Result<PromptCache> {
-        let options = SequenceOptions {
-            sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
-            penalties: Penalties::default(),
-            seed: 0,
-            max_tokens: 3,
-            logprobs: None,
-            prefill_chunk: 4,
-            cache_limits: CacheLimits::default(),
-            deterministic: false,
-            mask: None,
+        let greedy = GenerationOptions {
+            temperature: Some(0.0),
+            max_tokens: Some(3),
+            ..GenerationOptions::default()
         };
+        let options = SequenceOptions::new(greedy, 4);
         let mut sequence = Sequence::new(model, vec![1, 2, 3, 4, 5, 6], options, Some(cache))?;
         while !sequence.prefill(model)?.done {}
         for _ in 0..3 {
@@ -392,24 +386,17 @@ fn weights_that_are_no_numbers_are_told_of() {
             [(0.0, None, 1.0), (0.0, Some(3), 1.0), (0.7, None, 1.0), (1.0, Some(3), 0.9)]
         {
             let outcome = catch_unwind(AssertUnwindSafe(|| {
-                let sampling = SamplingOptions {
-                    temperature,
-                    top_p,
-                    min_p: 0.1,
-                    ..SamplingOptions::default()
-                };
-                let penalties = Penalties { repetition: 1.1, ..Penalties::default() };
-                let options = SequenceOptions {
-                    sampling,
-                    penalties,
-                    seed: 0,
-                    max_tokens: 3,
+                let generation = GenerationOptions {
+                    temperature: Some(temperature),
+                    top_p: Some(top_p),
+                    min_p: Some(0.1),
+                    repetition_penalty: Some(1.1),
+                    penalty_context_size: Some(20),
+                    max_tokens: Some(3),
                     logprobs,
-                    prefill_chunk: 4,
-                    cache_limits: CacheLimits::default(),
-                    deterministic: false,
-                    mask: None,
+                    ..GenerationOptions::default()
                 };
+                let options = SequenceOptions::new(generation, 4);
                 let mut sequence =
                     Sequence::new(&*loaded.model, vec![1, 2, 3, 4, 5, 6], options, None)?;
                 while !sequence.prefill(&*loaded.model)?.done {}

@@ -8,8 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use nodemlx::cache::CacheLimits;
-use nodemlx::generate::{Penalties, PromptCache, SamplingOptions, Sequence, SequenceOptions};
+use nodemlx::generate::{GenerationOptions, PromptCache, Sequence, SequenceOptions};
 use nodemlx::mlx::{self, DeviceKind};
 use nodemlx::models::{self, LoadOptions, Loaded};
 use tempfile::TempDir;
@@ -35,15 +34,12 @@ fuzz_target!(|data: &[u8]| {
             Ok(cache) => cache,
             Err(error) => return assert_eq!(error.code(), "INVALID_PROMPT_CACHE", "{error}"),
         };
-        let options = SequenceOptions {
-            sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
-            penalties: Penalties::default(),
-            seed: 0,
-            max_tokens: 2,
-            logprobs: None,
-            prefill_chunk: 4,
-            cache_limits: CacheLimits::default(),
+        let greedy = GenerationOptions {
+            temperature: Some(0.0),
+            max_tokens: Some(2),
+            ..GenerationOptions::default()
         };
+        let options = SequenceOptions::new(greedy, 4);
         let prompt = vec![1, 2, 3, 4, 5, 6];
         let mut sequence = Sequence::new(model, prompt, options, Some(cache)).expect("a sequence");
         let outcome = (|| {

@@ -26,7 +26,6 @@ mod pace;
 pub mod pool;
 mod profile;
 mod prompt_caches;
-pub mod ranges;
 mod request;
 mod running;
 mod scheduler;
@@ -44,7 +43,7 @@ pub use evaluation::{AbortFlag, Scored};
 pub use load::load;
 pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};
 pub use model_adapter::ModelAdapter;
-pub use profile::{Profile, default_temperature};
+pub use profile::Profile;
 pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,

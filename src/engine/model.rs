@@ -11,7 +11,7 @@ use super::evaluation::Evaluation;
 use super::pool;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest};
-use super::request::{Batch, GenerateRequest, Prompt, PromptEncoding, check_limits};
+use super::request::{Batch, GenerateRequest, Prompt, PromptEncoding};
 use super::running::GenerationId;
 use super::scheduler::Message;
 use super::status::{Callback, Reply, Status};
@@ -119,7 +119,7 @@ impl Model {
     /// by [`Generation::next`].
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for options out of range.
+    /// [`Error::InvalidArgument`] for options that contradict each other.
     pub fn generate(&self, request: GenerateRequest) -> Result<Generation> {
         request.check()?;
         let id = GenerationId(self.engine.next_generation.fetch_add(1, Ordering::Relaxed));
@@ -159,14 +159,10 @@ impl Model {
     }
 
     /// An empty prompt cache within `limits`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for limits out of range.
-    pub fn prompt_cache(&self, limits: CacheLimits) -> Result<HeldPromptCache> {
-        check_limits(limits)?;
+    pub fn prompt_cache(&self, limits: CacheLimits) -> HeldPromptCache {
         let cache = HeldPromptCache::new(&self.engine);
         cache.ask(PromptCacheRequest::Create(limits));
-        Ok(cache)
+        cache
     }
 
     /// A prompt cache from a file, for `callback`.

@@ -9,7 +9,7 @@ use super::request::GenerateRequest;
 use super::text::Text;
 use crate::constraint::Begin;
 use crate::error::{Error, Result};
-use crate::generate::{Penalties, SamplingOptions, SequenceOptions, TokenMask, WHOLE_ANSWER};
+use crate::generate::{SequenceOptions, TokenMask};
 use crate::models::GenerationDefaults;
 use crate::text::{OutputParser, Tokenizer};
 
@@ -65,7 +65,7 @@ impl Profile {
         let started = Instant::now();
         let prompt = self.text.tokens(&request.prompt, request.encoding)?;
         self.check_tokens("prompt", &prompt)?;
-        if !request.stop.is_empty() {
+        if !request.options.stop.is_empty() {
             let _ = self.text.tokenizer()?;
         }
         let room = match self.context_length {
@@ -78,28 +78,28 @@ impl Profile {
             Some(length) => length - prompt.len(),
             None => MAX_TOKENS_WITHOUT_CONTEXT,
         };
-        let max_tokens = match request.max_tokens.or(self.defaults.max_new_tokens) {
-            Some(tokens) if self.context_length.is_none() => tokens,
-            Some(tokens) => tokens.min(room),
-            None => room,
+        let mut generation = request.options.clone().or_defaults(&self.defaults);
+        generation.max_tokens = match generation.max_tokens {
+            Some(tokens) if self.context_length.is_none() => Some(tokens),
+            Some(tokens) => Some(tokens.min(room)),
+            None => Some(room),
         };
+        generation.seed.get_or_insert_with(random_seed);
         let plan = self.text.output_plan(request, &prompt)?;
         let (mut mask, following) = self.constrain(request, plan.as_ref())?.unzip();
         if let Some(plan) = &plan {
             mask = plan.limited(mask)?;
         }
         let options = SequenceOptions {
-            sampling: self.sampling(request)?,
-            penalties: self.penalties(request)?,
-            seed: request.seed.unwrap_or_else(random_seed),
-            max_tokens,
-            logprobs: request.logprobs,
-            prefill_chunk: match request.deterministic {
+            xtc_special_tokens: match generation.xtc_probability {
+                Some(probability) if probability > 0.0 => self.xtc_special_tokens()?,
+                _ => Vec::new(),
+            },
+            prefill_chunk: match generation.deterministic {
                 true => self.fixed_prefill_chunk,
                 false => self.prefill_chunk,
             },
-            cache_limits: request.cache_limits,
-            deterministic: request.deterministic,
+            generation,
             mask,
         };
         let output = plan.map(|plan| plan.parser());
@@ -142,50 +142,13 @@ impl Profile {
         })
     }
 
-    fn sampling(&self, request: &GenerateRequest) -> Result<SamplingOptions> {
-        let standard = SamplingOptions::default();
-        let temperature = request.temperature.or(default_temperature(&self.defaults));
-        Ok(SamplingOptions {
-            temperature: temperature.unwrap_or(standard.temperature),
-            top_p: request.top_p.or(self.defaults.top_p).unwrap_or(standard.top_p),
-            top_k: request.top_k.or(self.defaults.top_k).unwrap_or(standard.top_k),
-            min_p: request.min_p.or(self.defaults.min_p).unwrap_or(standard.min_p),
-            min_tokens_to_keep: standard.min_tokens_to_keep,
-            xtc_probability: request.xtc_probability,
-            xtc_threshold: request.xtc_threshold.unwrap_or(standard.xtc_threshold),
-            // As in mlx-lm: a text must be able to end, and to begin a new line.
-            xtc_special_tokens: if request.xtc_probability > 0.0 {
-                let mut tokens = self.text.end_tokens().to_vec();
-                if let Ok(tokenizer) = self.text.tokenizer() {
-                    tokens.extend(tokenizer.encode("\n", false)?);
-                }
-                tokens
-            } else {
-                Vec::new()
-            },
-        })
-    }
-
-    fn penalties(&self, request: &GenerateRequest) -> Result<Penalties> {
-        let standard = Penalties::default();
-        let context = request.penalty_context.unwrap_or(WHOLE_ANSWER);
-        if let Some((token, _)) =
-            request.logit_bias.iter().find(|(token, _)| *token as usize >= self.vocabulary_size)
-        {
-            return Err(self.unknown_token("logitBias", *token));
+    /// As in mlx-lm: a text must be able to end, and to begin a new line.
+    fn xtc_special_tokens(&self) -> Result<Vec<u32>> {
+        let mut tokens = self.text.end_tokens().to_vec();
+        if let Ok(tokenizer) = self.text.tokenizer() {
+            tokens.extend(tokenizer.encode("\n", false)?);
         }
-        Ok(Penalties {
-            repetition: request
-                .repetition_penalty
-                .or(self.defaults.repetition_penalty)
-                .unwrap_or(standard.repetition),
-            repetition_context: context,
-            presence: request.presence_penalty,
-            presence_context: context,
-            frequency: request.frequency_penalty,
-            frequency_context: context,
-            logit_bias: request.logit_bias.clone(),
-        })
+        Ok(tokens)
     }
 
     /// Refuses more tokens than the model's context holds, and rows of logits for them that
@@ -225,14 +188,6 @@ impl Profile {
     fn unknown_token(&self, option: &str, token: u32) -> Error {
         let size = self.vocabulary_size;
         Error::argument(option, format!("{token} is outside of the vocabulary of {size} tokens"))
-    }
-}
-
-/// The temperature that a model's files ask for: 0 where they ask for greedy decoding.
-pub fn default_temperature(defaults: &GenerationDefaults) -> Option<f32> {
-    match defaults.do_sample {
-        Some(false) => Some(0.0),
-        _ => defaults.temperature,
     }
 }
 

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::prompt_caches::PromptCacheId;
-use super::ranges::{self, Number, Whole};
 use crate::adapters::AdapterId;
-use crate::cache::{CacheLimits, KvQuantization};
 use crate::constraint::Grammar;
 use crate::error::{Error, Result};
 use crate::fused::Precision;
+use crate::generate::GenerationOptions;
 use crate::mlx::{DeviceKind, Dtype};
 
 /// What to load, and how.
@@ -90,58 +89,17 @@ pub struct PromptEncoding {
     pub split_special_tokens: bool,
 }
 
-/// One generation. What is `None` comes from the model's `generation_config.json`, else it is
-/// temperature 0.7, top-p 1 and no penalties, to the end of the model's context.
+/// One generation.
 #[derive(Debug, Clone)]
 pub struct GenerateRequest {
     /// What to continue.
     pub prompt: Prompt,
     /// How it becomes tokens.
     pub encoding: PromptEncoding,
-    /// The most tokens to make.
-    pub max_tokens: Option<usize>,
-    /// 0 for greedy decoding.
-    pub temperature: Option<f32>,
-    /// The nucleus: the smallest set of tokens with this much probability.
-    pub top_p: Option<f32>,
-    /// The number of likeliest tokens to choose from; 0 for all.
-    pub top_k: Option<u32>,
-    /// The least probability, as a part of the likeliest token's.
-    pub min_p: Option<f32>,
-    /// The random generator's seed; `None` for one from the system.
-    pub seed: Option<u64>,
-    /// Strings that end the text, and are not part of it. Special tokens count as text here.
-    pub stop: Vec<String>,
-    /// Whether special tokens are left out of the text.
-    pub skip_special_tokens: bool,
-    /// Divides (or multiplies, where negative) the logits of tokens already seen; 1 for none.
-    pub repetition_penalty: Option<f32>,
-    /// Subtracted from the logits of tokens already seen; 0 for none.
-    pub presence_penalty: f32,
-    /// Subtracted for each time that a token was seen; 0 for none.
-    pub frequency_penalty: f32,
-    /// How many of the last tokens count as seen, the prompt's included; `None` for all of the
-    /// answer's and none of the prompt's.
-    pub penalty_context: Option<usize>,
-    /// Added to the logits of single tokens.
-    pub logit_bias: Vec<(u32, f32)>,
-    /// The chance of leaving out the likeliest tokens (XTC) each time; 0 for never.
-    pub xtc_probability: f32,
-    /// The probability from which tokens are left out then.
-    pub xtc_threshold: Option<f32>,
-    /// How many of the likeliest tokens to report with each token; `None` for no log
-    /// probabilities at all.
-    pub logprobs: Option<usize>,
-    /// Whether end tokens are tokens like others: the generation then ends at its limit.
-    pub ignore_end_tokens: bool,
+    /// How tokens are drawn, and when they end.
+    pub options: GenerationOptions,
     /// What the answer must be; `None` for any text.
     pub response_format: Option<Grammar>,
-    /// Those of a higher number are begun and read first.
-    pub priority: i32,
-    /// Whether nothing of it depends on what else runs, not even the rounding.
-    pub deterministic: bool,
-    /// What its caches may take; a prompt cache has limits of its own.
-    pub cache_limits: CacheLimits,
     /// The cache that it goes on from, and leaves what it read in.
     pub prompt_cache: Option<PromptCacheId>,
     /// How reasoning and calls of tools are told from text.
@@ -172,102 +130,44 @@ impl GenerateRequest {
         Self {
             prompt,
             encoding: PromptEncoding::default(),
-            max_tokens: None,
-            temperature: None,
-            top_p: None,
-            top_k: None,
-            min_p: None,
-            seed: None,
-            stop: Vec::new(),
-            skip_special_tokens: true,
-            repetition_penalty: None,
-            presence_penalty: 0.0,
-            frequency_penalty: 0.0,
-            penalty_context: None,
-            logit_bias: Vec::new(),
-            xtc_probability: 0.0,
-            xtc_threshold: None,
-            logprobs: None,
-            ignore_end_tokens: false,
+            options: GenerationOptions::default(),
             response_format: None,
-            priority: 0,
-            deterministic: false,
-            cache_limits: CacheLimits::default(),
             prompt_cache: None,
             output: OutputOptions::default(),
             adapter: None,
         }
     }
 
-    /// Refuses what no model could honour.
+    /// Refuses options that contradict each other.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] with the option's name in JavaScript.
     pub fn check(&self) -> Result<()> {
-        let number = |range: &Number, value: Option<f32>| {
-            value.map_or(Ok(()), |value| range.check(f64::from(value)).map(drop))
-        };
-        let whole = |range: &Whole, value: Option<u64>| {
-            value.map_or(Ok(()), |value| range.check(value as f64).map(drop))
-        };
-        number(&ranges::TEMPERATURE, self.temperature)?;
-        number(&ranges::TOP_P, self.top_p)?;
-        number(&ranges::MIN_P, self.min_p)?;
-        number(&ranges::REPETITION_PENALTY, self.repetition_penalty)?;
-        number(&ranges::PRESENCE_PENALTY, Some(self.presence_penalty))?;
-        number(&ranges::FREQUENCY_PENALTY, Some(self.frequency_penalty))?;
-        number(&ranges::XTC_PROBABILITY, Some(self.xtc_probability))?;
-        number(&ranges::XTC_THRESHOLD, self.xtc_threshold)?;
-        for &(token, bias) in &self.logit_bias {
-            ranges::LOGIT_BIAS.check_as(&format!("logitBias[{token}]"), f64::from(bias))?;
-        }
-        ranges::PRIORITY.check_signed(f64::from(self.priority))?;
-        whole(&ranges::MAX_TOKENS, self.max_tokens.map(|count| count as u64))?;
-        whole(&ranges::TOP_K, self.top_k.map(u64::from))?;
-        whole(&ranges::PENALTY_CONTEXT_SIZE, self.penalty_context.map(|size| size as u64))?;
-        whole(&ranges::LOGPROBS, self.logprobs.map(|count| count as u64))?;
-        if self.prompt_cache.is_some() && self.cache_limits != CacheLimits::default() {
+        let options = &self.options;
+        let limits = [options.max_kv_size, options.kv_bits, options.kv_group_size];
+        if self.prompt_cache.is_some() && limits.iter().any(Option::is_some) {
             let message = "has the limits that it was made with: leave maxKvSize and kvBits out";
             return Err(Error::argument("promptCache", message));
         }
-        check_limits(self.cache_limits)?;
-        if self.response_format.is_some() && self.ignore_end_tokens {
+        if self.response_format.is_some() && options.ignore_end_tokens {
             let message = "needs the tokens that end an answer, which ignoreEos takes away";
             return Err(Error::argument("responseFormat", message));
         }
         if self.output.required_tools.is_some() {
             let problem = match () {
                 () if self.response_format.is_some() => "cannot be enforced with responseFormat",
-                () if self.ignore_end_tokens => "needs the tokens that end an answer",
+                () if options.ignore_end_tokens => "needs the tokens that end an answer",
                 () => "",
             };
             if !problem.is_empty() {
                 return Err(Error::argument("toolChoice", problem));
             }
         }
-        if self.stop.iter().any(String::is_empty) {
+        if options.stop.iter().any(String::is_empty) {
             return Err(Error::argument("stop", "must not contain an empty string"));
         }
         Ok(())
     }
-}
-
-/// Refuses limits that no cache could honour.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] with the option's name in JavaScript.
-pub fn check_limits(limits: CacheLimits) -> Result<()> {
-    let CacheLimits { max_size, quantization } = limits;
-    if let Some(size) = max_size {
-        ranges::MAX_KV_SIZE.check(f64::from(size))?;
-    }
-    if let Some(KvQuantization { group_size, bits }) = quantization {
-        ranges::KV_BITS.check(f64::from(bits))?;
-        if let Some(size) = group_size {
-            ranges::KV_GROUP_SIZE.check(f64::from(size))?;
-        }
-    }
-    Ok(())
 }
 
 /// What a generation made since the last pull.

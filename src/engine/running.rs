@@ -134,7 +134,7 @@ impl<B: Backend> ActiveGeneration<B> {
 
     /// Those of a higher priority come first, and of these the ones that were asked for first.
     pub fn rank(&self) -> (Reverse<i32>, u64) {
-        (Reverse(self.request.priority), self.id.0)
+        (Reverse(self.request.options.priority.unwrap_or_default()), self.id.0)
     }
 
     /// The sequence, where its prompt is being read.
@@ -180,7 +180,7 @@ impl<B: Backend> ActiveGeneration<B> {
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
         let Prepared { prompt, options, output, following, .. } = prepared;
         self.following = following;
-        self.max_tokens = options.max_tokens;
+        self.max_tokens = options.generation.max_tokens.unwrap_or(usize::MAX);
         self.writer = Some(Writer::new(&self.request, &profile.text, &prompt, output)?);
         let adapter = self.request.adapter;
         let sequence = backend.start(prompt, options, adapter, &mut self.prompt_cache)?;
@@ -310,7 +310,7 @@ impl<B: Backend> ActiveGeneration<B> {
         self.release(backend);
         let finished = Finished {
             reason,
-            stop_string: stop.and_then(|index| self.request.stop.get(index).cloned()),
+            stop_string: stop.and_then(|index| self.request.options.stop.get(index).cloned()),
             warnings: self.following.take().map(|it| it.warnings).unwrap_or_default(),
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,

@@ -35,17 +35,17 @@ impl Writer {
         parser: Option<OutputParser>,
     ) -> Result<Self> {
         let tokenizer = text.tokenizer().ok().cloned();
-        let skip = request.skip_special_tokens;
+        let skip = !request.options.keep_special_tokens;
         let detokenizer = tokenizer.clone().map(|it| Detokenizer::after(it, prompt, skip));
         Ok(Self {
-            end_tokens: match request.ignore_end_tokens {
+            end_tokens: match request.options.ignore_end_tokens {
                 true => Vec::new(),
                 false => text.end_tokens().to_vec(),
             },
             tokenizer,
             detokenizer: detokenizer.transpose()?,
             parser,
-            stops: StopMatcher::new(request.stop.clone()),
+            stops: StopMatcher::new(request.options.stop.clone()),
             stopped: None,
             skip_special_tokens: skip,
             reasoning_tokens: 0,

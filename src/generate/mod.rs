@@ -3,6 +3,7 @@
 mod choice;
 mod decode;
 mod logprobs;
+mod options;
 mod prefill;
 mod processors;
 mod prompt_cache;
@@ -13,6 +14,9 @@ mod token_mask;
 pub use choice::TokenOutput;
 pub use decode::decode;
 pub use logprobs::{ScoredRow, Target, logprobs};
+pub use options::GenerationOptions;
+#[allow(unused_imports, reason = "the addon's request is made of it")]
+pub(crate) use options::number_options;
 pub use prefill::{Reading, prefill};
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::fused::Device;
 pub use crate::fused::sampling::{Penalties, WHOLE_ANSWER};
 use crate::fused::sampling::{PenaltyInputs, penalize};
@@ -34,32 +34,7 @@ pub struct Processors {
 
 impl Processors {
     /// Penalties for a sequence that begins with `prompt`.
-    ///
-    /// # Errors
-    /// [`Error::InvalidArgument`] for a penalty out of range.
-    pub fn new(
-        penalties: Penalties,
-        prompt: &[u32],
-        vocabulary: usize,
-        device: Device,
-    ) -> Result<Self> {
-        if !(penalties.repetition > 0.0 && penalties.repetition.is_finite()) {
-            let message = format!("{} is not above 0", penalties.repetition);
-            return Err(Error::argument("repetitionPenalty", message));
-        }
-        let finite =
-            [("presencePenalty", penalties.presence), ("frequencyPenalty", penalties.frequency)];
-        for (option, value) in finite {
-            if !value.is_finite() {
-                return Err(Error::argument(option, format!("{value} is not a finite number")));
-            }
-        }
-        for (token, _) in &penalties.logit_bias {
-            if *token as usize >= vocabulary {
-                let message = format!("token {token} is beyond the vocabulary of {vocabulary}");
-                return Err(Error::argument("logitBias", message));
-            }
-        }
+    pub fn new(penalties: Penalties, prompt: &[u32], device: Device) -> Self {
         let bias = (!penalties.logit_bias.is_empty()).then(|| {
             let (tokens, values): (Vec<u32>, Vec<f32>) =
                 penalties.logit_bias.iter().copied().unzip();
@@ -68,7 +43,7 @@ impl Processors {
         });
         let mut processors = Self { penalties: Arc::new(penalties), bias, recent: None, device };
         processors.restart(prompt, &[]);
-        Ok(processors)
+        processors
     }
 
     /// Forgets what was drawn; from here on, it is `answer`, after `prompt`.
@@ -139,7 +114,7 @@ mod tests {
                 frequency_context: WHOLE_ANSWER,
                 ..Penalties::default()
             };
-            let mut processors = Processors::new(penalties, &[0, 1, 2], 4, device).unwrap();
+            let mut processors = Processors::new(penalties, &[0, 1, 2], device);
             assert!(!processors.is_empty());
             let logits = from_f32(&[5.0; 4], &[1, 4]);
             let before = to_f32_vec(&processors.apply(&logits).unwrap()).unwrap();
@@ -161,7 +136,7 @@ mod tests {
             let presence = f32::from(u8::from(context > 0));
             let penalties =
                 Penalties { presence, presence_context: context, ..Penalties::default() };
-            let mut told = Processors::new(penalties, &prompt, 7, device).unwrap();
+            let mut told = Processors::new(penalties, &prompt, device);
             for token in answer {
                 told.push(&from_u32(&[token], &[1])).unwrap();
             }

@@ -1,9 +1,10 @@
 //! One sequence: its tokens, caches, and how it chooses.
 
 use super::choice::{Choice, Chooser, TokenOutput};
-use super::processors::{Penalties, Processors};
+use super::options::GenerationOptions;
+use super::processors::Processors;
 use super::prompt_cache::PromptCache;
-use super::sampler::{Sampler, SamplingOptions};
+use super::sampler::Sampler;
 use super::token_mask::{TokenMask, masked};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
@@ -14,24 +15,21 @@ use crate::models::LanguageModel;
 /// How a sequence is generated.
 #[derive(Debug)]
 pub struct SequenceOptions {
-    /// How tokens are drawn.
-    pub sampling: SamplingOptions,
-    /// What changes the logits before.
-    pub penalties: Penalties,
-    /// Names the random draws.
-    pub seed: u64,
-    /// How many tokens will be asked for at most.
-    pub max_tokens: usize,
-    /// Report log-probabilities: of the drawn token and this many of the most likely ones.
-    pub logprobs: Option<usize>,
-    /// Prompt tokens that are processed at once.
+    /// What was asked for, with the model's defaults.
+    pub generation: GenerationOptions,
+    /// Prompt tokens that are processed at once, above 0.
     pub prefill_chunk: usize,
-    /// What its caches may take.
-    pub cache_limits: CacheLimits,
-    /// Whether its steps have no other rows, so that no rounding depends on who else runs.
-    pub deterministic: bool,
+    /// Tokens that XTC never leaves out.
+    pub xtc_special_tokens: Vec<u32>,
     /// What limits its tokens.
     pub mask: Option<Box<dyn TokenMask>>,
+}
+
+impl SequenceOptions {
+    /// With nothing but what was asked for.
+    pub fn new(generation: GenerationOptions, prefill_chunk: usize) -> Self {
+        Self { generation, prefill_chunk, xtc_special_tokens: Vec::new(), mask: None }
+    }
 }
 
 /// How far the prompt has been processed.
@@ -74,7 +72,13 @@ pub struct Sequence {
     /// are not known. It costs a copy, because what is shared is not updated in place.
     origin: Option<PromptCache>,
     chooser: Chooser,
-    options: SequenceOptions,
+    /// What its caches may take.
+    limits: CacheLimits,
+    prefill_chunk: usize,
+    max_tokens: u64,
+    /// Whether its steps have no other rows, so that no rounding depends on who else runs.
+    deterministic: bool,
+    mask: Option<Box<dyn TokenMask>>,
     /// The step that runs on the device while the host reads the one before.
     pending: Option<Pending>,
     /// Choices queued.
@@ -115,7 +119,7 @@ impl Sequence {
     pub fn resume(
         model: &dyn LanguageModel,
         prompt: Vec<u32>,
-        mut options: SequenceOptions,
+        options: SequenceOptions,
         cache: &mut Option<PromptCache>,
     ) -> Result<Self> {
         let (vocabulary, device) = (model.vocabulary(), model.device());
@@ -126,17 +130,23 @@ impl Sequence {
             let message = format!("token {token} is beyond the model's vocabulary of {vocabulary}");
             return Err(Error::argument("prompt", message));
         }
-        if options.prefill_chunk == 0 {
-            return Err(Error::argument("prefillChunk", "must be above 0"));
+        let SequenceOptions { generation, prefill_chunk, xtc_special_tokens, mask } = options;
+        if let Some(&(token, _)) =
+            generation.logit_bias.iter().find(|(token, _)| *token as usize >= vocabulary)
+        {
+            let message = format!("token {token} is beyond the vocabulary of {vocabulary}");
+            return Err(Error::argument("logitBias", message));
         }
         // All that can be refused comes before the cache is touched.
-        let sampler = Sampler::new(options.sampling.clone(), options.seed, device)?;
-        let processors = Processors::new(options.penalties.clone(), &prompt, vocabulary, device)?;
-        if let Some(cache) = &cache {
-            options.cache_limits = cache.limits();
-        }
+        let sampling = generation.sampling(xtc_special_tokens);
+        let sampler = Sampler::new(sampling, generation.seed.unwrap_or_default(), device);
+        let processors = Processors::new(generation.penalties(), &prompt, device);
+        let limits = match &cache {
+            Some(cache) => cache.limits(),
+            None => generation.cache_limits(),
+        };
         let origin = cache.as_ref().filter(|cache| !cache.knows_tokens()).cloned();
-        let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, options.cache_limits));
+        let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, limits));
         let (caches, cached_tokens, cached) = cache.begin(model, &prompt);
         Ok(Self {
             prompt_tokens: prompt.len(),
@@ -147,8 +157,12 @@ impl Sequence {
             caches,
             state: CacheState::Sound,
             origin,
-            chooser: Chooser { sampler, processors, logprobs: options.logprobs, device },
-            options,
+            chooser: Chooser { sampler, processors, logprobs: generation.logprobs, device },
+            limits,
+            prefill_chunk: prefill_chunk.max(1),
+            max_tokens: generation.max_tokens.map_or(u64::MAX, |count| count as u64),
+            deterministic: generation.deterministic,
+            mask,
             pending: None,
             queued: 0,
             is_suspect: false,
@@ -174,7 +188,7 @@ impl Sequence {
 
     /// How many tokens it reads at once by itself.
     pub(super) fn chunk_size(&self) -> usize {
-        self.options.prefill_chunk
+        self.prefill_chunk
     }
 
     /// Takes the end of a pass that processed `count` more tokens.
@@ -197,13 +211,12 @@ impl Sequence {
 
     /// Whether a step may have other rows, too.
     pub(super) fn shares_steps(&self) -> bool {
-        !self.options.deterministic && !self.is_suspect
+        !self.deterministic && !self.is_suspect
     }
 
     /// Whether a step is to follow the one in flight, if there is one.
     pub(super) fn goes_on(&self) -> bool {
-        self.ended.is_none()
-            && (self.pending.is_none() || self.queued < self.options.max_tokens as u64)
+        self.ended.is_none() && (self.pending.is_none() || self.queued < self.max_tokens)
     }
 
     /// The token that the next step reads, `[1]`; its position counts as read.
@@ -234,12 +247,12 @@ impl Sequence {
 
     /// Whether its choice waits for the token before.
     pub(super) fn waits_for_mask(&self) -> bool {
-        self.options.mask.is_some()
+        self.mask.is_some()
     }
 
     /// Chooses the next token by logits `[1, vocabulary]`.
     pub(super) fn choose(&mut self, logits: &Array) -> Result<Choice> {
-        let mask = &mut self.options.mask;
+        let mask = &mut self.mask;
         let choice = self.chooser.choose(logits, self.queued, |logits| {
             match mask.as_mut().map(|mask| mask.allowed()).transpose()?.flatten() {
                 Some(allowed) => masked(&logits, allowed),
@@ -279,7 +292,7 @@ impl Sequence {
         })?;
         self.tokens.push(output.token);
         self.is_suspect = false;
-        if let Some(mask) = &mut self.options.mask
+        if let Some(mask) = &mut self.mask
             && let Err(error) = mask.accept(output.token)
         {
             self.end(error);
@@ -324,7 +337,7 @@ impl Sequence {
     /// other rows, too, or to less, where its caches cannot. Its next steps have no other row: they
     /// show whose failure it was.
     pub(super) fn go_back(&mut self, model: &dyn LanguageModel, length: usize) {
-        let limits = self.options.cache_limits;
+        let limits = self.limits;
         self.pending = None;
         let tokens = self.knows_tokens.then(|| self.tokens[..length].to_vec());
         let cache = PromptCache::of(std::mem::take(&mut self.caches), tokens, limits);
@@ -344,7 +357,7 @@ impl Sequence {
     /// What it leaves for a sequence that begins alike. After a failure that is what it began with,
     /// or, where the caches cannot go back, nothing, within the same limits.
     pub fn into_prompt_cache(mut self, model: &dyn LanguageModel) -> PromptCache {
-        let limits = self.options.cache_limits;
+        let limits = self.limits;
         if let Some(Pending { failure, .. }) = self.pending.take() {
             // The step in flight writes to the caches.
             let settled = mlx::settle()

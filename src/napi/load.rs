@@ -13,11 +13,11 @@ use super::environment;
 use super::error::{Result, throw};
 use super::model::NativeModel;
 use super::promise::promise;
-use crate::engine::ranges;
 use crate::engine::{self, Callback, Engine, LoadProgress, LoadRequest, Model};
 use crate::error::{Error, Result as EngineResult};
 use crate::fused::Precision;
 use crate::mlx::{DeviceKind, Dtype};
+use crate::ranges;
 
 /// The least time between two reports of progress within one stage.
 const REPORT_EVERY: Duration = Duration::from_millis(50);
@@ -116,7 +116,10 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
             Some(count) => Some(ranges::MAX_SEQUENCES.check(count)? as usize),
             None => None,
         },
-        max_stall_ms: request.max_stall_ms.map(|it| ranges::MAX_STALL_MS.check(it)).transpose()?,
+        max_stall_ms: match request.max_stall_ms {
+            Some(time) => Some(ranges::MAX_STALL_MS.check(time)? as u64),
+            None => None,
+        },
     })
 }
 

@@ -12,9 +12,9 @@ use super::evaluation::{NativeScoreRequest, NativeScores, RunningEvaluations};
 use super::generation::NativeGeneration;
 use super::promise::promise;
 use super::prompt_cache::{NativeCacheLimits, NativePromptCache};
-use super::request::{NativeGenerateRequest, NativePrompt, cache_limits};
+use super::request::{NativeGenerateRequest, NativePrompt};
 use super::system::device_name;
-use crate::engine::{Model, default_temperature};
+use crate::engine::Model;
 use crate::mlx::dtype_name;
 use crate::warning::Warning;
 
@@ -158,7 +158,7 @@ impl NativeModel {
             has_chat_template: info.has_chat_template,
             eos_tokens: info.end_tokens.clone(),
             generation_defaults: NativeGenerationDefaults {
-                temperature: default_temperature(defaults).map(widen),
+                temperature: defaults.temperature().map(widen),
                 top_p: defaults.top_p.map(widen),
                 top_k: defaults.top_k,
                 min_p: defaults.min_p.map(widen),
@@ -184,10 +184,9 @@ impl NativeModel {
     /// An empty prompt cache.
     #[napi]
     pub fn prompt_cache(&self, env: &Env, limits: NativeCacheLimits) -> Result<NativePromptCache> {
-        let NativeCacheLimits { max_kv_size, kv_bits, kv_group_size } = limits;
-        cache_limits(max_kv_size, kv_bits, kv_group_size)
-            .and_then(|limits| self.model.prompt_cache(limits))
-            .map(NativePromptCache::new)
+        limits
+            .translate()
+            .map(|limits| NativePromptCache::new(self.model.prompt_cache(limits)))
             .map_err(|error| throw(env, &error))
     }
 

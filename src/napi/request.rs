@@ -5,12 +5,14 @@ use std::collections::HashMap;
 use napi::bindgen_prelude::Uint32Array;
 use napi_derive::napi;
 
+use super::prompt_cache::NativeCacheLimits;
 use crate::adapters::AdapterId;
-use crate::cache::{CacheLimits, KvQuantization};
+use crate::cache::CacheLimits;
 use crate::constraint::Grammar;
-use crate::engine::ranges::{self, Number, Whole};
 use crate::engine::{GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
+use crate::generate::{GenerationOptions, number_options};
+use crate::ranges::{self, Limit};
 
 /// What to continue: exactly one of `text`, `tokens` and `messagesJson`.
 #[napi(object, object_to_js = false)]
@@ -89,73 +91,58 @@ impl NativeResponseFormat {
     }
 }
 
-/// A generation. What is left out comes from the model's `generation_config.json`.
-#[napi(object, object_to_js = false)]
-pub struct NativeGenerateRequest {
-    /// What to continue.
-    pub prompt: NativePrompt,
-    /// The most tokens to make.
-    pub max_tokens: Option<f64>,
-    /// 0 for greedy decoding.
-    pub temperature: Option<f64>,
-    /// The nucleus.
-    pub top_p: Option<f64>,
-    /// The number of candidates; 0 for all.
-    pub top_k: Option<f64>,
-    /// The least probability, as a part of the likeliest token's.
-    pub min_p: Option<f64>,
-    /// The seed.
-    pub seed: Option<f64>,
-    /// Strings that end the text.
-    pub stop: Option<Vec<String>>,
-    /// Whether special tokens are left out of the text.
-    pub skip_special_tokens: Option<bool>,
-    /// The penalty for tokens already seen; 1 for none.
-    pub repetition_penalty: Option<f64>,
-    /// How many of the last tokens count as seen, the prompt's included; left out for all of the
-    /// answer's and none of the prompt's.
-    pub penalty_context_size: Option<f64>,
-    /// Subtracted from the logits of tokens already seen; 0 for none.
-    pub presence_penalty: Option<f64>,
-    /// Subtracted for each time that a token was seen; 0 for none.
-    pub frequency_penalty: Option<f64>,
-    /// Added to the logits of single tokens.
-    #[napi(ts_type = "Record<number, number>")]
-    pub logit_bias: Option<HashMap<String, f64>>,
-    /// The chance of leaving out the likeliest tokens each time.
-    pub xtc_probability: Option<f64>,
-    /// The probability from which tokens are left out then.
-    pub xtc_threshold: Option<f64>,
-    /// How many of the likeliest tokens to report with each token.
-    pub logprobs: Option<f64>,
-    /// Whether end tokens are tokens like others.
-    pub ignore_eos: Option<bool>,
-    /// What the answer must be.
-    pub response_format: Option<NativeResponseFormat>,
-    /// Those of a higher number are begun and read first.
-    pub priority: Option<f64>,
-    /// Whether nothing of it depends on what else runs, not even the rounding.
-    pub deterministic: Option<bool>,
-    /// The most positions that a layer's cache holds.
-    pub max_kv_size: Option<f64>,
-    /// The bits of cached keys and values.
-    pub kv_bits: Option<f64>,
-    /// How many features of them share a scale.
-    pub kv_group_size: Option<f64>,
-    /// The number of the prompt cache that it goes on from.
-    pub prompt_cache: Option<f64>,
-    /// Whether calls of tools are read; left out for yes where there are tools.
-    pub parse_tool_calls: Option<bool>,
-    /// The format of calls; left out for that of the chat template.
-    pub tool_format: Option<String>,
-    /// The format of reasoning; left out for that of the chat template.
-    pub reasoning_format: Option<String>,
-    /// The tools of which the model must call one; left out where it may do as it likes.
-    pub required_tools: Option<Vec<String>>,
-    /// Whether the answer may have several calls; left out for yes.
-    pub parallel_tool_calls: Option<bool>,
-    /// The number of the adapter that it runs with.
-    pub adapter: Option<f64>,
+macro_rules! define_request {
+    ($($(#[$doc:meta])* $name:ident: $type:ident in $limit:ident;)*) => {
+        /// A generation. What is left out comes from the model's `generation_config.json`.
+        #[napi(object, object_to_js = false)]
+        pub struct NativeGenerateRequest {
+            /// What to continue.
+            pub prompt: NativePrompt,
+            $($(#[$doc])* pub $name: Option<f64>,)*
+            /// Added to the logits of single tokens.
+            #[napi(ts_type = "Record<number, number>")]
+            pub logit_bias: Option<HashMap<String, f64>>,
+            /// Strings that end the text.
+            pub stop: Option<Vec<String>>,
+            /// Whether special tokens are left out of the text; left out for yes.
+            pub skip_special_tokens: Option<bool>,
+            /// Whether end tokens are tokens like others.
+            pub ignore_eos: Option<bool>,
+            /// Whether nothing of it depends on what else runs, not even the rounding.
+            pub deterministic: Option<bool>,
+            /// What the answer must be.
+            pub response_format: Option<NativeResponseFormat>,
+            /// The number of the prompt cache that it goes on from.
+            pub prompt_cache: Option<f64>,
+            /// Whether calls of tools are read; left out for yes where there are tools.
+            pub parse_tool_calls: Option<bool>,
+            /// The format of calls; left out for that of the chat template.
+            pub tool_format: Option<String>,
+            /// The format of reasoning; left out for that of the chat template.
+            pub reasoning_format: Option<String>,
+            /// The tools of which the model must call one; left out where it may do as it likes.
+            pub required_tools: Option<Vec<String>>,
+            /// Whether the answer may have several calls; left out for yes.
+            pub parallel_tool_calls: Option<bool>,
+            /// The number of the adapter that it runs with.
+            pub adapter: Option<f64>,
+        }
+
+        impl NativeGenerateRequest {
+            /// The options that are numbers, within their limits.
+            fn numbers(&self) -> Result<GenerationOptions> {
+                Ok(GenerationOptions {
+                    $($name: check(&ranges::$limit, self.$name)?.map(|value| value as $type),)*
+                    ..GenerationOptions::default()
+                })
+            }
+        }
+    };
+}
+number_options!(define_request);
+
+fn check(limit: &Limit, value: Option<f64>) -> Result<Option<f64>> {
+    value.map(|value| limit.check(value)).transpose()
 }
 
 impl NativeGenerateRequest {
@@ -164,44 +151,22 @@ impl NativeGenerateRequest {
     /// # Errors
     /// [`Error::InvalidArgument`] for what has no such form.
     pub fn translate(self) -> Result<GenerateRequest> {
-        let (prompt, encoding) = self.prompt.translate()?;
-        let number =
-            |range: &Number, value: Option<f64>| value.map(|it| range.check(it)).transpose();
-        let whole = |range: &Whole, value: Option<f64>| -> Result<Option<usize>> {
-            value.map(|it| Ok(range.check(it)? as usize)).transpose()
+        let options = GenerationOptions {
+            logit_bias: biases(&self.logit_bias)?,
+            keep_special_tokens: self.skip_special_tokens == Some(false),
+            ignore_end_tokens: self.ignore_eos.unwrap_or(false),
+            deterministic: self.deterministic.unwrap_or(false),
+            ..self.numbers()?
         };
+        let (prompt, encoding) = self.prompt.translate()?;
         Ok(GenerateRequest {
             prompt,
             encoding,
-            max_tokens: whole(&ranges::MAX_TOKENS, self.max_tokens)?,
-            temperature: number(&ranges::TEMPERATURE, self.temperature)?,
-            top_p: number(&ranges::TOP_P, self.top_p)?,
-            top_k: whole(&ranges::TOP_K, self.top_k)?.map(|count| count as u32),
-            min_p: number(&ranges::MIN_P, self.min_p)?,
-            seed: whole(&ranges::SEED, self.seed)?.map(|seed| seed as u64),
-            stop: self.stop.unwrap_or_default(),
-            skip_special_tokens: self.skip_special_tokens.unwrap_or(true),
-            repetition_penalty: number(&ranges::REPETITION_PENALTY, self.repetition_penalty)?,
-            presence_penalty: number(&ranges::PRESENCE_PENALTY, self.presence_penalty)?
-                .unwrap_or(0.0),
-            frequency_penalty: number(&ranges::FREQUENCY_PENALTY, self.frequency_penalty)?
-                .unwrap_or(0.0),
-            penalty_context: whole(&ranges::PENALTY_CONTEXT_SIZE, self.penalty_context_size)?,
-            logit_bias: biases(self.logit_bias.unwrap_or_default())?,
-            xtc_probability: number(&ranges::XTC_PROBABILITY, self.xtc_probability)?.unwrap_or(0.0),
-            xtc_threshold: number(&ranges::XTC_THRESHOLD, self.xtc_threshold)?,
-            logprobs: whole(&ranges::LOGPROBS, self.logprobs)?,
-            ignore_end_tokens: self.ignore_eos.unwrap_or(false),
+            options: GenerationOptions { stop: self.stop.unwrap_or_default(), ..options },
             response_format: self
                 .response_format
                 .map(NativeResponseFormat::translate)
                 .transpose()?,
-            priority: match self.priority {
-                Some(priority) => ranges::PRIORITY.check_signed(priority)? as i32,
-                None => 0,
-            },
-            deterministic: self.deterministic.unwrap_or(false),
-            cache_limits: cache_limits(self.max_kv_size, self.kv_bits, self.kv_group_size)?,
             prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
             output: OutputOptions {
                 parse_tool_calls: self.parse_tool_calls,
@@ -215,31 +180,34 @@ impl NativeGenerateRequest {
     }
 }
 
+impl NativeCacheLimits {
+    /// The engine's form of it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a number out of its range.
+    pub fn translate(self) -> Result<CacheLimits> {
+        let Self { max_kv_size, kv_bits, kv_group_size } = self;
+        let whole = |limit, value| Ok::<_, Error>(check(limit, value)?.map(|it| it as i32));
+        let options = GenerationOptions {
+            kv_group_size: whole(&ranges::KV_GROUP_SIZE, kv_group_size)?,
+            kv_bits: whole(&ranges::KV_BITS, kv_bits)?,
+            max_kv_size: whole(&ranges::MAX_KV_SIZE, max_kv_size)?,
+            ..GenerationOptions::default()
+        };
+        Ok(options.cache_limits())
+    }
+}
+
 /// The biases in the order of their tokens, so that equal requests are equal.
-fn biases(record: HashMap<String, f64>) -> Result<Vec<(u32, f32)>> {
-    let mut biases = Vec::with_capacity(record.len());
-    for (token, bias) in record {
+fn biases(record: &Option<HashMap<String, f64>>) -> Result<Vec<(u32, f32)>> {
+    let mut biases = Vec::new();
+    for (token, &bias) in record.iter().flatten() {
         let option = format!("logitBias[{token}]");
         let token = token.parse().map_err(|_| {
             Error::argument(option.as_str(), "is not a token, a whole number from 0")
         })?;
-        biases.push((token, ranges::LOGIT_BIAS.check_as(&option, bias)?));
+        biases.push((token, ranges::LOGIT_BIAS.check_as(&option, bias)? as f32));
     }
     biases.sort_by_key(|&(token, _)| token);
     Ok(biases)
-}
-
-/// What caches may take.
-pub fn cache_limits(
-    max_kv_size: Option<f64>,
-    kv_bits: Option<f64>,
-    kv_group_size: Option<f64>,
-) -> Result<CacheLimits> {
-    let group_size = kv_group_size.map(|it| ranges::KV_GROUP_SIZE.check(it)).transpose()?;
-    let bits = kv_bits.map(|it| ranges::KV_BITS.check(it)).transpose()?;
-    let max_size = max_kv_size.map(|it| ranges::MAX_KV_SIZE.check(it)).transpose()?;
-    Ok(CacheLimits {
-        max_size: max_size.map(|size| size as i32),
-        quantization: bits.map(|bits| KvQuantization { group_size, bits }),
-    })
 }

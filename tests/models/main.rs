@@ -12,10 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use nodemlx::cache::{Cache, CacheLimits};
+use nodemlx::cache::Cache;
 use nodemlx::error::Result;
 use nodemlx::fused::{Device, Precision};
-use nodemlx::generate::{Penalties, SamplingOptions, Sequence, SequenceOptions};
+use nodemlx::generate::{GenerationOptions, Sequence, SequenceOptions};
 use nodemlx::mlx::{self, DeviceKind, Dtype};
 use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
 use safetensors::SafeTensors;
@@ -95,24 +95,19 @@ fn logits(model: &dyn LanguageModel, tokens: &[u32], chunk: usize) -> Vec<f32> {
 
 fn greedy(model: &dyn LanguageModel, prompt: &[u32], count: usize, chunk: usize) -> Vec<u32> {
     let mut sequence =
-        Sequence::new(model, prompt.to_vec(), options(count, chunk, CacheLimits::default()), None)
-            .unwrap();
+        Sequence::new(model, prompt.to_vec(), options(count, chunk, None), None).unwrap();
     while !sequence.prefill(model).unwrap().done {}
     (0..count).map(|_| sequence.step(model).unwrap().token).collect()
 }
 
-fn options(count: usize, chunk: usize, cache_limits: CacheLimits) -> SequenceOptions {
-    SequenceOptions {
-        sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
-        penalties: Penalties::default(),
-        seed: 0,
-        max_tokens: count,
-        logprobs: None,
-        prefill_chunk: chunk,
-        cache_limits,
-        deterministic: false,
-        mask: None,
-    }
+fn options(count: usize, chunk: usize, max_kv_size: Option<i32>) -> SequenceOptions {
+    let generation = GenerationOptions {
+        temperature: Some(0.0),
+        max_tokens: Some(count),
+        max_kv_size,
+        ..GenerationOptions::default()
+    };
+    SequenceOptions::new(generation, chunk)
 }
 
 /// As the reference does it: the whole prompt at once, then each token by itself.
@@ -328,10 +323,9 @@ fn a_limited_cache_stops_growing_in_every_architecture() {
         let name = folder.file_name().unwrap().display().to_string();
         let load = LoadOptions { dtype: Some(Dtype::Float32), ..LoadOptions::default() };
         let loaded = models::load(&folder, &load, &mut |_| ControlFlow::Continue(())).unwrap();
-        let limits = CacheLimits { max_size: Some(LIMIT), quantization: None };
         let prompt = Golden::read(&folder).tokens;
         let mut sequence =
-            Sequence::new(&*loaded.model, prompt, options(64, 8, limits), None).unwrap();
+            Sequence::new(&*loaded.model, prompt, options(64, 8, Some(LIMIT)), None).unwrap();
         while !sequence.prefill(&*loaded.model).unwrap().done {}
         let mut bytes = Vec::new();
         for _ in 0..40 {

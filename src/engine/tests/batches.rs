@@ -3,14 +3,11 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use super::failures::{backend, options, read, start_with};
-use crate::cache::CacheLimits;
+use super::failures::{backend, greedy, options, read, sequence_options, start_with};
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
-use crate::generate::{
-    Penalties, SamplingOptions, Sequence, SequenceOptions, TokenMask, TokenOutput, WHOLE_ANSWER,
-};
+use crate::generate::{GenerationOptions, Sequence, SequenceOptions, TokenMask, TokenOutput};
 use crate::mlx::{self, DeviceKind};
 use crate::models::{self, LoadOptions};
 
@@ -24,32 +21,28 @@ fn demo(precision: Precision) -> CoreBackend {
 }
 
 /// Five sequences that differ in everything: prompt, length, sampling, penalties, cache.
-fn different() -> Vec<(Vec<u32>, SequenceOptions)> {
+fn different() -> Vec<(Vec<u32>, GenerationOptions)> {
     let prompt = |length: u32, step: u32| (0..length).map(|i| 300 + i * step % 900).collect();
-    let sampling = SamplingOptions { temperature: 0.8, top_p: 0.95, ..SamplingOptions::default() };
-    let penalties = Penalties {
-        repetition: 1.2,
-        repetition_context: 20,
-        presence: 0.5,
-        presence_context: WHOLE_ANSWER,
-        ..Penalties::default()
+    let greedy = GenerationOptions { max_tokens: Some(12), ..greedy() };
+    let warm = GenerationOptions { temperature: Some(0.8), top_p: Some(0.95), ..greedy.clone() };
+    let penalized = GenerationOptions {
+        repetition_penalty: Some(1.2),
+        penalty_context_size: Some(20),
+        presence_penalty: Some(0.5),
+        logprobs: None,
+        ..greedy.clone()
     };
-    let limits = CacheLimits { max_size: Some(16), quantization: None };
-    let all = [
-        (prompt(1, 1), SequenceOptions { max_tokens: 6, ..options() }),
-        (prompt(7, 31), SequenceOptions { sampling: sampling.clone(), seed: 3, ..options() }),
-        (prompt(20, 7), SequenceOptions { penalties, logprobs: None, ..options() }),
-        (prompt(12, 11), SequenceOptions { cache_limits: limits, ..options() }),
-        (prompt(9, 5), SequenceOptions { sampling, seed: 4, max_tokens: 9, ..options() }),
-    ];
-    all.into_iter()
-        .map(|(prompt, options)| {
-            (prompt, SequenceOptions { max_tokens: options.max_tokens.min(12), ..options })
-        })
-        .collect()
+    vec![
+        (prompt(1, 1), GenerationOptions { max_tokens: Some(6), ..greedy.clone() }),
+        (prompt(7, 31), GenerationOptions { seed: Some(3), ..warm.clone() }),
+        (prompt(20, 7), penalized),
+        (prompt(12, 11), GenerationOptions { max_kv_size: Some(16), ..greedy }),
+        (prompt(9, 5), GenerationOptions { seed: Some(4), max_tokens: Some(9), ..warm }),
+    ]
 }
 
-fn begin(backend: &CoreBackend, (prompt, options): (Vec<u32>, SequenceOptions)) -> Sequence {
+fn begin(backend: &CoreBackend, (prompt, options): (Vec<u32>, GenerationOptions)) -> Sequence {
+    let options = sequence_options(options);
     let mut sequence = backend.start(prompt, options, &mut None).unwrap();
     while !read(backend, &mut [&mut sequence], 5)[0].as_ref().unwrap().done {}
     sequence
@@ -57,9 +50,9 @@ fn begin(backend: &CoreBackend, (prompt, options): (Vec<u32>, SequenceOptions)) 
 
 /// What each sequence gives with no other beside it.
 fn alone(backend: &CoreBackend, deterministic: bool) -> Vec<Vec<TokenOutput>> {
-    let run = |(prompt, options): (Vec<u32>, SequenceOptions)| {
-        let count = options.max_tokens;
-        let options = SequenceOptions { deterministic, ..options };
+    let run = |(prompt, options): (Vec<u32>, GenerationOptions)| {
+        let count = options.max_tokens.unwrap();
+        let options = GenerationOptions { deterministic, ..options };
         let mut sequence = begin(backend, (prompt, options));
         let mut outputs = Vec::new();
         while outputs.len() < count {
@@ -79,8 +72,8 @@ fn together(backend: &CoreBackend, deterministic: bool) -> Vec<Vec<TokenOutput>>
         if turn % 2 == 0
             && let Some((index, (prompt, options))) = waiting.next()
         {
-            let count = options.max_tokens;
-            let options = SequenceOptions { deterministic, ..options };
+            let count = options.max_tokens.unwrap();
+            let options = GenerationOptions { deterministic, ..options };
             running.push((index, count, begin(backend, (prompt, options))));
         } else if running.is_empty() {
             break;
@@ -117,7 +110,9 @@ fn prompts_that_are_read_together_are_read_as_alone() {
     let backend = demo(Precision::Exact);
     let mut all: Vec<_> = different()
         .into_iter()
-        .map(|(prompt, options)| backend.start(prompt, options, &mut None).unwrap())
+        .map(|(prompt, options)| {
+            backend.start(prompt, sequence_options(options), &mut None).unwrap()
+        })
         .collect();
     let mut rows: Vec<_> = all.iter_mut().collect();
     let mut passes = 0;

@@ -60,13 +60,12 @@ fn generate(model: &Model, request: GenerateRequest) -> Whole {
 }
 
 fn request(text: &str, max_tokens: usize) -> GenerateRequest {
-    GenerateRequest {
-        max_tokens: Some(max_tokens),
-        seed: Some(3),
-        temperature: Some(1.0),
-        ignore_end_tokens: true,
-        ..GenerateRequest::new(Prompt::Text(text.to_owned()))
-    }
+    GenerateRequest::new(Prompt::Text(text.to_owned())).with(|options| {
+        options.max_tokens = Some(max_tokens);
+        options.seed = Some(3);
+        options.temperature = Some(1.0);
+        options.ignore_end_tokens = true;
+    })
 }
 
 #[test]
@@ -103,7 +102,7 @@ fn a_stop_string_ends_the_text_before_it() {
     let expected = &whole[..whole.find(&stop).unwrap()];
     let stopped = generate(
         &model,
-        GenerateRequest { stop: vec![stop.clone()], ..request("Once upon a time", 24) },
+        request("Once upon a time", 24).with(|options| options.stop = vec![stop.clone()]),
     );
     assert_eq!(stopped.text, expected);
     assert_eq!(stopped.done.reason, FinishReason::Stop);
@@ -112,7 +111,7 @@ fn a_stop_string_ends_the_text_before_it() {
 
 /// A request whose every token is `token`.
 fn only(token: u32, max_tokens: usize) -> GenerateRequest {
-    GenerateRequest { logit_bias: vec![(token, 100.0)], ..request("Hello", max_tokens) }
+    request("Hello", max_tokens).with(|options| options.logit_bias = vec![(token, 100.0)])
 }
 
 #[test]
@@ -122,20 +121,24 @@ fn special_tokens_are_text_on_request_and_in_stop_strings() {
     let model = load_demo();
     let plain = generate(&model, only(START, 3));
     assert_eq!((plain.text.as_str(), plain.tokens), ("", vec![START; 3]));
-    let raw = GenerateRequest { skip_special_tokens: false, ..only(START, 2) };
+    let raw = only(START, 2).with(|options| options.keep_special_tokens = true);
     assert_eq!(generate(&model, raw).text, "<|im_start|><|im_start|>");
 
     let stop = vec!["start|><|im".to_owned()];
-    let stopped = generate(&model, GenerateRequest { stop: stop.clone(), ..only(START, 9) });
+    let stopped = generate(&model, only(START, 9).with(|options| options.stop = stop.clone()));
     assert_eq!(stopped.done.reason, FinishReason::Stop);
     assert_eq!(stopped.done.stop_string.as_ref(), stop.first());
     assert_eq!((stopped.text.as_str(), stopped.tokens), ("", vec![START; 2]));
 
     // An end token is never part of the text, and a stop string sees it.
-    for skip_special_tokens in [true, false] {
+    for keep_special_tokens in [true, false] {
         let stop = vec!["<|im_end|>".to_owned()];
-        let request = GenerateRequest { ignore_end_tokens: false, ..only(END, 9) };
-        let ended = generate(&model, GenerateRequest { stop, skip_special_tokens, ..request });
+        let request = only(END, 9).with(|options| {
+            options.ignore_end_tokens = false;
+            options.stop = stop;
+            options.keep_special_tokens = keep_special_tokens;
+        });
+        let ended = generate(&model, request);
         assert_eq!(ended.done.stop_string.as_deref(), Some("<|im_end|>"));
         assert_eq!((ended.text.as_str(), ended.tokens), ("", vec![]));
     }
@@ -144,11 +147,10 @@ fn special_tokens_are_text_on_request_and_in_stop_strings() {
 #[test]
 fn logprobs_come_with_every_token_likeliest_first() {
     let model = load_demo();
-    let asked = GenerateRequest {
-        logprobs: Some(3),
-        temperature: Some(0.0),
-        ..request("Once upon a time", 5)
-    };
+    let asked = request("Once upon a time", 5).with(|options| {
+        options.logprobs = Some(3);
+        options.temperature = Some(0.0);
+    });
     let whole = generate(&model, asked);
     assert_eq!(whole.logprobs.len(), whole.tokens.len());
     for (entry, &token) in whole.logprobs.iter().zip(&whole.tokens) {

@@ -8,9 +8,7 @@ use crate::cache::{Cache, CacheLimits};
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::generate::{
-    Penalties, Prefill, SamplingOptions, Sequence, SequenceOptions, TokenOutput,
-};
+use crate::generate::{GenerationOptions, Prefill, Sequence, SequenceOptions, TokenOutput};
 use crate::mlx::primitive::{Input, Kernel, Output, custom_one};
 use crate::mlx::{self, Array, DeviceKind, Dtype, ops};
 use crate::models::{self, LanguageModel, LoadOptions, Loaded};
@@ -87,18 +85,21 @@ pub(super) fn backend() -> CoreBackend {
     CoreBackend::new(Box::new(Counting(loaded.unwrap())), "counting".to_owned())
 }
 
-pub(super) fn options() -> SequenceOptions {
-    SequenceOptions {
-        sampling: SamplingOptions { temperature: 0.0, ..SamplingOptions::default() },
-        penalties: Penalties::default(),
-        seed: 0,
-        max_tokens: 1000,
+pub(super) fn greedy() -> GenerationOptions {
+    GenerationOptions {
+        temperature: Some(0.0),
+        max_tokens: Some(1000),
         logprobs: Some(2),
-        prefill_chunk: 4,
-        cache_limits: CacheLimits::default(),
-        deterministic: false,
-        mask: None,
+        ..GenerationOptions::default()
     }
+}
+
+pub(super) fn sequence_options(generation: GenerationOptions) -> SequenceOptions {
+    SequenceOptions::new(generation, 4)
+}
+
+pub(super) fn options() -> SequenceOptions {
+    sequence_options(greedy())
 }
 
 fn start(
@@ -143,11 +144,10 @@ fn step(backend: &CoreBackend, sequence: &mut Sequence) -> Result<TokenOutput> {
 #[test]
 fn a_failing_kernel_is_its_own_sequences_alone() {
     let backend = backend();
-    let limited = CacheLimits { max_size: Some(16), quantization: None };
     // In both orders of their rows, and with caches that cannot go back.
-    let cases = [true, false].map(|order| [CacheLimits::default(), limited].map(|it| (order, it)));
-    for (failing_first, cache_limits) in cases.into_iter().flatten() {
-        let options = || SequenceOptions { cache_limits, ..options() };
+    let cases = [true, false].map(|order| [None, Some(16)].map(|it| (order, it)));
+    for (failing_first, max_kv_size) in cases.into_iter().flatten() {
+        let options = || sequence_options(GenerationOptions { max_kv_size, ..greedy() });
         let mut failing = start_with(&backend, BAD - 9, None, options());
         let mut sound = start_with(&backend, 0, None, options());
         // It has been around before the other one comes.

@@ -17,7 +17,7 @@ fn the_call_after_an_abort_has_it() {
     for started in [false, true] {
         let (control, permits) = Control::gated();
         let model = fake_model(&control);
-        let cache = model.prompt_cache(CacheLimits::default()).unwrap();
+        let cache = model.prompt_cache(CacheLimits::default());
         let first = model.generate(request_with(&cache, &[10; 50], 10_000)).unwrap();
         if started {
             permits.send(()).unwrap();
@@ -36,7 +36,7 @@ fn the_call_after_an_abort_has_it() {
 #[test]
 fn its_size_is_told_right_after_an_abort() {
     let model = fake_model(&Arc::default());
-    let cache = model.prompt_cache(CacheLimits::default()).unwrap();
+    let cache = model.prompt_cache(CacheLimits::default());
     for _ in 0..20 {
         let running = model.generate(request_with(&cache, &[10], 100_000)).unwrap();
         first_token(&running);
@@ -49,7 +49,7 @@ fn its_size_is_told_right_after_an_abort() {
 #[test]
 fn a_generation_that_fails_leaves_what_was_there() {
     let model = fake_model(&Arc::default());
-    let cache = model.prompt_cache(CacheLimits::default()).unwrap();
+    let cache = model.prompt_cache(CacheLimits::default());
     collect(&model.generate(request_with(&cache, &[10], 5)).unwrap()).unwrap();
     let held = size(&cache).unwrap();
     assert!(held > 0);

@@ -40,7 +40,8 @@ fn who_has_priority_begins_first_and_is_read_first() {
     let others: Vec<_> = [(20, -1), (30, 0), (40, 7), (50, 7)]
         .into_iter()
         .map(|(name, priority)| {
-            model.generate(GenerateRequest { priority, ..request(&[name], 5) }).unwrap()
+            let request = request(&[name], 5).with(|options| options.priority = Some(priority));
+            model.generate(request).unwrap()
         })
         .collect();
     drop(permits);

@@ -26,6 +26,14 @@ pub struct GenerationDefaults {
 }
 
 impl GenerationDefaults {
+    /// The temperature that the file asks for: 0 where it asks for greedy decoding.
+    pub fn temperature(&self) -> Option<f32> {
+        match self.do_sample {
+            Some(false) => Some(0.0),
+            _ => self.temperature,
+        }
+    }
+
     /// Those of a model's folder. What cannot be used is left out, with a warning.
     pub(in crate::models) fn read(dir: &Path, warnings: &mut Vec<Warning>) -> Self {
         let path = dir.join("generation_config.json");
