@@ -345,6 +345,7 @@ class Rounds implements Source {
         throw new NodeMlxError(
           'CONTEXT_OVERFLOW',
           `the conversation has ${tokens} tokens, and with room for an answer the context holds ${limit}; nothing more can be dropped`,
+          { tokens, contextLength: limit },
         )
     }
   }

@@ -81,36 +81,61 @@ export type NodeMlxErrorCode =
   // Any string is accepted where a code is compared, so that new codes break no build.
   | (string & {})
 
-/** Every error that this package throws or rejects with. */
-export class NodeMlxError extends Error {
-  /** Stable, and meant for `switch`; the message is meant for people and may change. */
-  readonly code: NodeMlxErrorCode
+/** What an error is about, beside its message. */
+export interface ErrorDetails {
   /**
    * With `INVALID_ARGUMENT`: the option or argument, as the caller wrote it (`temperature`,
    * `messages[2].role`).
    */
-  declare readonly option?: string
+  readonly option?: string
+  /** What is wrong with the option: the message without its name. */
+  readonly problem?: string
   /** The file that is broken, or could not be read or written. */
-  declare readonly path?: string
+  readonly path?: string
+  /** With `INVALID_WEIGHTS`: the tensor that is missing or wrong. */
+  readonly tensor?: string
+  /** With `UNKNOWN_ARCHITECTURE`: the `model_type` of the configuration. */
+  readonly modelType?: string
+  /** With `CONTEXT_OVERFLOW`: the tokens that there are. */
+  readonly tokens?: number
+  /** With `CONTEXT_OVERFLOW`: the tokens that the model's context holds. */
+  readonly contextLength?: number
   /** With `INVALID_OUTPUT`: the answer. */
-  declare readonly text?: string
+  readonly text?: string
+}
+
+const TEXTS = ['option', 'problem', 'path', 'tensor', 'modelType', 'text'] as const
+const NUMBERS = ['tokens', 'contextLength'] as const
+
+/** What is known of an error, of ours or of the addon. */
+export function detailsOf(error: unknown): ErrorDetails {
+  const fields = error as Record<string, unknown>
+  const known = (names: readonly string[], type: string) =>
+    names.filter((name) => typeof fields[name] === type).map((name) => [name, fields[name]])
+  return Object.fromEntries([
+    ...known(TEXTS, 'string'),
+    ...known(NUMBERS, 'number'),
+  ]) as ErrorDetails
+}
+
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- the details are fields
+export interface NodeMlxError extends ErrorDetails {}
+
+/** Every error that this package throws or rejects with. */
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- as above
+export class NodeMlxError extends Error {
+  /** Stable, and meant for `switch`; the message is meant for people and may change. */
+  readonly code: NodeMlxErrorCode
 
   constructor(
     code: NodeMlxErrorCode,
     message: string,
-    details: {
-      cause?: unknown
-      option?: string | undefined
-      path?: string | undefined
-      text?: string
-    } = {},
+    details: ErrorDetails & { cause?: unknown } = {},
   ) {
     super(message, 'cause' in details ? { cause: details.cause } : undefined)
     this.code = code
-    // Only where there is one: an undefined field would show up in every printed error.
-    if (details.option !== undefined) this.option = details.option
-    if (details.path !== undefined) this.path = details.path
-    if (details.text !== undefined) this.text = details.text
+    // Only what there is: an undefined field would show up in every printed error.
+    Object.assign(this, detailsOf(details))
   }
 
   static {
@@ -124,9 +149,14 @@ export class NodeMlxError extends Error {
   }
 }
 
+/** An error about `option`; the message starts with the option's name. */
+export function optionError(code: NodeMlxErrorCode, option: string, problem: string): NodeMlxError {
+  return new NodeMlxError(code, `${option}: ${problem}`, { option, problem })
+}
+
 /** An `INVALID_ARGUMENT` error for `option`; the message starts with the option's name. */
-export function invalidArgument(option: string, message: string): NodeMlxError {
-  return new NodeMlxError('INVALID_ARGUMENT', `${option}: ${message}`, { option })
+export function invalidArgument(option: string, problem: string): NodeMlxError {
+  return optionError('INVALID_ARGUMENT', option, problem)
 }
 
 /** An `ABORTED` error that keeps the caller's reason. */
@@ -135,23 +165,16 @@ export function aborted(what: string, reason: unknown): NodeMlxError {
 }
 
 /**
- * What the addon throws, as a {@link NodeMlxError}; anything that is not the addon's is kept as the
- * cause.
+ * What the addon throws, as a {@link NodeMlxError} with what is behind it as the cause; anything that
+ * is not the addon's is kept as the cause itself.
  */
 export function fromNative(error: unknown): NodeMlxError {
   if (error instanceof NodeMlxError) return error
   const code = codeOf(error)
   const isOurs = typeof code === 'string' && /^[A-Z_]+$/.test(code)
-  return new NodeMlxError(isOurs ? code : 'INTERNAL_ERROR', messageOf(error), {
-    cause: error,
-    option: isOurs ? textField(error, 'option') : undefined,
-    path: isOurs ? textField(error, 'path') : undefined,
-  })
-}
-
-function textField(error: unknown, name: string): string | undefined {
-  const value = (error as Record<string, unknown>)[name]
-  return typeof value === 'string' ? value : undefined
+  if (!isOurs) return new NodeMlxError('INTERNAL_ERROR', messageOf(error), { cause: error })
+  const cause = (error as { cause?: unknown }).cause ?? error
+  return new NodeMlxError(code, messageOf(error), { ...detailsOf(error), cause })
 }
 
 // Errors of another realm (vm, jest) are no instances of this one's `Error`.

@@ -1,4 +1,4 @@
-export { NodeMlxError, type NodeMlxErrorCode } from './errors.js'
+export { NodeMlxError, type ErrorDetails, type NodeMlxErrorCode } from './errors.js'
 export { convertModel } from './convert.js'
 export { loadModel } from './model.js'
 export { downloadModel, estimateModel, listModels, removeModel } from './models.js'

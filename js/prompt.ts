@@ -1,4 +1,4 @@
-import { invalidArgument, NodeMlxError } from './errors.js'
+import { invalidArgument, optionError } from './errors.js'
 import { toJson } from './json.js'
 import { toolDefinition } from './tools.js'
 import type { NativePrompt } from './native.js'
@@ -126,10 +126,10 @@ function withTemplate(
         }
       }
       if (options !== undefined) {
-        throw new NodeMlxError(
+        throw optionError(
           'NO_CHAT_TEMPLATE',
-          `${first(options)}: this model has no chat template, so a string prompt is continued as it is`,
-          { option: first(options) },
+          first(options),
+          'this model has no chat template, so a string prompt is continued as it is',
         )
       }
       return { text: prompt.text }
@@ -248,10 +248,10 @@ function checkPart(part: unknown, where: string): void {
   }
   const type = part['type']
   if (MEDIA.test(type)) {
-    throw new NodeMlxError(
+    throw optionError(
       'UNSUPPORTED',
-      `${where}: this model takes text only, not a part of the type ${show(type)}`,
-      { option: where },
+      where,
+      `this model takes text only, not a part of the type ${show(type)}`,
     )
   }
   // Of other parts, such as 'thinking', the template knows the fields.

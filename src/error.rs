@@ -1,9 +1,14 @@
 //! The one error type of the crate. Every variant has a stable code that JavaScript sees.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The error behind an error. It is shared, as an error is told to everybody who waits.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Everything that can go wrong, with a stable code for each kind ([`Error::code`]).
 #[derive(Debug, Clone, thiserror::Error)]
@@ -16,6 +21,9 @@ pub enum Error {
         option: String,
         /// What is wrong with it, and what is accepted.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The request is well formed, but this model or device cannot honour it.
     #[error("{0}")]
@@ -30,6 +38,9 @@ pub enum Error {
         path: PathBuf,
         /// The field and what was expected.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// `model_type` names an architecture that is not implemented.
     #[error("the architecture \"{model_type}\" is not supported")]
@@ -45,6 +56,11 @@ pub enum Error {
         path: PathBuf,
         /// The tensor, and what was expected.
         message: String,
+        /// The tensor that it is about, where it is one.
+        tensor: Option<String>,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// A prompt-cache file is broken, or belongs to another model.
     #[error("{path}: {message}", path = .path.display())]
@@ -53,6 +69,9 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// An adapter's files are broken, or belong to another model.
     #[error("{path}: {message}", path = .path.display())]
@@ -61,6 +80,9 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong with it.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The tokenizer's files are broken.
     #[error("{path}: {message}", path = .path.display())]
@@ -69,6 +91,9 @@ pub enum Error {
         path: PathBuf,
         /// What is wrong.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The checkpoint has no tokenizer, and the request needs text.
     #[error("{0}")]
@@ -78,13 +103,23 @@ pub enum Error {
     Template {
         /// What happened, with the template's name and line.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
     /// The model has no chat template, and the request needs one.
     #[error("{0}")]
     NoChatTemplate(String),
     /// The prompt and the tokens to be generated do not fit the model's context.
-    #[error("{0}")]
-    ContextOverflow(String),
+    #[error("{message}")]
+    ContextOverflow {
+        /// What does not fit, and what to do.
+        message: String,
+        /// The tokens that there are.
+        tokens: usize,
+        /// The tokens that the context holds.
+        context_length: usize,
+    },
     /// The caller aborted the operation.
     #[error("{0}")]
     Aborted(String),
@@ -110,6 +145,9 @@ pub enum Error {
         path: PathBuf,
         /// The system's message.
         message: String,
+        /// The error behind it.
+        #[source]
+        cause: Option<Cause>,
     },
 }
 
@@ -129,7 +167,7 @@ impl Error {
             Self::NoTokenizer(_) => "NO_TOKENIZER",
             Self::Template { .. } => "TEMPLATE_ERROR",
             Self::NoChatTemplate(_) => "NO_CHAT_TEMPLATE",
-            Self::ContextOverflow(_) => "CONTEXT_OVERFLOW",
+            Self::ContextOverflow { .. } => "CONTEXT_OVERFLOW",
             Self::Aborted(_) => "ABORTED",
             Self::Disposed => "DISPOSED",
             Self::DeviceUnavailable(_) => "DEVICE_UNAVAILABLE",
@@ -161,30 +199,101 @@ impl Error {
         }
     }
 
+    /// The tensor that it is about.
+    pub fn tensor(&self) -> Option<&str> {
+        match self {
+            Self::Weights { tensor, .. } => tensor.as_deref(),
+            _ => None,
+        }
+    }
+
     /// An [`Error::InvalidArgument`] for `option`.
     pub fn argument(option: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::InvalidArgument { option: option.into(), message: message.into() }
+        Self::InvalidArgument { option: option.into(), message: message.into(), cause: None }
     }
 
     /// An [`Error::Config`] for `path`.
     pub fn config(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Self::Config { path: path.into(), message: message.into() }
+        Self::Config { path: path.into(), message: message.into(), cause: None }
     }
 
     /// An [`Error::Weights`] for `path`.
     pub fn weights(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Self::Weights { path: path.into(), message: message.into() }
+        Self::Weights { path: path.into(), message: message.into(), tensor: None, cause: None }
+    }
+
+    /// An [`Error::Weights`] for a tensor in `path`, whose name begins the message.
+    pub fn of_tensor(path: impl Into<PathBuf>, tensor: &str, message: impl Display) -> Self {
+        Self::Weights {
+            path: path.into(),
+            message: format!("tensor \"{tensor}\"{message}"),
+            tensor: Some(tensor.to_owned()),
+            cause: None,
+        }
+    }
+
+    /// An [`Error::PromptCache`] for `path`.
+    pub fn prompt_cache(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::PromptCache { path: path.into(), message: message.into(), cause: None }
     }
 
     /// An [`Error::Adapter`] for `path`.
     pub fn adapter(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
-        Self::Adapter { path: path.into(), message: message.into() }
+        Self::Adapter { path: path.into(), message: message.into(), cause: None }
     }
 
-    /// The message without the path of the file that it is about, for those who name it themselves.
+    /// An [`Error::Tokenizer`] for `path`.
+    pub fn tokenizer(path: impl Into<PathBuf>, message: impl Into<String>) -> Self {
+        Self::Tokenizer { path: path.into(), message: message.into(), cause: None }
+    }
+
+    /// An [`Error::Template`].
+    pub fn template(message: impl Into<String>) -> Self {
+        Self::Template { message: message.into(), cause: None }
+    }
+
+    /// An [`Error::ContextOverflow`] for so many tokens.
+    pub fn overflow(what: &str, tokens: usize, context_length: usize, advice: &str) -> Self {
+        let message = format!(
+            "{what} {tokens} tokens, and the model's context holds {context_length}: {advice}"
+        );
+        Self::ContextOverflow { message, tokens, context_length }
+    }
+
+    /// An [`Error::Io`] for `path`.
+    pub fn io(path: impl Into<PathBuf>, error: std::io::Error) -> Self {
+        let message = error.to_string();
+        Self::Io { path: path.into(), message, cause: Some(Arc::new(error)) }
+    }
+
+    /// The same with the error behind it, which its message tells of already. Kinds that nothing
+    /// else can be behind stay as they are.
+    pub fn caused_by(self, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        self.with_cause(Some(Arc::new(error)))
+    }
+
+    /// [`Error::caused_by`] with what another error has.
+    pub fn with_cause(mut self, error: Option<Cause>) -> Self {
+        match &mut self {
+            Self::InvalidArgument { cause, .. }
+            | Self::Config { cause, .. }
+            | Self::Weights { cause, .. }
+            | Self::PromptCache { cause, .. }
+            | Self::Adapter { cause, .. }
+            | Self::Tokenizer { cause, .. }
+            | Self::Template { cause, .. }
+            | Self::Io { cause, .. } => *cause = error,
+            _ => {}
+        }
+        self
+    }
+
+    /// The message without the path of the file or the name of the option that it is about, for
+    /// those who name it themselves.
     pub fn message(&self) -> String {
         match self {
-            Self::Config { message, .. }
+            Self::InvalidArgument { message, .. }
+            | Self::Config { message, .. }
             | Self::Weights { message, .. }
             | Self::PromptCache { message, .. }
             | Self::Adapter { message, .. }
@@ -193,9 +302,23 @@ impl Error {
             other => other.to_string(),
         }
     }
+}
 
-    /// An [`Error::Io`] for `path`.
-    pub fn io(path: impl Into<PathBuf>, error: &std::io::Error) -> Self {
-        Self::Io { path: path.into(), message: error.to_string() }
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn causes_are_kept_and_shared() {
+        let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+        let error = Error::io("model.safetensors", denied).clone();
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::PermissionDenied));
+        assert!(Error::config("config.json", "expected an object").source().is_none());
+        let broken = serde_json::from_str::<u8>("{").unwrap_err();
+        let error = Error::config("config.json", format!("not JSON: {broken}")).caused_by(broken);
+        assert!(error.source().is_some_and(|cause| cause.is::<serde_json::Error>()));
     }
 }

@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 /// The bytes of `path`, of at most `limit`; `None` if there is no such file. Only a regular file is
 /// opened: reading a pipe would wait for whoever writes it, and a device has no end.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
-    let failed = |error: std::io::Error| Error::io(path, &error);
+    let failed = |error: std::io::Error| Error::io(path, error);
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    let refused = |message: String| Err(Error::Io { path: path.to_owned(), message });
+    let refused = |message: String| Err(Error::Io { path: path.to_owned(), message, cause: None });
     if !metadata.is_file() {
         return refused("not a file".to_owned());
     }

@@ -58,14 +58,15 @@ const OTHER_FLAGS: Readonly<Record<string, string>> = { layers: 'layer', target:
 /** An option that the API refuses is a wrong flag here, and is called as it was typed. */
 export function checked<T>(check: () => T): T {
   const refused = (error: unknown): never => {
-    if (!(error instanceof NodeMlxError) || error.option === undefined) throw error
-    const message = error.message.slice(error.option.length)
+    if (!(error instanceof NodeMlxError)) throw error
+    const { option, problem = error.message } = error
+    if (option === undefined) throw error
     // What a command works on has no flag.
-    if (error.option === 'id') throw new UsageError(message.replace(/^: /, ''))
-    const name = error.option.replace(/\[.*\]$/s, '')
+    if (option === 'id') throw new UsageError(problem)
+    const name = option.replace(/\[.*\]$/s, '')
     const flag =
       OTHER_FLAGS[name] ?? name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-    throw new UsageError(`--${flag}${message}`)
+    throw new UsageError(`--${flag}: ${problem}`)
   }
   try {
     const value = check()

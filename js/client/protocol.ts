@@ -1,4 +1,4 @@
-import { fromNative, NodeMlxError } from '../errors.js'
+import { detailsOf, type ErrorDetails, fromNative, NodeMlxError } from '../errors.js'
 import type {
   NativeAdapter,
   NativeBatch,
@@ -45,11 +45,9 @@ export type Order =
   | { order: 'forget'; target: number }
 
 /** An error on its way. */
-export interface SentError {
+export interface SentError extends ErrorDetails {
   code: string
   message: string
-  option?: string
-  path?: string
   cause?: { name: string; message: string }
 }
 
@@ -86,12 +84,12 @@ export function isOurs(value: unknown): value is Message {
 
 /** An error of ours as plain data. */
 export function sendError(thrown: unknown): SentError {
-  const { code, message, option, path, cause } = fromNative(thrown)
+  const error = fromNative(thrown)
+  const { code, message, cause } = error
   return {
     code,
     message,
-    ...(option === undefined ? {} : { option }),
-    ...(path === undefined ? {} : { path }),
+    ...detailsOf(error),
     ...(cause instanceof Error ? { cause: { name: cause.name, message: cause.message } } : {}),
   }
 }

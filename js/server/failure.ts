@@ -80,7 +80,7 @@ const KINDS: Readonly<Record<string, FailureKind>> = {
  */
 export function toFailure(error: unknown, rename: (option: string) => string): Failure {
   if (error instanceof Failure) return error
-  const { code, message, option, path } = fromNative(error)
+  const { code, message, option, problem, path } = fromNative(error)
   const kind = KINDS[code] ?? 'internal'
   // A path of this machine is none of a client's business.
   if (kind === 'internal') {
@@ -88,10 +88,7 @@ export function toFailure(error: unknown, rename: (option: string) => string): F
     return new Failure(kind, what, { code: code.toLowerCase(), cause: error })
   }
   const param = option === undefined ? undefined : rename(option)
-  const text =
-    option !== undefined && message.startsWith(option)
-      ? `${param ?? ''}${message.slice(option.length)}`
-      : message
+  const text = param === undefined || problem === undefined ? message : `${param}: ${problem}`
   const word = code === 'CONTEXT_OVERFLOW' ? 'context_length_exceeded' : undefined
   return new Failure(kind, text, { param, code: word, cause: error })
 }

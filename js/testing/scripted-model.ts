@@ -247,6 +247,7 @@ export class ScriptedModel implements NativeModel {
       throw new NodeMlxError(
         'CONTEXT_OVERFLOW',
         `the prompt has ${prompt.length} tokens, and the model's context holds ${contextLength}: shorten it`,
+        { tokens: prompt.length, contextLength },
       )
     const answer = script(await this.#behaviour.answer(asked), this.#behaviour)
     if (request.parseToolCalls === false) answer.steps = answer.steps.map(unparsed)

@@ -51,7 +51,9 @@ impl AdapterConfig {
         match crate::json::parse(&text) {
             Ok(Value::Object(values)) => Ok(Self { path, values }),
             Ok(_) => Err(Error::adapter(path, "expected an object")),
-            Err(error) => Err(Error::adapter(path, format!("not valid JSON: {error}"))),
+            Err(error) => {
+                Err(Error::adapter(path, format!("not valid JSON: {error}")).caused_by(error))
+            }
         }
     }
 

@@ -15,7 +15,9 @@ pub(super) struct AdapterTensors {
 impl AdapterTensors {
     pub(super) fn open(path: PathBuf) -> Result<Self> {
         let (tensors, _) = Checkpoint::open_file(&path).map_err(|error| match error {
-            Error::Weights { path, message } => Error::adapter(path, message),
+            Error::Weights { path, message, cause, .. } => {
+                Error::adapter(path, message).with_cause(cause)
+            }
             other => other,
         })?;
         Ok(Self { path, tensors })

@@ -84,7 +84,7 @@ impl CacheBytes {
             _ => Path::new("."),
         };
         let bytes = self.serialized()?;
-        write_file(&bytes, folder, path).map_err(|error| Error::io(path, &error))
+        write_file(&bytes, folder, path).map_err(|error| Error::io(path, error))
     }
 }
 
@@ -130,13 +130,13 @@ impl OpenFile {
             return Err(broken("there is no such file"));
         }
         let mut length = [0; 8];
-        let opened = File::open(path).map_err(|error| Error::io(path, &error))?;
+        let opened = File::open(path).map_err(|error| Error::io(path, error))?;
         let whole = (&opened).read_exact(&mut length).is_ok();
         if whole && u64::from_le_bytes(length) > MAX_HEADER_BYTES {
             return Err(broken("its header is larger than any prompt cache needs"));
         }
         let (tensors, header) = Checkpoint::open_file(path).map_err(|error| match error {
-            Error::Weights { message, .. } => broken(&message),
+            Error::Weights { message, cause, .. } => broken(&message).with_cause(cause),
             other => other,
         })?;
         Ok(Self { path: path.to_owned(), tensors, header })
@@ -171,7 +171,7 @@ impl OpenFile {
         let mut tree = Tree { children: HashMap::new() };
         for name in tensors.names() {
             let array = match tensors.get(name) {
-                Some(array) => array.map_err(|error| broken(error.to_string()))?,
+                Some(array) => array.map_err(|error| broken(error.to_string()).caused_by(error))?,
                 None => continue,
             };
             tree.insert(name, State::Array(array)).ok_or_else(|| too_deep(name))?;
@@ -216,7 +216,7 @@ impl OpenFile {
 }
 
 fn broken(path: &Path, message: String) -> Error {
-    Error::PromptCache { path: path.to_owned(), message }
+    Error::prompt_cache(path, message)
 }
 
 /// A text of the file, short enough for a message.

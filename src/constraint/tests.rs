@@ -28,7 +28,7 @@ fn json(schema: &Value) -> Grammar {
 
 fn refusal(grammar: &Grammar) -> String {
     match compile(grammar) {
-        Err(Error::InvalidArgument { option, message }) => format!("{option}: {message}"),
+        Err(Error::InvalidArgument { option, message, .. }) => format!("{option}: {message}"),
         other => panic!("{other:?}"),
     }
 }
@@ -318,7 +318,7 @@ fn hostile_schemas_end_in_an_error_or_a_parser() {
                     }
                 }
             }
-            Err(Error::InvalidArgument { option, message }) => {
+            Err(Error::InvalidArgument { option, message, .. }) => {
                 assert_eq!(option, "responseFormat.schema", "{message}");
                 assert!(!message.contains("panic"), "{start}: {message}");
             }

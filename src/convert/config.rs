@@ -20,7 +20,9 @@ pub(super) fn read(source: &Path) -> Result<Map<String, Value>> {
     match crate::json::parse(&text) {
         Ok(Value::Object(values)) => Ok(values),
         Ok(_) => Err(Error::config(&path, "expected an object")),
-        Err(error) => Err(Error::config(&path, format!("not valid JSON: {error}"))),
+        Err(error) => {
+            Err(Error::config(&path, format!("not valid JSON: {error}")).caused_by(error))
+        }
     }
 }
 
@@ -75,5 +77,5 @@ fn set_dtype(config: &mut Map<String, Value>, name: &str) {
 pub(super) fn write(folder: &Path, config: &Map<String, Value>) -> Result<()> {
     let path = folder.join("config.json");
     let text = format!("{:#}\n", Value::Object(config.clone()));
-    std::fs::write(&path, text).map_err(|error| Error::io(&path, &error))
+    std::fs::write(&path, text).map_err(|error| Error::io(&path, error))
 }

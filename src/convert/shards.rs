@@ -112,7 +112,7 @@ impl Shards {
         }
         let mut header = Value::Object(header).to_string().into_bytes();
         header.resize(header.len().next_multiple_of(8), b' ');
-        let failed = |error: std::io::Error| Error::io(&path, &error);
+        let failed = |error: std::io::Error| Error::io(&path, error);
         let mut file =
             OpenOptions::new().write(true).create_new(true).open(&path).map_err(failed)?;
         file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
@@ -135,7 +135,7 @@ impl Shards {
         let (path, file) = &mut self.files[place.file];
         file.seek(SeekFrom::Start(place.next))
             .and_then(|_| file.write_all(bytes))
-            .map_err(|error| Error::io(&*path, &error))?;
+            .map_err(|error| Error::io(&*path, error))?;
         place.next += bytes.len() as u64;
         Ok(())
     }
@@ -146,11 +146,11 @@ impl Shards {
             return Err(Error::Unsupported(format!("\"{name}\" was not written to its end")));
         }
         for (path, file) in &self.files {
-            file.sync_all().map_err(|error| Error::io(path, &error))?;
+            file.sync_all().map_err(|error| Error::io(path, error))?;
         }
         let path = self.folder.join("model.safetensors.index.json");
         let text = format!("{:#}\n", self.index);
-        std::fs::write(&path, text).map_err(|error| Error::io(&path, &error))
+        std::fs::write(&path, text).map_err(|error| Error::io(&path, error))
     }
 }
 

@@ -45,14 +45,14 @@ impl Target {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        fs::create_dir_all(parent).map_err(|error| Error::io(parent, &error))?;
+        fs::create_dir_all(parent).map_err(|error| Error::io(parent, error))?;
         let mut builder = tempfile::Builder::new();
         let prefix = format!(".{}-", name.to_string_lossy());
         builder.prefix(&prefix).suffix(".incomplete");
         // Those of any new folder: the system takes away what the process's umask says.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        let folder = builder.tempdir_in(parent).map_err(|error| Error::io(parent, &error))?;
+        let folder = builder.tempdir_in(parent).map_err(|error| Error::io(parent, error))?;
         Ok(Self { place: place.to_owned(), folder })
     }
 
@@ -63,7 +63,7 @@ impl Target {
     /// Gives the folder its name.
     pub(super) fn finish(self) -> Result<()> {
         let Self { place, folder } = self;
-        let failed = |error: std::io::Error| Error::io(&place, &error);
+        let failed = |error: std::io::Error| Error::io(&place, error);
         // The names, too. Not every system can; the contents are safe.
         #[cfg(unix)]
         let _ = File::open(folder.path()).and_then(|folder| folder.sync_all());
@@ -81,7 +81,7 @@ impl Target {
         }
         let _ = folder.keep();
         if let Some(old) = old {
-            fs::remove_dir_all(&old).map_err(|error| Error::io(&old, &error))?;
+            fs::remove_dir_all(&old).map_err(|error| Error::io(&old, error))?;
         }
         Ok(())
     }
@@ -96,15 +96,15 @@ fn is_model(place: &Path) -> bool {
 
 /// Copies what belongs to a model besides its weights.
 pub(super) fn copy_files(source: &Path, target: &Path) -> Result<()> {
-    for entry in fs::read_dir(source).map_err(|error| Error::io(source, &error))? {
-        let path = entry.map_err(|error| Error::io(source, &error))?.path();
+    for entry in fs::read_dir(source).map_err(|error| Error::io(source, error))? {
+        let path = entry.map_err(|error| Error::io(source, error))?.path();
         let Some(name) = path.file_name() else { continue };
         // Files of a hub's cache are links.
         let Ok(metadata) = fs::metadata(&path) else { continue };
         if metadata.is_dir() {
             if name == "additional_chat_templates" {
                 let folder = target.join(name);
-                fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, &error))?;
+                fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
                 copy_files(&path, &folder)?;
             }
             continue;
@@ -120,7 +120,7 @@ pub(super) fn copy_files(source: &Path, target: &Path) -> Result<()> {
             continue;
         }
         let copy = target.join(name);
-        fs::copy(&path, &copy).map_err(|error| Error::io(&copy, &error))?;
+        fs::copy(&path, &copy).map_err(|error| Error::io(&copy, error))?;
     }
     Ok(())
 }

@@ -70,10 +70,7 @@ impl Profile {
         }
         let room = match self.context_length {
             Some(length) if prompt.len() >= length => {
-                return Err(Error::ContextOverflow(format!(
-                    "the prompt has {} tokens, and the model's context holds {length}: shorten it",
-                    prompt.len()
-                )));
+                return Err(Error::overflow("the prompt has", prompt.len(), length, "shorten it"));
             }
             Some(length) => length - prompt.len(),
             None => MAX_TOKENS_WITHOUT_CONTEXT,

@@ -159,10 +159,7 @@ impl Profile {
     pub(super) fn check_length(&self, tokens: &[u32]) -> Result<()> {
         match self.context_length.filter(|&length| tokens.len() > length) {
             None => Ok(()),
-            Some(length) => Err(Error::ContextOverflow(format!(
-                "there are {} tokens, and the model's context holds {length}: give fewer",
-                tokens.len()
-            ))),
+            Some(length) => Err(Error::overflow("there are", tokens.len(), length, "give fewer")),
         }
     }
 }

@@ -128,7 +128,7 @@ impl Text {
     ) -> Result<MarkedText> {
         let options = chat_template::parse_json("options", options)?;
         let RenderOptions(mut options) = serde_json::from_value(options)
-            .map_err(|error| Error::argument("options", error.to_string()))?;
+            .map_err(|error| Error::argument("options", error.to_string()).caused_by(error))?;
         let messages = chat_template::parse_json("messages", messages)?;
         if let Some(source) = options.template.take_if(|template| self.is_source(template)) {
             if let Some(tokenizer) = &self.tokenizer {
@@ -212,7 +212,7 @@ impl Text {
         if let Prompt::Messages { options, .. } = &request.prompt {
             let json = chat_template::parse_json("options", options)?;
             RenderOptions(render) = serde_json::from_value(json)
-                .map_err(|error| Error::argument("options", error.to_string()))?;
+                .map_err(|error| Error::argument("options", error.to_string()).caused_by(error))?;
         }
         let has_tools =
             render.tools.as_ref().and_then(Value::as_array).is_some_and(|it| !it.is_empty());

@@ -110,7 +110,7 @@ impl PromptCache {
     /// [`PromptCache::read`] of a file that is open.
     pub fn restore(file: OpenFile, model: &dyn LanguageModel, name: &str) -> Result<Self> {
         let path = file.path().to_owned();
-        let broken = |message: String| Error::PromptCache { path: path.clone(), message };
+        let broken = |message: String| Error::prompt_cache(&path, message);
         let other = || broken("it was made with another model".to_owned());
         let file = file.read()?;
         if file.texts.get(MODEL).is_some_and(|writer| writer != name) {

@@ -36,7 +36,7 @@ pub fn lock_file(env: &Env, path: String) -> Result<Option<NativeFileLock>> {
         .create(true)
         .truncate(false)
         .open(&path)
-        .map_err(|error| throw(env, &Error::io(&path, &error)))?;
+        .map_err(|error| throw(env, &Error::io(&path, error)))?;
     match file.try_lock() {
         Ok(()) => Ok(Some(NativeFileLock { file: Some(file) })),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -50,7 +50,7 @@ pub fn lock_file(env: &Env, path: String) -> Result<Option<NativeFileLock>> {
                 _ if error.raw_os_error() == Some(libc::ENOLCK) => {
                     Error::Unsupported(format!("{}: there are no locks left", path.display()))
                 }
-                _ => Error::io(&path, &error),
+                _ => Error::io(&path, error),
             },
         )),
     }

@@ -22,8 +22,8 @@ pub(crate) fn read_object(path: &Path, broken: impl Fn(String) -> Error) -> Resu
     if let Some(problem) = placeholder(&bytes) {
         return Err(broken(problem.to_owned()));
     }
-    let value: Value =
-        crate::json::parse(&bytes).map_err(|error| broken(format!("not JSON: {error}")))?;
+    let value: Value = crate::json::parse(&bytes)
+        .map_err(|error| broken(format!("not JSON: {error}")).caused_by(error))?;
     if value.is_object() {
         Ok(Some(value))
     } else {

@@ -7,6 +7,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tokenizers::processors::template::TemplateProcessing;
@@ -84,7 +85,9 @@ impl Tokenizer {
         declared: Vec<(u32, AddedToken)>,
     ) -> Result<Self> {
         inner.with_padding(None);
-        inner.with_truncation(None).map_err(|error| broken(&path, error))?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| broken(&path, &error).with_cause(Some(Arc::from(error))))?;
 
         // transformers reads special_tokens_map.json only for configurations of the old kind.
         let legacy = if config.contains_key("added_tokens_decoder") { None } else { Some(map) };

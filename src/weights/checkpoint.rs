@@ -60,8 +60,8 @@ impl Checkpoint {
                     places.insert(tensor.clone(), Place::Stored(place))
                 {
                     let other = files[other].path.display();
-                    let message = format!("tensor \"{tensor}\" is also in {other}");
-                    return Err(Error::weights(&file.path, message));
+                    let message = format!(" is also in {other}");
+                    return Err(Error::of_tensor(&file.path, tensor, message));
                 }
             }
         }
@@ -192,7 +192,7 @@ impl Checkpoint {
         self.find(name).map(|(file, entry)| {
             file.mapping
                 .array(entry.range.clone(), &entry.shape, entry.dtype)
-                .map_err(|error| Error::weights(&file.path, error.to_string()))
+                .map_err(|error| Error::weights(&file.path, error.to_string()).caused_by(error))
         })
     }
 

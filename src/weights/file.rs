@@ -34,7 +34,7 @@ impl WeightFile {
         let mapping = map_file(&path)?;
         let broken = |message: String| Error::weights(&path, message);
         let (header_size, metadata) = SafeTensors::read_metadata(mapping.bytes())
-            .map_err(|error| broken(not_safetensors(mapping.bytes(), &error)))?;
+            .map_err(|error| broken(not_safetensors(mapping.bytes(), &error)).caused_by(error))?;
         // The header's length field is 8 bytes; offsets count from the end of the header.
         let start = header_size + 8;
         let mut entries = BTreeMap::new();
@@ -108,16 +108,16 @@ fn not_safetensors(bytes: &[u8], error: &safetensors::SafeTensorError) -> String
 fn map_file(path: &Path) -> Result<MappedFile> {
     let file = File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::weights(path, "the shard is missing"),
-        _ => Error::io(path, &error),
+        _ => Error::io(path, error),
     })?;
-    let metadata = file.metadata().map_err(|error| Error::io(path, &error))?;
+    let metadata = file.metadata().map_err(|error| Error::io(path, error))?;
     if !metadata.is_file() {
         return Err(Error::weights(path, "not a file"));
     }
     if metadata.len() == 0 {
         return Err(Error::weights(path, "the file is empty; download it again"));
     }
-    MappedFile::map(&file).map_err(|error| Error::io(path, &error))
+    MappedFile::map(&file).map_err(|error| Error::io(path, error))
 }
 
 fn dtype_of(dtype: safetensors::Dtype) -> Option<Dtype> {

@@ -184,7 +184,7 @@ fn read_index(path: &Path) -> Result<Option<Index>> {
     }
     let index: Index = crate::json::parse(&text)
         .and_then(serde_json::from_value)
-        .map_err(|error| broken(format!("not a valid index: {error}")))?;
+        .map_err(|error| broken(format!("not a valid index: {error}")).caused_by(error))?;
     if index.weight_map.is_empty() {
         return Err(broken("not a valid index: it lists no tensors".to_owned()));
     }
@@ -192,7 +192,7 @@ fn read_index(path: &Path) -> Result<Option<Index>> {
 }
 
 fn present(dir: &Path) -> Result<BTreeSet<String>> {
-    let failed = |error: std::io::Error| Error::io(PathBuf::from(dir), &error);
+    let failed = |error: std::io::Error| Error::io(PathBuf::from(dir), error);
     let mut names = BTreeSet::new();
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         if let Ok(name) = entry.map_err(failed)?.file_name().into_string()

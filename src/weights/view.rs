@@ -144,7 +144,7 @@ impl<'a> Weights<'a> {
         let file = checkpoint.path_of(&path);
         let source = checkpoint.made_of(&path).filter(|source| *source != path);
         let source = source.map_or(String::new(), |source| format!(", made of \"{source}\","));
-        Error::weights(file, format!("tensor \"{path}\"{source} {message}"))
+        Error::of_tensor(file, &path, format!("{source} {message}"))
     }
 
     /// Takes a tensor of floating-point numbers, in the precision that the model is loaded with.

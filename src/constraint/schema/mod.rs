@@ -57,7 +57,7 @@ pub fn parse(text: &str, option: &str) -> Result<Value> {
         return Err(Error::argument(option, message));
     }
     serde_json::from_str(text)
-        .map_err(|error| Error::argument(option, format!("is not JSON: {error}")))
+        .map_err(|error| Error::argument(option, format!("is not JSON: {error}")).caused_by(error))
 }
 
 /// `schema` in the parser's form. Where `strict` is false, what cannot be enforced is left out, with

@@ -182,7 +182,7 @@ impl Backend for Fake {
     }
 
     fn load_prompt_cache(&self, file: OpenFile) -> Result<usize> {
-        Err(Error::PromptCache { path: file.path().to_owned(), message: "broken".to_owned() })
+        Err(Error::prompt_cache(file.path(), "broken"))
     }
 
     fn prefill(&self, sequences: &mut [&mut FakeSequence], tokens: usize) -> Reading {

@@ -294,8 +294,9 @@ fn read_object(path: &Path) -> Result<Map<String, Value>> {
     if let Some(problem) = crate::files::placeholder(&text) {
         return Err(Error::config(path, problem));
     }
-    let value = crate::json::parse(&text)
-        .map_err(|error| Error::config(path, format!("not valid JSON: {error}")))?;
+    let value = crate::json::parse(&text).map_err(|error| {
+        Error::config(path, format!("not valid JSON: {error}")).caused_by(error)
+    })?;
     match value {
         Value::Object(values) => Ok(values),
         _ => Err(Error::config(path, "expected an object")),

@@ -25,7 +25,7 @@ pub fn parse_json(option: &str, text: &str) -> Result<Json> {
     parser.disable_recursion_limit();
     let parsed = Json::deserialize(&mut parser);
     let parsed = parsed.and_then(|value| parser.end().map(|()| value));
-    parsed.map_err(|error| Error::argument(option, error.to_string()))
+    parsed.map_err(|error| Error::argument(option, error.to_string()).caused_by(error))
 }
 
 /// JSON with whole numbers of 19 digits and more as strings, and how deep it is nested.

@@ -39,16 +39,14 @@ impl Compiled {
     /// Parses `source`; `origin` is its name in errors.
     pub fn new(origin: &str, source: &str) -> Result<Self> {
         if source.len() > MAX_SOURCE {
-            return Err(Error::Template {
-                message: format!(
-                    "{origin}: a template of {} bytes; more than {MAX_SOURCE} are refused",
-                    source.len()
-                ),
-            });
+            return Err(Error::template(format!(
+                "{origin}: a template of {} bytes; more than {MAX_SOURCE} are refused",
+                source.len()
+            )));
         }
         let (environment, reads) = on_large_stack(|| {
-            let prepared = syntax::prepare(source).map_err(|error| Error::Template {
-                message: format!("{origin}, line {}: {}", error.line, error.message),
+            let prepared = syntax::prepare(source).map_err(|error| {
+                Error::template(format!("{origin}, line {}: {}", error.line, error.message))
             })?;
             let reads = Reads::of(&prepared.statements);
             let mut environment = environment::new().map_err(|error| describe(&error))?;
@@ -93,19 +91,21 @@ impl Compiled {
             })
         })?;
         String::from_utf8(output)
-            .map_err(|error| Error::Template { message: format!("{}: {error}", self.origin) })
+            .map_err(|error| Error::template(format!("{}: {error}", self.origin)).caused_by(error))
     }
 }
 
 /// Runs `work` on a thread with a stack of [`STACK`] bytes, and waits for it.
 fn on_large_stack<T: Send>(work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let failed = |message: String| Error::Template { message };
+    let failed = |message: String| Error::template(message);
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("chat-template".to_owned())
             .stack_size(STACK)
             .spawn_scoped(scope, work)
-            .map_err(|error| failed(format!("there is no memory for a thread: {error}")))?;
+            .map_err(|error| {
+                failed(format!("there is no memory for a thread: {error}")).caused_by(error)
+            })?;
         thread.join().unwrap_or_else(|_| {
             Err(failed("the template engine failed on this template".to_owned()))
         })
@@ -123,7 +123,7 @@ fn describe(error: &JinjaError) -> Error {
     while let Some(source) = innermost.source() {
         innermost = source;
         if let Some(raised) = innermost.downcast_ref::<Raised>() {
-            return Error::Template { message: raised.0.clone() };
+            return Error::template(&raised.0);
         }
     }
     let place = match (error.name(), error.line()) {
@@ -138,7 +138,7 @@ fn describe(error: &JinjaError) -> Error {
         Some(detail) => format!("{}: {detail}", error.kind()),
         None => error.kind().to_string(),
     };
-    Error::Template { message: format!("{place}{what}") }
+    Error::template(format!("{place}{what}"))
 }
 
 /// Collects the output up to a length.

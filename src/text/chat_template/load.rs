@@ -30,7 +30,7 @@ pub(super) fn sources(dir: &Path) -> Result<BTreeMap<String, Source>> {
     let folder = dir.join("additional_chat_templates");
     if let Ok(entries) = fs::read_dir(&folder) {
         for entry in entries {
-            let path = entry.map_err(|error| Error::io(&folder, &error))?.path();
+            let path = entry.map_err(|error| Error::io(&folder, error))?.path();
             let (Some("jinja"), Some(name)) = (
                 path.extension().and_then(|it| it.to_str()),
                 path.file_stem().and_then(|it| it.to_str()),
@@ -46,10 +46,10 @@ pub(super) fn sources(dir: &Path) -> Result<BTreeMap<String, Source>> {
     for file in ["tokenizer_config.json", "chat_template.json"] {
         if sources.is_empty() {
             let path = dir.join(file);
-            let broken = |message| Error::Tokenizer { path: path.clone(), message };
+            let broken = |message: String| Error::tokenizer(&path, message);
             if let Some(config) = files::read_object(&path, broken)? {
                 sources = from_config(&config, file)
-                    .map_err(|message| Error::Tokenizer { path: path.clone(), message })?;
+                    .map_err(|message| Error::tokenizer(&path, message))?;
             }
         }
     }
@@ -58,8 +58,8 @@ pub(super) fn sources(dir: &Path) -> Result<BTreeMap<String, Source>> {
 
 fn read_text(path: &Path, origin: &str) -> Result<Option<Source>> {
     let Some(bytes) = files::read(path)? else { return Ok(None) };
-    let text = String::from_utf8(bytes).map_err(|error| Error::Template {
-        message: format!("{}: not UTF-8: {error}", path.display()),
+    let text = String::from_utf8(bytes).map_err(|error| {
+        Error::template(format!("{}: not UTF-8: {error}", path.display())).caused_by(error)
     })?;
     Ok(Some(Source { origin: origin.to_owned(), text }))
 }

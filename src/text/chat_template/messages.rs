@@ -92,12 +92,10 @@ impl<'a> Chat<'a> {
             text.is_none_or(|text| rendered[..end].trim_end().ends_with(text.trim()))
         });
         let Some(end) = end else {
-            return Err(Error::Template {
-                message:
-                    "the final message cannot be continued: the template leaves it, or a part \
-                          of it, out of the prompt, or changes it"
-                        .to_owned(),
-            });
+            return Err(Error::template(
+                "the final message cannot be continued: the template leaves it, or a part \
+                 of it, out of the prompt, or changes it",
+            ));
         };
         let stripped = !rendered[end..].starts_with(OPEN_END);
         rendered.truncate(end);

@@ -15,7 +15,7 @@ fn render(source: &str) -> Result<String> {
 
 fn template_error(source: &str) -> String {
     match render(source) {
-        Err(Error::Template { message }) => message,
+        Err(Error::Template { message, .. }) => message,
         other => panic!("expected a template error, found {other:?}"),
     }
 }

@@ -126,10 +126,10 @@ fn build_from(
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_FILE => Err(Error::Tokenizer {
-            path: path.to_owned(),
-            message: format!("the file has more than {MAX_FILE} bytes, so it is no tokenizer"),
-        }),
+        Ok(metadata) if metadata.len() > MAX_FILE => Err(Error::tokenizer(
+            path,
+            format!("the file has more than {MAX_FILE} bytes, so it is no tokenizer"),
+        )),
         _ => files::read(path),
     }
 }

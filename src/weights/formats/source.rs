@@ -27,7 +27,7 @@ impl Source {
     }
 
     pub(super) fn error(&self, message: impl std::fmt::Display) -> Error {
-        Error::weights(&self.file.path, format!("tensor \"{}\" {message}", self.name))
+        Error::of_tensor(&self.file.path, &self.name, format!(" {message}"))
     }
 
     /// That it holds another type than it must.
