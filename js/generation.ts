@@ -236,9 +236,13 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     const tokens = chunks.flatMap((chunk) => chunk.tokens)
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
     const aborted = this.#abort !== undefined
-    const { stopString, warnings, usage, timings, peakMemoryBytes } = done
+    const { warnings, usage, timings, peakMemoryBytes } = done
+    const matched = toMatched(done.matched)
     const completionTokens = aborted ? tokens.length : usage.completionTokens
-    const content = this.#pieces.content(chunks, stopString)
+    const content = this.#pieces.content(
+      chunks,
+      typeof matched?.value === 'string' ? matched.value : undefined,
+    )
     const called = done.finishReason === 'stop' && (calls ?? content.toolCalls.length > 0)
     return {
       ...content,
@@ -247,7 +251,8 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
         ? { logprobs }
         : {}),
       finishReason: aborted ? 'abort' : called ? 'tool-calls' : done.finishReason,
-      ...(stopString === undefined || aborted ? {} : { stopString }),
+      ...(matched?.type === 'string' && !aborted ? { stopString: matched.value } : {}),
+      ...(matched === undefined || aborted ? {} : { matched }),
       ...(warnings === undefined ? {} : { warnings: Array.from(warnings) }),
       ...(this.#abort?.reason === undefined ? {} : { abortReason: this.#abort.reason }),
       usage: {
@@ -338,4 +343,13 @@ function toStream<T>(
     { highWaterMark: 0 },
   )
   return stream as AsyncIterableStream<T>
+}
+
+/** What ended an answer, in our words. */
+function toMatched(native: NativeResult['matched']): MatchedStop | undefined {
+  if (native === undefined || native === null) return undefined
+  const { kind, text = '', number = 0 } = native
+  return kind === 'string' || kind === 'pattern'
+    ? { type: kind, value: text }
+    : { type: kind, value: number }
 }

@@ -2,7 +2,7 @@ import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { adapter } from './adapter.js'
 import { promptCache } from './prompt-cache.js'
-import { checkedFormat, responseFormat } from './response-format.js'
+import { checkedFormat, isRegExp, patternSource, responseFormat } from './response-format.js'
 import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice } from './tools.js'
 import type {
   AnyTool,
@@ -72,7 +72,18 @@ const SYNONYMS = {
   repeatLastN: 'penaltyContextSize',
   repetitionContextSize: 'penaltyContextSize',
   repeatPenalty: 'repetitionPenalty',
+  badWords: 'bannedStrings',
+  bannedTokens: 'logitBias',
+  customTokenBans: 'logitBias',
+  dryPenaltyLastN: 'dryContextSize',
+  dynatempExponent: 'dynamicTemperatureExponent',
+  dynatempRange: 'dynamicTemperatureRange',
+  maxTime: 'maxTimeMs',
+  minNewTokens: 'minTokens',
   stopSequences: 'stop',
+  stopTokenIds: 'stopTokens',
+  timeLimit: 'maxTimeMs',
+  typical: 'typicalP',
   stopStrings: 'stop',
   temp: 'temperature',
   template: 'chatTemplate',
@@ -291,7 +302,14 @@ function logprobs(value: unknown, option: string): number | boolean {
   )
 }
 
-const STOP = "a string or an array of strings, such as ['\\n\\n']"
+const STOP = "a string, a regular expression or an array of them, such as ['\\n\\n']"
+
+function stopText(value: unknown, option: string, expected = STOP): string | RegExp {
+  if (typeof value === 'string') return nonEmptyString(value, option)
+  if (!isRegExp(value)) throw invalidArgument(option, `expected ${expected}, got ${show(value)}`)
+  patternSource(value, option)
+  return value
+}
 
 /** What `generate`, `generateBatch` and `model.chat` have in common. */
 const ANSWER_FIELDS = {
@@ -300,13 +318,27 @@ const ANSWER_FIELDS = {
   topP: number,
   topK: number,
   minP: number,
+  typicalP: number,
+  topNSigma: number,
+  dynamicTemperatureRange: number,
+  dynamicTemperatureExponent: number,
+  mirostat: number as Check<0 | 2>,
+  mirostatTau: number,
+  mirostatEta: number,
   seed: number,
   deterministic: boolean,
   priority: number,
+  minTokens: number,
+  maxTimeMs: number,
   stop: (value: unknown, option: string) =>
-    typeof value === 'string'
-      ? nonEmptyString(value, option)
-      : arrayOf(nonEmptyString, STOP)(value, option),
+    Array.isArray(value) ? arrayOf(stopText, STOP)(value, option) : stopText(value, option, STOP),
+  stopTokens: arrayOf(number, 'an array of tokens, such as [2]'),
+  bannedStrings: arrayOf(nonEmptyString, 'an array of strings'),
+  dryMultiplier: number,
+  dryBase: number,
+  dryAllowedLength: number,
+  dryContextSize: number,
+  drySequenceBreakers: arrayOf(nonEmptyString, 'an array of strings'),
   skipSpecialTokens: boolean,
   repetitionPenalty: number,
   penaltyContextSize: number,
@@ -516,6 +548,7 @@ export function checkForModel(options: GenerateOptions, info: ModelInfo): void {
   if (options.xtcThreshold !== undefined && xtcProbability === undefined) {
     throw invalidArgument('xtcThreshold', 'has no effect without xtcProbability')
   }
+  checkSampling(options)
   const unknown = Object.keys(options.logitBias ?? {}).find(
     (token) => Number(token) >= info.vocabularySize,
   )
@@ -527,8 +560,48 @@ export function checkForModel(options: GenerateOptions, info: ModelInfo): void {
   }
 }
 
+/** What has no effect without another option, or beside it. */
+function checkSampling(options: GenerateOptions): void {
+  const needs = (names: readonly (keyof GenerateOptions)[], other: keyof GenerateOptions): void => {
+    const name = names.find((name) => options[name] !== undefined)
+    if (name !== undefined && !options[other])
+      throw invalidArgument(name, `has no effect without ${other}`)
+  }
+  needs(['mirostatTau', 'mirostatEta'], 'mirostat')
+  needs(['dynamicTemperatureExponent'], 'dynamicTemperatureRange')
+  needs(['dryBase', 'dryAllowedLength', 'dryContextSize', 'drySequenceBreakers'], 'dryMultiplier')
+  if (options.mirostat !== 2) return
+  const filter = FILTERS.find((name) => options[name] !== undefined)
+  if (filter !== undefined)
+    throw invalidArgument(filter, 'has no effect beside mirostat, which takes its place')
+}
+
+/** What mirostat takes the place of. */
+const FILTERS = [
+  'topP',
+  'topK',
+  'minP',
+  'typicalP',
+  'topNSigma',
+  'xtcProbability',
+  'dynamicTemperatureRange',
+] as const
+
 /** The options that the addon takes as they are. */
 const NATIVE_OPTIONS = [
+  'minTokens',
+  'maxTimeMs',
+  'typicalP',
+  'topNSigma',
+  'dynamicTemperatureRange',
+  'dynamicTemperatureExponent',
+  'mirostat',
+  'mirostatTau',
+  'mirostatEta',
+  'dryMultiplier',
+  'dryBase',
+  'dryAllowedLength',
+  'dryContextSize',
   'maxTokens',
   'temperature',
   'topP',
@@ -562,7 +635,15 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
   const { stop, logprobs, responseFormat } = options
   const format = responseFormat && checkedFormat(responseFormat).native
   if (format !== undefined) settings.responseFormat = format
-  if (stop !== undefined) settings.stop = typeof stop === 'string' ? [stop] : [...stop]
+  const stops = stop === undefined ? [] : Array.isArray(stop) ? stop : [stop]
+  const strings = stops.filter((it) => typeof it === 'string')
+  const patterns = stops.filter((it) => typeof it !== 'string').map((it) => it.source)
+  if (strings.length > 0) settings.stop = strings
+  if (patterns.length > 0) settings.stopPatterns = patterns
+  for (const name of ['stopTokens', 'bannedStrings', 'drySequenceBreakers'] as const) {
+    const values = options[name]
+    if (values !== undefined) Object.assign(settings, { [name]: [...values] })
+  }
   if (logprobs === true) settings.logprobs = 0
   else if (typeof logprobs === 'number') settings.logprobs = logprobs
   if (options.promptCache !== undefined) {

@@ -74,11 +74,16 @@ function one(given: Record<string, unknown>, name: string, option: string): Nati
 
 /** A regular expression's source. Its flags would change what it matches. */
 function pattern(value: unknown, option: string): string {
-  // One of another realm (vm, jest) is no instance of this one's RegExp.
-  if (Object.prototype.toString.call(value) !== '[object RegExp]') {
-    return nonEmptyString(value, option)
-  }
-  const { source, flags } = value as RegExp
+  return isRegExp(value) ? patternSource(value, option) : nonEmptyString(value, option)
+}
+
+/** Whether it is a regular expression, of this realm or another (vm, jest). */
+export function isRegExp(value: unknown): value is RegExp {
+  return Object.prototype.toString.call(value) === '[object RegExp]'
+}
+
+/** A regular expression's source, where no flag changes what it matches. */
+export function patternSource({ source, flags }: RegExp, option: string): string {
   const changing = flags.replaceAll(/[dguy]/g, '')
   if (changing !== '') throw invalidArgument(option, `the flag ${changing} cannot be enforced`)
   return source

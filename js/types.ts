@@ -528,6 +528,20 @@ export interface PrefillProgress {
 export interface GenerateOptions extends PromptOptions {
   /** The most tokens to generate. @defaultValue as many as the context holds */
   maxTokens?: number | undefined
+  /**
+   * The least tokens to generate: until then no token ends the answer, and nothing of `stop` does.
+   * An answer that is complete by its `responseFormat` ends all the same.
+   *
+   * @defaultValue 0
+   */
+  minTokens?: number | undefined
+  /**
+   * End the answer after this many milliseconds, counted from the call, with what there is; its
+   * `finishReason` is then `'length'`.
+   *
+   * @defaultValue no limit
+   */
+  maxTimeMs?: number | undefined
   /** 0 always takes the likeliest token; higher is more varied (0 to 10). @defaultValue 0.7 */
   temperature?: number | undefined
   /**
@@ -544,6 +558,40 @@ export interface GenerateOptions extends PromptOptions {
    * @defaultValue 0
    */
   minP?: number | undefined
+  /**
+   * Take from the tokens whose surprise is nearest to the expected one, as many as have this
+   * probability together (typical sampling; above 0, to 1).
+   *
+   * @defaultValue 1
+   */
+  typicalP?: number | undefined
+  /**
+   * Leave out tokens whose logits are more than this many standard deviations below the largest
+   * (top-nσ; 0 to 100). 0 is no limit.
+   *
+   * @defaultValue 0
+   */
+  topNSigma?: number | undefined
+  /**
+   * Let the temperature go up and down by this much with the entropy of what the other options
+   * leave: more where many tokens are likely (0 to 10).
+   *
+   * @defaultValue 0
+   */
+  dynamicTemperatureRange?: number | undefined
+  /** The power of the entropy in that (above 0, to 10). @defaultValue 1 */
+  dynamicTemperatureExponent?: number | undefined
+  /**
+   * `2` keeps the surprise of tokens near `mirostatTau` (Mirostat 2). It takes the place of `topP`,
+   * `topK`, `minP` and the other options that leave tokens out.
+   *
+   * @defaultValue 0
+   */
+  mirostat?: 0 | 2 | undefined
+  /** The surprise that Mirostat aims at, in bits (above 0, to 100). @defaultValue 5 */
+  mirostatTau?: number | undefined
+  /** How fast Mirostat approaches it (above 0, to 1). @defaultValue 0.1 */
+  mirostatEta?: number | undefined
   /**
    * The same seed, prompt and options give the same text on the same machine, where nothing else
    * runs on the model or with `deterministic`.
@@ -567,9 +615,17 @@ export interface GenerateOptions extends PromptOptions {
   priority?: number | undefined
   /**
    * Text, or one of several, that ends the answer as soon as it appears; it is not part of the
-   * answer. Special tokens such as `<|im_end|>` count as text here.
+   * answer. Special tokens such as `<|im_end|>` count as text here. A regular expression ends it as
+   * soon as it matches, within 1000 bytes; it has no flags, and looks at nothing around the match.
    */
-  stop?: string | readonly string[] | undefined
+  stop?: string | RegExp | readonly (string | RegExp)[] | undefined
+  /** Tokens that end the answer, beside those of the model; they are not part of it. */
+  stopTokens?: readonly number[] | undefined
+  /**
+   * Texts that the answer does not have, exactly as they are written here: tokens that would complete
+   * one are left out.
+   */
+  bannedStrings?: readonly string[] | undefined
   /**
    * Leave special tokens out of the text; `false` writes them as the vocabulary does. The token
    * that ends the answer is never part of it.
@@ -598,6 +654,25 @@ export interface GenerateOptions extends PromptOptions {
    * @defaultValue all tokens of the answer, and none of the prompt
    */
   penaltyContextSize?: number | undefined
+  /**
+   * How strongly going on as an earlier text did is penalized, prompt and answer (DRY; 0 to 100):
+   * by `dryMultiplier · dryBase^(n − dryAllowedLength)` after the last n tokens came up before.
+   *
+   * @defaultValue 0
+   */
+  dryMultiplier?: number | undefined
+  /** See `dryMultiplier` (1 to 100). @defaultValue 1.75 */
+  dryBase?: number | undefined
+  /** The tokens that may come up again without that penalty. @defaultValue 2 */
+  dryAllowedLength?: number | undefined
+  /** How many of the last tokens DRY looks at. @defaultValue all */
+  dryContextSize?: number | undefined
+  /**
+   * Texts that DRY follows no repetition across, such as the names of a dialogue.
+   *
+   * @defaultValue `['\\n', ':', '"', '*']`
+   */
+  drySequenceBreakers?: readonly string[] | undefined
   /** Added to the logits of single tokens (-100 to 100 each), by token. */
   logitBias?: Readonly<Record<number, number>> | undefined
   /**
@@ -957,6 +1032,17 @@ export interface InvalidToolCall {
  */
 export type FinishReason = 'stop' | 'length' | 'tool-calls' | 'abort'
 
+/** What ended an answer. New kinds may be added in minor versions. */
+export type MatchedStop =
+  /** A stop string. */
+  | { type: 'string'; value: string }
+  /** The text that a regular expression matched. */
+  | { type: 'pattern'; value: string }
+  /** A stop token. */
+  | { type: 'token'; value: number }
+  /** The longest time, in milliseconds. */
+  | { type: 'time'; value: number }
+
 /** A finished generation. */
 export interface GenerationResult<Value = unknown> {
   /** The answer, without reasoning and calls of tools. */
@@ -975,6 +1061,8 @@ export interface GenerationResult<Value = unknown> {
   finishReason: FinishReason
   /** The stop string that ended the answer. */
   stopString?: string
+  /** What of the options `stop`, `stopTokens` and `maxTimeMs` ended the answer. */
+  matched?: MatchedStop
   /**
    * With a `responseFormat` of JSON: the value of `text`, as the schema's own code gives it.
    * Missing where the answer was broken off, or calls tools.

@@ -58,6 +58,27 @@ const SAMPLING: readonly Flag[] = [
     help: "Leave out tokens below this part of the likeliest one's probability",
   },
   {
+    name: 'typical-p',
+    value: 'X',
+    help: 'Take from the tokens of the most typical surprise that have this probability',
+  },
+  {
+    name: 'top-n-sigma',
+    value: 'X',
+    help: 'Leave out logits more than this many deviations below the largest',
+  },
+  {
+    name: 'dynamic-temperature-range',
+    value: 'X',
+    help: 'Let the temperature go up and down by this much with the entropy',
+  },
+  { name: 'mirostat', value: '2', help: 'Keep the surprise of tokens near a target (Mirostat 2)' },
+  {
+    name: 'dry-multiplier',
+    value: 'X',
+    help: 'Penalize going on as an earlier text did, this strongly (DRY)',
+  },
+  {
     name: 'repetition-penalty',
     value: 'X',
     help: 'Above 1: make what was said lately less likely',
@@ -75,6 +96,14 @@ const SAMPLING: readonly Flag[] = [
     many: true,
     help: 'End the answer where this text appears; may be repeated',
   },
+  {
+    name: 'ban',
+    value: 'TEXT',
+    many: true,
+    help: 'Keep this text out of the answer; may be repeated',
+  },
+  { name: 'min-tokens', value: 'N', help: 'Let nothing end the answer before this many tokens' },
+  { name: 'max-time-ms', value: 'N', help: 'End the answer after this many milliseconds' },
 ]
 const PLAIN: Flag = { name: 'plain', help: 'Show Markdown as it is written, also on a terminal' }
 const JSON_FLAG: Flag = { name: 'json', help: 'Print one JSON object instead' }

@@ -39,7 +39,15 @@ export function generateSettings(flags: FlagValues): GenerateOptions {
       kvBits: flags.number('kv-bits'),
       repetitionPenalty: flags.number('repetition-penalty'),
       seed: flags.number('seed'),
+      typicalP: flags.number('typical-p'),
+      topNSigma: flags.number('top-n-sigma'),
+      dynamicTemperatureRange: flags.number('dynamic-temperature-range'),
+      mirostat: flags.number('mirostat'),
+      dryMultiplier: flags.number('dry-multiplier'),
+      minTokens: flags.number('min-tokens'),
+      maxTimeMs: flags.number('max-time-ms'),
       stop: flags.all('stop'),
+      bannedStrings: flags.all('ban'),
       skipSpecialTokens: flags.has('special-tokens') ? false : undefined,
     }),
   )
@@ -53,7 +61,11 @@ export function generateSetting(options: object): GenerateOptions {
 }
 
 /** Flags that are called otherwise than the option of the API. */
-const OTHER_FLAGS: Readonly<Record<string, string>> = { layers: 'layer', target: 'out' }
+const OTHER_FLAGS: Readonly<Record<string, string>> = {
+  bannedStrings: 'ban',
+  layers: 'layer',
+  target: 'out',
+}
 
 /** An option that the API refuses is a wrong flag here, and is called as it was typed. */
 export function checked<T>(check: () => T): T {

@@ -1,3 +1,4 @@
+import type { NativeResult } from '../native.js'
 import type { Script, Step } from './answers.js'
 import { decode } from './vocabulary.js'
 
@@ -5,14 +6,20 @@ import { decode } from './vocabulary.js'
 export interface Play {
   steps: Step[]
   finishReason: 'stop' | 'length'
-  stopString?: string
+  matched?: NonNullable<NativeResult['matched']>
   promptMs: number
 }
 
-/** Ends an answer where a stop string appears, or where it has as many tokens as it may. */
-export function limit(script: Script, stops: readonly string[], maxTokens: number): Play {
+/** What ends an answer: strings, and sources of regular expressions. */
+export interface Stops {
+  strings?: readonly string[] | undefined
+  patterns?: readonly string[] | undefined
+}
+
+/** Ends an answer where a stop appears, or where it has as many tokens as it may. */
+export function limit(script: Script, stops: Stops, maxTokens: number): Play {
   const stopped = stop(script, stops)
-  return count(stopped.steps) <= maxTokens && stopped.stopString !== undefined
+  return count(stopped.steps) <= maxTokens && stopped.matched !== undefined
     ? stopped
     : atMost(stopped, maxTokens)
 }
@@ -25,13 +32,34 @@ function textIn({ piece }: Step): string {
   return piece?.type === 'text' ? piece.text : ''
 }
 
-function stop(script: Script, stops: readonly string[]): Play {
+interface Found {
+  kind: 'string' | 'pattern'
+  text: string
+  start: number
+  end: number
+}
+
+/** Where a pattern first matches: with the first end, and of those the longest. */
+function match(text: string, pattern: string): Found[] {
+  const ending = new RegExp(`(?:${pattern})$`, 'u')
+  for (let end = 1; end <= text.length; end++) {
+    const found = ending.exec(text.slice(0, end))
+    if (found) return [{ kind: 'pattern', text: found[0], start: found.index, end }]
+  }
+  return []
+}
+
+function find(text: string, string: string): Found[] {
+  const start = text.indexOf(string)
+  return start === -1 ? [] : [{ kind: 'string', text: string, start, end: start + string.length }]
+}
+
+function stop(script: Script, { strings = [], patterns = [] }: Stops): Play {
   const text = script.steps.map(textIn).join('')
-  const [found] = stops
-    .map((string) => ({ string, start: text.indexOf(string), end: 0 }))
-    .filter(({ start }) => start !== -1)
-    .map((it) => ({ ...it, end: it.start + it.string.length }))
-    .sort((a, b) => a.end - b.end || a.start - b.start)
+  const [found] = [
+    ...strings.flatMap((string) => find(text, string)),
+    ...patterns.flatMap((pattern) => match(text, pattern)),
+  ].sort((a, b) => a.end - b.end || a.start - b.start)
   if (found === undefined) return script
   const steps: Step[] = []
   let at = 0
@@ -46,7 +74,8 @@ function stop(script: Script, stops: readonly string[]): Play {
     )
     if (at >= found.end) break
   }
-  return { ...script, steps, finishReason: 'stop', stopString: found.string }
+  const matched = { kind: found.kind, text: found.text }
+  return { ...script, steps, finishReason: 'stop', matched }
 }
 
 function atMost(script: Script, maxTokens: number): Play {

@@ -174,14 +174,14 @@ export class ScriptedGeneration implements NativeGeneration {
 
   #result(plan: Plan | undefined, finishReason: NativeResult['finishReason']): NativeResult {
     const now = performance.now()
-    const { promptTokens = 0, cachedTokens = 0, stopString } = plan ?? {}
+    const { promptTokens = 0, cachedTokens = 0, matched } = plan ?? {}
     const promptRead = this.#promptRead ?? now
     const first = this.#firstToken ?? now
     const perSecond = (tokens: number, ms: number): number =>
       tokens > 0 && ms > 0 ? (tokens * 1000) / ms : 0
     return {
       finishReason,
-      ...(stopString === undefined || finishReason !== 'stop' ? {} : { stopString }),
+      ...(matched === undefined || finishReason !== 'stop' ? {} : { matched }),
       usage: {
         promptTokens,
         completionTokens: this.#made.length,

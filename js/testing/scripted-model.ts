@@ -251,9 +251,10 @@ export class ScriptedModel implements NativeModel {
       )
     const answer = script(await this.#behaviour.answer(asked), this.#behaviour)
     if (request.parseToolCalls === false) answer.steps = answer.steps.map(unparsed)
-    const { maxTokens = generationDefaults.maxTokens ?? room, stop = [], logprobs } = request
+    const { maxTokens = generationDefaults.maxTokens ?? room, logprobs } = request
+    const stops = { strings: request.stop, patterns: request.stopPatterns }
     return {
-      ...limit(answer, stop, Math.min(maxTokens, room)),
+      ...limit(answer, stops, Math.min(maxTokens, room)),
       promptTokens: prompt.length,
       cachedTokens: cache?.shared(prompt) ?? 0,
       logprobs,

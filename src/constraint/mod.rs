@@ -18,5 +18,6 @@ mod vocabulary;
 
 pub use grammar::{Begin, Constraint, Grammar};
 pub use masks::Masks;
+pub use pattern::translate as translate_pattern;
 pub use token_set::TokenSet;
 pub use vocabulary::{Vocabulary, Word};

@@ -12,6 +12,7 @@
 mod adapted;
 mod adapters;
 mod backend;
+mod banned_strings;
 mod budget;
 mod conversion;
 mod core;
@@ -47,7 +48,7 @@ pub use profile::Profile;
 pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
-    LoadStage, OutputContent, OutputOptions, OutputPiece, Prompt, PromptEncoding, Timings,
+    LoadStage, Matched, OutputContent, OutputOptions, OutputPiece, Prompt, PromptEncoding, Timings,
     TokenLogprob, Written,
 };
 pub use score::{Continuation, ScoreRequest, Scores};

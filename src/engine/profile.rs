@@ -1,15 +1,17 @@
 //! What a request is checked against, and completed by: the model's text, defaults and limits.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::banned_strings::BannedStrings;
 use super::follower::{Following, follow};
 use super::output_plan::OutputPlan;
 use super::request::GenerateRequest;
 use super::text::Text;
 use crate::constraint::Begin;
 use crate::error::{Error, Result};
-use crate::generate::{SequenceOptions, TokenMask};
+use crate::generate::{GenerationOptions, IsBreaker, SequenceOptions, TokenMask};
 use crate::models::GenerationDefaults;
 use crate::text::{OutputParser, Tokenizer};
 
@@ -65,8 +67,15 @@ impl Profile {
         let started = Instant::now();
         let prompt = self.text.tokens(&request.prompt, request.encoding)?;
         self.check_tokens("prompt", &prompt)?;
-        if !request.options.stop.is_empty() {
+        let options = &request.options;
+        if !options.stop.is_empty()
+            || !options.stop_patterns.is_empty()
+            || options.dry_sequence_breakers.is_some()
+        {
             let _ = self.text.tokenizer()?;
+        }
+        if !options.stop_tokens.is_empty() {
+            self.check_tokens("stopTokens", &options.stop_tokens)?;
         }
         let room = match self.context_length {
             Some(length) if prompt.len() >= length => {
@@ -87,6 +96,10 @@ impl Profile {
         if let Some(plan) = &plan {
             mask = plan.limited(mask)?;
         }
+        if !options.banned_strings.is_empty() {
+            let tokens = self.text.sorted_tokens(self.vocabulary_size)?;
+            mask = Some(Box::new(BannedStrings::new(&options.banned_strings, tokens, mask)));
+        }
         let options = SequenceOptions {
             xtc_special_tokens: match generation.xtc_probability {
                 Some(probability) if probability > 0.0 => self.xtc_special_tokens()?,
@@ -96,6 +109,8 @@ impl Profile {
                 true => self.fixed_prefill_chunk,
                 false => self.prefill_chunk,
             },
+            end_tokens: self.text.ends(&generation),
+            is_breaker: self.breakers(&generation),
             generation,
             mask,
         };
@@ -137,6 +152,18 @@ impl Profile {
             true => Begin::AfterTokens(tokens),
             false => Begin::AfterText(marker.to_owned()),
         })
+    }
+
+    /// What tells the tokens that a repetition is not followed across: their texts have a breaker.
+    fn breakers(&self, options: &GenerationOptions) -> Option<IsBreaker> {
+        let tokenizer = Arc::clone(self.text.tokenizer().ok()?);
+        let breakers = options.dry_sequence_breakers.clone();
+        // llama.cpp's.
+        let breakers = breakers.unwrap_or_else(|| ["\n", ":", "\"", "*"].map(str::to_owned).into());
+        Some(Box::new(move |token| {
+            let text = tokenizer.decode(&[token], false).unwrap_or_default();
+            breakers.iter().any(|breaker| text.contains(breaker))
+        }))
     }
 
     /// As in mlx-lm: a text must be able to end, and to begin a new line.

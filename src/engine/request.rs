@@ -163,8 +163,15 @@ impl GenerateRequest {
                 return Err(Error::argument("toolChoice", problem));
             }
         }
-        if options.stop.iter().any(String::is_empty) {
-            return Err(Error::argument("stop", "must not contain an empty string"));
+        let texts = [
+            ("stop", Some(&options.stop)),
+            ("bannedStrings", Some(&options.banned_strings)),
+            ("drySequenceBreakers", options.dry_sequence_breakers.as_ref()),
+        ];
+        for (option, texts) in texts {
+            if texts.is_some_and(|texts| texts.iter().any(String::is_empty)) {
+                return Err(Error::argument(option, "must not contain an empty string"));
+            }
         }
         Ok(())
     }
@@ -331,9 +338,9 @@ pub struct Candidate {
 /// Why a generation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {
-    /// An end token or a stop string.
+    /// An end token, or what the request names.
     Stop,
-    /// The most tokens, or the end of the context.
+    /// The most tokens, the longest time, or the end of the context.
     Length,
     /// The caller's abort.
     Abort,
@@ -350,13 +357,26 @@ impl FinishReason {
     }
 }
 
+/// What of a request ended its generation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matched {
+    /// A stop string.
+    String(String),
+    /// The text that a pattern matched.
+    Pattern(String),
+    /// A stop token.
+    Token(u32),
+    /// The longest time, in milliseconds.
+    Time(u64),
+}
+
 /// How a generation ended.
 #[derive(Debug, Clone)]
 pub struct Finished {
     /// Why it ended.
     pub reason: FinishReason,
-    /// The stop string that ended it.
-    pub stop_string: Option<String>,
+    /// What of the request ended it.
+    pub matched: Option<Matched>,
     /// What was asked for and is not enforced, or differently.
     pub warnings: Vec<String>,
     /// The prompt's tokens.

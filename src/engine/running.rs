@@ -8,7 +8,7 @@ use super::backend::Backend;
 use super::follower::Following;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCaches};
-use super::request::{FinishReason, Finished, GenerateRequest, Timings, Written};
+use super::request::{FinishReason, Finished, GenerateRequest, Matched, Timings, Written};
 use super::stream::Producer;
 use super::writer::Writer;
 use crate::error::{Error, Result};
@@ -65,7 +65,7 @@ pub enum Next {
     Decode,
     /// It waits for its prompt to be prepared, or for a consumer who is too far behind.
     Wait,
-    /// Its consumer has asked for the end.
+    /// Its consumer has asked for the end, or its time is up.
     Abort,
     /// Nothing: it is over.
     Nothing,
@@ -123,7 +123,7 @@ impl<B: Backend> ActiveGeneration<B> {
     pub fn poll(&self) -> Next {
         match self.stage {
             Stage::Ended => Next::Nothing,
-            _ if self.producer.is_aborted() => Next::Abort,
+            _ if self.producer.is_aborted() || self.is_late() => Next::Abort,
             Stage::Preparing => Next::Wait,
             Stage::Queued(_) => Next::Start,
             Stage::Prefill(_) => Next::Prefill,
@@ -268,7 +268,8 @@ impl<B: Backend> ActiveGeneration<B> {
         let Some(writer) = &mut self.writer else { return Ok(()) };
         if writer.end_tokens.contains(&output.token) {
             let (written, stopped) = writer.end(output.token)?;
-            self.end(FinishReason::Stop, written, stopped, backend);
+            let matched = self.matched(stopped).or_else(|| self.stop_token(output.token));
+            self.end(FinishReason::Stop, written, matched, backend);
             return Ok(());
         }
         self.completion_tokens += 1;
@@ -276,21 +277,26 @@ impl<B: Backend> ActiveGeneration<B> {
         let logprob = writer.logprob(output)?;
         let is_complete = writer.is_complete();
         self.producer.token(output.token, written, logprob);
-        if let Some(stop) = stopped {
-            self.end(FinishReason::Stop, Written::default(), Some(stop), backend);
+        if stopped.is_some() {
+            let matched = self.matched(stopped);
+            self.end(FinishReason::Stop, Written::default(), matched, backend);
             Ok(())
         } else if self.following.as_ref().is_some_and(Following::has_ended) || is_complete {
             self.finish(FinishReason::Stop, backend)
-        } else if self.completion_tokens >= self.max_tokens {
+        } else if self.completion_tokens >= self.max_tokens || self.is_late() {
             self.finish(FinishReason::Length, backend)
         } else {
             Ok(())
         }
     }
 
-    /// Ends it because its consumer asked for that.
+    /// Ends it because its consumer asked for that, or its time is up.
     pub fn abort(&mut self, backend: &B) {
-        if let Err(error) = self.finish(FinishReason::Abort, backend) {
+        let reason = match self.producer.is_aborted() {
+            true => FinishReason::Abort,
+            false => FinishReason::Length,
+        };
+        if let Err(error) = self.finish(reason, backend) {
             self.fail(error, backend);
         }
     }
@@ -302,15 +308,45 @@ impl<B: Backend> ActiveGeneration<B> {
             None => (Written::default(), None),
         };
         let reason = if stopped.is_some() { FinishReason::Stop } else { reason };
-        self.end(reason, written, stopped, backend);
+        let is_late = reason == FinishReason::Length && self.completion_tokens < self.max_tokens;
+        let time = self.request.options.max_time_ms.filter(|_| is_late);
+        let matched = self.matched(stopped).or(time.map(Matched::Time));
+        self.end(reason, written, matched, backend);
         Ok(())
     }
 
-    fn end(&mut self, reason: FinishReason, written: Written, stop: Option<usize>, backend: &B) {
+    /// Whether it has taken the longest time that it may.
+    fn is_late(&self) -> bool {
+        let longest = self.request.options.max_time_ms.map(Duration::from_millis);
+        longest.is_some_and(|longest| self.clock.requested.elapsed() >= longest)
+    }
+
+    /// The stop string or pattern of an index.
+    fn matched(&self, stopped: Option<usize>) -> Option<Matched> {
+        let index = stopped?;
+        let stops = &self.request.options.stop;
+        let text = self.writer.as_ref().map(Writer::matched).unwrap_or_default();
+        Some(match stops.get(index) {
+            Some(stop) => Matched::String(stop.clone()),
+            None => Matched::Pattern(text.to_owned()),
+        })
+    }
+
+    fn stop_token(&self, token: u32) -> Option<Matched> {
+        self.request.options.stop_tokens.contains(&token).then_some(Matched::Token(token))
+    }
+
+    fn end(
+        &mut self,
+        reason: FinishReason,
+        written: Written,
+        matched: Option<Matched>,
+        backend: &B,
+    ) {
         self.release(backend);
         let finished = Finished {
             reason,
-            stop_string: stop.and_then(|index| self.request.options.stop.get(index).cloned()),
+            matched,
             warnings: self.following.take().map(|it| it.warnings).unwrap_or_default(),
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,

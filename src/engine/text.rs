@@ -6,10 +6,12 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::banned_strings::SortedTokens;
 use super::output_plan::{OutputPlan, no_markers};
 use super::request::{GenerateRequest, Prompt, PromptEncoding};
 use crate::constraint::{Vocabulary, Word};
 use crate::error::{Error, Result};
+use crate::generate::GenerationOptions;
 use crate::text::chat_template::Reasoning;
 use crate::text::output::{ReasoningFormat, ToolFormat, Tools, detect};
 use crate::text::{
@@ -31,6 +33,8 @@ pub struct Text {
     formats: OnceLock<OutputFormats>,
     /// The tokens as constraints see them, from the first one on.
     vocabulary: OnceLock<Result<Arc<Vocabulary>>>,
+    /// The tokens by their texts.
+    sorted_tokens: OnceLock<Result<Arc<SortedTokens>>>,
 }
 
 /// How many of a prompt's last tokens may say that reasoning has begun: all that a template writes
@@ -52,8 +56,15 @@ impl Text {
         let unread = if tokenizer.is_none() { Tokenizer::unread_files(dir) } else { Vec::new() };
         let template = ChatTemplate::from_dir(dir, tokenizer.as_deref());
         let end_tokens = end_tokens(dir, tokenizer.as_deref(), vocabulary_size, warnings);
-        let (formats, vocabulary) = (OnceLock::new(), OnceLock::new());
-        Ok(Self { tokenizer, unread, template, end_tokens, formats, vocabulary })
+        Ok(Self {
+            tokenizer,
+            unread,
+            template,
+            end_tokens,
+            formats: OnceLock::new(),
+            vocabulary: OnceLock::new(),
+            sorted_tokens: OnceLock::new(),
+        })
     }
 
     /// Whether there is a tokenizer.
@@ -69,6 +80,15 @@ impl Text {
     /// The tokens that end a text.
     pub fn end_tokens(&self) -> &[u32] {
         &self.end_tokens
+    }
+
+    /// The tokens that end an answer with these options.
+    pub fn ends(&self, options: &GenerationOptions) -> Vec<u32> {
+        let mut ends = options.stop_tokens.clone();
+        if !options.ignore_end_tokens {
+            ends.extend(&self.end_tokens);
+        }
+        ends
     }
 
     /// The tokenizer.
@@ -98,13 +118,27 @@ impl Text {
         self.vocabulary.get_or_init(|| self.build_vocabulary(size)).clone()
     }
 
+    /// The first `size` tokens by their texts. It takes some time when it is first asked for.
+    ///
+    /// # Errors
+    /// As those of [`Text::vocabulary`].
+    pub fn sorted_tokens(&self, size: usize) -> Result<Arc<SortedTokens>> {
+        let build = || {
+            let tokenizer = self.tokenizer()?;
+            let mut bytes = tokenizer.token_bytes(size).ok_or_else(|| no_texts("bannedStrings"))?;
+            for (token, bytes) in (0..).zip(&mut bytes) {
+                if tokenizer.is_special(token) {
+                    bytes.clear();
+                }
+            }
+            Ok(Arc::new(SortedTokens::new(bytes)))
+        };
+        self.sorted_tokens.get_or_init(build).clone()
+    }
+
     fn build_vocabulary(&self, size: usize) -> Result<Arc<Vocabulary>> {
         let tokenizer = self.tokenizer()?;
-        let bytes = tokenizer.token_bytes(size).ok_or_else(|| {
-            let message = "responseFormat needs a tokenizer whose tokens have a text of their own; \
-                           in this one it depends on the token behind";
-            Error::Unsupported(message.to_owned())
-        })?;
+        let bytes = tokenizer.token_bytes(size).ok_or_else(|| no_texts("responseFormat"))?;
         let words = (0..).zip(bytes).map(|(token, bytes)| match tokenizer.is_special(token) {
             true => tokenizer.id_to_token(token).map_or(Word::Nothing, Word::Special),
             false => Word::Text(bytes),
@@ -322,6 +356,13 @@ impl SpecialTokens {
     }
 }
 
+fn no_texts(option: &str) -> Error {
+    Error::Unsupported(format!(
+        "{option} needs a tokenizer whose tokens have a text of their own; in this one it depends \
+         on the token behind"
+    ))
+}
+
 /// [`ChatTemplateOptions`] from JavaScript's words.
 #[derive(Deserialize)]
 #[serde(from = "CamelCase")]
@@ -372,8 +413,14 @@ impl From<CamelCase> for RenderOptions {
 impl Text {
     /// A text side with nothing but end tokens.
     pub fn for_tests(end_tokens: Vec<u32>) -> Self {
-        let (formats, vocabulary) = (OnceLock::new(), OnceLock::new());
-        let (tokenizer, unread) = (None, Vec::new());
-        Self { tokenizer, unread, template: Ok(None), end_tokens, formats, vocabulary }
+        Self {
+            tokenizer: None,
+            unread: Vec::new(),
+            template: Ok(None),
+            end_tokens,
+            formats: OnceLock::new(),
+            vocabulary: OnceLock::new(),
+            sorted_tokens: OnceLock::new(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::request::{Candidate, GenerateRequest, OutputContent, TokenLogprob, Wr
 use super::text::Text;
 use crate::error::{Error, Result};
 use crate::generate::TokenOutput;
-use crate::text::{Detokenizer, OutputEvent, OutputParser, StopMatcher, Tokenizer};
+use crate::text::{Detokenizer, OutputEvent, OutputParser, StopMatcher, StopPattern, Tokenizer};
 
 /// Turns tokens into text, up to an end token or a stop string.
 pub struct Writer {
@@ -19,6 +19,9 @@ pub struct Writer {
     parser: Option<OutputParser>,
     stops: StopMatcher,
     stopped: Option<usize>,
+    /// How many tokens there are before stop strings count.
+    min_tokens: usize,
+    tokens: usize,
     skip_special_tokens: bool,
     reasoning_tokens: usize,
     /// Whether the answer ends with its first call.
@@ -38,14 +41,16 @@ impl Writer {
         let skip = !request.options.keep_special_tokens;
         let detokenizer = tokenizer.clone().map(|it| Detokenizer::after(it, prompt, skip));
         Ok(Self {
-            end_tokens: match request.options.ignore_end_tokens {
-                true => Vec::new(),
-                false => text.end_tokens().to_vec(),
-            },
+            end_tokens: text.ends(&request.options),
             tokenizer,
             detokenizer: detokenizer.transpose()?,
             parser,
-            stops: StopMatcher::new(request.options.stop.clone()),
+            stops: StopMatcher::new(
+                request.options.stop.clone(),
+                request.options.stop_patterns.iter().map(compiled).collect::<Result<_>>()?,
+            ),
+            min_tokens: request.options.min_tokens.unwrap_or_default(),
+            tokens: 0,
             stopped: None,
             skip_special_tokens: skip,
             reasoning_tokens: 0,
@@ -56,6 +61,7 @@ impl Writer {
 
     /// What is certain with `token`, and the index of the stop string that it completes.
     pub fn push(&mut self, token: u32) -> Result<(Written, Option<usize>)> {
+        self.tokens += 1;
         let Some(detokenizer) = &mut self.detokenizer else { return Ok(Default::default()) };
         let piece = detokenizer.piece(token)?;
         let hidden = piece.special && self.skip_special_tokens;
@@ -87,6 +93,11 @@ impl Writer {
         let mut written = self.take(&rest, false);
         self.finish_into(&mut written);
         Ok((written, self.stopped))
+    }
+
+    /// The text of the stop string that was found.
+    pub fn matched(&self) -> &str {
+        self.stops.matched()
     }
 
     /// How many of the tokens are reasoning, its markers included.
@@ -156,6 +167,12 @@ impl Writer {
     }
 
     fn stop_at(&mut self, written: &mut Written, text: &str, hidden: bool) {
+        if self.tokens < self.min_tokens {
+            if !hidden {
+                add_text(written, text.to_owned());
+            }
+            return;
+        }
         let state = match hidden {
             true => self.stops.push_hidden(text),
             false => self.stops.push(text),
@@ -184,6 +201,10 @@ impl Writer {
             top: top.collect::<Result<_>>()?,
         }))
     }
+}
+
+fn compiled((pattern, _): &(String, String)) -> Result<StopPattern> {
+    StopPattern::new(pattern).map_err(|problem| Error::argument("stop", problem))
 }
 
 /// Adds text of the answer.

@@ -1,11 +1,12 @@
 //! From logits to a token: penalties, filters in the order and with the formulas of mlx-lm's
-//! `sample_utils.py` (top-p, min-p, XTC, top-k, and the temperature last), and the draw.
+//! `sample_utils.py` (top-p, min-p, XTC, top-k, and the temperature last), behind top-nσ and typical
+//! sampling, which it does not have, and the draw.
 
 use std::sync::Arc;
 
 use super::cpu;
 use super::device::{Backend, Device};
-pub use crate::cpu::sampling::{Penalties, SamplingOptions, WHOLE_ANSWER};
+pub use crate::cpu::sampling::{COLDEST, Penalties, SamplingOptions, WHOLE_ANSWER};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, random, scalar};
 
@@ -59,8 +60,58 @@ pub fn sample_plain(logits: &Array, options: &SamplingOptions, draw: Draw) -> Re
     let filtered = filter(&log_softmax(logits)?, options, |probability| {
         ops::greater(&random::uniform(&xtc)?, &scalar(probability))
     })?;
-    let scaled = ops::multiply(&filtered, &scalar(options.temperature.recip()))?;
+    let scaled = ops::divide(&filtered, &temperature(&filtered, options)?)?;
     random::categorical(&scaled, -1, &token)
+}
+
+/// The temperature for filtered log-probabilities; see [`crate::cpu::sampling::dynamic_temperature`].
+pub fn temperature(filtered: &Array, options: &SamplingOptions) -> Result<Array> {
+    let SamplingOptions { temperature, dynamic_temperature_range: range, .. } = *options;
+    if range == 0.0 {
+        return Ok(scalar(temperature));
+    }
+    let logprobs = log_softmax(filtered)?;
+    let probs = ops::exp(&logprobs)?;
+    let is_possible = ops::greater(&probs, &scalar(0.0))?;
+    let count = ops::sum(&ops::astype(&is_possible, Dtype::Float32)?, -1)?;
+    let (low, high) = ((temperature - range).max(0.0), temperature + range);
+    // 0 to the power of the exponent is e to the power of −∞.
+    let part = ops::divide(&entropy(&logprobs, &probs)?, &ops::log(&count)?)?;
+    let part = ops::minimum(&ops::maximum(&part, &scalar(0.0))?, &scalar(1.0))?;
+    let exponent = scalar(options.dynamic_temperature_exponent);
+    let part = ops::exp(&ops::multiply(&ops::log(&part)?, &exponent)?)?;
+    let dynamic = ops::add(&scalar(low), &ops::multiply(&scalar(high - low), &part)?)?;
+    let dynamic = ops::maximum(&dynamic, &scalar(COLDEST))?;
+    ops::select(&ops::greater(&count, &scalar(1.0))?, &dynamic, &scalar(temperature))
+}
+
+/// H = −Σ p·ln p.
+fn entropy(logprobs: &Array, probs: &Array) -> Result<Array> {
+    let is_possible = ops::greater(probs, &scalar(0.0))?;
+    let surprise = ops::select(&is_possible, &ops::negative(logprobs)?, &scalar(0.0))?;
+    ops::sum(&ops::multiply(probs, &surprise)?, -1)
+}
+
+/// Draws a token by mirostat 2 (Basu et al. 2021, "Mirostat: A Neural Text Decoding Algorithm that
+/// Directly Controls Perplexity", algorithm 2; llama.cpp's `mirostat_v2`): of the tokens whose
+/// surprise −log₂ p is not above `most_surprise`, or of the likeliest if there are none. The token,
+/// `[1]`, and its surprise among them, `[1, 1]`, by which the next limit is found.
+pub fn sample_by_surprise(
+    logits: &Array,
+    temperature: f32,
+    most_surprise: f32,
+    draw: Draw,
+) -> Result<[Array; 2]> {
+    let [token, _] = draw.numbers().map(|number| random::key(draw.seed, number));
+    let scaled = ops::divide(&ops::astype(logits, Dtype::Float32)?, &scalar(temperature))?;
+    let logprobs = log_softmax(&scaled)?;
+    let least = scalar(-most_surprise * std::f32::consts::LN_2);
+    let least = ops::minimum(&least, &ops::max(&logprobs, -1)?)?;
+    let kept = log_softmax(&without(&logprobs, &ops::less(&logprobs, &least)?)?)?;
+    let token = random::categorical(&kept, -1, &token)?;
+    let logprob = ops::take_along(&kept, &ops::reshape(&token, &[1, 1])?, -1)?;
+    let surprise = ops::multiply(&logprob, &scalar(-std::f32::consts::LN_2.recip()))?;
+    Ok([token, surprise])
 }
 
 /// Log-probabilities with −∞ for the tokens that the options leave out. `skip_xtc` draws, for the
@@ -71,6 +122,12 @@ pub fn filter(
     skip_xtc: impl FnOnce(f32) -> Result<Array>,
 ) -> Result<Array> {
     let mut logprobs = logprobs.clone();
+    if options.top_n_sigma > 0.0 {
+        logprobs = top_n_sigma(&logprobs, options.top_n_sigma)?;
+    }
+    if options.typical_p < 1.0 {
+        logprobs = typical(&logprobs, options.typical_p)?;
+    }
     if options.top_p > 0.0 && options.top_p < 1.0 {
         logprobs = top_p(&logprobs, options.top_p)?;
     }
@@ -90,6 +147,38 @@ pub fn filter(
 fn without(logprobs: &Array, removed: &Array) -> Result<Array> {
     let nothing = ops::astype(&scalar(f32::NEG_INFINITY), logprobs.dtype())?;
     ops::select(removed, &nothing, logprobs)
+}
+
+/// Top-nσ; see [`crate::cpu::sampling::Logits::near_the_largest`].
+fn top_n_sigma(logprobs: &Array, n: f32) -> Result<Array> {
+    let logprobs = ops::astype(logprobs, Dtype::Float32)?;
+    let is_possible = ops::greater(&logprobs, &scalar(f32::NEG_INFINITY))?;
+    let count = ops::sum(&ops::astype(&is_possible, Dtype::Float32)?, -1)?;
+    let mean_of = |values: &Array| {
+        let sum = ops::sum(&ops::select(&is_possible, values, &scalar(0.0))?, -1)?;
+        ops::divide(&sum, &count)
+    };
+    let mean = mean_of(&logprobs)?;
+    let variance = mean_of(&ops::square(&ops::subtract(&logprobs, &mean)?)?)?;
+    let below = ops::multiply(&ops::sqrt(&variance)?, &scalar(n))?;
+    let threshold = ops::subtract(&ops::max(&logprobs, -1)?, &below)?;
+    log_softmax(&without(&logprobs, &ops::less(&logprobs, &threshold)?)?)
+}
+
+/// Typical sampling; see [`crate::cpu::sampling::Logits::typical`].
+fn typical(logprobs: &Array, mass: f32) -> Result<Array> {
+    let logprobs = log_softmax(logprobs)?;
+    let probs = ops::exp(&logprobs)?;
+    let surprise = ops::negative(&logprobs)?;
+    let distance = ops::abs(&ops::subtract(&surprise, &entropy(&logprobs, &probs)?)?)?;
+    let order = ops::argsort(&distance, -1)?;
+    let up_to = ops::cumsum(&ops::take_along(&probs, &order, -1)?, -1, false, true)?;
+    let before = ops::astype(&ops::less(&up_to, &scalar(mass))?, Dtype::Int32)?;
+    // Rounding may keep the sum of all below what is wanted.
+    let last = Array::from_slice(&[logprobs.dim(-1) - 1], &[1]);
+    let place = ops::minimum(&ops::sum(&before, -1)?, &last)?;
+    let farthest = ops::take_along(&ops::take_along(&distance, &order, -1)?, &place, -1)?;
+    log_softmax(&without(&logprobs, &ops::greater(&distance, &farthest)?)?)
 }
 
 /// Nucleus sampling (Holtzman et al. 2020); tokens as likely as the last one kept stay too.

@@ -1,5 +1,6 @@
 //! A token that is chosen on the device, and what is read of it on the host.
 
+use super::dry::Dry;
 use super::processors::Processors;
 use super::sampler::Sampler;
 use crate::error::{Error, Result};
@@ -26,7 +27,19 @@ pub(super) struct Choice {
     pub token: Array,
     /// See [`largest_logit`].
     largest_logit: Array,
+    /// See [`Sampler::draw`].
+    surprise: Option<Array>,
     logprobs: Option<Logprobs>,
+}
+
+/// What is read of a choice.
+#[derive(Debug)]
+pub(super) struct ReadChoice {
+    pub output: TokenOutput,
+    /// The largest of the logits that it was chosen by.
+    pub largest_logit: f32,
+    /// How surprising it was, where that changes what follows.
+    pub surprise: Option<f32>,
 }
 
 #[derive(Debug)]
@@ -41,29 +54,42 @@ struct Logprobs {
 pub(super) struct Chooser {
     pub sampler: Sampler,
     pub processors: Processors,
+    /// The penalty for repetitions.
+    pub dry: Option<Dry>,
     /// Of how many of the likeliest tokens log-probabilities are reported, if of any.
     pub logprobs: Option<usize>,
     pub device: Device,
 }
 
 impl Chooser {
-    /// Chooses token number `index` of a sequence by logits `[1, vocabulary]`, which `mask` limits.
+    /// Whether a choice needs the tokens before it.
+    pub fn waits(&self) -> bool {
+        self.dry.is_some() || self.sampler.is_adaptive()
+    }
+
+    /// Chooses token number `index` of a sequence by logits `[1, vocabulary]`, which `mask` limits;
+    /// where it [waits](Self::waits), `tokens` are all before it.
     pub fn choose(
         &mut self,
         logits: &Array,
         index: u64,
+        tokens: &[u32],
         mask: impl FnOnce(Array) -> Result<Array>,
     ) -> Result<Choice> {
         let logits = match self.processors.is_empty() {
             true => logits.clone(),
             false => self.processors.apply(logits)?,
         };
+        let logits = match &mut self.dry {
+            Some(dry) => dry.apply(&logits, tokens)?,
+            None => logits,
+        };
         let logits = mask(logits)?;
-        let token = self.sampler.sample(&logits, index)?;
+        let (token, surprise) = self.sampler.draw(&logits, index)?;
         self.processors.push(&token)?;
         let logprobs = self.logprobs.map(|count| Logprobs::of(self.device, &logits, &token, count));
         let largest_logit = largest_logit(self.device, &logits)?;
-        Ok(Choice { token, largest_logit, logprobs: logprobs.transpose()? })
+        Ok(Choice { token, largest_logit, surprise, logprobs: logprobs.transpose()? })
     }
 
     /// Refuses logits from which nothing can be drawn, of token `number` of the answer.
@@ -74,7 +100,7 @@ impl Chooser {
             f32::NEG_INFINITY => "leave no token to choose: all are -Infinity",
             _ => "are not numbers (NaN)",
         };
-        let cause = match self.processors.is_empty() {
+        let cause = match self.processors.is_empty() && self.dry.is_none() {
             true => "",
             false => ", or the penalties and biases of the request lead there",
         };
@@ -102,11 +128,11 @@ impl Choice {
             let top = logprobs.top.iter().flat_map(|(ids, values)| [ids, values]);
             std::iter::once(&logprobs.chosen).chain(top)
         });
-        [&self.token, &self.largest_logit].into_iter().chain(logprobs)
+        [&self.token, &self.largest_logit].into_iter().chain(&self.surprise).chain(logprobs)
     }
 
-    /// The token, and the largest of the logits that it was chosen by. Waits for them.
-    pub fn read(&self) -> Result<(TokenOutput, f32)> {
+    /// What was chosen. Waits for it.
+    pub fn read(&self) -> Result<ReadChoice> {
         let token = mlx::item_u32(&self.token)?;
         let (mut logprob, mut top) = (None, Vec::new());
         if let Some(logprobs) = &self.logprobs {
@@ -118,7 +144,10 @@ impl Choice {
             }
             logprob = Some(mlx::item_f32(&logprobs.chosen)?);
         }
-        let largest = mlx::item_f32(&self.largest_logit)?;
-        Ok((TokenOutput { token, logprob, top }, largest))
+        Ok(ReadChoice {
+            output: TokenOutput { token, logprob, top },
+            largest_logit: mlx::item_f32(&self.largest_logit)?,
+            surprise: self.surprise.as_ref().map(mlx::item_f32).transpose()?,
+        })
     }
 }

@@ -2,7 +2,9 @@
 
 mod choice;
 mod decode;
+mod dry;
 mod logprobs;
+mod mirostat;
 mod options;
 mod prefill;
 mod processors;
@@ -13,6 +15,7 @@ mod token_mask;
 
 pub use choice::TokenOutput;
 pub use decode::decode;
+pub use dry::IsBreaker;
 pub use logprobs::{ScoredRow, Target, logprobs};
 pub use options::GenerationOptions;
 #[allow(unused_imports, reason = "the addon's request is made of it")]

@@ -1,10 +1,18 @@
 //! What a caller asks of a generation: the one struct of its options, from which the sampler and the
 //! processors of logits are made.
 
+use super::dry::{Dry, DryOptions, IsBreaker};
+use super::mirostat::Mirostat;
 use super::processors::{Penalties, WHOLE_ANSWER};
 use super::sampler::SamplingOptions;
 use crate::cache::{CacheLimits, KvQuantization};
 use crate::models::GenerationDefaults;
+
+/// llama.cpp's defaults.
+const DEFAULT_TAU: f32 = 5.0;
+const DEFAULT_ETA: f32 = 0.1;
+const DEFAULT_BASE: f32 = 1.75;
+const DEFAULT_ALLOWED_LENGTH: usize = 2;
 
 /// Calls `$define!` with the options that are numbers: what each means, its type and its
 /// [`Limit`](crate::ranges::Limit). The struct below and the addon's raw request are made of this
@@ -14,14 +22,34 @@ macro_rules! number_options {
         $define! {
             /// The most tokens to make; `None` for as many as the context holds.
             max_tokens: usize in MAX_TOKENS;
+            /// The least tokens to make, before which nothing ends the answer but its limits.
+            min_tokens: usize in MIN_TOKENS;
+            /// The longest time to take, from the request on, in milliseconds.
+            max_time_ms: u64 in MAX_TIME_MS;
             /// Divides the logits; 0 for greedy decoding.
             temperature: f32 in TEMPERATURE;
+            /// How far the temperature moves with the entropy of the candidates; 0 for not at all.
+            dynamic_temperature_range: f32 in DYNAMIC_TEMPERATURE_RANGE;
+            /// The power of the entropy in that.
+            dynamic_temperature_exponent: f32 in DYNAMIC_TEMPERATURE_EXPONENT;
             /// The nucleus: the smallest set of tokens with this much probability.
             top_p: f32 in TOP_P;
             /// The number of likeliest tokens to choose from; 0 for all.
             top_k: u32 in TOP_K;
             /// The least probability, as a part of the likeliest token's.
             min_p: f32 in MIN_P;
+            /// The probability of the tokens whose surprise is nearest to the expected one; 1 for
+            /// all.
+            typical_p: f32 in TYPICAL_P;
+            /// The standard deviations below the largest logit within which tokens are kept; 0 for
+            /// all.
+            top_n_sigma: f32 in TOP_N_SIGMA;
+            /// 2 keeps the surprise of tokens near a target, in place of the filters; 0 for not.
+            mirostat: u32 in MIROSTAT;
+            /// That target, in bits.
+            mirostat_tau: f32 in MIROSTAT_TAU;
+            /// How fast it is approached.
+            mirostat_eta: f32 in MIROSTAT_ETA;
             /// The chance of leaving out the likeliest tokens (XTC) each time; 0 for never.
             xtc_probability: f32 in XTC_PROBABILITY;
             /// The probability from which tokens are left out then.
@@ -38,6 +66,14 @@ macro_rules! number_options {
             /// How many of the last tokens count as seen, the prompt's included; `None` for all of
             /// the answer's and none of the prompt's.
             penalty_context_size: usize in PENALTY_CONTEXT_SIZE;
+            /// The strength of the penalty for going on as an earlier text did (DRY); 0 for none.
+            dry_multiplier: f32 in DRY_MULTIPLIER;
+            /// What it grows by with each token that is repeated.
+            dry_base: f32 in DRY_BASE;
+            /// The tokens that may be repeated without it.
+            dry_allowed_length: usize in DRY_ALLOWED_LENGTH;
+            /// How many of the last tokens it looks at, the prompt's included; `None` for all.
+            dry_context_size: usize in DRY_CONTEXT_SIZE;
             /// How many of the likeliest tokens to report with each token; `None` for no log
             /// probabilities at all.
             logprobs: usize in LOGPROBS;
@@ -65,9 +101,18 @@ macro_rules! define_options {
             $($(#[$doc])* pub $name: Option<$type>,)*
             /// Added to the logits of single tokens.
             pub logit_bias: Vec<(u32, f32)>,
+            /// Texts that a repetition is not followed across; `None` for the usual ones.
+            pub dry_sequence_breakers: Option<Vec<String>>,
+            /// Texts that the answer does not have.
+            pub banned_strings: Vec<String>,
+            /// Tokens that end the text, and are not part of it.
+            pub stop_tokens: Vec<u32>,
             /// Strings that end the text, and are not part of it. Special tokens count as text
             /// here.
             pub stop: Vec<String>,
+            /// Patterns that end the text where they first match, in Rust's syntax and as they were
+            /// asked for.
+            pub stop_patterns: Vec<(String, String)>,
             /// Whether special tokens are part of the text.
             pub keep_special_tokens: bool,
             /// Whether end tokens are tokens like others: the generation then ends at its limit.
@@ -100,6 +145,14 @@ impl GenerationOptions {
         let standard = SamplingOptions::default();
         SamplingOptions {
             temperature: self.temperature.unwrap_or(standard.temperature),
+            dynamic_temperature_range: self
+                .dynamic_temperature_range
+                .unwrap_or(standard.dynamic_temperature_range),
+            dynamic_temperature_exponent: self
+                .dynamic_temperature_exponent
+                .unwrap_or(standard.dynamic_temperature_exponent),
+            top_n_sigma: self.top_n_sigma.unwrap_or(standard.top_n_sigma),
+            typical_p: self.typical_p.unwrap_or(standard.typical_p),
             top_p: self.top_p.unwrap_or(standard.top_p),
             min_p: self.min_p.unwrap_or(standard.min_p),
             min_tokens_to_keep: standard.min_tokens_to_keep,
@@ -123,6 +176,28 @@ impl GenerationOptions {
             frequency_context: context,
             logit_bias: self.logit_bias.clone(),
         }
+    }
+
+    /// The target of mirostat, where it is used.
+    pub fn mirostat(&self) -> Option<Mirostat> {
+        let target = self.mirostat_tau.unwrap_or(DEFAULT_TAU);
+        let rate = self.mirostat_eta.unwrap_or(DEFAULT_ETA);
+        (self.mirostat == Some(2)).then(|| Mirostat::new(target, rate))
+    }
+
+    /// The penalty for repetitions, where there is one; `is_breaker` tells the tokens that they are
+    /// not followed across.
+    pub fn dry(&self, is_breaker: Option<IsBreaker>) -> Option<Dry> {
+        let multiplier = self.dry_multiplier.filter(|&multiplier| multiplier > 0.0)?;
+        Some(Dry::new(
+            DryOptions {
+                multiplier,
+                base: self.dry_base.unwrap_or(DEFAULT_BASE),
+                allowed_length: self.dry_allowed_length.unwrap_or(DEFAULT_ALLOWED_LENGTH),
+                context: self.dry_context_size.unwrap_or(usize::MAX),
+            },
+            is_breaker,
+        ))
     }
 
     /// What the caches may take.

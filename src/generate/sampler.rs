@@ -1,14 +1,11 @@
 //! Which token comes next: the options, and the sequence's random numbers.
 
+use super::mirostat::Mirostat;
 use crate::error::Result;
 use crate::fused::Device;
 pub use crate::fused::sampling::SamplingOptions;
-use crate::fused::sampling::{Draw, sample};
+use crate::fused::sampling::{COLDEST, Draw, sample, sample_by_surprise};
 use crate::mlx::Array;
-
-/// A temperature below this one is as good as this one, whose reciprocal and its products with
-/// logits are finite.
-const COLDEST: f32 = 1e-6;
 
 /// Draws tokens; its draws depend on the seed and the token's number only.
 #[derive(Debug, Clone)]
@@ -16,6 +13,7 @@ pub struct Sampler {
     options: SamplingOptions,
     seed: u64,
     device: Device,
+    mirostat: Option<Mirostat>,
 }
 
 impl Sampler {
@@ -24,7 +22,44 @@ impl Sampler {
         if options.temperature > 0.0 {
             options.temperature = options.temperature.max(COLDEST);
         }
-        Self { options, seed, device }
+        Self { options, seed, device, mirostat: None }
+    }
+
+    /// The same, but for a limit on surprise in place of the filters.
+    pub fn with_mirostat(self, mirostat: Option<Mirostat>) -> Self {
+        // The most likely token needs no limit.
+        let mirostat = mirostat.filter(|_| !self.is_greedy());
+        Self { mirostat, ..self }
+    }
+
+    /// Whether a draw depends on what came of the one before.
+    pub fn is_adaptive(&self) -> bool {
+        self.mirostat.is_some()
+    }
+
+    /// Token number `index` of a sequence from logits `[1, vocabulary]`, `[1]`, and its surprise,
+    /// where the next draw depends on that.
+    pub fn draw(&self, logits: &Array, index: u64) -> Result<(Array, Option<Array>)> {
+        let Some(mirostat) = &self.mirostat else {
+            return Ok((self.sample(logits, index)?, None));
+        };
+        let (draw, temperature) = (Draw { seed: self.seed, index }, self.options.temperature);
+        let [token, surprise] = sample_by_surprise(logits, temperature, mirostat.limit(), draw)?;
+        Ok((token, Some(surprise)))
+    }
+
+    /// Takes the surprise of the last token.
+    pub fn observe(&mut self, surprise: f32) {
+        if let Some(mirostat) = &mut self.mirostat {
+            mirostat.observe(surprise);
+        }
+    }
+
+    /// Goes back to what it was after so many tokens of the answer.
+    pub fn rewind(&mut self, tokens: usize) {
+        if let Some(mirostat) = &mut self.mirostat {
+            mirostat.rewind(tokens);
+        }
     }
 
     /// Whether the most likely token is taken.
@@ -49,7 +84,7 @@ mod tests {
     use super::*;
     use crate::cpu::Isa;
     use crate::cpu::sampling::Logits;
-    use crate::fused::sampling::{filter, log_softmax};
+    use crate::fused::sampling::{filter, log_softmax, temperature};
     use crate::generate::{Penalties, Processors};
     use crate::mlx::{DeviceKind, enter, from_f32, item_u32, ops, scalar, to_f32_vec};
 
@@ -84,6 +119,7 @@ mod tests {
         xtc_probability: f32,
         xtc_threshold: f32,
         xtc_special_tokens: Vec<u32>,
+        typical_p: Option<f32>,
         logit_bias: BTreeMap<String, f32>,
         repetition_penalty: Option<f32>,
         repetition_context_size: Option<usize>,
@@ -97,6 +133,10 @@ mod tests {
         fn sampling(&self) -> SamplingOptions {
             SamplingOptions {
                 temperature: self.temp,
+                top_n_sigma: 0.0,
+                typical_p: self.typical_p.unwrap_or(1.0),
+                dynamic_temperature_range: 0.0,
+                dynamic_temperature_exponent: 1.0,
                 top_p: self.top_p.unwrap_or(1.0),
                 min_p: self.min_p,
                 min_tokens_to_keep: self.min_tokens_to_keep.unwrap_or(1),
@@ -215,6 +255,68 @@ mod tests {
             })
             .collect();
         assert!(failures.is_empty(), "{}", failures.join("\n"));
+    }
+
+    #[test]
+    fn kernels_and_compositions_agree_on_filters_by_the_whole_distribution() {
+        enter(DeviceKind::Cpu).unwrap();
+        let values: Vec<f32> = (0..700).map(|i| (i as f32 * 0.7311).sin() * 4.0).collect();
+        let logits = from_f32(&values, &[1, 700]);
+        for top_n_sigma in [0.0, 0.3, 1.0, 2.0] {
+            for typical_p in [1.0, 0.9, 0.4] {
+                let options = SamplingOptions {
+                    temperature: 0.8,
+                    dynamic_temperature_range: 0.5,
+                    dynamic_temperature_exponent: 1.5,
+                    top_n_sigma,
+                    typical_p,
+                    top_k: 90,
+                    ..SamplingOptions::default()
+                };
+                let filtered = filter(&log_softmax(&logits).unwrap(), &options, |_| unreachable!());
+                let filtered = filtered.unwrap();
+                let composed: Vec<u32> = (0..)
+                    .zip(to_f32_vec(&filtered).unwrap())
+                    .filter_map(|(token, value)| value.is_finite().then_some(token))
+                    .collect();
+                let looked = Logits::new(&values, Isa::best());
+                let mut kept = looked.kept(&options, false).unwrap();
+                let by_kernel = looked.temperature(Some(&kept), &options);
+                kept.sort_unstable();
+                assert_eq!(kept, composed, "{options:?}");
+                let temperature = temperature(&filtered, &options).unwrap();
+                let temperature = to_f32_vec(&temperature).unwrap()[0];
+                assert!((temperature - by_kernel).abs() < 1e-4, "{temperature}, {by_kernel}");
+            }
+        }
+    }
+
+    #[test]
+    fn mirostat_keeps_the_surprise_near_its_target() {
+        enter(DeviceKind::Cpu).unwrap();
+        // Zipf's law, whose own surprise is about 7 bits.
+        let logits: Vec<f32> = (1..=2000).map(|rank| -(rank as f32).ln()).collect();
+        let logits = from_f32(&logits, &[1, 2000]);
+        for target in [2.0, 3.5, 5.0] {
+            let options = SamplingOptions { temperature: 1.0, ..SamplingOptions::default() };
+            let sampler = Sampler::new(options, 3, Device::default());
+            let mut sampler = sampler.with_mirostat(Some(Mirostat::new(target, 0.1)));
+            let mut sum = 0.0;
+            for index in 0..400 {
+                let (_, surprise) = sampler.draw(&logits, index).unwrap();
+                let surprise = to_f32_vec(&surprise.unwrap()).unwrap()[0];
+                sampler.observe(surprise);
+                if index >= 100 {
+                    sum += surprise;
+                }
+            }
+            assert!((sum / 300.0 - target).abs() < 0.3, "{} for {target}", sum / 300.0);
+        }
+        let greedy = SamplingOptions { temperature: 0.0, ..SamplingOptions::default() };
+        let greedy = Sampler::new(greedy, 3, Device::default());
+        let greedy = greedy.with_mirostat(Some(Mirostat::new(5.0, 0.1)));
+        assert!(!greedy.is_adaptive());
+        assert_eq!(item_u32(&greedy.draw(&logits, 0).unwrap().0).unwrap(), 0);
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! One sequence: its tokens, caches, and how it chooses.
 
-use super::choice::{Choice, Chooser, TokenOutput};
+use super::choice::{Choice, Chooser, ReadChoice, TokenOutput};
+use super::dry::IsBreaker;
 use super::options::GenerationOptions;
 use super::processors::Processors;
 use super::prompt_cache::PromptCache;
 use super::sampler::Sampler;
-use super::token_mask::{TokenMask, masked};
+use super::token_mask::{EndTokens, TokenMask, masked};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::mlx::primitive::Failure;
@@ -13,7 +14,6 @@ use crate::mlx::{self, Array};
 use crate::models::LanguageModel;
 
 /// How a sequence is generated.
-#[derive(Debug)]
 pub struct SequenceOptions {
     /// What was asked for, with the model's defaults.
     pub generation: GenerationOptions,
@@ -21,6 +21,10 @@ pub struct SequenceOptions {
     pub prefill_chunk: usize,
     /// Tokens that XTC never leaves out.
     pub xtc_special_tokens: Vec<u32>,
+    /// Tokens that end the answer, which are not drawn before its least length.
+    pub end_tokens: Vec<u32>,
+    /// Which tokens repetitions are not followed across.
+    pub is_breaker: Option<IsBreaker>,
     /// What limits its tokens.
     pub mask: Option<Box<dyn TokenMask>>,
 }
@@ -28,7 +32,14 @@ pub struct SequenceOptions {
 impl SequenceOptions {
     /// With nothing but what was asked for.
     pub fn new(generation: GenerationOptions, prefill_chunk: usize) -> Self {
-        Self { generation, prefill_chunk, xtc_special_tokens: Vec::new(), mask: None }
+        Self {
+            generation,
+            prefill_chunk,
+            xtc_special_tokens: Vec::new(),
+            end_tokens: Vec::new(),
+            is_breaker: None,
+            mask: None,
+        }
     }
 }
 
@@ -79,6 +90,7 @@ pub struct Sequence {
     /// Whether its steps have no other rows, so that no rounding depends on who else runs.
     deterministic: bool,
     mask: Option<Box<dyn TokenMask>>,
+    end_tokens: EndTokens,
     /// The step that runs on the device while the host reads the one before.
     pending: Option<Pending>,
     /// Choices queued.
@@ -130,7 +142,14 @@ impl Sequence {
             let message = format!("token {token} is beyond the model's vocabulary of {vocabulary}");
             return Err(Error::argument("prompt", message));
         }
-        let SequenceOptions { generation, prefill_chunk, xtc_special_tokens, mask } = options;
+        let SequenceOptions {
+            generation,
+            prefill_chunk,
+            xtc_special_tokens,
+            end_tokens,
+            is_breaker,
+            mask,
+        } = options;
         if let Some(&(token, _)) =
             generation.logit_bias.iter().find(|(token, _)| *token as usize >= vocabulary)
         {
@@ -139,7 +158,8 @@ impl Sequence {
         }
         // All that can be refused comes before the cache is touched.
         let sampling = generation.sampling(xtc_special_tokens);
-        let sampler = Sampler::new(sampling, generation.seed.unwrap_or_default(), device);
+        let sampler = Sampler::new(sampling, generation.seed.unwrap_or_default(), device)
+            .with_mirostat(generation.mirostat());
         let processors = Processors::new(generation.penalties(), &prompt, device);
         let limits = match &cache {
             Some(cache) => cache.limits(),
@@ -157,7 +177,17 @@ impl Sequence {
             caches,
             state: CacheState::Sound,
             origin,
-            chooser: Chooser { sampler, processors, logprobs: generation.logprobs, device },
+            chooser: Chooser {
+                sampler,
+                processors,
+                dry: generation.dry(is_breaker),
+                logprobs: generation.logprobs,
+                device,
+            },
+            end_tokens: EndTokens::new(
+                end_tokens.into_iter().filter(|&it| (it as usize) < vocabulary).collect(),
+                generation.min_tokens.unwrap_or_default(),
+            ),
             limits,
             prefill_chunk: prefill_chunk.max(1),
             max_tokens: generation.max_tokens.map_or(u64::MAX, |count| count as u64),
@@ -247,17 +277,19 @@ impl Sequence {
 
     /// Whether its choice waits for the token before.
     pub(super) fn waits_for_mask(&self) -> bool {
-        self.mask.is_some()
+        self.mask.is_some() || self.chooser.waits()
     }
 
     /// Chooses the next token by logits `[1, vocabulary]`.
     pub(super) fn choose(&mut self, logits: &Array) -> Result<Choice> {
-        let mask = &mut self.mask;
-        let choice = self.chooser.choose(logits, self.queued, |logits| {
-            match mask.as_mut().map(|mask| mask.allowed()).transpose()?.flatten() {
-                Some(allowed) => masked(&logits, allowed),
-                None => Ok(logits),
-            }
+        let (mask, ends, index) = (&mut self.mask, &self.end_tokens, self.queued);
+        let choice = self.chooser.choose(logits, index, &self.tokens, |logits| {
+            let allowed = mask.as_mut().map(|mask| mask.allowed()).transpose()?.flatten();
+            let logits = match allowed {
+                Some(allowed) => masked(&logits, allowed)?,
+                None => logits,
+            };
+            ends.left_out(logits, index, allowed)
         })?;
         self.queued += 1;
         Ok(choice)
@@ -285,12 +317,15 @@ impl Sequence {
             self.state = CacheState::WrongEnd;
         }
         failed?;
-        let (output, largest) = read?;
+        let ReadChoice { output, largest_logit, surprise } = read?;
         let number = self.tokens.len() - self.prompt_tokens + 1;
-        self.chooser.check(largest, number as u64).inspect_err(|_| {
+        self.chooser.check(largest_logit, number as u64).inspect_err(|_| {
             self.state = CacheState::WrongEnd;
         })?;
         self.tokens.push(output.token);
+        if let Some(surprise) = surprise {
+            self.chooser.sampler.observe(surprise);
+        }
         self.is_suspect = false;
         if let Some(mask) = &mut self.mask
             && let Err(error) = mask.accept(output.token)
@@ -350,6 +385,7 @@ impl Sequence {
         (self.caches, _, self.processed) = cache.begin(model, &self.tokens);
         let (prompt, answer) = self.tokens.split_at(self.prompt_tokens);
         self.chooser.processors.restart(prompt, answer);
+        self.chooser.sampler.rewind(answer.len());
         self.queued = answer.len() as u64;
         (self.state, self.is_suspect) = (CacheState::Sound, true);
     }

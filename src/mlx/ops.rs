@@ -33,6 +33,10 @@ unary! {
     sin = mlx_sin;
     /// The error function.
     erf = mlx_erf;
+    /// |x|.
+    abs = mlx_abs;
+    /// The natural logarithm.
+    log = mlx_log;
     /// −x.
     negative = mlx_negative;
     /// x².

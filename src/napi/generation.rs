@@ -9,7 +9,7 @@ use napi_derive::napi;
 use super::error::Result;
 use super::promise::promise;
 use crate::engine::{
-    Batch, Candidate, Finished, Generation, OutputContent, OutputPiece, TokenLogprob,
+    Batch, Candidate, Finished, Generation, Matched, OutputContent, OutputPiece, TokenLogprob,
 };
 
 /// What a generation made since the last call.
@@ -85,14 +85,38 @@ pub struct NativePrefill {
     pub total: u32,
 }
 
+/// What of a request ended its generation.
+#[napi(object, object_from_js = false)]
+pub struct NativeMatched {
+    /// What it is.
+    #[napi(ts_type = "'string' | 'pattern' | 'token' | 'time'")]
+    pub kind: &'static str,
+    /// The string, or the text that a pattern matched.
+    pub text: Option<String>,
+    /// The token, or the milliseconds.
+    pub number: Option<f64>,
+}
+
+impl From<&Matched> for NativeMatched {
+    fn from(matched: &Matched) -> Self {
+        let (kind, text, number) = match matched {
+            Matched::String(text) => ("string", Some(text.clone()), None),
+            Matched::Pattern(text) => ("pattern", Some(text.clone()), None),
+            Matched::Token(token) => ("token", None, Some(f64::from(*token))),
+            Matched::Time(milliseconds) => ("time", None, Some(*milliseconds as f64)),
+        };
+        Self { kind, text, number }
+    }
+}
+
 /// How a generation ended.
 #[napi(object, object_from_js = false)]
 pub struct NativeResult {
     /// Why it ended.
     #[napi(ts_type = "'stop' | 'length' | 'abort'")]
     pub finish_reason: &'static str,
-    /// The stop string that ended it.
-    pub stop_string: Option<String>,
+    /// What of the request ended it.
+    pub matched: Option<NativeMatched>,
     /// What was asked for and is not enforced, or differently.
     pub warnings: Option<Vec<String>>,
     /// Its tokens.
@@ -235,7 +259,7 @@ impl From<&Finished> for NativeResult {
         let timings = &finished.timings;
         Self {
             finish_reason: finished.reason.as_str(),
-            stop_string: finished.stop_string.clone(),
+            matched: finished.matched.as_ref().map(NativeMatched::from),
             warnings: (!finished.warnings.is_empty()).then(|| finished.warnings.clone()),
             usage: NativeUsage {
                 prompt_tokens: finished.prompt_tokens as u32,

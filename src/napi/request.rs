@@ -8,11 +8,12 @@ use napi_derive::napi;
 use super::prompt_cache::NativeCacheLimits;
 use crate::adapters::AdapterId;
 use crate::cache::CacheLimits;
-use crate::constraint::Grammar;
+use crate::constraint::{Grammar, translate_pattern};
 use crate::engine::{GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding};
 use crate::error::{Error, Result};
 use crate::generate::{GenerationOptions, number_options};
 use crate::ranges::{self, Limit};
+use crate::text::StopPattern;
 
 /// What to continue: exactly one of `text`, `tokens` and `messagesJson`.
 #[napi(object, object_to_js = false)]
@@ -104,6 +105,14 @@ macro_rules! define_request {
             pub logit_bias: Option<HashMap<String, f64>>,
             /// Strings that end the text.
             pub stop: Option<Vec<String>>,
+            /// Regular expressions of JavaScript that end the text.
+            pub stop_patterns: Option<Vec<String>>,
+            /// Tokens that end the text.
+            pub stop_tokens: Option<Vec<f64>>,
+            /// Texts that the answer does not have.
+            pub banned_strings: Option<Vec<String>>,
+            /// Texts that a repetition is not followed across (DRY).
+            pub dry_sequence_breakers: Option<Vec<String>>,
             /// Whether special tokens are left out of the text; left out for yes.
             pub skip_special_tokens: Option<bool>,
             /// Whether end tokens are tokens like others.
@@ -162,7 +171,14 @@ impl NativeGenerateRequest {
         Ok(GenerateRequest {
             prompt,
             encoding,
-            options: GenerationOptions { stop: self.stop.unwrap_or_default(), ..options },
+            options: GenerationOptions {
+                stop: self.stop.unwrap_or_default(),
+                stop_patterns: patterns(self.stop_patterns.unwrap_or_default())?,
+                stop_tokens: stop_tokens(&self.stop_tokens.unwrap_or_default())?,
+                banned_strings: self.banned_strings.unwrap_or_default(),
+                dry_sequence_breakers: self.dry_sequence_breakers,
+                ..options
+            },
             response_format: self
                 .response_format
                 .map(NativeResponseFormat::translate)
@@ -196,6 +212,24 @@ impl NativeCacheLimits {
         };
         Ok(options.cache_limits())
     }
+}
+
+/// Patterns in Rust's syntax, each with what it is made of.
+fn patterns(sources: Vec<String>) -> Result<Vec<(String, String)>> {
+    let translate = |source: String| {
+        let wrong = |problem: String| Error::argument("stop", format!("/{source}/ {problem}"));
+        let pattern = translate_pattern(&source).map_err(|error| wrong(error.to_string()))?;
+        StopPattern::new(&pattern).map_err(wrong)?;
+        Ok((pattern, source))
+    };
+    sources.into_iter().map(translate).collect()
+}
+
+fn stop_tokens(tokens: &[f64]) -> Result<Vec<u32>> {
+    let check = |(at, &token): (usize, &f64)| {
+        Ok(ranges::STOP_TOKEN.check_as(&format!("stopTokens[{at}]"), token)? as u32)
+    };
+    tokens.iter().enumerate().map(check).collect()
 }
 
 /// The biases in the order of their tokens, so that equal requests are equal.

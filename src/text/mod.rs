@@ -14,6 +14,7 @@ mod guard;
 pub mod marks;
 pub mod output;
 pub mod stop;
+mod stop_pattern;
 #[cfg(test)]
 pub(crate) mod test_folder;
 mod token_bytes;
@@ -25,4 +26,5 @@ pub use detokenizer::{Detokenizer, Piece};
 pub use end_tokens::end_tokens;
 pub use output::{OutputEvent, OutputFormats, OutputParser};
 pub use stop::{StopMatcher, StopState};
+pub use stop_pattern::StopPattern;
 pub use tokenizer::Tokenizer;

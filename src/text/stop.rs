@@ -1,13 +1,16 @@
-//! Stop strings, matched on the streamed text.
+//! Stop strings and patterns, matched on the streamed text.
 
 use std::ops::Range;
+
+use super::stop_pattern::StopPattern;
 
 /// What to show after a piece of text has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StopState {
     /// Text that is certain not to be part of a stop string.
     pub emit: String,
-    /// The index of the stop string that was found. It, and what follows it, is not emitted.
+    /// The index of the stop string that was found, those of patterns behind them. It, and what
+    /// follows it, is not emitted.
     pub stopped: Option<usize>,
 }
 
@@ -15,20 +18,28 @@ pub struct StopState {
 /// string is held back until that is decided: never more than the longest stop string.
 ///
 /// Special tokens that are left out of the text are seen too: a stop string is found in the text
-/// with them, and in the text without them.
+/// with them, and in the text without them. A pattern is found like a string that it matches.
 #[derive(Debug, Clone)]
 pub struct StopMatcher {
     stops: Vec<String>,
+    patterns: Vec<StopPattern>,
     held: String,
     /// The parts of `held` that are not emitted, in order.
     hidden: Vec<Range<usize>>,
     stopped: Option<usize>,
+    matched: String,
 }
 
 impl StopMatcher {
-    /// Matches any of `stops`. Empty strings never match.
-    pub fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new(), hidden: Vec::new(), stopped: None }
+    /// Matches any of `stops` and of `patterns`. Empty strings never match.
+    pub fn new(stops: Vec<String>, patterns: Vec<StopPattern>) -> Self {
+        let (held, matched) = (String::new(), String::new());
+        Self { stops, patterns, held, hidden: Vec::new(), stopped: None, matched }
+    }
+
+    /// The text that was found.
+    pub fn matched(&self) -> &str {
+        &self.matched
     }
 
     /// Takes the next piece of the text. The stop string that is complete first wins, and of those
@@ -57,24 +68,39 @@ impl StopMatcher {
     }
 
     /// How much of `held` is certain, and the stop string that follows it, where one does.
-    fn certain(&self) -> (usize, Option<usize>) {
-        let whole = &self.held;
-        let mut found = self.find(whole);
-        let mut undecided = self.undecided_from(whole);
+    fn certain(&mut self) -> (usize, Option<usize>) {
+        let whole = self.held.clone();
+        let (mut found, mut undecided) = self.look(&whole);
         if !self.hidden.is_empty() {
             let shown = self.shown(whole.len());
+            let (found_in_shown, from) = self.look(&shown);
             let places =
                 |(end, start, index)| (self.place_of(end - 1) + 1, self.place_of(start), index);
-            found = found.into_iter().chain(self.find(&shown).map(places)).min();
-            let from = self.undecided_from(&shown);
+            found = found.into_iter().chain(found_in_shown.map(places)).min();
             if from < shown.len() {
                 undecided = undecided.min(self.place_of(from));
             }
         }
         match found {
-            Some((_, start, index)) => (start, Some(index)),
+            Some((end, start, index)) => {
+                self.matched = whole[start..end].to_owned();
+                (start, Some(index))
+            }
             None => (undecided, None),
         }
+    }
+
+    /// What of strings and patterns is complete first, and of those the longest, by its end, start
+    /// and index; and where one may begin that is not complete.
+    fn look(&mut self, text: &str) -> (Option<(usize, usize, usize)>, usize) {
+        let (mut found, mut undecided) = (self.find(text), self.undecided_from(text));
+        for (index, pattern) in (self.stops.len()..).zip(&mut self.patterns) {
+            let looked = pattern.find(text);
+            let matched = looked.matched.map(|(end, start)| (end, start, index));
+            found = found.into_iter().chain(matched).min();
+            undecided = undecided.min(looked.undecided);
+        }
+        (found, undecided)
     }
 
     /// The stop string that is complete first, and of those the longest: its end, start and index.
@@ -150,7 +176,8 @@ mod tests {
     use super::*;
 
     fn stream(stops: &[&str], pieces: &[&str]) -> (String, Option<usize>) {
-        let mut matcher = StopMatcher::new(stops.iter().map(|it| (*it).to_owned()).collect());
+        let mut matcher =
+            StopMatcher::new(stops.iter().map(|it| (*it).to_owned()).collect(), Vec::new());
         let mut text = String::new();
         let mut stopped = None;
         for piece in pieces {
@@ -190,8 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn patterns_are_found_however_the_text_is_cut() {
+        for (pattern, text, shown, matched) in [
+            (r"\n(Human|User):", "Hi.\nUse it.\nUser: no", "Hi.\nUse it.", "\nUser:"),
+            (r"[0-9]+\.", "take 12 or 345. Then", "take 12 or ", "345."),
+            ("é[xy]", "éaéé", "éaéé", ""),
+        ] {
+            for pieces in cuts(text) {
+                let pattern = StopPattern::new(pattern).unwrap();
+                let mut matcher = StopMatcher::new(vec!["zz".to_owned()], vec![pattern]);
+                let emitted: String = pieces.iter().map(|it| matcher.push(it).emit).collect();
+                assert_eq!(emitted + &matcher.finish(), shown, "{pieces:?}");
+                assert_eq!(matcher.matched(), matched, "{pieces:?}");
+            }
+        }
+    }
+
+    #[test]
     fn only_what_may_be_a_stop_string_is_held_back() {
-        let mut matcher = StopMatcher::new(vec!["</s>".into()]);
+        let mut matcher = StopMatcher::new(vec!["</s>".into()], Vec::new());
         assert_eq!(matcher.push("a < b").emit, "a < b");
         assert_eq!(matcher.push("x</").emit, "x");
         assert_eq!(matcher.push("p>").emit, "</p>");
@@ -216,7 +260,8 @@ mod tests {
             (&["x|><|y"], &[("a", false), ("<|x|>", true), ("<|y|>", true)], "a", Some(0)),
         ];
         for (stops, pieces, expected, stopped) in cases {
-            let mut matcher = StopMatcher::new(stops.iter().map(|it| (*it).to_owned()).collect());
+            let mut matcher =
+                StopMatcher::new(stops.iter().map(|it| (*it).to_owned()).collect(), Vec::new());
             let mut text = String::new();
             let mut found = None;
             for (piece, hidden) in pieces {
@@ -231,7 +276,7 @@ mod tests {
 
     #[test]
     fn nothing_is_emitted_after_a_stop() {
-        let mut matcher = StopMatcher::new(vec!["x".into()]);
+        let mut matcher = StopMatcher::new(vec!["x".into()], Vec::new());
         assert_eq!(matcher.push("axb"), StopState { emit: "a".into(), stopped: Some(0) });
         assert_eq!(matcher.push("c"), StopState { emit: String::new(), stopped: Some(0) });
         assert_eq!(matcher.finish(), "");

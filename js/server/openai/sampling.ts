@@ -31,6 +31,22 @@ export const SAMPLING_FIELDS = {
   repetition_context_size: number,
   xtc_probability: number,
   xtc_threshold: number,
+  min_tokens: number,
+  typical_p: number,
+  top_n_sigma: number,
+  dynatemp_range: number,
+  dynatemp_exponent: number,
+  mirostat: number,
+  mirostat_tau: number,
+  mirostat_eta: number,
+  dry_multiplier: number,
+  dry_base: number,
+  dry_allowed_length: number,
+  dry_penalty_last_n: number,
+  dry_sequence_breakers: arrayOf(string, 'an array of texts'),
+  stop_token_ids: arrayOf(number, 'an array of tokens'),
+  bad_words: arrayOf(string, 'an array of texts'),
+  t_max_predict_ms: number,
   // They change nothing here.
   user: anything,
   metadata: anything,
@@ -54,6 +70,22 @@ interface Sampling {
   repetition_context_size?: number
   xtc_probability?: number
   xtc_threshold?: number
+  min_tokens?: number
+  typical_p?: number
+  top_n_sigma?: number
+  dynatemp_range?: number
+  dynatemp_exponent?: number
+  mirostat?: number
+  mirostat_tau?: number
+  mirostat_eta?: number
+  dry_multiplier?: number
+  dry_base?: number
+  dry_allowed_length?: number
+  dry_penalty_last_n?: number
+  dry_sequence_breakers?: string[]
+  stop_token_ids?: number[]
+  bad_words?: string[]
+  t_max_predict_ms?: number
 }
 
 /** The options of `generate` that these fields ask for. */
@@ -73,6 +105,23 @@ export function samplingOptions(fields: Sampling): GenerateOptions {
     penaltyContextSize: fields.repetition_context_size,
     xtcProbability: fields.xtc_probability,
     xtcThreshold: fields.xtc_threshold,
+    minTokens: fields.min_tokens,
+    typicalP: fields.typical_p,
+    topNSigma: fields.top_n_sigma,
+    dynamicTemperatureRange: fields.dynatemp_range,
+    dynamicTemperatureExponent: fields.dynatemp_exponent,
+    mirostat: fields.mirostat as 0 | 2 | undefined,
+    mirostatTau: fields.mirostat_tau,
+    mirostatEta: fields.mirostat_eta,
+    dryMultiplier: fields.dry_multiplier,
+    dryBase: fields.dry_base,
+    dryAllowedLength: fields.dry_allowed_length,
+    // Others have -1 for the whole context.
+    dryContextSize: fields.dry_penalty_last_n === -1 ? undefined : fields.dry_penalty_last_n,
+    drySequenceBreakers: fields.dry_sequence_breakers,
+    stopTokens: fields.stop_token_ids,
+    bannedStrings: fields.bad_words,
+    maxTimeMs: fields.t_max_predict_ms,
     logitBias: fields.logit_bias as Record<number, number> | undefined,
     stop: stop === undefined || stop.length === 0 ? undefined : stop,
     seed: fields.seed,

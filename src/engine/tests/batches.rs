@@ -20,7 +20,7 @@ fn demo(precision: Precision) -> CoreBackend {
     CoreBackend::new(loaded.model, "demo".to_owned())
 }
 
-/// Five sequences that differ in everything: prompt, length, sampling, penalties, cache.
+/// Seven sequences that differ in everything: prompt, length, sampling, penalties, cache.
 fn different() -> Vec<(Vec<u32>, GenerationOptions)> {
     let prompt = |length: u32, step: u32| (0..length).map(|i| 300 + i * step % 900).collect();
     let greedy = GenerationOptions { max_tokens: Some(12), ..greedy() };
@@ -36,8 +36,10 @@ fn different() -> Vec<(Vec<u32>, GenerationOptions)> {
         (prompt(1, 1), GenerationOptions { max_tokens: Some(6), ..greedy.clone() }),
         (prompt(7, 31), GenerationOptions { seed: Some(3), ..warm.clone() }),
         (prompt(20, 7), penalized),
-        (prompt(12, 11), GenerationOptions { max_kv_size: Some(16), ..greedy }),
-        (prompt(9, 5), GenerationOptions { seed: Some(4), max_tokens: Some(9), ..warm }),
+        (prompt(12, 11), GenerationOptions { max_kv_size: Some(16), ..greedy.clone() }),
+        (prompt(9, 5), GenerationOptions { seed: Some(4), max_tokens: Some(9), ..warm.clone() }),
+        (prompt(6, 3), GenerationOptions { mirostat: Some(2), seed: Some(5), top_p: None, ..warm }),
+        (prompt(30, 0), GenerationOptions { dry_multiplier: Some(2.0), ..greedy }),
     ]
 }
 
@@ -199,6 +201,26 @@ fn a_mask_limits_its_own_sequence_alone() {
     assert_eq!(made[2], (25..32).collect::<Vec<_>>());
     assert_eq!(made[3], [15, 17, 19, 21], "the token at which it ends is there");
     assert!(error.unwrap().to_string().contains("the grammar ends here"));
+}
+
+#[test]
+fn ends_wait_for_the_least_length() {
+    let backend = backend();
+    let start = |min_tokens, mask| {
+        let generation = GenerationOptions { min_tokens: Some(min_tokens), ..greedy() };
+        let options = sequence_options(generation);
+        // The model counts on; 7 is the third token.
+        start_with(&backend, 0, None, SequenceOptions { end_tokens: vec![7, 9], mask, ..options })
+    };
+    let made = |mut sequence: Sequence| -> Vec<u32> {
+        let tokens = (0..6).map(|_| backend.decode(&mut [&mut sequence]).remove(0).unwrap());
+        tokens.flatten().map(|output| output.token).collect()
+    };
+    assert_eq!(made(start(2, None)), [5, 6, 7, 8, 9]);
+    // All others are as likely, so the first of them comes.
+    assert_eq!(made(start(3, None)), [5, 6, 0, 1, 2]);
+    // What is complete may end.
+    assert_eq!(made(start(5, Steps::boxed(1, 5, 1000))), [5, 6, 7, 8, 9]);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::{PATIENCE, dispose};
 use crate::engine::{
-    Callback, FinishReason, Finished, GenerateRequest, LoadRequest, LoadStage, Model, Prompt,
-    PromptEncoding, TokenLogprob, load,
+    Callback, FinishReason, Finished, GenerateRequest, LoadRequest, LoadStage, Matched, Model,
+    Prompt, PromptEncoding, TokenLogprob, load,
 };
 use crate::error::Result;
 use crate::mlx::DeviceKind;
@@ -106,7 +106,7 @@ fn a_stop_string_ends_the_text_before_it() {
     );
     assert_eq!(stopped.text, expected);
     assert_eq!(stopped.done.reason, FinishReason::Stop);
-    assert_eq!(stopped.done.stop_string, Some(stop));
+    assert_eq!(stopped.done.matched, Some(Matched::String(stop)));
 }
 
 /// A request whose every token is `token`.
@@ -127,7 +127,7 @@ fn special_tokens_are_text_on_request_and_in_stop_strings() {
     let stop = vec!["start|><|im".to_owned()];
     let stopped = generate(&model, only(START, 9).with(|options| options.stop = stop.clone()));
     assert_eq!(stopped.done.reason, FinishReason::Stop);
-    assert_eq!(stopped.done.stop_string.as_ref(), stop.first());
+    assert_eq!(stopped.done.matched, stop.first().cloned().map(Matched::String));
     assert_eq!((stopped.text.as_str(), stopped.tokens), ("", vec![START; 2]));
 
     // An end token is never part of the text, and a stop string sees it.
@@ -139,7 +139,7 @@ fn special_tokens_are_text_on_request_and_in_stop_strings() {
             options.keep_special_tokens = keep_special_tokens;
         });
         let ended = generate(&model, request);
-        assert_eq!(ended.done.stop_string.as_deref(), Some("<|im_end|>"));
+        assert_eq!(ended.done.matched, Some(Matched::String("<|im_end|>".to_owned())));
         assert_eq!((ended.text.as_str(), ended.tokens), ("", vec![]));
     }
 }

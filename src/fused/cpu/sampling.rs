@@ -67,7 +67,8 @@ impl CpuKernel for Draw {
         let values = inputs[0].values()?;
         let logits = Logits::new(&values, exec.isa);
         let kept = logits.kept(options, *xtc);
-        put(&mut outputs[0], logits.draw(kept.as_deref(), options.temperature, *uniform))
+        let temperature = logits.temperature(kept.as_deref(), options);
+        put(&mut outputs[0], logits.draw(kept.as_deref(), temperature, *uniform))
     }
 }
 

@@ -1,11 +1,13 @@
-"""Sampling fixtures: the distribution that mlx-lm draws from, after every processor and filter."""
+"""Sampling fixtures: the distribution that mlx-lm draws from, after every processor and filter, and transformers' typical sampling."""
 
 from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+import torch
 from mlx_lm import sample_utils
 from safetensors.numpy import save_file
+from transformers import TypicalLogitsWarper
 
 from .writing import write_json
 
@@ -88,6 +90,13 @@ CASES = [
     ("XTC of probability 0 is off", "normal", {**HOT, "xtc_probability": 0.0, "xtc_threshold": 0.02}, []),
     ("top-p, then min-p", "normal", {**HOT, "top_p": 0.95, "min_p": 0.1}, []),
     ("top-p, then top-k", "normal", {**HOT, "top_p": 0.9, "top_k": 3}, []),
+    ("typical-p 0.9", "normal", {**HOT, "typical_p": 0.9}, []),
+    ("typical-p 0.2", "normal", {**HOT, "typical_p": 0.2}, []),
+    ("typical-p on a peak", "peaked", {**HOT, "typical_p": 0.9}, []),
+    ("typical-p on equal logits keeps them all", "flat", {**HOT, "typical_p": 0.3}, []),
+    ("typical-p with excluded tokens", "masked", {**HOT, "typical_p": 0.7}, []),
+    ("typical-p with one token left", "single", {**HOT, "typical_p": 0.5}, []),
+    ("typical-p, then top-p and top-k", "normal", {"temp": 0.8, "typical_p": 0.8, "top_p": 0.7, "top_k": 5}, []),
     (
         "every filter",
         "normal",
@@ -160,6 +169,12 @@ def processed(logits: mx.array, options: dict, history: list[int]) -> mx.array:
 
 def filtered(logprobs: mx.array, options: dict) -> mx.array:
     """The log-probabilities that are handed to the draw; for temperature 0 they come as they are."""
+    options = dict(options)
+    if mass := options.pop("typical_p", None):
+        # mlx-lm has no such filter. What it leaves is a distribution for the others.
+        scores = torch.from_numpy(np.array(logprobs))
+        kept = mx.array(TypicalLogitsWarper(mass)(None, scores).numpy())
+        logprobs = kept - mx.logsumexp(kept, keepdims=True)
     seen = []
     original = sample_utils.categorical_sampling
     sample_utils.categorical_sampling = lambda values, temp: seen.append(values)

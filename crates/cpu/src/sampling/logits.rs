@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::super::math::exp;
 use super::super::simd::{Isa, Kernel, Simd};
-use super::SamplingOptions;
+use super::{SamplingOptions, dynamic_temperature};
 
 /// Logits with a maximum in common, by which most of them are passed over.
 const CHUNK: usize = 64;
@@ -36,6 +36,16 @@ impl<'a> Logits<'a> {
         isa.run(Maxima { logits, maxima: &mut maxima });
         let most = maxima.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         Self { logits, maxima, most, isa }
+    }
+
+    /// Those of all tokens.
+    pub(super) fn all(&self) -> &[f32] {
+        self.logits
+    }
+
+    /// The largest.
+    pub(super) fn largest(&self) -> f32 {
+        self.most
     }
 
     /// The most likely token, of equals the first.
@@ -80,6 +90,31 @@ impl<'a> Logits<'a> {
     /// The tokens that `options` leave to be drawn from; `None` for all. The chance of XTC is not
     /// theirs: `xtc` says whether it happens.
     pub fn kept(&self, options: &SamplingOptions, xtc: bool) -> Option<Vec<u32>> {
+        let first = match options {
+            _ if options.top_n_sigma > 0.0 => {
+                self.at_least(self.near_the_largest(options.top_n_sigma))
+            }
+            _ if options.typical_p < 1.0 => self.typical(options.typical_p),
+            _ => return self.kept_by_rank(options, xtc),
+        };
+        // What is left is looked at as if there were no others.
+        let mut rest = options.clone();
+        if options.top_n_sigma > 0.0 {
+            rest.top_n_sigma = 0.0;
+        } else {
+            rest.typical_p = 1.0;
+        }
+        let place = |token: &u32| first.binary_search(token).ok().map(|place| place as u32);
+        rest.xtc_special_tokens = options.xtc_special_tokens.iter().filter_map(place).collect();
+        let logits: Vec<f32> = first.iter().map(|&token| self.logits[token as usize]).collect();
+        Some(match Logits::new(&logits, self.isa).kept(&rest, xtc) {
+            Some(kept) => kept.into_iter().map(|place| first[place as usize]).collect(),
+            None => first,
+        })
+    }
+
+    /// [`Logits::kept`] by the filters that keep the most likely tokens, and XTC.
+    fn kept_by_rank(&self, options: &SamplingOptions, xtc: bool) -> Option<Vec<u32>> {
         let mut floor = f32::NEG_INFINITY;
         if options.top_p > 0.0 && options.top_p < 1.0 {
             floor = self.nucleus(options.top_p);
@@ -154,6 +189,21 @@ impl<'a> Logits<'a> {
         kept.retain(|token| {
             self.logits[*token as usize] <= least || options.xtc_special_tokens.contains(token)
         });
+    }
+
+    /// The temperature at which one of the `kept` tokens, or of all, is drawn.
+    pub fn temperature(&self, kept: Option<&[u32]>, options: &SamplingOptions) -> f32 {
+        if options.dynamic_temperature_range == 0.0 {
+            return options.temperature;
+        }
+        match kept {
+            None => dynamic_temperature(self.logits, options),
+            Some(kept) => {
+                let logits: Vec<f32> =
+                    kept.iter().map(|&token| self.logits[token as usize]).collect();
+                dynamic_temperature(&logits, options)
+            }
+        }
     }
 
     /// Draws one of the `kept` tokens, or of all, with probabilities ∝ exp(logit / `temperature`):

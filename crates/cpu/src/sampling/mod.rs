@@ -1,19 +1,36 @@
-//! From logits to a token: penalties, filters in the order of mlx-lm's `sample_utils.py`, and the
-//! draw.
+//! From logits to a token: penalties, filters in the order of mlx-lm's `sample_utils.py` (behind
+//! top-nσ and typical sampling, which it does not have), and the draw.
 
+mod filters;
 mod largest;
 mod logits;
 #[cfg(test)]
 mod tests;
 
+pub use filters::dynamic_temperature;
 pub use largest::largest;
 pub use logits::Logits;
+
+/// A temperature below this one is as good as this one, whose reciprocal and its products with
+/// logits are finite.
+pub const COLDEST: f32 = 1e-6;
 
 /// How the next token is drawn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SamplingOptions {
     /// Divides the log-probabilities; 0 takes the most likely token.
     pub temperature: f32,
+    /// How far the temperature moves with the entropy of what the filters keep; 0 for not at all.
+    /// See [`dynamic_temperature`].
+    pub dynamic_temperature_range: f32,
+    /// The power of the normalized entropy in it.
+    pub dynamic_temperature_exponent: f32,
+    /// Keeps the tokens whose logits are at most this many standard deviations below the largest;
+    /// 0 keeps all. See [`Logits::near_the_largest`].
+    pub top_n_sigma: f32,
+    /// Keeps the tokens whose surprise is nearest to the expected one, with this much probability;
+    /// 1 keeps all. See [`Logits::typical`].
+    pub typical_p: f32,
     /// Keeps the most likely tokens while the mass strictly above each is below this; 1 keeps all.
     pub top_p: f32,
     /// Keeps tokens at least this fraction as likely as the most likely one; 0 keeps all.
@@ -34,6 +51,10 @@ impl Default for SamplingOptions {
     fn default() -> Self {
         Self {
             temperature: 0.7,
+            dynamic_temperature_range: 0.0,
+            dynamic_temperature_exponent: 1.0,
+            top_n_sigma: 0.0,
+            typical_p: 1.0,
             top_p: 1.0,
             min_p: 0.0,
             min_tokens_to_keep: 1,

@@ -9,6 +9,33 @@ fn reference(logits: &[f32], options: &SamplingOptions, xtc: bool) -> Vec<u32> {
     let probability = |token: u32| f64::from(logits[token as usize] - most).exp() / total;
     let mut kept: Vec<u32> = (0..logits.len() as u32).collect();
     kept.sort_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
+    if options.top_n_sigma > 0.0 {
+        let values = || logits.iter().map(|&l| f64::from(l));
+        let mean = values().sum::<f64>() / logits.len() as f64;
+        let variance = values().map(|l| (l - mean).powi(2)).sum::<f64>() / logits.len() as f64;
+        let least = f64::from(most) - f64::from(options.top_n_sigma) * variance.sqrt();
+        kept.retain(|&token| f64::from(logits[token as usize]) >= least);
+    }
+    if options.typical_p < 1.0 {
+        let total: f64 = kept.iter().map(|&token| probability(token)).sum();
+        let share = |token: u32| probability(token) / total;
+        let entropy: f64 = kept.iter().map(|&token| -share(token) * share(token).ln()).sum();
+        let distance = |token: u32| (-share(token).ln() - entropy).abs();
+        let mut near = kept.clone();
+        near.sort_by(|a, b| distance(*a).total_cmp(&distance(*b)));
+        let mut sum = 0.0;
+        let last = near.iter().position(|&token| {
+            sum += share(token);
+            sum >= f64::from(options.typical_p)
+        });
+        near.truncate(last.map_or(near.len(), |last| last + 1));
+        kept.retain(|token| near.contains(token));
+    }
+    // What follows sees only what is left.
+    let total: f64 = kept.iter().map(|&token| f64::from(logits[token as usize] - most).exp()).sum();
+    let first = most;
+    let probability = |token: u32| f64::from(logits[token as usize] - first).exp() / total;
+    let most = kept.iter().map(|&token| logits[token as usize]).fold(f32::NEG_INFINITY, f32::max);
     if options.top_p > 0.0 && options.top_p < 1.0 {
         let mut above = 0.0;
         let end = kept.iter().position(|&token| {
@@ -88,6 +115,70 @@ fn filters_keep_what_their_definitions_say() {
             }
         }
     }
+}
+
+#[test]
+fn filters_by_the_whole_distribution_keep_what_their_definitions_say() {
+    let mut random = Random::new(93);
+    for (len, spread) in [(1, 1.0), (15, 1.0), (64, 3.0), (1000, 0.3), (2083, 2.0)] {
+        let logits: Vec<_> = random.normals(len).iter().map(|x| x * spread).collect();
+        for top_n_sigma in [0.0, 0.3, 1.0, 2.5] {
+            for typical_p in [1.0, 0.95, 0.5, 0.01] {
+                for (top_p, min_p, top_k) in [(1.0, 0.0, 0), (0.8, 0.0, 7), (0.9, 0.1, 0)] {
+                    for xtc in [false, true] {
+                        let options = SamplingOptions {
+                            top_n_sigma,
+                            typical_p,
+                            top_p,
+                            min_p,
+                            top_k,
+                            xtc_threshold: 0.05,
+                            xtc_special_tokens: vec![0, 3],
+                            ..SamplingOptions::default()
+                        };
+                        let expected = reference(&logits, &options, xtc);
+                        for isa in Isa::available() {
+                            let kept = kept(&logits, &options, xtc, isa);
+                            assert_eq!(kept, expected, "{len} logits, {options:?}, {xtc}, {isa:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_of_minus_infinity_are_no_part_of_a_distribution() {
+    let logits = [f32::NEG_INFINITY, 1.0, f32::NEG_INFINITY, 3.0, 2.0];
+    let all = SamplingOptions::default();
+    for isa in Isa::available() {
+        // σ of 1, 3 and 2 is 0.816.
+        let top_n_sigma = SamplingOptions { top_n_sigma: 1.3, ..all.clone() };
+        assert_eq!(kept(&logits, &top_n_sigma, false, isa), [3, 4]);
+        let typical_p = SamplingOptions { typical_p: 0.5, ..all.clone() };
+        assert_eq!(kept(&logits, &typical_p, false, isa), [3]);
+    }
+}
+
+#[test]
+fn the_temperature_follows_the_entropy() {
+    let options = SamplingOptions {
+        temperature: 1.0,
+        dynamic_temperature_range: 0.5,
+        dynamic_temperature_exponent: 2.0,
+        ..SamplingOptions::default()
+    };
+    let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-5, "{a}, expected {b}");
+    close(dynamic_temperature(&[2.0; 10], &options), 1.5);
+    close(dynamic_temperature(&[40.0, 0.0, 0.0], &options), 0.5);
+    close(dynamic_temperature(&[3.0], &options), 1.0);
+    let p = [0.5_f64, 0.25, 0.25];
+    let logits = [0.5_f32.ln(), 0.25_f32.ln(), f32::NEG_INFINITY, 0.25_f32.ln()];
+    let entropy: f64 = p.iter().map(|p| -p * p.ln()).sum();
+    close(dynamic_temperature(&logits, &options), 0.5 + (entropy / 3.0_f64.ln()).powi(2));
+    let none = SamplingOptions { dynamic_temperature_range: 0.0, ..options };
+    close(dynamic_temperature(&logits, &none), 1.0);
 }
 
 #[test]

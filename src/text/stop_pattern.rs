@@ -1,0 +1,105 @@
+//! Patterns that end a text, matched as it grows.
+
+use std::fmt;
+
+use llguidance::derivre::{Regex, RegexBuilder};
+
+/// The most bytes that a match has.
+const LONGEST: usize = 1000;
+
+/// The most work that compiling a pattern may take, in steps of the library.
+const MAX_WORK: u64 = 1_000_000;
+
+/// A pattern that ends a text where it first matches: with the first end, and of those that end
+/// there with the longest.
+#[derive(Clone)]
+pub struct StopPattern(Regex);
+
+/// What a pattern finds in a text.
+pub struct Found {
+    /// The end and the start of its match.
+    pub matched: Option<(usize, usize)>,
+    /// Where a match may begin that is not complete.
+    pub undecided: usize,
+}
+
+impl StopPattern {
+    /// A pattern in Rust's syntax, in which every literal sign is an escape.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let is_anchor = |(at, sign)| sign == '$' || sign == '^' && !pattern[..at].ends_with('[');
+        if pattern.char_indices().any(is_anchor) {
+            // The library would pass over them.
+            return Err("has \"^\" or \"$\", and nothing around a match is looked at".to_owned());
+        }
+        let mut builder = RegexBuilder::new();
+        let compiled =
+            builder.mk_regex(pattern).and_then(|regex| match builder.is_nullable(regex) {
+                true => Ok(None),
+                false => builder.into_regex_limited(regex, MAX_WORK).map(Some),
+            });
+        match compiled {
+            Ok(Some(regex)) => Ok(Self(regex)),
+            Ok(None) => Err("matches an empty text, and so every answer at once".to_owned()),
+            Err(error) => Err(format!("cannot be matched: {error}")),
+        }
+    }
+
+    /// Looks for a match of at most [`LONGEST`] bytes.
+    pub fn find(&mut self, text: &str) -> Found {
+        let mut found = Found { matched: None, undecided: text.len() };
+        for (start, _) in text.char_indices() {
+            let mut state = self.0.initial_state();
+            let last = found.matched.map_or(text.len(), |(end, _)| end).min(start + LONGEST);
+            for (at, &byte) in text.as_bytes()[..last].iter().enumerate().skip(start) {
+                state = self.0.transition(state, byte);
+                if state.is_dead() {
+                    break;
+                }
+                if self.0.is_accepting(state) {
+                    let best = found.matched.get_or_insert((at + 1, start));
+                    *best = (at + 1, start).min(*best);
+                    break;
+                }
+                if at + 1 == text.len() {
+                    found.undecided = found.undecided.min(start);
+                }
+            }
+        }
+        found
+    }
+}
+
+impl fmt::Debug for StopPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopPattern").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_end_wins_and_of_those_the_longest() {
+        let find = |pattern: &str, text: &str| {
+            let found = StopPattern::new(pattern).unwrap().find(text);
+            (found.matched, found.undecided)
+        };
+        assert_eq!(find("b+", "aabb"), (Some((3, 2)), 4));
+        assert_eq!(find("abc|bc", "xabc").0, Some((4, 1)));
+        assert_eq!(find(r"\n\n[A-Z]", "one\n\n"), (None, 3));
+        assert_eq!(find("é+x", "aéé"), (None, 1));
+        assert_eq!(find("abc", "abd"), (None, 3));
+        assert_eq!(find(".*end", &"y".repeat(5000)), (None, 4000));
+    }
+
+    #[test]
+    fn patterns_that_are_of_no_use_are_refused() {
+        for pattern in ["a*", "", "(", "^a", "a$", "((a{1000}){1000}){1000}"] {
+            assert!(StopPattern::new(pattern).is_err(), "{pattern}");
+        }
+    }
+}
