@@ -1,4 +1,4 @@
-import { availableParallelism, cpus, totalmem } from 'node:os'
+import { availableParallelism, cpus, freemem, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { textOf, type Surroundings } from './surroundings.js'
 
@@ -43,7 +43,7 @@ export function machine({ root }: Surroundings): Machine {
     threads: availableParallelism(),
     instructionSets: instructionSets(textOf(join(root, 'proc/cpuinfo'))),
     memoryBytes: totalmem(),
-    availableBytes: process.availableMemory(),
+    availableBytes: freemem(),
     // A limit that is more than all there is says that there is none.
     ...(limit > 0 && limit < totalmem() && { limitBytes: limit }),
   }
