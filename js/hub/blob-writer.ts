@@ -1,20 +1,19 @@
 import { open, type FileHandle } from 'node:fs/promises'
 import { fileError } from './errors.js'
-import { checksumOf, type Batch, type Hashing, type StreamHash } from './hashing.js'
+import { checksumOf, type Batch, type Hashing, type Piece, type StreamHash } from './hashing.js'
 
-/**
- * Bytes that are written and hashed at once. Larger writes are slower: the kernel looks for memory
- * in one piece for each.
- */
-const BATCH = 256 << 10
+/** Bytes that are written and hashed at once. */
+const BATCH = 512 << 10
 /** Batches of a file that are under way at the same time. */
-const BATCHES = 32
+const BATCHES = 16
 
 /**
  * Writes a file from its beginning to its end, and hashes what it writes. What is there already is
  * hashed first, and stays.
  */
 export class BlobWriter {
+  /** Called when nothing is on its way to the file any more. */
+  onIdle: () => void = () => undefined
   readonly #path: string
   readonly #etag: string
   readonly #size: number | undefined
@@ -27,7 +26,9 @@ export class BlobWriter {
   #filled = 0
   #batch: Batch | undefined
   readonly #free: Batch[] = []
-  readonly #writing: Promise<Batch>[] = []
+  readonly #writing: Promise<void>[] = []
+  /** How many of these are under way. */
+  #pending = 0
   #stored: Promise<void> = Promise.resolve()
 
   private constructor(path: string, etag: string, size: number | undefined, hashing: Hashing) {
@@ -59,6 +60,24 @@ export class BlobWriter {
 
   get position(): number {
     return this.#position
+  }
+
+  /** Whether nothing is on its way to the file. */
+  get isIdle(): boolean {
+    return this.#pending === 0
+  }
+
+  /** Memory for {@link add}, with any content. */
+  lend(): Batch {
+    return this.#free.pop() ?? this.#newBatch()
+  }
+
+  /** Adds a piece of memory that was lent behind the bytes that were added before. */
+  async add(piece: Piece): Promise<void> {
+    this.#flush()
+    while (this.#writing.length >= BATCHES) await this.#reclaim()
+    this.#send(piece, this.#position)
+    this.#position += piece.length
   }
 
   /** Adds bytes behind those that were added before. */
@@ -138,7 +157,7 @@ export class BlobWriter {
         (await this.#file?.read(batch, 0, batch.byteLength, this.#position)) ?? {}
       if (bytesRead === 0) break
       this.#position += bytesRead
-      this.#writing.push(this.#hashed(batch, bytesRead))
+      this.#track(batch, this.#hash.update({ batch, length: bytesRead }))
     }
     await this.settle()
   }
@@ -156,12 +175,16 @@ export class BlobWriter {
       await this.#reclaim()
       return this.#freeBatch()
     }
-    return new Uint8Array(Math.min(BATCH, Math.max(this.#size ?? BATCH, 1)))
+    return this.#newBatch()
+  }
+
+  #newBatch(): Batch {
+    const size = Math.min(BATCH, Math.max(this.#size ?? BATCH, 1))
+    return new Uint8Array(new SharedArrayBuffer(size))
   }
 
   async #reclaim(): Promise<void> {
-    const first = this.#writing.shift()
-    if (first !== undefined) this.#free.push(await first)
+    await this.#writing.shift()
   }
 
   #flush(): void {
@@ -170,16 +193,43 @@ export class BlobWriter {
     const [length, at] = [this.#filled, this.#position - this.#filled]
     this.#batch = undefined
     this.#filled = 0
-    // One after the other: a file that is cut off anywhere is the beginning of the whole.
-    this.#stored = this.#stored.then(() => this.#store(batch.subarray(0, length), at))
-    const written = this.#stored.then(() => this.#hashed(batch, length))
-    // An error is thrown where the batch is waited for, which may be later.
-    written.catch(() => undefined)
-    this.#writing.push(written)
+    this.#send({ batch, length }, at)
   }
 
-  async #hashed(batch: Batch, length: number): Promise<Batch> {
-    return (await this.#hash?.update(batch, length)) ?? batch
+  #send(piece: Piece, at: number): void {
+    this.#track(piece.batch, this.#written(piece, at))
+  }
+
+  /** Keeps a batch until its work is done. */
+  #track(batch: Batch, work: Promise<void>): void {
+    this.#pending++
+    const done = work
+      .then(() => {
+        this.#free.push(batch)
+      })
+      .finally(() => {
+        this.#pending--
+        if (this.isIdle) this.onIdle()
+      })
+    // An error is thrown where the batch is waited for, which may be later.
+    done.catch(() => undefined)
+    this.#writing.push(done)
+  }
+
+  /** Writes a piece behind the one before, and hashes it. */
+  async #written(piece: Piece, at: number): Promise<void> {
+    const { batch, length } = piece
+    const fd = this.#file?.fd
+    if (this.#hash?.store !== undefined && fd !== undefined) {
+      await this.#hash.store(piece, fd, at).catch((error: unknown) => {
+        throw fileError(error, this.#path)
+      })
+      return
+    }
+    // One after the other: a file that is cut off anywhere is the beginning of the whole.
+    this.#stored = this.#stored.then(() => this.#store(batch.subarray(0, length), at))
+    await this.#stored
+    await this.#hash?.update(piece)
   }
 
   async #store(data: Uint8Array, at: number): Promise<void> {

@@ -8,7 +8,7 @@ import type { Slots } from './connections.js'
 import { Content, ContentChanged, RangesIgnored } from './content.js'
 import { fileError } from './errors.js'
 import { Backoff } from './failures.js'
-import type { Hashing } from './hashing.js'
+import type { Hashing, Piece } from './hashing.js'
 import { contentAddress, type RemoteFile } from './listing.js'
 import { acquire } from './locks.js'
 import type { DownloadProgress } from './progress.js'
@@ -176,13 +176,19 @@ class FileDownload {
     const launch = (): void => {
       if (next >= size) return
       const end = Math.min(next + PART, size)
-      parts.push(new Part(this.#content, next, end, this.#context.connections, controller.signal))
+      const range = { from: next, end }
+      parts.push(
+        new Part(this.#content, range, writer, this.#context.connections, controller.signal),
+      )
       next = end
     }
     try {
       for (let count = 0; count < PARTS; count++) launch()
       for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-        await part.drain((data) => this.#take(writer, data))
+        await part.drain(async (piece) => {
+          await writer.add(piece)
+          this.#context.progress.arrived(this.#file.name, piece.length)
+        })
         this.#backoff.succeeded()
         launch()
       }
@@ -213,11 +219,21 @@ class FileDownload {
 class Part {
   /** Resolves once nothing comes any more, also after a failure. */
   readonly ended: Promise<void>
-  readonly #chunks: Uint8Array[] = []
+  readonly #writer: BlobWriter
+  readonly #pieces: Piece[] = []
+  /** The piece that is being filled. What comes is copied at once, so that it is soon let go. */
+  #last: Piece | undefined
   #state: 'running' | 'done' | { error: unknown } = 'running'
   #wake: () => void = () => undefined
 
-  constructor(content: Content, from: number, end: number, slots: Slots, signal: AbortSignal) {
+  constructor(
+    content: Content,
+    { from, end }: { from: number; end: number },
+    writer: BlobWriter,
+    slots: Slots,
+    signal: AbortSignal,
+  ) {
+    this.#writer = writer
     this.ended = slots
       .use(signal, () => this.#run(content, from, end, signal))
       .then(
@@ -241,7 +257,7 @@ class Part {
       try {
         await content.read({ from: at, to: end - 1 }, signal, (data) => {
           at += data.byteLength
-          this.#chunks.push(data)
+          this.#keep(data)
           backoff.succeeded()
           this.#wake()
         })
@@ -251,11 +267,35 @@ class Part {
     }
   }
 
-  /** Gives the bytes as they come. */
-  async drain(take: (data: Uint8Array) => Promise<void>): Promise<void> {
+  #keep(data: Uint8Array): void {
+    for (let rest = data; rest.byteLength > 0;) {
+      const piece = (this.#last ??= { batch: this.#writer.lend(), length: 0 })
+      const part = rest.subarray(0, piece.batch.byteLength - piece.length)
+      piece.batch.set(part, piece.length)
+      piece.length += part.byteLength
+      if (piece.length === piece.batch.byteLength) this.#close()
+      rest = rest.subarray(part.byteLength)
+    }
+  }
+
+  #close(): void {
+    if (this.#last !== undefined) this.#pieces.push(this.#last)
+    this.#last = undefined
+  }
+
+  /**
+   * Gives the bytes as they come: in whole batches, or in what there is where the writer has
+   * nothing to do, or nothing more comes.
+   */
+  async drain(take: (piece: Piece) => Promise<void>): Promise<void> {
+    this.#writer.onIdle = () => {
+      this.#wake()
+    }
     for (;;) {
-      const chunk = this.#chunks.shift()
-      if (chunk !== undefined) await take(chunk)
+      if (this.#pieces.length === 0 && (this.#writer.isIdle || this.#state !== 'running'))
+        this.#close()
+      const piece = this.#pieces.shift()
+      if (piece !== undefined) await take(piece)
       else if (this.#state === 'done') return
       else if (this.#state !== 'running') throw this.#state.error
       else

@@ -1,40 +1,74 @@
 import { createHash, type Hash } from 'node:crypto'
+import { writeSync } from 'node:fs'
 import { parentPort } from 'node:worker_threads'
 
-/** Hashes beside the thread that downloads, so that neither waits for the other. */
+/**
+ * Writes and hashes beside the thread that downloads, which would otherwise have to be asked for
+ * each piece after the one before.
+ */
 
 export interface HashJob {
   /** Which of the hashes that are under way. */
   id: number
   /** Begins a new hash. */
   algorithm?: string
-  /** Comes back with the answer, to be filled again. */
-  buffer?: Uint8Array<ArrayBuffer>
-  /** How much of the buffer is to be hashed. */
-  length?: number
+  /** What is to be hashed. */
+  piece?: Uint8Array
+  /** The open file that the piece is written to before. */
+  fd?: number
+  /** Where in the file. */
+  at?: number
   /** Ends the hash: the answer is its digest. */
   done?: boolean
 }
 
 /** The answer to each job, in their order. */
 export interface HashReply {
-  buffer?: Uint8Array<ArrayBuffer>
   digest?: string
+  /** Why the piece, or one before it, could not be written. */
+  error?: { message: string; code?: string; errno?: number; syscall?: string }
 }
 
-const hashes = new Map<number, Hash>()
+interface Stream {
+  hash: Hash
+  error?: HashReply['error']
+}
 
-parentPort?.on('message', ({ id, algorithm, buffer, length, done }: HashJob) => {
-  if (algorithm !== undefined) hashes.set(id, createHash(algorithm))
-  const hash = hashes.get(id)
-  const reply: HashReply = {}
-  if (buffer !== undefined) {
-    hash?.update(buffer.subarray(0, length))
-    reply.buffer = buffer
-  }
-  if (done === true) {
-    reply.digest = hash?.digest('hex') ?? ''
-    hashes.delete(id)
-  }
-  parentPort?.postMessage(reply, buffer === undefined ? [] : [buffer.buffer])
+const streams = new Map<number, Stream>()
+
+parentPort?.on('message', (job: HashJob) => {
+  parentPort?.postMessage(answer(job))
 })
+
+function answer({ id, algorithm, piece, fd, at = 0, done }: HashJob): HashReply {
+  if (algorithm !== undefined) streams.set(id, { hash: createHash(algorithm) })
+  const stream = streams.get(id)
+  if (stream === undefined) return {}
+  if (piece !== undefined) {
+    if (fd !== undefined) stream.error ??= write(fd, piece, at)
+    if (stream.error !== undefined) return { error: stream.error }
+    stream.hash.update(piece)
+  }
+  if (done !== true) return {}
+  streams.delete(id)
+  return { digest: stream.hash.digest('hex') }
+}
+
+function write(fd: number, piece: Uint8Array, at: number): HashReply['error'] {
+  try {
+    for (let done = 0; done < piece.byteLength;) {
+      const written = writeSync(fd, piece, done, piece.byteLength - done, at + done)
+      if (written === 0) return { message: 'the file takes no more bytes' }
+      done += written
+    }
+    return undefined
+  } catch (error) {
+    const { message, code, errno, syscall } = error as NodeJS.ErrnoException
+    return {
+      message,
+      ...(code !== undefined && { code }),
+      ...(errno !== undefined && { errno }),
+      ...(syscall !== undefined && { syscall }),
+    }
+  }
+}

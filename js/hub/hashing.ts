@@ -5,13 +5,23 @@ import { packageFolder } from '../package-folder.js'
 import { exists } from '../files.js'
 import type { HashJob, HashReply } from './hash-worker.js'
 
-/** Memory that goes from thread to thread. */
-export type Batch = Uint8Array<ArrayBuffer>
+/** Memory that threads share: nothing is copied or handed over from one to the other. */
+export type Batch = Uint8Array<SharedArrayBuffer>
+
+/** The first bytes of a batch, which must not be touched until they have been used. */
+export interface Piece {
+  batch: Batch
+  length: number
+}
 
 /** A hash of a stream. */
 export interface StreamHash {
-  /** Adds the first bytes of a batch, which must not be touched until it comes back. */
-  update(batch: Batch, length: number): Promise<Batch>
+  update(piece: Piece): Promise<void>
+  /**
+   * Writes a piece to an open file and then adds it, where the hash has a thread of its own. After
+   * a failure nothing more is written.
+   */
+  store?(piece: Piece, fd: number, at: number): Promise<void>
   digest(): Promise<string>
 }
 
@@ -32,7 +42,7 @@ export function checksumOf(etag: string, size: number | undefined): Checksum | u
   return { algorithm: 'sha1', prefix: `blob ${size}\0` }
 }
 
-/** Files of this size and more are hashed on a thread of their own. */
+/** Files of this size and more are written and hashed on a thread of their own. */
 const LARGE = 16 << 20
 
 /**
@@ -55,9 +65,9 @@ export class Hashing {
     if (thread === undefined) {
       const hash = createHash(algorithm).update(prefix)
       return {
-        update: (batch, length) => {
+        update: ({ batch, length }) => {
           hash.update(batch.subarray(0, length))
-          return Promise.resolve(batch)
+          return Promise.resolve()
         },
         digest: () => Promise.resolve(hash.digest('hex')),
       }
@@ -65,10 +75,15 @@ export class Hashing {
     const id = this.#next++
     const head = new TextEncoder().encode(prefix)
     // Jobs are answered in their order, so nobody needs to wait for the first.
-    thread.send({ id, algorithm, buffer: head, length: head.length }).catch(() => undefined)
+    thread.send({ id, algorithm, piece: head }).catch(() => undefined)
     return {
-      update: async (buffer, length) =>
-        (await thread.send({ id, buffer, length })).buffer ?? buffer,
+      update: async ({ batch, length }) => {
+        await thread.send({ id, piece: batch.subarray(0, length) })
+      },
+      store: async ({ batch, length }, fd, at) => {
+        const { error } = await thread.send({ id, piece: batch.subarray(0, length), fd, at })
+        if (error !== undefined) throw Object.assign(new Error(error.message), error)
+      },
       digest: async () => (await thread.send({ id, done: true })).digest ?? '',
     }
   }
@@ -109,7 +124,7 @@ class HashThread {
   send(job: HashJob): Promise<HashReply> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject })
-      this.#worker.postMessage(job, job.buffer === undefined ? [] : [job.buffer.buffer])
+      this.#worker.postMessage(job)
     })
   }
 
