@@ -6,11 +6,13 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use nodemlx::adapters::{AdapterId, AdapterInfo, Adapters};
+use nodemlx::convert::{ConvertOptions, convert};
 use nodemlx::error::Result;
 use nodemlx::fused::{Device, Precision};
 use nodemlx::mlx::{self, Dtype};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 fn fixtures() -> Vec<PathBuf> {
@@ -95,6 +97,66 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
 }
 
 const TOLERANCE: f64 = 1e-4;
+
+/// An adapter of rank 1 for one matrix, as mlx-lm or PEFT writes it.
+fn small_adapter(folder: &Path, is_peft: bool, module: &str, outputs: usize, inputs: usize) {
+    let (config, file, names, shapes) = if is_peft {
+        let config = json!({
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 1, "lora_alpha": 1,
+            "target_modules": [module.rsplit('.').next()],
+        });
+        let names = ["lora_A.weight", "lora_B.weight"]
+            .map(|leaf| format!("base_model.model.{module}.{leaf}"));
+        (config, "adapter_model.safetensors", names, [[1, inputs], [outputs, 1]])
+    } else {
+        let config = json!({
+            "fine_tune_type": "lora", "num_layers": 2,
+            "lora_parameters": { "rank": 1, "dropout": 0.0, "scale": 1.0 },
+        });
+        let names = ["lora_a", "lora_b"].map(|leaf| format!("{module}.{leaf}"));
+        (config, "adapters.safetensors", names, [[inputs, 1], [1, outputs]])
+    };
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("adapter_config.json"), config.to_string()).unwrap();
+    let data = 0.125_f32.to_le_bytes().repeat(inputs.max(outputs));
+    let tensors = names.iter().zip(&shapes).map(|(name, shape)| {
+        let bytes = &data[..4 * shape[0] * shape[1]];
+        (name, TensorView::new(safetensors::Dtype::F32, shape.to_vec(), bytes).unwrap())
+    });
+    safetensors::serialize_to_file(tensors, None, &folder.join(file)).unwrap();
+}
+
+/// mlx-lm multiplies Falcon H1's factors into its matrices: what was trained beside the one form
+/// would change the other by other amounts.
+#[test]
+fn adapters_of_the_other_form_of_falcon_h1_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = "model.layers.0.feed_forward.gate_proj";
+    for (fixture, taken) in [("falcon-h1-raw", "peft"), ("falcon-h1-converted", "mlx-lm")] {
+        let model = Model::load(fixture, Device::cpu(None, Precision::Exact));
+        let config = std::fs::read(seeded::folder(fixture).join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        let size = |field: &str| config[field].as_u64().unwrap() as usize;
+        for kind in ["peft", "mlx-lm"] {
+            let adapter = folder.path().join(format!("{fixture}-{kind}"));
+            let (outputs, inputs) = (size("intermediate_size"), size("hidden_size"));
+            small_adapter(&adapter, kind == "peft", module, outputs, inputs);
+            let target = folder.path().join(format!("{fixture}-{kind}-fused"));
+            let options =
+                ConvertOptions { adapter: Some(adapter.clone()), ..ConvertOptions::default() };
+            let fused = convert(&seeded::folder(fixture), &target, &options, &mut |_| {
+                ControlFlow::Continue(())
+            });
+            // A fused checkpoint is always in mlx-lm's form.
+            let fused = fused.map(|_| ()).map_err(|error| error.code());
+            let fuses = if kind == "mlx-lm" { Ok(()) } else { Err("UNSUPPORTED") };
+            assert_eq!(fused, fuses, "{fixture} with {kind}, fused");
+            let loaded = model.adapter(&adapter).map(|_| ()).map_err(|error| error.code());
+            let loads = if kind == taken { Ok(()) } else { Err("UNSUPPORTED") };
+            assert_eq!(loaded, loads, "{fixture} with {kind}");
+        }
+    }
+}
 
 #[test]
 fn every_adapter_computes_what_its_own_library_does() {

@@ -1,7 +1,7 @@
 //! Parity with `mlx_lm.convert`: `tests/fixtures/conversions.json` has a digest of every way in
 //! which it converts the fixtures of `tests/fixtures/models`, of all names, types, shapes and bytes.
-//! `CONVERTED=folder cargo test --test conversions every` leaves those that are only laid out anew
-//! there, for `tools/oracle/check.py --converted folder`.
+//! `CONVERTED=folder cargo test --test conversions every` leaves all of them there, with the logits
+//! that are computed of them, for `tools/oracle/check.py --converted folder`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use nodemlx::fused::{Device, Precision};
 use nodemlx::mlx::quantized::{Mode, QuantizationParams};
 use nodemlx::mlx::{self, Dtype};
 use nodemlx::models::{self, LoadOptions};
+use safetensors::tensor::TensorView;
 use safetensors::{SafeTensors, View};
 use serde::Deserialize;
 use serde_json::Value;
@@ -94,10 +95,32 @@ fn converted(fixture: &str, way: &str, folder: &Path) -> Vec<String> {
         run(&source, &dequantized, &options("dequantized")).unwrap();
         source = dequantized;
     }
-    let kept = std::env::var_os("CONVERTED").filter(|_| way == "plain");
-    let target = kept.map_or(folder.join("target"), |folder| Path::new(&folder).join(fixture));
+    let kept = std::env::var_os("CONVERTED").map(|kept| match way {
+        // The fixture has logits of its own.
+        "plain" => Path::new(&kept).join(fixture),
+        _ => Path::new(&kept).join(format!("{fixture}@{way}")),
+    });
+    let target = kept.clone().unwrap_or(folder.join("target"));
     run(&source, &target, &options(way)).unwrap();
+    if kept.is_some() && way != "plain" {
+        write_golden(&target);
+    }
     lines(&target)
+}
+
+/// Leaves the logits that are computed of a converted checkpoint beside it.
+fn write_golden(folder: &Path) {
+    let (tokens, logits) = (TOKENS.to_vec(), logits_of(folder, &TOKENS));
+    let words = |values: Vec<[u8; 4]>| values.concat();
+    let tokens = words(tokens.iter().map(|token| token.to_le_bytes()).collect());
+    let shape = vec![TOKENS.len(), logits.len() / TOKENS.len()];
+    let logits = words(logits.iter().map(|logit| logit.to_le_bytes()).collect());
+    let view = |dtype, shape, bytes| TensorView::new(dtype, shape, bytes).unwrap();
+    let tensors = [
+        ("tokens", view(safetensors::Dtype::I32, vec![TOKENS.len()], &tokens)),
+        ("logits", view(safetensors::Dtype::F32, shape, &logits)),
+    ];
+    safetensors::serialize_to_file(tensors, None, &folder.join("golden.safetensors")).unwrap();
 }
 
 #[test]
@@ -117,6 +140,8 @@ fn every_byte_is_as_mlx_lm_writes_it() {
     }
     assert!(wrong.is_empty(), "{} differ: {}", wrong.len(), wrong.join(", "));
 }
+
+const TOKENS: [u32; 12] = [5, 10, 15, 20, 25, 30, 1, 2, 3, 28, 14, 7];
 
 /// The logits of some tokens.
 fn logits(folder: &Path) -> Vec<f32> {
@@ -154,6 +179,7 @@ fn the_converted_model_computes_the_same() {
         // And some that it does.
         "deepseek-v3-raw-fp8",
         "gpt-oss-raw",
+        "gptj-raw",
         "llama-raw-spare-head",
         "mamba2-raw",
     ] {
@@ -163,6 +189,16 @@ fn the_converted_model_computes_the_same() {
         let error = relative_error(&logits(&target), &logits(&source));
         assert!(error < 1e-5, "{fixture}: {error}");
     }
+}
+
+/// mlx-lm has no place for the width of GPT-J's MLPs.
+#[test]
+fn what_mlx_lm_could_not_say_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("gptj-raw-inner"), folder.path().join("target"));
+    let error = run(&source, &target, &ConvertOptions::default()).unwrap_err();
+    assert_eq!(error.code(), "UNSUPPORTED");
+    assert!(error.to_string().contains("n_inner"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use nodemlx::convert::{ConvertOptions, convert};
 use nodemlx::error::{Error, Result};
 use nodemlx::fused::{Device, Precision};
 use nodemlx::mlx::quantized::Mode;
@@ -116,6 +117,33 @@ fn matrices_stay_packed_where_mlx_has_a_format_for_them() {
         let partly = ["gptq-experts-act-order", "compressed-fp8-block", "fp8-block"];
         assert_eq!(told, found.is_none() || partly.contains(&name.as_str()), "{name}");
     }
+}
+
+/// Converted, they compute the same: packed where mlx-lm has the format, else as numbers. With
+/// `CONVERTED=folder` what is written stays there, for `tools/oracle/check.py --converted folder`.
+#[test]
+fn converted_checkpoints_compute_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let kept = std::env::var_os("CONVERTED").map(PathBuf::from);
+    let mut failures = Vec::new();
+    for fixture in fixtures() {
+        let name = name(&fixture);
+        let target = kept.as_deref().unwrap_or(folder.path()).join(&name);
+        let options = ConvertOptions { dtype: Some(Dtype::Float32), ..ConvertOptions::default() };
+        let error = convert(&fixture, &target, &options, &mut |_| ControlFlow::Continue(()))
+            .and_then(|_| load(&target, exact(), Some(Dtype::Float32)))
+            .and_then(|loaded| error_of(&fixture, &loaded));
+        match error {
+            // Numbers that were codes are rounded to the 16 bits that their scales have.
+            Ok(error) if error < 1e-2 => {}
+            other => failures.push(format!("{name}: {other:?}")),
+        }
+        if kept.is_some() && target.is_dir() {
+            let golden = "golden.safetensors";
+            std::fs::copy(fixture.join(golden), target.join(golden)).unwrap();
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 fn header_of(fixture: &Path) -> Map<String, Value> {

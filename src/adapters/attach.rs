@@ -20,6 +20,7 @@ pub(super) fn attach(
     file: &AdapterFile,
     activations: Option<Dtype>,
 ) -> Result<AdapterInfo> {
+    file.check_trainer(sites.trainer)?;
     let by_name: HashMap<String, &Site> =
         sites.by_path.iter().map(|(path, site)| (canonical(path), site)).collect();
     let mut attaching = Attaching { file, activations, rank: 0, parameters: 0, bytes: 0 };

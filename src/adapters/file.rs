@@ -8,6 +8,7 @@ use super::tensors::AdapterTensors;
 use super::update::Module;
 use super::{mlx_lm, peft};
 use crate::error::{Error, Result};
+use crate::weights::Trainer;
 
 /// An adapter as it is on the disk.
 pub struct AdapterFile {
@@ -15,6 +16,8 @@ pub struct AdapterFile {
     pub path: PathBuf,
     /// How it was trained.
     pub kind: AdapterKind,
+    /// The program that trained it.
+    pub trainer: Trainer,
     /// What it changes, by the modules' canonical paths.
     pub modules: BTreeMap<String, Module>,
     /// Tells its numbers from those of other adapters.
@@ -51,7 +54,30 @@ impl AdapterFile {
             return Err(tensors.error("holds no tensors"));
         }
         let fingerprint = tensors.fingerprint(&config.text());
-        Ok(Self { path: dir.to_owned(), kind, modules, fingerprint })
+        let trainer = if config.is_peft() { Trainer::Peft } else { Trainer::MlxLm };
+        Ok(Self { path: dir.to_owned(), kind, trainer, modules, fingerprint })
+    }
+
+    /// Refuses an adapter whose matrices belong to another form of the checkpoint than those of a
+    /// model that takes adapters of `wanted` alone.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn check_trainer(&self, wanted: Option<Trainer>) -> Result<()> {
+        let Some(wanted) = wanted.filter(|wanted| *wanted != self.trainer) else { return Ok(()) };
+        let form = match wanted {
+            Trainer::MlxLm => "as mlx-lm converts them, with factors multiplied in",
+            Trainer::Peft => {
+                "as they were published, without the factors that mlx-lm multiplies in"
+            }
+        };
+        Err(Error::Unsupported(format!(
+            "{}: the adapter is one of {}, and this model's matrices are {form}; the same adapter \
+             would change them by other amounts than it was trained to. Take one of {} for them.",
+            self.path.display(),
+            self.trainer.name(),
+            wanted.name()
+        )))
     }
 
     /// An error about one of its modules.

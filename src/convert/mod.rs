@@ -128,6 +128,9 @@ pub fn convert(
     let target = Target::new(source, target, options.overwrite)?;
     let adapter = options.adapter.as_deref().map(AdapterFile::open).transpose()?;
     let mut layout = models::layout(source)?;
+    if let Some(adapter) = &adapter {
+        adapter.check_trainer(layout.trainer)?;
+    }
     let mut config = config::read(source)?;
     let packed = plan::packed(&layout)?;
     let unpacked = match &adapter {

@@ -14,12 +14,18 @@ use crate::nn::{
     Activation, Branch, Branches, FeedForward, GatedNorm, Mamba2, Mamba2Config, Mlp, NormLayout,
     ResidualScale,
 };
-use crate::weights::Weights;
+use crate::weights::{Trainer, Weights};
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["falcon_h1"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let factors = Factors::of(file, w)?;
+    let converted = is_converted(w);
+    let factors = Factors::of(file, converted)?;
+    w.sites().trainer = match (has_factors(file)?, converted) {
+        (false, _) => None,
+        (true, true) => Some(Trainer::MlxLm),
+        (true, false) => Some(Trainer::Peft),
+    };
     let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
     let tied = decoder.tied.unwrap_or_else(|| !w.has("lm_head.weight"));
     decoder.tied = Some(tied);
@@ -106,15 +112,12 @@ struct Factors {
 }
 
 impl Factors {
-    fn of(file: &ConfigFile, w: &Weights) -> Result<Self> {
-        fn field<T: DeserializeOwned>(file: &ConfigFile, name: &str, default: T) -> Result<T> {
-            Ok(file.optional(name)?.unwrap_or(default))
-        }
+    fn of(file: &ConfigFile, converted: bool) -> Result<Self> {
         let one = |name: &str| field(file, name, 1.0);
         let factor = |value: f32| (value != 1.0).then_some(value);
         let (embedding, logits) = (one("embedding_multiplier")?, one("lm_head_multiplier")?);
         let (keys, attention) = (one("key_multiplier")?, one("attention_in_multiplier")?);
-        if is_converted(w) {
+        if converted {
             return Ok(Self {
                 embedding: None,
                 logits: None,
@@ -142,6 +145,30 @@ impl Factors {
             down: factor(down),
         })
     }
+}
+
+fn field<T: DeserializeOwned>(file: &ConfigFile, name: &str, default: T) -> Result<T> {
+    Ok(file.optional(name)?.unwrap_or(default))
+}
+
+/// Whether there are factors that mlx-lm multiplies into matrices.
+pub(super) fn has_factors(file: &ConfigFile) -> Result<bool> {
+    const SINGLE: [&str; 6] = [
+        "embedding_multiplier",
+        "lm_head_multiplier",
+        "attention_in_multiplier",
+        "attention_out_multiplier",
+        "ssm_in_multiplier",
+        "ssm_out_multiplier",
+    ];
+    for name in SINGLE {
+        if field(file, name, 1.0_f32)? != 1.0 {
+            return Ok(true);
+        }
+    }
+    let (mlp, parts) =
+        (field(file, "mlp_multipliers", [1.0; 2])?, field(file, "ssm_multipliers", [1.0; 5])?);
+    Ok(mlp != [1.0_f32; 2] || parts != [1.0_f32; 5])
 }
 
 /// Whether mlx-lm wrote the checkpoint: its convolutions have the channels' one input last.

@@ -15,5 +15,5 @@ mod view;
 pub use checkpoint::Checkpoint;
 pub use formats::{Foreign, Refusal};
 pub use plan::LoadPlan;
-pub use sites::{LinearSite, Place, Site, Sites};
+pub use sites::{LinearSite, Place, Site, Sites, Trainer};
 pub use view::{Adjustments, Float8, Quantization, Weights};

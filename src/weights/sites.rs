@@ -117,9 +117,31 @@ pub enum Site {
     },
 }
 
+/// A program that trains adapters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trainer {
+    /// mlx-lm, on a checkpoint as it converts it.
+    MlxLm,
+    /// PEFT, on a checkpoint as it was published.
+    Peft,
+}
+
+impl Trainer {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MlxLm => "mlx-lm",
+            Self::Peft => "PEFT",
+        }
+    }
+}
+
 /// The layers of a model that adapters can add to.
 #[derive(Debug, Clone, Default)]
 pub struct Sites {
+    /// The one program whose adapters belong to these matrices, where a conversion multiplies
+    /// factors into them; `None` where adapters of both do.
+    pub trainer: Option<Trainer>,
     /// Which adapter's additions its layers see.
     pub selection: Selection,
     /// By path.

@@ -2,7 +2,8 @@
 """Compares fixtures: `python3 tools/oracle/check.py` the committed ones with those that the oracle makes now,
 `python3 tools/oracle/check.py --results folder` what an engine computed with the committed models.
 
-`python3 tools/oracle/check.py --converted folder` the checkpoints that an engine converted from fixtures of the same names.
+`python3 tools/oracle/check.py --converted folder` the checkpoints that an engine converted: what mlx-lm computes of them with the logits
+in their `golden.safetensors`, or those of the model fixtures of the same names.
 `python3 tools/oracle/check.py --prompt-caches folder` the prompt-cache files that an engine wrote for the fixtures of the same names.
 
 The folder of results holds `<name of the model fixture>.safetensors` with any of `logits`, `logits_cached`, `greedy` as in the fixture's
@@ -133,13 +134,15 @@ def check_converted(folder: Path) -> list[str]:
     gathering.install()
     faults = []
     for converted in sorted(path.parent for path in folder.glob("*/config.json")):
-        golden = mx.load(str(environment.FIXTURES / "models" / converted.name / "golden.safetensors"))
+        own = converted / "golden.safetensors"
+        fixture = environment.FIXTURES / "models" / converted.name / own.name
+        golden = mx.load(str(own if own.exists() else fixture))
         try:
             oracle = models.MlxOracle(converted)
-        except ValueError as error:
-            faults.append(f"{converted.name}: {error}")
+            logits = oracle.step(np.array(golden["tokens"]), oracle.start())[-golden["logits"].shape[0] :]
+        except (KeyError, TypeError, ValueError) as error:
+            faults.append(f"{converted.name}: {error!r}")
             continue
-        logits = oracle.step(np.array(golden["tokens"]), oracle.start())[-golden["logits"].shape[0] :]
         error = relative_error(logits, np.array(golden["logits"]))
         print(f"{converted.name}: relative error {error:.1e}")
         if error > CONVERTED:

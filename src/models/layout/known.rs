@@ -38,6 +38,7 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "gpt_bigcode",
     "gpt_neox",
     "gpt_oss",
+    "gptj",
     "granite",
     "granitemoe",
     "granitemoehybrid",

@@ -20,8 +20,10 @@ use super::is_rotary_frequencies;
 use super::parts::Parts;
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::mlx::quantized::QuantizationParams;
-use crate::weights::{Checkpoint, Foreign, LoadPlan, Quantization};
+use crate::fused::linear::AdjustedMatrix;
+use crate::mlx::quantized::{QuantizationParams, QuantizedTensor};
+use crate::mlx::{Array, Dtype};
+use crate::weights::{Checkpoint, Foreign, LoadPlan, Quantization, Trainer};
 use experts::GateUp;
 pub use modules::{Modules, Quantizing};
 pub use tensors::Tensors;
@@ -39,6 +41,8 @@ pub struct Layout {
     pub undeclared_head: bool,
     /// The bytes of the checkpoint.
     pub bytes: usize,
+    /// The one program whose adapters belong to the tensors (see [`crate::weights::Sites`]).
+    pub trainer: Option<Trainer>,
 }
 
 /// The checkpoint of a model's folder in mlx-lm's layout.
@@ -63,21 +67,27 @@ pub fn layout(dir: &Path) -> Result<Layout> {
     if let Some(foreign) = quantization.foreign.filter(|_| float8.is_none()) {
         let plan = LoadPlan::new(Device::default(), None);
         checkpoint = checkpoint.translate(foreign, plan)?;
-        refuse_adjusted(&checkpoint)?;
         quantization.default = most_common(&checkpoint);
     }
     let parts = Parts::of(&checkpoint);
     let has_parts = config.optional::<Value>("text_config")?.is_some();
     let is_whole = !has_parts && !WRAPPED.contains(&model_type.as_str());
-    let mut tensors = Tensors::of(&checkpoint, |tensor| {
+    let rename = |tensor: &str| {
         let name = parts.without_prefix(tensor)?;
         // mlx-lm has matrices of Gemma 3n that neither it nor others use.
         let unused = model_type == "gemma3n" && text.is_of_shared_layer(&name);
         let ignored = is_rotary_frequencies(&name) || (architecture.ignores)(&text, &name);
         (unused || !ignored).then(|| named(&model_type, is_whole, name))
-    })?;
+    };
+    let mut tensors = Tensors::of(&checkpoint, rename)?;
     if let Some([height, width]) = float8 {
         published::float8(&mut tensors, [height as i32, width as i32])?;
+    }
+    for (path, &params) in checkpoint.formats() {
+        let name = rename(&format!("{path}.weight"));
+        if let Some(path) = name.as_deref().and_then(|name| name.strip_suffix(".weight")) {
+            numbers_of_adjusted(&mut tensors, path, params)?;
+        }
     }
     let source = Source { model_type: &model_type, config: &text };
     source.convert(&mut tensors)?;
@@ -89,21 +99,37 @@ pub fn layout(dir: &Path) -> Result<Layout> {
         quantization,
         bytes: checkpoint.bytes(),
         tensors,
+        trainer: (model_type == "falcon_h1" && super::falcon_h1::has_factors(&text)?)
+            .then_some(Trainer::MlxLm),
     })
 }
 
-/// Refuses layers of other programs whose products take more than a matrix: mlx-lm has no place for
-/// that.
-fn refuse_adjusted(checkpoint: &Checkpoint) -> Result<()> {
-    let adjusted =
-        |name: &&str| name.ends_with(".input_order") || name.ends_with(".output_factors");
-    match checkpoint.names().find(adjusted) {
-        None => Ok(()),
-        Some(name) => Err(Error::Unsupported(format!(
-            "\"{name}\": a layer whose inputs stand in another order, or whose outputs are \
-             multiplied, cannot be converted"
-        ))),
+/// Makes numbers of a packed layer whose inputs stand in another order or whose outputs are
+/// multiplied: mlx-lm has no place for that.
+fn numbers_of_adjusted(
+    tensors: &mut Tensors,
+    path: &str,
+    params: QuantizationParams,
+) -> Result<()> {
+    let name = |leaf: &str| format!("{path}.{leaf}");
+    let input_order = tensors.remove(&name("input_order"));
+    let output_factors = tensors.remove(&name("output_factors"));
+    if input_order.is_none() && output_factors.is_none() {
+        return Ok(());
     }
+    let weight = tensors.require(&name("weight"))?;
+    if weight.ndim() != 2 {
+        return Err(Error::Unsupported(format!(
+            "\"{path}\": experts whose inputs stand in another order, or whose outputs are \
+             multiplied, cannot be converted"
+        )));
+    }
+    let (scales, biases) = (tensors.require(&name("scales"))?, tensors.remove(&name("biases")));
+    let dtype = biases.as_ref().map_or(Dtype::Bfloat16, Array::dtype);
+    let tensor = QuantizedTensor { weight, scales, biases, params, dtype };
+    let adjusted = AdjustedMatrix { tensor, input_order, output_factors };
+    tensors.insert(name("weight"), adjusted.dequantize()?);
+    Ok(())
 }
 
 /// The format of most layers that another program has quantized.
@@ -169,6 +195,7 @@ impl Source<'_> {
             "laguna" => published::laguna(tensors),
             "step3p5" => published::step3p5(tensors)?,
             "gpt_neox" => published::gpt_neox(tensors),
+            "gptj" => published::gptj(tensors, self.config)?,
             "lfm2_moe" => tensors.rename(|name| {
                 let names = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
                 names.iter().fold(name, |name, (old, new)| {

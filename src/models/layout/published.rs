@@ -2,7 +2,7 @@
 
 use super::super::config::ConfigFile;
 use super::tensors::{Tensors, halves, times};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, from_f32, ops};
 
@@ -49,6 +49,7 @@ pub(super) fn float8(tensors: &mut Tensors, [height, width]: [i32; 2]) -> Result
         let &[rows, columns] = bytes.shape() else { continue };
         let (down, across) = ((rows + height - 1) / height, (columns + width - 1) / width);
         let values = ops::from_fp8(&bytes, Dtype::Bfloat16)?;
+        let scales = if scales.dtype() == Dtype::Uint8 { powers_of_two(&scales)? } else { scales };
         let scales = ops::reshape(&scales, &[down, 1, across, 1])?;
         let scales = ops::broadcast_to(&scales, &[down, height, across, width])?;
         let scales = ops::reshape(&scales, &[down * height, across * width])?;
@@ -57,6 +58,13 @@ pub(super) fn float8(tensors: &mut Tensors, [height, width]: [i32; 2]) -> Result
         tensors.insert(matrix.to_owned(), product);
     }
     Ok(())
+}
+
+/// Numbers of the type e8m0, 2^(code − 127), whose last code is NaN.
+fn powers_of_two(codes: &Array) -> Result<Array> {
+    let value = |code: i32| if code == 255 { f32::NAN } else { 2_f32.powi(code - 127) };
+    let table: Vec<f32> = (0..256).map(value).collect();
+    ops::take(&from_f32(&table, &[256]), &ops::astype(codes, Dtype::Uint32)?, 0)
 }
 
 /// The matrices of keys (transposed) and of values of each head, out of `kv_b_proj`, which has both.
@@ -197,6 +205,21 @@ pub(super) fn gpt2(tensors: &mut Tensors) -> Result<()> {
     tensors.rename(|name| match name.starts_with("model.") {
         true => name,
         false => format!("model.{}", name.strip_prefix("transformer.").unwrap_or(&name)),
+    });
+    Ok(())
+}
+
+/// GPT-J by mlx-lm's names, which has no MLP that is not four times as wide.
+pub(super) fn gptj(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    let (dims, hidden) = (config.size("n_embd")?, config.optional::<i32>("n_inner")?);
+    if let Some(hidden) = hidden.filter(|&hidden| hidden != 4 * dims) {
+        return Err(Error::Unsupported(format!(
+            "mlx-lm has no GPT-J with MLPs of {hidden} features (\"n_inner\"): they are 4 x {dims}"
+        )));
+    }
+    tensors.rename(|name| match name.strip_prefix("transformer.") {
+        Some(rest) => format!("model.{rest}"),
+        None => name,
     });
     Ok(())
 }
