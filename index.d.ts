@@ -388,6 +388,8 @@ export interface NativeLoadRequest {
   maxSequences?: number
   /** How long a generation that makes tokens may wait for the prompt of another, in milliseconds. */
   maxStallMs?: number
+  /** The bytes that the keys, values and states of running generations may take. */
+  memoryBytes?: number
 }
 
 /** Logits, row by row. */

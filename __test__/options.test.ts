@@ -226,6 +226,8 @@ describe('options of loadModel', () => {
     ['maxSequences', 0, /whole number from 1 to 1024/],
     ['maxSequences', '4', /got "4"/],
     ['maxStallMs', 60_001, /to 60000/],
+    ['memoryBytes', 0, /whole number from 1/],
+    ['memoryBytes', 0.5, /whole number/],
     ['maxStallMs', 0.5, /whole number/],
     ['signal', 'x', /AbortSignal/],
     ['devise', 'cpu', /did you mean device/],

@@ -28,7 +28,7 @@ export type NodeMlxErrorCode =
   | 'HASH_MISMATCH'
   /** The repository has a file whose name could lead out of the model's folder. */
   | 'UNSAFE_FILE_NAME'
-  /** The model does not fit the device's memory. */
+  /** The model does not fit the device's memory, or a generation what `memoryBytes` allows. */
   | 'INSUFFICIENT_MEMORY'
   /** There is no room for the files. */
   | 'DISK_FULL'

@@ -113,7 +113,8 @@ export async function load(model: string, options?: LoadModelOptions): Promise<L
 
 /** The addon's form of a load. */
 export function loadRequest(path: string, options: LoadModelOptions): NativeLoadRequest {
-  const { device = 'auto', dtype = 'auto', threads, precision, maxSequences, maxStallMs } = options
+  const { device = 'auto', dtype = 'auto', threads, precision } = options
+  const { maxSequences, maxStallMs, memoryBytes } = options
   return {
     path,
     device,
@@ -122,6 +123,7 @@ export function loadRequest(path: string, options: LoadModelOptions): NativeLoad
     ...(precision === undefined ? {} : { precision }),
     ...(maxSequences === undefined ? {} : { maxSequences }),
     ...(maxStallMs === undefined ? {} : { maxStallMs }),
+    ...(memoryBytes === undefined ? {} : { memoryBytes }),
   }
 }
 

@@ -173,6 +173,7 @@ const LOAD_FIELDS = {
   precision: oneOf('fast', 'exact'),
   maxSequences: number,
   maxStallMs: number,
+  memoryBytes: number,
   onProgress: callback<(progress: LoadProgress) => void>(),
   signal: abortSignal,
 } satisfies FieldsOf<LoadModelOptions>

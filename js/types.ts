@@ -279,6 +279,14 @@ export interface LoadModelOptions extends HubOptions {
    */
   maxStallMs?: number | undefined
   /**
+   * How many bytes the keys, values and states of running generations may take. Each is counted
+   * with its prompt and all of its `maxTokens`; one that does not fit beside the others waits, one
+   * that never could is refused with the code `INSUFFICIENT_MEMORY`.
+   *
+   * @defaultValue no limit
+   */
+  memoryBytes?: number | undefined
+  /**
    * Called while the model is downloaded, about ten times in a second, and loads, at most some
    * dozens of times. An exception thrown in it ends the loading, which then rejects with it.
    */

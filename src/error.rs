@@ -120,6 +120,9 @@ pub enum Error {
         /// The tokens that the context holds.
         context_length: usize,
     },
+    /// The generation needs more memory than generations may have.
+    #[error("{0}")]
+    InsufficientMemory(String),
     /// The caller aborted the operation.
     #[error("{0}")]
     Aborted(String),
@@ -168,6 +171,7 @@ impl Error {
             Self::Template { .. } => "TEMPLATE_ERROR",
             Self::NoChatTemplate(_) => "NO_CHAT_TEMPLATE",
             Self::ContextOverflow { .. } => "CONTEXT_OVERFLOW",
+            Self::InsufficientMemory(_) => "INSUFFICIENT_MEMORY",
             Self::Aborted(_) => "ABORTED",
             Self::Disposed => "DISPOSED",
             Self::DeviceUnavailable(_) => "DEVICE_UNAVAILABLE",

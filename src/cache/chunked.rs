@@ -33,6 +33,12 @@ impl ChunkedCache {
         self.offset
     }
 
+    /// How many positions a buffer has at most, after so many.
+    pub(super) fn capacity_of(&self, positions: i32) -> i32 {
+        let held = positions.min(self.chunk.saturating_add(SLACK + 1));
+        held.saturating_add(STEP - 1) / STEP * STEP
+    }
+
     pub(super) fn update_and_fetch(
         &mut self,
         keys: &Array,

@@ -117,6 +117,10 @@ impl Backend for AdaptedBackend {
         started.map(|sequence| AdaptedSequence { sequence, adapter })
     }
 
+    fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize> {
+        self.core.cache_bytes(limits, tokens)
+    }
+
     fn load_adapter(&self, id: AdapterId, path: &Path) -> Result<AdapterInfo> {
         self.adapters.load(id, path)
     }

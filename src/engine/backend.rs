@@ -38,6 +38,9 @@ pub trait Backend {
         cache: &mut Option<Self::PromptCache>,
     ) -> Result<Self::Sequence>;
 
+    /// The bytes that the caches of a sequence within `limits` take for so many tokens.
+    fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize>;
+
     /// Loads the adapter of a folder, by a number that no other has.
     fn load_adapter(&self, id: AdapterId, path: &Path) -> Result<AdapterInfo>;
 

@@ -11,6 +11,7 @@ use crate::generate::{
 use crate::mlx;
 use crate::mlx::primitive::Failure;
 use crate::models::LanguageModel;
+use crate::nn::Step;
 
 /// A language model.
 pub struct CoreBackend {
@@ -48,6 +49,18 @@ impl CoreBackend {
         // A step that was in flight when its sequence ended may fail: nobody waits for it.
         let _ = mlx::settle();
         Sequence::resume(&*self.model, prompt, options, cache)
+    }
+
+    /// The bytes that caches within `limits` take for so many tokens: what the graph of a first
+    /// token, which is never computed, says of one.
+    pub fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize> {
+        let caches = self.model.make_caches().into_iter();
+        let mut caches: Vec<_> = caches.map(|cache| cache.limited(&limits)).collect();
+        let first = mlx::from_u32(&[0], &[1, 1]);
+        let step = Step::of_one(&first).without_logits();
+        self.model.forward(&step, &mut [&mut caches])?;
+        let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
+        Ok(caches.iter().map(|cache| cache.nbytes_of(tokens)).fold(0, usize::saturating_add))
     }
 
     /// How many of the prompt's tokens were in the cache.

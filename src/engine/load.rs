@@ -193,6 +193,7 @@ fn build(
         fixed_prefill_chunk: fixed_prefill_chunk(device.kind),
         max_sequences: request.max_sequences.unwrap_or(max_sequences(device.kind)),
         max_stall: request.max_stall_ms.map_or(max_stall(device.kind), Duration::from_millis),
+        memory_bytes: request.memory_bytes,
     };
     exit::guard();
     let info = ModelInfo {

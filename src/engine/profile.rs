@@ -55,6 +55,8 @@ pub struct Profile {
     pub max_sequences: usize,
     /// How long a generation that makes tokens may wait for the prompt of another.
     pub max_stall: Duration,
+    /// The bytes that the caches of running generations may take.
+    pub memory_bytes: Option<usize>,
 }
 
 impl Profile {

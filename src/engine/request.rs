@@ -31,6 +31,8 @@ pub struct LoadRequest {
     /// How long a generation that makes tokens may wait for the prompt of another, in milliseconds;
     /// `None` for a time that suits the device.
     pub max_stall_ms: Option<u64>,
+    /// The bytes that the keys, values and states of running generations may take; `None` for any.
+    pub memory_bytes: Option<usize>,
 }
 
 /// How far a load has come.

@@ -39,6 +39,8 @@ pub struct ActiveGeneration<B: Backend> {
     pub last_read: u64,
     completion_tokens: usize,
     max_tokens: usize,
+    /// See [`ActiveGeneration::cache_bytes`].
+    cache_bytes: usize,
 }
 
 enum Stage<S> {
@@ -97,6 +99,7 @@ impl<B: Backend> ActiveGeneration<B> {
             last_read: 0,
             completion_tokens: 0,
             max_tokens: 0,
+            cache_bytes: 0,
         };
         if let Some(cache) = generation.request.prompt_cache {
             match caches.checkout(cache) {
@@ -153,17 +156,36 @@ impl<B: Backend> ActiveGeneration<B> {
         }
     }
 
-    /// Takes the prompt's tokens.
-    pub fn queue(&mut self, prepared: Result<Prepared>, backend: &B) {
+    /// Takes the prompt's tokens. Ends it if its caches would not even fit by themselves into the
+    /// memory that generations may have.
+    pub fn queue(&mut self, prepared: Result<Prepared>, backend: &B, profile: &Profile) {
         match prepared {
             _ if !matches!(self.stage, Stage::Preparing) => {}
             Ok(prepared) => {
                 self.clock.preparation = prepared.duration;
                 self.prompt_tokens = prepared.prompt.len();
+                let reserved = match profile.memory_bytes {
+                    Some(limit) => cache_bytes(&prepared, limit, backend),
+                    None => Ok(0),
+                };
                 self.stage = Stage::Queued(Box::new(prepared));
+                match reserved {
+                    Ok(bytes) => self.cache_bytes = bytes,
+                    Err(error) => self.fail(error, backend),
+                }
             }
             Err(error) => self.fail(error, backend),
         }
+    }
+
+    /// The bytes that its caches may come to take, where that is limited.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache_bytes
+    }
+
+    /// Whether it has caches.
+    pub fn is_running(&self) -> bool {
+        matches!(self.stage, Stage::Prefill(_) | Stage::Decode(_))
     }
 
     /// Begins its sequence.
@@ -358,6 +380,21 @@ impl<B: Backend> ActiveGeneration<B> {
         self.producer.finish(written, finished);
         self.leave(backend);
     }
+}
+
+/// The bytes that the caches take of a prompt and of as many tokens as may follow, if they fit into
+/// `limit`.
+fn cache_bytes<B: Backend>(prepared: &Prepared, limit: usize, backend: &B) -> Result<usize> {
+    let Prepared { prompt, options, .. } = prepared;
+    let tokens = prompt.len().saturating_add(options.max_tokens);
+    let bytes = backend.cache_bytes(options.cache_limits, tokens)?;
+    if bytes > limit {
+        return Err(Error::InsufficientMemory(format!(
+            "the prompt and maxTokens may take {bytes} bytes, and memoryBytes allows {limit}: ask \
+             for fewer tokens, limit them with maxKvSize, pack them with kvBits, or allow more"
+        )));
+    }
+    Ok(bytes)
 }
 
 /// The moments of a generation.

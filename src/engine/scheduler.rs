@@ -6,8 +6,8 @@
 //! longer than they may wait, and they have as much of the time as it has: see [`Pace`]. When
 //! nothing can run the thread sleeps on its inbox.
 //!
-//! No more than a given number of generations run at once; the others wait in their order, those
-//! of a higher priority first. One whose consumer is too far behind does not count, so that nobody
+//! No more than a given number of generations run at once, and no more than fit into the memory that
+//! they may have; the others wait in their order, those of a higher priority first. One whose consumer is too far behind does not count, so that nobody
 //! waits for a consumer who waits.
 //!
 //! Prompts come as tokens: templates and tokenizers run on threads for texts, while their
@@ -114,8 +114,20 @@ impl<B: Backend> Scheduler<B> {
     }
 
     fn can_run(&self) -> bool {
+        let runs = |next| !matches!(next, Next::Wait | Next::Start);
+        let queued = self.generations.iter().filter(|it| it.poll() == Next::Start);
+        let first = queued.min_by_key(|generation| generation.rank());
         !self.evaluations.is_empty()
-            || self.generations.iter().any(|generation| generation.poll() != Next::Wait)
+            || self.generations.iter().any(|generation| runs(generation.poll()))
+            // Those who run may all wait for their consumers, and keep their memory meanwhile.
+            || first.is_some_and(|generation| generation.cache_bytes() <= self.free_bytes())
+    }
+
+    /// The bytes that are left for the caches of more generations.
+    fn free_bytes(&self) -> usize {
+        let with_caches = self.generations.iter().filter(|it| it.is_running());
+        let taken = with_caches.map(|it| it.cache_bytes()).sum();
+        self.profile.memory_bytes.unwrap_or(usize::MAX).saturating_sub(taken)
     }
 
     fn receive(&mut self, message: Message) -> ControlFlow<()> {
@@ -137,7 +149,7 @@ impl<B: Backend> Scheduler<B> {
             Message::Prepared { id, prepared } => {
                 // One that was aborted meanwhile is gone.
                 if let Some(generation) = self.generations.iter_mut().find(|it| it.id() == id) {
-                    generation.queue(prepared, &self.backend);
+                    generation.queue(prepared, &self.backend, &self.profile);
                 }
             }
             Message::Evaluate(evaluation) => {
@@ -178,10 +190,16 @@ impl<B: Backend> Scheduler<B> {
     fn admit(&mut self) {
         let running = self.count(&[Next::Prefill, Next::Decode]);
         let room = self.profile.max_sequences.saturating_sub(running);
+        let mut free = self.free_bytes();
         let mut queued: Vec<_> =
             self.generations.iter_mut().filter(|it| it.poll() == Next::Start).collect();
         queued.sort_by_key(|generation| generation.rank());
         for generation in queued.into_iter().take(room) {
+            if generation.cache_bytes() > free {
+                // Who comes later does not overtake, so that large ones have their turn, too.
+                break;
+            }
+            free -= generation.cache_bytes();
             generation.start(&self.backend, &self.profile);
         }
     }

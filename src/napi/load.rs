@@ -42,6 +42,8 @@ pub struct NativeLoadRequest {
     pub max_sequences: Option<f64>,
     /// How long a generation that makes tokens may wait for the prompt of another, in milliseconds.
     pub max_stall_ms: Option<f64>,
+    /// The bytes that the keys, values and states of running generations may take.
+    pub memory_bytes: Option<f64>,
 }
 
 /// How far a load has come.
@@ -118,6 +120,10 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
         },
         max_stall_ms: match request.max_stall_ms {
             Some(time) => Some(ranges::MAX_STALL_MS.check(time)? as u64),
+            None => None,
+        },
+        memory_bytes: match request.memory_bytes {
+            Some(bytes) => Some(ranges::MEMORY_BYTES.check(bytes)? as usize),
             None => None,
         },
     })

@@ -24,6 +24,7 @@ fn demo() -> LoadRequest {
         precision: None,
         max_sequences: None,
         max_stall_ms: None,
+        memory_bytes: None,
     }
 }
 

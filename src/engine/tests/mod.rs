@@ -152,6 +152,10 @@ impl Backend for Fake {
         })
     }
 
+    fn cache_bytes(&self, _: CacheLimits, tokens: usize) -> Result<usize> {
+        Ok(10 * tokens)
+    }
+
     fn load_adapter(&self, _: AdapterId, path: &Path) -> Result<AdapterInfo> {
         Err(Error::adapter(path, "the fake model has none"))
     }
@@ -283,6 +287,7 @@ fn fake_model_with(
             fixed_prefill_chunk: CHUNK,
             max_sequences: 1000,
             max_stall: PATIENCE,
+            memory_bytes: None,
         };
         change(&mut profile);
         let info = ModelInfo {

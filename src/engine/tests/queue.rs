@@ -79,6 +79,43 @@ fn a_consumer_that_does_not_pull_takes_no_room() {
 }
 
 #[test]
+fn no_more_run_at_once_than_fit_into_the_memory() {
+    let (control, permits) = Control::gated();
+    // Each takes 210 bytes, with its prompt and all of its tokens.
+    let model = fake_model_with(&control, |profile| profile.memory_bytes = Some(500));
+    let all: Vec<_> =
+        (0..5).map(|name| model.generate(request(&[10 + name], 20)).unwrap()).collect();
+    let large = model.generate(request(&[20; 30], 20)).unwrap();
+    let small = model.generate(request(&[30], 1)).unwrap();
+    let too_large = model.generate(request(&[40], 50)).unwrap();
+    drop(permits);
+    assert!(all.iter().all(|it| collect(it).unwrap().0.len() == 20));
+    assert_eq!(collect(&large).unwrap().0.len(), 20);
+    assert_eq!(collect(&small).unwrap().0.len(), 1);
+    assert_eq!(control.most_sequences.load(SeqCst), 2);
+    assert_eq!(begun(&control), [10, 11, 12, 13, 14, 20, 30], "nobody overtakes the large one");
+    let error = collect(&too_large).unwrap_err();
+    assert_eq!(error.code(), "INSUFFICIENT_MEMORY");
+    assert!(error.to_string().contains("510 bytes, and memoryBytes allows 500"), "{error}");
+}
+
+#[test]
+fn who_waits_for_the_memory_of_a_slow_consumer_has_it_in_the_end() {
+    let control = Arc::new(Control::default());
+    let bytes = 10 * (2 * MAX_AHEAD + 1);
+    let model = fake_model_with(&control, move |profile| profile.memory_bytes = Some(bytes));
+    let slow = model.generate(request(&[10], 2 * MAX_AHEAD)).unwrap();
+    control.wait_for("the limit", |it| it.count(Event::Step(10)) == MAX_AHEAD);
+    let waiting = model.generate(request(&[20], 10)).unwrap();
+    let aborted = model.generate(request(&[30], 10)).unwrap();
+    aborted.abort();
+    assert_eq!(collect(&aborted).unwrap().1.reason, FinishReason::Abort);
+    assert_eq!(collect(&slow).unwrap().0.len(), 2 * MAX_AHEAD);
+    assert_eq!(collect(&waiting).unwrap().0.len(), 10);
+    assert_eq!(begun(&control), [10, 20]);
+}
+
+#[test]
 fn chunks_beside_a_stream_fit_the_longest_pause() {
     const PAUSE: Duration = Duration::from_millis(20);
     let time_of_token = Duration::from_millis(1);
