@@ -49,6 +49,34 @@ describe('the AI SDK', () => {
     expect(status, stderr).toBe(0)
   })
 
+  it('answers the page of the Next.js example', async () => {
+    const route = join(APP, 'route.mjs')
+    copyFileSync(join(ROOT, 'examples', 'nextjs', 'app', 'api', 'chat', 'route.js'), route)
+    writeFileSync(
+      join(APP, 'page.mjs'),
+      `import { readUIMessageStream, DefaultChatTransport } from 'ai'
+       import { POST } from './route.mjs'
+       // What useChat sends with.
+       const transport = new DefaultChatTransport({
+         api: 'http://localhost/api/chat',
+         fetch: (url, init) => POST(new Request(url, init)),
+       })
+       const messages = [
+         { id: '1', role: 'user', parts: [{ type: 'text', text: 'What is the capital of France?' }] },
+       ]
+       const stream = await transport.sendMessages({ chatId: '1', messages, trigger: 'submit-message' })
+       let last
+       for await (const message of readUIMessageStream({ stream })) last = message
+       console.log(JSON.stringify(last.parts))`,
+    )
+    const page = [join(APP, 'page.mjs')]
+    const { code, stdout, stderr } = await runProgram(node, page, { cwd: APP })
+    expect(code, stderr).toBe(0)
+    expect(JSON.parse(stdout)).toContainEqual(
+      expect.objectContaining({ type: 'text', text: expect.stringContaining('France') as string }),
+    )
+  })
+
   it('is not needed for require() and its errors', async () => {
     const { code, stdout } = await runProgram(
       process.execPath,

@@ -44,6 +44,13 @@ describe('the example', () => {
     })
   })
 
+  it('extract.mjs gives data of the schema', async () => {
+    const { code, stdout } = await run('extract.mjs')
+    expect(code).toBe(0)
+    const { name, city, year } = JSON.parse(stdout) as Record<string, unknown>
+    expect([typeof name, typeof city, Number.isInteger(year)]).toEqual(['string', 'string', true])
+  })
+
   it('worker/main.mjs answers from another thread', async () => {
     expect(await run('worker/main.mjs')).toMatchObject({
       code: 0,
