@@ -6,23 +6,31 @@ import { describe, expect, it } from 'vitest'
 import { ROOT, runProgram } from './support/child.js'
 import { programs } from './support/programs.js'
 
-describe.each(['electron.md', 'structured-output.md', 'testing.md'])(
-  'the programs of %s',
-  (page) => {
-    it.each(programs(page))('run: %i', async (_, code) => {
-      // Inside the project, so that the package is found by its own name.
-      const folder = mkdtempSync(join(ROOT, '__test__', 'tmp-'))
-      try {
-        writeFileSync(join(folder, 'program.mjs'), code)
-        const {
-          code: status,
-          stdout,
-          stderr,
-        } = await runProgram(process.execPath, [join(folder, 'program.mjs')], { cwd: folder })
-        expect({ status, stderr }, stdout).toEqual({ status: 0, stderr: '' })
-      } finally {
-        rmSync(folder, { recursive: true })
-      }
-    })
-  },
-)
+const PAGES = [
+  'agents.md',
+  'chat.md',
+  'electron.md',
+  'errors/index.md',
+  'getting-started.md',
+  'memory.md',
+  'structured-output.md',
+  'testing.md',
+]
+
+describe.each(PAGES)('the programs of %s', (page) => {
+  it.each(programs(page))('run: %i', async (_, code) => {
+    // Inside the project, so that the package is found by its own name.
+    const folder = mkdtempSync(join(ROOT, '__test__', 'tmp-'))
+    try {
+      writeFileSync(join(folder, 'program.mjs'), code)
+      const {
+        code: status,
+        stdout,
+        stderr,
+      } = await runProgram(process.execPath, [join(folder, 'program.mjs')], { cwd: folder })
+      expect({ status, stderr }, stdout).toEqual({ status: 0, stderr: '' })
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})

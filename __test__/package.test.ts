@@ -177,7 +177,31 @@ describe('the packed packages, installed elsewhere', () => {
       expect.arrayContaining(['LICENSE', 'THIRD-PARTY-LICENSES', 'nodemlx.node']),
     )
     expect(files(main)).toEqual(expect.arrayContaining(['LICENSE', 'README.md', 'dist/index.js']))
-    expect(files(main).filter((path) => !/^(dist|models)\/|^[^/]+$/.test(path))).toEqual([])
+    expect(files(main).filter((path) => !/^(dist|docs|models)\/|^[^/]+$/.test(path))).toEqual([])
+  })
+
+  test('can be published', () => {
+    for (const tarball of [tarballs.platform, tarballs.main]) {
+      const flags = ['--dry-run', '--json', '--access', 'public', '--ignore-scripts', '--offline']
+      const printed = npm(app, 'publish', tarball, ...flags)
+      // Some versions of npm have the report under the package's name.
+      const said = JSON.parse(printed) as Record<string, unknown>
+      const [report] = 'id' in said ? [said] : Object.values(said)
+      const { id, unpackedSize } = report as { id: string; unpackedSize: number }
+      expect(id).toMatch(new RegExp(`^(@nodemlx/${platform}|nodemlx)@${manifest.version}$`))
+      expect(unpackedSize).toBeGreaterThan(0)
+    }
+  })
+
+  test('have the page of an error', () => {
+    writeFileSync(
+      join(app, 'page.mjs'),
+      `import { readFileSync } from 'node:fs'
+       import { loadModel } from 'nodemlx'
+       const { url } = await loadModel('/no/model').catch((error) => error)
+       console.log(JSON.stringify(readFileSync(new URL(url), 'utf8')))`,
+    )
+    expect(runNode('page.mjs')).toMatch(/^# MODEL_NOT_FOUND/)
   })
 
   test('say which package is missing where the platform package is', () => {
@@ -218,4 +242,12 @@ test('every platform that the main package asks for has a package', () => {
     expect(described.name).toBe(`@nodemlx/${name}`)
     expect(`${described.os.join()}-${described.cpu.join()}`).toBe(name.replace('-cuda13', ''))
   }
+})
+
+test('the changelog has the version', () => {
+  const script = join(root, 'scripts', 'changelog.mjs')
+  const notes = (version: string) =>
+    spawnSync(process.execPath, [script, version], { encoding: 'utf8' })
+  expect(notes(manifest.version).stdout).not.toBe('')
+  expect(notes('0.0.1').stderr).toContain('no section "## 0.0.1"')
 })

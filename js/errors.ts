@@ -1,3 +1,8 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { packageFolder } from './package-folder.js'
+
 /** The stable codes of {@link NodeMlxError}. New codes may be added in minor versions. */
 export type NodeMlxErrorCode =
   /** An option or argument has a wrong name, type, range or combination; `option` names it. */
@@ -136,6 +141,17 @@ export class NodeMlxError extends Error {
     this.code = code
     // Only what there is: an undefined field would show up in every printed error.
     Object.assign(this, detailsOf(details))
+  }
+
+  /**
+   * The address of the page about this code that comes with the package; `undefined` where the
+   * program was packed without it.
+   */
+  get url(): string | undefined {
+    const folder = packageFolder()
+    if (folder === undefined) return undefined
+    const page = join(folder, 'docs', 'errors', `${this.code.replaceAll(/[^A-Z_]/g, '')}.md`)
+    return existsSync(page) ? pathToFileURL(page).href : undefined
   }
 
   static {
