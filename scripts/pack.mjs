@@ -21,11 +21,21 @@ import { ensureSetUp } from './setup.mjs'
 
 const manifest = JSON.parse(fs.readFileSync(join(root, 'package.json'), 'utf8'))
 
+/** The most bytes that a package takes once it is installed; a debug addon is larger. */
+const BUDGETS = { nodemlx: 9e6, 'linux-x64': 50e6 }
+
+/** Where CI packs, the repository: npm wants it to be the one that a provenance names. */
+function repository() {
+  const { GITHUB_SERVER_URL: server, GITHUB_REPOSITORY: name } = process.env
+  if (!server || !name) return {}
+  return { repository: { type: 'git', url: `git+${server}/${name}.git` } }
+}
+
 /** Fields of package.json that mean nothing to those who install the package. */
 const DEVELOPMENT = new Set(['scripts', 'devDependencies', 'overrides', 'napi'])
 
 /** Writes a tarball of what `fill` puts into a folder; resolves to its path. */
-async function pack(name, out, fill) {
+async function pack(name, out, budget, fill) {
   const folder = join(buildDir, 'packing', name)
   await replaceFolder(folder, fill)
   const printed = await run(
@@ -36,7 +46,12 @@ async function pack(name, out, fill) {
       what: `Packing ${name}`,
     },
   )
-  return join(out, JSON.parse(printed)[0].filename)
+  const [{ filename, unpackedSize }] = JSON.parse(printed)
+  if (unpackedSize > budget) {
+    const [size, most] = [unpackedSize, budget].map((bytes) => (bytes / 1e6).toFixed(1))
+    throw new Problem(`${name} takes ${size} MB unpacked, and may take ${most} MB.`)
+  }
+  return join(out, filename)
 }
 
 function writeManifest(folder, content) {
@@ -56,11 +71,12 @@ function copyInto(folder, from, names) {
  * dependencies.
  */
 function packMain(out) {
-  return pack('nodemlx', out, (folder) => {
+  return pack('nodemlx', out, BUDGETS.nodemlx, (folder) => {
     const published = Object.entries(manifest).filter(([field]) => !DEVELOPMENT.has(field))
     const optional = Object.keys(targets).map((name) => [`@nodemlx/${name}`, manifest.version])
     writeManifest(folder, {
       ...Object.fromEntries(published),
+      ...repository(),
       optionalDependencies: Object.fromEntries(optional),
     })
     copyInto(folder, root, ['LICENSE', 'README.md', ...manifest.files])
@@ -69,11 +85,17 @@ function packMain(out) {
 }
 
 /** A platform package: the addon, the libraries that it needs, and their licences. */
-function packPlatform(name, out) {
-  return pack(name, out, async (folder) => {
+function packPlatform(name, out, anyProfile) {
+  const budget = anyProfile ? Infinity : (BUDGETS[name] ?? Infinity)
+  return pack(name, out, budget, async (folder) => {
     const template = JSON.parse(fs.readFileSync(join(root, 'npm', name, 'package.json'), 'utf8'))
     const { name: packageName, ...rest } = template
-    writeManifest(folder, { name: packageName, version: manifest.version, ...rest })
+    writeManifest(folder, {
+      name: packageName,
+      version: manifest.version,
+      ...rest,
+      ...repository(),
+    })
     copyInto(folder, root, ['LICENSE'])
     copyInto(folder, join(root, 'npm', name), ['README.md'])
     writeText(join(folder, 'THIRD-PARTY-LICENSES'), await thirdPartyLicenses(name))
@@ -109,7 +131,7 @@ export async function packAll({ out, anyProfile = false, platform = host, mainOn
   await ensureDist()
   fs.mkdirSync(out, { recursive: true })
   const tarballs = platform === host ? [await packMain(out)] : []
-  if (!mainOnly) tarballs.push(await packPlatform(platform, out))
+  if (!mainOnly) tarballs.push(await packPlatform(platform, out, anyProfile))
   return tarballs
 }
 
