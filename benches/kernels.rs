@@ -66,7 +66,7 @@ fn main() {
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|f| name.contains(f.as_str()));
     for isa in Isa::available() {
-        for precision in [Precision::Fast, Precision::Exact] {
+        for precision in [Precision::Fastest, Precision::Fast, Precision::Exact] {
             for format in [
                 Format::Affine { bits: 4, group: 64 },
                 Format::Affine { bits: 4, group: 32 },

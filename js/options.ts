@@ -170,7 +170,7 @@ const LOAD_FIELDS = {
   device: oneOf('auto', 'gpu', 'cpu'),
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
   threads: number,
-  precision: oneOf('fast', 'exact'),
+  precision: oneOf('fastest', 'fast', 'exact'),
   maxSequences: number,
   maxStallMs: number,
   memoryBytes: number,

@@ -18,7 +18,7 @@ export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
  * as float16 (unless `dtype` is given); `'exact'` keeps all in float32. What that changes stands in
  * docs/benchmarks.md.
  */
-export type Precision = 'fast' | 'exact'
+export type Precision = 'fastest' | 'fast' | 'exact'
 
 /** How far a model has been downloaded and loaded. */
 export interface LoadProgress {

@@ -19,6 +19,7 @@ use super::scheduler::{Message, Scheduler};
 use super::status::{Callback, Reply, Status};
 use super::text::Text;
 use crate::adapters::Adapters;
+use crate::cpu::Isa;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
 use crate::mlx::{self, DeviceKind};
@@ -158,6 +159,7 @@ fn build(
     let device = match device {
         DeviceKind::Gpu => Device::gpu(),
         DeviceKind::Cpu => {
+            Isa::wanted()?;
             Device::cpu(request.threads, request.precision.unwrap_or(Precision::Fast))
         }
     };

@@ -36,7 +36,7 @@ pub struct NativeLoadRequest {
     /// How many threads may compute at the same time on the CPU.
     pub threads: Option<f64>,
     /// How the CPU multiplies activations with quantized weights.
-    #[napi(ts_type = "'exact' | 'fast'")]
+    #[napi(ts_type = "'exact' | 'fast' | 'fastest'")]
     pub precision: Option<String>,
     /// How many generations run at the same time, at most.
     pub max_sequences: Option<f64>,
@@ -112,7 +112,8 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
             None => None,
             Some("exact") => Some(Precision::Exact),
             Some("fast") => Some(Precision::Fast),
-            Some(other) => return Err(one_of("precision", "exact or fast", other)),
+            Some("fastest") => Some(Precision::Fastest),
+            Some(other) => return Err(one_of("precision", "exact, fast or fastest", other)),
         },
         max_sequences: match request.max_sequences {
             Some(count) => Some(ranges::MAX_SEQUENCES.check(count)? as usize),

@@ -37,7 +37,7 @@ impl LoadPlan {
         Self {
             device,
             activations,
-            half_caches: cpu && dtype.is_none() && device.precision == Precision::Fast,
+            half_caches: cpu && dtype.is_none() && device.precision != Precision::Exact,
             // The CPU's kernels read matrices of any type for activations in `f32`.
             stored_matrices: cpu && activations == Some(Dtype::Float32),
             exact_matrices: dtype == Some(Dtype::Float32),

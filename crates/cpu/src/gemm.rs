@@ -114,7 +114,7 @@ impl Product {
     }
 }
 
-/// CosSinTable `LANES` rows of `k` 32-bit elements (a multiple of `LANES`), `stride` elements
+/// Turns `LANES` rows of `k` 32-bit elements (a multiple of `LANES`), `stride` elements
 /// apart, into column `vector` of a panel.
 #[inline(always)]
 pub unsafe fn fill<S: Simd>(

@@ -46,6 +46,9 @@ pub enum Precision {
     Exact,
     /// Activations may be rounded to 16 bits per group where that is faster.
     Fast,
+    /// Where many rows share a matrix, as those of a prompt do, activations may be rounded to 8 bits
+    /// per group; otherwise as [`Self::Fast`].
+    Fastest,
 }
 
 /// What a kernel is run with.

@@ -45,7 +45,7 @@ impl Random {
 pub fn execs() -> Vec<ExecOptions> {
     let with =
         |precision| Isa::available().into_iter().map(move |isa| ExecOptions { isa, precision });
-    with(Precision::Exact).chain(with(Precision::Fast)).collect()
+    [Precision::Exact, Precision::Fast, Precision::Fastest].into_iter().flat_map(with).collect()
 }
 
 /// Asserts that no element of `got` is further than `bound * size` from `expected`.

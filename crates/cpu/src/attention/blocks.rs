@@ -112,7 +112,7 @@ impl Kernel for Compute<'_> {
     }
 }
 
-/// CosSinTable a block of scores into weights: e^(score − maximum so far). Gives the factor by
+/// Turns a block of scores into weights: e^(score − maximum so far). Gives the factor by
 /// which what was summed up before is to be multiplied.
 #[inline(always)]
 unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> f32 {

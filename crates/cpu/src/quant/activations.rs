@@ -12,6 +12,9 @@ const ROWS: usize = 8;
 /// that the sums of their products with codes can be computed with every instruction set.
 const MOST: f32 = 256.0 * 127.0;
 
+/// The same of a single byte.
+const MOST_BYTE: f32 = 127.0;
+
 /// What activations are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -19,6 +22,8 @@ pub enum Form {
     Floats,
     /// Integers too.
     Integers,
+    /// Integers of a single byte too: the high ones. There are no low ones.
+    Bytes,
     /// Integers too, of every two blocks first the high bytes at even places, then those at odd
     /// ones, then the low bytes likewise: as codes of 4 bits are unpacked with the least work, and
     /// one pointer leads to all.
@@ -46,9 +51,10 @@ pub struct Activations {
 /// One prepared row.
 #[derive(Clone, Copy)]
 pub struct Row {
-    /// As integers, `x ≈ scale · (256 · high + low)`: the high bytes.
+    /// As integers, `x ≈ scale · (256 · high + low)`, or `scale · high` of [`Form::Bytes`]: the high
+    /// bytes.
     pub high: *const i8,
-    /// The low bytes.
+    /// The low bytes, but of [`Form::Bytes`].
     pub low: *const i8,
     /// Both, where they are [`Form::Halves`] (and then not where `high` and `low` point).
     pub halves: *const i8,
@@ -87,7 +93,11 @@ impl Activations {
     /// A row is: values, sums, a flag, then, with integers: scales, their sums, high bytes, low
     /// bytes.
     fn row_floats(&self) -> usize {
-        let integers = if self.form.integer() { 2 * self.units + self.cols / 2 } else { 0 };
+        let integers = match self.form {
+            Form::Floats => 0,
+            Form::Bytes => 2 * self.units + self.cols / 4,
+            Form::Integers | Form::Halves => 2 * self.units + self.cols / 2,
+        };
         (self.cols + self.units + 16 + integers).next_multiple_of(16)
     }
 
@@ -149,7 +159,9 @@ impl Kernel for Prepare<'_> {
             std::ptr::write_bytes(scales.add(own), 0, rest);
             std::ptr::write_bytes(integer_sums.add(own), 0, rest);
             std::ptr::write_bytes(high.add(x.len()), 0, cols - x.len());
-            std::ptr::write_bytes(low.add(x.len()), 0, cols - x.len());
+            if form != Form::Bytes {
+                std::ptr::write_bytes(low.add(x.len()), 0, cols - x.len());
+            }
         }
         // 0 · v is 0 for numbers, NaN for NaN and infinities.
         let mut zeros = S::splat(0.0);
@@ -167,12 +179,18 @@ impl Kernel for Prepare<'_> {
                 continue;
             }
             let most = S::max_lane(most);
-            let scale = most / MOST;
+            let greatest = if form == Form::Bytes { MOST_BYTE } else { MOST };
+            let scale = most / greatest;
             // Where the scale is too small to be inverted, all become 0: an error below 1e-33.
-            let inverse = if most > 1e-33 { MOST / most } else { 0.0 };
+            let inverse = if most > 1e-33 { greatest / most } else { 0.0 };
             let mut sum = S::splat(0.0);
             for i in (0..unit).step_by(S::LANES) {
                 let whole = S::round(S::mul(S::load(from.add(i)), S::splat(inverse)));
+                if form == Form::Bytes {
+                    sum = S::add(sum, whole);
+                    S::store_i8(high.add(u * unit + i), whole);
+                    continue;
+                }
                 let upper = S::round(S::mul(whole, S::splat(1.0 / 256.0)));
                 // Between -128 and 128; the ends become 127, which is no worse than the rounding.
                 let lower = S::fma(upper, S::splat(-256.0), whole);
@@ -196,7 +214,7 @@ impl Kernel for Prepare<'_> {
     }
 }
 
-/// CosSinTable high bytes, followed by as many low bytes, into [`Form::Halves`].
+/// Turns high bytes, followed by as many low bytes, into [`Form::Halves`].
 #[inline(always)]
 fn split(natural: &[u8], to: &mut [u8]) {
     let (high, low) = natural.split_at(natural.len() / 2);

@@ -78,7 +78,7 @@ pub trait Way {
     );
 }
 
-/// In f32, `GROUPS` units in a block. Several rows of activations at once would attention_factor
+/// In f32, `GROUPS` units in a block. Several rows of activations at once would gain
 /// little: it is the multiplications that take the time.
 pub struct Floats<C, const GROUPS: usize>(PhantomData<C>);
 

@@ -7,6 +7,7 @@
 //! for each group (of at most 64), and multiplied as two signed bytes. Eight bits would be twice as
 //! fast again where the arithmetic is the limit, but their error, 0.6 % of every product, is one
 //! that is seen in the logits; that of 16 bits, 0.003 %, drowns in that of the weights. With
+//! [`Precision::Fastest`] those eight bits are taken where tiles are, which is where they pay. With
 //! [`Precision::Exact`], and for mxfp8, everything is f32. A row of activations that holds a NaN or
 //! an infinity is always computed in f32.
 
@@ -120,10 +121,11 @@ pub fn gather_matmul_each(
     if routes.is_empty() {
         return Ok(());
     }
-    let integer = exec.precision == Precision::Fast && first.format != Format::Mxfp8;
+    let integer = exec.precision != Precision::Exact && first.format != Format::Mxfp8;
     let tile = exec.isa.run(gemm::Width);
     let lanes = tile / VECTORS;
-    let x = Activations::new(first, x, form(weights, routes, integer, lanes), exec.isa);
+    let x =
+        Activations::new(first, x, form(weights, routes, integer, lanes, exec.precision), exec.isa);
     let kind = |route: &Route| integer && x.finite(route.x);
     let plan = |w: &Weights| {
         let few = few(w.row_bytes());
@@ -153,20 +155,29 @@ pub fn gather_matmul_each(
 }
 
 /// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in
-/// units that are too small.
-fn form(weights: &[Weights], routes: &[Route], integer: bool, lanes: usize) -> Form {
+/// units that are too small. Where the precision allows it, bytes for tiles.
+fn form(
+    weights: &[Weights],
+    routes: &[Route],
+    integer: bool,
+    lanes: usize,
+    precision: Precision,
+) -> Form {
     let first = &weights[0];
+    let halves = matches!(first.format, Format::Affine { bits: 4, .. } | Format::Mxfp4);
     let many = || {
-        let most = if weights.iter().all(|w| w.rows >= lanes) { lanes::MANY } else { TILED };
+        let lanes_fit = halves && weights.iter().all(|w| w.rows >= lanes);
+        let most = if lanes_fit { lanes::MANY } else { TILED };
         let mut counts = vec![0; first.slabs];
         routes.iter().any(|route| {
             counts[route.slab] += 1;
             counts[route.slab] >= most
         })
     };
-    match first.format {
+    match (halves, integer && many()) {
         _ if !integer => Form::Floats,
-        Format::Affine { bits: 4, .. } | Format::Mxfp4 if !many() => Form::Halves,
+        (_, true) if precision == Precision::Fastest => Form::Bytes,
+        (true, false) => Form::Halves,
         _ => Form::Integers,
     }
 }
@@ -188,7 +199,7 @@ impl Way {
         // there it is read in its order.
         if kind && x.form() == Form::Halves && weights.rows >= lanes && count > 1 {
             Self::Lanes
-        } else if count >= TILED {
+        } else if count >= TILED || kind && x.form() == Form::Bytes {
             Self::Tiles
         } else {
             Self::Dots
@@ -196,14 +207,16 @@ impl Way {
     }
 }
 
-/// Whether tiles of integers are faster than tiles of f32.
-struct FastDot;
+/// Whether tiles of integers are faster than tiles of f32. Bytes are integers in any case: what is
+/// computed shall not depend on the machine.
+struct IntegerTiles(Form, Format);
 
-impl Kernel for FastDot {
+impl Kernel for IntegerTiles {
     type Output = bool;
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> bool {
-        S::FAST_DOT
+        let Self(form, format) = self;
+        S::FAST_DOT || form == Form::Bytes || S::PAIRS && tiles::run_of(format) == tiles::LONG_RUN
     }
 }
 
@@ -228,7 +241,11 @@ impl<'a> Piece<'a> {
                 isa.run(Lanes::<Fp4>::new(self));
             }
             Way::Lanes => isa.run(Lanes::<Int<4>>::new(self)),
-            Way::Tiles if self.task.kind && isa.run(FastDot) => isa.run(tiles::Integer(self)),
+            Way::Tiles
+                if self.task.kind && isa.run(IntegerTiles(self.x.form(), self.weights.format)) =>
+            {
+                isa.run(tiles::Integer(self));
+            }
             Way::Tiles => isa.run(tiles::Exact(self)),
         }
     }

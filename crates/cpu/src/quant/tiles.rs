@@ -2,7 +2,7 @@
 //! arithmetic is the limit.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
-use super::activations::Row;
+use super::activations::{Form, Row};
 use super::codes::{ReadScales, Unpack};
 use super::{Format, Kernel, Piece, Simd};
 use crate::gemm::{self, VECTORS};
@@ -11,6 +11,20 @@ use crate::simd::BLOCK;
 
 /// Columns of an integer panel.
 const COLUMNS: usize = 4096;
+
+/// Products of bytes with small codes of which 16 bits hold the sum of two times so many.
+pub const LONG_RUN: usize = 8;
+
+/// Of how many products of two codes with two bytes 16 bits hold the sum: 2 · 127 · the greatest
+/// code (of e2m1 24) each.
+pub fn run_of(format: Format) -> usize {
+    match format {
+        Format::Affine { bits: ..5, .. } => LONG_RUN,
+        Format::Affine { bits: 5, .. } | Format::Mxfp4 | Format::Nvfp4 => 4,
+        Format::Affine { bits: 6, .. } => 2,
+        Format::Affine { .. } | Format::Mxfp8 => 1,
+    }
+}
 
 /// Units of columns of a panel of f32.
 const STEP: usize = 16;
@@ -145,7 +159,7 @@ impl Kernel for Integer<'_> {
                 gemm::fill::<S>(rows.as_ptr(), columns / 4, bytes / 4, codes, vector);
             }
             let panel = Panel { codes, scales: scales_panel, biases: biases_panel, from, units };
-            S::enter(MultiplyCodes { piece, panel, wide: weights.format.bits() == 8 });
+            S::enter(MultiplyCodes { piece, panel, run: run_of(weights.format) });
         }
     }
 }
@@ -184,42 +198,59 @@ impl Kernel for Multiply<'_> {
 struct MultiplyCodes<'a> {
     piece: &'a Piece<'a>,
     panel: Panel,
-    wide: bool,
+    /// [`run_of`] the format.
+    run: usize,
 }
 
 impl Kernel for MultiplyCodes<'_> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
-        if self.wide { self.all::<S, true>() } else { self.all::<S, false>() }
+        // How long runs are counts only where sums of pairs are taken.
+        match self.run {
+            1 => self.with_run::<S, 1>(),
+            2 if S::PAIRS => self.with_run::<S, 2>(),
+            4 if S::PAIRS => self.with_run::<S, 4>(),
+            _ => self.with_run::<S, LONG_RUN>(),
+        }
     }
 }
 
 impl MultiplyCodes<'_> {
     #[inline(always)]
-    unsafe fn all<S: Simd, const WIDE: bool>(&self) {
+    unsafe fn with_run<S: Simd, const RUN: usize>(&self) {
+        if self.piece.x.form() == Form::Bytes {
+            self.all::<S, RUN, false>();
+        } else {
+            self.all::<S, RUN, true>();
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn all<S: Simd, const RUN: usize, const LOW: bool>(&self) {
         let count = self.piece.order.len();
         let mut i = 0;
         if S::REGISTERS >= 32 {
             while i + 6 <= count {
-                multiply::<S, WIDE, 6>(self.piece, self.panel, i);
+                multiply::<S, RUN, LOW, 6>(self.piece, self.panel, i);
                 i += 6;
             }
         }
         while i + 3 <= count {
-            multiply::<S, WIDE, 3>(self.piece, self.panel, i);
+            multiply::<S, RUN, LOW, 3>(self.piece, self.panel, i);
             i += 3;
         }
         while i < count {
-            multiply::<S, WIDE, 1>(self.piece, self.panel, i);
+            multiply::<S, RUN, LOW, 1>(self.piece, self.panel, i);
             i += 1;
         }
     }
 }
 
-/// Multiplies `M` rows of activations, from `first`, by the panel.
+/// Multiplies `M` rows of activations, from `first`, by the panel. `LOW` says that they have low
+/// bytes.
 #[inline(always)]
-unsafe fn multiply<S: Simd, const WIDE: bool, const M: usize>(
+unsafe fn multiply<S: Simd, const RUN: usize, const LOW: bool, const M: usize>(
     piece: &Piece,
     panel: Panel,
     first: usize,
@@ -238,15 +269,17 @@ unsafe fn multiply<S: Simd, const WIDE: bool, const M: usize>(
         // ones.
         let (mut high, mut low) = ([std::ptr::null(); M], [std::ptr::null(); M]);
         for m in 0..M {
-            (high[m], low[m]) = (x[m].high.add(at), x[m].low.add(at));
+            (high[m], low[m]) = (x[m].high.add(at), x[m].low.wrapping_add(at));
         }
-        multiply_unit::<S, WIDE, M>(codes, unit, high, &mut dots);
-        for row in &mut dots {
-            for dot in row {
-                *dot = S::times_256(*dot);
+        multiply_unit::<S, RUN, M>(codes, unit, high, &mut dots);
+        if LOW {
+            for row in &mut dots {
+                for dot in row {
+                    *dot = S::times_256(*dot);
+                }
             }
+            multiply_unit::<S, RUN, M>(codes, unit, low, &mut dots);
         }
-        multiply_unit::<S, WIDE, M>(codes, unit, low, &mut dots);
         for r in 0..VECTORS {
             let scale = S::load(panel.scales.add(u * width + r * S::LANES));
             let bias = S::load(panel.biases.add(u * width + r * S::LANES));
@@ -264,21 +297,47 @@ unsafe fn multiply<S: Simd, const WIDE: bool, const M: usize>(
     }
 }
 
-/// Adds the products of a unit of codes and bytes of activations.
+/// Adds the products of a unit of codes and bytes of activations: where the instruction set wants
+/// it, `RUN` of them in 16 bits before they are widened.
 #[inline(always)]
-unsafe fn multiply_unit<S: Simd, const WIDE: bool, const M: usize>(
+unsafe fn multiply_unit<S: Simd, const RUN: usize, const M: usize>(
     codes: *const u8,
     unit: usize,
     x: [*const i8; M],
     dots: &mut [[S::I; VECTORS]; M],
 ) {
+    let at = |k: usize| codes.add(4 * k * VECTORS * S::LANES);
+    if S::PAIRS && RUN > 1 {
+        // The last run of a small unit is shorter.
+        for from in (0..unit / 4).step_by(RUN) {
+            let mut sums = [[S::zero_i(); VECTORS]; M];
+            for k in from..(from + RUN).min(unit / 4) {
+                let codes = [S::load_i(at(k)), S::load_i(at(k).add(4 * S::LANES))];
+                for m in 0..M {
+                    let x = S::splat_i(x[m].add(4 * k).cast::<i32>().read_unaligned());
+                    for r in 0..VECTORS {
+                        sums[m][r] = S::add_pairs(sums[m][r], codes[r], x);
+                    }
+                }
+            }
+            for m in 0..M {
+                for r in 0..VECTORS {
+                    dots[m][r] = S::add_sums(dots[m][r], sums[m][r]);
+                }
+            }
+        }
+        return;
+    }
     for k in 0..unit / 4 {
-        let codes = codes.add(4 * k * VECTORS * S::LANES);
-        let codes = [S::load_i(codes), S::load_i(codes.add(4 * S::LANES))];
+        let codes = [S::load_i(at(k)), S::load_i(at(k).add(4 * S::LANES))];
         for m in 0..M {
             let x = S::splat_i(x[m].add(4 * k).cast::<i32>().read_unaligned());
             for r in 0..VECTORS {
-                dots[m][r] = S::dot4::<WIDE>(dots[m][r], codes[r], x);
+                dots[m][r] = if RUN == 1 {
+                    S::dot4::<true>(dots[m][r], codes[r], x)
+                } else {
+                    S::dot4::<false>(dots[m][r], codes[r], x)
+                };
             }
         }
     }

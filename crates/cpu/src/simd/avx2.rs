@@ -70,6 +70,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const REGISTERS: usize = 16;
     const OFFSET8: i32 = if VNNI { 0 } else { 128 };
     const FAST_DOT: bool = VNNI;
+    const PAIRS: bool = !VNNI;
 
     #[inline]
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
@@ -206,6 +207,20 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     unsafe fn dot4<const WIDE: bool>(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
         Self::dot::<WIDE>(acc, codes, x)
+    }
+    #[inline(always)]
+    unsafe fn add_pairs(sums: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+        if VNNI {
+            return Self::dot::<false>(sums, codes, x);
+        }
+        _mm256_add_epi16(sums, _mm256_maddubs_epi16(codes, x))
+    }
+    #[inline(always)]
+    unsafe fn add_sums(acc: __m256i, sums: __m256i) -> __m256i {
+        if VNNI {
+            return _mm256_add_epi32(acc, sums);
+        }
+        _mm256_add_epi32(acc, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)))
     }
     #[inline(always)]
     unsafe fn nibbles(bytes: __m256i) -> [__m256i; 2] {

@@ -10,6 +10,8 @@ mod portable;
 
 use std::sync::OnceLock;
 
+use crate::error::{Error, Result};
+
 /// Codes of a quantized matrix that are unpacked at a time.
 pub const BLOCK: usize = 64;
 
@@ -84,10 +86,52 @@ impl Isa {
         found
     }
 
-    /// The machine's best.
+    /// The machine's best, or the one that [`Isa::wanted`] names.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
-        *BEST.get_or_init(|| Self::available().pop().unwrap_or(Self::Portable))
+        *BEST.get_or_init(|| {
+            let wanted = Self::wanted().ok().flatten();
+            wanted.or_else(|| Self::available().pop()).unwrap_or(Self::Portable)
+        })
+    }
+
+    /// What the environment's `NODEMLX_SIMD` names: a lesser one, to measure it on a machine that
+    /// has better ones.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT` when the machine has none of that name.
+    pub fn wanted() -> Result<Option<Self>> {
+        match std::env::var("NODEMLX_SIMD") {
+            Ok(name) if !name.is_empty() => Self::named(&name).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// One of the machine's by its name.
+    fn named(name: &str) -> Result<Self> {
+        let available = Self::available();
+        available.iter().copied().find(|isa| isa.name() == name).ok_or_else(|| {
+            let names: Vec<_> = available.iter().map(|isa| isa.name()).collect();
+            let message = format!("there is no {name:?} here, but {}", names.join(", "));
+            Error::argument("NODEMLX_SIMD", message)
+        })
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot => "neondot",
+        }
     }
 
     /// Runs `kernel` with this instruction set.
@@ -155,6 +199,8 @@ pub trait Simd: 'static {
     const OFFSET8: i32;
     /// Whether [`Simd::dot4`] is one instruction.
     const FAST_DOT: bool;
+    /// Whether sums of a few products are best kept in 16 bits ([`Simd::add_pairs`]).
+    const PAIRS: bool = false;
 
     /// Calls the kernel with the unit's instructions switched on. Never inlined: a kernel that
     /// calls another one shares its code.
@@ -198,7 +244,7 @@ pub trait Simd: 'static {
     }
     /// The greatest lane; NaNs may be passed over.
     unsafe fn max_lane(a: Self::F) -> f32;
-    /// CosSinTable whole numbers in −127..=127 into bytes and stores [`Simd::LANES`] of them.
+    /// Turns whole numbers in −127..=127 into bytes and stores [`Simd::LANES`] of them.
     unsafe fn store_i8(to: *mut i8, value: Self::F);
 
     unsafe fn zero_i() -> Self::I;
@@ -211,6 +257,19 @@ pub trait Simd: 'static {
     /// Adds to every lane the product of its four codes with its four signed bytes of `x`. `WIDE`
     /// says that codes have 8 bits.
     unsafe fn dot4<const WIDE: bool>(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
+    /// Adds to every 16 bits the products of two codes below 128 with two signed bytes of `x`, where
+    /// [`Simd::PAIRS`]; elsewhere as [`Simd::dot4`].
+    #[inline(always)]
+    unsafe fn add_pairs(sums: Self::I, codes: Self::I, x: Self::I) -> Self::I {
+        // SAFETY: the machine has the instructions.
+        unsafe { Self::dot4::<false>(sums, codes, x) }
+    }
+    /// Adds sums of [`Simd::add_pairs`] to `acc`.
+    #[inline(always)]
+    unsafe fn add_sums(acc: Self::I, sums: Self::I) -> Self::I {
+        // SAFETY: the machine has the instructions.
+        unsafe { Self::add_i(acc, sums) }
+    }
     /// Of every byte the lower four bits, and the upper ones.
     unsafe fn nibbles(bytes: Self::I) -> [Self::I; 2];
     /// [`Simd::lookup`], in lanes.
@@ -280,5 +339,20 @@ unsafe fn dot_blocks<S: Simd, const GROUPS: usize>(
         let (low, scales) = (x.add(2 * BLOCK), scales.add(GROUPS * chunk));
         let acc = S::dot_block::<GROUPS, false>(acc, even, x, low, scales);
         S::dot_block::<GROUPS, false>(acc, odd, x.add(BLOCK), low.add(BLOCK), scales)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instruction_sets_have_names() {
+        for isa in Isa::available() {
+            assert_eq!(Isa::named(isa.name()).unwrap(), isa);
+        }
+        let error = Isa::named("mmx").unwrap_err();
+        assert!(error.message.contains("\"mmx\" here, but portable"), "{error:?}");
     }
 }
