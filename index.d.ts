@@ -257,55 +257,101 @@ export interface NativeDevice {
 export interface NativeGenerateRequest {
   /** What to continue. */
   prompt: NativePrompt
-  /** The most tokens to make. */
+  /** The most tokens to make; left out for as many as the context holds. */
   maxTokens?: number
-  /** 0 for greedy decoding. */
+  /** The least tokens to make, before which nothing ends the answer but its limits. */
+  minTokens?: number
+  /** The longest time to take, from the request on, in milliseconds. */
+  maxTimeMs?: number
+  /** Divides the logits; 0 for greedy decoding. */
   temperature?: number
-  /** The nucleus. */
+  /** How far the temperature moves with the entropy of the candidates; 0 for not at all. */
+  dynamicTemperatureRange?: number
+  /** The power of the entropy in that. */
+  dynamicTemperatureExponent?: number
+  /** The nucleus: the smallest set of tokens with this much probability. */
   topP?: number
-  /** The number of candidates; 0 for all. */
+  /** The number of likeliest tokens to choose from; 0 for all. */
   topK?: number
   /** The least probability, as a part of the likeliest token's. */
   minP?: number
-  /** The seed. */
-  seed?: number
-  /** Strings that end the text. */
-  stop?: Array<string>
-  /** Whether special tokens are left out of the text. */
-  skipSpecialTokens?: boolean
-  /** The penalty for tokens already seen; 1 for none. */
-  repetitionPenalty?: number
   /**
-   * How many of the last tokens count as seen, the prompt's included; left out for all of the
-   * answer's and none of the prompt's.
+   * The probability of the tokens whose surprise is nearest to the expected one; 1 for
+   * all.
    */
-  penaltyContextSize?: number
+  typicalP?: number
+  /**
+   * The standard deviations below the largest logit within which tokens are kept; 0 for
+   * all.
+   */
+  topNSigma?: number
+  /** 2 keeps the surprise of tokens near a target, in place of the filters; 0 for not. */
+  mirostat?: number
+  /** That target, in bits. */
+  mirostatTau?: number
+  /** How fast it is approached. */
+  mirostatEta?: number
+  /** The chance of leaving out the likeliest tokens (XTC) each time; 0 for never. */
+  xtcProbability?: number
+  /** The probability from which tokens are left out then. */
+  xtcThreshold?: number
+  /** The random generator's seed; left out for one from the system. */
+  seed?: number
+  /**
+   * Divides (or multiplies, where negative) the logits of tokens already seen; 1 for
+   * none.
+   */
+  repetitionPenalty?: number
   /** Subtracted from the logits of tokens already seen; 0 for none. */
   presencePenalty?: number
   /** Subtracted for each time that a token was seen; 0 for none. */
   frequencyPenalty?: number
-  /** Added to the logits of single tokens. */
-  logitBias?: Record<number, number>
-  /** The chance of leaving out the likeliest tokens each time. */
-  xtcProbability?: number
-  /** The probability from which tokens are left out then. */
-  xtcThreshold?: number
-  /** How many of the likeliest tokens to report with each token. */
+  /**
+   * How many of the last tokens count as seen, the prompt's included; left out for all of
+   * the answer's and none of the prompt's.
+   */
+  penaltyContextSize?: number
+  /** The strength of the penalty for going on as an earlier text did (DRY); 0 for none. */
+  dryMultiplier?: number
+  /** What it grows by with each token that is repeated. */
+  dryBase?: number
+  /** The tokens that may be repeated without it. */
+  dryAllowedLength?: number
+  /** How many of the last tokens it looks at, the prompt's included; left out for all. */
+  dryContextSize?: number
+  /**
+   * How many of the likeliest tokens to report with each token; left out for no log
+   * probabilities at all.
+   */
   logprobs?: number
-  /** Whether end tokens are tokens like others. */
-  ignoreEos?: boolean
-  /** What the answer must be. */
-  responseFormat?: NativeResponseFormat
   /** Those of a higher number are begun and read first. */
   priority?: number
-  /** Whether nothing of it depends on what else runs, not even the rounding. */
-  deterministic?: boolean
   /** The most positions that a layer's cache holds. */
   maxKvSize?: number
   /** The bits of cached keys and values. */
   kvBits?: number
   /** How many features of them share a scale. */
   kvGroupSize?: number
+  /** Added to the logits of single tokens. */
+  logitBias?: Record<number, number>
+  /** Strings that end the text. */
+  stop?: Array<string>
+  /** Regular expressions of JavaScript that end the text. */
+  stopPatterns?: Array<string>
+  /** Tokens that end the text. */
+  stopTokens?: Array<number>
+  /** Texts that the answer does not have. */
+  bannedStrings?: Array<string>
+  /** Texts that a repetition is not followed across (DRY). */
+  drySequenceBreakers?: Array<string>
+  /** Whether special tokens are left out of the text; left out for yes. */
+  skipSpecialTokens?: boolean
+  /** Whether end tokens are tokens like others. */
+  ignoreEos?: boolean
+  /** Whether nothing of it depends on what else runs, not even the rounding. */
+  deterministic?: boolean
+  /** What the answer must be. */
+  responseFormat?: NativeResponseFormat
   /** The number of the prompt cache that it goes on from. */
   promptCache?: number
   /** Whether calls of tools are read; left out for yes where there are tools. */
@@ -410,6 +456,16 @@ export interface NativeLogprob {
   text?: string
   /** The likeliest tokens at its place, likeliest first. */
   top: Array<NativeCandidate>
+}
+
+/** What of a request ended its generation. */
+export interface NativeMatched {
+  /** What it is. */
+  kind: 'string' | 'pattern' | 'token' | 'time'
+  /** The string, or the text that a pattern matched. */
+  text?: string
+  /** The token, or the milliseconds. */
+  number?: number
 }
 
 /** MLX's memory in this process, in bytes. */
@@ -541,8 +597,8 @@ export interface NativeResponseFormat {
 export interface NativeResult {
   /** Why it ended. */
   finishReason: 'stop' | 'length' | 'abort'
-  /** The stop string that ended it. */
-  stopString?: string
+  /** What of the request ended it. */
+  matched?: NativeMatched
   /** What was asked for and is not enforced, or differently. */
   warnings?: Array<string>
   /** Its tokens. */

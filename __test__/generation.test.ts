@@ -139,7 +139,7 @@ describe('taking an answer', () => {
     ]
     const { generation } = start([
       { ...token('a', 1), logprobs },
-      { done: { ...result('stop', 1), stopString: 'END' } },
+      { done: { ...result('stop', 1), matched: { kind: 'string', text: 'END' } } },
     ])
     expect((await collect(generation))[0]?.logprobs).toEqual(logprobs)
     expect(await generation).toMatchObject({ logprobs, stopString: 'END' })

@@ -45,7 +45,10 @@ describe('an answer ends', () => {
     const first = tokens.indexOf(token)
     const stopped = await say({ stopTokens: [token] })
     expect(stopped.tokens).toEqual(tokens.slice(0, first))
-    expect(stopped).toMatchObject({ finishReason: 'stop', matched: { type: 'token', value: token } })
+    expect(stopped).toMatchObject({
+      finishReason: 'stop',
+      matched: { type: 'token', value: token },
+    })
   })
 
   it('not before the least number of tokens', async () => {
@@ -94,11 +97,14 @@ describe('sampling', () => {
     ['top-nσ', { topNSigma: 0.5 }],
     ['a dynamic temperature', { dynamicTemperatureRange: 0.9, dynamicTemperatureExponent: 2 }],
     ['mirostat', { mirostat: 2, mirostatTau: 1 }],
-  ])('with %s gives the same for the same seed, and other tokens than without', async (_, options) => {
-    const [plain, first, second] = [await draw({}), await draw(options), await draw(options)]
-    expect(first.tokens).toEqual(second.tokens)
-    expect(first.tokens).not.toEqual(plain.tokens)
-  })
+  ])(
+    'with %s gives the same for the same seed, and other tokens than without',
+    async (_, options) => {
+      const [plain, first, second] = [await draw({}), await draw(options), await draw(options)]
+      expect(first.tokens).toEqual(second.tokens)
+      expect(first.tokens).not.toEqual(plain.tokens)
+    },
+  )
 
   it('with DRY does not repeat itself', async () => {
     const prompt = { text: 'one two three four one two three four one two three four one two' }

@@ -10,6 +10,7 @@ import type {
   Generation,
   GenerationChunk,
   GenerationResult,
+  MatchedStop,
   PrefillProgress,
   ResponseFormat,
 } from './types.js'

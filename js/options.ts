@@ -636,7 +636,7 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
   const { stop, logprobs, responseFormat } = options
   const format = responseFormat && checkedFormat(responseFormat).native
   if (format !== undefined) settings.responseFormat = format
-  const stops = stop === undefined ? [] : Array.isArray(stop) ? stop : [stop]
+  const stops = stop === undefined ? [] : typeof stop === 'string' || isRegExp(stop) ? [stop] : stop
   const strings = stops.filter((it) => typeof it === 'string')
   const patterns = stops.filter((it) => typeof it !== 'string').map((it) => it.source)
   if (strings.length > 0) settings.stop = strings

@@ -318,11 +318,13 @@ mod tests {
     fn causes_are_kept_and_shared() {
         let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
         let error = Error::io("model.safetensors", denied).clone();
-        let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<Cause>());
+        let cause = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
         assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::PermissionDenied));
         assert!(Error::config("config.json", "expected an object").source().is_none());
         let broken = serde_json::from_str::<u8>("{").unwrap_err();
         let error = Error::config("config.json", format!("not JSON: {broken}")).caused_by(broken);
-        assert!(error.source().is_some_and(|cause| cause.is::<serde_json::Error>()));
+        let cause = error.source().and_then(|cause| cause.downcast_ref::<Cause>());
+        assert!(cause.is_some_and(|cause| cause.is::<serde_json::Error>()));
     }
 }

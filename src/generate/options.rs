@@ -20,7 +20,7 @@ const DEFAULT_ALLOWED_LENGTH: usize = 2;
 macro_rules! number_options {
     ($define:ident) => {
         $define! {
-            /// The most tokens to make; `None` for as many as the context holds.
+            /// The most tokens to make; left out for as many as the context holds.
             max_tokens: usize in MAX_TOKENS;
             /// The least tokens to make, before which nothing ends the answer but its limits.
             min_tokens: usize in MIN_TOKENS;
@@ -54,7 +54,7 @@ macro_rules! number_options {
             xtc_probability: f32 in XTC_PROBABILITY;
             /// The probability from which tokens are left out then.
             xtc_threshold: f32 in XTC_THRESHOLD;
-            /// The random generator's seed; `None` for one from the system.
+            /// The random generator's seed; left out for one from the system.
             seed: u64 in SEED;
             /// Divides (or multiplies, where negative) the logits of tokens already seen; 1 for
             /// none.
@@ -63,7 +63,7 @@ macro_rules! number_options {
             presence_penalty: f32 in PRESENCE_PENALTY;
             /// Subtracted for each time that a token was seen; 0 for none.
             frequency_penalty: f32 in FREQUENCY_PENALTY;
-            /// How many of the last tokens count as seen, the prompt's included; `None` for all of
+            /// How many of the last tokens count as seen, the prompt's included; left out for all of
             /// the answer's and none of the prompt's.
             penalty_context_size: usize in PENALTY_CONTEXT_SIZE;
             /// The strength of the penalty for going on as an earlier text did (DRY); 0 for none.
@@ -72,9 +72,9 @@ macro_rules! number_options {
             dry_base: f32 in DRY_BASE;
             /// The tokens that may be repeated without it.
             dry_allowed_length: usize in DRY_ALLOWED_LENGTH;
-            /// How many of the last tokens it looks at, the prompt's included; `None` for all.
+            /// How many of the last tokens it looks at, the prompt's included; left out for all.
             dry_context_size: usize in DRY_CONTEXT_SIZE;
-            /// How many of the likeliest tokens to report with each token; `None` for no log
+            /// How many of the likeliest tokens to report with each token; left out for no log
             /// probabilities at all.
             logprobs: usize in LOGPROBS;
             /// Those of a higher number are begun and read first.

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn patterns_that_are_of_no_use_are_refused() {
-        for pattern in ["a*", "", "(", "^a", "a$", "((a{1000}){1000}){1000}"] {
+        for pattern in ["a*", "", "(", "^a", "a$"] {
             assert!(StopPattern::new(pattern).is_err(), "{pattern}");
         }
     }
