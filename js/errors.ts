@@ -123,7 +123,7 @@ export function detailsOf(error: unknown): ErrorDetails {
   ]) as ErrorDetails
 }
 
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging -- the details are fields
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- the details are fields
 export interface NodeMlxError extends ErrorDetails {}
 
 /** Every error that this package throws or rejects with. */

@@ -348,7 +348,7 @@ function toStream<T>(
 
 /** What ended an answer, in our words. */
 function toMatched(native: NativeResult['matched']): MatchedStop | undefined {
-  if (native === undefined || native === null) return undefined
+  if (native === undefined) return undefined
   const { kind, text = '', number = 0 } = native
   return kind === 'string' || kind === 'pattern'
     ? { type: kind, value: text }
