@@ -73,13 +73,17 @@ describe('the example', () => {
 
   it('express/server.mjs answers clients and streams by itself', async () => {
     const question = 'What is the capital of France?'
-    const [answer, type, events = ''] = await whileServing('express/server.mjs', async (base) => {
+    const { answer, type, events } = await whileServing('express/server.mjs', async (base) => {
       const own = await fetch(`${base}/ask`, json({ question }))
-      return [await capital(base), own.headers.get('content-type'), await own.text()]
+      return {
+        answer: await capital(base),
+        type: own.headers.get('content-type'),
+        events: await own.text(),
+      }
     })
     expect(answer).toContain('Rome')
     expect(type).toContain('text/event-stream')
-    const pieces = [...(events ?? '').matchAll(/^data: (.*)$/gm)]
+    const pieces = [...events.matchAll(/^data: (.*)$/gm)]
     expect(pieces.map(([, piece = '']) => JSON.parse(piece) as string).join('')).toContain('France')
   })
 
