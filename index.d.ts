@@ -257,80 +257,80 @@ export interface NativeDevice {
 export interface NativeGenerateRequest {
   /** What to continue. */
   prompt: NativePrompt
-  /** The most tokens to make; left out for as many as the context holds. */
+  /** r" The most tokens to make; left out for as many as the context holds. */
   maxTokens?: number
-  /** The least tokens to make, before which nothing ends the answer but its limits. */
+  /** r" The least tokens to make, before which nothing ends the answer but its limits. */
   minTokens?: number
-  /** The longest time to take, from the request on, in milliseconds. */
+  /** r" The longest time to take, from the request on, in milliseconds. */
   maxTimeMs?: number
-  /** Divides the logits; 0 for greedy decoding. */
+  /** r" Divides the logits; 0 for greedy decoding. */
   temperature?: number
-  /** How far the temperature moves with the entropy of the candidates; 0 for not at all. */
+  /** r" How far the temperature moves with the entropy of the candidates; 0 for not at all. */
   dynamicTemperatureRange?: number
-  /** The power of the entropy in that. */
+  /** r" The power of the entropy in that. */
   dynamicTemperatureExponent?: number
-  /** The nucleus: the smallest set of tokens with this much probability. */
+  /** r" The nucleus: the smallest set of tokens with this much probability. */
   topP?: number
-  /** The number of likeliest tokens to choose from; 0 for all. */
+  /** r" The number of likeliest tokens to choose from; 0 for all. */
   topK?: number
-  /** The least probability, as a part of the likeliest token's. */
+  /** r" The least probability, as a part of the likeliest token's. */
   minP?: number
   /**
-   * The probability of the tokens whose surprise is nearest to the expected one; 1 for
-   * all.
+   * r" The probability of the tokens whose surprise is nearest to the expected one; 1 for
+   * r" all.
    */
   typicalP?: number
   /**
-   * The standard deviations below the largest logit within which tokens are kept; 0 for
-   * all.
+   * r" The standard deviations below the largest logit within which tokens are kept; 0 for
+   * r" all.
    */
   topNSigma?: number
-  /** 2 keeps the surprise of tokens near a target, in place of the filters; 0 for not. */
+  /** r" 2 keeps the surprise of tokens near a target, in place of the filters; 0 for not. */
   mirostat?: number
-  /** That target, in bits. */
+  /** r" That target, in bits. */
   mirostatTau?: number
-  /** How fast it is approached. */
+  /** r" How fast it is approached. */
   mirostatEta?: number
-  /** The chance of leaving out the likeliest tokens (XTC) each time; 0 for never. */
+  /** r" The chance of leaving out the likeliest tokens (XTC) each time; 0 for never. */
   xtcProbability?: number
-  /** The probability from which tokens are left out then. */
+  /** r" The probability from which tokens are left out then. */
   xtcThreshold?: number
-  /** The random generator's seed; left out for one from the system. */
+  /** r" The random generator's seed; left out for one from the system. */
   seed?: number
   /**
-   * Divides (or multiplies, where negative) the logits of tokens already seen; 1 for
-   * none.
+   * r" Divides (or multiplies, where negative) the logits of tokens already seen; 1 for
+   * r" none.
    */
   repetitionPenalty?: number
-  /** Subtracted from the logits of tokens already seen; 0 for none. */
+  /** r" Subtracted from the logits of tokens already seen; 0 for none. */
   presencePenalty?: number
-  /** Subtracted for each time that a token was seen; 0 for none. */
+  /** r" Subtracted for each time that a token was seen; 0 for none. */
   frequencyPenalty?: number
   /**
-   * How many of the last tokens count as seen, the prompt's included; left out for all of
-   * the answer's and none of the prompt's.
+   * r" How many of the last tokens count as seen, the prompt's included; left out for all of
+   * r" the answer's and none of the prompt's.
    */
   penaltyContextSize?: number
-  /** The strength of the penalty for going on as an earlier text did (DRY); 0 for none. */
+  /** r" The strength of the penalty for going on as an earlier text did (DRY); 0 for none. */
   dryMultiplier?: number
-  /** What it grows by with each token that is repeated. */
+  /** r" What it grows by with each token that is repeated. */
   dryBase?: number
-  /** The tokens that may be repeated without it. */
+  /** r" The tokens that may be repeated without it. */
   dryAllowedLength?: number
-  /** How many of the last tokens it looks at, the prompt's included; left out for all. */
+  /** r" How many of the last tokens it looks at, the prompt's included; left out for all. */
   dryContextSize?: number
   /**
-   * How many of the likeliest tokens to report with each token; left out for no log
-   * probabilities at all.
+   * r" How many of the likeliest tokens to report with each token; left out for no log
+   * r" probabilities at all.
    */
   logprobs?: number
-  /** Those of a higher number are begun and read first. */
+  /** r" Those of a higher number are begun and read first. */
   priority?: number
-  /** The most positions that a layer's cache holds. */
+  /** r" The most positions that a layer's cache holds. */
   maxKvSize?: number
-  /** The bits of cached keys and values. */
+  /** r" The bits of cached keys and values. */
   kvBits?: number
-  /** How many features of them share a scale. */
+  /** r" How many features of them share a scale. */
   kvGroupSize?: number
   /** Added to the logits of single tokens. */
   logitBias?: Record<number, number>
@@ -429,7 +429,7 @@ export interface NativeLoadRequest {
   /** How many threads may compute at the same time on the CPU. */
   threads?: number
   /** How the CPU multiplies activations with quantized weights. */
-  precision?: 'exact' | 'fast'
+  precision?: 'exact' | 'fast' | 'fastest'
   /** How many generations run at the same time, at most. */
   maxSequences?: number
   /** How long a generation that makes tokens may wait for the prompt of another, in milliseconds. */

@@ -55,9 +55,16 @@ export function buildAddon(profile) {
     env: cacheEnvironment(),
     what: 'Building the addon',
   })
+  cleanTypes()
   if (fromSource) copyMetallib()
   else copyLibraries()
   writeText(stampFile, `${JSON.stringify({ key, profile })}\n`)
+}
+
+/** Comments that went through a macro of Rust come as the raw strings that they are there. */
+function cleanTypes() {
+  const path = join(root, 'index.d.ts')
+  writeText(path, readText(path).replaceAll(/(\*\*?) r" /g, '$1 '))
 }
 
 /**

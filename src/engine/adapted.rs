@@ -189,7 +189,7 @@ impl Backend for AdaptedBackend {
     fn logprobs(&self, rows: &mut [ScoredRow<AdaptedCaches>]) -> Result<Vec<Vec<f32>>> {
         let adapter = rows.first().and_then(|row| row.caches.adapter.clone());
         let inner = rows.iter_mut().map(|ScoredRow { tokens, targets, caches }| ScoredRow {
-            tokens: *tokens,
+            tokens,
             targets: std::mem::take(targets),
             caches: &mut caches.caches,
         });

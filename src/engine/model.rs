@@ -62,7 +62,7 @@ impl Engine {
 
     fn send_prepared(&self, id: GenerationId, prepared: Result<Prepared>) {
         // As for the generation itself, which was sent before.
-        let _ = self.inbox.send(Message::Prepared { id, prepared });
+        let _ = self.inbox.send(Message::Prepared { id, prepared: Box::new(prepared) });
     }
 
     /// Whether it still serves.

@@ -50,7 +50,7 @@ pub enum Message {
         /// The generation's number.
         id: GenerationId,
         /// Its prompt, or why there is none.
-        prepared: Result<Prepared>,
+        prepared: Box<Result<Prepared>>,
     },
     /// Compute something of given tokens.
     Evaluate(Evaluation),
@@ -149,7 +149,7 @@ impl<B: Backend> Scheduler<B> {
             Message::Prepared { id, prepared } => {
                 // One that was aborted meanwhile is gone.
                 if let Some(generation) = self.generations.iter_mut().find(|it| it.id() == id) {
-                    generation.queue(prepared, &self.backend, &self.profile);
+                    generation.queue(*prepared, &self.backend, &self.profile);
                 }
             }
             Message::Evaluate(evaluation) => {
