@@ -257,80 +257,80 @@ export interface NativeDevice {
 export interface NativeGenerateRequest {
   /** What to continue. */
   prompt: NativePrompt
-  /** r" The most tokens to make; left out for as many as the context holds. */
+  /** The most tokens to make; left out for as many as the context holds. */
   maxTokens?: number
-  /** r" The least tokens to make, before which nothing ends the answer but its limits. */
+  /** The least tokens to make, before which nothing ends the answer but its limits. */
   minTokens?: number
-  /** r" The longest time to take, from the request on, in milliseconds. */
+  /** The longest time to take, from the request on, in milliseconds. */
   maxTimeMs?: number
-  /** r" Divides the logits; 0 for greedy decoding. */
+  /** Divides the logits; 0 for greedy decoding. */
   temperature?: number
-  /** r" How far the temperature moves with the entropy of the candidates; 0 for not at all. */
+  /** How far the temperature moves with the entropy of the candidates; 0 for not at all. */
   dynamicTemperatureRange?: number
-  /** r" The power of the entropy in that. */
+  /** The power of the entropy in that. */
   dynamicTemperatureExponent?: number
-  /** r" The nucleus: the smallest set of tokens with this much probability. */
+  /** The nucleus: the smallest set of tokens with this much probability. */
   topP?: number
-  /** r" The number of likeliest tokens to choose from; 0 for all. */
+  /** The number of likeliest tokens to choose from; 0 for all. */
   topK?: number
-  /** r" The least probability, as a part of the likeliest token's. */
+  /** The least probability, as a part of the likeliest token's. */
   minP?: number
   /**
-   * r" The probability of the tokens whose surprise is nearest to the expected one; 1 for
-   * r" all.
+   * The probability of the tokens whose surprise is nearest to the expected one; 1 for
+   * all.
    */
   typicalP?: number
   /**
-   * r" The standard deviations below the largest logit within which tokens are kept; 0 for
-   * r" all.
+   * The standard deviations below the largest logit within which tokens are kept; 0 for
+   * all.
    */
   topNSigma?: number
-  /** r" 2 keeps the surprise of tokens near a target, in place of the filters; 0 for not. */
+  /** 2 keeps the surprise of tokens near a target, in place of the filters; 0 for not. */
   mirostat?: number
-  /** r" That target, in bits. */
+  /** That target, in bits. */
   mirostatTau?: number
-  /** r" How fast it is approached. */
+  /** How fast it is approached. */
   mirostatEta?: number
-  /** r" The chance of leaving out the likeliest tokens (XTC) each time; 0 for never. */
+  /** The chance of leaving out the likeliest tokens (XTC) each time; 0 for never. */
   xtcProbability?: number
-  /** r" The probability from which tokens are left out then. */
+  /** The probability from which tokens are left out then. */
   xtcThreshold?: number
-  /** r" The random generator's seed; left out for one from the system. */
+  /** The random generator's seed; left out for one from the system. */
   seed?: number
   /**
-   * r" Divides (or multiplies, where negative) the logits of tokens already seen; 1 for
-   * r" none.
+   * Divides (or multiplies, where negative) the logits of tokens already seen; 1 for
+   * none.
    */
   repetitionPenalty?: number
-  /** r" Subtracted from the logits of tokens already seen; 0 for none. */
+  /** Subtracted from the logits of tokens already seen; 0 for none. */
   presencePenalty?: number
-  /** r" Subtracted for each time that a token was seen; 0 for none. */
+  /** Subtracted for each time that a token was seen; 0 for none. */
   frequencyPenalty?: number
   /**
-   * r" How many of the last tokens count as seen, the prompt's included; left out for all of
-   * r" the answer's and none of the prompt's.
+   * How many of the last tokens count as seen, the prompt's included; left out for all of
+   * the answer's and none of the prompt's.
    */
   penaltyContextSize?: number
-  /** r" The strength of the penalty for going on as an earlier text did (DRY); 0 for none. */
+  /** The strength of the penalty for going on as an earlier text did (DRY); 0 for none. */
   dryMultiplier?: number
-  /** r" What it grows by with each token that is repeated. */
+  /** What it grows by with each token that is repeated. */
   dryBase?: number
-  /** r" The tokens that may be repeated without it. */
+  /** The tokens that may be repeated without it. */
   dryAllowedLength?: number
-  /** r" How many of the last tokens it looks at, the prompt's included; left out for all. */
+  /** How many of the last tokens it looks at, the prompt's included; left out for all. */
   dryContextSize?: number
   /**
-   * r" How many of the likeliest tokens to report with each token; left out for no log
-   * r" probabilities at all.
+   * How many of the likeliest tokens to report with each token; left out for no log
+   * probabilities at all.
    */
   logprobs?: number
-  /** r" Those of a higher number are begun and read first. */
+  /** Those of a higher number are begun and read first. */
   priority?: number
-  /** r" The most positions that a layer's cache holds. */
+  /** The most positions that a layer's cache holds. */
   maxKvSize?: number
-  /** r" The bits of cached keys and values. */
+  /** The bits of cached keys and values. */
   kvBits?: number
-  /** r" How many features of them share a scale. */
+  /** How many features of them share a scale. */
   kvGroupSize?: number
   /** Added to the logits of single tokens. */
   logitBias?: Record<number, number>

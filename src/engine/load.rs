@@ -19,7 +19,6 @@ use super::scheduler::{Message, Scheduler};
 use super::status::{Callback, Reply, Status};
 use super::text::Text;
 use crate::adapters::Adapters;
-use crate::cpu::Isa;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
 use crate::mlx::{self, DeviceKind};
@@ -159,7 +158,7 @@ fn build(
     let device = match device {
         DeviceKind::Gpu => Device::gpu(),
         DeviceKind::Cpu => {
-            Isa::wanted()?;
+            Device::check_environment()?;
             Device::cpu(request.threads, request.precision.unwrap_or(Precision::Fast))
         }
     };

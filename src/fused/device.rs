@@ -3,6 +3,7 @@
 use super::cpu::NodeOptions;
 use crate::cpu::pool::{self, Pool};
 use crate::cpu::{ExecOptions, Isa};
+use crate::error::Result;
 use crate::mlx::gpu::Card;
 use crate::mlx::{Array, DeviceKind, Dtype};
 
@@ -38,6 +39,15 @@ impl Device {
         let threads = threads.unwrap_or_else(pool::default_threads);
         Pool::global().grow(threads);
         Self { kind: DeviceKind::Cpu, threads, precision, plain: false }
+    }
+
+    /// Refuses an instruction set that the environment names and the processor lacks.
+    ///
+    /// # Errors
+    /// `INVALID_ARGUMENT`; see [`Isa::wanted`].
+    pub fn check_environment() -> Result<()> {
+        Isa::wanted()?;
+        Ok(())
     }
 
     /// The GPU.
