@@ -55,6 +55,8 @@ export declare class NativeModel {
   promptCache(limits: NativeCacheLimits): NativePromptCache
   /** A prompt cache from a file. */
   loadPromptCache(path: string): Promise<NativePromptCache>
+  /** Forgets what generations have left for others that begin alike. */
+  clearPrefixCache(): Promise<void>
   /** An adapter from a folder. */
   loadAdapter(path: string): Promise<NativeAdapter>
   /** The tokens of a prompt. */
@@ -436,6 +438,11 @@ export interface NativeLoadRequest {
   maxStallMs?: number
   /** The bytes that the keys, values and states of running generations may take. */
   memoryBytes?: number
+  /**
+   * The most bytes that are kept of what generations have read, for others that begin alike; 0
+   * for none at all.
+   */
+  prefixCacheBytes?: number
 }
 
 /** Logits, row by row. */

@@ -229,6 +229,8 @@ describe('options of loadModel', () => {
     ['memoryBytes', 0, /whole number from 1/],
     ['memoryBytes', 0.5, /whole number/],
     ['maxStallMs', 0.5, /whole number/],
+    ['prefixCache', true, /expected false or an object, got true/],
+    ['prefixCache', 0, /expected false or an object/],
     ['signal', 'x', /AbortSignal/],
     ['devise', 'cpu', /did you mean device/],
     ['progressCallback', () => undefined, /did you mean onProgress/],

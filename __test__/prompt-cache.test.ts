@@ -12,7 +12,8 @@ let model: Model
 let folder: string
 
 beforeAll(async () => {
-  model = await loadModel('demo')
+  // What is cached is in prompt caches alone.
+  model = await loadModel('demo', { prefixCache: false })
   folder = mkdtempSync(join(tmpdir(), 'nodemlx-prompt-cache-'))
 })
 

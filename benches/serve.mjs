@@ -111,6 +111,8 @@ if (flags.model === undefined && !fs.existsSync(join(synthetic, 'model.safetenso
 const model = await loadModel(flags.model ?? synthetic, {
   device: flags.device,
   maxSequences: Math.max(...counts),
+  // Rounds have the same prompts, which each is to read anew.
+  prefixCache: false,
 })
 const { vocabularySize, eosTokens } = model.info
 const logitBias = Object.fromEntries(eosTokens.map((token) => [token, -100]))

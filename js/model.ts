@@ -115,6 +115,7 @@ export async function load(model: string, options?: LoadModelOptions): Promise<L
 export function loadRequest(path: string, options: LoadModelOptions): NativeLoadRequest {
   const { device = 'auto', dtype = 'auto', threads, precision } = options
   const { maxSequences, maxStallMs, memoryBytes } = options
+  const prefixCacheBytes = options.prefixCache === false ? 0 : options.prefixCache?.memoryBytes
   return {
     path,
     device,
@@ -124,6 +125,7 @@ export function loadRequest(path: string, options: LoadModelOptions): NativeLoad
     ...(maxSequences === undefined ? {} : { maxSequences }),
     ...(maxStallMs === undefined ? {} : { maxStallMs }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
+    ...(prefixCacheBytes === undefined ? {} : { prefixCacheBytes }),
   }
 }
 
@@ -356,6 +358,10 @@ export class LoadedModel implements Model {
     return this.#call((native) =>
       native.applyChatTemplate(messagesJson(messages, 'messages'), templateJson(template)),
     )
+  }
+
+  clearPrefixCache(): Promise<void> {
+    return this.#call((native) => native.clearPrefixCache())
   }
 
   createPromptCache(options?: PromptCacheOptions): PromptCache {

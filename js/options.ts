@@ -20,6 +20,7 @@ import type {
   Message,
   ModelInfo,
   PrefillProgress,
+  PrefixCacheOptions,
   PromptCacheOptions,
   PromptOptions,
   ScoreOptions,
@@ -163,6 +164,14 @@ const ADAPTER_FIELDS = {
   signal: abortSignal,
 } satisfies FieldsOf<LoadAdapterOptions>
 
+const PREFIX_CACHE_FIELDS = { memoryBytes: number } satisfies FieldsOf<PrefixCacheOptions>
+
+function prefixCache(value: unknown, option: string): false | PrefixCacheOptions {
+  if (value === false) return value
+  if (isPlainObject(value)) return fields(value, option, PREFIX_CACHE_FIELDS)
+  throw invalidArgument(option, `expected false or an object, got ${show(value)}`)
+}
+
 const LOAD_FIELDS = {
   ...HUB_FIELDS,
   force: boolean,
@@ -174,6 +183,7 @@ const LOAD_FIELDS = {
   maxSequences: number,
   maxStallMs: number,
   memoryBytes: number,
+  prefixCache,
   onProgress: callback<(progress: LoadProgress) => void>(),
   signal: abortSignal,
 } satisfies FieldsOf<LoadModelOptions>

@@ -287,6 +287,13 @@ export interface LoadModelOptions extends HubOptions {
    */
   memoryBytes?: number | undefined
   /**
+   * What generations keep of what they have read, so that a prompt which begins like an earlier one
+   * is read from there on; `false` for nothing.
+   *
+   * @defaultValue a quarter of the memory that the weights leave, from 64 MiB to 8 GiB
+   */
+  prefixCache?: false | PrefixCacheOptions | undefined
+  /**
    * Called while the model is downloaded, about ten times in a second, and loads, at most some
    * dozens of times. An exception thrown in it ends the loading, which then rejects with it.
    */
@@ -296,6 +303,12 @@ export interface LoadModelOptions extends HubOptions {
    * `cause`.
    */
   signal?: AbortSignal | undefined
+}
+
+/** The option `prefixCache` of `loadModel`. */
+export interface PrefixCacheOptions {
+  /** The most bytes that are kept; what was not used for longest goes first. */
+  memoryBytes?: number | undefined
 }
 
 /** How a checkpoint's weights are quantized. */
@@ -1344,6 +1357,8 @@ export interface Model extends AsyncDisposable {
   detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string>
   /** The prompt that the model's chat template makes of a conversation. */
   applyChatTemplate(messages: readonly Message[], options?: ChatTemplateOptions): Promise<string>
+  /** Forgets what generations have kept for others that begin alike, and frees its memory. */
+  clearPrefixCache(): Promise<void>
   /** An empty prompt cache, for generations of this model. */
   createPromptCache(options?: PromptCacheOptions): PromptCache
   /**

@@ -192,6 +192,11 @@ export class FakeModel implements NativeModel {
     return Promise.resolve(new FakePromptCache(this.calls))
   }
 
+  clearPrefixCache(): Promise<void> {
+    this.calls.push(['clearPrefixCache'])
+    return Promise.resolve()
+  }
+
   loadAdapter(path: string): Promise<NativeAdapter> {
     this.calls.push(['loadAdapter', path])
     return Promise.resolve({

@@ -95,7 +95,9 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
         expect(promptTokens).toBe(await model.countTokens(FRANCE))
         expect(completionTokens).toBe(result.tokens.length)
         expect(totalTokens).toBe(promptTokens + completionTokens)
-        expect([cachedTokens, reasoningTokens]).toEqual([0, 0])
+        // Others may have begun alike.
+        expect(cachedTokens).toBeLessThan(promptTokens)
+        expect(reasoningTokens).toBe(0)
         for (const value of Object.values(result.timings)) expect(value).toBeGreaterThanOrEqual(0)
         expect(result.timings.timeToFirstTokenMs).toBeLessThanOrEqual(result.timings.totalMs)
       })

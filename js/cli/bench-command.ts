@@ -29,7 +29,8 @@ export async function bench({ flags, positionals }: Arguments): Promise<number> 
   const rounds = flags.integer('rounds', 3, 1, 1000)
   return interruptible(async (signal) => {
     const started = performance.now()
-    const model = await loadWithBar(name, { ...load, signal })
+    // Rounds have the same prompt, which each is to read anew.
+    const model = await loadWithBar(name, { ...load, prefixCache: false, signal })
     const loadMs = performance.now() - started
     try {
       const prompt = randomTokens(promptLength(flags, model, generated), model)

@@ -116,6 +116,9 @@ class Serving implements Host {
       case 'loadPromptCache':
         this.#caches.set(call.cache, await this.#model(call.model).loadPromptCache(call.path))
         return undefined
+      case 'clearPrefixCache':
+        await this.#model(call.model).clearPrefixCache()
+        return undefined
       case 'loadAdapter': {
         const adapter = await this.#model(call.model).loadAdapter(call.path)
         this.#adapters.set(call.adapter, adapter)

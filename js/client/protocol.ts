@@ -32,6 +32,7 @@ export type Call =
   | { method: 'score'; model: number; request: NativeScoreRequest }
   | { method: 'loadPromptCache'; model: number; cache: number; path: string }
   | { method: 'loadAdapter'; model: number; adapter: number; path: string }
+  | { method: 'clearPrefixCache'; model: number }
   | { method: 'cacheSize'; cache: number }
   | { method: 'saveCache'; cache: number; path: string }
   | { method: 'disposeModel'; model: number }
@@ -64,6 +65,7 @@ export interface Answers {
   score: NativeScores
   loadPromptCache: undefined
   loadAdapter: ReturnType<NativeAdapter['info']>
+  clearPrefixCache: undefined
   cacheSize: { tokens: number; bytes: number }
   saveCache: undefined
   disposeModel: undefined

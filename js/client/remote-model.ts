@@ -62,6 +62,10 @@ export class RemoteModel implements NativeModel {
     return new RemoteAdapter(this.#connection, adapter, await this.#connection.call(call))
   }
 
+  async clearPrefixCache(): Promise<void> {
+    await this.#connection.call({ method: 'clearPrefixCache', model: this.#id })
+  }
+
   tokenize(prompt: NativePrompt): Promise<Uint32Array> {
     return this.#connection.call({ method: 'tokenize', model: this.#id, prompt })
   }

@@ -103,6 +103,12 @@ export class ScriptedModel implements NativeModel {
     return cache
   }
 
+  /** It keeps nothing: what it reports as cached is in prompt caches. */
+  clearPrefixCache(): Promise<void> {
+    this.#alive()
+    return Promise.resolve()
+  }
+
   /** An adapter that changes nothing: what a model with it says, the script says. */
   async loadAdapter(path: string): Promise<NativeAdapter> {
     this.#alive()

@@ -29,6 +29,11 @@ impl ChunkedCache {
         Self { buffers: None, offset: 0, chunk, start: 0, seen: 0, quantization: None }
     }
 
+    /// The positions of a chunk.
+    pub fn chunk(&self) -> i32 {
+        self.chunk
+    }
+
     pub(super) fn offset(&self) -> i32 {
         self.offset
     }
@@ -109,10 +114,14 @@ impl ChunkedCache {
 
     /// Takes back no more than leaves whole what the next token is to see.
     pub(super) fn trim(&mut self, count: i32) -> i32 {
-        let first = (self.start + self.chunk - 1) / self.chunk * self.chunk;
-        let count = count.min(self.offset - first).max(0);
+        let count = count.min(self.offset - self.shortest()).max(0);
         self.offset -= count;
         count
+    }
+
+    /// The fewest positions to which it can be taken back.
+    pub(super) fn shortest(&self) -> i32 {
+        self.offset.min((self.start + self.chunk - 1) / self.chunk * self.chunk)
     }
 
     pub(super) fn arrays(&self) -> Vec<&Array> {

@@ -10,7 +10,7 @@ pub(super) const POSITIONS: usize = 2;
 
 /// How keys and values are quantized: whole numbers with a scale and a bias for each group of
 /// features.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KvQuantization {
     /// Consecutive features that share a scale: 32, 64 or 128; `None` for 64, or 32 where the
     /// features cannot be cut into 64.

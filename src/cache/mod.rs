@@ -7,6 +7,8 @@ mod chunked;
 pub mod file;
 mod kv_tensor;
 mod mask;
+mod parts;
+mod prefix_tree;
 mod rotating;
 mod standard;
 mod state;
@@ -14,6 +16,8 @@ mod state;
 pub use arrays::ArraysCache;
 pub use chunked::ChunkedCache;
 pub use kv_tensor::{KvQuantization, KvTensor};
+pub use parts::CachePart;
+pub use prefix_tree::PrefixTree;
 pub use rotating::RotatingCache;
 pub use standard::StandardCache;
 
@@ -31,7 +35,7 @@ const STEP: i32 = 256;
 const NUM_SINK_TOKENS: i32 = 4;
 
 /// How much memory the caches of a sequence may take.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CacheLimits {
     /// The most positions held in each layer.
     pub max_size: Option<i32>,

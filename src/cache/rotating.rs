@@ -27,6 +27,11 @@ impl RotatingCache {
         Self { buffers: None, offset: 0, max_size, keep, index: 0, quantization: None }
     }
 
+    /// The most positions that it shows a single token.
+    pub fn window(&self) -> i32 {
+        self.max_size
+    }
+
     pub(super) fn offset(&self) -> i32 {
         self.offset
     }
@@ -125,7 +130,7 @@ impl RotatingCache {
 
     /// An ordered buffer without its `surplus` oldest positions after the kept ones, and with `new`
     /// behind it.
-    fn without_oldest(
+    pub(super) fn without_oldest(
         &self,
         surplus: i32,
         buffer: &KvTensor,

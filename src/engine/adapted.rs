@@ -2,8 +2,9 @@
 //!
 //! Sequences with the same adapter share their steps; those with others have steps of their own.
 //! Keys and values that were made with one adapter are of no use with another, so a prompt cache
-//! belongs to the adapter that it was made with.
+//! belongs to the adapter that it was made with, as does what sequences share.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use super::backend::{Backend, PromptCacheSize};
@@ -12,18 +13,25 @@ use crate::adapters::{AdapterId, AdapterInfo, Adapters, HeldAdapter};
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
-use crate::generate::{PromptCache, Reading, ScoredRow, Sequence, SequenceOptions, TokenOutput};
+use crate::generate::{
+    PrefixCache, PrefixOwner, PromptCache, Reading, ScoredRow, Sequence, SequenceOptions,
+    TokenOutput,
+};
 
 /// A language model and its adapters.
 pub struct AdaptedBackend {
     core: CoreBackend,
     adapters: Adapters,
+    /// What sequences share; `None` where they share nothing.
+    prefixes: Option<RefCell<PrefixCache>>,
 }
 
 /// A sequence and its adapter.
 pub struct AdaptedSequence {
     sequence: Sequence,
     adapter: Option<HeldAdapter>,
+    /// With whom it shares what it reads.
+    owner: Option<PrefixOwner>,
 }
 
 /// The caches of a sequence that is only read, and its adapter.
@@ -41,8 +49,27 @@ pub struct AdaptedCache {
 
 impl AdaptedBackend {
     /// The backend of a model with these adapters.
-    pub fn new(core: CoreBackend, adapters: Adapters) -> Self {
-        Self { core, adapters }
+    pub fn new(core: CoreBackend, adapters: Adapters, prefixes: Option<PrefixCache>) -> Self {
+        Self { core, adapters, prefixes: prefixes.map(RefCell::new) }
+    }
+
+    /// Who shares what a sequence with these options reads, and where that is; `None` for nobody.
+    /// What was read in other pieces may differ in the last bits.
+    fn sharing(
+        &self,
+        options: &SequenceOptions,
+        adapter: Option<&HeldAdapter>,
+    ) -> Option<(PrefixOwner, &RefCell<PrefixCache>)> {
+        let prefixes = self.prefixes.as_ref().filter(|_| !options.generation.deterministic)?;
+        let (model, limits) = (self.core.model(), options.generation.cache_limits());
+        Some((PrefixOwner::new(model, fingerprint(adapter), limits), prefixes))
+    }
+
+    /// Gives up what is kept for others after a failure of MLX: the memory may be short.
+    fn make_room<T>(&self, results: &[Result<T>]) {
+        if results.iter().any(|result| matches!(result, Err(Error::Mlx(_)))) {
+            self.clear_prefixes();
+        }
     }
 
     /// An adapter that a request names.
@@ -97,6 +124,18 @@ impl Backend for AdaptedBackend {
         cache: &mut Option<AdaptedCache>,
     ) -> Result<AdaptedSequence> {
         let adapter = self.hold(adapter)?;
+        let sharing = match cache {
+            None => self.sharing(&options, adapter.as_ref()),
+            Some(_) => None,
+        };
+        if let Some((owner, prefixes)) = sharing {
+            let begun = prefixes.borrow_mut().begin(self.core.model(), &owner, &prompt);
+            let mut sequence = self
+                .adapters
+                .scope(adapter.as_ref(), || self.core.start(prompt, options, &mut { begun }))?;
+            prefixes.borrow().plan_stops(&owner, &mut sequence);
+            return Ok(AdaptedSequence { sequence, adapter, owner: Some(owner) });
+        }
         let of_another =
             |cache: &AdaptedCache| cache.adapter.as_deref() != fingerprint(adapter.as_ref());
         let other = cache.take_if(|cache| of_another(cache));
@@ -114,7 +153,7 @@ impl Backend for AdaptedBackend {
             };
             *cache = other.or_else(|| inner.map(own));
         }
-        started.map(|sequence| AdaptedSequence { sequence, adapter })
+        started.map(|sequence| AdaptedSequence { sequence, adapter, owner: None })
     }
 
     fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize> {
@@ -133,8 +172,40 @@ impl Backend for AdaptedBackend {
         self.core.cached_tokens(&sequence.sequence)
     }
 
+    fn share(
+        &self,
+        prompt: &[u32],
+        options: &SequenceOptions,
+        adapter: Option<AdapterId>,
+        others: &mut [&mut AdaptedSequence],
+    ) -> bool {
+        // What is wrong with the adapter is told when the sequence begins.
+        let Ok(adapter) = self.hold(adapter) else { return false };
+        let Some((owner, prefixes)) = self.sharing(options, adapter.as_ref()) else { return false };
+        let same = others.iter_mut().filter(|other| other.owner.as_ref() == Some(&owner));
+        let mut same: Vec<&mut Sequence> = same.map(|other| &mut other.sequence).collect();
+        prefixes.borrow_mut().share(&owner, prompt, &mut same)
+    }
+
+    fn is_kept(&self, sequence: &AdaptedSequence) -> bool {
+        sequence.owner.is_some()
+    }
+
+    fn keep(&self, sequence: AdaptedSequence) {
+        let AdaptedSequence { sequence, adapter, owner } = sequence;
+        if let (Some(owner), Some(prefixes)) = (&owner, &self.prefixes) {
+            self.adapters.scope(adapter.as_ref(), || prefixes.borrow_mut().keep(owner, sequence));
+        }
+    }
+
+    fn clear_prefixes(&self) {
+        if let Some(prefixes) = &self.prefixes {
+            prefixes.borrow_mut().clear();
+        }
+    }
+
     fn leave(&self, sequence: AdaptedSequence) -> AdaptedCache {
-        let AdaptedSequence { sequence, adapter } = sequence;
+        let AdaptedSequence { sequence, adapter, .. } = sequence;
         let cache = self.adapters.scope(adapter.as_ref(), || self.core.leave(sequence));
         AdaptedCache { cache, adapter: fingerprint(adapter.as_ref()).map(str::to_owned) }
     }
@@ -162,6 +233,8 @@ impl Backend for AdaptedBackend {
 
     fn prefill(&self, sequences: &mut [&mut AdaptedSequence], tokens: usize) -> Reading {
         let mut left = tokens;
+        let before: Vec<usize> =
+            sequences.iter().map(|it| it.sequence.progress().processed).collect();
         let progress = self.by_adapter(sequences, |group| {
             let reading = match left {
                 0 => return group.iter().map(|sequence| Ok(sequence.progress())).collect(),
@@ -170,11 +243,22 @@ impl Backend for AdaptedBackend {
             left = left.saturating_sub(reading.tokens);
             reading.progress
         });
+        self.make_room(&progress);
+        for ((sequence, before), progress) in sequences.iter().zip(before).zip(&progress) {
+            if let (Some(owner), Some(prefixes), Ok(progress)) =
+                (&sequence.owner, &self.prefixes, progress)
+                && progress.processed != before
+            {
+                prefixes.borrow_mut().note(owner, &sequence.sequence);
+            }
+        }
         Reading { progress, tokens: tokens - left }
     }
 
     fn decode(&self, sequences: &mut [&mut AdaptedSequence]) -> Vec<Result<Option<TokenOutput>>> {
-        self.by_adapter(sequences, |group| self.core.decode(group))
+        let outputs = self.by_adapter(sequences, |group| self.core.decode(group));
+        self.make_room(&outputs);
+        outputs
     }
 
     fn caches(&self, adapter: Option<AdapterId>) -> Result<AdaptedCaches> {

@@ -50,6 +50,25 @@ pub trait Backend {
     /// How many of the prompt's tokens were in the cache.
     fn cached_tokens(&self, sequence: &Self::Sequence) -> usize;
 
+    /// Whether a sequence that is to continue `prompt` had better wait: one of `others` is reading
+    /// the same beginning. What one of them has read already is there for it from now on.
+    fn share(
+        &self,
+        prompt: &[u32],
+        options: &SequenceOptions,
+        adapter: Option<AdapterId>,
+        others: &mut [&mut Self::Sequence],
+    ) -> bool;
+
+    /// Whether what a sequence has read is kept for others at its end.
+    fn is_kept(&self, sequence: &Self::Sequence) -> bool;
+
+    /// Keeps what a sequence has read for others that begin alike.
+    fn keep(&self, sequence: Self::Sequence);
+
+    /// Forgets all that was kept for others.
+    fn clear_prefixes(&self);
+
     /// What a sequence leaves; after a failure, what it began with, as far as that is still there.
     fn leave(&self, sequence: Self::Sequence) -> Self::PromptCache;
 

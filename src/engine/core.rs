@@ -26,6 +26,11 @@ impl CoreBackend {
         Self { model, fingerprint }
     }
 
+    /// The model.
+    pub fn model(&self) -> &dyn LanguageModel {
+        &*self.model
+    }
+
     /// What tells the model with an adapter, which this is the fingerprint of, from others.
     pub fn name_with(&self, adapter: Option<&str>) -> String {
         match adapter {

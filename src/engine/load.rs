@@ -11,6 +11,7 @@ use super::adapted::AdaptedBackend;
 use super::backend::Backend;
 use super::core::CoreBackend;
 use super::exit;
+use super::memory::prefix_cache_bytes;
 use super::model::{Engine, Model, ModelInfo};
 use super::pool::ENGINES;
 use super::profile::Profile;
@@ -21,6 +22,7 @@ use super::text::Text;
 use crate::adapters::Adapters;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
+use crate::generate::PrefixCache;
 use crate::mlx::{self, DeviceKind};
 use crate::models;
 use crate::panics;
@@ -208,7 +210,11 @@ fn build(
     };
     let core = CoreBackend::new(loaded.model, info.model.fingerprint.clone());
     let adapters = Adapters::new(loaded.sites, loaded.activations);
-    Ok((AdaptedBackend::new(core, adapters), info, Arc::new(profile)))
+    let bytes = request.prefix_cache_bytes;
+    let bytes = bytes.unwrap_or_else(|| prefix_cache_bytes(device.kind, info.model.bytes));
+    let end_tokens = info.end_tokens.clone();
+    let prefixes = (bytes > 0).then(|| PrefixCache::new(bytes, end_tokens));
+    Ok((AdaptedBackend::new(core, adapters, prefixes), info, Arc::new(profile)))
 }
 
 fn best_device() -> DeviceKind {

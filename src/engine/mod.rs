@@ -20,6 +20,7 @@ mod evaluation;
 pub mod exit;
 mod follower;
 mod load;
+mod memory;
 mod model;
 mod model_adapter;
 mod output_plan;

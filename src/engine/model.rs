@@ -188,6 +188,12 @@ impl Model {
         pool::FILES.call(callback, move || OpenFile::open(&path));
     }
 
+    /// Forgets what generations have left for others that begin alike.
+    pub fn clear_prefix_cache(&self, callback: Callback<()>) {
+        let reply = Reply::new(callback, Arc::clone(&self.engine.status));
+        self.engine.send(Message::ClearPrefixes(reply));
+    }
+
     /// The logits after each of `tokens`: as many rows, each as wide as the vocabulary.
     pub fn logits(&self, tokens: Vec<u32>, callback: Callback<Vec<f32>>) {
         let checked = self.profile().and_then(|it| {

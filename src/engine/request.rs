@@ -33,6 +33,9 @@ pub struct LoadRequest {
     pub max_stall_ms: Option<u64>,
     /// The bytes that the keys, values and states of running generations may take; `None` for any.
     pub memory_bytes: Option<usize>,
+    /// The most bytes that are kept of what sequences have read, for others that begin alike: 0 for
+    /// none at all; `None` for a number that suits the machine.
+    pub prefix_cache_bytes: Option<usize>,
 }
 
 /// How far a load has come.

@@ -156,6 +156,34 @@ impl<B: Backend> ActiveGeneration<B> {
         }
     }
 
+    /// The sequence, where it has begun.
+    pub fn running(&mut self) -> Option<&mut B::Sequence> {
+        match &mut self.stage {
+            Stage::Prefill(sequence) | Stage::Decode(sequence) => Some(sequence),
+            Stage::Preparing | Stage::Queued(_) | Stage::Ended => None,
+        }
+    }
+
+    /// Whether it had better wait for one of `others`, who is reading the same beginning. Those of
+    /// a lower rank it does not wait for.
+    pub fn waits_for<'a>(&self, others: impl Iterator<Item = &'a mut Self>, backend: &B) -> bool
+    where
+        B: 'a,
+    {
+        let Stage::Queued(prepared) = &self.stage else { return false };
+        if self.checkout.is_some() {
+            return false;
+        }
+        let others = others.filter(|it| it.rank() < self.rank() || it.decoding_now());
+        let mut others: Vec<&mut B::Sequence> = others.filter_map(Self::running).collect();
+        let Prepared { prompt, options, .. } = &**prepared;
+        backend.share(prompt, options, self.request.adapter, &mut others)
+    }
+
+    fn decoding_now(&self) -> bool {
+        matches!(self.stage, Stage::Decode(_))
+    }
+
     /// Takes the prompt's tokens. Ends it if its caches would not even fit by themselves into the
     /// memory that generations may have.
     pub fn queue(&mut self, prepared: Result<Prepared>, backend: &B, profile: &Profile) {
@@ -249,20 +277,26 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     /// Frees the arrays that nobody wants any more, before the consumer hears of the end. What goes
-    /// on in a prompt cache may wait for the step in flight, and nobody shall wait for that.
+    /// on in a prompt cache, or is kept for others, may wait for the step in flight, and nobody
+    /// shall wait for that.
     fn release(&mut self, backend: &B) {
-        if self.checkout.is_none() {
+        let is_kept = self.running().is_some_and(|sequence| backend.is_kept(sequence));
+        if self.checkout.is_none() && !is_kept {
             self.leave(backend);
         }
     }
 
-    /// Ends its sequence: its arrays are free, or in the prompt cache that was checked out for it.
+    /// Ends its sequence: its arrays are free, or in the prompt cache that was checked out for it,
+    /// or kept for others.
     fn leave(&mut self, backend: &B) {
-        match std::mem::replace(&mut self.stage, Stage::Ended) {
-            Stage::Prefill(sequence) | Stage::Decode(sequence) if self.checkout.is_some() => {
-                self.prompt_cache = Some(backend.leave(sequence));
+        if let Stage::Prefill(sequence) | Stage::Decode(sequence) =
+            std::mem::replace(&mut self.stage, Stage::Ended)
+        {
+            match self.checkout {
+                Some(_) => self.prompt_cache = Some(backend.leave(sequence)),
+                None if backend.is_kept(&sequence) => backend.keep(sequence),
+                None => drop(sequence),
             }
-            _ => {}
         }
     }
 

@@ -10,6 +10,8 @@
 //! they may have; the others wait in their order, those of a higher priority first. One whose consumer is too far behind does not count, so that nobody
 //! waits for a consumer who waits.
 //!
+//! Of those who come with the same beginning, one reads it, and the others wait for that one.
+//!
 //! Prompts come as tokens: templates and tokenizers run on threads for texts, while their
 //! generations are here already, to be aborted.
 
@@ -27,6 +29,7 @@ use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCaches};
 use super::request::GenerateRequest;
 use super::running::{ActiveGeneration, GenerationId, Next};
+use super::status::Reply;
 use super::stream::Producer;
 use crate::adapters::AdapterId;
 use crate::error::Result;
@@ -58,6 +61,8 @@ pub enum Message {
     PromptCache(PromptCacheId, PromptCacheRequest),
     /// Do something with an adapter.
     Adapter(AdapterId, AdapterRequest),
+    /// Forget what sequences have left for others.
+    ClearPrefixes(Reply<()>),
     /// A generation was aborted, or its consumer has caught up.
     Wake,
     /// Give everything back.
@@ -164,6 +169,11 @@ impl<B: Backend> Scheduler<B> {
                 reply.send(self.backend.load_adapter(id, &path));
             }
             Message::Adapter(id, AdapterRequest::Drop) => self.backend.drop_adapter(id),
+            Message::ClearPrefixes(reply) => {
+                self.end_aborted();
+                self.backend.clear_prefixes();
+                reply.send(Ok(()));
+            }
             Message::Wake => {}
             Message::Dispose => {
                 // Who was aborted before has its own end, and not that of the model.
@@ -189,18 +199,27 @@ impl<B: Backend> Scheduler<B> {
     /// Begins the generations for which there is room.
     fn admit(&mut self) {
         let running = self.count(&[Next::Prefill, Next::Decode]);
-        let room = self.profile.max_sequences.saturating_sub(running);
+        let mut room = self.profile.max_sequences.saturating_sub(running);
         let mut free = self.free_bytes();
-        let mut queued: Vec<_> =
-            self.generations.iter_mut().filter(|it| it.poll() == Next::Start).collect();
-        queued.sort_by_key(|generation| generation.rank());
-        for generation in queued.into_iter().take(room) {
+        let places = 0..self.generations.len();
+        let mut queued: Vec<usize> =
+            places.filter(|&place| self.generations[place].poll() == Next::Start).collect();
+        queued.sort_by_key(|&place| self.generations[place].rank());
+        for place in queued {
+            if room == 0 {
+                return;
+            }
+            let (before, rest) = self.generations.split_at_mut(place);
+            let Some((generation, after)) = rest.split_first_mut() else { continue };
             if generation.cache_bytes() > free {
                 // Who comes later does not overtake, so that large ones have their turn, too.
-                break;
+                return;
             }
-            free -= generation.cache_bytes();
-            generation.start(&self.backend, &self.profile);
+            if !generation.waits_for(before.iter_mut().chain(after), &self.backend) {
+                generation.start(&self.backend, &self.profile);
+                free -= generation.cache_bytes();
+                room -= 1;
+            }
         }
     }
 

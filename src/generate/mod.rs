@@ -7,6 +7,7 @@ mod logprobs;
 mod mirostat;
 mod options;
 mod prefill;
+mod prefix_cache;
 mod processors;
 mod prompt_cache;
 mod sampler;
@@ -21,6 +22,7 @@ pub use options::GenerationOptions;
 #[allow(unused_imports, reason = "the addon's request is made of it")]
 pub(crate) use options::number_options;
 pub use prefill::{Reading, prefill};
+pub use prefix_cache::{PrefixCache, PrefixOwner};
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;
 pub use sampler::{Sampler, SamplingOptions};

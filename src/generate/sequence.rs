@@ -7,7 +7,7 @@ use super::processors::Processors;
 use super::prompt_cache::PromptCache;
 use super::sampler::Sampler;
 use super::token_mask::{EndTokens, TokenMask, masked};
-use crate::cache::{Cache, CacheLimits};
+use crate::cache::{Cache, CacheLimits, CachePart};
 use crate::error::{Error, Result};
 use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array};
@@ -74,6 +74,9 @@ pub struct Sequence {
     processed: usize,
     /// How many of the prompt's first tokens were in the caches from the beginning.
     cached: usize,
+    /// Lengths, in their order, at which its caches are wanted: no chunk of the prompt goes beyond
+    /// the next of them.
+    stops: Vec<usize>,
     /// Whether nothing else is in the caches.
     knows_tokens: bool,
     caches: Vec<Cache>,
@@ -173,6 +176,7 @@ impl Sequence {
             tokens: prompt,
             processed: cached,
             cached,
+            stops: Vec::new(),
             knows_tokens: cached_tokens.is_some(),
             caches,
             state: CacheState::Sound,
@@ -213,7 +217,61 @@ impl Sequence {
     /// is left to the first step.
     pub(super) fn next_chunk(&self, count: usize) -> &[u32] {
         let last = self.tokens.len() - 1;
-        &self.tokens[self.processed..last.min(self.processed.saturating_add(count))]
+        let stop = self.stops.iter().copied().find(|&stop| stop > self.processed);
+        let end = last.min(stop.unwrap_or(last));
+        &self.tokens[self.processed..end.min(self.processed.saturating_add(count))]
+    }
+
+    /// Lets a chunk of its prompt end at `length`.
+    pub(super) fn stop_at(&mut self, length: usize) {
+        if let Err(place) = self.stops.binary_search(&length) {
+            self.stops.insert(place, length);
+        }
+    }
+
+    /// Whether its caches are such as others are to go on from: the prompt, or what leads up to a
+    /// stop, has just been processed.
+    pub(super) fn is_at_stop(&self) -> bool {
+        self.pending.is_none()
+            && self.state == CacheState::Sound
+            && (self.processed + 1 == self.tokens.len() || self.stops.contains(&self.processed))
+    }
+
+    /// The tokens in the caches; `None` where more may be in them, or something else.
+    pub(super) fn tokens_in_caches(&self) -> Option<&[u32]> {
+        let count = self.processed.min(self.tokens.len());
+        (self.knows_tokens && self.state == CacheState::Sound).then(|| &self.tokens[..count])
+    }
+
+    /// The prompt, and the answer as far as it was read.
+    pub(super) fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// A copy of the first `length` positions of its caches; `None` if something fails, which the
+    /// sequence then hears of, too.
+    pub(super) fn copy_positions(&self, length: usize) -> Option<Vec<Cache>> {
+        let copied = CachePart::copy_positions(&self.caches, i32::try_from(length).ok()?);
+        let failure = self.pending.as_ref().map(|pending| &pending.failure);
+        if let Err(error) = &copied {
+            // MLX has told it, and would tell whoever waits next.
+            let _ = mlx::settle();
+            if let Some(failure) = failure {
+                failure.report(error.to_string());
+            }
+        }
+        let is_sound = failure.is_none_or(|failure| failure.check().is_ok());
+        copied.ok().filter(|_| is_sound)
+    }
+
+    /// Its state at a stop; `None` if something fails.
+    pub(super) fn copy_state(&self) -> Option<Vec<Cache>> {
+        let copied = CachePart::copy_state(&self.caches);
+        if copied.is_err() {
+            // MLX would tell whoever waits next.
+            let _ = mlx::settle();
+        }
+        copied.ok()
     }
 
     /// How many tokens it reads at once by itself.
@@ -394,14 +452,7 @@ impl Sequence {
     /// or, where the caches cannot go back, nothing, within the same limits.
     pub fn into_prompt_cache(mut self, model: &dyn LanguageModel) -> PromptCache {
         let limits = self.limits;
-        if let Some(Pending { failure, .. }) = self.pending.take() {
-            // The step in flight writes to the caches.
-            let settled = mlx::settle()
-                .and_then(|()| failure.check().inspect_err(|_| self.state = CacheState::WrongEnd));
-            let _ = self.settle_failure(settled);
-        }
-        // After a failure, what was counted may not be there.
-        self.tokens.truncate(self.processed);
+        self.finish_step();
         let tokens = self.knows_tokens.then_some(self.tokens);
         let cache = PromptCache::of(self.caches, tokens, limits);
         let cache = match self.state {
@@ -410,5 +461,25 @@ impl Sequence {
             _ => self.origin,
         };
         cache.unwrap_or_else(|| PromptCache::new(model, limits))
+    }
+
+    /// Its caches, and the tokens that went into them; `None` after a failure.
+    pub(super) fn into_caches(mut self) -> Option<(Vec<u32>, Vec<Cache>)> {
+        self.finish_step();
+        let arrays: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
+        let evaluated = mlx::eval(&arrays);
+        let is_sound = self.settle_failure(evaluated).is_ok() && self.state == CacheState::Sound;
+        (is_sound && self.knows_tokens).then_some((self.tokens, self.caches))
+    }
+
+    /// Waits for the step in flight, which writes to the caches.
+    fn finish_step(&mut self) {
+        if let Some(Pending { failure, .. }) = self.pending.take() {
+            let settled = mlx::settle()
+                .and_then(|()| failure.check().inspect_err(|_| self.state = CacheState::WrongEnd));
+            let _ = self.settle_failure(settled);
+        }
+        // After a failure, what was counted may not be there.
+        self.tokens.truncate(self.processed);
     }
 }

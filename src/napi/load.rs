@@ -44,6 +44,9 @@ pub struct NativeLoadRequest {
     pub max_stall_ms: Option<f64>,
     /// The bytes that the keys, values and states of running generations may take.
     pub memory_bytes: Option<f64>,
+    /// The most bytes that are kept of what generations have read, for others that begin alike; 0
+    /// for none at all.
+    pub prefix_cache_bytes: Option<f64>,
 }
 
 /// How far a load has come.
@@ -125,6 +128,10 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
         },
         memory_bytes: match request.memory_bytes {
             Some(bytes) => Some(ranges::MEMORY_BYTES.check(bytes)? as usize),
+            None => None,
+        },
+        prefix_cache_bytes: match request.prefix_cache_bytes {
+            Some(bytes) => Some(ranges::PREFIX_CACHE_BYTES.check(bytes)? as usize),
             None => None,
         },
     })

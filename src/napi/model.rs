@@ -198,6 +198,14 @@ impl NativeModel {
         Ok(promise)
     }
 
+    /// Forgets what generations have left for others that begin alike.
+    #[napi(ts_return_type = "Promise<void>")]
+    pub fn clear_prefix_cache<'env>(&self, env: &'env Env) -> Result<Object<'env>> {
+        let (promise, callback) = promise(env, |()| ())?;
+        self.model.clear_prefix_cache(callback);
+        Ok(promise)
+    }
+
     /// An adapter from a folder.
     #[napi(ts_return_type = "Promise<NativeAdapter>")]
     pub fn load_adapter<'env>(&self, env: &'env Env, path: String) -> Result<Object<'env>> {

@@ -25,6 +25,7 @@ fn demo() -> LoadRequest {
         max_sequences: None,
         max_stall_ms: None,
         memory_bytes: None,
+        prefix_cache_bytes: None,
     }
 }
 

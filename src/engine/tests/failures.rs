@@ -8,7 +8,9 @@ use crate::cache::{Cache, CacheLimits};
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::generate::{GenerationOptions, Prefill, Sequence, SequenceOptions, TokenOutput};
+use crate::generate::{
+    GenerationOptions, Prefill, PrefixCache, PrefixOwner, Sequence, SequenceOptions, TokenOutput,
+};
 use crate::mlx::primitive::{Input, Kernel, Output, custom_one};
 use crate::mlx::{self, Array, DeviceKind, Dtype, ops};
 use crate::models::{self, LanguageModel, LoadOptions, Loaded};
@@ -240,6 +242,40 @@ fn a_failure_leaves_the_prompt_cache_as_it_was() {
         assert_eq!(third.cached_tokens(), 4);
         assert_eq!(step(&backend, &mut third).unwrap().token, culprit - 15);
     }
+}
+
+#[test]
+fn a_failure_leaves_nothing_for_others_and_changes_nothing_that_others_have_left() {
+    let backend = backend();
+    let owner = PrefixOwner::new(backend.model(), None, CacheLimits::default());
+    let mut prefixes = PrefixCache::new(1 << 20, Vec::new());
+    for culprit in [BAD, NAN] {
+        let prompt: Vec<u32> = (culprit - 20..culprit).collect();
+        let begun = |prefixes: &mut PrefixCache| {
+            let begun = prefixes.begin(backend.model(), &owner, &prompt);
+            begun.filter(|begun| begun.length() == 8)
+        };
+        let mut sound = start(&backend, culprit - 20, None);
+        for _ in 0..3 {
+            step(&backend, &mut sound).unwrap();
+        }
+        prefixes.keep(&owner, sound);
+        let bytes = prefixes.nbytes();
+        let mut failing = start(&backend, culprit - 20, begun(&mut prefixes));
+        assert_eq!(failing.cached_tokens(), 4);
+        assert!((0..30).any(|_| step(&backend, &mut failing).is_err()));
+        assert!(!prefixes.share(&owner, &prompt, &mut [&mut failing]));
+        prefixes.keep(&owner, failing);
+        assert_eq!(prefixes.nbytes(), bytes);
+        let mut next = start(&backend, culprit - 20, begun(&mut prefixes));
+        assert_eq!(step(&backend, &mut next).unwrap().token, culprit - 15);
+    }
+    // The step in flight fails.
+    let mut failing = start(&backend, BAD - 5, None);
+    assert_eq!(step(&backend, &mut failing).unwrap().token, BAD);
+    prefixes.keep(&owner, failing);
+    let prompt: Vec<u32> = (BAD - 5..BAD + 5).collect();
+    assert!(prefixes.begin(backend.model(), &owner, &prompt).is_none());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod batches;
 mod demo;
 mod failures;
+mod prefixes;
 mod preparing;
 mod prompt_caches;
 mod queue;
@@ -52,6 +53,8 @@ struct Control {
     live_models: AtomicUsize,
     /// How many tokens of prompts were read in each pass.
     chunks: Mutex<Vec<usize>>,
+    /// What sequences have left for others: their names and tokens.
+    kept: Mutex<Vec<(u32, usize)>>,
     /// How long one of them takes, and a step.
     time_of_token: Duration,
     /// Where present, every step and chunk waits for a permit.
@@ -107,6 +110,8 @@ const PANICS_IN_PREFILL: u32 = 3;
 const END: u32 = 999;
 const ENDS_AFTER_THREE: u32 = 4;
 const CANNOT_START: u32 = 5;
+/// What it does right: others of its name wait while it reads.
+const SHARES: u32 = 6;
 
 impl Drop for Fake {
     fn drop(&mut self) {
@@ -164,6 +169,30 @@ impl Backend for Fake {
 
     fn cached_tokens(&self, sequence: &FakeSequence) -> usize {
         sequence.cached
+    }
+
+    /// One that reads what another one is reading waits for it.
+    fn share(
+        &self,
+        prompt: &[u32],
+        _: &SequenceOptions,
+        _: Option<AdapterId>,
+        others: &mut [&mut FakeSequence],
+    ) -> bool {
+        let reads_same = |it: &FakeSequence| it.name == prompt[0] && it.processed < it.prompt;
+        prompt.get(1) == Some(&SHARES) && others.iter().any(|it| reads_same(it))
+    }
+
+    fn is_kept(&self, sequence: &FakeSequence) -> bool {
+        sequence.fault == SHARES
+    }
+
+    fn keep(&self, sequence: FakeSequence) {
+        self.0.kept.lock().unwrap().push((sequence.name, sequence.processed + sequence.made));
+    }
+
+    fn clear_prefixes(&self) {
+        self.0.kept.lock().unwrap().clear();
     }
 
     fn leave(&self, sequence: FakeSequence) -> usize {

@@ -150,3 +150,38 @@ fn short_prompts_are_read_together() {
     assert_eq!(chunks.iter().sum::<usize>(), 50);
     assert!(chunks.len() <= 2, "{chunks:?}");
 }
+
+#[test]
+fn who_begins_like_one_that_is_read_waits_and_others_do_not() {
+    let (control, permits) = Control::gated();
+    let model = fake_model(&control);
+    let reads = model.generate(request(&[10, SHARES, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 2)).unwrap();
+    let waits = model.generate(request(&[10, SHARES, 1], 2)).unwrap();
+    let other = model.generate(request(&[20, SHARES, 1], 2)).unwrap();
+    permits.send(()).unwrap();
+    permits.send(()).unwrap();
+    control.wait_for("two chunks", |it| it.events.lock().unwrap().len() == 2);
+    assert_eq!(control.live_sequences.load(SeqCst), 2, "the one that is read, and the other");
+    drop(permits);
+    for generation in [reads, waits, other] {
+        collect(&generation).unwrap();
+    }
+    dispose(&model);
+    let mut kept = control.kept.lock().unwrap().clone();
+    kept.sort_unstable();
+    assert_eq!(kept, [(10, 5), (10, 14), (20, 5)], "all that was read and made");
+}
+
+#[test]
+fn who_waits_for_another_does_not_wait_longer_than_that_one_runs() {
+    let (control, permits) = Control::gated();
+    let model = fake_model(&control);
+    let reads = model.generate(request(&[10, SHARES, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 2)).unwrap();
+    let waits = model.generate(request(&[10, SHARES, 1], 2)).unwrap();
+    permits.send(()).unwrap();
+    control.wait_for("a chunk", |it| it.count(Event::Prefill(10)) == 1);
+    reads.abort();
+    drop(permits);
+    assert_eq!(collect(&reads).unwrap().1.reason, FinishReason::Abort);
+    assert_eq!(collect(&waits).unwrap().1.reason, FinishReason::Length);
+}

@@ -1,0 +1,135 @@
+// npm run bench:prefix [-- --tokens 4096 --new 32 --rounds 5 --device cpu --model FOLDER]: how long
+// the first token of a conversation takes that goes on from one which was read before, against the
+// same without that; and what keeping what is read costs a stream that finds nothing.
+//
+// Without a model it is four small ones with weights that mean nothing: with keys and values of
+// every position, with windows, with a recurrent state, and with both.
+
+import * as fs from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { loadModel } from 'nodemlx'
+import { buildDir, root } from '../scripts/lib/project.mjs'
+
+const FIXTURES = ['llama', 'gemma3-text', 'mamba2', 'qwen3-next']
+
+const { values: flags } = parseArgs({
+  options: {
+    tokens: { type: 'string', default: '4096' },
+    new: { type: 'string', default: '32' },
+    rounds: { type: 'string', default: '5' },
+    device: { type: 'string', default: 'cpu' },
+    model: { type: 'string' },
+  },
+})
+const [length, added, rounds] = [flags.tokens, flags.new, flags.rounds].map(Number)
+const ANSWER = 16
+
+/** Numbers from 0 to 1 (a linear congruential generator with the constants of Numerical Recipes). */
+function randomNumbers(seed) {
+  let state = seed
+  return () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return state / 2 ** 32
+  }
+}
+
+/** The bytes of a fixture's tensor, of numbers in the range that it names. */
+function bfloat16([, shape, rule], random) {
+  const [low, high, step] = rule.uniform ?? rule.grid
+  const count = shape.reduce((a, b) => a * b)
+  const numbers = Float32Array.from({ length: count }, () =>
+    step === undefined
+      ? low + (high - low) * random()
+      : low + step * Math.floor(random() * ((high - low) / step + 1)),
+  )
+  return Buffer.from(
+    Uint16Array.from(new Uint32Array(numbers.buffer), (bits) => bits >>> 16).buffer,
+  )
+}
+
+/** A fixture with other weights and a longer context. */
+function writeModel(name, folder) {
+  const source = join(root, 'tests', 'fixtures', 'models', name)
+  const config = JSON.parse(fs.readFileSync(join(source, 'config.json'), 'utf8'))
+  const { files } = JSON.parse(fs.readFileSync(join(source, 'tensors.json'), 'utf8'))
+  const { tensors } = files['model.safetensors']
+  const random = randomNumbers(1)
+  const header = { __metadata__: { format: 'mlx' } }
+  const data = []
+  let end = 0
+  for (const [tensor, facts] of Object.entries(tensors)) {
+    const bytes = bfloat16(facts, random)
+    header[tensor] = {
+      dtype: facts[0],
+      shape: facts[1],
+      data_offsets: [end, end + bytes.length],
+    }
+    end += bytes.length
+    data.push(bytes)
+  }
+  const text = Buffer.from(JSON.stringify(header))
+  const size = Buffer.alloc(8)
+  size.writeBigUInt64LE(BigInt(text.length))
+  fs.mkdirSync(folder, { recursive: true })
+  fs.writeFileSync(join(folder, 'model.safetensors'), Buffer.concat([size, text, ...data]))
+  fs.writeFileSync(
+    join(folder, 'config.json'),
+    JSON.stringify({ ...config, max_position_embeddings: 131_072 }),
+  )
+  return folder
+}
+
+const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]
+
+async function measure(folder) {
+  const load = (prefixCache) => loadModel(folder, { device: flags.device, prefixCache })
+  const [model, plain] = [await load({}), await load(false)]
+  const { vocabularySize, eosTokens } = model.info
+  const options = {
+    temperature: 0,
+    maxTokens: ANSWER,
+    logitBias: Object.fromEntries(eosTokens.map((token) => [token, -100])),
+  }
+  const samples = { cold: [], warm: [], ratio: [], overhead: [] }
+  for (let round = 0; round <= rounds; round++) {
+    const random = randomNumbers(round)
+    const tokens = (count) =>
+      Array.from({ length: count }, () => Math.floor(random() * vocabularySize))
+    const beginning = tokens(length)
+    const read = (one) => one.generate({ tokens: beginning }, options)
+    const first = round % 2 === 0 ? await read(plain) : undefined
+    const reading = await read(model)
+    const without = first ?? (await read(plain))
+    const next = [...beginning, ...reading.tokens, ...tokens(added)]
+    const cold = await plain.generate({ tokens: next }, options)
+    const warm = await model.generate({ tokens: next }, options)
+    if (reading.usage.cachedTokens >= added || warm.usage.cachedTokens < length)
+      throw new Error(`${folder}: ${warm.usage.cachedTokens} tokens were cached`)
+    // The first round touches memory for the first time.
+    if (round === 0) continue
+    const [slow, fast] = [cold, warm].map(({ timings }) => timings.timeToFirstTokenMs)
+    samples.cold.push(slow)
+    samples.warm.push(fast)
+    samples.ratio.push(fast / slow)
+    samples.overhead.push(reading.timings.totalMs / without.timings.totalMs - 1)
+  }
+  await model.dispose()
+  await plain.dispose()
+  return Object.fromEntries(Object.entries(samples).map(([name, all]) => [name, median(all)]))
+}
+
+const models =
+  flags.model === undefined
+    ? FIXTURES.map((name) => [name, writeModel(name, join(buildDir, 'prefix', name))])
+    : [[flags.model, flags.model]]
+console.log(`| Model | ${length} + ${added} tokens, cold | warm | warm / cold | a single stream |`)
+console.log('|---|---|---|---|---|')
+for (const [name, folder] of models) {
+  const { cold, warm, ratio, overhead } = await measure(folder)
+  const percent = (part) => `${(100 * part).toFixed(1)} %`
+  const times = [cold, warm].map((ms) => `${ms.toFixed(1)} ms`)
+  console.log(
+    `| ${name} | ${times.join(' | ')} | ${percent(ratio)} | ${overhead < 0 ? '' : '+'}${percent(overhead)} |`,
+  )
+}
