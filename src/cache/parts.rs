@@ -29,7 +29,7 @@ impl CachePart {
 
     /// Divides caches into [`CachePart::Positions`] and [`CachePart::State`]: either has a cache
     /// for each layer, and some are empty.
-    pub fn split(caches: Vec<Cache>) -> (Vec<Cache>, Vec<Cache>) {
+    pub fn split(caches: impl IntoIterator<Item = Cache>) -> (Vec<Cache>, Vec<Cache>) {
         let divide = |cache| match cache {
             Cache::List(parts) => {
                 let (positions, state) = Self::split(parts);
@@ -80,7 +80,7 @@ impl CachePart {
     /// # Errors
     /// Those of MLX, also of what computes the state.
     pub fn copy_state(caches: &[Cache]) -> Result<Vec<Cache>> {
-        let (_, state) = Self::split(caches.to_vec());
+        let (_, state) = Self::split(caches.iter().cloned());
         evaluated(state.into_iter().map(compact).collect::<Result<_>>()?)
     }
 }
