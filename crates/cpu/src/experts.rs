@@ -316,7 +316,8 @@ mod tests {
             for exec in execs() {
                 let mut y = vec![f32::NAN; tokens * dims];
                 all.run(&x, &chosen, &weights, &mut y, exec).unwrap();
-                assert_close(&y, &expected, size, 1e-3, &(tokens, exec));
+                let bound = if exec.precision == Precision::Fastest { 2e-2 } else { 1e-3 };
+                assert_close(&y, &expected, size, bound, &(tokens, exec));
             }
         }
         let bad = |all: Experts, chosen: &[u32], y: usize| {
