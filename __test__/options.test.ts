@@ -50,7 +50,7 @@ const WRONG: [option: string, value: unknown, says: RegExp][] = [
   ['seed', 2 ** 53, /9007199254740991/],
   ['seed', 0.5, /whole number/],
   ['seed', 'abc', /got "abc"/],
-  ['stop', 5, /a string or an array of strings.*got 5/],
+  ['stop', 5, /a string, a regular expression or an array of them.*got 5/],
   ['stop', '', /is empty/],
   ['stop', [''], /is empty/],
   ['stop', [1], /expected a string/],

@@ -95,6 +95,11 @@ impl Profile {
         generation.seed.get_or_insert_with(random_seed);
         let plan = self.text.output_plan(request, &prompt)?;
         let (mut mask, following) = self.constrain(request, plan.as_ref())?.unzip();
+        if mask.is_some() && !options.banned_strings.is_empty() {
+            let message = "do not go together with a format or a tool that is required: what is \
+                           left of it might have no end";
+            return Err(Error::argument("bannedStrings", message));
+        }
         if let Some(plan) = &plan {
             mask = plan.limited(mask)?;
         }

@@ -98,7 +98,7 @@ impl<B: Backend> ActiveGeneration<B> {
             read_tokens: 0,
             last_read: 0,
             completion_tokens: 0,
-            max_tokens: 0,
+            max_tokens: usize::MAX,
             cache_bytes: 0,
         };
         if let Some(cache) = generation.request.prompt_cache {
