@@ -61,10 +61,10 @@ describe('the AI SDK', () => {
          api: 'http://localhost/api/chat',
          fetch: (url, init) => POST(new Request(url, init)),
        })
-       const messages = [
-         { id: '1', role: 'user', parts: [{ type: 'text', text: 'What is the capital of France?' }] },
-       ]
-       const stream = await transport.sendMessages({ chatId: '1', messages, trigger: 'submit-message' })
+       const parts = [{ type: 'text', text: 'What is the capital of France?' }]
+       const messages = [{ id: '1', role: 'user', parts }]
+       const trigger = 'submit-message'
+       const stream = await transport.sendMessages({ chatId: '1', messages, trigger })
        let last
        for await (const message of readUIMessageStream({ stream })) last = message
        console.log(JSON.stringify(last.parts))`,

@@ -183,10 +183,11 @@ describe('a chat in a terminal', () => {
     const file = join(home, 'tools.mjs')
     writeFileSync(
       file,
-      `export default [{
+      `const properties = { city: { type: 'string' } }
+      export default [{
         name: 'get_weather',
         description: 'Get the weather in a city',
-        parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+        parameters: { type: 'object', properties, required: ['city'] },
         execute: ({ city }) => ({ city, condition: 'sunny' }),
       }]`,
     )

@@ -45,8 +45,10 @@ for await (const piece of textStream) text += piece
 await model.dispose()
 const required = createRequire(import.meta.url)('nodemlx')
 const { finishReason } = await required.generate('demo', 'Hi!', { maxTokens: 2 })
-const code = await loadModel('/no/model').catch((error) => error instanceof NodeMlxError && error.code)
-console.log(JSON.stringify({ text, finishReason, code, same: required.NodeMlxError === NodeMlxError }))
+const codeOf = (error) => error instanceof NodeMlxError && error.code
+const code = await loadModel('/no/model').catch(codeOf)
+const same = required.NodeMlxError === NodeMlxError
+console.log(JSON.stringify({ text, finishReason, code, same }))
 `
 const ANSWER = {
   text: expect.stringContaining('Paris') as string,

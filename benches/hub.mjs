@@ -9,6 +9,7 @@ import { createServer } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { downloadModel } from '../dist/index.js'
+import { median } from './common/benchmarks.mjs'
 
 const [megabytes = 1000, rounds = 5] = process.argv.slice(2).map(Number)
 const SIZE = megabytes * 1_000_000
@@ -103,7 +104,6 @@ async function measure() {
         `curl ${(SIZE / 1e6 / curl).toFixed(0)} MB/s, nodemlx ${(SIZE / 1e6 / ours).toFixed(0)} MB/s: ${share} %`,
       )
     }
-    const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
     const [curl, ours] = [median(speeds.curl), median(speeds.nodemlx)]
     console.log(
       `median of ${rounds}: curl ${curl.toFixed(0)} MB/s, nodemlx ${ours.toFixed(0)} MB/s, which is ${((100 * ours) / curl).toFixed(0)} %; ` +

@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadModel } from 'nodemlx'
 import { buildDir, root } from '../scripts/lib/project.mjs'
+import { median, safetensorsHeader } from './common/benchmarks.mjs'
 
 const FIXTURES = ['llama', 'gemma3-text', 'mamba2', 'qwen3-next']
 
@@ -25,7 +26,7 @@ const { values: flags } = parseArgs({
 const [length, added, rounds] = [flags.tokens, flags.new, flags.rounds].map(Number)
 const ANSWER = 16
 
-/** Numbers from 0 to 1 (a linear congruential generator with the constants of Numerical Recipes). */
+/** Numbers from 0 to 1: a linear congruential generator, the constants of Numerical Recipes. */
 function randomNumbers(seed) {
   let state = seed
   return () => {
@@ -55,32 +56,19 @@ function writeModel(name, folder) {
   const { files } = JSON.parse(fs.readFileSync(join(source, 'tensors.json'), 'utf8'))
   const { tensors } = files['model.safetensors']
   const random = randomNumbers(1)
-  const header = { __metadata__: { format: 'mlx' } }
-  const data = []
-  let end = 0
-  for (const [tensor, facts] of Object.entries(tensors)) {
-    const bytes = bfloat16(facts, random)
-    header[tensor] = {
-      dtype: facts[0],
-      shape: facts[1],
-      data_offsets: [end, end + bytes.length],
-    }
-    end += bytes.length
-    data.push(bytes)
-  }
-  const text = Buffer.from(JSON.stringify(header))
-  const size = Buffer.alloc(8)
-  size.writeBigUInt64LE(BigInt(text.length))
+  const data = Object.values(tensors).map((facts) => bfloat16(facts, random))
+  const sized = Object.entries(tensors).map(([tensor, [dtype, shape]], index) => {
+    return [tensor, dtype, shape, data[index].length]
+  })
+  const header = safetensorsHeader(sized, { format: 'mlx' })
   fs.mkdirSync(folder, { recursive: true })
-  fs.writeFileSync(join(folder, 'model.safetensors'), Buffer.concat([size, text, ...data]))
+  fs.writeFileSync(join(folder, 'model.safetensors'), Buffer.concat([header, ...data]))
   fs.writeFileSync(
     join(folder, 'config.json'),
     JSON.stringify({ ...config, max_position_embeddings: 131_072 }),
   )
   return folder
 }
-
-const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]
 
 async function measure(folder) {
   const load = (prefixCache) => loadModel(folder, { device: flags.device, prefixCache })
@@ -129,7 +117,6 @@ for (const [name, folder] of models) {
   const { cold, warm, ratio, overhead } = await measure(folder)
   const percent = (part) => `${(100 * part).toFixed(1)} %`
   const times = [cold, warm].map((ms) => `${ms.toFixed(1)} ms`)
-  console.log(
-    `| ${name} | ${times.join(' | ')} | ${percent(ratio)} | ${overhead < 0 ? '' : '+'}${percent(overhead)} |`,
-  )
+  const cost = `${overhead < 0 ? '' : '+'}${percent(overhead)}`
+  console.log(`| ${name} | ${times.join(' | ')} | ${percent(ratio)} | ${cost} |`)
 }

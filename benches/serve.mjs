@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadModel } from 'nodemlx'
 import { buildDir } from '../scripts/lib/project.mjs'
+import { median, safetensorsHeader } from './common/benchmarks.mjs'
 
 const [HIDDEN, LAYERS, INTERMEDIATE, VOCABULARY, GROUP] = [2048, 16, 8192, 32_000, 64]
 const [HEADS, KV_HEADS, HEAD_DIM] = [32, 8, 64]
@@ -65,21 +66,13 @@ function bfloat16(name) {
 
 function writeModel(folder) {
   fs.mkdirSync(folder, { recursive: true })
-  const header = {}
-  let end = 0
   const sized = tensors().map(([name, dtype, shape]) => {
-    const bytes = shape.reduce((a, b) => a * b) * (dtype === 'U32' ? 4 : 2)
-    header[name] = { dtype, shape, data_offsets: [end, end + bytes] }
-    end += bytes
-    return [name, dtype, bytes]
+    return [name, dtype, shape, shape.reduce((a, b) => a * b) * (dtype === 'U32' ? 4 : 2)]
   })
-  const text = Buffer.from(JSON.stringify(header))
-  const length = Buffer.alloc(8)
-  length.writeBigUInt64LE(BigInt(text.length))
   const partial = join(folder, 'model.partial')
   const file = fs.openSync(partial, 'w')
-  for (const part of [length, text]) fs.writeSync(file, part)
-  for (const [name, dtype, bytes] of sized) {
+  fs.writeSync(file, safetensorsHeader(sized))
+  for (const [name, dtype, , bytes] of sized) {
     const data =
       dtype === 'U32'
         ? randomFillSync(Buffer.alloc(bytes))
@@ -136,8 +129,6 @@ async function measure(streams) {
   )
   return (1000 * tokens) / (last - first)
 }
-
-const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)]
 
 await measure(1)
 const samples = counts.map(() => [])

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { exists } from './files.js'
 import { packageFolder } from './package-folder.js'
 
 /** The stable codes of {@link NodeMlxError}. New codes may be added in minor versions. */
@@ -123,7 +123,9 @@ export function detailsOf(error: unknown): ErrorDetails {
   ]) as ErrorDetails
 }
 
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type -- the details are fields
+/* eslint-disable-next-line
+   @typescript-eslint/no-unsafe-declaration-merging,
+   @typescript-eslint/no-empty-object-type -- the details are fields */
 export interface NodeMlxError extends ErrorDetails {}
 
 /** Every error that this package throws or rejects with. */
@@ -151,7 +153,7 @@ export class NodeMlxError extends Error {
     const folder = packageFolder()
     if (folder === undefined) return undefined
     const page = join(folder, 'docs', 'errors', `${this.code.replaceAll(/[^A-Z_]/g, '')}.md`)
-    return existsSync(page) ? pathToFileURL(page).href : undefined
+    return exists(page) ? pathToFileURL(page).href : undefined
   }
 
   static {
@@ -181,8 +183,8 @@ export function aborted(what: string, reason: unknown): NodeMlxError {
 }
 
 /**
- * What the addon throws, as a {@link NodeMlxError} with what is behind it as the cause; anything that
- * is not the addon's is kept as the cause itself.
+ * What the addon throws, as a {@link NodeMlxError} with what is behind it as the cause; anything
+ * that is not the addon's is kept as the cause itself.
  */
 export function fromNative(error: unknown): NodeMlxError {
   if (error instanceof NodeMlxError) return error

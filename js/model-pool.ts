@@ -186,7 +186,8 @@ export class ModelPool {
     if (bytes > memoryBytes) {
       throw new NodeMlxError(
         'INSUFFICIENT_MEMORY',
-        `the model ${entry.id} takes ${bytes} bytes, and models may take ${memoryBytes} (memoryBytes)`,
+        `the model ${entry.id} takes ${bytes} bytes, ` +
+          `and models may take ${memoryBytes} (memoryBytes)`,
       )
     }
     await this.#makeRoom(entry, memoryBytes - bytes, signal)

@@ -17,6 +17,7 @@ import {
   type NativeLoad,
   type NativeLoadRequest,
   type NativeModel,
+  type NativeScores,
 } from './native.js'
 import { checkOptionRanges } from './option-ranges.js'
 import {
@@ -46,7 +47,7 @@ import {
   tokenList,
   type CheckedPrompt,
 } from './prompt.js'
-import { decideOrder, decision, score, scoreOrder } from './score.js'
+import { decideOrder, decision, score, scoreOrder, type ScoreOrder } from './score.js'
 import { onAbort } from './signal.js'
 import type {
   Adapter,
@@ -407,11 +408,7 @@ export class LoadedModel implements Model {
   ): Promise<Score> {
     const checked = scoreOptions(options)
     const order = scoreOrder(prompt, continuation, this.#adapted(checked), this.info)
-    return score(
-      await this.#evaluate(checked.signal, (native, evaluation) =>
-        native.score({ ...order, evaluation }),
-      ),
-    )
+    return score(await this.#scores(order, checked.signal))
   }
 
   async decide<const Choice extends string>(
@@ -421,21 +418,15 @@ export class LoadedModel implements Model {
   ): Promise<Decision<Choice>> {
     const checked = scoreOptions(options)
     const order = decideOrder(prompt, choices, this.#adapted(checked), this.info)
-    const scores = await this.#evaluate(checked.signal, (native, evaluation) =>
-      native.score({ ...order, evaluation }),
-    )
-    return decision(choices, scores)
+    return decision(choices, await this.#scores(order, checked.signal))
   }
 
   #adapted<Options extends ScoreOptions>(options: Options): Options {
     return options.adapter === undefined ? { ...options, adapter: this.#adapter } : options
   }
 
-  /** Calls what a signal can end. */
-  async #evaluate<T>(
-    signal: AbortSignal | undefined,
-    method: (native: NativeModel, evaluation: number) => Promise<T>,
-  ): Promise<T> {
+  /** Carries an order out; a signal can end it. */
+  async #scores(order: ScoreOrder, signal: AbortSignal | undefined): Promise<NativeScores> {
     const ended = (): NodeMlxError => aborted('the evaluation', signal?.reason)
     const isEnded = (): boolean => signal?.aborted === true
     if (isEnded()) throw ended()
@@ -446,7 +437,7 @@ export class LoadedModel implements Model {
         this.#native.cancel(evaluation)
       })
     try {
-      return await this.#call((native) => method(native, evaluation))
+      return await this.#call((native) => native.score({ ...order, evaluation }))
     } catch (error) {
       throw isEnded() && codeOf(error) === 'ABORTED' ? ended() : error
     } finally {

@@ -315,9 +315,9 @@ function logprobs(value: unknown, option: string): number | boolean {
 
 const STOP = "a string, a regular expression or an array of them, such as ['\\n\\n']"
 
-function stopText(value: unknown, option: string, expected = STOP): string | RegExp {
+function stopText(value: unknown, option: string): string | RegExp {
   if (typeof value === 'string') return nonEmptyString(value, option)
-  if (!isRegExp(value)) throw invalidArgument(option, `expected ${expected}, got ${show(value)}`)
+  if (!isRegExp(value)) throw invalidArgument(option, `expected ${STOP}, got ${show(value)}`)
   patternSource(value, option)
   return value
 }
@@ -342,7 +342,7 @@ const ANSWER_FIELDS = {
   minTokens: number,
   maxTimeMs: number,
   stop: (value: unknown, option: string) =>
-    Array.isArray(value) ? arrayOf(stopText, STOP)(value, option) : stopText(value, option, STOP),
+    Array.isArray(value) ? arrayOf(stopText, STOP)(value, option) : stopText(value, option),
   stopTokens: arrayOf(number, 'an array of tokens, such as [2]'),
   bannedStrings: arrayOf(nonEmptyString, 'an array of strings'),
   dryMultiplier: number,

@@ -15,8 +15,9 @@ export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
 /**
  * How precise the CPU is. `'fast'` rounds activations that are multiplied with quantized weights to
  * 16 bits in groups of at most 64, and keeps keys and values of checkpoints in bfloat16 or float16
- * as float16 (unless `dtype` is given); `'exact'` keeps all in float32. What that changes stands in
- * docs/benchmarks.md.
+ * as float16 (unless `dtype` is given); `'fastest'` rounds activations to 8 bits where many tokens
+ * are read at once, as prompts are, and is else as `'fast'`; `'exact'` keeps all in float32. What
+ * that changes stands in docs/benchmarks.md.
  */
 export type Precision = 'fastest' | 'fast' | 'exact'
 
@@ -643,8 +644,8 @@ export interface GenerateOptions extends PromptOptions {
   /** Tokens that end the answer, beside those of the model; they are not part of it. */
   stopTokens?: readonly number[] | undefined
   /**
-   * Texts that the answer does not have, exactly as they are written here: tokens that would complete
-   * one are left out.
+   * Texts that the answer does not have, exactly as they are written here: tokens that would
+   * complete one are left out.
    */
   bannedStrings?: readonly string[] | undefined
   /**
@@ -1378,8 +1379,8 @@ export interface Model extends AsyncDisposable {
   logits(tokens: ArrayLike<number>): Promise<Logits>
   /**
    * How likely a continuation is behind a prompt, which is what `generate` takes. Without a
-   * continuation: how likely a text is, which is all of its tokens but the first; a string is a text
-   * then. Nothing is sampled.
+   * continuation: how likely a text is, which is all of its tokens but the first; a string is a
+   * text then. Nothing is sampled.
    */
   score(
     prompt: Prompt,

@@ -8,7 +8,6 @@
 
 import * as fs from 'node:fs'
 import { join } from 'node:path'
-import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import {
   buildAddonForMac,
@@ -142,7 +141,7 @@ async function checkMac({ native, addon }) {
   }
   if (addon) {
     const path = await progress.task('The addon', () =>
-      buildAddonForMac(zig, mlx, mlxC, mlxcObjects),
+      buildAddonForMac(std, zig, mlx, mlxC, mlxcObjects),
     )
     const { [path]: built } = await readMachO([path])
     const found = addonFaults(built, library)
@@ -166,4 +165,4 @@ async function main() {
   await checkMac(values)
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) main().catch(fail)
+main().catch(fail)

@@ -3,7 +3,7 @@
 // types, with every link checked. Its tools are installed into .build/ when they are first needed.
 
 import * as fs from 'node:fs'
-import { basename, dirname, join, relative } from 'node:path'
+import { basename, join, relative } from 'node:path'
 import { copyFile, filesUnder, readText, replaceFolder, writeText } from './lib/files.mjs'
 import { brokenLinks } from './lib/links.mjs'
 import { buildDir, root } from './lib/project.mjs'
@@ -36,9 +36,8 @@ function copyPages(folder) {
   for (const path of filesUnder(join(root, 'docs'))) {
     const name = relative(join(root, 'docs'), path)
     const target = join(folder, name)
-    fs.mkdirSync(dirname(target), { recursive: true })
-    if (name.endsWith('.md')) fs.writeFileSync(target, linked(fs.readFileSync(path, 'utf8'), name))
-    else fs.copyFileSync(path, target)
+    if (name.endsWith('.md')) writeText(target, linked(readText(path), name))
+    else copyFile(path, target)
   }
 }
 
@@ -71,7 +70,8 @@ function examplesPage() {
       })
     return `## ${entry} {#${anchor(entry)}}\n${shown.join('')}`
   })
-  return `# Examples\n\nPrograms to copy. Each is run by the tests as it stands here.\n\n${sections.join('\n')}`
+  const intro = 'Programs to copy. Each is run by the tests as it stands here.'
+  return `# Examples\n\n${intro}\n\n${sections.join('\n')}`
 }
 
 /** The reference, out of the types and what is said at them. */

@@ -3,7 +3,7 @@ import { RECOMMENDED_MODELS } from '../recommended-models.js'
 import type { GenerationResult } from '../types.js'
 import { closest } from '../validate.js'
 import { readChat, readTools, saveChat } from './chat-files.js'
-import { completeFile, completeModel, expandHome, type Completion } from './completion.js'
+import { completeFile, completeModel, type Completion } from './completion.js'
 import type { Conversation } from './conversation.js'
 import { counted, modelLine } from './format.js'
 import { generateSetting } from './settings.js'
@@ -94,9 +94,8 @@ const COMMANDS: readonly ChatCommand[] = [
         return false
       }
       const { number, count } = conversation.place
-      note(
-        `This is conversation ${number} of ${count}, ${said(conversation)}. /fork N goes to another.`,
-      )
+      const which = `conversation ${number} of ${count}, ${said(conversation)}`
+      note(`This is ${which}. /fork N goes to another.`)
       return false
     },
   },
@@ -105,11 +104,11 @@ const COMMANDS: readonly ChatCommand[] = [
     argument: 'FILE',
     help: 'Keep the conversation in a file',
     complete: completeFile,
-    async run(file, { conversation, note }) {
+    run(file, { conversation, note }) {
       if (file === '') note('Name a file: /save FILE')
       else {
         const { modelName: model, chat } = conversation
-        await saveChat(expandHome(file), { model, ...chat.toJSON() })
+        saveChat(file, { model, ...chat.toJSON() })
         note(`The conversation is in ${file}; /load goes on with it.`)
       }
       return false
@@ -125,7 +124,7 @@ const COMMANDS: readonly ChatCommand[] = [
         note('Name a file: /load FILE')
         return false
       }
-      const { model, ...json } = await readChat(expandHome(file))
+      const { model, ...json } = await readChat(file)
       conversation.restore(json)
       const other =
         model === undefined || model === conversation.modelName ? '' : `, had with ${model}`
@@ -140,7 +139,7 @@ const COMMANDS: readonly ChatCommand[] = [
     complete: completeFile,
     async run(file, { conversation, note, style }) {
       if (file !== '') {
-        const tools = file === 'none' ? undefined : await readTools(expandHome(file))
+        const tools = file === 'none' ? undefined : await readTools(file)
         conversation.settings = generateSetting({ ...conversation.settings, tools })
       }
       const tools = conversation.settings.tools ?? []
@@ -155,7 +154,9 @@ const COMMANDS: readonly ChatCommand[] = [
   {
     names: ['think'],
     argument: 'HOW',
-    help: 'Think off, low, medium, high or N tokens; alone: show it; "default" leaves it to the model',
+    help:
+      'Think off, low, medium, high or N tokens; alone: show it; ' +
+      '"default" leaves it to the model',
     complete: (start) =>
       ['off', 'low', 'medium', 'high', 'default'].filter((word) => word.startsWith(start)),
     run(text, { conversation, note }) {
@@ -166,9 +167,11 @@ const COMMANDS: readonly ChatCommand[] = [
         conversation.settings = generateSetting({ ...conversation.settings, reasoning })
       }
       const { reasoning = "the model's default" } = conversation.settings
-      note(
-        `reasoning: ${typeof reasoning === 'string' ? reasoning : `up to ${counted(reasoning.budgetTokens, 'token')}`}`,
-      )
+      const how =
+        typeof reasoning === 'string'
+          ? reasoning
+          : `up to ${counted(reasoning.budgetTokens, 'token')}`
+      note(`reasoning: ${how}`)
       return false
     },
   },
@@ -206,7 +209,8 @@ const COMMANDS: readonly ChatCommand[] = [
             (command) => `${style.cyan(label(command).padEnd(left))}  ${command.help}`,
           ),
           '',
-          'Alt-Enter begins a new line, as does \\ at the end of one; """ opens and closes a longer',
+          'Alt-Enter begins a new line, as does \\ at the end of one; """ opens and closes ' +
+            'a longer',
           'text, and what is pasted stays together. Tab completes commands, models and files.',
           'Ctrl-C stops an answer, Ctrl-D leaves.',
         ].join('\n'),

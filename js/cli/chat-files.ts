@@ -1,4 +1,4 @@
-import { readFile, rename, stat, writeFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { invalidArgument, messageOf, NodeMlxError } from '../errors.js'
@@ -6,6 +6,8 @@ import { generateOptions } from '../options.js'
 import { messagesJson } from '../prompt.js'
 import type { AnyTool, ChatJson, Message, Tool } from '../types.js'
 import { isPlainObject } from '../validate.js'
+import { expandHome } from './completion.js'
+import { replaceFile } from './history.js'
 import { describe } from './output.js'
 
 /** A conversation in a file, and the model that it was had with. */
@@ -14,11 +16,9 @@ export interface SavedChat extends ChatJson {
 }
 
 /** Keeps a conversation, for the user's own eyes only; a file that is there is replaced. */
-export async function saveChat(file: string, chat: SavedChat): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`
+export function saveChat(file: string, chat: SavedChat): void {
   try {
-    await writeFile(temporary, `${JSON.stringify(chat, null, 2)}\n`, { mode: 0o600 })
-    await rename(temporary, file)
+    replaceFile(expandHome(file), `${JSON.stringify(chat, null, 2)}\n`)
   } catch (error) {
     throw fileProblem(file, 'cannot be written', error)
   }
@@ -26,7 +26,7 @@ export async function saveChat(file: string, chat: SavedChat): Promise<void> {
 
 /** A conversation that was kept, or the messages of one that another program has written. */
 export async function readChat(file: string): Promise<SavedChat> {
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
+  const text = await readFile(expandHome(file), 'utf8').catch((error: unknown) => {
     throw fileProblem(file, 'cannot be read', error)
   })
   let value: unknown
@@ -49,7 +49,7 @@ export async function readChat(file: string): Promise<SavedChat> {
 
 /** The tools that a module exports as `tools` or by default. */
 export async function readTools(file: string): Promise<AnyTool[]> {
-  const path = resolve(file)
+  const path = resolve(expandHome(file))
   let exported: { tools?: unknown; default?: unknown }
   try {
     // A module that was changed is read again.

@@ -1,7 +1,8 @@
 import { readdir } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { listModels } from '../models.js'
+import { names, RepositoryCache } from '../hub/cache.js'
+import { cacheFolder } from '../hub/environment.js'
 import { RECOMMENDED_MODELS } from '../recommended-models.js'
 
 /** What a word can become, and the part of the line that it replaces. */
@@ -9,10 +10,20 @@ export type Completion = [words: string[], start: string]
 
 /** Names of models: the aliases, and what is in the cache. */
 export async function completeModel(start: string): Promise<string[]> {
-  // A cache that cannot be read has nothing to offer.
-  const cached = await listModels().catch(() => [])
   const aliases = ['demo', ...Object.keys(RECOMMENDED_MODELS)]
-  return [...aliases, ...cached.map(({ id }) => id)].filter((name) => name.startsWith(start))
+  return [...aliases, ...(await cachedNames())].filter((name) => name.startsWith(start))
+}
+
+/** The repositories of which something is in the cache: their folders are looked at, no more. */
+async function cachedNames(): Promise<string[]> {
+  const root = cacheFolder()
+  const found: string[] = []
+  for (const id of (await names(root)).map((folder) => RepositoryCache.idOf(folder))) {
+    if (id === undefined) continue
+    const { blobs, snapshots } = new RepositoryCache(root, id)
+    if ((await names(snapshots)).length > 0 || (await names(blobs)).length > 0) found.push(id)
+  }
+  return found
 }
 
 /** Files and folders, as shells complete them; hidden ones only where a dot asks for them. */

@@ -4,11 +4,9 @@ import type { CudaReport } from './doctor/cuda.js'
 import { report, type Report } from './doctor/report.js'
 import { surroundings } from './doctor/surroundings.js'
 import { EXIT, UsageError } from './errors.js'
-import { bytes, counted } from './format.js'
+import { bytes, counted, deviceFacts, table, type Row } from './format.js'
 import { write } from './output.js'
 import { styleFor, type Style } from './style.js'
-
-type Row = readonly [string, string]
 
 /** `nodemlx doctor`: what is there, what is missing, and what to do. */
 export async function doctor({ flags, positionals }: Arguments): Promise<number> {
@@ -30,14 +28,12 @@ function text(facts: Report, style: Style): string {
       : [['kernel cache', cacheText(facts.kernelCache, 'kernel')] as const]),
     ['model cache', cacheText(facts.hubCache, 'model')] as const,
   ]
-  const left = Math.max(...rows.map(([label]) => label.length))
-  const lines = rows.map(([label, value]) => `${style.cyan(label.padEnd(left))}  ${value}`)
   const found = facts.findings.map(({ severity, message, advice }) => {
     const mark = severity === 'error' ? style.red('✗') : style.bold('!')
     return `${mark} ${message}\n  ${advice.replaceAll('\n', '\n  ')}`
   })
   const end = found.length === 0 ? ['Nothing is missing.'] : found
-  return `${[...lines, '', ...end].join('\n')}\n`
+  return `${table(rows, style)}\n${end.join('\n')}\n`
 }
 
 function softwareRows({ version, node, platform, addon }: Report): Row[] {
@@ -48,13 +44,8 @@ function softwareRows({ version, node, platform, addon }: Report): Row[] {
   if ('error' in addon) return rows
   rows.push(['', addon.place])
   for (const { kind, name, memoryBytes } of addon.devices) {
-    const known = [
-      name,
-      memoryBytes === undefined ? undefined : bytes(memoryBytes),
-      kind === addon.defaultDevice ? 'used by default' : undefined,
-    ]
-    const facts = known.filter((fact) => fact !== undefined)
-    rows.push(['device', [kind.toUpperCase(), ...facts].join(', ')])
+    const facts = deviceFacts(name, memoryBytes, kind === addon.defaultDevice)
+    rows.push(['device', [kind.toUpperCase(), facts].filter((it) => it !== '').join(', ')])
   }
   return rows
 }

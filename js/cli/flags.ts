@@ -343,7 +343,8 @@ export const COMMANDS: readonly Command[] = [
     usage: '[options] cuda',
     summary: "Get NVIDIA's libraries, which models on its cards need",
     details:
-      'pip puts them into the folder of the package for CUDA, and nowhere else; some 2 GB are downloaded. Installing that package anew removes them.',
+      'pip puts them into the folder of the package for CUDA, and nowhere else; ' +
+      'some 2 GB are downloaded. Installing that package anew removes them.',
     flags: [
       { name: 'dry-run', help: 'Print what would be typed, and do nothing' },
       { name: 'force', help: 'Get them anew although they are there' },

@@ -1,4 +1,28 @@
 import type { GenerationResult, ModelInfo } from '../types.js'
+import type { Style } from './style.js'
+
+/** A fact and its name. */
+export type Row = readonly [string, string]
+
+/** Facts below each other, a line for each. */
+export function table(rows: readonly Row[], style: Style): string {
+  const left = Math.max(...rows.map(([label]) => label.length))
+  return rows.map(([label, value]) => `${style.cyan(label.padEnd(left))}  ${value}\n`).join('')
+}
+
+/** What is known of a device, in one line. */
+export function deviceFacts(
+  name: string | undefined,
+  memoryBytes: number | undefined,
+  isDefault: boolean,
+): string {
+  const facts = [
+    name,
+    memoryBytes === undefined ? undefined : bytes(memoryBytes),
+    isDefault ? 'used by default' : undefined,
+  ]
+  return facts.filter((fact) => fact !== undefined).join(', ')
+}
 
 /** `7.4 MB`; decimal units, as disks and downloads have them. */
 export function bytes(count: number): string {

@@ -27,14 +27,17 @@ export function readHistory(): string[] {
   }
 }
 
-/**
- * Keeps lines, given the newest first, for the user's own eyes only. The file is replaced as a
- * whole, so that a full disk costs no earlier line.
- */
+/** Keeps lines, given the newest first. */
 export function writeHistory(lines: readonly string[]): void {
   const file = historyFile()
-  if (file === undefined) return
-  const text = `${[...lines].reverse().join('\n')}\n`
+  if (file !== undefined) replaceFile(file, `${[...lines].reverse().join('\n')}\n`)
+}
+
+/**
+ * Keeps a text for the user's own eyes only. The file is replaced as a whole, so that a full disk
+ * costs nothing of what it said.
+ */
+export function replaceFile(file: string, text: string): void {
   const stat = statSync(file, { throwIfNoEntry: false })
   const target = stat === undefined ? file : realpathSync(file)
   if (stat?.isFile() === false) {

@@ -6,13 +6,11 @@ import type { ModelInfo } from '../types.js'
 import { VERSION } from '../version.js'
 import type { Arguments } from './arguments.js'
 import { EXIT, UsageError } from './errors.js'
-import { bytes, parameters, weights } from './format.js'
+import { bytes, deviceFacts, parameters, table, weights, type Row } from './format.js'
 import { interruptible, loadWithBar } from './loading.js'
 import { write } from './output.js'
 import { loadSettings } from './settings.js'
 import { styleFor } from './style.js'
-
-type Rows = readonly (readonly [string, string])[]
 
 /** `nodemlx info [model]`. */
 export async function info({ flags, positionals }: Arguments): Promise<number> {
@@ -46,7 +44,7 @@ function systemFacts(): object {
   }
 }
 
-function systemRows(): Rows {
+function systemRows(): readonly Row[] {
   const native = getNative()
   const { mlx } = native.nativeVersion()
   const { devices, defaultDevice } = native.systemInfo()
@@ -56,18 +54,14 @@ function systemRows(): Rows {
     ['Node.js', process.versions.node],
     ['platform', platformName()],
     ...devices.map(({ kind, name, memoryBytes }) => {
-      const facts = [
-        name,
-        bytes(memoryBytes ?? totalmem()),
-        kind === defaultDevice ? 'used by default' : undefined,
-      ]
-      return [kind.toUpperCase(), facts.filter((fact) => fact !== undefined).join(', ')] as const
+      const facts = deviceFacts(name, memoryBytes ?? totalmem(), kind === defaultDevice)
+      return [kind.toUpperCase(), facts] as const
     }),
     ['models', ['demo', ...Object.keys(RECOMMENDED_MODELS)].join(', ')],
   ]
 }
 
-function modelRows(model: ModelInfo): Rows {
+function modelRows(model: ModelInfo): readonly Row[] {
   const { quantization } = model
   const defaults = Object.entries(model.generationDefaults)
   return [
@@ -100,8 +94,6 @@ function context({ contextLength, maxContextLength }: ModelInfo): string {
   return `${contextLength} tokens${fits < contextLength ? `, of which ${fits} fit the memory` : ''}`
 }
 
-function lines(rows: Rows): string {
-  const style = styleFor(process.stdout)
-  const left = Math.max(...rows.map(([label]) => label.length))
-  return rows.map(([label, value]) => `${style.cyan(label.padEnd(left))}  ${value}\n`).join('')
+function lines(rows: readonly Row[]): string {
+  return table(rows, styleFor(process.stdout))
 }

@@ -7,6 +7,8 @@ import { CUDA_PACKAGE, surroundings, type Surroundings } from './doctor/surround
 import { EXIT, UsageError } from './errors.js'
 import { write } from './output.js'
 
+const TYPE_AND_REPEAT = 'Type this, then run the same command again:'
+
 /** `nodemlx setup cuda`: puts NVIDIA's libraries where MLX looks for them. */
 export async function setupCommand({ flags, positionals }: Arguments): Promise<number> {
   if (positionals.join(' ') !== 'cuda')
@@ -18,7 +20,8 @@ export async function setupCommand({ flags, positionals }: Arguments): Promise<n
   const { cudaPackage } = around
   if (cudaPackage === undefined) {
     throw new Error(
-      `The package that computes with CUDA is not installed. Type this, then run the same command again:\n  npm install ${CUDA_PACKAGE}@${VERSION}`,
+      'The package that computes with CUDA is not installed. ' +
+        `${TYPE_AND_REPEAT}\n  npm install ${CUDA_PACKAGE}@${VERSION}`,
     )
   }
   const missing = missingParts(around)
@@ -34,8 +37,10 @@ export async function setupCommand({ flags, positionals }: Arguments): Promise<n
   }
   if (pip === undefined) {
     throw new Error(
-      `There is no pip, which gets NVIDIA's libraries. Type this, then run the same command again:\n  ${howToGetPip(around)}\n` +
-        `Or, with a pip on another machine like this one, type there, and copy the folder here:\n  ${shellLine(['pip', ...args])}`,
+      `There is no pip, which gets NVIDIA's libraries. ` +
+        `${TYPE_AND_REPEAT}\n  ${howToGetPip(around)}\n` +
+        'Or, with a pip on another machine like this one, type there, and copy the folder here:' +
+        `\n  ${shellLine(['pip', ...args])}`,
     )
   }
   return install(pip, args, around)
@@ -53,9 +58,8 @@ function install(
     env: { ...process.env, PIP_REQUIRE_VIRTUALENV: '0', PIP_USER: '0' },
   })
   if (error !== undefined || status !== 0) {
-    throw new Error(
-      `pip could not install them (${error?.message ?? `status ${status ?? 'none'}`}); what it said is above.`,
-    )
+    const why = error?.message ?? `status ${status ?? 'none'}`
+    throw new Error(`pip could not install them (${why}); what it said is above.`)
   }
   const missing = missingParts(around)
   if (missing.length > 0)

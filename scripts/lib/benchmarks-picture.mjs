@@ -22,9 +22,12 @@ export function benchmarksPicture(page) {
       body.push(`<text x="0" y="${y + bars.length * BAR - 10}">${escaped(label)}</text>`)
       for (const { name, value, kind } of bars) {
         const width = Math.max(1, ((WIDTH - LABEL - NUMBER - 90) * value) / most)
+        const size = `width="${width.toFixed(1)}" height="${BAR - 3}"`
+        const end = (LABEL + width + 6).toFixed(1)
+        const text = escaped(`${round(value)}  ${name}`)
         body.push(
-          `<rect class="${kind}" x="${LABEL}" y="${y}" width="${width.toFixed(1)}" height="${BAR - 3}" rx="2"/>`,
-          `<text class="small" x="${(LABEL + width + 6).toFixed(1)}" y="${y + 10}">${escaped(`${round(value)}  ${name}`)}</text>`,
+          `<rect class="${kind}" x="${LABEL}" y="${y}" ${size} rx="2"/>`,
+          `<text class="small" x="${end}" y="${y + 10}">${text}</text>`,
         )
         y += BAR
       }

@@ -3,10 +3,10 @@
 
 import * as fs from 'node:fs'
 import { basename, join } from 'node:path'
-import { filesUnder } from './files.mjs'
+import { filesUnder, writeText } from './files.mjs'
 import { mlxSysDir } from './native.mjs'
 import { buildDir, crossWheels, pipPlatforms, root, wheels } from './project.mjs'
-import { Problem, run } from './run.mjs'
+import { run } from './run.mjs'
 import { cacheEnvironment } from './toolchain.mjs'
 import { unpackWheel } from './wheel.mjs'
 import { macFlags } from './zig.mjs'
@@ -24,7 +24,7 @@ const platformFlags = {
 }
 
 /** What zig keeps of earlier builds. */
-export const zigEnvironment = {
+const zigEnvironment = {
   ZIG_GLOBAL_CACHE_DIR: join(crossDir, 'zig-cache'),
   ZIG_LOCAL_CACHE_DIR: join(crossDir, 'zig-cache'),
 }
@@ -51,15 +51,19 @@ export async function mlxCDir() {
   return join(await mlxSysDir(cacheEnvironment()), 'src/mlx-c')
 }
 
-/** The file that runs zig as cargo's C compiler (`cc`) or C++ compiler (`c++`) for a Mac. */
-export function zigCommand(zig, language) {
-  const path = join(crossDir, language === 'c++' ? 'zigcxx' : 'zigcc')
-  const quoted = [process.execPath, join(root, 'scripts/lib/zig.mjs'), zig].map(
-    (part) => `'${part.replaceAll("'", "'\\''")}'`,
-  )
-  fs.writeFileSync(path, `#!/bin/sh\nexec ${quoted.join(' ')} ${language} "$@"\n`)
+/** A program that runs another one with these words before its own. */
+function wrapper(name, words) {
+  const path = join(crossDir, name)
+  const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`)
+  fs.writeFileSync(path, `#!/bin/sh\nexec ${quoted.join(' ')} "$@"\n`)
   fs.chmodSync(path, 0o755)
   return path
+}
+
+/** The program that runs zig as cargo's C compiler (`cc`) or C++ compiler (`c++`) for a Mac. */
+function zigCommand(zig, language) {
+  const words = [process.execPath, join(root, 'scripts/lib/zig.mjs'), zig, language]
+  return wrapper(language === 'c++' ? 'zigcxx' : 'zigcc', words)
 }
 
 /**
@@ -100,7 +104,7 @@ export async function compileMlxCForMac(zig, mlx, mlxC) {
     const unit = join(crossDir, `mlxc${number}.cpp`)
     const text = paths.map((path) => `#include ${JSON.stringify(path)}\n`).join('')
     // An unchanged file keeps its time, and zig its result.
-    if (!fs.existsSync(unit) || fs.readFileSync(unit, 'utf8') !== text) fs.writeFileSync(unit, text)
+    writeText(unit, text)
     return unit
   })
   return compile(zig, 'darwin-arm64', mlx, mlxC, files, { own: false })
@@ -128,17 +132,13 @@ export async function rustForMac() {
   return undefined
 }
 
-/** Builds the addon (debug) for a Mac; resolves to its path. */
-export async function buildAddonForMac(zig, mlx, mlxC, mlxcObjects) {
-  const std = await rustForMac()
-  if (std === undefined) throw new Problem('There is no standard library of Rust for a Mac.')
+/** Builds the addon (debug) for a Mac with what {@link rustForMac} found; resolves to its path. */
+export async function buildAddonForMac(std, zig, mlx, mlxC, mlxcObjects) {
   const archive = join(crossDir, 'libmlxc.a')
   fs.rmSync(archive, { force: true })
   await run(zig, ['ar', 'rcs', archive, ...mlxcObjects], { env: zigEnvironment })
   const [cc, cxx] = [zigCommand(zig, 'cc'), zigCommand(zig, 'c++')]
-  const ar = join(crossDir, 'zigar')
-  fs.writeFileSync(ar, `#!/bin/sh\nexec '${zig}' ar "$@"\n`)
-  fs.chmodSync(ar, 0o755)
+  const ar = wrapper('zigar', [zig, 'ar'])
   const quote = JSON.stringify
   const lib = join(mlx, 'lib')
   const config = join(crossDir, 'cargo.toml')

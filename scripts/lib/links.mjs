@@ -1,4 +1,4 @@
-// Links within a site, or between the pages that it is made of.
+// Links within a site.
 
 import * as fs from 'node:fs'
 import { dirname, join, relative } from 'node:path'

@@ -10,7 +10,6 @@ from macholib.mach_o import (
     LC_LOAD_WEAK_DYLIB,
     LC_REEXPORT_DYLIB,
     LC_RPATH,
-    MH_FILETYPE_SHORTNAMES,
 )
 from macholib.MachO import MachO
 from macholib.SymbolTable import SymbolTable
@@ -25,7 +24,6 @@ def describe(path: str) -> dict:
     (header,) = binary.headers
     symbols = SymbolTable(binary, header=header)
     found = {
-        "type": MH_FILETYPE_SHORTNAMES[header.header.filetype],
         "processor": header.header.cputype,
         "libraries": [],
         "rpaths": [],

@@ -11,7 +11,9 @@ export function escaped(text) {
 
 /** A picture that follows the reader's choice of light and dark. */
 export function svg({ width, height, title, style, body }) {
-  return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escaped(title)}">
+  const size = `width="${width}" height="${height}" viewBox="0 0 ${width} ${height}"`
+  const label = `role="img" aria-label="${escaped(title)}"`
+  return `<svg xmlns="http://www.w3.org/2000/svg" ${size} ${label}>
 <title>${escaped(title)}</title>
 <style>
 ${style}

@@ -7,6 +7,7 @@ const CHARACTER = 8.4
 const LINE = 20
 const EDGE = 20
 const BAR = 36
+const FONT = 'font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace'
 
 /** The classes of what stands between an escape sequence that begins it and one that ends it. */
 const STYLES = { 1: 'bold', 2: 'dim', 3: 'italic', 31: 'red', 36: 'cyan' }
@@ -28,7 +29,7 @@ export function terminalPicture(runs) {
     width,
     height,
     title: `A terminal: ${runs.map(({ typed }) => typed).join(', ')}`,
-    style: `text { font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; fill: #d6dae2; white-space: pre }
+    style: `text { ${FONT}; fill: #d6dae2; white-space: pre }
 .bold { font-weight: 700; fill: #fff }
 .dim { fill: #8a92a3 }
 .italic { font-style: italic }
@@ -41,7 +42,8 @@ export function terminalPicture(runs) {
       ),
       ...lines.map(
         (line, index) =>
-          `<text x="${EDGE}" y="${BAR + index * LINE + 14}" xml:space="preserve">${line.map(span).join('')}</text>`,
+          `<text x="${EDGE}" y="${BAR + index * LINE + 14}" xml:space="preserve">` +
+          `${line.map(span).join('')}</text>`,
       ),
     ],
   })

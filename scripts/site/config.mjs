@@ -7,8 +7,6 @@ export default {
   description: "Language models on Apple's MLX, inside Node.js",
   // A page is found under its name with and without .html.
   cleanUrls: true,
-  // What is true of a figure is not true of every visitor's time zone.
-  lastUpdated: false,
   themeConfig: {
     search: { provider: 'local' },
     outline: [2, 3],

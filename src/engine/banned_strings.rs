@@ -15,7 +15,8 @@ pub struct SortedTokens {
 }
 
 impl SortedTokens {
-    /// The tokens of `texts`, whose places are their numbers; those without a text are in no answer.
+    /// The tokens of `texts`, whose places are their numbers; those without a text are in no
+    /// answer.
     pub fn new(texts: Vec<Vec<u8>>) -> Self {
         let count = texts.len();
         let mut sorted: Vec<_> = texts.into_iter().zip(0..).filter(|it| !it.0.is_empty()).collect();

@@ -6,9 +6,9 @@
 //! longer than they may wait, and they have as much of the time as it has: see [`Pace`]. When
 //! nothing can run the thread sleeps on its inbox.
 //!
-//! No more than a given number of generations run at once, and no more than fit into the memory that
-//! they may have; the others wait in their order, those of a higher priority first. One whose consumer is too far behind does not count, so that nobody
-//! waits for a consumer who waits.
+//! No more than a given number of generations run at once, and no more than fit into the memory
+//! that they may have; the others wait in their order, those of a higher priority first. One whose
+//! consumer is too far behind does not count, so that nobody waits for a consumer who waits.
 //!
 //! Of those who come with the same beginning, one reads it, and the others wait for that one.
 //!

@@ -1,8 +1,8 @@
 //! How likely texts are behind a prompt: from a request to tokens, and from numbers to an answer.
 //!
-//! The tokens of a prompt and a continuation are those of the whole text, since a tokenizer may join
-//! what meets at the boundary. All that the wholes and the prompt begin with is the condition, and
-//! the rest of each is scored: so continuations of the same prompt are compared behind the same
+//! The tokens of a prompt and a continuation are those of the whole text, since a tokenizer may
+//! join what meets at the boundary. All that the wholes and the prompt begin with is the condition,
+//! and the rest of each is scored: so continuations of the same prompt are compared behind the same
 //! tokens, whatever each does to the prompt's end.
 
 use std::sync::Arc;
@@ -94,8 +94,8 @@ impl Profile {
     /// What a request's texts have in common, and the rest of each.
     ///
     /// # Errors
-    /// Those of the tokenizer and the template; [`Error::InvalidArgument`] for tokens that the model
-    /// does not have, and where nothing is left to begin with; [`Error::ContextOverflow`].
+    /// Those of the tokenizer and the template; [`Error::InvalidArgument`] for tokens that the
+    /// model does not have, and where nothing is left to begin with; [`Error::ContextOverflow`].
     fn continued(&self, request: &ScoreRequest) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
         let ScoreRequest { prompt, encoding, continuations, .. } = request;
         let tokens = self.text.tokens(prompt, *encoding)?;

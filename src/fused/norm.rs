@@ -57,6 +57,20 @@ pub fn rms_norm(device: Device, x: &Array, weight: Option<&Array>, eps: f32) -> 
     }
 }
 
+/// [`rms_norm`] of each of `groups` equal parts of the features `[batch, length, features]`.
+pub fn rms_norm_of_groups(
+    device: Device,
+    x: &Array,
+    weight: &Array,
+    groups: i32,
+    eps: f32,
+) -> Result<Array> {
+    let (batch, length, features) = (x.dim(0), x.dim(1), x.dim(2));
+    let grouped = ops::reshape(x, &[batch, length, groups, features / groups])?;
+    let normed = rms_norm(device, &grouped, None, eps)?;
+    ops::multiply(&ops::reshape(&normed, &[batch, length, features])?, weight)
+}
+
 /// [`rms_norm`], composed.
 pub fn rms_norm_plain(x: &Array, weight: Option<&Array>, eps: f32) -> Result<Array> {
     let wide = ops::astype(x, Dtype::Float32)?;

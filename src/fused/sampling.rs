@@ -1,6 +1,6 @@
 //! From logits to a token: penalties, filters in the order and with the formulas of mlx-lm's
-//! `sample_utils.py` (top-p, min-p, XTC, top-k, and the temperature last), behind top-nσ and typical
-//! sampling, which it does not have, and the draw.
+//! `sample_utils.py` (top-p, min-p, XTC, top-k, and the temperature last), behind top-nσ and
+//! typical sampling, which it does not have, and the draw.
 
 use std::sync::Arc;
 
@@ -64,7 +64,8 @@ pub fn sample_plain(logits: &Array, options: &SamplingOptions, draw: Draw) -> Re
     random::categorical(&scaled, -1, &token)
 }
 
-/// The temperature for filtered log-probabilities; see [`crate::cpu::sampling::dynamic_temperature`].
+/// The temperature for filtered log-probabilities; see
+/// [`crate::cpu::sampling::dynamic_temperature`].
 pub fn temperature(filtered: &Array, options: &SamplingOptions) -> Result<Array> {
     let SamplingOptions { temperature, dynamic_temperature_range: range, .. } = *options;
     if range == 0.0 {
@@ -151,18 +152,17 @@ fn without(logprobs: &Array, removed: &Array) -> Result<Array> {
 
 /// Top-nσ; see [`crate::cpu::sampling::Logits::near_the_largest`].
 fn top_n_sigma(logprobs: &Array, n: f32) -> Result<Array> {
-    let logprobs = ops::astype(logprobs, Dtype::Float32)?;
-    let is_possible = ops::greater(&logprobs, &scalar(f32::NEG_INFINITY))?;
+    let is_possible = ops::greater(logprobs, &scalar(f32::NEG_INFINITY))?;
     let count = ops::sum(&ops::astype(&is_possible, Dtype::Float32)?, -1)?;
     let mean_of = |values: &Array| {
         let sum = ops::sum(&ops::select(&is_possible, values, &scalar(0.0))?, -1)?;
         ops::divide(&sum, &count)
     };
-    let mean = mean_of(&logprobs)?;
-    let variance = mean_of(&ops::square(&ops::subtract(&logprobs, &mean)?)?)?;
+    let mean = mean_of(logprobs)?;
+    let variance = mean_of(&ops::square(&ops::subtract(logprobs, &mean)?)?)?;
     let below = ops::multiply(&ops::sqrt(&variance)?, &scalar(n))?;
-    let threshold = ops::subtract(&ops::max(&logprobs, -1)?, &below)?;
-    log_softmax(&without(&logprobs, &ops::less(&logprobs, &threshold)?)?)
+    let threshold = ops::subtract(&ops::max(logprobs, -1)?, &below)?;
+    log_softmax(&without(logprobs, &ops::less(logprobs, &threshold)?)?)
 }
 
 /// Typical sampling; see [`crate::cpu::sampling::Logits::typical`].

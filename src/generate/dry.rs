@@ -19,10 +19,10 @@ pub struct DryOptions {
     pub context: usize,
 }
 
-/// The penalty for the next token t is multiplier · base^(n − allowed length), where n is the length
-/// of the longest end of the text that came up before with t behind it, if n is not below the
-/// allowed length. Neither that end nor t has a breaker (p-e-w 2024, the sampler of text-generation-
-/// webui; llama.cpp's `dry_*`).
+/// The penalty for the next token t is multiplier · base^(n − allowed length), where n is the
+/// length of the longest end of the text that came up before with t behind it, if n is not below
+/// the allowed length. Neither that end nor t has a breaker (p-e-w 2024, the sampler of
+/// text-generation-webui; llama.cpp's `dry_*`).
 pub struct Dry {
     options: DryOptions,
     is_breaker: Option<IsBreaker>,

@@ -1,5 +1,5 @@
-//! What a caller asks of a generation: the one struct of its options, from which the sampler and the
-//! processors of logits are made.
+//! What a caller asks of a generation: the one struct of its options, from which the sampler and
+//! the processors of logits are made.
 
 use super::dry::{Dry, DryOptions, IsBreaker};
 use super::mirostat::Mirostat;
@@ -63,8 +63,8 @@ macro_rules! number_options {
             presence_penalty: f32 in PRESENCE_PENALTY;
             /// Subtracted for each time that a token was seen; 0 for none.
             frequency_penalty: f32 in FREQUENCY_PENALTY;
-            /// How many of the last tokens count as seen, the prompt's included; left out for all of
-            /// the answer's and none of the prompt's.
+            /// How many of the last tokens count as seen, the prompt's included; left out for all
+            /// of the answer's and none of the prompt's.
             penalty_context_size: usize in PENALTY_CONTEXT_SIZE;
             /// The strength of the penalty for going on as an earlier text did (DRY); 0 for none.
             dry_multiplier: f32 in DRY_MULTIPLIER;

@@ -153,22 +153,10 @@ fn field<T: DeserializeOwned>(file: &ConfigFile, name: &str, default: T) -> Resu
 
 /// Whether there are factors that mlx-lm multiplies into matrices.
 pub(super) fn has_factors(file: &ConfigFile) -> Result<bool> {
-    const SINGLE: [&str; 6] = [
-        "embedding_multiplier",
-        "lm_head_multiplier",
-        "attention_in_multiplier",
-        "attention_out_multiplier",
-        "ssm_in_multiplier",
-        "ssm_out_multiplier",
-    ];
-    for name in SINGLE {
-        if field(file, name, 1.0_f32)? != 1.0 {
-            return Ok(true);
-        }
-    }
-    let (mlp, parts) =
-        (field(file, "mlp_multipliers", [1.0; 2])?, field(file, "ssm_multipliers", [1.0; 5])?);
-    Ok(mlp != [1.0_f32; 2] || parts != [1.0_f32; 5])
+    let Factors { embedding, logits, attention, mamba, projection, gate, down, .. } =
+        Factors::of(file, false)?;
+    let single = [embedding, logits, attention.0, attention.1, mamba.0, mamba.1, gate, down];
+    Ok(projection.is_some() || single.iter().any(Option::is_some))
 }
 
 /// Whether mlx-lm wrote the checkpoint: its convolutions have the channels' one input last.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, GatePlace, Mlp, Moe, Norm, OutputGate, QkNorm};
+use crate::nn::{GatePlace, Norm, OutputGate, QkNorm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["laguna"], build).with_eps(1e-6);
@@ -22,7 +22,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     if file.optional::<String>("moe_router_score_func")?.is_some_and(|score| score != "sigmoid") {
         return Err(file.error("\"moe_router_score_func\" is not \"sigmoid\""));
     }
-    let share = Some(1.0);
     let rope = |kind: &str, base: f32, share: f32| -> Result<_> {
         let (file, base, share) = match file.rope_parameters_of(kind) {
             Some(own) => (own, 10_000.0, 1.0),
@@ -35,6 +34,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let near = rope("sliding_attention", 10_000.0, 1.0)?;
     // The rotations differ between kinds of layers.
     let plain = file.without("rope_parameters");
+    let share = Some(1.0);
     let mut decoder =
         plain.decoder(&RopeDefaults { base: Some(10_000.0), traditional: false, share })?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
@@ -56,17 +56,21 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         layer.rope = Some(if window.is_some() { near.clone() } else { far.clone() });
         layer.span = window.into();
     }
-    let heads = match file.optional::<Value>("num_attention_heads_per_layer")? {
-        Some(_) => file.size_of_each_layer("num_attention_heads_per_layer")?,
-        None => vec![decoder.attention.heads; decoder.layers.len()],
-    };
+    let heads =
+        file.size_of_each_layer_or("num_attention_heads_per_layer", decoder.attention.heads)?;
     if let Some(heads) = heads.iter().find(|heads| *heads % decoder.attention.kv_heads != 0) {
         let message = "is not a multiple of \"num_key_value_heads\"";
         return Err(file.error(format!("\"num_attention_heads_per_layer\" {heads} {message}")));
     }
     let dims = decoder.attention.dims;
-    let layers = file.sparse_layers(dims)?;
-    let shared = file.size_or("shared_expert_intermediate_size", 512)?;
+    let mut layers = file.sparse_layers(dims)?;
+    layers.shared = Some(file.size_or("shared_expert_intermediate_size", 512)?);
+    layers.shared_name = "shared_expert";
+    layers.names.correction = &["experts.e_score_correction_bias", "gate.e_score_correction_bias"];
+    let router = |index: usize| w.has(&format!("model.layers.{index}.mlp.gate.proj.weight"));
+    if (0..decoder.layers.len()).any(router) {
+        layers.names.router = "gate.proj";
+    }
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| {
@@ -74,18 +78,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             attention.heads = heads[index];
             Ok(Box::new(attention.build(&w.at("self_attn"), decoder.layers[index].clone())?))
         },
-        |index, w| {
-            let w = w.at("mlp");
-            let Some(config) = layers.experts.filter(|_| layers.sparse[index]) else {
-                return Ok(Box::new(Mlp::new(&w, dims, layers.dense, false, Activation::Silu)?));
-            };
-            let mut names = layers.names;
-            names.correction = &["experts.e_score_correction_bias", "gate.e_score_correction_bias"];
-            if w.at("gate.proj").has("weight") {
-                names.router = "gate.proj";
-            }
-            let moe = Moe::new(&w, config, names)?;
-            Ok(Box::new(moe.with_shared_mlp(&w.at("shared_expert"), shared)?))
-        },
+        |index, w| layers.build(index, w),
     )?))
 }

@@ -11,8 +11,8 @@ use crate::error::Error;
 pub type Result<T, E = napi::Error> = std::result::Result<T, E>;
 
 /// `error` for a function that throws it, or a promise that is rejected with it: an `Error` of
-/// JavaScript with the properties `code` and, where they are known, `option` with what is wrong with
-/// it, `path`, `tensor`, the numbers of tokens, the `modelType` and the `cause`. On the
+/// JavaScript with the properties `code` and, where they are known, `option` with what is wrong
+/// with it, `path`, `tensor`, the numbers of tokens, the `modelType` and the `cause`. On the
 /// JavaScript thread only.
 pub fn throw(env: &Env, error: &Error) -> napi::Error {
     build(env, error).unwrap_or_else(|failure| failure)

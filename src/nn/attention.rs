@@ -206,20 +206,23 @@ impl Attention {
     pub(super) fn project(&self, x: &Input) -> Result<(Vec<Array>, Option<Array>)> {
         let AttentionParams { heads, head_dim, v_head_dim, .. } = self.params;
         let mut qkv = x.project(&self.qkv)?;
-        let gates = match self.output_gate.map(|gate| gate.place) {
-            None => None,
-            Some(GatePlace::EachFeature) => qkv.pop(),
-            Some(GatePlace::EachHead) => {
-                qkv.pop().map(|gates| for_each_feature(&gates, v_head_dim)).transpose()?
-            }
-            Some(GatePlace::WithQueries) => {
+        let Some(gate) = self.output_gate else { return Ok((qkv, None)) };
+        let gates = match gate.place {
+            GatePlace::EachFeature | GatePlace::EachHead => qkv.pop(),
+            GatePlace::WithQueries => {
                 let (queries, gates) = split_gate(&qkv[0], heads, head_dim)?;
                 qkv[0] = queries;
                 Some(gates)
             }
         };
-        let factors = self.output_gate.zip(gates).map(|(gate, gates)| (gate.function)(&gates));
-        Ok((qkv, factors.transpose()?))
+        let factors = gates.map(|gates| (gate.function)(&gates)).transpose()?;
+        let factors = match gate.place {
+            GatePlace::EachHead => {
+                factors.map(|factors| for_each_feature(&factors, v_head_dim)).transpose()?
+            }
+            GatePlace::EachFeature | GatePlace::WithQueries => factors,
+        };
+        Ok((qkv, factors))
     }
 
     /// The attention of what is projected.

@@ -247,10 +247,9 @@ impl AttentionConfig {
             };
             return Ok(Projections::stacked(fused, &outputs));
         }
-        // Gates by themselves have none.
-        let biased = if self.output_gate.is_some() { 3 } else { outputs.len() };
         let parts = self.qkv.iter().zip(outputs).enumerate().map(|(part, (name, outputs))| {
-            Ok((linear(name, outputs, self.qkv_bias && part < biased)?, outputs))
+            // Gates by themselves have none.
+            Ok((linear(name, outputs, self.qkv_bias && part < 3)?, outputs))
         });
         Projections::new(w, parts.collect::<Result<_>>()?)
     }

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::attention::split_heads;
 use crate::fused::math::scaled;
-use crate::fused::norm::rms_norm;
+use crate::fused::norm::rms_norm_of_groups;
 use crate::fused::rope::rope;
 use crate::fused::ssm::Scan;
 use crate::mlx::{Array, Dtype, eval, from_f32, ops};
@@ -132,7 +132,7 @@ impl LightningAttention {
         let (y, after) = scan.run(self.device, &before)?;
         let after = ops::reshape(&after, &[batch, heads, head_dim, head_dim])?;
         // Keys before values, as mlx-lm keeps it.
-        state.set(0, ops::contiguous(&ops::swap_axes(&after, -1, -2)?)?);
+        state.set(0, ops::swap_axes(&after, -1, -2)?);
         state.advance(length);
         ops::astype(&ops::reshape(&y, &[batch, length, heads * head_dim])?, dtype)
     }
@@ -145,10 +145,7 @@ impl Mixer for LightningAttention {
         let gate = ops::sigmoid(&self.gate.forward(x.array()?)?)?;
         let parts = [&qkv[0], &qkv[1], &qkv[2]];
         let y = rows.mix(parts, |parts, row| self.recurrence(parts, row))?;
-        let (batch, length, inner) = (y.dim(0), y.dim(1), y.dim(2));
-        let grouped = ops::reshape(&y, &[batch, length, groups, inner / groups])?;
-        let normed = rms_norm(self.device, &grouped, None, eps)?;
-        let normed = ops::multiply(&ops::reshape(&normed, &[batch, length, inner])?, &self.norm)?;
+        let normed = rms_norm_of_groups(self.device, &y, &self.norm, groups, eps)?;
         self.output.forward(&ops::multiply(&normed, &gate)?)
     }
 

@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::swiglu;
-use crate::fused::norm::rms_norm;
+use crate::fused::norm::{rms_norm, rms_norm_of_groups};
 use crate::fused::ssm::Scan;
 use crate::mlx::{Array, Dtype, eval, from_f32, ops, scalar};
 use crate::weights::Weights;
@@ -182,10 +182,7 @@ impl Mamba2 {
         let Some(weight) = self.norm.as_ref().filter(|_| groups > 1) else {
             return rms_norm(self.device, x, self.norm.as_ref(), eps);
         };
-        let (batch, length, inner) = (x.dim(0), x.dim(1), x.dim(2));
-        let grouped = ops::reshape(x, &[batch, length, groups, inner / groups])?;
-        let normed = rms_norm(self.device, &grouped, None, eps)?;
-        ops::multiply(&ops::reshape(&normed, &[batch, length, inner])?, weight)
+        rms_norm_of_groups(self.device, x, weight, groups, eps)
     }
 }
 

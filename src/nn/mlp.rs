@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::{Activation, Combine};
 use crate::fused::mlp::{Gate, MlpWeights};
-use crate::mlx::{Array, eval, ops, scalar};
+use crate::mlx::{Array, eval, from_u32, ops, scalar};
 use crate::weights::Weights;
 
 /// What a layer does to each position by itself.
@@ -74,6 +74,22 @@ impl Mlp {
         let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, bias)?;
         let gate_up = Projections::stacked(gate_up, &[hidden, hidden]);
         let down = Linear::new(&w.at(down), hidden, dims, bias)?;
+        Ok(Self::of(w, gate_up, down, activation))
+    }
+
+    /// [`Mlp::fused`] of a projection that gives up before the gate, without biases.
+    pub fn fused_up_first(
+        w: &Weights,
+        [gate_up, down]: [&str; 2],
+        dims: i32,
+        hidden: i32,
+        activation: Activation,
+    ) -> Result<Self> {
+        let rows: Vec<u32> = (hidden..2 * hidden).chain(0..hidden).map(i32::unsigned_abs).collect();
+        let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, false)?;
+        let gate_up = gate_up.with_rows(&from_u32(&rows, &[2 * hidden]))?;
+        let gate_up = Projections::stacked(gate_up, &[hidden, hidden]);
+        let down = Linear::new(&w.at(down), hidden, dims, false)?;
         Ok(Self::of(w, gate_up, down, activation))
     }
 

@@ -13,7 +13,7 @@ mod sites;
 mod view;
 
 pub use checkpoint::Checkpoint;
-pub use formats::{Foreign, Refusal};
+pub use formats::{Foreign, Refusal, e8m0};
 pub use plan::LoadPlan;
 pub use sites::{LinearSite, Place, Site, Sites, Trainer};
 pub use view::{Adjustments, Float8, Quantization, Weights};

@@ -185,7 +185,7 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
 /// The kernels of a GPU and MLX's compute the same but for the rounding of products: on a GPU MLX
 /// multiplies numbers of 32 bits with 10 bits behind the point.
 #[test]
-#[ignore = "takes a GPU"]
+#[ignore = "takes a GPU, where it runs by: cargo test --test models on_a_gpu -- --ignored"]
 fn logits_agree_with_the_reference_on_a_gpu() {
     const TOLERANCE: f64 = 2e-2;
     mlx::enter(DeviceKind::Gpu).unwrap();

@@ -2,8 +2,9 @@
 """Compares fixtures: `python3 tools/oracle/check.py` the committed ones with those that the oracle makes now,
 `python3 tools/oracle/check.py --results folder` what an engine computed with the committed models.
 
-`python3 tools/oracle/check.py --converted folder` the checkpoints that an engine converted: what mlx-lm computes of them with the logits
-in their `golden.safetensors`, or those of the model fixtures of the same names.
+`python3 tools/oracle/check.py --converted folder` the checkpoints that an engine converted: what
+mlx-lm computes of them with the logits in their `golden.safetensors`, or those of the model
+fixtures of the same names.
 `python3 tools/oracle/check.py --prompt-caches folder` the prompt-cache files that an engine wrote for the fixtures of the same names.
 
 The folder of results holds `<name of the model fixture>.safetensors` with any of `logits`, `logits_cached`, `greedy` as in the fixture's
@@ -139,7 +140,8 @@ def check_converted(folder: Path) -> list[str]:
         golden = mx.load(str(own if own.exists() else fixture))
         try:
             oracle = models.MlxOracle(converted)
-            logits = oracle.step(np.array(golden["tokens"]), oracle.start())[-golden["logits"].shape[0] :]
+            logits = oracle.step(np.array(golden["tokens"]), oracle.start())
+            logits = logits[-golden["logits"].shape[0] :]
         except (KeyError, TypeError, ValueError) as error:
             faults.append(f"{converted.name}: {error!r}")
             continue

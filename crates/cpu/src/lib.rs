@@ -46,8 +46,8 @@ pub enum Precision {
     Exact,
     /// Activations may be rounded to 16 bits per group where that is faster.
     Fast,
-    /// Where many rows share a matrix, as those of a prompt do, activations may be rounded to 8 bits
-    /// per group; otherwise as [`Self::Fast`].
+    /// Where many rows share a matrix, as those of a prompt do, activations may be rounded to
+    /// 8 bits per group; otherwise as [`Self::Fast`].
     Fastest,
 }
 

@@ -126,7 +126,8 @@ function cudaFindings(
   for (const { name, computeCapability } of cards) {
     if (Number.parseInt(computeCapability, 10) >= OLDEST_CARD) continue
     warn(
-      `${name} has compute capability ${computeCapability}: models run on it without the kernels of nodemlx.`,
+      `${name} has compute capability ${computeCapability}: ` +
+        'models run on it without the kernels of nodemlx.',
       `Cards with ${OLDEST_CARD}.0 or more, which NVIDIA has made since 2020, have them.`,
     )
   }

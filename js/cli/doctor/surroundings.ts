@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { filled, type Environment } from '../../hub/environment.js'
 import { OWN_FILES } from '../../installation.js'
+import { platformName } from '../../platform.js'
 import { requireFrom } from '../../require.js'
 
 /** Where a report gets its facts from; tests have one of their own. */
@@ -23,7 +24,7 @@ const PATIENCE_MS = 20_000
 /** This machine. */
 export function surroundings(): Surroundings {
   return {
-    platform: `${process.platform}-${process.arch}`,
+    platform: platformName(),
     root: '/',
     environment: process.env,
     run: (command, args) => {

@@ -144,8 +144,8 @@ fn buffer<'a>(output: &'a mut Output) -> Result<FloatsMut<'a>> {
 
 /// Attention of new positions of some rows over the buffers of their caches, into which they are
 /// written first. Inputs are the buffers, what the projections give of all rows, the weights of the
-/// norms, scores of sinks, and of each row the periods of its rotation and its mask, as far as there
-/// are any; then the output projection.
+/// norms, scores of sinks, and of each row the periods of its rotation and its mask, as far as
+/// there are any; then the output projection.
 struct CachedAttention {
     heads: usize,
     /// Those of queries and of keys.

@@ -208,6 +208,18 @@ impl ConfigFile {
         sizes.into_iter().map(|size| self.bounded(field, size, 1 << 24)).collect()
     }
 
+    /// [`Self::size_of_each_layer`], or a default where the field is missing or null.
+    pub(in crate::models) fn size_of_each_layer_or(
+        &self,
+        field: &str,
+        default: i32,
+    ) -> Result<Vec<i32>> {
+        match self.optional::<Value>(field)? {
+            Some(_) => self.size_of_each_layer(field),
+            None => Ok(vec![default; self.layers()?]),
+        }
+    }
+
     /// How many layers have keys and values of their own: all but the last `num_kv_shared_layers`.
     pub(in crate::models) fn layers_with_own_cache(&self) -> Result<usize> {
         let (layers, shared) = (self.layers()?, self.require::<usize>("num_kv_shared_layers")?);

@@ -26,6 +26,8 @@ pub(in crate::models) struct SparseLayers {
     pub(in crate::models) experts: Option<MoeConfig>,
     /// Features inside the experts that see every token.
     pub(in crate::models) shared: Option<i32>,
+    /// The name of these below the block's.
+    pub(in crate::models) shared_name: &'static str,
     /// Which layers have experts.
     pub(in crate::models) sparse: Vec<bool>,
     /// The names of the router and the experts below the block's.
@@ -46,7 +48,7 @@ impl SparseLayers {
             Some(config) if self.sparse[layer] => {
                 let moe = Moe::new(&w, config, self.names)?;
                 Ok(Box::new(match self.shared {
-                    Some(hidden) => moe.with_shared_mlp(&w.at("shared_experts"), hidden)?,
+                    Some(hidden) => moe.with_shared_mlp(&w.at(self.shared_name), hidden)?,
                     None => moe,
                 }))
             }
@@ -65,6 +67,7 @@ impl ConfigFile {
             dense: self.size("intermediate_size")?,
             experts: None,
             shared: None,
+            shared_name: "shared_experts",
             sparse: self.layers_with_experts()?,
             names: ExpertNames { correction, ..ExpertNames::default() },
             block: "mlp",

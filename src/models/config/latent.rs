@@ -75,8 +75,8 @@ impl ConfigFile {
         Ok(LatentDecoder { decoder, attention, temperature: None, indexer: None, rope })
     }
 
-    /// The same with indexers in the layers that have one of their `own`; `interleaved` says whether
-    /// these rotate neighbouring features where `indexer_rope_interleave` does not.
+    /// The same with indexers in the layers that have one of their `own`; `interleaved` says
+    /// whether these rotate neighbouring features where `indexer_rope_interleave` does not.
     pub(in crate::models) fn sparse_latent_decoder(
         &self,
         base: f32,
@@ -91,7 +91,8 @@ impl ConfigFile {
             return Err(self.error("\"q_lora_rank\" is missing"));
         }
         let dims = decoder.attention.qk_rope_head_dim;
-        let head_dim = self.bounded("index_head_dim", self.require("index_head_dim")?, 1 << 14)?;
+        let head_dim = self.optional("index_head_dim")?.unwrap_or(128);
+        let head_dim = self.bounded("index_head_dim", head_dim, 1 << 14)?;
         if head_dim < dims {
             let message = format!("\"index_head_dim\" {head_dim} is below \"qk_rope_head_dim\"");
             return Err(self.error(message));
@@ -100,7 +101,7 @@ impl ConfigFile {
         let config = IndexerConfig {
             heads: self.bounded("index_n_heads", self.require("index_n_heads")?, 1 << 14)?,
             head_dim,
-            top_k: self.size("index_topk")?,
+            top_k: self.size_or("index_topk", 2048)?,
             rope: self.rope(dims, Some(base), interleaved)?,
         };
         decoder.indexer = Some(SparseLatent { config, own });

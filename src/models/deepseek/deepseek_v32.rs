@@ -12,12 +12,7 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["deepseek_v32"], build).with_eps(1e-6).ignoring(is_prediction_layer);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([
-        ("q_lora_rank", json!(1536)),
-        ("index_topk", json!(2048)),
-        ("index_head_dim", json!(128)),
-        ("index_n_heads", json!(64)),
-    ]);
+    let file = &file.with_defaults([("q_lora_rank", json!(1536)), ("index_n_heads", json!(64))]);
     let decoder = file.sparse_latent_decoder(10_000.0, false, vec![true; file.layers()?])?;
     let layers = file.sparse_layers(decoder.attention.dims)?;
     Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))

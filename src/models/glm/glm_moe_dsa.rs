@@ -21,8 +21,6 @@ enum IndexerType {
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([
         ("q_lora_rank", json!(2048)),
-        ("index_topk", json!(2048)),
-        ("index_head_dim", json!(128)),
         ("index_n_heads", json!(32)),
         ("first_k_dense_replace", json!(3)),
         ("num_experts_per_tok", json!(8)),

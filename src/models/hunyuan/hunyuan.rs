@@ -5,12 +5,11 @@ use serde_json::json;
 
 use super::hunyuan_v1_dense::with_base;
 use crate::error::Result;
-use crate::mlx::{Array, ops};
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, Combine, CrossLayerAttention, Decoder, ExpertNames, FeedForward, FusedOrder,
-    LentKeys, Mlp, Moe, MoeConfig, Norm, QkNorm, Routing,
+    Activation, CrossLayerAttention, Decoder, ExpertNames, FeedForward, FusedOrder, LentKeys, Mlp,
+    Moe, MoeConfig, Norm, QkNorm, Routing,
 };
 use crate::weights::Weights;
 
@@ -66,18 +65,13 @@ fn sparse_layers(
 ) -> Result<impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>> + use<>> {
     let width = file.size("intermediate_size")?;
     let experts = file.size_or("num_experts", 1)?;
-    let layers = file.layers()?;
-    let of_each = |field: &str, default: i32| match file.optional::<serde_json::Value>(field)? {
-        Some(_) => file.size_of_each_layer(field),
-        None => Ok(vec![default; layers]),
-    };
-    let active = of_each("moe_topk", 1)?;
+    let active = file.size_of_each_layer_or("moe_topk", 1)?;
     for active in &active {
         file.bounded("moe_topk", (*active).into(), experts.into())?;
     }
-    let hidden = of_each("moe_intermediate_size", width)?;
+    let hidden = file.size_of_each_layer_or("moe_intermediate_size", width)?;
     let shared = match file.optional("use_mixed_mlp_moe")?.unwrap_or(true) {
-        true => Some(of_each("num_shared_expert", 1)?),
+        true => Some(file.size_of_each_layer_or("num_shared_expert", 1)?),
         false => None,
     };
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::Silu);
@@ -87,8 +81,7 @@ fn sparse_layers(
         if experts == 1 && !w.at(router).has("weight") {
             let (up_gate, down) = ("gate_and_up_proj", "down_proj");
             return Ok(Box::new(match w.at(up_gate).has("weight") {
-                true => Mlp::fused(&w, [up_gate, down], dims, width, false, activation)?
-                    .combined(Combine { function: up_and_gate, limit: f32::INFINITY }),
+                true => Mlp::fused_up_first(&w, [up_gate, down], dims, width, activation)?,
                 false => Mlp::new(&w, dims, width, false, activation)?,
             }));
         }
@@ -99,9 +92,4 @@ fn sparse_layers(
         let hidden = width.saturating_mul(shared[index]);
         Ok(Box::new(moe.with_shared_mlp(&w.at("shared_mlp"), hidden)?))
     })
-}
-
-/// up · silu(gate), of a projection that gives up first.
-fn up_and_gate(up: &Array, gate: &Array, _: f32) -> Result<Array> {
-    ops::multiply(up, &Activation::Silu.apply(gate)?)
 }

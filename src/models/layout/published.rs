@@ -5,6 +5,7 @@ use super::tensors::{Tensors, halves, times};
 use crate::error::{Error, Result};
 use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, from_f32, ops};
+use crate::weights::e8m0;
 
 /// Convolutions with a channel's one input last, `[channels, kernel, 1]`, in place of
 /// `[channels, 1, kernel]`; whether there were any.
@@ -31,13 +32,15 @@ pub(super) fn norms_plus_one(tensors: &mut Tensors) -> Result<()> {
         ".q_norm.weight",
         ".k_norm.weight",
     ];
-    tensors.change(
-        |name| NORMS.iter().any(|norm| name.ends_with(norm)),
-        |_, array| {
-            let one = ops::astype(&crate::mlx::scalar(1.0), array.dtype())?;
-            ops::add(array, &one)
-        },
-    )
+    plus_one(tensors, |name| NORMS.iter().any(|norm| name.ends_with(norm)))
+}
+
+/// Adds 1 to the tensors that are `wanted`.
+fn plus_one(tensors: &mut Tensors, wanted: impl Fn(&str) -> bool) -> Result<()> {
+    tensors.change(wanted, |_, array| {
+        let one = ops::astype(&crate::mlx::scalar(1.0), array.dtype())?;
+        ops::add(array, &one)
+    })
 }
 
 /// Matrices of 8-bit floats with a scale for each block of `[height, width]`, as bfloat16.
@@ -60,10 +63,9 @@ pub(super) fn float8(tensors: &mut Tensors, [height, width]: [i32; 2]) -> Result
     Ok(())
 }
 
-/// Numbers of the type e8m0, 2^(code − 127), whose last code is NaN.
+/// Numbers of the type e8m0.
 fn powers_of_two(codes: &Array) -> Result<Array> {
-    let value = |code: i32| if code == 255 { f32::NAN } else { 2_f32.powi(code - 127) };
-    let table: Vec<f32> = (0..256).map(value).collect();
+    let table: Vec<f32> = (0..=255).map(e8m0).collect();
     ops::take(&from_f32(&table, &[256]), &ops::astype(codes, Dtype::Uint32)?, 0)
 }
 
@@ -285,13 +287,7 @@ pub(super) fn step3p5(tensors: &mut Tensors) -> Result<()> {
     if tensors.names(|name| renamed(name).is_some()).is_empty() {
         return Ok(());
     }
-    tensors.change(
-        |name| name.contains("norm") && name.ends_with(".weight"),
-        |_, array| {
-            let one = ops::astype(&crate::mlx::scalar(1.0), array.dtype())?;
-            ops::add(array, &one)
-        },
-    )?;
+    plus_one(tensors, |name| name.contains("norm") && name.ends_with(".weight"))?;
     tensors.rename(|name| renamed(&name).unwrap_or(name));
     Ok(())
 }

@@ -31,6 +31,7 @@ use gptq::Gptq;
 use layer::Layer;
 pub(super) use made::{Converted, Made};
 use modelopt::ModelOpt;
+pub use numbers::e8m0;
 pub(super) use source::Source;
 
 /// Of a layer whose inputs are sorted by their groups: the place of each among those of the model.

@@ -32,7 +32,7 @@ pub(super) fn e4m3_values() -> [f32; 256] {
 }
 
 /// The power of two that a biased exponent stands for.
-pub(super) fn e8m0(code: u8) -> f32 {
+pub fn e8m0(code: u8) -> f32 {
     match code {
         // 2⁻¹²⁷, which is subnormal.
         0 => f32::from_bits(1 << 22),

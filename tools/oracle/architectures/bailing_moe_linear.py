@@ -59,9 +59,23 @@ ARCHITECTURE = Architecture(
         Fixture(
             "bailing-moe-linear-4bit",
             "mlx",
-            config={"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 64, "moe_intermediate_size": 32},
-            quantization={"group_size": 32, "bits": 4, "model.layers.0.attention.g_proj": {"group_size": 64, "bits": 8}},
+            config={
+                "hidden_size": 64,
+                "num_hidden_layers": 2,
+                "intermediate_size": 64,
+                "moe_intermediate_size": 32,
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.0.attention.g_proj": {"group_size": 64, "bits": 8},
+            },
         ),
-        Fixture("bailing-moe-linear-raw", "raw", config={"num_hidden_layers": 2}, published=published),
+        Fixture(
+            "bailing-moe-linear-raw",
+            "raw",
+            config={"num_hidden_layers": 2},
+            published=published,
+        ),
     ],
 )

@@ -21,11 +21,22 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": True,
     },
     fixtures=[
-        Fixture("bitnet-raw", "raw", config={"rms_norm_eps": 1e-2}, oracle="transformers", reason=REASON),
+        Fixture(
+            "bitnet-raw",
+            "raw",
+            config={"rms_norm_eps": 1e-2},
+            oracle="transformers",
+            reason=REASON,
+        ),
         Fixture(
             "bitnet-raw-defaults",
             "raw",
-            config={"hidden_act": ABSENT, "rope_theta": ABSENT, "attention_bias": True, "tie_word_embeddings": False},
+            config={
+                "hidden_act": ABSENT,
+                "rope_theta": ABSENT,
+                "attention_bias": True,
+                "tie_word_embeddings": False,
+            },
             dtype="float16",
             oracle="transformers",
             reason=REASON,

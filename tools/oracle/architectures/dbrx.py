@@ -1,4 +1,4 @@
-"""dbrx: bounded queries, keys and values, and experts that are published as one matrix for each projection."""
+"""dbrx: bounded queries, keys and values; experts published as one matrix for each projection."""
 
 from generate.declaration import Architecture, Fixture
 
@@ -31,8 +31,16 @@ ARCHITECTURE = Architecture(
         Fixture(
             "dbrx-4bit",
             "mlx",
-            config={"d_model": 64, "ffn_config": {**FFN, "ffn_hidden_size": 64}, "attn_config": {**ATTENTION, "clip_qkv": 8}},
-            quantization={"group_size": 32, "bits": 4, "transformer.blocks.1.norm_attn_norm.attn.Wqkv": {"group_size": 64, "bits": 8}},
+            config={
+                "d_model": 64,
+                "ffn_config": {**FFN, "ffn_hidden_size": 64},
+                "attn_config": {**ATTENTION, "clip_qkv": 8},
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "transformer.blocks.1.norm_attn_norm.attn.Wqkv": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("dbrx-raw", "raw"),
         Fixture(

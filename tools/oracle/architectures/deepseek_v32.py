@@ -75,7 +75,11 @@ ARCHITECTURE = Architecture(
                 "v_head_dim": 16,
                 "index_topk": 64,
             },
-            quantization={"group_size": 32, "bits": 4, "model.layers.0.self_attn.indexer.wk": {"group_size": 32, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.0.self_attn.indexer.wk": {"group_size": 32, "bits": 8},
+            },
             length=24,
         ),
         Fixture("deepseek-v32-raw", "raw", extra_tensors=prediction_layer(61), length=30),

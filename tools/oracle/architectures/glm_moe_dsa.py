@@ -43,12 +43,21 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": False,
     },
     fixtures=[
-        Fixture("glm-moe-dsa", "mlx", config={"rms_norm_eps": 1e-2, "num_hidden_layers": 2}, length=30),
+        Fixture(
+            "glm-moe-dsa",
+            "mlx",
+            config={"rms_norm_eps": 1e-2, "num_hidden_layers": 2},
+            length=30,
+        ),
         Fixture("glm-moe-dsa-raw", "raw", config={"num_hidden_layers": 2}, length=30),
         Fixture(
             "glm-moe-dsa-raw-shared",
             "raw",
-            config={"index_topk_freq": 2, "index_skip_topk_offset": 1, "first_k_dense_replace": ABSENT},
+            config={
+                "index_topk_freq": 2,
+                "index_skip_topk_offset": 1,
+                "first_k_dense_replace": ABSENT,
+            },
             length=30,
             oracle="transformers",
             reason="mlx-lm expects an indexer in every layer",

@@ -2,6 +2,7 @@
 
 import torch
 
+from architectures.deepseek import EXPERTS
 from generate.declaration import Architecture, Fixture
 from generate.parameters import unstacked
 
@@ -21,16 +22,13 @@ def published(tensors, config):
         elif projection in ("k_proj", "v_proj"):
             continue
         elif projection == "gate_proj" and tensor.dim() == 2:
-            joined[f"{layer}.gate_and_up_proj.{leaf}"] = torch.cat([tensors[f"{layer}.up_proj.{leaf}"], tensor])
+            up = tensors[f"{layer}.up_proj.{leaf}"]
+            joined[f"{layer}.gate_and_up_proj.{leaf}"] = torch.cat([up, tensor])
         elif projection == "up_proj" and tensor.dim() == 2:
             continue
         else:
             joined[name] = tensor
     return joined
-
-
-def one_by_one(tensors, config):
-    return unstacked({f"switch_mlp.{name}": name for name in ("gate_proj", "up_proj", "down_proj")})(tensors, config)
 
 
 ARCHITECTURE = Architecture(
@@ -80,9 +78,13 @@ ARCHITECTURE = Architecture(
                 "cla_share_factor": 3,
                 "use_mixed_mlp_moe": False,
             },
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
-        Fixture("hunyuan-raw", "raw", config={"num_hidden_layers": 2}, published=one_by_one),
+        Fixture("hunyuan-raw", "raw", config={"num_hidden_layers": 2}, published=unstacked(EXPERTS)),
         Fixture(
             "hunyuan-raw-dense",
             "raw",

@@ -14,9 +14,20 @@ ROPE = {
         "attention_factor": 1.0,
         "partial_rotary_factor": 0.5,
     },
-    "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+    "sliding_attention": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 1.0,
+    },
 }
-PLAIN = {**ROPE, "full_attention": {"rope_type": "default", "rope_theta": 500000.0, "partial_rotary_factor": 0.5}}
+PLAIN = {
+    **ROPE,
+    "full_attention": {
+        "rope_type": "default",
+        "rope_theta": 500000.0,
+        "partial_rotary_factor": 0.5,
+    },
+}
 
 ARCHITECTURE = Architecture(
     adjust=positive_corrections,
@@ -62,7 +73,11 @@ ARCHITECTURE = Architecture(
                 "moe_routed_scaling_factor": ABSENT,
                 "tie_word_embeddings": True,
             },
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("laguna-raw", "raw", length=30),
         Fixture(

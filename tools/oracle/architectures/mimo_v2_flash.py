@@ -1,4 +1,4 @@
-"""mimo_v2_flash: layers within a window with heads, a rotation and sinks of their own, and values narrower than keys."""
+"""mimo_v2_flash: values narrower than keys; heads, rotation and sinks of their own in windows."""
 
 import numpy as np
 
@@ -16,7 +16,11 @@ def arguments(config: dict) -> dict:
     kinds = ("full_attention", "sliding_attention")
     bases = (config.get("rope_theta", 5e6), config.get("swa_rope_theta", 1e4))
     rope = {
-        kind: {"rope_type": "default", "rope_theta": base, "partial_rotary_factor": config["partial_rotary_factor"]}
+        kind: {
+            "rope_type": "default",
+            "rope_theta": base,
+            "partial_rotary_factor": config["partial_rotary_factor"],
+        }
         for kind, base in zip(kinds, bases)
     }
     own = {"layer_types", "mlp_layer_types", "rms_norm_eps", "rope_parameters"}
@@ -92,15 +96,31 @@ ARCHITECTURE = Architecture(
         Fixture(
             "mimo-v2-flash-4bit",
             "mlx",
-            config={"hidden_size": 64, "intermediate_size": 64, "moe_intermediate_size": 32, "num_hidden_layers": 2,
-                    "hybrid_layer_pattern": [0, 1], "moe_layer_freq": [0, 1], "v_head_dim": 16, "swa_v_head_dim": 16},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.self_attn.q_proj": {"group_size": 64, "bits": 8}},
+            config={
+                "hidden_size": 64,
+                "intermediate_size": 64,
+                "moe_intermediate_size": 32,
+                "num_hidden_layers": 2,
+                "hybrid_layer_pattern": [0, 1],
+                "moe_layer_freq": [0, 1],
+                "v_head_dim": 16,
+                "swa_v_head_dim": 16,
+            },
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.self_attn.q_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("mimo-v2-flash-raw", "raw", extra_tensors=prediction_layer),
         Fixture(
             "mimo-v2-flash-raw-window",
             "raw",
-            config={"sliding_window_size": 8, "swa_num_key_value_heads": ABSENT, "attention_bias": True},
+            config={
+                "sliding_window_size": 8,
+                "swa_num_key_value_heads": ABSENT,
+                "attention_bias": True,
+            },
             length=30,
             oracle="transformers",
             reason="mlx-lm counts a token itself among those of sliding_window_size",

@@ -37,7 +37,11 @@ ARCHITECTURE = Architecture(
             "nanbeige-4bit",
             "mlx",
             config={"hidden_size": 64, "intermediate_size": 64},
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("nanbeige-raw", "raw", config={"num_loops": 3}),
     ],

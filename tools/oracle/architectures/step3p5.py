@@ -1,4 +1,4 @@
-"""step3p5: gates of each head, layers within a window with heads and a rotation of their own, and experts with bounds."""
+"""step3p5: gates of each head, heads and a rotation of their own in windows, bounded experts."""
 
 import torch
 
@@ -56,7 +56,12 @@ ARCHITECTURE = Architecture(
         },
         "yarn_only_types": ["full_attention"],
         "sliding_window": 8,
-        "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+        "layer_types": [
+            "full_attention",
+            "sliding_attention",
+            "sliding_attention",
+            "full_attention",
+        ],
         "attention_other_setting": {
             "attention_type": "sliding_attention",
             "num_attention_heads": 6,
@@ -109,7 +114,11 @@ ARCHITECTURE = Architecture(
                 "num_hidden_layers": 2,
                 "attention_other_setting": {"num_attention_heads": 8, "num_attention_groups": 4},
             },
-            quantization={"group_size": 32, "bits": 4, "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8}},
+            quantization={
+                "group_size": 32,
+                "bits": 4,
+                "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
+            },
         ),
         Fixture("step3p5-raw", "raw", published=published, length=30),
     ],

@@ -40,7 +40,13 @@ WAYS = {
 PACKED = ("bit", "mxfp4", "mxfp8", "nvfp4", "mixed")
 EXAMPLES = ["llama-raw", "qwen3-moe-raw", "deepseek-v3-raw", "gemma3-raw", "llama-raw-shards"]
 # mlx-lm leaves the matrices of single heads packed and takes their format off the configuration, and leaves the factors of experts out.
-NOT_DEQUANTIZED = ["deepseek-v3-4bit", "deepseek-v3-mxfp4", "deepseek-v32-4bit", "glm4-moe-lite-4bit", "qwen3-moe-nvfp4"]
+NOT_DEQUANTIZED = [
+    "deepseek-v3-4bit",
+    "deepseek-v3-mxfp4",
+    "deepseek-v32-4bit",
+    "glm4-moe-lite-4bit",
+    "qwen3-moe-nvfp4",
+]
 TYPES = {mx.uint32: "U32", mx.uint8: "U8", mx.float32: "F32", mx.float16: "F16", mx.bfloat16: "BF16"}
 
 

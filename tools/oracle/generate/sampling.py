@@ -1,4 +1,6 @@
-"""Sampling fixtures: the distribution that mlx-lm draws from, after every processor and filter, and transformers' typical sampling."""
+"""Sampling fixtures: the distribution that mlx-lm draws from, after every processor and filter,
+and transformers' typical sampling.
+"""
 
 from pathlib import Path
 
@@ -96,7 +98,12 @@ CASES = [
     ("typical-p on equal logits keeps them all", "flat", {**HOT, "typical_p": 0.3}, []),
     ("typical-p with excluded tokens", "masked", {**HOT, "typical_p": 0.7}, []),
     ("typical-p with one token left", "single", {**HOT, "typical_p": 0.5}, []),
-    ("typical-p, then top-p and top-k", "normal", {"temp": 0.8, "typical_p": 0.8, "top_p": 0.7, "top_k": 5}, []),
+    (
+        "typical-p, then top-p and top-k",
+        "normal",
+        {"temp": 0.8, "typical_p": 0.8, "top_p": 0.7, "top_k": 5},
+        [],
+    ),
     (
         "every filter",
         "normal",

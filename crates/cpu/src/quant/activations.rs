@@ -51,8 +51,8 @@ pub struct Activations {
 /// One prepared row.
 #[derive(Clone, Copy)]
 pub struct Row {
-    /// As integers, `x ≈ scale · (256 · high + low)`, or `scale · high` of [`Form::Bytes`]: the high
-    /// bytes.
+    /// As integers, `x ≈ scale · (256 · high + low)`, or `scale · high` of [`Form::Bytes`]: the
+    /// high bytes.
     pub high: *const i8,
     /// The low bytes, but of [`Form::Bytes`].
     pub low: *const i8,

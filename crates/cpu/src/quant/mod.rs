@@ -174,7 +174,9 @@ fn form(
             counts[route.slab] >= most
         })
     };
-    match (halves, integer && many()) {
+    // Where it decides nothing, routes are not counted.
+    let tiles = integer && (halves || precision == Precision::Fastest) && many();
+    match (halves, tiles) {
         _ if !integer => Form::Floats,
         (_, true) if precision == Precision::Fastest => Form::Bytes,
         (true, false) => Form::Halves,

@@ -14,10 +14,10 @@ impl Logits<'_> {
         (f64::from(self.largest()) - f64::from(n) * variance.sqrt()) as f32
     }
 
-    /// The tokens that typical sampling keeps, in their order: those whose surprise −ln p is nearest
-    /// to the entropy H = −Σ p·ln p, up to the one with which their probability reaches `mass`
-    /// (Meister et al. 2023, "Locally Typical Sampling"; transformers' `TypicalLogitsWarper`).
-    /// Tokens as near as the last one stay, too.
+    /// The tokens that typical sampling keeps, in their order: those whose surprise −ln p is
+    /// nearest to the entropy H = −Σ p·ln p, up to the one with which their probability reaches
+    /// `mass` (Meister et al. 2023, "Locally Typical Sampling"; transformers'
+    /// `TypicalLogitsWarper`). Tokens as near as the last one stay, too.
     pub fn typical(&self, mass: f32) -> Vec<u32> {
         let masses: Vec<f64> =
             self.all().iter().map(|&logit| f64::from(logit - self.largest()).exp()).collect();

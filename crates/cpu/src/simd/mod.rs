@@ -257,8 +257,8 @@ pub trait Simd: 'static {
     /// Adds to every lane the product of its four codes with its four signed bytes of `x`. `WIDE`
     /// says that codes have 8 bits.
     unsafe fn dot4<const WIDE: bool>(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
-    /// Adds to every 16 bits the products of two codes below 128 with two signed bytes of `x`, where
-    /// [`Simd::PAIRS`]; elsewhere as [`Simd::dot4`].
+    /// Adds to every 16 bits the products of two codes below 128 with two signed bytes of `x`,
+    /// where [`Simd::PAIRS`]; elsewhere as [`Simd::dot4`].
     #[inline(always)]
     unsafe fn add_pairs(sums: Self::I, codes: Self::I, x: Self::I) -> Self::I {
         // SAFETY: the machine has the instructions.
