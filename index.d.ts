@@ -309,8 +309,8 @@ export interface NativeGenerateRequest {
   /** Subtracted for each time that a token was seen; 0 for none. */
   frequencyPenalty?: number
   /**
-   * How many of the last tokens count as seen, the prompt's included; left out for all of
-   * the answer's and none of the prompt's.
+   * How many of the last tokens count as seen, the prompt's included; left out for all
+   * of the answer's and none of the prompt's.
    */
   penaltyContextSize?: number
   /** The strength of the penalty for going on as an earlier text did (DRY); 0 for none. */
