@@ -55,7 +55,7 @@ pub struct BannedStrings {
     tokens: Arc<SortedTokens>,
     /// The tokens that no answer has: a text is within them.
     never: Vec<u32>,
-    /// The end of the answer, shorter than the longest banned text.
+    /// The end of the answer: the longest that can begin a banned text without being all of it.
     end: Vec<u8>,
     inner: Option<Box<dyn TokenMask>>,
     allowed: Vec<u32>,
@@ -91,7 +91,7 @@ impl TokenMask for BannedStrings {
             inner.accept(token)?;
         }
         self.end.extend(self.tokens.text(token));
-        let longest = self.banned.iter().map(Vec::len).max().unwrap_or_default();
+        let longest = self.banned.iter().map(|text| text.len() - 1).max().unwrap_or_default();
         let surplus = self.end.len().saturating_sub(longest);
         self.end.drain(..surplus);
         Ok(())

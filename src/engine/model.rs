@@ -139,8 +139,11 @@ impl Model {
         // Without a profile the engine has ended, and has told the consumer.
         let Ok(profile) = self.profile() else { return };
         // Nothing slow is to be done, unless there is something to compile, or a template to try.
+        let options = &request.options;
         let is_quick = matches!(request.prompt, Prompt::Tokens(_))
             && request.response_format.is_none()
+            && options.banned_strings.is_empty()
+            && options.dry_multiplier.is_none_or(|multiplier| multiplier == 0.0)
             && profile.text.knows_formats();
         if is_quick {
             return self.engine.send_prepared(id, profile.prepare(&request));

@@ -1,5 +1,6 @@
 //! What a request is checked against, and completed by: the model's text, defaults and limits.
 
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -94,12 +95,14 @@ impl Profile {
         };
         generation.seed.get_or_insert_with(random_seed);
         let plan = self.text.output_plan(request, &prompt)?;
-        let (mut mask, following) = self.constrain(request, plan.as_ref())?.unzip();
-        if mask.is_some() && !options.banned_strings.is_empty() {
+        let is_constrained =
+            request.response_format.is_some() || request.output.required_tools.is_some();
+        if is_constrained && !options.banned_strings.is_empty() {
             let message = "do not go together with a format or a tool that is required: what is \
                            left of it might have no end";
             return Err(Error::argument("bannedStrings", message));
         }
+        let (mut mask, following) = self.constrain(request, plan.as_ref())?.unzip();
         if let Some(plan) = &plan {
             mask = plan.limited(mask)?;
         }
@@ -117,7 +120,7 @@ impl Profile {
                 false => self.prefill_chunk,
             },
             end_tokens: self.text.ends(&generation),
-            is_breaker: self.breakers(&generation),
+            is_breaker: self.breakers(&generation, &prompt),
             generation,
             mask,
         };
@@ -162,15 +165,21 @@ impl Profile {
     }
 
     /// What tells the tokens that a repetition is not followed across: their texts have a breaker.
-    fn breakers(&self, options: &GenerationOptions) -> Option<IsBreaker> {
+    /// Those of the prompt are looked at here, as the engine's thread has other things to do.
+    fn breakers(&self, options: &GenerationOptions, prompt: &[u32]) -> Option<IsBreaker> {
+        options.dry_multiplier.filter(|&multiplier| multiplier > 0.0)?;
         let tokenizer = Arc::clone(self.text.tokenizer().ok()?);
         let breakers = options.dry_sequence_breakers.clone();
         // llama.cpp's.
         let breakers = breakers.unwrap_or_else(|| ["\n", ":", "\"", "*"].map(str::to_owned).into());
-        Some(Box::new(move |token| {
+        let is_breaker = move |token| {
             let text = tokenizer.decode(&[token], false).unwrap_or_default();
             breakers.iter().any(|breaker| text.contains(breaker))
-        }))
+        };
+        let distinct: HashSet<u32> = prompt.iter().copied().collect();
+        let known: HashMap<u32, bool> =
+            distinct.into_iter().map(|token| (token, is_breaker(token))).collect();
+        Some(Box::new(move |token| known.get(&token).copied().unwrap_or_else(|| is_breaker(token))))
     }
 
     /// As in mlx-lm: a text must be able to end, and to begin a new line.

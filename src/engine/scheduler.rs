@@ -120,12 +120,15 @@ impl<B: Backend> Scheduler<B> {
 
     fn can_run(&self) -> bool {
         let runs = |next| !matches!(next, Next::Wait | Next::Start);
-        let queued = self.generations.iter().filter(|it| it.poll() == Next::Start);
-        let first = queued.min_by_key(|generation| generation.rank());
+        let has_room = || {
+            let queued = self.generations.iter().filter(|it| it.poll() == Next::Start);
+            let first = queued.min_by_key(|generation| generation.rank());
+            first.is_some_and(|generation| generation.cache_bytes() <= self.free_bytes())
+        };
         !self.evaluations.is_empty()
             || self.generations.iter().any(|generation| runs(generation.poll()))
             // Those who run may all wait for their consumers, and keep their memory meanwhile.
-            || first.is_some_and(|generation| generation.cache_bytes() <= self.free_bytes())
+            || has_room()
     }
 
     /// The bytes that are left for the caches of more generations.

@@ -98,7 +98,11 @@ impl Profile {
     /// model does not have, and where nothing is left to begin with; [`Error::ContextOverflow`].
     fn continued(&self, request: &ScoreRequest) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
         let ScoreRequest { prompt, encoding, continuations, .. } = request;
-        let tokens = self.text.tokens(prompt, *encoding)?;
+        let laid_out = self.text.lay_out(prompt, *encoding)?;
+        let tokens = match prompt {
+            Prompt::Tokens(tokens) => tokens.clone(),
+            Prompt::Text(_) | Prompt::Messages { .. } => self.text.encode_laid_out(&laid_out)?,
+        };
         self.check_tokens("prompt", &tokens)?;
         if continuations.is_empty() {
             self.check_length(&tokens)?;
@@ -110,7 +114,6 @@ impl Profile {
             }
             return Ok((vec![*first], vec![rest.to_vec()]));
         }
-        let laid_out = self.text.lay_out(prompt, *encoding)?;
         let whole = |continuation: &Continuation| -> Result<Vec<u32>> {
             let whole = match (continuation, prompt) {
                 (Continuation::Tokens(rest), _) => [&*tokens, rest].concat(),

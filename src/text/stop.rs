@@ -15,7 +15,8 @@ pub struct StopState {
 }
 
 /// Looks for stop strings across the borders of tokens. Text that may be the beginning of a stop
-/// string is held back until that is decided: never more than the longest stop string.
+/// string is held back until that is decided: of strings never more than the longest, of patterns
+/// as much as they may still match.
 ///
 /// Special tokens that are left out of the text are seen too: a stop string is found in the text
 /// with them, and in the text without them. A pattern is found like a string that it matches.
@@ -69,10 +70,11 @@ impl StopMatcher {
 
     /// How much of `held` is certain, and the stop string that follows it, where one does.
     fn certain(&mut self) -> (usize, Option<usize>) {
-        let whole = self.held.clone();
+        let whole = std::mem::take(&mut self.held);
         let (mut found, mut undecided) = self.look(&whole);
+        self.held = whole;
         if !self.hidden.is_empty() {
-            let shown = self.shown(whole.len());
+            let shown = self.shown(self.held.len());
             let (found_in_shown, from) = self.look(&shown);
             let places =
                 |(end, start, index)| (self.place_of(end - 1) + 1, self.place_of(start), index);
@@ -83,7 +85,7 @@ impl StopMatcher {
         }
         match found {
             Some((end, start, index)) => {
-                self.matched = whole[start..end].to_owned();
+                self.matched = self.held[start..end].to_owned();
                 (start, Some(index))
             }
             None => (undecided, None),
