@@ -3,6 +3,7 @@
 python3 attention.py [check] [time]
 """
 
+import functools
 import itertools
 import math
 import sys
@@ -32,7 +33,7 @@ class Case:
         sinks=0,
         batch=1,
         kv_heads=8,
-        at=600,
+        at=(600,),
     ):
         self.x, self.dim, self.heads, self.rope, self.traditional = x, dim, heads, rope, traditional
         self.rope_dim = dim if rope_dim is None else rope_dim
@@ -55,21 +56,31 @@ class Case:
             ROPE_DIM=self.rope_dim,
             NORM=self.norm,
             CAP=self.cap,
+            ROWS=len(self.at),
         )
         return first, dict(X=self.x, DIM=self.dim, HEADS=self.heads, SINKS=self.sinks, SHARES=512)
 
-    def shares(self):
+    def shared_out(self):
+        """For each row its first block, its shares, the place of its new position and its capacity;
+        the blocks of all rows."""
         processors = torch.cuda.get_device_properties(0).multi_processor_count
         heads = self.batch * self.kv_heads
-        return min(max(1, -(-(self.at + 1) // SHARE)), -(-2 * processors // heads))
+        seen = [at + 1 for at in self.at]
+        share = max(SHARE, -(-sum(seen) // -(-2 * processors // heads)))
+        table, blocks = [], 0
+        for count in seen:
+            shares = -(-count // share)
+            table.append([blocks, shares, count - 1, (count + 255) // 256 * 256])
+            blocks += heads * shares
+        return table, blocks
 
 
-def rotated(case, x, wavelengths, scale, gain):
-    """x [..., dim] in float64 at the case's position."""
+def rotated(case, x, at, wavelengths, scale, gain):
+    """x [..., dim] in float64 at a position."""
     d = case.rope_dim
     if not case.rope:
         return x
-    angles = case.at * scale / wavelengths.double()
+    angles = at * scale / wavelengths.double()
     cosine, sine = angles.cos(), angles.sin()
     part, rest = x[..., :d] * gain, x[..., d:]
     if case.traditional:
@@ -89,74 +100,75 @@ def normed(case, x, weight, eps, dtype):
 
 
 def run(case, kernels, check=True):
-    dtype, b, kv, g, d, at = (
-        DTYPES[case.x],
-        case.batch,
-        case.kv_heads,
-        case.heads,
-        case.dim,
-        case.at,
-    )
-    capacity = (at + 256) // 256 * 256
+    dtype, b, kv, g, d = DTYPES[case.x], case.batch, case.kv_heads, case.heads, case.dim
+    table, blocks = case.shared_out()
     randn = lambda *shape: torch.randn(*shape, device="cuda").to(dtype)
-    keys, values = randn(b, kv, capacity, d), randn(b, kv, capacity, d)
-    keys[:, :, at + 1 :], values[:, :, at + 1 :] = float("nan"), float("nan")
-    q, k, v = randn(b, kv * g, d), randn(b, kv, d), randn(b, kv, d)
+    caches = []
+    for _, _, at, capacity in table:
+        for cache in (randn(b, kv, capacity, d), randn(b, kv, capacity, d)):
+            cache[:, :, at + 1 :] = float("nan")
+            caches.append(cache)
+    rows = len(table)
+    q, k, v = randn(rows, b, kv * g, d), randn(rows, b, kv, d), randn(rows, b, kv, d)
     weights = [1 + 0.1 * randn(d) for _ in range(2)]
-    position = torch.tensor([at], dtype=torch.int32, device="cuda")
+    on_card = torch.tensor(table, dtype=torch.int32, device="cuda")
     base, scale, gain, eps, cap = 10000.0, 0.5, 1.1, 1e-5, 20.0
-    wavelengths = base ** (
-        torch.arange(0, case.rope_dim, 2, device="cuda").double() / max(case.rope_dim, 1)
-    )
+    exponents = torch.arange(0, case.rope_dim, 2, device="cuda").double() / max(case.rope_dim, 1)
+    # With arrays, each row has its own.
+    wavelengths = [(base * (1 + row * (case.rope == 2))) ** exponents for row in range(rows)]
     sinks = randn(kv * g)
-    shares = case.shares()
-    found = torch.full((b * kv * shares, g, d + 2), float("nan"), device="cuda")
-    out = torch.full((b, kv * g, d), float("nan"), device="cuda", dtype=dtype)
-    before = [c.clone() for c in (keys, values)]
-    extra = ([wavelengths.float()] if case.rope == 2 else []) + (weights if case.norm == 2 else [])
-    numbers = [capacity, shares, 1 / math.sqrt(d), cap, math.log2(base), scale, gain, eps, eps]
+    found = torch.full((blocks, g, d + 2), float("nan"), device="cuda")
+    out = torch.full((rows, b, kv * g, d), float("nan"), device="cuda", dtype=dtype)
+    before = [cache.clone() for cache in caches]
+    extra = [it.float() for it in wavelengths] if case.rope == 2 else []
+    extra += weights if case.norm == 2 else []
+    numbers = [b * kv, 1 / math.sqrt(d), cap, math.log2(base), scale, gain, eps, eps]
 
     def launch():
         kernels[0].launch(
-            b * kv * shares,
-            256,
-            8 * 256 * g * 4,
-            [keys, values, q, k, v, position, *extra, found],
-            numbers,
+            blocks, 256, 8 * 256 * g * 4, [*caches, q, k, v, on_card, *extra, found], numbers
         )
         kernels[1].launch(
-            b * kv * g, d, 0, [found, *([sinks] if case.sinks else []), out], [shares, kv * g]
+            rows * b * kv * g,
+            d,
+            0,
+            [found, *([sinks] if case.sinks else []), on_card, out],
+            [b * kv, kv * g],
         )
 
     if not check:
-        return launch, 2 * b * kv * (at + 1) * d * 2
+        return launch, sum(2 * b * kv * (at + 1) * d * 2 for at in case.at)
     launch()
     torch.cuda.synchronize()
-    key = rotated(case, normed(case, k.double(), weights[1], eps, dtype), wavelengths, scale, gain)
-    query = rotated(
-        case, normed(case, q.double(), weights[0], eps, dtype), wavelengths, scale, gain
-    )
-    seen_k, seen_v = (c[:, :, : at + 1].double() for c in before)
-    seen_k[:, :, at], seen_v[:, :, at] = key.to(dtype).double(), v.double()
-    scores = torch.einsum("bkgd,bksd->bkgs", query.reshape(b, kv, g, d), seen_k) / math.sqrt(d)
-    if case.cap:
-        scores = cap * (scores / cap).tanh()
-    if case.sinks:
-        scores = torch.cat([scores, sinks.double().reshape(1, kv, g, 1).expand(b, kv, g, 1)], -1)
-    share = scores.softmax(-1)[..., : at + 1]
-    expected = torch.einsum("bkgs,bksd->bkgd", share, seen_v).reshape(b, kv * g, d)
-    others = torch.arange(capacity, device="cuda") != at
-    kept = all(
-        torch.equal(a[:, :, others].view(torch.int16), c[:, :, others].view(torch.int16))
-        for a, c in zip((keys, values), before)
-    )
-    written = relative(keys[:, :, at], key) < 6e-3 and torch.equal(values[:, :, at], v)
-    return relative(out, expected), kept and written
+    error, intact = 0, True
+    for row, at in enumerate(case.at):
+        turn = lambda x, weight: rotated(
+            case, normed(case, x.double(), weight, eps, dtype), at, wavelengths[row], scale, gain
+        )
+        query, key = turn(q[row], weights[0]), turn(k[row], weights[1])
+        old, new = before[2 * row : 2 * row + 2], caches[2 * row : 2 * row + 2]
+        seen_k, seen_v = (cache[:, :, : at + 1].double() for cache in old)
+        seen_k[:, :, at], seen_v[:, :, at] = key.to(dtype).double(), v[row].double()
+        query = query.reshape(b, kv, g, d)
+        scores = torch.einsum("bkgd,bksd->bkgs", query, seen_k) / math.sqrt(d)
+        if case.cap:
+            scores = cap * (scores / cap).tanh()
+        if case.sinks:
+            each = sinks.double().reshape(1, kv, g, 1).expand(b, kv, g, 1)
+            scores = torch.cat([scores, each], -1)
+        share = scores.softmax(-1)[..., : at + 1]
+        expected = torch.einsum("bkgs,bksd->bkgd", share, seen_v).reshape(b, kv * g, d)
+        error = max(error, relative(out[row], expected))
+        others = torch.arange(new[0].shape[2], device="cuda") != at
+        bits = lambda cache: cache[:, :, others].view(torch.int16)
+        intact &= all(torch.equal(bits(x), bits(y)) for x, y in zip(new, old))
+        intact &= relative(new[0][:, :, at], key) < 6e-3 and torch.equal(new[1][:, :, at], v[row])
+    return error, intact
 
 
 def check():
     cases = [
-        Case(x=x, dim=dim, heads=heads, kv_heads=kv, at=at, batch=batch)
+        Case(x=x, dim=dim, heads=heads, kv_heads=kv, at=(at,), batch=batch)
         for x, (dim, heads, kv), (at, batch) in itertools.product(
             DTYPES,
             [(128, 4, 8), (64, 8, 4), (64, 1, 3), (256, 2, 2), (128, 7, 2), (256, 8, 1)],
@@ -175,7 +187,10 @@ def check():
         dict(sinks=1),
         dict(norm=2, cap=1, sinks=1, rope=2),
     ):
-        cases += [Case(at=at, batch=batch, **more) for at, batch in [(0, 1), (77, 2), (1300, 1)]]
+        cases += [Case(at=(at,), batch=batch, **more) for at, batch in [(0, 1), (77, 2), (1300, 1)]]
+        cases += [Case(at=at, **more) for at in [(0, 5000, 1), (64, 63, 65, 700)]]
+    for x, rows in itertools.product(DTYPES, (2, 7, 16)):
+        cases.append(Case(x=x, at=tuple(37 * row * row for row in range(rows))))
     keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
     first, second = (KERNELS / name for name in ("decode_attention.cu", "decode_attention_join.cu"))
     kernels = compile_all(
@@ -206,17 +221,19 @@ def time():
     sources = [
         (KERNELS / name).read_text() for name in ("decode_attention.cu", "decode_attention_join.cu")
     ]
-    kernels = compile_all(list(zip(sources, case.defines())))
+    compiled = functools.cache(lambda rows: compile_all(list(zip(sources, case.defines()))))
     global SHARE
-    for SHARE, at in itertools.product((32, 64, 128), (100, 640, 2048, 8192, 32768)):
-        case.at = at
+    for rows, SHARE, at in itertools.product((1, 8), (32, 64, 128), (100, 640, 2048, 8192, 32768)):
+        case.at = (at,) * rows
+        kernels = compiled(rows)
         launches = [
             run(case, kernels, check=False)
-            for _ in range(max(2, min(32, int(4e8 / (4096 * (at + 1))))))
+            for _ in range(max(2, min(32, int(4e8 / (4096 * rows * (at + 1))))))
         ]
         t = replay(lambda: [launch() for launch, _ in launches]) / len(launches)
         print(
-            f"8 x 4 heads of 128, shares of {SHARE}, {at + 1} positions: {t * 1e6:.1f} us, "
+            f"{rows} rows, 8 x 4 heads of 128, shares of {SHARE}, {at + 1} positions: "
+            f"{t * 1e6:.1f} us, "
             f"{launches[0][1] / t / 1e9:.0f} GB/s",
             flush=True,
         )

@@ -91,7 +91,8 @@ def check_products():
         if min(up.scale_bytes, down.scale_bytes) >= 4 and up.fits(k) and down.fits(hidden):
             work.append((up, down, experts, active, k, hidden, rows))
     prepare([made for case in work for made in case[:2]])
-    print(len(work), "cases; spilled", max(kernel.spilled for kernel in MODULES.values()), flush=True)
+    spilled = max(kernel.spilled for kernel in MODULES.values())
+    print(len(work), "cases; spilled", spilled, flush=True)
     for up, down, experts, active, k, hidden, rows in work:
         dtype = DTYPES[up.x]
         form = (up.fmt, up.bits, up.group)
@@ -232,7 +233,9 @@ def sweep():
         out = torch.empty(rows, k, device="cuda", dtype=torch.bfloat16)
         weights = torch.rand(rows, active, device="cuda")
         ids = [
-            torch.stack([torch.randperm(experts, device="cuda")[:active] for _ in range(rows)]).int()
+            torch.stack(
+                [torch.randperm(experts, device="cuda")[:active] for _ in range(rows)]
+            ).int()
             for _ in range(8)
         ]
         for which in (1, 2):
@@ -243,11 +246,12 @@ def sweep():
                 def launches():
                     for chosen in ids:
                         for q, s in sets:
+                            gate, up, down = [q[0], *s[:2]], [q[1], *s[2:4]], [q[2], *s[4:]]
                             if which == 1:
-                                arrays = [x, chosen, weights, q[0], s[0], s[1], q[1], s[2], s[3], inside]
+                                arrays = [x, chosen, weights, *gate, *up, inside]
                                 launch(one, arrays, active * hidden, k, rows)
                             else:
-                                launch(one, [inside, chosen, q[2], s[4], s[5], out], k, hidden, rows)
+                                launch(one, [inside, chosen, *down, out], k, hidden, rows)
 
                 t = replay(launches, 5) / (len(ids) * len(sets))
                 name = f"t{one.tiles}w{one.warps}s{one.stages}b{one.blocks}"

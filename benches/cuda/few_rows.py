@@ -1,6 +1,6 @@
 """Checks and times `src/fused/cuda/few_rows.cu`.
 
-python3 few_rows.py [check[:CASES]] [sweep] [plain] [profile]
+python3 few_rows.py [check[:CASES]] [sweep] [rows] [plain] [profile]
 """
 
 import itertools
@@ -115,7 +115,8 @@ class Spec:
         )
 
     def fits(self, k):
-        return self.shared(k) <= (SHARED + 1024) // self.blocks - 1024 - (512 if self.norm or self.experts else 0)
+        fixed = 1024 + (512 if self.norm or self.experts else 0)
+        return self.shared(k) <= (SHARED + 1024) // self.blocks - fixed
 
 
 def scale_bytes(fmt, group, entry_bytes, k):
@@ -136,7 +137,9 @@ def prepare(specs):
 
 def launch(spec, arrays, n, k, m, eps=None):
     processors = torch.cuda.get_device_properties(0).multi_processor_count
-    blocks = min(-(-n // (16 * spec.tiles)), processors * spec.blocks)
+    # Blocks next to each other work for other rows, as many as the operand has columns.
+    groups = -(-m // (spec.cols // (3 if spec.x == F32 else 1)))
+    blocks = groups * min(-(-n // (16 * spec.tiles)), max(1, processors * spec.blocks // groups))
     numbers = [n, k, m] + ([eps] if spec.norm else [])
     MODULES[spec.key()].launch(blocks, 32 * spec.warps, spec.shared(k), arrays, numbers)
 
@@ -183,7 +186,7 @@ def packed(fmt, bits, group, n, k, dtype):
 
 
 def columns(m, x):
-    return next(c for c in (1, 2, 4, 8, 16) if c >= m * (3 if x == F32 else 1))
+    return next(c for c in (1, 2, 4, 8, 16) if c >= min(16, m * (3 if x == F32 else 1)))
 
 
 def default(x, fmt, bits, group, m, k, n=4096, **more):
@@ -215,9 +218,7 @@ def check(count=300):
             continue
         main = fmt in (PLAIN,) or (fmt == AFFINE and bits in (4, 8))
         for i, (n, k) in enumerate(sizes):
-            for m in (1, 2, 3, 5, 8, 11, 16) if main and x != F32 else (1, 2, 5):
-                if m * (3 if x == F32 else 1) > 16:
-                    continue
+            for m in (1, 2, 3, 5, 8, 11, 16, 17, 33, 64) if main and x != F32 else (1, 2, 5, 19):
                 if fmt and (k % 256 and (bits in (3, 5, 6)) and k * bits // 8 % 16):
                     continue
                 spec = default(x, fmt, bits, group, m, k, n)
@@ -240,9 +241,9 @@ def check(count=300):
         [(AFFINE, 4, 64), (AFFINE, 8, 64), (PLAIN, 0, 0), (AFFINE, 4, 32)],
         DTYPES,
         sizes[1:5],
-        (1, 3, 8),
+        (1, 3, 8, 21),
     ):
-        if x == F32 and (fmt == PLAIN or m > 5):
+        if x == F32 and (fmt == PLAIN or m == 8):
             continue
         for more in (
             dict(norm=1),
@@ -455,6 +456,21 @@ def sweep(which, rows, fused):
         )
 
 
+def many_rows():
+    """The settings of 16 columns with more rows, beside unpacked weights and cuBLAS."""
+    bandwidth = copy_bandwidth()
+    print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
+    sweep([(AFFINE, 4, 64), (AFFINE, 8, 64)], (16, 32, 48, 64), True)
+    for (shape, (n, k)), m in itertools.product(SHAPES.items(), (16, 32, 64)):
+        weights = [torch.randn(n, k, device="cuda").bfloat16() for _ in range(3)]
+        x = torch.randn(m, k, device="cuda").bfloat16()
+        t = replay(lambda: [x @ w.T for w in weights], 7) / len(weights)
+        # Unpacking reads codes and writes numbers, at some 85 % of a copy's bandwidth.
+        unpack = [n * k * (2 + bits / 8) / bandwidth / 0.85 for bits in (4.5, 8.5)]
+        each = " ".join(f"{(t + more) * 1e6:.1f}us" for more in (0, *unpack))
+        print(f"numbers {shape:8} m{m:<2} {each} (numbers, with 4 bits, with 8)", flush=True)
+
+
 def profile():
     """One launch of each shape, for a profiler."""
     for shape, (tiles, warps, stages, blocks) in {
@@ -494,6 +510,8 @@ if __name__ == "__main__":
         elif name == "sweep":
             sweep([(AFFINE, 4, 64)], (1, 2, 4, 8, 16), True)
             sweep([(AFFINE, 8, 64), (PLAIN, 0, 0)], (1, 4, 8, 16), True)
+        elif name == "rows":
+            many_rows()
         elif name == "plain":
             sweep([(AFFINE, 4, 64)], (1,), False)
         elif name == "profile":

@@ -2,8 +2,9 @@
 
 python3 models.py make SHAPE BITS FOLDER                      BITS 16 for bfloat16
 python3 models.py compare FOLDER [PROMPT [ANSWER [ROUNDS]]]   in tokens per second
+python3 models.py batch FOLDER SEQUENCES [PROMPT [ANSWER [ROUNDS]]]   of all together
 
-The command of nodemlx is in NODEMLX, `nodemlx` by default.
+The command of nodemlx is in NODEMLX, `nodemlx` by default; that of Node.js in NODE, `node`.
 """
 
 import json
@@ -152,17 +153,22 @@ def make(shape, bits, folder):
     (folder / "config.json").write_text(json.dumps(described))
 
 
-def time_mlx_lm(folder, prompt, answer):
-    import mlx.core as mx
-    from mlx_lm.generate import generate_step
-    from mlx_lm.utils import load_model
+def compatible(mx):
+    """mlx-lm 0.32.2 hands over an argument that MLX 0.32.2 does not have."""
 
-    # mlx-lm 0.32.2 hands over an argument that MLX 0.32.2 does not have.
     def without_scale(function):
         return lambda *args, global_scale=None, **more: function(*args, **more)
 
     mx.gather_qmm = without_scale(mx.gather_qmm)
     mx.quantized_matmul = without_scale(mx.quantized_matmul)
+
+
+def time_mlx_lm(folder, prompt, answer):
+    import mlx.core as mx
+    from mlx_lm.generate import generate_step
+    from mlx_lm.utils import load_model
+
+    compatible(mx)
     model, config = load_model(folder)
     vocabulary = config.get("text_config", config)["vocab_size"]
     random.seed(1)
@@ -179,25 +185,69 @@ def time_mlx_lm(folder, prompt, answer):
         print(json.dumps({"prefill": prefill, "decode": decode}), flush=True)
 
 
+def time_mlx_lm_batch(folder, sequences, prompt, answer):
+    import mlx.core as mx
+    from mlx_lm.generate import BatchGenerator
+    from mlx_lm.utils import load_model
+
+    compatible(mx)
+    model, config = load_model(folder)
+    vocabulary = config.get("text_config", config)["vocab_size"]
+    prompts = [
+        [(1000 + 37 * stream + 11 * index) % vocabulary for index in range(prompt)]
+        for stream in range(sequences)
+    ]
+    for _ in range(3):
+        batch = BatchGenerator(model, completion_batch_size=sequences)
+        batch.insert(prompts, [answer] * sequences)
+        tokens, first = 0, None
+        while responses := batch.next_generated():
+            last = time.perf_counter()
+            first = first or last
+            tokens += len(responses)
+        batch.close()
+        print(json.dumps({"decode": tokens / (last - first)}), flush=True)
+
+
+def compare_batches(folder, sequences, prompt=512, answer=128, rounds=2):
+    serve = pathlib.Path(__file__).parents[1] / "serve.mjs"
+    ours = [*shlex.split(os.environ.get("NODE", "node")), str(serve), "--model", str(folder)]
+    ours += ["--device", "gpu", "--streams", f"1,{sequences}"]
+    ours += ["--prompt", str(prompt), "--tokens", str(answer), "--rounds", "2"]
+    theirs = [sys.executable, __file__, "time-batch", str(folder)]
+    theirs += [str(number) for number in (sequences, prompt, answer)]
+    in_turns(f"{folder.name} {sequences} × {prompt}+{answer}", ours, theirs, rounds)
+
+
 def compare(folder, prompt=512, answer=128, rounds=2):
     ours = shlex.split(os.environ.get("NODEMLX", "nodemlx"))
     ours += ["bench", "-m", str(folder), "-p", str(prompt), "-n", str(answer), "--json"]
     theirs = [sys.executable, __file__, "time", str(folder), str(prompt), str(answer)]
+    in_turns(f"{folder.name} {prompt}+{answer}", ours, theirs, rounds)
+
+
+def in_turns(title, ours, theirs, rounds):
     for _ in range(rounds):
         for who, command in (("nodemlx", ours), ("mlx-lm", theirs)):
             done = subprocess.run(command, capture_output=True, text=True)
             text = " ".join(done.stdout.split())
-            print(f"{folder.name} {prompt}+{answer} {who}: {text}", flush=True)
+            print(f"{title} {who}: {text}", flush=True)
             if done.returncode:
                 print(done.stderr[-1500:], flush=True)
 
+
+RUNS = {
+    "compare": compare,
+    "time": time_mlx_lm,
+    "batch": compare_batches,
+    "time-batch": time_mlx_lm_batch,
+}
 
 if __name__ == "__main__":
     what, *rest = sys.argv[1:] or [""]
     if what == "make":
         make(rest[0], int(rest[1]), pathlib.Path(rest[2]))
-    elif what in ("compare", "time"):
-        run = compare if what == "compare" else time_mlx_lm
-        run(pathlib.Path(rest[0]), *map(int, rest[1:]))
+    elif what in RUNS:
+        RUNS[what](pathlib.Path(rest[0]), *map(int, rest[1:]))
     else:
         sys.exit(__doc__)

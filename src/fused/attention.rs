@@ -1,6 +1,8 @@
 //! Multi-head attention with grouped key/value heads (Ainslie et al. 2023): from the projections of
 //! new positions to the outputs of a layer, and its inner part, scaled dot-product attention.
 
+use std::cell::RefCell;
+
 use super::cpu;
 use super::cuda;
 use super::device::{Backend, Device};
@@ -11,7 +13,7 @@ use super::norm::{NormParams, norm, rms_norm};
 use super::rope::{RopeParams, rope};
 use crate::error::Result;
 use crate::mlx::fast::{self, Mask};
-use crate::mlx::quantized::{self, QuantizedTensor};
+use crate::mlx::quantized;
 use crate::mlx::{Array, DeviceKind, Dtype, ops, scalar};
 
 /// New positions of all rows as the projections give them, one behind the other,
@@ -41,21 +43,6 @@ pub struct AttentionRow<'a, C> {
     pub mask: Mask,
     /// The keys and values of the positions before.
     pub cache: &'a mut C,
-}
-
-/// New positions of one row, `[batch, length, heads · head_dim]` each.
-#[derive(Debug)]
-pub struct NewQkv<'a> {
-    /// Queries.
-    pub queries: &'a Array,
-    /// Keys.
-    pub keys: &'a Array,
-    /// Values.
-    pub values: &'a Array,
-    /// See [`AttentionRow::rope`].
-    pub rope: Option<RopeParams>,
-    /// See [`AttentionRow::query_scale`].
-    pub query_scale: Option<Array>,
 }
 
 /// The weights and choices of an attention layer.
@@ -102,8 +89,8 @@ pub fn attention<C: KvCache>(
     mut rows: Vec<AttentionRow<C>>,
     params: &AttentionParams,
 ) -> Result<Array> {
-    let Qkv { queries, keys, values, gate } = *new;
-    if let Backend::Cpu(options) = device.backend(queries)
+    let gate = new.gate;
+    if let Backend::Cpu(options) = device.backend(new.queries)
         && cpu::attention::supports(new, &rows, params)
     {
         // What is normalized or gated in between is not multiplied with the projection at once.
@@ -115,61 +102,59 @@ pub fn attention<C: KvCache>(
             None => project_output(device, attended, gate, params),
         };
     }
-    if let [row] = &mut *rows {
-        let attended = attend(device, new, row, params)?;
-        return project_output(device, attended, gate, params);
-    }
-    let (mut start, mut attended) = (0, Vec::with_capacity(rows.len()));
-    for row in &mut rows {
-        let of_row = |x: &Array| ops::slice_axis(x, 1, start, start + row.length);
-        let (queries, keys, values) = (&of_row(queries)?, &of_row(keys)?, &of_row(values)?);
-        start += row.length;
-        attended.push(attend(device, &Qkv { queries, keys, values, gate: None }, row, params)?);
-    }
-    // The matrix is read once for all rows.
-    let attended = ops::concatenate(&attended.iter().collect::<Vec<_>>(), 1)?;
+    let attended = attend(device, new, &mut rows, params)?;
     project_output(device, attended, gate, params)
 }
 
-/// What one row attends to, `[batch, length, heads · head_dim]`; `new` are its positions.
+/// What rows attend to, `[batch, length, heads · head_dim]`; `new` are their positions, whose gate
+/// is left out.
 fn attend<C: KvCache>(
+    device: Device,
+    new: &Qkv,
+    rows: &mut [AttentionRow<C>],
+    params: &AttentionParams,
+) -> Result<Array> {
+    if let Backend::Cpu(options) = device.backend(new.queries)
+        && cpu::attention::supports(new, rows, params)
+    {
+        return cpu::attention::cached_attention(options, new, rows, params, None);
+    }
+    if let Some(card) = device.cuda()
+        && cuda::attention::supports(new, rows, params)
+    {
+        return cuda::attention::cached_attention(card, new, rows, params);
+    }
+    if let [row] = rows {
+        return attend_plain(device, new, row, params);
+    }
+    // As many as a kernel takes; what it does not take, one by one.
+    let most = cuda::attention::MOST_ROWS;
+    let together = if rows.len() > most { most } else { 1 };
+    let (mut start, mut attended) = (0, Vec::with_capacity(rows.len()));
+    for rows in rows.chunks_mut(together) {
+        let length: i32 = rows.iter().map(|row| row.length).sum();
+        let own = |x: &Array| ops::slice_axis(x, 1, start, start + length);
+        let (queries, keys, values) = (&own(new.queries)?, &own(new.keys)?, &own(new.values)?);
+        start += length;
+        attended.push(attend(device, &Qkv { queries, keys, values, gate: None }, rows, params)?);
+    }
+    ops::concatenate(&attended.iter().collect::<Vec<_>>(), 1)
+}
+
+/// The attention of one row, composed: `[batch, length, heads · head_dim]`.
+fn attend_plain<C: KvCache>(
     device: Device,
     new: &Qkv,
     row: &mut AttentionRow<C>,
     params: &AttentionParams,
 ) -> Result<Array> {
-    if let Backend::Cpu(options) = device.backend(new.queries)
-        && cpu::attention::supports(new, std::slice::from_ref(row), params)
-    {
-        let row = std::slice::from_mut(row);
-        return cpu::attention::cached_attention(options, new, row, params, None);
-    }
-    let Qkv { queries, keys, values, .. } = *new;
-    let AttentionRow { rope, query_scale, mask, cache, .. } = row;
-    let new = NewQkv { queries, keys, values, rope: rope.take(), query_scale: query_scale.take() };
-    if let Some(card) = device.cuda()
-        && cache.is_contiguous()
-        && cuda::attention::supports(&new, mask, params)
-    {
-        return cuda::attention::cached_attention(card, &new, *cache, params);
-    }
-    attend_plain(device, &new, *cache, mask, params)
-}
-
-/// The attention of one row, composed: `[batch, length, heads · head_dim]`.
-fn attend_plain(
-    device: Device,
-    new: &NewQkv,
-    cache: &mut impl KvCache,
-    mask: &Mask,
-    params: &AttentionParams,
-) -> Result<Array> {
+    let AttentionRow { rope: rotation, query_scale, mask, cache, .. } = row;
     let AttentionParams { heads, kv_heads, .. } = *params;
     let mut queries = split_heads(new.queries, heads)?;
     let mut keys = split_heads(new.keys, kv_heads)?;
     let mut values = split_heads(new.values, kv_heads)?;
     if params.rotate_first
-        && let Some(params) = &new.rope
+        && let Some(params) = rotation
     {
         queries = rope(device, &queries, params)?;
         keys = rope(device, &keys, params)?;
@@ -182,12 +167,12 @@ fn attend_plain(
         values = rms_norm(device, &values, None, eps)?;
     }
     if !params.rotate_first
-        && let Some(params) = &new.rope
+        && let Some(params) = rotation
     {
         queries = rope(device, &queries, params)?;
         keys = rope(device, &keys, params)?;
     }
-    if let Some(factors) = &new.query_scale {
+    if let Some(factors) = query_scale {
         queries = ops::astype(&ops::multiply(&queries, factors)?, queries.dtype())?;
     }
     if let Some(dtype) = params.kv_dtype {
@@ -263,7 +248,9 @@ pub fn scaled_dot_product_attention(
                 options, queries, keys, values, mask, scores,
             )
         }
-        Backend::Cpu(_) | Backend::Mlx if scores.soft_cap.is_none() => {
+        Backend::Cpu(_) | Backend::Mlx
+            if scores.soft_cap.is_none() && !is_sooner_composed(device, queries, keys) =>
+        {
             let Scores { scale, sinks, .. } = *scores;
             fast::scaled_dot_product_attention(queries, keys, values, scale, mask, sinks)
         }
@@ -272,6 +259,14 @@ pub fn scaled_dot_product_attention(
             scaled_dot_product_attention_plain(queries, &keys, &values, mask, scores)
         }
     }
+}
+
+/// Whether a card gives the attention of a few positions sooner by products and a soft-max: for
+/// each pair of lengths that it has not seen, cuDNN takes some 70 ms to plan its kernel.
+fn is_sooner_composed(device: Device, queries: &Array, keys: &Array) -> bool {
+    const FEW_SCORES: i64 = 512 * 1024;
+    let (length, seen) = (queries.dim(2), keys.dim(2));
+    length > 1 && i64::from(length) * i64::from(seen) <= FEW_SCORES && device.cuda().is_some()
 }
 
 /// [`scaled_dot_product_attention`] to what a cache holds. A GPU reads quantized keys and values as
@@ -303,13 +298,13 @@ pub fn scaled_dot_product_attention_plain(
     let (batch, heads, length, head_dim) =
         (queries.dim(0), queries.dim(1), queries.dim(2), queries.dim(3));
     let kv_heads = keys.arrays()[0].dim(1);
-    let groups = [batch, kv_heads, heads / kv_heads, length, head_dim];
-    let queries = ops::reshape(&scaled(queries, scores.scale)?, &groups)?;
+    // The queries of a group are rows of one product.
+    let rows = heads / kv_heads * length;
+    let queries = scaled(queries, scores.scale)?;
+    let queries = ops::reshape(&queries, &[batch, kv_heads, rows, head_dim])?;
     let mut products = match keys {
-        KvTensor::Plain(keys) => {
-            ops::matmul(&queries, &ops::swap_axes(&ops::expand_dims(keys, 2)?, -1, -2)?)
-        }
-        KvTensor::Quantized(keys) => quantized::matmul(&queries, &for_each_group(keys)?, true),
+        KvTensor::Plain(keys) => ops::matmul(&queries, &ops::swap_axes(keys, -1, -2)?),
+        KvTensor::Quantized(keys) => quantized::matmul(&queries, keys, true),
     }?;
     if let Some(cap) = scores.soft_cap {
         products = soft_cap(&products, cap)?;
@@ -320,10 +315,10 @@ pub fn scaled_dot_product_attention_plain(
         Some(sinks) => softmax_with_sinks(&products, sinks)?,
         None => ops::softmax(&products, -1, true)?,
     };
-    let weights = ops::reshape(&weights, &[batch, kv_heads, heads / kv_heads, length, flat[3]])?;
+    let weights = ops::reshape(&weights, &[batch, kv_heads, rows, flat[3]])?;
     let attended = match values {
-        KvTensor::Plain(values) => ops::matmul(&weights, &ops::expand_dims(values, 2)?),
-        KvTensor::Quantized(values) => quantized::matmul(&weights, &for_each_group(values)?, false),
+        KvTensor::Plain(values) => ops::matmul(&weights, values),
+        KvTensor::Quantized(values) => quantized::matmul(&weights, values, false),
     }?;
     ops::reshape(&attended, &[batch, heads, length, attended.dim(-1)])
 }
@@ -343,7 +338,7 @@ pub fn masked(scores: &Array, mask: &Mask) -> Result<Array> {
     let (length, seen) = (scores.dim(-2), scores.dim(-1));
     let mask = match mask {
         Mask::None => return Ok(scores.clone()),
-        Mask::Causal => causal_mask(length, seen - length)?,
+        Mask::Causal => shared_causal_mask(length, seen - length)?,
         Mask::Array(mask) => mask.clone(),
     };
     if mask.dtype() != Dtype::Bool {
@@ -353,22 +348,27 @@ pub fn masked(scores: &Array, mask: &Mask) -> Result<Array> {
     ops::select(&mask, scores, &nothing)
 }
 
+/// [`causal_mask`], the same array for all layers of a step.
+fn shared_causal_mask(length: i32, offset: i32) -> Result<Array> {
+    thread_local! {
+        static LAST: RefCell<Option<([i32; 2], Array)>> = const { RefCell::new(None) };
+    }
+    LAST.with_borrow_mut(|last| match last {
+        Some((lengths, mask)) if *lengths == [length, offset] => Ok(mask.clone()),
+        _ => {
+            let mask = causal_mask(length, offset)?;
+            *last = Some(([length, offset], mask.clone()));
+            Ok(mask)
+        }
+    })
+}
+
 /// `[length, offset + length]`: each of `length` queries, the first at position `offset`, sees the
 /// positions up to its own.
 pub fn causal_mask(length: i32, offset: i32) -> Result<Array> {
     let queries = ops::arange(offset, offset + length, Dtype::Int32)?;
     let keys = ops::arange(0, offset + length, Dtype::Int32)?;
     ops::greater_equal(&ops::reshape(&queries, &[length, 1])?, &keys)
-}
-
-/// The same for all query heads of a group: `[batch, kv_heads, 1, length, …]`.
-fn for_each_group(tensor: &QuantizedTensor) -> Result<QuantizedTensor> {
-    Ok(QuantizedTensor {
-        weight: ops::expand_dims(&tensor.weight, 2)?,
-        scales: ops::expand_dims(&tensor.scales, 2)?,
-        biases: tensor.biases.as_ref().map(|biases| ops::expand_dims(biases, 2)).transpose()?,
-        ..*tensor
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::activation::Activation;
 use super::cpu;
+use super::cuda;
 use super::device::{Backend, Device};
 use crate::error::Result;
 use crate::mlx::{Array, ops};
@@ -18,17 +19,41 @@ pub struct ConvWeights {
 }
 
 /// A convolution of each channel by itself, over its own position and those before:
-/// y\[t, c\] = act(Σₖ w\[k, c\] · x\[t + k, c\] + b\[c\]), act being x σ(x) with `silu`.
+/// y\[t, c\] = act(Σₖ w\[k, c\] · x\[t − kernel + 1 + k, c\] + b\[c\]), act being x σ(x) with
+/// `silu`, and the inputs that the next position looks at, `[batch, kernel − 1, channels]`.
 ///
-/// `x` is `[batch, kernel − 1 + length, channels]`; gives `[batch, length, channels]`.
-pub fn causal_conv(device: Device, x: &Array, weights: &ConvWeights) -> Result<Array> {
-    match device.backend(x) {
-        Backend::Cpu(options) => cpu::recurrence::causal_conv(options, x, weights),
-        Backend::Mlx | Backend::Plain => causal_conv_plain(x, weights),
+/// `x` is `[batch, length, channels]`, as what is given; `before` are the inputs before it,
+/// `[batch, kernel − 1, channels]`, `None` for zeros.
+pub fn causal_conv(
+    device: Device,
+    x: &Array,
+    before: Option<&Array>,
+    weights: &ConvWeights,
+) -> Result<(Array, Array)> {
+    let (batch, length, channels) = (x.dim(0), x.dim(1), x.dim(2));
+    let kernel = weights.weight.dim(0);
+    let before = match before {
+        // Those that were read from a file may have another type.
+        Some(before) => ops::astype(before, x.dtype())?,
+        None => ops::zeros(&[batch, kernel - 1, channels], x.dtype())?,
+    };
+    if device.cuda().is_some()
+        && let Some(result) = cuda::recurrence::causal_conv(x, &before, weights)?
+    {
+        return Ok(result);
     }
+    let inputs = ops::concatenate(&[&before, x], 1)?;
+    // A copy of its own, so that the inputs of a long prompt need not stay in memory.
+    let last = ops::contiguous(&ops::slice_axis(&inputs, 1, length, length + kernel - 1)?)?;
+    let y = match device.backend(x) {
+        Backend::Cpu(options) => cpu::recurrence::causal_conv(options, &inputs, weights),
+        Backend::Mlx | Backend::Plain => causal_conv_plain(&inputs, weights),
+    };
+    Ok((y?, last))
 }
 
-/// [`causal_conv`], composed.
+/// The convolution of `[batch, kernel − 1 + length, channels]`, composed:
+/// `[batch, length, channels]`.
 pub fn causal_conv_plain(x: &Array, weights: &ConvWeights) -> Result<Array> {
     let ConvWeights { weight, bias, silu } = weights;
     let (kernel, length) = (weight.dim(0), x.dim(1) - weight.dim(0) + 1);

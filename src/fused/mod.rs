@@ -19,6 +19,7 @@ pub mod delta_rule;
 mod device;
 pub mod embedding;
 pub mod experts;
+pub mod gated_delta;
 pub mod kv;
 pub mod latent_attention;
 pub mod linear;
@@ -28,6 +29,7 @@ pub mod norm;
 pub mod rope;
 pub mod router;
 pub mod sampling;
+pub mod selective_scan;
 pub mod ssm;
 
 pub use device::{Device, Precision};

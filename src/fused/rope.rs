@@ -33,6 +33,18 @@ pub struct RopeParams {
 }
 
 impl RopeParams {
+    /// Whether all but the positions and the numbers of explicit periods are the same.
+    pub(super) fn turns_like(&self, other: &Self) -> bool {
+        let settings = |it: &Self| {
+            let base = match it.freqs {
+                RopeFreqs::Base(base) => Some(base),
+                RopeFreqs::Explicit(_) => None,
+            };
+            (it.dims, it.traditional, base, it.scale, it.attention_factor)
+        };
+        settings(self) == settings(other)
+    }
+
     /// The periods, where they are explicit.
     pub(super) fn explicit_freqs(&self) -> Option<&Array> {
         match &self.freqs {

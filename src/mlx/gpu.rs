@@ -234,22 +234,21 @@ impl Kernel {
     ///
     /// MLX does not know that they are written. What reads them otherwise must be evaluated with
     /// another call than this node.
-    pub fn run_updating<const N: usize>(
+    pub fn run_updating(
         &self,
         blocks: usize,
-        updated: [Array; N],
+        updated: &[Array],
         inputs: &[&Array],
         outputs: &[(&[i32], Dtype)],
         numbers: &[Number],
-    ) -> Result<([Array; N], Vec<Array>)> {
+    ) -> Result<(Vec<Array>, Vec<Array>)> {
         let copier = copier()?;
         let all: Vec<_> = updated.iter().chain(inputs.iter().copied()).collect();
         let shapes: Vec<_> =
             updated.iter().map(|x| (x.shape(), x.dtype())).chain(outputs.iter().copied()).collect();
-        let mut arrays = self.add(blocks, &all, &shapes, N, copier.0, numbers)?;
-        let others = arrays.split_off(N);
-        let mismatch = |arrays: Vec<_>| Error::Mlx(format!("{} outputs, not {N}", arrays.len()));
-        Ok((arrays.try_into().map_err(mismatch)?, others))
+        let mut arrays = self.add(blocks, &all, &shapes, updated.len(), copier.0, numbers)?;
+        let others = arrays.split_off(updated.len());
+        Ok((arrays, others))
     }
 
     fn add(

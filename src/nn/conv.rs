@@ -48,20 +48,9 @@ impl CausalConv {
     /// `[batch, length, channels]` to the same shape; entry `index` of the state keeps the last
     /// inputs, `[batch, kernel − 1, channels]`.
     pub fn forward(&self, x: &Array, state: &mut ArraysCache, index: usize) -> Result<Array> {
-        let (batch, length, channels) = (x.dim(0), x.dim(1), x.dim(2));
-        let kernel = self.weights.weight.dim(0);
-        let inputs = match state.get(index) {
-            // A state that was read from a file may have another type.
-            Some(before) => ops::concatenate(&[&ops::astype(before, x.dtype())?, x], 1)?,
-            None => {
-                let before = ops::zeros(&[batch, kernel - 1, channels], x.dtype())?;
-                ops::concatenate(&[&before, x], 1)?
-            }
-        };
-        // A copy of its own, so that the inputs of a long prompt need not stay in memory.
-        let last = ops::slice_axis(&inputs, 1, length, length + kernel - 1)?;
-        state.set(index, ops::contiguous(&last)?);
-        causal_conv(self.device, &inputs, &self.weights)
+        let (y, after) = causal_conv(self.device, x, state.get(index), &self.weights)?;
+        state.set(index, after);
+        Ok(y)
     }
 }
 

@@ -4,16 +4,14 @@
 use super::conv::CausalConv;
 use super::linear::{Linear, Projections};
 use super::mixer::Mixer;
-use super::norm::Norm;
 use super::residual::Input;
 use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
-use crate::fused::activation::swiglu;
-use crate::fused::delta_rule::DeltaRule;
-use crate::fused::norm::{NormParams, rms_norm};
-use crate::mlx::{Array, Dtype, eval, from_u32, ops, scalar};
+use crate::fused::gated_delta::{GatedDeltaInputs, GatedDeltaParams, gated_delta};
+use crate::fused::norm::NormParams;
+use crate::mlx::{Array, eval, from_u32, ops, scalar};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -89,20 +87,12 @@ impl DeltaProjections {
 /// and decays exp(−exp(A_log) · softplus(a + dt_bias)); out(norm(y) · silu(z)).
 #[derive(Debug)]
 pub struct GatedDelta {
-    config: GatedDeltaConfig,
     /// Queries, keys and values; z.
     wide: Projections,
     /// b; a.
     narrow: Projections,
     conv: CausalConv,
-    query_norm: Norm,
-    key_norm: Norm,
-    /// `[value_heads]`, `f32`, as all numbers of the recurrence are: its errors add up.
-    step_bias: Array,
-    /// −exp(A_log), `[value_heads]`, `f32`.
-    a: Array,
-    /// `[value_dim]`.
-    norm: Array,
+    heads: GatedDeltaParams,
     output: Linear,
     device: Device,
 }
@@ -121,69 +111,48 @@ impl GatedDelta {
         let a = ops::negative(&ops::exp(&w.take_f32("A_log", &[value_heads])?)?)?;
         eval(&[&a])?;
         Ok(Self {
-            config,
             wide,
             narrow,
             conv: CausalConv::new(&w.at("conv1d"), mixed, kernel, false)?.with_silu(),
-            query_norm: unit(w, config.key_dim, (config.key_dim as f32).sqrt().recip())?,
-            key_norm: unit(w, config.key_dim, 1.0)?,
-            step_bias: w.take_f32("dt_bias", &[value_heads])?,
-            a,
-            norm: w.take("norm.weight", &[value_dim])?,
+            heads: GatedDeltaParams {
+                key_heads: config.key_heads,
+                value_heads,
+                key_dim: config.key_dim,
+                value_dim,
+                unit_norms: [
+                    unit(config.key_dim, (config.key_dim as f32).sqrt().recip())?,
+                    unit(config.key_dim, 1.0)?,
+                ],
+                step_bias: w.take_f32("dt_bias", &[value_heads])?,
+                a,
+                norm: w.take("norm.weight", &[value_dim])?,
+                eps: config.eps,
+            },
             output: Linear::new(&w.at("out_proj"), inner, dims, false)?,
             device: w.device(),
         })
     }
 
-    /// log g = −exp(A_log) · softplus(raw + bias).
-    fn log_decay(&self, raw: &Array) -> Result<Array> {
-        let shifted = ops::add(&ops::astype(raw, Dtype::Float32)?, &self.step_bias)?;
-        ops::multiply(&self.a, &ops::log_add_exp(&shifted, &scalar(0.0))?)
-    }
-
-    /// y of a sequence, `[batch, length, value_heads, value_dim]`, from what is projected for its
-    /// queries, keys and values, for its rates and for its decays.
-    fn recurrence(&self, mixed: &Array, rate: &Array, decay: &Array, row: Row) -> Result<Array> {
-        let GatedDeltaConfig { key_heads, value_heads, key_dim, value_dim, .. } = self.config;
-        let (batch, length) = (mixed.dim(0), row.length);
-        let group = value_heads / key_heads;
+    /// What the heads give for a sequence, `[batch, length, value_heads · value_dim]`, from what is
+    /// projected for its queries, keys and values, for its rates, its decays and its gate.
+    fn recurrence(&self, [mixed, rate, decay, gate]: [&Array; 4], row: Row) -> Result<Array> {
         let state = row.cache.state()?;
-        let mixed = self.conv.forward(mixed, state, 0)?;
-        let [queries, keys, _] = self.config.parts();
-        let parts = ops::split_at(&mixed, &[queries, queries + keys], -1)?;
-        let part = |index: usize, shape: &[i32]| {
-            let part = ops::reshape(&parts[index], &[&[batch, length], shape].concat())?;
-            ops::astype(&part, Dtype::Float32)
-        };
-        let by_key = |a: &Array| ops::reshape(a, &[batch, length, key_heads, group]);
-        let rate = ops::sigmoid(&ops::astype(rate, Dtype::Float32)?)?;
-        let rule = DeltaRule {
-            queries: &self.query_norm.forward(&part(0, &[key_heads, key_dim])?)?,
-            keys: &self.key_norm.forward(&part(1, &[key_heads, key_dim])?)?,
-            values: &part(2, &[key_heads, group, value_dim])?,
-            log_decay: &by_key(&self.log_decay(decay)?)?,
-            rate: &by_key(&rate)?,
-        };
-        let shape = [batch, key_heads, group, value_dim, key_dim];
-        let before = match state.get(1) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
-            None => ops::zeros(&shape, Dtype::Float32)?,
-        };
-        let (y, after) = rule.run(self.device, &before)?;
-        state.set(1, ops::reshape(&after, &[batch, value_heads, value_dim, key_dim])?);
-        state.advance(length);
-        ops::reshape(&y, &[batch, length, value_heads, value_dim])
+        let mixed = &self.conv.forward(mixed, state, 0)?;
+        let inputs = GatedDeltaInputs { mixed, rate, decay, gate };
+        let (y, after) = gated_delta(self.device, &inputs, state.get(1), &self.heads)?;
+        state.set(1, after);
+        state.advance(row.length);
+        Ok(y)
     }
 }
 
 /// The norm x / √(Σ x² + 10⁻⁶) · `scale` over the last axis, as one of root-mean-squares.
-fn unit(w: &Weights, dims: i32, scale: f32) -> Result<Norm> {
+fn unit(dims: i32, scale: f32) -> Result<NormParams> {
     let width = dims as f32;
     let weight = ops::broadcast_to(&scalar(scale / width.sqrt()), &[dims])?;
     let weight = ops::contiguous(&weight)?;
     eval(&[&weight])?;
-    Ok(Norm::of(w, NormParams::Rms { weight: Some(weight), eps: 1e-6 / width }))
+    Ok(NormParams::Rms { weight: Some(weight), eps: 1e-6 / width })
 }
 
 /// The order of rows in which the parts of all groups follow each other, part by part, where the
@@ -203,18 +172,10 @@ fn regrouped(groups: i32, sizes: &[i32]) -> Array {
 
 impl Mixer for GatedDelta {
     fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
-        let GatedDeltaConfig { value_heads, value_dim, eps, .. } = self.config;
         let x = x.array()?;
-        let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
         let (wide, narrow) = (self.wide.forward(x)?, self.narrow.forward(x)?);
-        let parts = [&wide[0], &narrow[0], &narrow[1]];
-        let y =
-            rows.mix(parts, |[mixed, rate, decay], row| self.recurrence(mixed, rate, decay, row))?;
-        let normed = rms_norm(self.device, &y, Some(&self.norm), eps)?;
-        let normed = ops::reshape(&normed, &[batch, length, value_heads * value_dim])?;
-        let gate = ops::astype(&wide[1], normed.dtype())?;
-        let gated = ops::astype(&swiglu(self.device, &gate, &normed)?, dtype)?;
-        self.output.forward(&gated)
+        let parts = [&wide[0], &narrow[0], &narrow[1], &wide[1]];
+        self.output.forward(&rows.mix(parts, |parts, row| self.recurrence(parts, row))?)
     }
 
     fn make_cache(&self) -> Cache {

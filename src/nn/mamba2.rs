@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::swiglu;
 use crate::fused::norm::{rms_norm, rms_norm_of_groups};
-use crate::fused::ssm::Scan;
-use crate::mlx::{Array, Dtype, eval, from_f32, ops, scalar};
+use crate::fused::selective_scan::{SelectiveScanParams, selective_scan};
+use crate::mlx::{Array, eval, from_f32, ops};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -67,12 +67,7 @@ pub struct Mamba2 {
     /// A factor for each output of it, `[2 · inner + 2 · groups · state + heads]`.
     scales: Option<Array>,
     conv: CausalConv,
-    /// `[heads]`, `f32`, as all numbers of the recurrence are: its errors add up.
-    step_bias: Array,
-    /// A = −exp(A_log), `[groups, heads per group]`, `f32`.
-    a: Array,
-    /// `[heads, 1]`, `f32`.
-    d: Array,
+    heads: SelectiveScanParams,
     /// `[inner]`.
     norm: Option<Array>,
     output: Linear,
@@ -102,9 +97,16 @@ impl Mamba2 {
             input: Linear::new(&w.at("in_proj"), dims, outputs, config.projection_bias)?,
             scales,
             conv: CausalConv::new(&w.at("conv1d"), channels, kernel, config.conv_bias)?.with_silu(),
-            step_bias: w.take_f32("dt_bias", &[heads])?,
-            a,
-            d: ops::reshape(&w.take_f32("D", &[heads])?, &[heads, 1])?,
+            heads: SelectiveScanParams {
+                heads,
+                head_dim,
+                groups,
+                state,
+                step_bias: w.take_f32("dt_bias", &[heads])?,
+                a,
+                d: ops::reshape(&w.take_f32("D", &[heads])?, &[heads, 1])?,
+                step_limit: config.time_step_limit,
+            },
             norm: match config.norm {
                 GatedNorm::None => None,
                 GatedNorm::AfterGate | GatedNorm::BeforeGate => {
@@ -116,55 +118,15 @@ impl Mamba2 {
         })
     }
 
-    /// Δ = softplus(raw + bias), within the limits.
-    fn steps(&self, raw: &Array) -> Result<Array> {
-        let shifted = ops::add(&ops::astype(raw, Dtype::Float32)?, &self.step_bias)?;
-        let mut steps = ops::log_add_exp(&shifted, &scalar(0.0))?;
-        let (least, largest) = self.config.time_step_limit;
-        if least > 0.0 {
-            steps = ops::maximum(&steps, &scalar(least))?;
-        }
-        if largest < f32::INFINITY {
-            steps = ops::minimum(&steps, &scalar(largest))?;
-        }
-        Ok(steps)
-    }
-
     /// scan(x, Δ, B, C) + D · x of a sequence, `[batch, length, inner]`, from what is projected for
     /// x, B and C and for Δ.
     fn recurrence(&self, mixed: &Array, steps: &Array, row: Row) -> Result<Array> {
-        let Mamba2Config { heads, head_dim, state: size, groups, .. } = self.config;
-        let (batch, length, dtype) = (mixed.dim(0), row.length, mixed.dtype());
-        let (inner, shared) = (heads * head_dim, groups * size);
         let state = row.cache.state()?;
         let mixed = self.conv.forward(mixed, state, 0)?;
-        let parts = ops::split_at(&mixed, &[inner, inner + shared], -1)?;
-        let part = |index: usize, shape: &[i32]| {
-            ops::astype(
-                &ops::reshape(&parts[index], &[&[batch, length], shape].concat())?,
-                Dtype::Float32,
-            )
-        };
-        let x = part(0, &[heads, head_dim])?;
-        let (b, c) = (part(1, &[groups, size])?, part(2, &[groups, size])?);
-        let steps = self.steps(steps)?;
-        let weighted = ops::multiply(&x, &ops::expand_dims(&steps, -1)?)?;
-        let by_group = [batch, length, groups, heads / groups, head_dim];
-        let log_decay = ops::multiply(&ops::reshape(&steps, &by_group[..4])?, &self.a)?;
-        let scan =
-            Scan { x: &ops::reshape(&weighted, &by_group)?, log_decay: &log_decay, b: &b, c: &c };
-        let shape = [batch, groups, heads / groups, head_dim, size];
-        let before = match state.get(1) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(&ops::reshape(before, &shape)?, Dtype::Float32)?,
-            None => ops::zeros(&shape, Dtype::Float32)?,
-        };
-        let (y, after) = scan.run(self.device, &before)?;
-        state.set(1, ops::reshape(&after, &[batch, heads, head_dim, size])?);
-        state.advance(length);
-        let y = ops::reshape(&y, &[batch, length, heads, head_dim])?;
-        let y = ops::add(&y, &ops::multiply(&self.d, &x)?)?;
-        ops::astype(&ops::reshape(&y, &[batch, length, inner])?, dtype)
+        let (y, after) = selective_scan(self.device, &mixed, steps, state.get(1), &self.heads)?;
+        state.set(1, after);
+        state.advance(row.length);
+        Ok(y)
     }
 
     /// y, gated and normalized.

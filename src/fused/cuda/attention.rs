@@ -1,12 +1,12 @@
-//! Attention of one new position to a cache on an NVIDIA card.
+//! Attention of one new position of each row to its cache on an NVIDIA card.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::fused::attention::{AttentionParams, NewQkv};
-use crate::fused::kv::{KvBuffers, KvCache};
+use crate::fused::attention::{AttentionParams, AttentionRow, Qkv};
+use crate::fused::kv::KvCache;
 use crate::fused::norm::NormParams;
 use crate::fused::rope::{RopeFreqs, RopeParams};
 use crate::mlx::fast::Mask;
@@ -14,6 +14,8 @@ use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
 use crate::mlx::{Array, Dtype, from_u32, ops};
 
 const THREADS: usize = 256;
+/// Rows of a launch. Each has arguments of its own.
+pub const MOST_ROWS: usize = 16;
 /// Positions that a block looks at, at least.
 const SHARE: usize = 64;
 
@@ -25,8 +27,8 @@ fn root_mean_square(norm: &NormParams) -> Option<(Option<&Array>, f32)> {
     }
 }
 
-/// Whether [`cached_attention`] can take these.
-pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
+/// Whether [`cached_attention`] can take these: rows of one position each, all rotated alike.
+pub fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &AttentionParams) -> bool {
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
     let alike = |x: &Array| x.dtype() == dtype;
     let norms = params.qk_norm.as_ref().map(|norms| norms.each_ref().map(root_mean_square));
@@ -40,9 +42,21 @@ pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
     let even = |rope: &RopeParams| {
         rope.dims % 2 == 0 && rope.explicit_freqs().is_none_or(|it| it.dtype() == Dtype::Float32)
     };
-    matches!(mask, Mask::None)
-        && matches!(dtype, Dtype::Bfloat16 | Dtype::Float16)
-        && [new.queries, new.keys, new.values].into_iter().all(|x| alike(x) && x.dim(1) == 1)
+    let Some(first) = rows.first() else { return false };
+    let fits = |row: &AttentionRow<C>| {
+        let rotated = match (&row.rope, &first.rope) {
+            (Some(rope), Some(first)) => even(rope) && rope.turns_like(first),
+            (None, None) => true,
+            _ => false,
+        };
+        row.length == 1
+            && matches!(row.mask, Mask::None)
+            && row.cache.is_contiguous()
+            && row.query_scale.is_none()
+            && rotated
+    };
+    matches!(dtype, Dtype::Bfloat16 | Dtype::Float16)
+        && [new.queries, new.keys, new.values].into_iter().all(alike)
         && matches!(params.head_dim, 64 | 128 | 256)
         && (1..=8).contains(&(params.heads / params.kv_heads))
         && norms_fit
@@ -50,32 +64,36 @@ pub fn supports(new: &NewQkv, mask: &Mask, params: &AttentionParams) -> bool {
         && params.v_head_dim == params.head_dim
         && !params.rotate_first
         && params.sinks.as_ref().is_none_or(alike)
-        && new.rope.as_ref().is_none_or(even)
-        && new.query_scale.is_none()
+        && (rows.len() == 1 || rows.len() <= MOST_ROWS && new.queries.dim(0) == 1)
+        && rows.iter().all(fits)
 }
 
-/// The position as an array in the card's memory, which all layers share: arrays of the host are
-/// far away.
-fn position(start: i32) -> Result<Array> {
-    /// As many as a step has rows, and more.
+/// Numbers as an array in the card's memory, which all layers share: arrays of the host are far
+/// away.
+fn on_card(numbers: &[u32]) -> Result<Array> {
+    /// As many as a step of sequences that do not run together has, and more.
     const KEPT: usize = 128;
     thread_local! {
-        static LAST: RefCell<VecDeque<(i32, Array)>> = const { RefCell::new(VecDeque::new()) };
+        static LAST: RefCell<VecDeque<(Vec<u32>, Array)>> = const { RefCell::new(VecDeque::new()) };
     }
     LAST.with_borrow_mut(|last| {
-        if let Some((_, array)) = last.iter().find(|(known, _)| *known == start) {
+        if let Some((_, array)) = last.iter().find(|(known, _)| known == numbers) {
             return Ok(array.clone());
         }
-        let host = from_u32(&[start as u32], &[1]);
+        let host = from_u32(numbers, &[numbers.len() as i32]);
         let array = ops::add(&host, &from_u32(&[0], &[1]))?;
         last.truncate(KEPT - 1);
-        last.push_front((start, array.clone()));
+        last.push_front((numbers.to_vec(), array.clone()));
         Ok(array)
     })
 }
 
-fn kernel(new: &NewQkv, params: &AttentionParams, dtype: Dtype) -> Result<Arc<Kernel>> {
-    let rope = new.rope.as_ref();
+fn kernel(
+    rope: Option<&RopeParams>,
+    rows: usize,
+    params: &AttentionParams,
+    dtype: Dtype,
+) -> Result<Arc<Kernel>> {
     let groups = params.heads / params.kv_heads;
     let norm = params.qk_norm.as_ref().and_then(|norms| root_mean_square(&norms[0]));
     let source = Source {
@@ -90,6 +108,7 @@ fn kernel(new: &NewQkv, params: &AttentionParams, dtype: Dtype) -> Result<Arc<Ke
             ("ROPE_DIM", rope.map_or(0, |rope| rope.dims)),
             ("NORM", norm.map_or(0, |(weight, _)| 1 + i32::from(weight.is_some()))),
             ("CAP", i32::from(params.soft_cap.is_some())),
+            ("ROWS", rows as i32),
         ],
     };
     // What each of the block's readers found.
@@ -112,52 +131,77 @@ fn join_kernel(params: &AttentionParams, dtype: Dtype, shares: usize) -> Result<
     Kernel::of(&source, Block { threads: params.head_dim as usize, shared_memory: 0 })
 }
 
-/// Attention of a new position over a contiguous cache, into which its key and value are written
-/// first: `[batch, 1, heads · head_dim]`.
-pub fn cached_attention(
+/// Attention of a new position of each row over its contiguous cache, into which its key and value
+/// are written first: `[batch, rows, heads · head_dim]`.
+pub fn cached_attention<C: KvCache>(
     card: Card,
-    new: &NewQkv,
-    cache: &mut impl KvCache,
+    new: &Qkv,
+    rows: &mut [AttentionRow<C>],
     params: &AttentionParams,
 ) -> Result<Array> {
-    let positions = [new.keys.dim(0), params.kv_heads, 1, params.head_dim];
+    let batch = new.keys.dim(0);
+    let positions = [batch, params.kv_heads, 1, params.head_dim];
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
-    let start = cache.offset();
-    let buffers = cache.with_room(positions, dtype)?;
-    let (attended, buffers) = attend_in_place(card, new, buffers, start, params)?;
-    cache.put(buffers, 1);
+    let mut buffers = Vec::with_capacity(2 * rows.len());
+    for row in &*rows {
+        let [keys, values] = row.cache.with_room(positions, dtype)?;
+        let room = [batch, params.kv_heads, keys.dim(2), params.head_dim];
+        let fit = keys.shape() == room && row.cache.offset() < keys.dim(2);
+        if !fit || values.shape() != room || dtype != keys.dtype() || dtype != values.dtype() {
+            let (keys, new) = (keys.shape(), new.keys.shape());
+            return Err(Error::Mlx(format!("{new:?} do not fit a cache of {keys:?}")));
+        }
+        buffers.extend([keys, values]);
+    }
+    let starts: Vec<_> = rows.iter().map(|row| row.cache.offset()).collect();
+    let heads = (batch * params.kv_heads) as usize;
+    let most = (2 * card.processors()).div_ceil(heads);
+    let (table, shares) = shared_out(&starts, &buffers, heads, most);
+    let table = on_card(&table)?;
+    let (buffers, attended) = attend_in_place(new, rows, &buffers, &table, (shares, most), params)?;
+    let mut buffers = buffers.into_iter();
+    for row in rows {
+        if let (Some(keys), Some(values)) = (buffers.next(), buffers.next()) {
+            row.cache.put([keys, values], 1);
+        }
+    }
     Ok(attended)
 }
 
-/// [`cached_attention`] in buffers that hold `start` positions and have room for one more.
-fn attend_in_place(
-    card: Card,
-    new: &NewQkv,
-    [keys, values]: KvBuffers,
-    start: i32,
-    params: &AttentionParams,
-) -> Result<(Array, KvBuffers)> {
-    let AttentionParams { heads: all_heads, kv_heads, head_dim, .. } = *params;
-    let (batch, capacity, dtype) = (keys.dim(0), keys.dim(2), keys.dtype());
-    let room = [batch, kv_heads, capacity, head_dim];
-    if keys.shape() != room
-        || values.shape() != room
-        || start >= capacity
-        || dtype != values.dtype()
-    {
-        let (keys, new) = (keys.shape(), new.keys.shape());
-        return Err(Error::Mlx(format!("{new:?} at {start} do not fit a cache of {keys:?}")));
+/// For each row its first block, its shares, the place of its new position and its capacity; and
+/// the shares of all rows. They are as many as keep the card busy, about `most`, each of some
+/// positions: a long row has more of them than a short one.
+fn shared_out(starts: &[i32], buffers: &[Array], heads: usize, most: usize) -> (Vec<u32>, usize) {
+    let seen = starts.iter().map(|start| *start as usize + 1);
+    let share = seen.clone().sum::<usize>().div_ceil(most).max(SHARE);
+    let (mut table, mut before) = (Vec::with_capacity(4 * starts.len()), 0);
+    for (row, seen) in seen.enumerate() {
+        let shares = seen.div_ceil(share);
+        let capacity = buffers[2 * row].dim(2) as usize;
+        table.extend([before * heads, shares, seen - 1, capacity].map(|number| number as u32));
+        before += shares;
     }
-    // As many shares as keep the card busy, each of some positions.
-    let heads = (batch * kv_heads) as usize;
-    let most = (2 * card.processors()).div_ceil(heads);
-    let shares = (start as usize + 1).div_ceil(SHARE).clamp(1, most);
-    let position = position(start)?;
+    (table, before)
+}
+
+/// [`cached_attention`] in buffers with room, whose positions are shared out by `table`: into so
+/// many shares, and so many of a row at most.
+fn attend_in_place<C: KvCache>(
+    new: &Qkv,
+    rows: &[AttentionRow<C>],
+    buffers: &[Array],
+    table: &Array,
+    (shares, most): (usize, usize),
+    params: &AttentionParams,
+) -> Result<(Vec<Array>, Array)> {
+    let AttentionParams { heads: query_heads, kv_heads, head_dim, .. } = *params;
+    let (batch, dtype) = (new.keys.dim(0), buffers[0].dtype());
+    let heads = batch * kv_heads;
     let norms = params.qk_norm.as_ref().map(|norms| norms.each_ref().map(root_mean_square));
     let norms = norms.unwrap_or([None; 2]);
-    let rope = new.rope.as_ref();
-    let mut inputs = vec![new.queries, new.keys, new.values, &position];
-    inputs.extend(rope.and_then(RopeParams::explicit_freqs));
+    let rope = rows[0].rope.as_ref();
+    let mut inputs = vec![new.queries, new.keys, new.values, table];
+    inputs.extend(rows.iter().filter_map(|row| row.rope.as_ref()?.explicit_freqs()));
     inputs.extend(norms.iter().filter_map(|norm| norm.and_then(|(weight, _)| weight)));
     let base = rope.map_or(1.0, |rope| match rope.freqs {
         RopeFreqs::Base(base) => base,
@@ -165,8 +209,7 @@ fn attend_in_place(
     });
     let [query_eps, key_eps] = norms.map(|norm| norm.map_or(0.0, |(_, eps)| eps));
     let numbers = [
-        Number::Whole(capacity),
-        Number::Whole(shares as i32),
+        Number::Whole(heads),
         Number::Real(params.scale),
         Number::Real(params.soft_cap.unwrap_or(1.0)),
         Number::Real(base.log2()),
@@ -175,16 +218,16 @@ fn attend_in_place(
         Number::Real(query_eps),
         Number::Real(key_eps),
     ];
-    let found = [(heads * shares) as i32, all_heads / kv_heads, head_dim + 2];
+    let blocks = heads as usize * shares;
+    let found = [blocks as i32, query_heads / kv_heads, head_dim + 2];
     let found = [(&found[..], Dtype::Float32)];
-    let kernel = kernel(new, params, dtype)?;
-    let (buffers, found) =
-        kernel.run_updating(heads * shares, [keys, values], &inputs, &found, &numbers)?;
+    let kernel = kernel(rope, rows.len(), params, dtype)?;
+    let (buffers, found) = kernel.run_updating(blocks, buffers, &inputs, &found, &numbers)?;
     let join = join_kernel(params, dtype, most)?;
-    let shape = [batch, 1, all_heads * head_dim];
-    let inputs: Vec<_> = found.iter().chain(&params.sinks).collect();
-    let numbers = [Number::Whole(shares as i32), Number::Whole(all_heads)];
-    let blocks = (batch * all_heads) as usize;
+    let shape = [batch, rows.len() as i32, query_heads * head_dim];
+    let inputs: Vec<_> = found.iter().chain(&params.sinks).chain([table]).collect();
+    let numbers = [Number::Whole(heads), Number::Whole(query_heads)];
+    let blocks = rows.len() * (batch * query_heads) as usize;
     let mut attended = join.run(blocks, &inputs, &[(&shape, dtype)], &numbers)?;
-    Ok((attended.swap_remove(0), buffers))
+    Ok((buffers, attended.swap_remove(0)))
 }

@@ -1,6 +1,7 @@
-// Attention of one new position to the cache: its query and key are normed and rotated, its key and
-// value are written into the cache, and each block looks at a share of the positions for the query
-// heads of one key/value head. What the shares found is put together by decode_attention_join.cu.
+// Attention of one new position of each row to the row's cache: its query and key are normed and
+// rotated, its key and value are written into the cache, and each block looks at a share of a row's
+// positions for the query heads of one key/value head. What the shares found is put together by
+// decode_attention_join.cu.
 //
 // A quarter, half or whole warp reads the vectors of a position, 16 bytes a lane, several positions
 // at a time, and keeps what it found itself (the largest score, the sum of weights, the weighted
@@ -16,9 +17,30 @@
 //   ROPE_DIM     features that are rotated, the first ones
 //   NORM         1: queries and keys are normed (root-mean-square); 2: with weights
 //   CAP          1: scores are bounded by cap · tanh(score / cap)
+//   ROWS         sequences with a cache of their own, 1 to 16
 
 typedef unsigned short u16;
 typedef unsigned int u32;
+
+// What ROW stands for, for each row.
+#define ROWS_1 ROW(0)
+#define ROWS_2 ROWS_1 ROW(1)
+#define ROWS_3 ROWS_2 ROW(2)
+#define ROWS_4 ROWS_3 ROW(3)
+#define ROWS_5 ROWS_4 ROW(4)
+#define ROWS_6 ROWS_5 ROW(5)
+#define ROWS_7 ROWS_6 ROW(6)
+#define ROWS_8 ROWS_7 ROW(7)
+#define ROWS_9 ROWS_8 ROW(8)
+#define ROWS_10 ROWS_9 ROW(9)
+#define ROWS_11 ROWS_10 ROW(10)
+#define ROWS_12 ROWS_11 ROW(11)
+#define ROWS_13 ROWS_12 ROW(12)
+#define ROWS_14 ROWS_13 ROW(13)
+#define ROWS_15 ROWS_14 ROW(14)
+#define ROWS_16 ROWS_15 ROW(15)
+#define JOINED(a, b) a##b
+#define OF_EACH_ROW(rows) JOINED(ROWS_, rows)
 
 constexpr int THREADS = 256;
 // Lanes that read a vector, and vectors that are read at a time.
@@ -57,22 +79,26 @@ __device__ __forceinline__ void unpack8(uint4 v, float* f) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) NAME(
-    u16* keys,
-    u16* values,
+#define ROW(n) u16 *keys##n, u16 *values##n,
+    OF_EACH_ROW(ROWS)
+#undef ROW
     const u16* __restrict__ new_queries,
     const u16* __restrict__ new_keys,
     const u16* __restrict__ new_values,
-    const int* __restrict__ position,
+    // Of each row: its first block, into how many shares its positions are split, the place of the
+    // new one, and how many its cache has room for.
+    const int4* __restrict__ rows,
 #if ROPE == 2
-    const float* __restrict__ wavelengths,
+#define ROW(n) const float *wavelengths##n,
+    OF_EACH_ROW(ROWS)
+#undef ROW
 #endif
 #if NORM == 2
     const u16* __restrict__ query_norm,
     const u16* __restrict__ key_norm,
 #endif
     float* __restrict__ found,
-    int capacity,
-    int shares,
+    int heads,
     float scale,
     float cap,
     float log2_base,
@@ -85,14 +111,40 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
   // Queries and the new key, and later what each reader found.
   __shared__ float prepared[HEADS + 1][DIM];
   __shared__ float largest[READERS][HEADS], weights[READERS][HEADS];
-  const int at = *position, seen = at + 1;
-  // Which of all key/value heads, those of a sequence after another, and which share.
-  const int head = blockIdx.x / shares, share = blockIdx.x % shares;
+  int row = 0;
+#pragma unroll
+  for (int r = 1; r < ROWS; ++r) {
+    row += rows[r].x <= blockIdx.x;
+  }
+  const int4 own_row = rows[row];
+  const int shares = own_row.y, at = own_row.z, seen = at + 1;
+  // Which of the row's key/value heads, which of those of all rows, and which share.
+  const int head_of_row = (blockIdx.x - own_row.x) / shares;
+  const int head = row * heads + head_of_row, share = (blockIdx.x - own_row.x) % shares;
   const int per_share = (seen + shares - 1) / shares;
   const int first = share * per_share, last = min(first + per_share, seen);
   const bool writes = first <= at && at < last;
-  u16* key = keys + (size_t)head * capacity * DIM;
-  u16* value = values + (size_t)head * capacity * DIM;
+#define ROW(n) keys##n, values##n,
+  u16* const caches[2 * ROWS] = {OF_EACH_ROW(ROWS)};
+#undef ROW
+  u16 *key = caches[0], *value = caches[1];
+#pragma unroll
+  for (int r = 1; r < ROWS; ++r) {
+    key = r == row ? caches[2 * r] : key;
+    value = r == row ? caches[2 * r + 1] : value;
+  }
+#if ROPE == 2
+#define ROW(n) wavelengths##n,
+  const float* const all_wavelengths[ROWS] = {OF_EACH_ROW(ROWS)};
+#undef ROW
+  const float* wavelengths = all_wavelengths[0];
+#pragma unroll
+  for (int r = 1; r < ROWS; ++r) {
+    wavelengths = r == row ? all_wavelengths[r] : wavelengths;
+  }
+#endif
+  key += (size_t)head_of_row * own_row.w * DIM;
+  value += (size_t)head_of_row * own_row.w * DIM;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
   // A warp prepares a vector: norm, then rotation.

@@ -1,5 +1,5 @@
 // Puts together what decode_attention.cu found in the shares of the positions: a block for each
-// query head, a thread for each feature.
+// query head of each row, a thread for each feature.
 //
 // Settings: NAME, X, DIM and HEADS as there, SHARES (at most so many, a multiple of 32), and SINKS
 // (1: each head has a score for looking at nothing).
@@ -11,16 +11,20 @@ extern "C" __global__ void NAME(
 #if SINKS
     const u16* __restrict__ sinks,
 #endif
+    const int4* __restrict__ rows,
     u16* __restrict__ out,
-    int shares,
-    int heads
+    int heads,
+    int query_heads
 ) {
   constexpr float LOG2E = 1.4426950408889634f;
   constexpr int STEP = HEADS * (DIM + 2);
   __shared__ float factors[SHARES];
   const int head = blockIdx.x / HEADS, h = blockIdx.x % HEADS, i = threadIdx.x,
             lane = threadIdx.x & 31;
-  const float* from = found + ((size_t)head * shares * HEADS + h) * (DIM + 2);
+  const int4 row = rows[head / heads];
+  const int shares = row.y;
+  const size_t first = row.x + head % heads * shares;
+  const float* from = found + (first * HEADS + h) * (DIM + 2);
   // Every warp finds the largest score and the sum of weights by itself.
   float2 share[SHARES / 32];
   float most = -__int_as_float(0x7f800000);
@@ -32,9 +36,9 @@ extern "C" __global__ void NAME(
 #if SINKS
   float sink;
 #if X == 1
-  asm("cvt.f32.f16 %0, %1;" : "=f"(sink) : "h"(sinks[blockIdx.x % heads]));
+  asm("cvt.f32.f16 %0, %1;" : "=f"(sink) : "h"(sinks[blockIdx.x % query_heads]));
 #else
-  sink = __uint_as_float((unsigned)sinks[blockIdx.x % heads] << 16);
+  sink = __uint_as_float((unsigned)sinks[blockIdx.x % query_heads] << 16);
 #endif
   sink *= LOG2E;
   most = sink;

@@ -1,5 +1,6 @@
-// y = x · wᵀ for 1 to 16 rows of x, with quantized or 16-bit weights: bound by the memory that
-// holds w.
+// y = x · wᵀ for few rows of x, with quantized or 16-bit weights: bound by the memory that holds w.
+// Where there are more rows than the operand made of x has columns, blocks next to each other work
+// for other rows with the same weights, which the second of them finds in the cache.
 //
 // A block owns tiles of 16 · TILES outputs, whose chunks of KC inputs its warps share out. Each
 // warp copies its chunks into shared memory by itself, STAGES - 1 of them ahead of the one that it
@@ -391,7 +392,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
   const int own_tiles = tiles / ACTIVE;
 #endif
 #else
-  const int first_tile = blockIdx.x, tile_step = gridDim.x;
+  // A block works for as many rows as the operand has columns.
+  constexpr int MOST = COLS / PARTS;
+  const int groups = (rows + MOST - 1) / MOST, first_row = blockIdx.x % groups * MOST;
+  const int first_tile = blockIdx.x / groups, tile_step = gridDim.x / groups;
+  rows = min(rows - first_row, MOST);
+  x += (size_t)first_row * inputs;
+  out += (size_t)first_row * width;
+#if NORM == 2
+  delta += (size_t)first_row * inputs;
+  sum_out += (size_t)first_row * inputs;
+#endif
 #endif
 
   // x as operands, the sums of its units, two tiles of the warps' results, and the chunks on their
@@ -517,7 +528,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
       for (int i = 0; i < 8; ++i) {
         f[i] = rounded(f[i] + d[i]);
       }
-      if (blockIdx.x == 0) {
+      if (first_tile == 0) {
         store8(sum_out, at, f);
       }
 #endif

@@ -5,5 +5,6 @@
 
 pub mod attention;
 pub mod products;
+pub mod recurrence;
 pub mod router;
 pub mod unpack;

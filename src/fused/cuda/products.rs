@@ -13,8 +13,15 @@ use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
 use crate::mlx::quantized::{Mode, QuantizedTensor};
 use crate::mlx::{Array, Dtype};
 
-/// Rows that are few: MLX's kernels for many rows take over then.
-const MOST_ROWS: usize = 16;
+/// Columns of the operand that a block makes of x, at most.
+const MOST_COLUMNS: usize = 16;
+
+/// Rows that are few, and for codes of up to six bits: beyond, products of numbers are faster,
+/// unpacking included.
+const FEW_ROWS: [usize; 2] = [16, 32];
+
+/// Rows that experts are multiplied with one by one.
+const MOST_ROWS_OF_EXPERTS: usize = 16;
 
 /// Experts of a row.
 const MOST_ACTIVE: i32 = 32;
@@ -94,7 +101,8 @@ impl Product {
         let stored = matrix.stored();
         let inputs = x.dim(-1) as usize;
         let product = Self::with(x, matrix, x.size() / inputs.max(1), inputs, stored.dim(0))?;
-        (stored.ndim() == 2 && product.columns().is_some()).then_some(product)
+        let few = FEW_ROWS[usize::from(product.bits <= 6)];
+        (stored.ndim() == 2 && product.rows <= few).then_some(product)
     }
 
     /// A product of rows of the type of `x` with matrices of this many inputs, and outputs in all.
@@ -138,7 +146,7 @@ impl Product {
         };
         // Rows of codes and of scales are copied in whole pieces.
         let stored = matrix.stored().dim(-1) as usize * if format == 0 { 1 } else { 32 };
-        let fits = (1..=MOST_ROWS).contains(&rows)
+        let fits = rows > 0
             && stored == inputs * if format == 0 { 1 } else { bits }
             && (inputs * bits / 8).is_multiple_of(16)
             && (format == 0 || inputs.is_multiple_of(group) && product.scale_bytes() >= 4);
@@ -150,11 +158,24 @@ impl Product {
         Self { experts, active, ..self }
     }
 
-    fn columns(&self) -> Option<usize> {
+    /// Columns of the operand that make a row.
+    fn parts(&self) -> usize {
+        if self.x == 2 { 3 } else { 1 }
+    }
+
+    /// Columns of the operand.
+    fn columns(&self) -> usize {
         // A block works for one row only where each has matrices of its own.
         let rows = if self.experts == ExpertAxis::None { self.rows } else { 1 };
-        let columns = rows * if self.x == 2 { 3 } else { 1 };
-        [1, 2, 4, 8, 16].into_iter().find(|&most| most >= columns)
+        (rows * self.parts()).next_power_of_two().min(MOST_COLUMNS)
+    }
+
+    /// Parts of the rows that blocks work for, each with all weights.
+    fn groups(&self) -> usize {
+        match self.experts {
+            ExpertAxis::None => self.rows.div_ceil(self.columns() / self.parts()),
+            ExpertAxis::Outputs | ExpertAxis::Inputs => self.rows,
+        }
     }
 
     /// Bytes of scales that are copied at once: as many as divide those of a row and of a chunk.
@@ -166,7 +187,7 @@ impl Product {
     }
 
     fn shared_memory(&self, shape: Shape) -> usize {
-        let columns = self.columns().unwrap_or(MOST_ROWS);
+        let columns = self.columns();
         let chunk = if self.format == 0 { 128 } else { 256 };
         let unit = if self.format == 0 { 32 } else { self.group.min(64) };
         let rows = 16 * shape.tiles;
@@ -199,15 +220,15 @@ impl Product {
             ExpertAxis::Outputs => hidden.is_multiple_of(8 * shape.tiles),
             ExpertAxis::None | ExpertAxis::Inputs => true,
         };
-        self.shapes()?
+        self.shapes()
             .into_iter()
             .filter(|shape| (can_stream || !shape.stream_x) && whole(shape))
             .find(|&shape| self.shared_memory(shape) <= self.room(shape, card))
     }
 
     /// The shapes to be tried, the best first.
-    fn shapes(&self) -> Option<Vec<Shape>> {
-        let columns = self.columns()?;
+    fn shapes(&self) -> Vec<Shape> {
+        let columns = self.columns();
         let (long, wide) = (self.inputs >= 8 * 1024, self.outputs >= 16 * 1024);
         let whole =
             |tiles, warps, stages, blocks| Shape { tiles, warps, stages, blocks, stream_x: false };
@@ -241,7 +262,7 @@ impl Product {
             streamed(1, 2),
             whole(1, 4, 2, 1),
         ];
-        Some([best].into_iter().chain(others).collect())
+        [best].into_iter().chain(others).collect()
     }
 
     /// Bytes of dynamic shared memory that a block may have: all that its processor has for it, so
@@ -252,7 +273,7 @@ impl Product {
     }
 
     fn kernel(&self, shape: Shape, card: &Card, choice: Option<&Choice>) -> Result<Arc<Kernel>> {
-        let columns = self.columns().unwrap_or(MOST_ROWS);
+        let columns = self.columns();
         let known = [("ROUTED", 0), ("ACTIVE", self.active as i32)];
         let of_experts = match choice {
             Some(choice) => choice.settings().to_vec(),
@@ -321,12 +342,7 @@ impl Product {
         let numbers: Vec<_> = whole.into_iter().chain(reals).collect();
         let tiles = width.div_ceil(outputs_of_tile);
         let room = card.processors() * shape.blocks;
-        let blocks = match self.experts {
-            ExpertAxis::None => tiles.min(room),
-            ExpertAxis::Outputs | ExpertAxis::Inputs => {
-                self.rows * tiles.min((room / self.rows).max(1))
-            }
-        };
+        let blocks = self.groups() * tiles.min((room / self.groups()).max(1));
         kernel.run(blocks, inputs, &outputs, &numbers).map(Some)
     }
 }
@@ -410,6 +426,7 @@ impl<'a> Moe<'a> {
         let dims = x.dim(-1);
         let (rows, hidden) = (x.size() / dims.max(1) as usize, gate.weight.dim(-2));
         let fits = (1..=MOST_ACTIVE).contains(&active)
+            && rows <= MOST_ROWS_OF_EXPERTS
             && gate.params == up.params
             && matrices.iter().all(|matrix| matrix.weight.ndim() == 3);
         let product = |matrix: &QuantizedTensor, inputs: i32, outputs, axis| {
@@ -534,14 +551,14 @@ mod tests {
     }
 
     #[test]
-    fn one_to_sixteen_rows_of_every_format_find_a_shape_that_fits() {
+    fn few_rows_of_every_format_find_a_shape_that_fits() {
         enter(DeviceKind::Cpu).unwrap();
         let card = Card::h100();
         for params in every_format() {
-            for (dtype, most) in [(Dtype::Bfloat16, 16), (Dtype::Float16, 16), (Dtype::Float32, 5)]
-            {
+            for dtype in [Dtype::Bfloat16, Dtype::Float16, Dtype::Float32] {
                 let matrix = quantized(6144, 4096, params, dtype);
-                for rows in 1..=most {
+                let most = if params.bits > 6 { 16 } else { 32 };
+                for rows in (1..=16).chain([most - 1, most]) {
                     let x = zeros(&[1, rows, 4096], dtype);
                     let product = Product::of(&x, Operand::Quantized(&matrix)).unwrap();
                     for norm in [0, 2] {
@@ -569,7 +586,7 @@ mod tests {
         };
         assert!(takes(&[4, 4, 512], Dtype::Bfloat16));
         // Many rows, none, scales of another type, and other inputs.
-        assert!(!takes(&[17, 512], Dtype::Bfloat16));
+        assert!(!takes(&[33, 512], Dtype::Bfloat16));
         assert!(!takes(&[0, 512], Dtype::Bfloat16));
         assert!(!takes(&[1, 512], Dtype::Float16));
         assert!(!takes(&[1, 256], Dtype::Bfloat16));
