@@ -67,12 +67,14 @@ fn check_step(name: &str, case: &Case, step: &Step, cache: &mut Cache) {
     if let Some(count) = step.update {
         let first = cache.offset();
         let mask = cache.mask(count, case.window_size).unwrap();
+        let positions = mlx::to_f32_vec(&cache.positions(count).unwrap()).unwrap();
         let (keys, values) =
             cache.update(&tokens(first, count, 1.0), &tokens(first, count, -1.0)).unwrap();
         assert_eq!(Some(keys.dim(2)), step.returned_length, "{name}");
         let keys = mlx::to_f32_vec(&keys).unwrap();
         let (head, other) = keys.split_at(keys.len() / 2);
         assert_eq!(head, other, "{name}: both heads hold the same tokens");
+        assert_eq!(head, positions, "{name}");
         let negated: Vec<f32> = mlx::to_f32_vec(&values).unwrap().iter().map(|v| -v).collect();
         assert_eq!(keys, negated, "{name}");
         let expected = step.returned.as_ref().unwrap();

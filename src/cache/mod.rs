@@ -24,7 +24,7 @@ pub use standard::StandardCache;
 use crate::error::{Error, Result};
 use crate::fused::kv::{KvBuffers, KvCache};
 use crate::mlx::fast::Mask;
-use crate::mlx::{Array, Dtype};
+use crate::mlx::{Array, Dtype, ops};
 
 /// Buffers grow in steps of this many positions, so that most tokens are written in place. CUDA's
 /// fused attention for one token relies on a capacity that is a multiple of it.
@@ -221,6 +221,18 @@ impl Cache {
             Self::Rotating(cache) => cache.mask(length),
             Self::Chunked(cache) => cache.mask(length),
             Self::Arrays(_) | Self::List(_) => Err(wrong_kind("keys and values")),
+        }
+    }
+
+    /// The positions of the keys that [`Cache::update`] with `length` new ones will give, in their
+    /// order: `[seen]`, `f32`.
+    pub fn positions(&self, length: i32) -> Result<Array> {
+        match self {
+            Self::Standard(cache) => ops::arange(0, cache.offset() + length, Dtype::Float32),
+            Self::Rotating(cache) => Ok(cache.positions(length)),
+            Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => {
+                Err(wrong_kind("every position, or the last ones"))
+            }
         }
     }
 

@@ -7,8 +7,8 @@
 use super::kv_tensor::{KvQuantization, KvTensor};
 use super::{STEP, mask};
 use crate::error::Result;
-use crate::mlx::Array;
 use crate::mlx::fast::Mask;
+use crate::mlx::{Array, from_f32};
 
 /// Keys and values of the last `max_size` positions and of the first `keep`.
 #[derive(Debug, Clone)]
@@ -158,6 +158,39 @@ impl RotatingCache {
         } else {
             Ok(Mask::Causal)
         }
+    }
+
+    /// The positions of the keys that an update with `length` new ones gives, in their order.
+    pub(super) fn positions(&self, length: i32) -> Array {
+        let used = self.buffers.as_ref().map_or(0, |(keys, _)| keys.length().min(self.offset));
+        let keep = self.keep.min(used);
+        let mut seen: Vec<i32> =
+            (0..keep).chain(self.offset - (used - keep)..self.offset).collect();
+        let mut without_oldest = |surplus: i32| {
+            seen.drain(keep as usize..(keep + surplus).max(keep) as usize);
+        };
+        if length > 1 {
+            without_oldest(used - self.max_size + 1);
+            seen.extend(self.offset..self.offset + length);
+        } else {
+            let mut index = self.index;
+            if used > self.max_size {
+                without_oldest(used - self.max_size);
+                index = self.max_size;
+            } else {
+                // The oldest is where the next one goes.
+                seen[keep as usize..].rotate_right((index.min(used) - keep) as usize);
+            }
+            if index == self.max_size {
+                index = self.keep;
+            }
+            match seen.get_mut(index as usize) {
+                Some(oldest) => *oldest = self.offset,
+                None => seen.push(self.offset),
+            }
+        }
+        let seen: Vec<f32> = seen.into_iter().map(|position| position as f32).collect();
+        from_f32(&seen, &[seen.len() as i32])
     }
 
     pub(super) fn is_trimmable(&self) -> bool {

@@ -1,12 +1,12 @@
 //! Falcon (Almazrouei et al. 2023): blocks beside each other, few heads of keys and values, and a
-//! plain MLP.
+//! plain MLP; the first checkpoints score by distance in place of rotations.
 
 use serde_json::json;
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, DecoderNames, FusedOrder, Norm, NormLayout, PlainMlp};
+use crate::nn::{Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, NormLayout, PlainMlp};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["falcon"], build);
@@ -18,9 +18,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("tie_word_embeddings", json!(true)),
             ("attention_bias", json!(file.flag("bias")?)),
         ]);
-    if file.flag("alibi")? {
-        return Err(file.error("\"alibi\" is not supported"));
-    }
     let grouped = file.flag("new_decoder_architecture")?;
     let heads = file.size("num_attention_heads")?;
     let kv_heads = match (grouped, file.optional("multi_query")?.unwrap_or(true)) {
@@ -31,6 +28,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let own = file.with([("num_key_value_heads", json!(kv_heads))]);
     let mut decoder = own.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
+    if file.flag("alibi")? {
+        let rounded = |slope| half::bf16::from_f32(slope).into();
+        decoder.attention.alibi = Some(AlibiConfig { max: 8.0, rounded, scaled: true });
+        decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
+    }
     let parallel = grouped || file.optional("parallel_attn")?.unwrap_or(true);
     let norms = file.size_or("num_ln_in_parallel_attn", if grouped { 2 } else { 1 })?;
     decoder.layout = match (parallel, grouped && norms == 2) {

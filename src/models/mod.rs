@@ -13,7 +13,9 @@ mod afmoe;
 mod apertus;
 mod arcee;
 mod bailing;
+mod bamba;
 mod bitnet;
+mod bloom;
 mod cohere;
 mod cohere2;
 mod config;
@@ -51,6 +53,7 @@ mod minicpm;
 mod minicpm3;
 mod minimax;
 mod mistral;
+mod mpt;
 mod nanbeige;
 mod nanochat;
 mod nemotron;
@@ -61,6 +64,7 @@ mod parts;
 mod persimmon;
 mod phi;
 mod qwen;
+mod recurrent_gemma;
 mod seed_oss;
 mod smollm3;
 mod stablelm;
@@ -267,7 +271,9 @@ const FAMILIES: &[&[Architecture]] = &[
         afmoe,
         apertus,
         arcee,
+        bamba,
         bitnet,
+        bloom,
         cohere,
         cohere2,
         dbrx,
@@ -296,11 +302,13 @@ const FAMILIES: &[&[Architecture]] = &[
         minicpm,
         minicpm3,
         minimax,
+        mpt,
         nanbeige,
         nanochat,
         openelm,
         opt,
         persimmon,
+        recurrent_gemma,
         seed_oss,
         smollm3,
         stablelm,

@@ -1,5 +1,6 @@
 //! Multi-head attention with grouped key/value heads (Ainslie et al. 2023).
 
+use super::alibi::Alibi;
 use super::linear::{Linear, Projections};
 use super::masks::AttentionSpan;
 use super::mixer::Mixer;
@@ -45,8 +46,10 @@ pub struct AttentionParts {
     pub v_norm: Option<f32>,
     /// Whether the keys serve as values.
     pub values_are_keys: bool,
-    /// `None` for layers that do not look at positions.
+    /// `None` for layers that do not rotate.
     pub rope: Option<Rope>,
+    /// Biases of the scores for positions.
+    pub alibi: Option<Alibi>,
     /// How queries grow with their position.
     pub temperature: Option<QueryTemperature>,
     /// How far back a token sees.
@@ -145,8 +148,9 @@ pub struct Attention {
     /// The norms over all heads of queries and of keys together.
     whole_norms: Option<[Norm; 2]>,
     params: AttentionParams,
-    /// `None` for layers that do not look at positions.
+    /// `None` for layers that do not rotate.
     rope: Option<Rope>,
+    alibi: Option<Alibi>,
     span: AttentionSpan,
     temperature: Option<QueryTemperature>,
     device: Device,
@@ -184,6 +188,7 @@ impl Attention {
             whole_norms,
             params,
             rope: parts.rope,
+            alibi: parts.alibi,
             span: parts.span,
             temperature: parts.temperature,
             device: w.device(),
@@ -191,13 +196,18 @@ impl Attention {
     }
 
     /// What attention is to know of a row, before its new positions go in.
-    fn row<'a>(&self, Row { length, masks, cache }: Row<'a>) -> Result<AttentionRow<'a, Cache>> {
+    fn row<'a>(&self, row: Row<'a>, dtype: Dtype) -> Result<AttentionRow<'a, Cache>> {
+        let Row { length, masks, cache } = row;
         let offset = cache.offset();
+        let mask = match &self.alibi {
+            Some(alibi) => masks.biased(length, self.span, cache, alibi, dtype)?,
+            None => masks.get(length, self.span, cache)?,
+        };
         Ok(AttentionRow {
             length,
             rope: self.rope.as_ref().map(|rope| rope.at(offset, length)),
             query_scale: self.temperature.and_then(|it| it.factors(length, offset)),
-            mask: masks.get(length, self.span, cache)?.clone(),
+            mask: mask.clone(),
             cache,
         })
     }
@@ -250,7 +260,8 @@ impl Attention {
             values: if self.values_are_keys { &qkv[1] } else { &qkv[2] },
             gate: factors,
         };
-        let rows = rows.iter_mut().map(|row| self.row(row)).collect::<Result<_>>()?;
+        let rows = rows.iter_mut().map(|row| self.row(row, qkv[0].dtype()));
+        let rows = rows.collect::<Result<_>>()?;
         attention(self.device, &new, rows, &self.params)
     }
 }

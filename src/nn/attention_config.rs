@@ -1,6 +1,7 @@
 //! Attention as configurations describe it, and the functions that build it of a checkpoint's
 //! tensors.
 
+use super::alibi::{Alibi, AlibiConfig};
 use super::attention::{
     Attention, AttentionParts, GatePlace, OutputGate, QkNorms, QueryTemperature,
 };
@@ -52,6 +53,8 @@ pub struct AttentionConfig {
     pub scale: Option<f32>,
     /// Bounds what the soft-max sees: cap · tanh(scores / cap); `None` does not.
     pub soft_cap: Option<f32>,
+    /// Biases of the scores for positions; `None` for none.
+    pub alibi: Option<AlibiConfig>,
     /// The name of the scores for looking at nothing, one for each head.
     pub sinks: Option<&'static str>,
     /// The gates of the output.
@@ -179,6 +182,7 @@ impl AttentionConfig {
             v_norm: self.v_norm,
             values_are_keys: self.values_are_keys,
             rope,
+            alibi: self.alibi.map(|it| Alibi::new(it, heads, self.scale())).transpose()?,
             temperature,
             span,
             scale: self.scale(),

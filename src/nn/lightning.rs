@@ -1,6 +1,7 @@
 //! Lightning attention (Qin et al. 2024): linear attention whose past fades at a rate of each head,
 //! behind a norm and a gate.
 
+use super::alibi::slopes;
 use super::attention::QkNorms;
 use super::attention_config::{AttentionConfig, LayerConfig};
 use super::linear::{Linear, Projections};
@@ -41,17 +42,9 @@ impl LightningConfig {
     fn log_decays(&self) -> Vec<f32> {
         let before = self.layer.saturating_sub(1) as f64;
         let factor = 1.0 + 1e-5 - before / self.layers.saturating_sub(1).max(1) as f64;
-        let slopes = slopes(self.attention.heads.unsigned_abs());
+        let slopes = slopes(self.attention.heads.unsigned_abs(), 8.0);
         slopes.into_iter().map(|slope| (-slope * factor) as f32).collect()
     }
-}
-
-/// 2^(−8 i / n) for the i-th of n heads, from 1; where n is no power of two, those of the power of
-/// two below it, and then every second of those of the power above it.
-fn slopes(heads: u32) -> Vec<f64> {
-    let of_power = |n: u32| (1..=n).map(move |i| (-8.0 * f64::from(i) / f64::from(n)).exp2());
-    let below = if heads.is_power_of_two() { heads } else { heads.next_power_of_two() / 2 };
-    of_power(below).chain(of_power(2 * below).step_by(2)).take(heads as usize).collect()
 }
 
 /// For each head hₜ = a · hₜ₋₁ + kₜ ⊗ vₜ and yₜ = scale · qₜ · hₜ; out(norm(y) · σ(gate(x))).
@@ -151,16 +144,5 @@ impl Mixer for LightningAttention {
 
     fn make_cache(&self) -> Cache {
         Cache::arrays_of(1)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::slopes;
-
-    #[test]
-    fn slopes_of_other_numbers_go_on_with_every_second_of_twice_as_many() {
-        assert_eq!(slopes(2), [0.0625, 0.003_906_25]);
-        assert_eq!(slopes(3), [0.0625, 0.003_906_25, 0.25]);
     }
 }

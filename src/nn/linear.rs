@@ -140,7 +140,7 @@ impl Linear {
     }
 
     /// The layer of the outputs that `rows` names, in its order.
-    pub(super) fn with_rows(self, rows: &Array) -> Result<Self> {
+    pub fn with_rows(self, rows: &Array) -> Result<Self> {
         let LinearWeights { matrix, bias, additions } = self.weights;
         let bias = bias.map(|bias| ops::take(&bias, rows, 0)).transpose()?;
         let weights = LinearWeights { matrix: gather_rows(&matrix, rows)?, bias, additions };

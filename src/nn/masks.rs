@@ -1,7 +1,9 @@
 //! Which positions a token sees.
 
+use super::alibi::Alibi;
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::mlx::Dtype;
 use crate::mlx::fast::Mask;
 
 /// How far back a token sees.
@@ -35,7 +37,11 @@ impl AttentionSpan {
 
 /// The attention masks of a sequence in one pass. Layers that see the same positions share one.
 #[derive(Debug, Default)]
-pub struct Masks(Vec<(AttentionSpan, Mask)>);
+pub struct Masks {
+    plain: Vec<(AttentionSpan, Mask)>,
+    /// The same with biases for positions, which all layers of a model have alike.
+    biased: Vec<(AttentionSpan, Mask)>,
+}
 
 impl Masks {
     /// The mask for `length` new tokens with this span. To be asked before the layer's cache is
@@ -47,17 +53,38 @@ impl Masks {
         cache: &Cache,
     ) -> Result<&Mask> {
         let span = span.into();
-        let index = match self.0.iter().position(|(other, _)| *other == span) {
+        let index = match self.plain.iter().position(|(other, _)| *other == span) {
             Some(index) => index,
             None => {
                 let window = match span {
                     AttentionSpan::SlidingWindow(window) => Some(window),
                     AttentionSpan::Full | AttentionSpan::Chunked(_) => None,
                 };
-                self.0.push((span, cache.mask(length, window)?));
-                self.0.len() - 1
+                self.plain.push((span, cache.mask(length, window)?));
+                self.plain.len() - 1
             }
         };
-        Ok(&self.0[index].1)
+        Ok(&self.plain[index].1)
+    }
+
+    /// The same with biases.
+    pub(super) fn biased(
+        &mut self,
+        length: i32,
+        span: AttentionSpan,
+        cache: &Cache,
+        alibi: &Alibi,
+        dtype: Dtype,
+    ) -> Result<&Mask> {
+        let index = match self.biased.iter().position(|(other, _)| *other == span) {
+            Some(index) => index,
+            None => {
+                let plain = self.get(length, span, cache)?;
+                let biased = alibi.added_to(plain, length, cache, dtype)?;
+                self.biased.push((span, biased));
+                self.biased.len() - 1
+            }
+        };
+        Ok(&self.biased[index].1)
     }
 }

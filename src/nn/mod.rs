@@ -1,6 +1,7 @@
 //! The blocks that models are built of. Weights are immutable after loading (`&self` forward); all
 //! state is in the caches that are passed in.
 
+mod alibi;
 mod altup;
 mod attention;
 mod attention_config;
@@ -31,6 +32,7 @@ mod per_layer;
 mod positions;
 mod residual;
 mod residual_scale;
+mod rg_lru;
 mod rope;
 mod router;
 mod rows;
@@ -41,6 +43,7 @@ mod xielu;
 
 pub use crate::fused::activation::{Activation, Combine, clipped};
 pub use crate::fused::math::{scaled, soft_cap};
+pub use alibi::{Alibi, AlibiConfig};
 pub use altup::{AltUp, AltUpConfig, AltUpProjections, add_per_layer_input};
 pub use attention::{Attention, AttentionParts, GatePlace, OutputGate, QkNorms, QueryTemperature};
 pub use attention_config::{AttentionConfig, FusedOrder, LayerConfig, QkNorm};
@@ -70,6 +73,7 @@ pub use per_layer::{PerLayerConfig, PerLayerDecoder, PerLayerEmbedding, PerLayer
 pub use positions::LearnedPositions;
 pub use residual::{Input, Residual};
 pub use residual_scale::ResidualScale;
+pub use rg_lru::{RecurrentBlock, RecurrentConfig};
 pub use rope::{Rope, RopeConfig, RopeScaling};
 pub use router::{ExpertGroups, Router, Routing, Score};
 pub use rows::{Row, Rows, StepRows};

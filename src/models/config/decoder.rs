@@ -97,6 +97,7 @@ impl ConfigFile {
             values_are_keys: false,
             scale: None,
             soft_cap: None,
+            alibi: None,
             sinks: None,
             output_gate: None,
             output_norm: None,

@@ -1,5 +1,6 @@
 //! Models of the GPT family.
 
+mod codegen;
 mod gpt2;
 mod gpt_bigcode;
 mod gpt_neo;
@@ -10,7 +11,7 @@ mod gptj;
 use super::Architecture;
 
 pub(super) const ARCHITECTURES: &[Architecture] =
-    architectures![gpt2, gpt_bigcode, gpt_neo, gpt_neox, gpt_oss, gptj];
+    architectures![codegen, gpt2, gpt_bigcode, gpt_neo, gpt_neox, gpt_oss, gptj];
 
 /// GPT-2's names of fields, behind those that they have elsewhere.
 const FIELDS: [(&str, &str); 6] = [

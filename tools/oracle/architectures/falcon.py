@@ -45,5 +45,24 @@ ARCHITECTURE = Architecture(
             oracle="transformers",
             reason=REASON,
         ),
+        Fixture(
+            "falcon-raw-alibi",
+            "raw",
+            # Slopes that are rounded to 16 bits.
+            config={
+                "hidden_size": 48,
+                "num_attention_heads": 6,
+                "alibi": True,
+                "parallel_attn": False,
+                "multi_query": False,
+                "bias": True,
+            },
+            dtype="float16",
+            length=40,
+            # The plain way adds the biases twice.
+            attention="sdpa",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

@@ -108,7 +108,7 @@ def write_raw(architecture: Architecture, fixture: Fixture, folder: Path, seed: 
     config = merged(architecture, fixture)
     config_class, model_class = (getattr(transformers, name) for name in architecture.transformers)
     arguments = {k: v for k, v in architecture.transformers_arguments(config).items() if k not in NOT_ARGUMENTS}
-    model = model_class(config_class(**arguments, attn_implementation="eager"))
+    model = model_class(config_class(**arguments, attn_implementation=fixture.attention))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             start = parameter.float().numpy()
@@ -125,7 +125,7 @@ def write_raw(architecture: Architecture, fixture: Fixture, folder: Path, seed: 
     (folder / "generation_config.json").unlink(missing_ok=True)
     rules = seeded.redraw(folder, seed, fixture.adjust)
     # Loaded anew: casting in place would round the rotary tables too.
-    loaded = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    loaded = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation=fixture.attention).eval()
     if not fixture.nested_rope:
         published = {"architectures": [architecture.transformers[1]], **config, "torch_dtype": fixture.dtype}
         write_json(folder / "config.json", published, infinite=True)

@@ -34,6 +34,8 @@ class Fixture:
     adjust: Callable[[str, np.ndarray], np.ndarray] = lambda _, drawn: drawn
     # Write config.json as transformers 5 does (`rope_parameters`, `dtype`) and not as most published ones are.
     nested_rope: bool = False
+    # How transformers computes attention: its plain way, but where that is wrong.
+    attention: Literal["eager", "sdpa"] = "eager"
     # Tokens of the full pass; the greedy continuation comes after them.
     length: int = 20
     # Whether one pass and token by token give the same logits.

@@ -1,0 +1,56 @@
+//! BLOOM (BigScience 2022): scores by distance in place of rotations, layer norms, and biases
+//! everywhere.
+
+use serde_json::json;
+
+use super::config::{ConfigFile, RopeDefaults};
+use super::{Architecture, LanguageModel};
+use crate::error::Result;
+use crate::nn::{Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, PlainMlp};
+use crate::weights::Weights;
+
+pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["bloom"], build);
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    if file.flag("apply_residual_connection_post_layernorm")? {
+        let field = "apply_residual_connection_post_layernorm";
+        return Err(file.error(format!("\"{field}\" is true, which is not supported")));
+    }
+    // The first configurations have another name for it.
+    let first = file.optional::<i64>("n_embed")?.is_some();
+    let names: &[_] = if first { &NAMES } else { &NAMES[..2] };
+    let file = &file
+        .renamed(names)
+        .with_defaults([("attention_bias", json!(true)), ("tie_word_embeddings", json!(true))]);
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    decoder.norm = Norm::layer;
+    decoder.embedding_norm = Some("word_embeddings_layernorm");
+    // The first checkpoints have no name for the whole.
+    let bare = w.at("word_embeddings").has("weight");
+    decoder.names = DecoderNames {
+        model: if bare { "" } else { "transformer" },
+        embedding: "word_embeddings",
+        layers: "h",
+        attention: "self_attention",
+        norm: "ln_f",
+        head: "lm_head",
+    };
+    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
+    decoder.attention.alibi = Some(AlibiConfig::PLAIN);
+    decoder.attention.qkv = &["query_key_value"];
+    decoder.attention.fused_order = FusedOrder::ByKeyHead;
+    decoder.attention.output = "dense";
+    let dims = decoder.attention.dims;
+    let (hidden, names) = (dims.saturating_mul(4), ["dense_h_to_4h", "dense_4h_to_h"]);
+    Ok(Box::new(decoder.build(w, |_, w| {
+        let w = w.at("mlp");
+        Ok(Box::new(PlainMlp::new(&w, names, dims, hidden, true, Activation::GeluTanh)?))
+    })?))
+}
+
+/// Fields and what they are called here; the last in the first configurations alone.
+const NAMES: [(&str, &str); 3] = [
+    ("num_hidden_layers", "n_layer"),
+    ("num_attention_heads", "n_head"),
+    ("hidden_size", "n_embed"),
+];
