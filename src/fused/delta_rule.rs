@@ -174,7 +174,7 @@ fn split_chunks(a: &Array, count: i32) -> Result<Vec<Array>> {
 /// Blocks on the diagonal are inverted, and pairs of them put together: the inverse of
 /// \[\[P, 0\], \[R, Q\]\] is \[\[P⁻¹, 0\], \[−Q⁻¹ R P⁻¹, Q⁻¹\]\]. Unlike the series I − A + A² − …,
 /// this is stable where keys resemble each other and the powers of A grow.
-fn inverse_of_unit_lower(a: &Array) -> Result<Array> {
+pub(super) fn inverse_of_unit_lower(a: &Array) -> Result<Array> {
     let size = a.dim(-1);
     let flat = ops::reshape(a, &[-1, size, size])?;
     let batch = flat.dim(0);

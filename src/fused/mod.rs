@@ -17,6 +17,7 @@ mod cpu;
 mod cuda;
 pub mod delta_rule;
 mod device;
+pub mod dplr;
 pub mod embedding;
 pub mod experts;
 pub mod gated_delta;

@@ -25,6 +25,13 @@ pub enum NormParams {
         /// Keeps the root away from 0.
         eps: f32,
     },
+    /// Root-mean-square norm of heads, each with a weight of its own.
+    RmsPerHead {
+        /// `[heads, 1, head_dim]`.
+        weight: Array,
+        /// Keeps the root away from 0.
+        eps: f32,
+    },
     /// Layer norm of heads, each with a weight of its own.
     LayerPerHead {
         /// `[heads, 1, head_dim]`.
@@ -34,13 +41,16 @@ pub enum NormParams {
     },
 }
 
-/// `[…, dims]` to the same shape; with [`NormParams::LayerPerHead`]
-/// `[batch, heads, length, head_dim]`.
+/// `[…, dims]` to the same shape; with [`NormParams::RmsPerHead`] and
+/// [`NormParams::LayerPerHead`] `[batch, heads, length, head_dim]`.
 pub fn norm(device: Device, x: &Array, params: &NormParams) -> Result<Array> {
     match params {
         NormParams::Rms { weight, eps } => rms_norm(device, x, weight.as_ref(), *eps),
         NormParams::Layer { weight, bias, eps } => {
             layer_norm(device, x, Some(weight), bias.as_ref(), *eps)
+        }
+        NormParams::RmsPerHead { weight, eps } => {
+            ops::multiply(&rms_norm(device, x, None, *eps)?, weight)
         }
         NormParams::LayerPerHead { weight, eps } => {
             ops::multiply(&layer_norm(device, x, None, None, *eps)?, weight)

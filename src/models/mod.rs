@@ -37,6 +37,7 @@ mod hunyuan;
 mod internlm2;
 mod internlm3;
 mod jamba;
+mod kimi_linear;
 mod klear;
 mod laguna;
 mod layout;
@@ -45,6 +46,7 @@ mod lfm2_moe;
 mod lille_130m;
 mod llama;
 mod llama4;
+mod longcat_flash;
 mod mamba;
 mod mamba2;
 mod mellum;
@@ -63,6 +65,7 @@ mod opt;
 mod parts;
 mod persimmon;
 mod phi;
+mod plamo2;
 mod qwen;
 mod recurrent_gemma;
 mod seed_oss;
@@ -288,6 +291,7 @@ const FAMILIES: &[&[Architecture]] = &[
         internlm2,
         internlm3,
         jamba,
+        kimi_linear,
         klear,
         laguna,
         lfm2,
@@ -295,6 +299,7 @@ const FAMILIES: &[&[Architecture]] = &[
         lille_130m,
         llama,
         llama4,
+        longcat_flash,
         mamba,
         mamba2,
         mellum,
@@ -308,6 +313,7 @@ const FAMILIES: &[&[Architecture]] = &[
         openelm,
         opt,
         persimmon,
+        plamo2,
         recurrent_gemma,
         seed_oss,
         smollm3,

@@ -147,7 +147,7 @@ impl GatedDelta {
 }
 
 /// The norm x / √(Σ x² + 10⁻⁶) · `scale` over the last axis, as one of root-mean-squares.
-fn unit(dims: i32, scale: f32) -> Result<NormParams> {
+pub(super) fn unit(dims: i32, scale: f32) -> Result<NormParams> {
     let width = dims as f32;
     let weight = ops::broadcast_to(&scalar(scale / width.sqrt()), &[dims])?;
     let weight = ops::contiguous(&weight)?;

@@ -42,6 +42,8 @@ pub struct MlaConfig {
     pub bias: bool,
     /// Multiplies the scores.
     pub scale: f32,
+    /// Multiply the norms of compressed queries and of latent vectors.
+    pub norm_scales: [f32; 2],
 }
 
 impl MlaConfig {
@@ -76,7 +78,8 @@ pub struct Mla {
     /// `[heads, v_head_dim, kv_lora_rank]`: latent vectors to values.
     values: HeadMatrices,
     output: Linear,
-    rope: Rope,
+    /// `None` does not look at positions.
+    rope: Option<Rope>,
     temperature: Option<QueryTemperature>,
     sparse: Option<Sparse>,
     device: Device,
@@ -92,7 +95,7 @@ struct Sparse {
 impl Mla {
     /// Takes the projections and norms by DeepSeek's names; the matrices of keys and values
     /// together (`kv_b_proj`) or by themselves (`embed_q`, transposed, and `unembed_out`).
-    pub fn new(w: &Weights, config: MlaConfig, rope: Rope) -> Result<Self> {
+    pub fn new(w: &Weights, config: MlaConfig, rope: Option<Rope>) -> Result<Self> {
         let MlaConfig { dims, heads, kv_lora_rank: latent, bias, .. } = config;
         let (nope, values) = (config.qk_nope_head_dim, config.v_head_dim);
         let outputs = heads * (nope + config.qk_rope_head_dim);
@@ -100,6 +103,7 @@ impl Mla {
         let (first, queries) = match config.q_lora_rank {
             Some(rank) => {
                 let norm = Norm::rms(&w.at("q_a_layernorm"), rank, EPS)?;
+                let norm = norm.scaled(config.norm_scales[0])?;
                 let second = linear("q_b_proj", rank, outputs, false)?;
                 ((linear("q_a_proj", dims, rank, bias)?, rank), Some((norm, second)))
             }
@@ -120,7 +124,8 @@ impl Mla {
             config,
             input: Projections::new(w, vec![first, second])?,
             queries,
-            latent_norm: Norm::rms(&w.at("kv_a_layernorm"), latent, EPS)?,
+            latent_norm: Norm::rms(&w.at("kv_a_layernorm"), latent, EPS)?
+                .scaled(config.norm_scales[1])?,
             keys: key_matrices,
             values: value_matrices,
             output: linear("o_proj", heads * values, dims, bias)?,
@@ -152,14 +157,18 @@ impl Mla {
         chosen: Option<&Array>,
     ) -> Result<Array> {
         let (length, MlaConfig { heads, .. }) = (queries.dim(1), self.config);
-        let params = self.rope.at(cache.offset(), length);
+        let params = self.rope.as_ref().map(|rope| rope.at(cache.offset(), length));
+        let with_positions = |x: &Array| match &params {
+            Some(params) => rope(self.device, x, params),
+            None => Ok(x.clone()),
+        };
         let mut queries = split_heads(queries, heads)?;
         // The rotation is linear, so they may as well grow before it.
         if let Some(factors) = self.temperature.and_then(|it| it.factors(length, cache.offset())) {
             queries = ops::astype(&ops::multiply(&queries, &factors)?, queries.dtype())?;
         }
         let queries = ops::split_at(&queries, &[self.config.qk_nope_head_dim], -1)?;
-        let rotated = rope(self.device, &ops::expand_dims(key, 1)?, &params)?;
+        let rotated = with_positions(&ops::expand_dims(key, 1)?)?;
         let (mut latent, mut rotated) = cache.update(&ops::expand_dims(latent, 1)?, &rotated)?;
         let mut mask = mask.clone();
         match chosen {
@@ -173,7 +182,7 @@ impl Mla {
             None => {}
         }
         let k = Parts { nope: &latent, rope: &rotated };
-        let q = Parts { nope: &queries[0], rope: &rope(self.device, &queries[1], &params)? };
+        let q = Parts { nope: &queries[0], rope: &with_positions(&queries[1])? };
         let attended = if self.config.absorbs(length, latent.dim(2)) {
             self.absorbed(q, k, &mask)?
         } else {
@@ -304,6 +313,7 @@ mod tests {
             v_head_dim: 12,
             bias: false,
             scale: 0.3,
+            norm_scales: [1.0; 2],
         };
         let rope = Rope::new(&RopeConfig {
             dims: 8,
@@ -312,7 +322,8 @@ mod tests {
             scaling: None,
             max_positions: None,
         });
-        let mla = Mla::new(&weights.at("model.layers.0.self_attn"), config, rope.unwrap()).unwrap();
+        let mla =
+            Mla::new(&weights.at("model.layers.0.self_attn"), config, Some(rope.unwrap())).unwrap();
         for (batch, length, seen) in [(1, 1, 7), (2, 3, 5), (1, 4, 4)] {
             let draw = |shape: &[i32]| {
                 let count = shape.iter().product::<i32>();
@@ -346,6 +357,7 @@ mod tests {
             v_head_dim: 128,
             bias: false,
             scale: 1.0,
+            norm_scales: [1.0; 2],
         };
         assert!(config.absorbs(1, 2) && config.absorbs(8, 4096));
         assert!(!config.absorbs(2048, 2048) && !config.absorbs(2048, 100_000));

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::{Activation, Combine};
 use crate::fused::experts::{ExpertsWeights, Hidden, expert_outputs, moe_mlp};
-use crate::mlx::{Array, eval, ops};
+use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
 
 /// How a checkpoint names a router, and the experts' projections.
@@ -60,12 +60,14 @@ pub struct Moe {
     shared: Option<SharedExpert>,
     /// Weighs the chosen experts, and the one that sees every token, by a soft-max.
     coefficients: Option<Linear>,
+    /// The first of the experts that give what they get.
+    identities: Option<i32>,
 }
 
 impl Moe {
     /// A mixture of these parts.
     pub fn of(router: Router, experts: Experts) -> Self {
-        Self { router, experts, latent: None, shared: None, coefficients: None }
+        Self { router, experts, latent: None, shared: None, coefficients: None, identities: None }
     }
 
     /// Takes the router, and the experts one by one (`experts.N`), stacked or fused.
@@ -103,6 +105,12 @@ impl Moe {
         self
     }
 
+    /// Lets the experts from this one on give what they get (Jin et al. 2024, "MoE++").
+    pub fn with_identities_from(mut self, first: i32) -> Self {
+        self.identities = Some(first);
+        self
+    }
+
     /// Puts the experts between projections to fewer features and back.
     pub fn within(mut self, down: Linear, up: Linear) -> Self {
         self.latent = Some([down, up]);
@@ -113,7 +121,7 @@ impl Moe {
 impl FeedForward for Moe {
     fn forward(&self, x: &Input) -> Result<Array> {
         let sum = match &self.latent {
-            None if !self.router.weighs_inputs() => {
+            None if !self.router.weighs_inputs() && self.identities.is_none() => {
                 let (router, params) = self.router.parts();
                 x.moe(self.router.device(), router, params, &self.experts.0)?
             }
@@ -133,6 +141,17 @@ impl Moe {
     fn mixture(&self, x: &Array, latent: Option<&[Linear; 2]>) -> Result<Array> {
         let [chosen, scores] = self.router.forward(x)?;
         let device = self.router.device();
+        if let Some(first) = self.identities {
+            let nothing = ops::astype(&scalar(0.0), scores.dtype())?;
+            let first = ops::astype(&Array::from_int(first), chosen.dtype())?;
+            let is_real = ops::less(&chosen, &first)?;
+            let real = ops::select(&is_real, &chosen, &ops::astype(&nothing, chosen.dtype())?)?;
+            let weights = ops::select(&is_real, &scores, &nothing)?;
+            let sum = self.experts.forward(device, x, &real, &weights)?;
+            let kept = ops::sum(&ops::select(&is_real, &nothing, &scores)?, -1)?;
+            let kept = ops::multiply(x, &ops::astype(&kept, x.dtype())?)?;
+            return ops::add(&sum, &kept);
+        }
         let mix = |x: &Array| {
             if self.router.weighs_inputs() {
                 let scores = ops::astype(&scores, x.dtype())?;

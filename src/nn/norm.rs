@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::fused::Device;
+use crate::fused::math::scaled;
 use crate::fused::norm::{NormParams, norm};
 use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::weights::Weights;
@@ -34,8 +35,32 @@ impl Norm {
 
     /// As [`Norm::rms`], for checkpoints that store the weight less 1 (Gemma).
     pub fn rms_plus_one(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
-        let weight = plus_one(&w.take("weight", &[dims])?)?;
+        Self::rms_plus(w, dims, eps, 1.0)
+    }
+
+    /// As [`Norm::rms`], for checkpoints that store the weight less this number.
+    pub fn rms_plus(w: &Weights, dims: i32, eps: f32, offset: f32) -> Result<Self> {
+        let weight = plus(&w.take("weight", &[dims])?, offset)?;
         Ok(Self::of(w, NormParams::Rms { weight: Some(weight), eps }))
+    }
+
+    /// Takes weights `[heads, head_dim]` under the view's own name, of a root-mean-square norm for
+    /// each head.
+    pub fn rms_per_head(w: &Weights, heads: i32, head_dim: i32, eps: f32) -> Result<Self> {
+        let weight = ops::reshape(&w.take("", &[heads, head_dim])?, &[heads, 1, head_dim])?;
+        eval(&[&weight])?;
+        Ok(Self::of(w, NormParams::RmsPerHead { weight, eps }))
+    }
+
+    /// The same root-mean-square norm, times a factor.
+    pub fn scaled(mut self, factor: f32) -> Result<Self> {
+        if let NormParams::Rms { weight: Some(weight), .. } = &mut self.params
+            && factor != 1.0
+        {
+            *weight = scaled(weight, factor)?;
+            eval(&[&*weight])?;
+        }
+        Ok(self)
     }
 
     /// Takes `weight` and, if it is there, `bias` of a layer norm, `[dims]` each.
@@ -48,7 +73,7 @@ impl Norm {
     /// As [`Norm::layer`], for checkpoints that store the weight less 1 (Nemotron).
     pub fn layer_plus_one(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
         let bias = if w.has("bias") { Some(w.take("bias", &[dims])?) } else { None };
-        let weight = plus_one(&w.take("weight", &[dims])?)?;
+        let weight = plus(&w.take("weight", &[dims])?, 1.0)?;
         Ok(Self::of(w, NormParams::Layer { weight, bias, eps }))
     }
 
@@ -75,8 +100,8 @@ impl Norm {
         Ok(Self::of(w, NormParams::LayerPerHead { weight, eps }))
     }
 
-    /// `[…, dims]` to the same shape; of [`Norm::layer_per_head`] `[batch, heads, length,
-    /// head_dim]`.
+    /// `[…, dims]` to the same shape; of [`Norm::rms_per_head`] and [`Norm::layer_per_head`]
+    /// `[batch, heads, length, head_dim]`.
     pub fn forward(&self, x: &Array) -> Result<Array> {
         norm(self.device, x, &self.params)
     }
@@ -96,8 +121,8 @@ impl Norm {
     }
 }
 
-fn plus_one(weight: &Array) -> Result<Array> {
-    let weight = ops::add(weight, &ops::astype(&scalar(1.0), weight.dtype())?)?;
+fn plus(weight: &Array, offset: f32) -> Result<Array> {
+    let weight = ops::add(weight, &ops::astype(&scalar(offset), weight.dtype())?)?;
     eval(&[&weight])?;
     Ok(weight)
 }

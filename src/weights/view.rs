@@ -119,8 +119,14 @@ impl<'a> Weights<'a> {
         &self.prefix
     }
 
+    /// The path of a name below the view; of an empty one, the view's own.
     fn path(&self, name: impl Display) -> String {
-        if self.prefix.is_empty() { name.to_string() } else { format!("{}.{name}", self.prefix) }
+        let name = name.to_string();
+        match (self.prefix.is_empty(), name.is_empty()) {
+            (true, _) => name,
+            (false, true) => self.prefix.clone(),
+            (false, false) => format!("{}.{name}", self.prefix),
+        }
     }
 
     /// Whether the checkpoint holds the tensor.

@@ -23,7 +23,9 @@ const SHARE: usize = 64;
 fn root_mean_square(norm: &NormParams) -> Option<(Option<&Array>, f32)> {
     match norm {
         NormParams::Rms { weight, eps } => Some((weight.as_ref(), *eps)),
-        NormParams::Layer { .. } | NormParams::LayerPerHead { .. } => None,
+        NormParams::RmsPerHead { .. }
+        | NormParams::Layer { .. }
+        | NormParams::LayerPerHead { .. } => None,
     }
 }
 

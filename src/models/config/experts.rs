@@ -43,16 +43,24 @@ impl SparseLayers {
         layer: usize,
         w: &Weights,
     ) -> Result<Box<dyn FeedForward>> {
-        let w = w.at(self.block);
+        self.build_in(layer, &w.at(self.block))
+    }
+
+    /// The same of the block's own view.
+    pub(in crate::models) fn build_in(
+        &self,
+        layer: usize,
+        w: &Weights,
+    ) -> Result<Box<dyn FeedForward>> {
         match self.experts {
             Some(config) if self.sparse[layer] => {
-                let moe = Moe::new(&w, config, self.names)?;
+                let moe = Moe::new(w, config, self.names)?;
                 Ok(Box::new(match self.shared {
                     Some(hidden) => moe.with_shared_mlp(&w.at(self.shared_name), hidden)?,
                     None => moe,
                 }))
             }
-            _ => Ok(Box::new(Mlp::new(&w, self.dims, self.dense, false, Activation::Silu)?)),
+            _ => Ok(Box::new(Mlp::new(w, self.dims, self.dense, false, Activation::Silu)?)),
         }
     }
 }

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::{ConfigFile, RopeDefaults};
 use crate::error::Result;
 use crate::nn::{
-    Chosen, Decoder, FeedForward, Indexer, IndexerConfig, Mla, MlaConfig, QueryTemperature, Rope,
-    StandardDecoder,
+    Chosen, Decoder, FeedForward, Indexer, IndexerConfig, Mixer, Mla, MlaConfig, QueryTemperature,
+    Rope, StandardDecoder,
 };
 use crate::weights::Weights;
 
@@ -18,7 +18,8 @@ pub(in crate::models) struct LatentDecoder {
     pub(in crate::models) temperature: Option<QueryTemperature>,
     /// What chooses the positions that layers look at.
     pub(in crate::models) indexer: Option<SparseLatent>,
-    rope: Rope,
+    /// The rotation; `None` does not look at positions.
+    pub(in crate::models) rope: Option<Rope>,
 }
 
 /// Attention to the positions that an indexer chooses.
@@ -37,12 +38,11 @@ impl LatentDecoder {
     ) -> Result<Decoder> {
         let chosen = Chosen::default();
         let mla = |index: usize, w: &Weights| {
-            let w = w.at("self_attn");
-            let mla = Mla::new(&w, self.attention, self.rope.clone())?;
-            let mla = mla.with_temperature(self.temperature);
             let Some(SparseLatent { config, own }) = &self.indexer else {
-                return Ok(Box::new(mla) as _);
+                return self.attention(w);
             };
+            let w = w.at("self_attn");
+            let mla = self.mla(&w)?;
             let indexer = match self.attention.q_lora_rank.filter(|_| own[index]) {
                 Some(rank) => {
                     let (w, dims) = (w.at("indexer"), self.attention.dims);
@@ -53,6 +53,21 @@ impl LatentDecoder {
             Ok(Box::new(mla.sparse(indexer, chosen.clone())) as _)
         };
         self.decoder.build_hybrid(w, mla, feed_forward)
+    }
+
+    /// Takes the attention of a layer, to all positions.
+    pub(in crate::models) fn attention(&self, layer: &Weights) -> Result<Box<dyn Mixer>> {
+        self.attention_of(&layer.at("self_attn"))
+    }
+
+    /// The same of the attention's own view.
+    pub(in crate::models) fn attention_of(&self, w: &Weights) -> Result<Box<dyn Mixer>> {
+        Ok(Box::new(self.mla(w)?))
+    }
+
+    fn mla(&self, w: &Weights) -> Result<Mla> {
+        let mla = Mla::new(w, self.attention, self.rope.clone())?;
+        Ok(mla.with_temperature(self.temperature))
     }
 }
 
@@ -72,7 +87,7 @@ impl ConfigFile {
         let attention = self.latent_attention(decoder.attention.dims)?;
         let interleaved = self.optional("rope_interleave")?.unwrap_or(interleaved);
         let rope = self.rope(attention.qk_rope_head_dim, Some(base), interleaved)?;
-        Ok(LatentDecoder { decoder, attention, temperature: None, indexer: None, rope })
+        Ok(LatentDecoder { decoder, attention, temperature: None, indexer: None, rope: Some(rope) })
     }
 
     /// The same with indexers in the layers that have one of their `own`; `interleaved` says
@@ -127,6 +142,7 @@ impl ConfigFile {
             v_head_dim: head("v_head_dim")?,
             bias: self.flag("attention_bias")?,
             scale: factor / ((nope + rope) as f32).sqrt(),
+            norm_scales: [1.0; 2],
         })
     }
 }

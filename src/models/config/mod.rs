@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 pub(super) use decoder::LayerType;
 pub(super) use experts::SparseLayers;
 pub use generation::GenerationDefaults;
+pub(super) use latent::LatentDecoder;
 pub(super) use recurrent::Mamba2Fields;
 pub(super) use rope::RopeDefaults;
 
