@@ -71,6 +71,10 @@ export declare class NativeModel {
   logits(tokens: Uint32Array): Promise<NativeLogits>
   /** How likely the continuations of a prompt are. */
   score(request: NativeScoreRequest): Promise<NativeScores>
+  /** The embeddings of texts. */
+  embed(request: NativeEmbedRequest): Promise<NativeEmbeddings>
+  /** How well documents fit a query, as the model's classifier judges each pair. */
+  judge(request: NativeJudgeRequest): Promise<NativeJudgements>
   /** Ends an evaluation, which then rejects with `ABORTED`. */
   cancel(evaluation: number): void
   /** Ends everything that the model does, and resolves when its memory has been given back. */
@@ -179,6 +183,16 @@ export interface NativeCandidate {
   text?: string
 }
 
+/** What a model can do. */
+export interface NativeCapabilities {
+  /** Whether it continues texts, and tells how likely they are. */
+  generate: boolean
+  /** Whether it embeds texts. */
+  embed: boolean
+  /** Whether it judges how well documents fit a query. */
+  rerank: boolean
+}
+
 /** What may follow a prompt: either `text` or `tokens`. */
 export interface NativeContinuation {
   /** Text. */
@@ -253,6 +267,54 @@ export interface NativeDevice {
   name?: string
   /** Its memory, as far as it is known. */
   memoryBytes?: number
+}
+
+/** How a model makes embeddings. */
+export interface NativeEmbeddingInfo {
+  /** Whether the checkpoint's files say so. */
+  declared: boolean
+  /** How many numbers they have. */
+  dimensions: number
+  /** How the states of a text become one; several are put side by side. */
+  pooling: ('cls' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken')[]
+  /** Whether they have the length 1. */
+  normalize: boolean
+  /** The tasks that texts can be for. */
+  tasks: Array<string>
+  /** That of texts for which none is named. */
+  defaultTask?: string
+  /** The most tokens of a text, where its files say so. */
+  maxTokens?: number
+}
+
+/** Embeddings, row by row. */
+export interface NativeEmbeddings {
+  /** The rows, one after the other. */
+  data: Float32Array
+  /** How many numbers a row has. */
+  dimensions: number
+  /** How many tokens the texts have. */
+  tokens: number
+}
+
+/** What to embed, and how. */
+export interface NativeEmbedRequest {
+  /** The number by which it is cancelled, different from those of others that run. */
+  evaluation: number
+  /** The texts, or tokens as they are. */
+  inputs: Array<NativeContinuation>
+  /** The name of what is put in front of them; left out for what the model's files say. */
+  task?: string
+  /** How the states of a text become one; left out for what the model's files say. */
+  pooling?: 'cls' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken'
+  /** Whether embeddings have the length 1; left out for what the model's files say. */
+  normalize?: boolean
+  /** How many of their first numbers are kept; left out for all. */
+  dimensions?: number
+  /** Whether texts that are too long are cut. */
+  truncate: boolean
+  /** The number of the adapter that it runs with. */
+  adapter?: number
 }
 
 /** A generation. What is left out comes from the model's `generation_config.json`. */
@@ -386,6 +448,28 @@ export interface NativeGenerationDefaults {
   maxTokens?: number
 }
 
+/** How well documents fit. */
+export interface NativeJudgements {
+  /** One for each document. */
+  scores: Float32Array
+  /** How many tokens were read. */
+  tokens: number
+}
+
+/** What to judge. */
+export interface NativeJudgeRequest {
+  /** The number by which it is cancelled, different from those of others that run. */
+  evaluation: number
+  /** What each document is judged by. */
+  query: string
+  /** The documents. */
+  documents: Array<string>
+  /** Whether pairs that are too long are cut. */
+  truncate: boolean
+  /** The number of the adapter that it runs with. */
+  adapter?: number
+}
+
 /** The bits of the modules that a pattern names. */
 export interface NativeLayerBits {
   /** Consecutive parts of their paths. */
@@ -515,6 +599,10 @@ export interface NativeModelInfo {
   hasChatTemplate: boolean
   /** The tokens that end its texts. */
   eosTokens: Array<number>
+  /** What it can do. */
+  capabilities: NativeCapabilities
+  /** How it makes embeddings; left out where it makes none. */
+  embedding?: NativeEmbeddingInfo
   /** What its `generation_config.json` says. */
   generationDefaults: NativeGenerationDefaults
   /** Its folder. */

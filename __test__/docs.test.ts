@@ -10,6 +10,7 @@ const PAGES = [
   'agents.md',
   'chat.md',
   'electron.md',
+  'embeddings.md',
   'errors/index.md',
   'getting-started.md',
   'memory.md',

@@ -1,16 +1,25 @@
 // The clients of others against the server: each test file of __test__/clients is one of them.
 
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { serve, type RunningServer } from '../js/server/index.js'
 import { installClients, runClient } from './support/clients.js'
+import { writeBert } from './support/embedder.js'
 
+const home = mkdtempSync(join(tmpdir(), 'nodemlx-clients-'))
 let server: RunningServer
 
 beforeAll(async () => {
   installClients()
-  server = await serve({ models: ['demo'], port: 0, apiKey: 'secret' })
+  writeBert(home, 'embeds')
+  server = await serve({ models: { demo: 'demo', embedder: home }, port: 0, apiKey: 'secret' })
 }, 300_000)
-afterAll(() => server.close())
+afterAll(async () => {
+  await server.close()
+  rmSync(home, { recursive: true })
+})
 
 it.each(['openai', 'anthropic', 'ai-sdk', 'langchain'])(
   '%s understands it',

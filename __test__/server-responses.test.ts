@@ -132,15 +132,3 @@ describe('responses', () => {
     expect(answer.body.error.param).toBe(param)
   })
 })
-
-describe.each(['/v1/embeddings', '/v1/rerank'])('%s', (path) => {
-  it('says that the model does not support it', async () => {
-    const body = { model: 'demo', input: 'x', query: 'x', documents: ['x'] }
-    const response = await client.post(path, body)
-    expect(response.status).toBe(400)
-    expect(await response.json()).toMatchObject({
-      error: { code: 'unsupported_model', message: expect.stringContaining('demo') as string },
-    })
-    expect((await client.post(path, { model: 'x' })).status).toBe(404)
-  })
-})

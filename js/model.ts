@@ -4,6 +4,7 @@ import { LoadedAdapter } from './adapter.js'
 import { unpacked } from './asar.js'
 import { iterator, runBatch } from './batch.js'
 import { ModelChat } from './chat.js'
+import { checkInputs, embedOrder, embeddings } from './embed.js'
 import { aborted, codeOf, fromNative, NodeMlxError } from './errors.js'
 import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
@@ -13,7 +14,9 @@ import { locate } from './hub/locate.js'
 import {
   getNative,
   type Native,
+  type NativeEmbeddings,
   type NativeGeneration,
+  type NativeJudgements,
   type NativeLoad,
   type NativeLoadRequest,
   type NativeModel,
@@ -25,12 +28,14 @@ import {
   booleanOption,
   chatOptions,
   chatTemplateOptions,
+  embedOptions,
   generateBatchOptions,
   generateOptions,
   loadOptions,
   nativeSettings,
   promptCacheOptions,
   promptOptions,
+  rerankOptions,
   scoreOptions,
   tokenizeOptions,
   checkForModel,
@@ -47,6 +52,7 @@ import {
   tokenList,
   type CheckedPrompt,
 } from './prompt.js'
+import { answered, answerOrders, checkDocuments, judgeOrder, rankings } from './rerank.js'
 import { decideOrder, decision, score, scoreOrder, type ScoreOrder } from './score.js'
 import { onAbort } from './signal.js'
 import type {
@@ -57,6 +63,9 @@ import type {
   ChatTemplateOptions,
   Decision,
   DetokenizeOptions,
+  Embeddings,
+  EmbedInput,
+  EmbedOptions,
   GenerateBatchOptions,
   GenerateOptions,
   Generation,
@@ -72,6 +81,8 @@ import type {
   PromptCache,
   PromptCacheOptions,
   PromptOptions,
+  Rankings,
+  RerankOptions,
   SchemaFormat,
   SchemaOutput,
   Score,
@@ -421,12 +432,50 @@ export class LoadedModel implements Model {
     return decision(choices, await this.#scores(order, checked.signal))
   }
 
-  #adapted<Options extends ScoreOptions>(options: Options): Options {
+  async embed(
+    texts: EmbedInput | readonly EmbedInput[],
+    options?: EmbedOptions,
+  ): Promise<Embeddings> {
+    const checked = embedOptions(options)
+    const inputs = checkInputs(texts)
+    this.#alive()
+    const order = embedOrder(inputs, this.#adapted(checked), this.info)
+    const embed = async (native: NativeModel, evaluation: number): Promise<NativeEmbeddings> =>
+      native.embed({ ...order, evaluation })
+    return embeddings(inputs.length, await this.#evaluate(checked.signal, embed))
+  }
+
+  async rerank(
+    query: string,
+    documents: readonly string[],
+    options?: RerankOptions,
+  ): Promise<Rankings> {
+    const checked = this.#adapted(rerankOptions(options))
+    const asked = nonEmptyString(query, 'query')
+    const all = checkDocuments(documents)
+    this.#alive()
+    const { generate, rerank } = this.info.capabilities
+    if (!rerank) throw new NodeMlxError('UNSUPPORTED', 'the model judges no texts: load a reranker')
+    const { signal, topN } = checked
+    if (!generate) {
+      const order = judgeOrder(asked, all, checked)
+      const judge = async (native: NativeModel, evaluation: number): Promise<NativeJudgements> =>
+        native.judge({ ...order, evaluation })
+      return rankings(await this.#evaluate(signal, judge), topN)
+    }
+    const orders = answerOrders(asked, all, checked, this.info)
+    return rankings(await answered(orders, async (order) => this.#scores(order, signal)), topN)
+  }
+
+  #adapted<Options extends { adapter?: Adapter | null | undefined }>(options: Options): Options {
     return options.adapter === undefined ? { ...options, adapter: this.#adapter } : options
   }
 
-  /** Carries an order out; a signal can end it. */
-  async #scores(order: ScoreOrder, signal: AbortSignal | undefined): Promise<NativeScores> {
+  /** Lets the addon evaluate something, by a number by which `signal` cancels it. */
+  async #evaluate<T>(
+    signal: AbortSignal | undefined,
+    run: (native: NativeModel, evaluation: number) => Promise<T>,
+  ): Promise<T> {
     const ended = (): NodeMlxError => aborted('the evaluation', signal?.reason)
     const isEnded = (): boolean => signal?.aborted === true
     if (isEnded()) throw ended()
@@ -437,12 +486,16 @@ export class LoadedModel implements Model {
         this.#native.cancel(evaluation)
       })
     try {
-      return await this.#call((native) => native.score({ ...order, evaluation }))
+      return await this.#call((native) => run(native, evaluation))
     } catch (error) {
       throw isEnded() && codeOf(error) === 'ABORTED' ? ended() : error
     } finally {
       forget?.()
     }
+  }
+
+  async #scores(order: ScoreOrder, signal: AbortSignal | undefined): Promise<NativeScores> {
+    return this.#evaluate(signal, (native, evaluation) => native.score({ ...order, evaluation }))
   }
 
   async dispose(): Promise<void> {

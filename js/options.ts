@@ -10,6 +10,7 @@ import type {
   ChatTemplateOptions,
   ConvertModelOptions,
   DownloadModelOptions,
+  EmbedOptions,
   EstimateModelOptions,
   GenerateBatchOptions,
   GenerateOptions,
@@ -23,6 +24,7 @@ import type {
   PrefixCacheOptions,
   PromptCacheOptions,
   PromptOptions,
+  RerankOptions,
   ScoreOptions,
   TokenizeOptions,
 } from './types.js'
@@ -305,6 +307,24 @@ const SCORE_FIELDS = {
   signal: abortSignal,
 } satisfies FieldsOf<ScoreOptions>
 
+const EMBED_FIELDS = {
+  task: nonEmptyString,
+  pooling: oneOf('cls', 'lasttoken', 'max', 'mean', 'mean_sqrt_len_tokens', 'weightedmean'),
+  normalize: boolean,
+  dimensions: integer(1, 2 ** 31 - 1),
+  truncate: boolean,
+  adapter,
+  signal: abortSignal,
+} satisfies FieldsOf<EmbedOptions>
+
+const RERANK_FIELDS = {
+  topN: integer(1, 2 ** 31 - 1),
+  instruction: nonEmptyString,
+  truncate: boolean,
+  adapter,
+  signal: abortSignal,
+} satisfies FieldsOf<RerankOptions>
+
 function logprobs(value: unknown, option: string): number | boolean {
   if (typeof value === 'number' || typeof value === 'boolean') return value
   throw invalidArgument(
@@ -521,6 +541,16 @@ export function promptOptions(options: unknown): PromptOptions {
 /** The options of `model.score` and `model.decide`: their names and types. */
 export function scoreOptions(options: unknown): ScoreOptions {
   return checkTemplate(fields(options, '', SCORE_FIELDS, SYNONYMS))
+}
+
+/** The options of `model.embed`: their names and types. */
+export function embedOptions(options: unknown): EmbedOptions {
+  return fields(options, '', EMBED_FIELDS, { ...SYNONYMS, promptName: 'task' })
+}
+
+/** The options of `model.rerank`: their names and types. */
+export function rerankOptions(options: unknown): RerankOptions {
+  return fields(options, '', RERANK_FIELDS, { ...SYNONYMS, topK: 'topN' })
 }
 
 /** The options of `model.tokenize`, checked. */

@@ -369,11 +369,115 @@ export interface ModelInfo {
   readonly hasChatTemplate: boolean
   /** The tokens that end an answer. */
   readonly eosTokens: readonly number[]
+  /** What the model can do. */
+  readonly capabilities: Readonly<Capabilities>
+  /** How it makes embeddings; missing where it makes none. */
+  readonly embedding?: Readonly<EmbeddingInfo>
   readonly generationDefaults: Readonly<GenerationDefaults>
   /** The folder that the model was loaded from: an absolute path. */
   readonly path: string
   /** What of the model's files could not be used, and is done without. */
   readonly warnings: readonly ModelWarning[]
+}
+
+/** What a model can do. */
+export interface Capabilities {
+  /** `generate`, `chat`, `score`, `decide` and what builds on them. */
+  readonly generate: boolean
+  /** `embed` */
+  readonly embed: boolean
+  /** `rerank` */
+  readonly rerank: boolean
+}
+
+/**
+ * How the hidden states of a text become one, by the names of sentence-transformers: that of the
+ * first token (`'cls'`) or the last (`'lasttoken'`), the largest value of each feature (`'max'`), the
+ * mean, the sum divided by the root of its number (`'mean_sqrt_len_tokens'`), or a mean in which the
+ * n-th token counts n times (`'weightedmean'`).
+ */
+export type Pooling = 'cls' | 'lasttoken' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean'
+
+/** How a model makes embeddings. */
+export interface EmbeddingInfo {
+  /**
+   * Whether the checkpoint's files say so. Otherwise a model that continues texts gives the state of
+   * the last token and any other the mean, as sentence-transformers does then.
+   */
+  readonly declared: boolean
+  /** How many numbers they have, unless `dimensions` asks for fewer. */
+  readonly dimensions: number
+  /** How the hidden states of a text become one; several are put side by side. */
+  readonly pooling: readonly Pooling[]
+  /** Whether they have the length 1. */
+  readonly normalize: boolean
+  /** The tasks that texts can be for, such as `'query'` and `'document'`. */
+  readonly tasks: readonly string[]
+  /** That of texts for which none is named. */
+  readonly defaultTask?: string
+  /** The most tokens of a text, where the checkpoint limits them beyond its context. */
+  readonly maxTokens?: number
+}
+
+/** A text to embed, or its tokens as they are. */
+export type EmbedInput = string | { tokens: ArrayLike<number> }
+
+/** Options of `model.embed`. What is left out is as the checkpoint's files say. */
+export interface EmbedOptions {
+  /** What the texts are for: the model puts a prompt of its own in front of them. */
+  task?: string | undefined
+  /** How the hidden states become one, in place of what the files say and the layers behind it. */
+  pooling?: Pooling | undefined
+  /** Whether embeddings have the length 1. */
+  normalize?: boolean | undefined
+  /**
+   * How many of the first numbers are kept, for models that were trained for it (Matryoshka); the
+   * length is made 1 afterwards.
+   */
+  dimensions?: number | undefined
+  /** Cut texts that are too long, where they are an error otherwise. @defaultValue false */
+  truncate?: boolean | undefined
+  /** The adapter to run with; `null` for the model as it is. @defaultValue that of `loadModel` */
+  adapter?: Adapter | null | undefined
+  /** Ends the work, which then rejects with the code `ABORTED`. */
+  signal?: AbortSignal | undefined
+}
+
+/** An embedding of each text. */
+export type Embeddings = Float32Array[] & {
+  /** How many tokens the texts have. */
+  readonly tokens: number
+}
+
+/** Options of `model.rerank`. */
+export interface RerankOptions {
+  /** How many of the best come back. @defaultValue all */
+  topN?: number | undefined
+  /**
+   * What makes a document a good one, for models that are asked for a yes or a no. @defaultValue that
+   * it answers the query
+   */
+  instruction?: string | undefined
+  /** Cut pairs that are too long, where they are an error otherwise. @defaultValue false */
+  truncate?: boolean | undefined
+  /** The adapter to run with; `null` for the model as it is. @defaultValue that of `loadModel` */
+  adapter?: Adapter | null | undefined
+  /** Ends the work, which then rejects with the code `ABORTED`. */
+  signal?: AbortSignal | undefined
+}
+
+/** How well a document fits. */
+export interface Ranking {
+  /** The document's place among those that were given. */
+  index: number
+  /** The higher the better: from 0 to 1, unless the checkpoint says that its logits are scores. */
+  score: number
+}
+
+/** Documents, the best first. */
+export type Rankings = Ranking[] & {
+  /** How many tokens were read. */
+  readonly tokens: number
 }
 
 /** Something that does not keep a model from running, and that its user should know. */
@@ -1396,6 +1500,16 @@ export interface Model extends AsyncDisposable {
     choices: readonly Choice[],
     options?: ScoreOptions,
   ): Promise<Decision<Choice>>
+  /**
+   * An embedding of each text, as the checkpoint's sentence-transformers files say: prompt, pooling,
+   * dense layers and normalization.
+   */
+  embed(texts: EmbedInput | readonly EmbedInput[], options?: EmbedOptions): Promise<Embeddings>
+  /**
+   * Documents in the order in which they fit a query, by a classifier (a cross-encoder), or by how
+   * likely a model that writes says yes (Qwen3-Reranker and others with a chat template).
+   */
+  rerank(query: string, documents: readonly string[], options?: RerankOptions): Promise<Rankings>
   /**
    * Gives the model's memory back. Running generations reject with the code `DISPOSED`. May be
    * called again.

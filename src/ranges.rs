@@ -79,6 +79,8 @@ pub static MAX_KV_SIZE: Limit = whole("maxKvSize", 16, MAX_COUNT);
 pub static KV_BITS: Limit = one_of("kvBits", &[4, 8]);
 pub static KV_GROUP_SIZE: Limit = one_of("kvGroupSize", &[32, 64, 128]);
 
+pub static DIMENSIONS: Limit = whole("dimensions", 1, MAX_COUNT);
+
 pub static MAX_SEQUENCES: Limit = whole("maxSequences", 1, 1024);
 pub static MAX_STALL_MS: Limit = whole("maxStallMs", 1, 60_000);
 pub static MEMORY_BYTES: Limit = whole("memoryBytes", 1, MAX_SAFE_INTEGER);

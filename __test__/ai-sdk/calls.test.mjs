@@ -3,9 +3,11 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import {
+  cosineSimilarity,
   createProviderRegistry,
   defaultSettingsMiddleware,
   embed,
+  embedMany,
   extractReasoningMiddleware,
   generateText,
   isStepCount,
@@ -323,18 +325,64 @@ test('errors keep their code', async () => {
 })
 
 test('what models cannot do is said as the AI SDK says it', async () => {
-  await assert.rejects(
-    async () => embed({ model: nodemlx.embeddingModel('demo'), value: 'Hi' }),
-    (error) => NoSuchModelError.isInstance(error) && error.modelType === 'embeddingModel',
-  )
-  await assert.rejects(
-    async () => rerank({ model: nodemlx.rerankingModel('demo'), documents: ['a'], query: 'b' }),
-    (error) => NoSuchModelError.isInstance(error) && error.modelId === 'demo',
+  assert.throws(
+    () => nodemlx.imageModel('demo'),
+    (error) => NoSuchModelError.isInstance(error) && error.modelType === 'imageModel',
   )
   const image = { type: 'file', data: new Uint8Array([1, 2, 3]), mediaType: 'image/png' }
   await assert.rejects(
     generateText({ model: demo, messages: [{ role: 'user', content: [image] }] }),
     (error) => UnsupportedFunctionalityError.isInstance(error),
+  )
+})
+
+test('texts are embedded', async () => {
+  const provider = createNodeMlx({ models: { fake: fakeModel({ answers: 'Hi.' }) } })
+  const model = provider.embeddingModel('fake')
+  const values = ['The fox ran.', 'The fox ran!', 'Bread needs yeast.']
+  const { embeddings, usage } = await embedMany({ model, values })
+  assert.equal(usage.tokens > 8, true)
+  assert.equal(cosineSimilarity(embeddings[0], embeddings[1]) > 0.5, true)
+  assert.equal(cosineSimilarity(embeddings[0], embeddings[2]) < 0.5, true)
+  const options = { nodemlx: { task: 'query' } }
+  const one = await embed({
+    model: provider.textEmbeddingModel('fake'),
+    value: values[0],
+    providerOptions: options,
+  })
+  assert.deepEqual(one.embedding, embeddings[0])
+  const wrong = (own) =>
+    embed({ model, value: 'a', providerOptions: { nodemlx: own }, maxRetries: 0 })
+  await assert.rejects(wrong({ task: 'summary' }), { code: 'INVALID_ARGUMENT', option: 'task' })
+  await assert.rejects(wrong({ tasks: 'query' }), /providerOptions\.nodemlx\.tasks/)
+  const abortSignal = AbortSignal.abort()
+  await assert.rejects(embed({ model, value: 'a', abortSignal }), { name: 'AbortError' })
+})
+
+test('documents are ranked', async () => {
+  const answers = ({ messages }) => ({
+    text: messages.at(-1).content.includes('runs') ? 'yes' : 'no',
+  })
+  const model = createNodeMlx({ models: { fake: fakeModel({ answers }) } }).rerankingModel('fake')
+  const documents = ['Bread needs yeast.', 'The fox runs.']
+  const { ranking, rerankedDocuments } = await rerank({
+    model,
+    documents,
+    query: 'What does a fox do?',
+    topN: 1,
+  })
+  assert.deepEqual(rerankedDocuments, ['The fox runs.'])
+  assert.equal(ranking[0].originalIndex, 1)
+  assert.equal(ranking[0].score > 0.9, true)
+  const objects = documents.map((text) => ({ text }))
+  const { ranking: same } = await rerank({
+    model,
+    documents: objects,
+    query: 'What does a fox do?',
+  })
+  assert.deepEqual(
+    same.map(({ originalIndex }) => originalIndex),
+    [1, 0],
   )
 })
 

@@ -45,7 +45,7 @@ test('the list of models', async () => {
   const { data } = await client.models.list()
   assert.deepEqual(
     data.map(({ id }) => id),
-    ['demo'],
+    ['demo', 'embedder'],
   )
 })
 

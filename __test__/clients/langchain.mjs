@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { HumanMessage, SystemMessage } from '@langchain/core/messages'
-import { ChatOpenAI } from '@langchain/openai'
+import { ChatOpenAI, OpenAIEmbeddings } from '@langchain/openai'
 
 const model = new ChatOpenAI({
   model: 'demo',
@@ -68,4 +68,22 @@ test('a call of a tool, streamed and not', async () => {
   let all
   for await (const chunk of await bound.stream(question)) all = all ? all.concat(chunk) : chunk
   assert.deepEqual(all.tool_calls[0].args, { city: 'Paris' })
+})
+
+test('embeddings', async () => {
+  const embeddings = new OpenAIEmbeddings({
+    model: 'embedder',
+    apiKey: 'secret',
+    maxRetries: 0,
+    dimensions: 8,
+    configuration: { baseURL: `${process.env.BASE_URL}/v1` },
+  })
+  const texts = ['A fox ran away.', 'Bread needs yeast.']
+  const documents = await embeddings.embedDocuments(texts)
+  assert.deepEqual(
+    documents.map((row) => row.length),
+    [8, 8],
+  )
+  const query = await embeddings.embedQuery(texts[1])
+  query.forEach((value, at) => assert.ok(Math.abs(value - documents[1][at]) < 1e-5))
 })

@@ -75,7 +75,7 @@ test('a response, streamed, and one that goes on from it', async () => {
 test('the list of models', async () => {
   const ids = []
   for await (const { id } of client.models.list()) ids.push(id)
-  assert.deepEqual(ids, ['demo'])
+  assert.deepEqual(ids, ['demo', 'embedder'])
   assert.equal((await client.models.retrieve('demo')).id, 'demo')
 })
 
@@ -93,9 +93,29 @@ test('errors are those of the client', async () => {
   const stranger = client.withOptions({ apiKey: 'wrong' })
   await assert.rejects(stranger.models.list(), OpenAI.AuthenticationError)
   await assert.rejects(
-    client.embeddings.create({ model: 'demo', input: 'x' }),
-    (error) => error instanceof OpenAI.BadRequestError && /does not support/.test(error.message),
+    client.embeddings.create({ model: 'embedder', input: 'x', dimensions: 99 }),
+    (error) => error instanceof OpenAI.BadRequestError && error.param === 'dimensions',
   )
+})
+
+test('embeddings', async () => {
+  const input = ['A fox ran away.', 'Bread needs yeast.']
+  const { data, usage, model } = await client.embeddings.create({ model: 'embedder', input })
+  assert.equal(model, 'embedder')
+  assert.deepEqual(
+    data.map(({ index }) => index),
+    [0, 1],
+  )
+  // The client asks for base64 where nothing else is said, and decodes it.
+  assert.equal(data[0].embedding.length, 32)
+  const options = { model: 'embedder', input, encoding_format: 'float' }
+  const floats = await client.embeddings.create(options)
+  data[1].embedding.forEach((value, at) =>
+    assert.ok(Math.abs(value - floats.data[1].embedding[at]) < 1e-6),
+  )
+  assert.equal(usage.total_tokens, floats.usage.prompt_tokens)
+  const short = await client.embeddings.create({ ...options, dimensions: 8 })
+  assert.equal(short.data[0].embedding.length, 8)
 })
 
 test('a stream that is left', async () => {

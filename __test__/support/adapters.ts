@@ -27,7 +27,7 @@ export function safetensors(
 }
 
 /** Numbers between −1 and 1 that are the same every time. */
-function noise(count: number, seed: number): Float32Array {
+export function noise(count: number, seed: number): Float32Array {
   let state = seed
   return Float32Array.from({ length: count }, () => {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0

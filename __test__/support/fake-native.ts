@@ -3,8 +3,12 @@ import type {
   NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
+  NativeEmbeddings,
+  NativeEmbedRequest,
   NativeGenerateRequest,
   NativeGeneration,
+  NativeJudgements,
+  NativeJudgeRequest,
   NativeLoad,
   NativeLoadRequest,
   NativeLoadProgress,
@@ -43,6 +47,7 @@ export function fakeInfo(changes: Partial<ModelInfo> = {}): ModelInfo {
     hasTokenizer: true,
     hasChatTemplate: true,
     eosTokens: [2],
+    capabilities: { generate: true, embed: true, rerank: true },
     generationDefaults: {},
     path: '/models/fake',
     warnings: [],
@@ -209,6 +214,16 @@ export class FakeModel implements NativeModel {
   score(request: NativeScoreRequest): Promise<NativeScores> {
     this.calls.push(['score', request])
     return Promise.resolve({ promptTokens: 1, continuations: [] })
+  }
+
+  embed(request: NativeEmbedRequest): Promise<NativeEmbeddings> {
+    this.calls.push(['embed', request])
+    return Promise.resolve({ data: new Float32Array(), dimensions: 0, tokens: 0 })
+  }
+
+  judge(request: NativeJudgeRequest): Promise<NativeJudgements> {
+    this.calls.push(['judge', request])
+    return Promise.resolve({ scores: new Float32Array(), tokens: 0 })
   }
 
   cancel(evaluation: number): void {

@@ -1,3 +1,5 @@
 export { createNodeMlx, type NodeMlxProvider, type NodeMlxProviderOptions } from './provider.js'
+export type { NodeMlxEmbeddingModelOptions } from './embedding-model.js'
 export type { NodeMlxLanguageModelOptions } from './call-options.js'
+export type { NodeMlxRerankingModelOptions } from './reranking-model.js'
 export type { LoadedModelOptions, NamedModel } from '../model-sources.js'

@@ -12,7 +12,9 @@ import { loadOptions } from '../options.js'
 import type { LoadModelOptions } from '../types.js'
 import { fields, isPlainObject, nonEmptyString, show, type Check } from '../validate.js'
 import { noSuchModel } from './errors.js'
+import { NodeMlxEmbeddingModel } from './embedding-model.js'
 import { NodeMlxLanguageModel } from './language-model.js'
+import { NodeMlxRerankingModel } from './reranking-model.js'
 
 /** Options of `createNodeMlx`. */
 export interface NodeMlxProviderOptions {
@@ -46,11 +48,11 @@ export interface NodeMlxProvider extends ProviderV4, AsyncDisposable {
   /** The same as `languageModel`. */
   (modelId: string): LanguageModelV4
   languageModel(modelId: string): LanguageModelV4
-  /** @throws NoSuchModelError: models do not embed yet. */
   embeddingModel(modelId: string): EmbeddingModelV4
+  /** The same, as earlier versions of the AI SDK call it. */
+  textEmbeddingModel(modelId: string): EmbeddingModelV4
   /** @throws NoSuchModelError: models do not make images. */
   imageModel(modelId: string): ImageModelV4
-  /** @throws NoSuchModelError: models do not rank yet. */
   rerankingModel(modelId: string): RerankingModelV4
   /** Disposes of all models that were loaded here; the next call loads them again. */
   dispose(): Promise<void>
@@ -92,17 +94,19 @@ export function createNodeMlx(options?: NodeMlxProviderOptions): NodeMlxProvider
   })
   const languageModel = (modelId: string): LanguageModelV4 =>
     new NodeMlxLanguageModel(nonEmptyString(modelId, 'modelId'), name, pool)
-  const missing =
-    (type: 'embeddingModel' | 'imageModel' | 'rerankingModel', why: string) =>
-    (modelId: string): never => {
-      throw noSuchModel(modelId, type, why)
-    }
+  const embeddingModel = (modelId: string): EmbeddingModelV4 =>
+    new NodeMlxEmbeddingModel(nonEmptyString(modelId, 'modelId'), name, pool)
+  const rerankingModel = (modelId: string): RerankingModelV4 =>
+    new NodeMlxRerankingModel(nonEmptyString(modelId, 'modelId'), name, pool)
   const provider = Object.assign((modelId: string) => languageModel(modelId), {
     specificationVersion: 'v4' as const,
     languageModel,
-    embeddingModel: missing('embeddingModel', 'models of this provider do not embed'),
-    imageModel: missing('imageModel', 'models of this provider do not make images'),
-    rerankingModel: missing('rerankingModel', 'models of this provider do not rank'),
+    embeddingModel,
+    textEmbeddingModel: embeddingModel,
+    imageModel: (modelId: string): never => {
+      throw noSuchModel(modelId, 'imageModel', 'models of this provider do not make images')
+    },
+    rerankingModel,
     dispose: () => pool.dispose(new NodeMlxError('DISPOSED', 'the provider was disposed of')),
   })
   // Older versions of Node.js 20 have no such symbol.

@@ -113,6 +113,10 @@ class Serving implements Host {
         return this.#model(call.model).logits(call.tokens)
       case 'score':
         return this.#model(call.model).score(this.#adapted(call.request))
+      case 'embed':
+        return this.#model(call.model).embed(this.#adapted(call.request))
+      case 'judge':
+        return this.#model(call.model).judge(this.#adapted(call.request))
       case 'loadPromptCache':
         this.#caches.set(call.cache, await this.#model(call.model).loadPromptCache(call.path))
         return undefined

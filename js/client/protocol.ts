@@ -3,7 +3,11 @@ import type {
   NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
+  NativeEmbeddings,
+  NativeEmbedRequest,
   NativeGenerateRequest,
+  NativeJudgements,
+  NativeJudgeRequest,
   NativePrompt,
   NativeScoreRequest,
   NativeScores,
@@ -30,6 +34,8 @@ export type Call =
   | { method: 'applyChatTemplate'; model: number; messages: string; options: string }
   | { method: 'logits'; model: number; tokens: Uint32Array }
   | { method: 'score'; model: number; request: NativeScoreRequest }
+  | { method: 'embed'; model: number; request: NativeEmbedRequest }
+  | { method: 'judge'; model: number; request: NativeJudgeRequest }
   | { method: 'loadPromptCache'; model: number; cache: number; path: string }
   | { method: 'loadAdapter'; model: number; adapter: number; path: string }
   | { method: 'clearPrefixCache'; model: number }
@@ -63,6 +69,8 @@ export interface Answers {
   applyChatTemplate: string
   logits: { data: Float32Array; shape: number[] }
   score: NativeScores
+  embed: NativeEmbeddings
+  judge: NativeJudgements
   loadPromptCache: undefined
   loadAdapter: ReturnType<NativeAdapter['info']>
   clearPrefixCache: undefined

@@ -2,8 +2,12 @@ import type {
   NativeAdapter,
   NativeBatch,
   NativeCacheLimits,
+  NativeEmbeddings,
+  NativeEmbedRequest,
   NativeGenerateRequest,
   NativeGeneration,
+  NativeJudgements,
+  NativeJudgeRequest,
   NativeModel,
   NativeModelInfo,
   NativePrompt,
@@ -98,6 +102,14 @@ export class RemoteModel implements NativeModel {
 
   score(request: NativeScoreRequest): Promise<NativeScores> {
     return this.#connection.call({ method: 'score', model: this.#id, request })
+  }
+
+  embed(request: NativeEmbedRequest): Promise<NativeEmbeddings> {
+    return this.#connection.call({ method: 'embed', model: this.#id, request })
+  }
+
+  judge(request: NativeJudgeRequest): Promise<NativeJudgements> {
+    return this.#connection.call({ method: 'judge', model: this.#id, request })
   }
 
   cancel(evaluation: number): void {

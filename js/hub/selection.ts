@@ -2,11 +2,13 @@
 export const INDEX = 'model.safetensors.index.json'
 export const CONFIG = 'config.json'
 
-/** What stands beside the weights: configuration, tokenizer and chat templates. */
+/** What stands beside the weights: configuration, tokenizer, chat templates, modules of embedders. */
 const TEXT_FILES = [
   /^(?:config|generation_config|hf_quant_config|quantize_config|quant_config|[a-z_]*processor_config)\.json$/,
   /^(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(?:tokenizer\.model|tekken\.json|vocab\.txt|merges\.txt|[^/]*\.tiktoken)$/,
+  /^(?:modules|sentence_[a-z]+_config|config_sentence_transformers)\.json$/,
+  /^\d+_\w+\/(?:config\.json|model\.safetensors)$/,
   /^(?:chat_template\.json|[^/]*\.jinja|additional_chat_templates\/[^/]*\.jinja)$/,
 ]
 

@@ -4,11 +4,12 @@ import { json, type Api, type Call } from './call.js'
 import { OPENAI } from './openai/api.js'
 import { chatCompletions } from './openai/chat.js'
 import { completions } from './openai/completions.js'
+import { embeddings } from './openai/embeddings.js'
 import { describeModel, listModels } from './openai/models.js'
+import { rerank } from './openai/rerank.js'
 import { deleteResponse, responses, storedResponse } from './responses/responses.js'
 import { pageFile, servePage } from './page.js'
 import type { Engine } from './turn.js'
-import { unsupported } from './unsupported.js'
 
 /** What answers a request of a route. */
 export interface Route {
@@ -27,8 +28,9 @@ const POSTS: Readonly<Record<string, Route['run']>> = {
   '/v1/responses': responses,
   '/v1/messages': messages,
   '/v1/messages/count_tokens': countTokens,
-  '/v1/embeddings': unsupported('embeddings'),
-  '/v1/rerank': unsupported('reranking'),
+  '/v1/embeddings': embeddings,
+  '/v1/rerank': rerank,
+  '/v2/rerank': rerank,
 }
 
 /** The routes of a path, one for each method. */

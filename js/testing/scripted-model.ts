@@ -4,7 +4,11 @@ import type {
   NativeAdapter,
   NativeCacheLimits,
   NativeContinuation,
+  NativeEmbeddings,
+  NativeEmbedRequest,
   NativeGenerateRequest,
+  NativeJudgements,
+  NativeJudgeRequest,
   NativeModel,
   NativeModelInfo,
   NativePrompt,
@@ -160,6 +164,42 @@ export class ScriptedModel implements NativeModel {
     }
   }
 
+  /** Texts that have words in common are near each other. */
+  async embed(request: NativeEmbedRequest): Promise<NativeEmbeddings> {
+    this.#alive()
+    const size = this.#info.embedding?.dimensions ?? 0
+    const { dimensions = size, normalize = this.#info.embedding?.normalize === true } = request
+    if (dimensions > size)
+      throw invalidArgument('dimensions', `is ${dimensions}, and there are ${size}`)
+    this.#checkTask(request.task)
+    const inputs = request.inputs.map((it) => Array.from(it.tokens ?? encode(it.text ?? '')))
+    const rows = inputs.map((tokens) => bagOfWords(tokens, dimensions, normalize))
+    return Promise.resolve({
+      data: Float32Array.from(rows.flat()),
+      dimensions,
+      tokens: inputs.reduce((sum, tokens) => sum + tokens.length, 0),
+    })
+  }
+
+  #checkTask(task: string | undefined): void {
+    const { tasks = [] } = this.#info.embedding ?? {}
+    if (task !== undefined && !tasks.includes(task))
+      throw invalidArgument('task', `is none of the model's: ${tasks.join(', ')}`)
+  }
+
+  /** The share of the query's words that a document has. */
+  async judge({ query, documents }: NativeJudgeRequest): Promise<NativeJudgements> {
+    this.#alive()
+    const words = (text: string): Set<string> => new Set(text.toLowerCase().match(/\w+/g))
+    const wanted = words(query)
+    const score = (document: string): number => {
+      const found = words(document)
+      return [...wanted].filter((word) => found.has(word)).length / Math.max(1, wanted.size)
+    }
+    const tokens = documents.reduce((sum, text) => sum + encode(query + text).length, 0)
+    return Promise.resolve({ scores: Float32Array.from(documents, score), tokens })
+  }
+
   cancel(evaluation: number): void {
     this.#evaluations.get(evaluation)?.()
   }
@@ -266,6 +306,14 @@ export class ScriptedModel implements NativeModel {
       logprobs,
     }
   }
+}
+
+/** How often the tokens come up, in fewer numbers than there are tokens. */
+function bagOfWords(tokens: number[], dimensions: number, normalize: boolean): number[] {
+  const counts = Array.from({ length: dimensions }, () => 0)
+  for (const token of tokens) counts[token % dimensions] = (counts[token % dimensions] ?? 0) + 1
+  const length = normalize ? Math.hypot(...counts) : 1
+  return counts.map((count) => count / Math.max(length, 1e-12))
 }
 
 /** Tokens, of which those are likely that are the likely ones from the first on. */

@@ -29,6 +29,7 @@ export default {
           ['Tools', 'tools'],
           ['Agents and MCP', 'agents'],
           ['Reasoning', 'reasoning'],
+          ['Embeddings and reranking', 'embeddings'],
           ['AI SDK', 'ai-sdk'],
           ['Server', 'server'],
           ['Electron and workers', 'electron'],

@@ -14,9 +14,10 @@ use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    PrefixCache, PrefixOwner, PromptCache, Reading, ScoredRow, Sequence, SequenceOptions,
-    TokenOutput,
+    EmbeddedText, PrefixCache, PrefixOwner, PromptCache, Reading, ScoredRow, Segmented, Sequence,
+    SequenceOptions, TextPart, TokenOutput,
 };
+use crate::models::EmbedOptions;
 
 /// A language model and its adapters.
 pub struct AdaptedBackend {
@@ -38,6 +39,12 @@ pub struct AdaptedSequence {
 #[derive(Clone)]
 pub struct AdaptedCaches {
     caches: Vec<Cache>,
+    adapter: Option<HeldAdapter>,
+}
+
+/// A text that is being embedded, and its adapter.
+pub struct AdaptedText {
+    text: EmbeddedText,
     adapter: Option<HeldAdapter>,
 }
 
@@ -114,6 +121,7 @@ fn fingerprint(adapter: Option<&HeldAdapter>) -> Option<&str> {
 impl Backend for AdaptedBackend {
     type Sequence = AdaptedSequence;
     type Caches = AdaptedCaches;
+    type Text = AdaptedText;
     type PromptCache = AdaptedCache;
 
     fn start(
@@ -279,6 +287,35 @@ impl Backend for AdaptedBackend {
         });
         let mut inner: Vec<ScoredRow<Vec<Cache>>> = inner.collect();
         self.adapters.scope(adapter.as_ref(), || self.core.logprobs(&mut inner))
+    }
+
+    fn begin_text(
+        &self,
+        adapter: Option<AdapterId>,
+        options: &EmbedOptions,
+    ) -> Result<AdaptedText> {
+        Ok(AdaptedText { adapter: self.hold(adapter)?, text: self.core.begin_text(options)? })
+    }
+
+    fn read_texts(&self, parts: &mut [TextPart<AdaptedText>]) -> Result<()> {
+        let adapter = parts.first().and_then(|part| part.text.adapter.clone());
+        let inner = parts.iter_mut().map(|TextPart { tokens, is_last, text }| TextPart {
+            tokens,
+            is_last: *is_last,
+            text: &mut text.text,
+        });
+        let mut inner: Vec<TextPart<EmbeddedText>> = inner.collect();
+        self.adapters.scope(adapter.as_ref(), || self.core.read_texts(&mut inner))
+    }
+
+    fn embeddings(&self, texts: Vec<AdaptedText>, options: &EmbedOptions) -> Result<Vec<Vec<f32>>> {
+        let texts: Vec<EmbeddedText> = texts.into_iter().map(|text| text.text).collect();
+        self.core.embeddings(&texts, options)
+    }
+
+    fn classify(&self, texts: &[Segmented], adapter: Option<AdapterId>) -> Result<Vec<Vec<f32>>> {
+        let adapter = self.hold(adapter)?;
+        self.adapters.scope(adapter.as_ref(), || self.core.classify(texts))
     }
 
     fn reset_peak_memory(&self) {

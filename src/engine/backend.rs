@@ -7,7 +7,8 @@ use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
-use crate::generate::{Reading, ScoredRow, SequenceOptions, TokenOutput};
+use crate::generate::{Reading, ScoredRow, Segmented, SequenceOptions, TextPart, TokenOutput};
+use crate::models::EmbedOptions;
 
 /// What a prompt cache holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub trait Backend {
     /// The caches of a sequence that is only read, and what the model runs with. Those of a copy go
     /// their own way.
     type Caches: Clone;
+    /// A text that is being embedded.
+    type Text;
     /// What a sequence leaves for the next one that begins alike.
     type PromptCache;
 
@@ -106,6 +109,18 @@ pub trait Backend {
     /// Reads the tokens of rows that run with the same adapter; gives the log-probabilities of
     /// their targets. A failure is this call's alone.
     fn logprobs(&self, rows: &mut [ScoredRow<Self::Caches>]) -> Result<Vec<Vec<f32>>>;
+
+    /// Begins a text that is to be embedded, with an adapter or none.
+    fn begin_text(&self, adapter: Option<AdapterId>, options: &EmbedOptions) -> Result<Self::Text>;
+
+    /// Reads parts of texts that are embedded with the same adapter. A failure is this call's alone.
+    fn read_texts(&self, parts: &mut [TextPart<Self::Text>]) -> Result<()>;
+
+    /// The embeddings of texts that have been read to their ends.
+    fn embeddings(&self, texts: Vec<Self::Text>, options: &EmbedOptions) -> Result<Vec<Vec<f32>>>;
+
+    /// The logits of the labels of each text.
+    fn classify(&self, texts: &[Segmented], adapter: Option<AdapterId>) -> Result<Vec<Vec<f32>>>;
 
     /// Starts the measurement of [`Backend::peak_memory`] anew.
     fn reset_peak_memory(&self);

@@ -3,19 +3,21 @@
 use super::backend::PromptCacheSize;
 use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::generate::{
-    PromptCache, Reading, ScoredRow, Sequence, SequenceOptions, TokenOutput, decode, logprobs,
-    prefill,
+    EmbeddedText, PromptCache, Reading, ScoredRow, Segmented, Sequence, SequenceOptions, TextPart,
+    TokenOutput, classify, decode, embeddings, logprobs, prefill, read_texts,
 };
 use crate::mlx;
 use crate::mlx::primitive::Failure;
-use crate::models::LanguageModel;
+use crate::models::{EmbedOptions, Embedder, LanguageModel};
 use crate::nn::Step;
 
 /// A language model.
 pub struct CoreBackend {
     model: Box<dyn LanguageModel>,
+    /// What makes embeddings, where the model gives hidden states.
+    embedder: Option<Embedder>,
     /// Tells the model from others, in files of prompt caches.
     fingerprint: String,
 }
@@ -23,7 +25,12 @@ pub struct CoreBackend {
 impl CoreBackend {
     /// Runs `model`, which belongs to the calling thread.
     pub fn new(model: Box<dyn LanguageModel>, fingerprint: String) -> Self {
-        Self { model, fingerprint }
+        Self { model, embedder: None, fingerprint }
+    }
+
+    /// The same with what makes embeddings.
+    pub fn with_embedder(self, embedder: Option<Embedder>) -> Self {
+        Self { embedder, ..self }
     }
 
     /// The model.
@@ -122,6 +129,36 @@ impl CoreBackend {
     /// The log-probabilities of rows' targets; see [`logprobs`].
     pub fn logprobs(&self, rows: &mut [ScoredRow<Vec<Cache>>]) -> Result<Vec<Vec<f32>>> {
         logprobs(&*self.model, rows)
+    }
+
+    /// A text that is to be embedded.
+    pub fn begin_text(&self, options: &EmbedOptions) -> Result<EmbeddedText> {
+        Ok(EmbeddedText { pooled: self.embedder()?.begin(options), caches: self.caches() })
+    }
+
+    /// Reads parts of texts; see [`read_texts`].
+    pub fn read_texts(&self, parts: &mut [TextPart<EmbeddedText>]) -> Result<()> {
+        read_texts(&*self.model, parts)
+    }
+
+    /// The embeddings of texts; see [`embeddings`].
+    pub fn embeddings(
+        &self,
+        texts: &[EmbeddedText],
+        options: &EmbedOptions,
+    ) -> Result<Vec<Vec<f32>>> {
+        embeddings(self.embedder()?, texts, options)
+    }
+
+    /// The logits of texts' labels; see [`classify`].
+    pub fn classify(&self, texts: &[Segmented]) -> Result<Vec<Vec<f32>>> {
+        classify(&*self.model, texts)
+    }
+
+    fn embedder(&self) -> Result<&Embedder> {
+        self.embedder.as_ref().ok_or_else(|| {
+            Error::Unsupported("the model gives no hidden states, so it embeds no texts".to_owned())
+        })
     }
 
     /// Measures the peak from now on.

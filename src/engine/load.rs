@@ -192,6 +192,10 @@ fn build(
         defaults: model.generation,
         vocabulary_size: model.vocabulary_size,
         context_length: model.context_length,
+        abilities: model.abilities,
+        embedder: model.embedder.clone(),
+        label_activation: model.label_activation,
+        max_text_tokens: model.max_text_tokens,
         prefill_chunk: prefill_chunk(device.kind),
         fixed_prefill_chunk: fixed_prefill_chunk(device.kind),
         max_sequences: request.max_sequences.unwrap_or(max_sequences(device.kind)),
@@ -208,7 +212,8 @@ fn build(
         has_chat_template: profile.text.has_chat_template(),
         end_tokens: profile.text.end_tokens().to_vec(),
     };
-    let core = CoreBackend::new(loaded.model, info.model.fingerprint.clone());
+    let core = CoreBackend::new(loaded.model, info.model.fingerprint.clone())
+        .with_embedder(loaded.embedder);
     let adapters = Adapters::new(loaded.sites, loaded.activations);
     let bytes = request.prefix_cache_bytes;
     let bytes = bytes.unwrap_or_else(|| prefix_cache_bytes(device.kind, info.model.bytes));

@@ -16,6 +16,7 @@ mod banned_strings;
 mod budget;
 mod conversion;
 mod core;
+mod embed;
 mod evaluation;
 pub mod exit;
 mod follower;
@@ -41,6 +42,7 @@ mod writer;
 
 pub use backend::PromptCacheSize;
 pub use conversion::{Conversion, ConvertRequest, convert};
+pub use embed::{EmbedInput, EmbedRequest, Embeddings, JudgeRequest, Judgements};
 pub use evaluation::{AbortFlag, Scored};
 pub use load::load;
 pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};

@@ -200,6 +200,7 @@ impl Model {
     /// The logits after each of `tokens`: as many rows, each as wide as the vocabulary.
     pub fn logits(&self, tokens: Vec<u32>, callback: Callback<Vec<f32>>) {
         let checked = self.profile().and_then(|it| {
+            it.check_writes()?;
             it.check_tokens("tokens", &tokens)?;
             it.check_rows(&tokens)
         });

@@ -13,7 +13,7 @@ use super::text::Text;
 use crate::constraint::Begin;
 use crate::error::{Error, Result};
 use crate::generate::{GenerationOptions, IsBreaker, SequenceOptions, TokenMask};
-use crate::models::GenerationDefaults;
+use crate::models::{Abilities, EmbedderInfo, GenerationDefaults, LabelActivation};
 use crate::text::{OutputParser, Tokenizer};
 
 /// The most tokens of a generation whose request sets no limit, on a model that names no context
@@ -48,6 +48,14 @@ pub struct Profile {
     pub vocabulary_size: usize,
     /// The most tokens it can look back on, where it names a limit.
     pub context_length: Option<usize>,
+    /// What it is for.
+    pub abilities: Abilities,
+    /// How it makes embeddings, where it makes any.
+    pub embedder: Option<EmbedderInfo>,
+    /// What becomes of the logits of its labels.
+    pub label_activation: LabelActivation,
+    /// The most tokens of a text that it embeds or judges, where files limit them.
+    pub max_text_tokens: Option<usize>,
     /// How many tokens of a prompt are read in one turn.
     pub prefill_chunk: usize,
     /// The same where that must not depend on who else runs.
@@ -68,6 +76,7 @@ impl Profile {
     /// model does not have; [`Error::ContextOverflow`] for a prompt that leaves no room.
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prepared> {
         let started = Instant::now();
+        self.check_writes()?;
         let prompt = self.text.tokens(&request.prompt, request.encoding)?;
         self.check_tokens("prompt", &prompt)?;
         let options = &request.options;
@@ -189,6 +198,21 @@ impl Profile {
             tokens.extend(tokenizer.encode("\n", false)?);
         }
         Ok(tokens)
+    }
+
+    /// Refuses to write where the model embeds or judges texts alone.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`].
+    pub fn check_writes(&self) -> Result<()> {
+        if self.abilities.writes {
+            return Ok(());
+        }
+        let what = match self.abilities.labels {
+            Some(_) => "judges texts (model.rerank)",
+            None => "embeds texts (model.embed)",
+        };
+        Err(Error::Unsupported(format!("the model {what} and does not write any")))
     }
 
     /// Refuses more tokens than the model's context holds, and rows of logits for them that

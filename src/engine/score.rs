@@ -97,6 +97,7 @@ impl Profile {
     /// Those of the tokenizer and the template; [`Error::InvalidArgument`] for tokens that the
     /// model does not have, and where nothing is left to begin with; [`Error::ContextOverflow`].
     fn continued(&self, request: &ScoreRequest) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
+        self.check_writes()?;
         let ScoreRequest { prompt, encoding, continuations, .. } = request;
         let laid_out = self.text.lay_out(prompt, *encoding)?;
         let tokens = match prompt {

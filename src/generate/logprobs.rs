@@ -1,8 +1,8 @@
 //! How likely given tokens are, without sampling.
 
+use super::reading::guarded;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array, Dtype, ops};
 use crate::models::LanguageModel;
 use crate::nn::{Step, StepRow};
@@ -37,14 +37,7 @@ pub fn logprobs(
     model: &dyn LanguageModel,
     rows: &mut [ScoredRow<Vec<Cache>>],
 ) -> Result<Vec<Vec<f32>>> {
-    let failure = Failure::default();
-    let scored = failure.scope(|| run(model, rows));
-    if scored.is_err() {
-        // MLX would give the error to whoever waits next, too.
-        let _ = mlx::settle();
-    }
-    failure.check()?;
-    let mut all = scored?.into_iter();
+    let mut all = guarded(|| run(model, rows))?.into_iter();
     let scores: Vec<Vec<f32>> =
         rows.iter().map(|row| all.by_ref().take(row.targets.len()).collect()).collect();
     if scores.iter().flatten().any(|logprob| logprob.is_nan()) {

@@ -22,6 +22,7 @@ mod config;
 mod dbrx;
 mod deepseek;
 mod dots1;
+mod encoder;
 mod ernie4_5;
 mod ernie4_5_moe;
 mod exaone;
@@ -69,6 +70,7 @@ mod plamo2;
 mod qwen;
 mod recurrent_gemma;
 mod seed_oss;
+mod sentence;
 mod smollm3;
 mod stablelm;
 mod starcoder2;
@@ -83,17 +85,34 @@ use config::ConfigFile;
 pub use config::GenerationDefaults;
 pub use layout::{Layout, Modules, Quantizing, Tensors, layout};
 use parts::Parts;
+pub use sentence::{
+    EmbedOptions, Embedder, EmbedderInfo, LabelActivation, PooledText, Pooling, to_rows,
+};
 
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
-use crate::nn::{Activation, Backbone, Decoder, Embedding, FeedForward, Mlp, Step};
-use crate::warning::Warning;
+use crate::nn::{Activation, Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, Step};
+use crate::warning::{Warning, WarningCode};
 use crate::weights::{Checkpoint, LoadPlan, Sites, Weights};
 
-/// A language model: a step of new positions in, logits out.
+/// What a model is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// Whether it continues texts.
+    pub writes: bool,
+    /// Whether it gives hidden states, which embeddings are made of.
+    pub embeds: bool,
+    /// Whether its tokens see what is behind them, so that a text is read at once.
+    pub reads_whole: bool,
+    /// How many labels it gives texts, where it judges them.
+    pub labels: Option<usize>,
+}
+
+/// A language model: a step of new positions in, logits out; or hidden states alone, as its
+/// [`Abilities`] say.
 pub trait LanguageModel {
     /// The logits that a step wants, `[batch, wanted, vocabulary]`. The caches are those of its
     /// rows, each of which takes the new positions of its layer.
@@ -103,6 +122,28 @@ pub trait LanguageModel {
     /// `[batch, length, vocabulary]`.
     fn logits(&self, tokens: &Array, caches: &mut [Cache]) -> Result<Array> {
         self.forward(&Step::of_one(tokens), &mut [caches])
+    }
+
+    /// What it is for: most continue texts, and nothing else.
+    fn abilities(&self) -> Abilities {
+        Abilities { writes: true, embeds: false, reads_whole: false, labels: None }
+    }
+
+    /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where [`Abilities::embeds`] says so.
+    fn states(&self, _: &Step, _: &mut [&mut [Cache]]) -> Result<Array> {
+        let message = "embeddings are not supported in this architecture";
+        Err(Error::Unsupported(message.to_owned()))
+    }
+
+    /// The logits of the labels of each row, `[rows, labels]`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where [`Abilities::labels`] says so.
+    fn classify(&self, _: &Step, _: &mut [&mut [Cache]]) -> Result<Array> {
+        Err(Error::Unsupported("the model is no classifier, so it judges no texts".to_owned()))
     }
 
     /// An empty cache for each layer that needs one.
@@ -130,6 +171,15 @@ impl LanguageModel for Decoder {
         Self::forward(self, step, caches)
     }
 
+    fn abilities(&self) -> Abilities {
+        let writes = self.has_head();
+        Abilities { writes, embeds: true, reads_whole: false, labels: None }
+    }
+
+    fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::states(self, step, caches)
+    }
+
     fn make_caches(&self) -> Vec<Cache> {
         Self::make_caches(self)
     }
@@ -146,6 +196,72 @@ impl LanguageModel for Decoder {
 impl LanguageModel for Backbone {
     fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
         Self::forward(self, step, caches)
+    }
+
+    fn make_caches(&self) -> Vec<Cache> {
+        Self::make_caches(self)
+    }
+
+    fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn embedding(&self) -> &Embedding {
+        &self.embedding
+    }
+}
+
+/// The error of asking what embeds texts for more of them.
+fn writes_nothing() -> Error {
+    let message = "the model embeds texts and does not write any: see model.info.capabilities";
+    Error::Unsupported(message.to_owned())
+}
+
+/// A decoder in which every token sees the whole text.
+struct WholeDecoder(Decoder);
+
+impl LanguageModel for WholeDecoder {
+    fn forward(&self, _: &Step, _: &mut [&mut [Cache]]) -> Result<Array> {
+        Err(writes_nothing())
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { writes: false, embeds: true, reads_whole: true, labels: None }
+    }
+
+    fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        self.0.states(step, caches)
+    }
+
+    fn make_caches(&self) -> Vec<Cache> {
+        self.0.make_caches()
+    }
+
+    fn layers(&self) -> usize {
+        self.0.layers.len()
+    }
+
+    fn embedding(&self) -> &Embedding {
+        &self.0.embedding
+    }
+}
+
+impl LanguageModel for Encoder {
+    fn forward(&self, _: &Step, _: &mut [&mut [Cache]]) -> Result<Array> {
+        Err(writes_nothing())
+    }
+
+    fn abilities(&self) -> Abilities {
+        let labels = self.classifier.as_ref().map(|it| it.labels.unsigned_abs() as usize);
+        Abilities { writes: false, embeds: labels.is_none(), reads_whole: true, labels }
+    }
+
+    fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::states(self, step, caches)
+    }
+
+    fn classify(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::classify(self, step, caches)
     }
 
     fn make_caches(&self) -> Vec<Cache> {
@@ -207,6 +323,15 @@ pub struct Info {
     pub generation: GenerationDefaults,
     /// Tells its weights from those of other models.
     pub fingerprint: String,
+    /// What it is for.
+    pub abilities: Abilities,
+    /// How it makes embeddings, where it makes any.
+    pub embedder: Option<EmbedderInfo>,
+    /// What becomes of the logits of its labels.
+    pub label_activation: LabelActivation,
+    /// The most tokens of a text that it embeds or judges, where a file limits them beyond its
+    /// context.
+    pub max_text_tokens: Option<usize>,
     /// What of its files could not be used.
     pub warnings: Vec<Warning>,
 }
@@ -221,6 +346,8 @@ pub struct Loaded {
     pub sites: Sites,
     /// The type of activations; `None` for that of the checkpoint.
     pub activations: Option<Dtype>,
+    /// What makes embeddings of its hidden states, where it gives these.
+    pub embedder: Option<Embedder>,
 }
 
 /// What an architecture's file provides.
@@ -360,10 +487,15 @@ fn is_prediction_layer(file: &ConfigFile, tensor: &str) -> bool {
     index.zip(file.layers().ok()).is_some_and(|(index, layers)| index >= layers)
 }
 
-/// The architectures that can be loaded, by name, each with the values of `model_type` that it
-/// runs.
+/// The architectures that write texts, by name, each with the values of `model_type` that it runs.
 pub fn architectures() -> BTreeMap<&'static str, &'static [&'static str]> {
     let all = FAMILIES.iter().copied().flatten();
+    all.map(|architecture| (architecture.name, architecture.model_types)).collect()
+}
+
+/// The same of those that read texts alone, to embed or to judge them.
+pub fn encoders() -> BTreeMap<&'static str, &'static [&'static str]> {
+    let all = encoder::ARCHITECTURES.iter();
     all.map(|architecture| (architecture.name, architecture.model_types)).collect()
 }
 
@@ -387,6 +519,7 @@ fn find(text: &ConfigFile) -> Result<&'static Architecture> {
         .iter()
         .copied()
         .flatten()
+        .chain(encoder::ARCHITECTURES)
         .find(|candidate| candidate.runs(&model_type))
         .ok_or(Error::UnknownArchitecture { model_type })
 }
@@ -427,6 +560,24 @@ pub fn load(
     warnings.extend_from_slice(checkpoint.warnings());
     warnings.extend(weights.warnings());
     let (quantization, mixed_quantization) = weights.quantization();
+    let abilities = model.abilities();
+    let embedder = match abilities.embeds {
+        true => match Embedder::read(dir, config.values(), plan, model.embedding().dims()) {
+            // It is made for something else.
+            Err(error) if abilities.writes => {
+                let path = dir.join("modules.json");
+                let message = format!("the model embeds no texts: {error}");
+                warnings.push(Warning::new(WarningCode::UnusableFile, &path, message));
+                None
+            }
+            embedder => Some(embedder?),
+        },
+        false => None,
+    };
+    let label_activation = match abilities.labels {
+        Some(_) => sentence::label_activation(dir, config.values())?,
+        None => LabelActivation::Identity,
+    };
     let dtype = plan.activations.or_else(|| weights.stored_dtype()).unwrap_or(Dtype::Float32);
     let info = Info {
         fingerprint: format!("{model_type}-{:016x}", checkpoint.fingerprint(&config.text())),
@@ -436,13 +587,17 @@ pub fn load(
         bytes: total_bytes,
         quantization,
         mixed_quantization,
-        context_length: config.context_length(),
+        context_length: config.context_length().map(|it| it - encoder::reserved(&text, it)),
         vocabulary_size: model.vocabulary(),
         layers: model.layers(),
         dtype,
         generation: GenerationDefaults::read(dir, &mut warnings),
+        abilities,
+        label_activation,
+        max_text_tokens: sentence::max_tokens(dir)?,
+        embedder: embedder.as_ref().map(|it| it.info().clone()),
         warnings,
     };
     let sites = weights.sites().clone();
-    Ok(Loaded { model, info, sites, activations: plan.activations })
+    Ok(Loaded { model, info, sites, activations: plan.activations, embedder })
 }

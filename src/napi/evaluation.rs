@@ -1,4 +1,4 @@
-//! Scores: what is asked for, what comes back, and how it is cancelled.
+//! Scores, embeddings and judgements: what is asked for, what comes back, and how it is cancelled.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,8 +8,13 @@ use napi_derive::napi;
 
 use super::request::NativePrompt;
 use crate::adapters::AdapterId;
-use crate::engine::{AbortFlag, Callback, Continuation, ScoreRequest, Scored, Scores};
+use crate::engine::{
+    AbortFlag, Callback, Continuation, EmbedInput, EmbedRequest, Embeddings, JudgeRequest,
+    Judgements, ScoreRequest, Scored, Scores,
+};
 use crate::error::{Error, Result};
+use crate::models::{EmbedOptions, Pooling};
+use crate::ranges;
 
 /// What may follow a prompt: either `text` or `tokens`.
 #[napi(object, object_to_js = false)]
@@ -87,6 +92,122 @@ impl From<Scores> for NativeScores {
             prompt_tokens: scores.prompt_tokens as u32,
             continuations: scores.continuations.into_iter().map(scored).collect(),
         }
+    }
+}
+
+/// What to embed, and how.
+#[napi(object, object_to_js = false)]
+pub struct NativeEmbedRequest {
+    /// The number by which it is cancelled, different from those of others that run.
+    pub evaluation: f64,
+    /// The texts, or tokens as they are.
+    pub inputs: Vec<NativeContinuation>,
+    /// The name of what is put in front of them; left out for what the model's files say.
+    pub task: Option<String>,
+    /// How the states of a text become one; left out for what the model's files say.
+    #[napi(
+        ts_type = "'cls' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken'"
+    )]
+    pub pooling: Option<String>,
+    /// Whether embeddings have the length 1; left out for what the model's files say.
+    pub normalize: Option<bool>,
+    /// How many of their first numbers are kept; left out for all.
+    pub dimensions: Option<f64>,
+    /// Whether texts that are too long are cut.
+    pub truncate: bool,
+    /// The number of the adapter that it runs with.
+    pub adapter: Option<f64>,
+}
+
+impl NativeEmbedRequest {
+    /// The engine's form of it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for what has no such form.
+    pub fn translate(self) -> Result<EmbedRequest> {
+        let input = |it: NativeContinuation| match (it.text, it.tokens) {
+            (Some(text), None) => Ok(EmbedInput::Text(text)),
+            (None, Some(tokens)) => Ok(EmbedInput::Tokens(tokens.to_vec())),
+            _ => Err(Error::argument("texts", "must have exactly one of text and tokens")),
+        };
+        let pooling = |name: String| {
+            Pooling::named(&name).ok_or_else(|| {
+                let names = Pooling::ALL.map(|(name, _)| name).join(", ");
+                Error::argument("pooling", format!("is \"{name}\", expected one of {names}"))
+            })
+        };
+        let dimensions = self.dimensions.map(|it| ranges::DIMENSIONS.check(it)).transpose()?;
+        Ok(EmbedRequest {
+            inputs: self.inputs.into_iter().map(input).collect::<Result<_>>()?,
+            task: self.task,
+            options: EmbedOptions {
+                pooling: self.pooling.map(pooling).transpose()?,
+                normalize: self.normalize,
+                dimensions: dimensions.map(|it| it as usize),
+            },
+            truncate: self.truncate,
+            adapter: self.adapter.map(AdapterId::from_number),
+        })
+    }
+}
+
+/// Embeddings, row by row.
+#[napi(object, object_from_js = false)]
+pub struct NativeEmbeddings {
+    /// The rows, one after the other.
+    pub data: Float32Array,
+    /// How many numbers a row has.
+    pub dimensions: u32,
+    /// How many tokens the texts have.
+    pub tokens: u32,
+}
+
+impl From<Embeddings> for NativeEmbeddings {
+    fn from(Embeddings { rows, tokens }: Embeddings) -> Self {
+        let dimensions = rows.first().map_or(0, Vec::len) as u32;
+        Self { data: Float32Array::new(rows.concat()), dimensions, tokens: tokens as u32 }
+    }
+}
+
+/// What to judge.
+#[napi(object, object_to_js = false)]
+pub struct NativeJudgeRequest {
+    /// The number by which it is cancelled, different from those of others that run.
+    pub evaluation: f64,
+    /// What each document is judged by.
+    pub query: String,
+    /// The documents.
+    pub documents: Vec<String>,
+    /// Whether pairs that are too long are cut.
+    pub truncate: bool,
+    /// The number of the adapter that it runs with.
+    pub adapter: Option<f64>,
+}
+
+impl NativeJudgeRequest {
+    /// The engine's form of it.
+    pub fn translate(self) -> JudgeRequest {
+        JudgeRequest {
+            query: self.query,
+            documents: self.documents,
+            truncate: self.truncate,
+            adapter: self.adapter.map(AdapterId::from_number),
+        }
+    }
+}
+
+/// How well documents fit.
+#[napi(object, object_from_js = false)]
+pub struct NativeJudgements {
+    /// One for each document.
+    pub scores: Float32Array,
+    /// How many tokens were read.
+    pub tokens: u32,
+}
+
+impl From<Judgements> for NativeJudgements {
+    fn from(Judgements { scores, tokens }: Judgements) -> Self {
+        Self { scores: Float32Array::new(scores), tokens: tokens as u32 }
     }
 }
 

@@ -8,7 +8,10 @@ use napi_derive::napi;
 
 use super::adapter::NativeAdapter;
 use super::error::{Result, throw};
-use super::evaluation::{NativeScoreRequest, NativeScores, RunningEvaluations};
+use super::evaluation::{
+    NativeEmbedRequest, NativeEmbeddings, NativeJudgeRequest, NativeJudgements, NativeScoreRequest,
+    NativeScores, RunningEvaluations,
+};
 use super::generation::NativeGeneration;
 use super::promise::promise;
 use super::prompt_cache::{NativeCacheLimits, NativePromptCache};
@@ -16,6 +19,7 @@ use super::request::{NativeGenerateRequest, NativePrompt};
 use super::system::device_name;
 use crate::engine::Model;
 use crate::mlx::dtype_name;
+use crate::models::EmbedderInfo;
 use crate::warning::Warning;
 
 /// What is known of a model.
@@ -52,12 +56,63 @@ pub struct NativeModelInfo {
     pub has_chat_template: bool,
     /// The tokens that end its texts.
     pub eos_tokens: Vec<u32>,
+    /// What it can do.
+    pub capabilities: NativeCapabilities,
+    /// How it makes embeddings; left out where it makes none.
+    pub embedding: Option<NativeEmbeddingInfo>,
     /// What its `generation_config.json` says.
     pub generation_defaults: NativeGenerationDefaults,
     /// Its folder.
     pub path: String,
     /// What of its files could not be used.
     pub warnings: Vec<NativeWarning>,
+}
+
+/// What a model can do.
+#[napi(object, object_from_js = false)]
+pub struct NativeCapabilities {
+    /// Whether it continues texts, and tells how likely they are.
+    pub generate: bool,
+    /// Whether it embeds texts.
+    pub embed: bool,
+    /// Whether it judges how well documents fit a query.
+    pub rerank: bool,
+}
+
+/// How a model makes embeddings.
+#[napi(object, object_from_js = false)]
+pub struct NativeEmbeddingInfo {
+    /// Whether the checkpoint's files say so.
+    pub declared: bool,
+    /// How many numbers they have.
+    pub dimensions: u32,
+    /// How the states of a text become one; several are put side by side.
+    #[napi(
+        ts_type = "('cls' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken')[]"
+    )]
+    pub pooling: Vec<&'static str>,
+    /// Whether they have the length 1.
+    pub normalize: bool,
+    /// The tasks that texts can be for.
+    pub tasks: Vec<String>,
+    /// That of texts for which none is named.
+    pub default_task: Option<String>,
+    /// The most tokens of a text, where its files say so.
+    pub max_tokens: Option<u32>,
+}
+
+impl NativeEmbeddingInfo {
+    fn new(info: &EmbedderInfo, max_tokens: Option<usize>) -> Self {
+        Self {
+            declared: info.is_declared,
+            dimensions: info.dimensions as u32,
+            pooling: info.pooling.iter().map(|pooling| pooling.name()).collect(),
+            normalize: info.normalizes,
+            tasks: info.prompts.keys().cloned().collect(),
+            default_task: info.default_task.clone(),
+            max_tokens: max_tokens.map(|tokens| tokens as u32),
+        }
+    }
 }
 
 /// Something that does not keep a model from running, and that its user should know.
@@ -157,6 +212,18 @@ impl NativeModel {
             has_tokenizer: info.has_tokenizer,
             has_chat_template: info.has_chat_template,
             eos_tokens: info.end_tokens.clone(),
+            capabilities: NativeCapabilities {
+                generate: info.model.abilities.writes,
+                embed: info.model.embedder.is_some(),
+                // What writes can be asked.
+                rerank: info.model.abilities.labels == Some(1)
+                    || info.model.abilities.writes && info.has_chat_template,
+            },
+            embedding: info
+                .model
+                .embedder
+                .as_ref()
+                .map(|it| NativeEmbeddingInfo::new(it, info.model.max_text_tokens)),
             generation_defaults: NativeGenerationDefaults {
                 temperature: defaults.temperature().map(widen),
                 top_p: defaults.top_p.map(widen),
@@ -279,6 +346,27 @@ impl NativeModel {
         let (promise, callback) = promise(env, NativeScores::from)?;
         let (aborted, callback) = self.evaluations.begin(evaluation, callback);
         self.model.score(request, aborted, callback);
+        Ok(promise)
+    }
+
+    /// The embeddings of texts.
+    #[napi(ts_return_type = "Promise<NativeEmbeddings>")]
+    pub fn embed<'env>(&self, env: &'env Env, request: NativeEmbedRequest) -> Result<Object<'env>> {
+        let evaluation = request.evaluation;
+        let request = request.translate().map_err(|error| throw(env, &error))?;
+        let (promise, callback) = promise(env, NativeEmbeddings::from)?;
+        let (aborted, callback) = self.evaluations.begin(evaluation, callback);
+        self.model.embed(request, aborted, callback);
+        Ok(promise)
+    }
+
+    /// How well documents fit a query, as the model's classifier judges each pair.
+    #[napi(ts_return_type = "Promise<NativeJudgements>")]
+    pub fn judge<'env>(&self, env: &'env Env, request: NativeJudgeRequest) -> Result<Object<'env>> {
+        let evaluation = request.evaluation;
+        let (promise, callback) = promise(env, NativeJudgements::from)?;
+        let (aborted, callback) = self.evaluations.begin(evaluation, callback);
+        self.model.judge(request.translate(), aborted, callback);
         Ok(promise)
     }
 

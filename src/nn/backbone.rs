@@ -1,6 +1,6 @@
 //! A stack of layers that are one block each, as in Mamba and what came of it.
 
-use super::decoder::Head;
+use super::decoder::{Head, no_head};
 use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
@@ -94,6 +94,7 @@ impl Backbone {
             match &self.head {
                 Head::Tied => self.embedding.as_linear(x),
                 Head::Linear(head) => head.forward(x),
+                Head::Absent => Err(no_head()),
             }
         })
     }

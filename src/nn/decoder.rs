@@ -10,7 +10,7 @@ use super::residual::{Input, Residual};
 use super::rows::{Rows, StepRows};
 use super::step::Step;
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fused::math::{scaled, soft_cap};
 use crate::mlx::{Array, ops};
 use crate::weights::Weights;
@@ -42,6 +42,13 @@ pub enum Norms {
         mixer: Norm,
         /// Before the feed-forward block; `None` (GPT-J) for the mixer's.
         feed_forward: Option<Norm>,
+    },
+    /// norm(x + mixer(x)), and then norm(x + feed_forward(x)) (Vaswani et al. 2017).
+    AfterSum {
+        /// Behind the mixer.
+        mixer: Norm,
+        /// Behind the feed-forward block.
+        feed_forward: Norm,
     },
 }
 
@@ -94,6 +101,13 @@ impl DecoderLayer {
                 };
                 Ok(Input::from(x).add(fed)?)
             }
+            Norms::AfterSum { mixer, feed_forward } => {
+                let input = Input::from(stream.materialize()?);
+                let mixed = self.mixer.forward(&input, rows)?;
+                let input = Input::from(mixer.forward(&input.add(mixed)?.materialize()?)?);
+                let fed = self.feed_forward.forward(&input)?;
+                Ok(Residual::from(feed_forward.forward(&input.add(fed)?.materialize()?)?))
+            }
         }
     }
 }
@@ -105,6 +119,8 @@ pub enum Head {
     Tied,
     /// A matrix of its own.
     Linear(Linear),
+    /// There is none: the model gives hidden states alone.
+    Absent,
 }
 
 impl Head {
@@ -125,6 +141,12 @@ impl Head {
             Ok(Self::Linear(Linear::new(w, dims, vocabulary, w.has("bias"))?))
         }
     }
+}
+
+/// The error of asking a model without a head for logits.
+pub(super) fn no_head() -> Error {
+    let message = "the checkpoint has no output head: it embeds texts and does not write any";
+    Error::Unsupported(message.to_owned())
 }
 
 /// A whole model.
@@ -153,6 +175,18 @@ pub struct Decoder {
 impl Decoder {
     /// The logits that a step wants, `[batch, wanted, vocabulary]`.
     pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        self.logits(step, &self.stream(step, caches)?)
+    }
+
+    /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
+    pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let stream = self.stream(step, caches)?;
+        let dims = stream.materialize()?.dim(2).unsigned_abs() as usize;
+        step.logits(&stream, dims, |stream| stream.normed(&self.norm).array().cloned())
+    }
+
+    /// The stream behind the last layer.
+    fn stream(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Residual> {
         let mut x = self.embed(step.tokens())?;
         if let Some(positions) = &self.positions {
             x = ops::add(&x, &positions.forward(step, caches)?)?;
@@ -162,7 +196,7 @@ impl Decoder {
         for (index, layer) in self.layers.iter().enumerate() {
             stream = layer.forward(&stream, &mut rows.layer(index)?)?;
         }
-        self.logits(step, &stream)
+        Ok(stream)
     }
 
     /// Tokens `[batch, length]` to what the first layer gets, `[batch, length, dims]`.
@@ -179,6 +213,11 @@ impl Decoder {
         step.logits(stream, self.embedding.vocabulary(), |stream| self.head(stream))
     }
 
+    /// Whether it has logits.
+    pub fn has_head(&self) -> bool {
+        !matches!(self.head, Head::Absent)
+    }
+
     /// A stream to logits `[batch, length, vocabulary]`.
     fn head(&self, stream: &Residual) -> Result<Array> {
         let x = stream.normed(&self.norm);
@@ -186,6 +225,7 @@ impl Decoder {
         let mut logits = match &self.head {
             Head::Tied => self.embedding.as_linear(x),
             Head::Linear(head) => head.forward(x),
+            Head::Absent => Err(no_head()),
         }?;
         if let Some(scale) = self.logit_scale {
             logits = scaled(&logits, scale)?;

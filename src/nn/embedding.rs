@@ -14,6 +14,7 @@ use crate::weights::Weights;
 pub struct Embedding {
     table: Matrix,
     vocabulary: usize,
+    dims: usize,
     /// The type of activations; `None` for the table's own.
     dtype: Option<Dtype>,
     additions: Additions<EmbeddingAddition>,
@@ -29,13 +30,19 @@ impl Embedding {
             plain => plain,
         };
         let additions = w.embedding_site(vocabulary, dims);
-        let vocabulary = vocabulary.unsigned_abs() as usize;
-        Ok(Self { table, vocabulary, dtype: w.activations(), additions, device: w.device() })
+        let [vocabulary, dims] = [vocabulary, dims].map(|size| size.unsigned_abs() as usize);
+        let dtype = w.activations();
+        Ok(Self { table, vocabulary, dims, dtype, additions, device: w.device() })
     }
 
     /// Rows of the table.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary
+    }
+
+    /// Features of a row.
+    pub fn dims(&self) -> usize {
+        self.dims
     }
 
     /// Token ids `[batch, length]` to `[batch, length, dims]`.

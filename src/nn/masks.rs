@@ -2,11 +2,11 @@
 
 use super::alibi::Alibi;
 use crate::cache::Cache;
-use crate::error::Result;
-use crate::mlx::Dtype;
+use crate::error::{Error, Result};
 use crate::mlx::fast::Mask;
+use crate::mlx::{Array, Dtype, ops};
 
-/// How far back a token sees.
+/// How far a token sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttentionSpan {
     /// To the first position.
@@ -15,6 +15,10 @@ pub enum AttentionSpan {
     SlidingWindow(i32),
     /// To the start of its chunk of this many positions.
     Chunked(i32),
+    /// A whole text, what is behind the token included. It is read in one pass.
+    Whole,
+    /// As [`Self::Whole`], but no position that is more than this many away.
+    Around(i32),
 }
 
 impl From<Option<i32>> for AttentionSpan {
@@ -28,7 +32,7 @@ impl AttentionSpan {
     /// An empty cache of what is seen.
     pub(super) fn make_cache(self) -> Cache {
         match self {
-            Self::Full => Cache::standard(),
+            Self::Full | Self::Whole | Self::Around(_) => Cache::standard(),
             Self::SlidingWindow(window) => Cache::rotating(window, 0),
             Self::Chunked(size) => Cache::chunked(size),
         }
@@ -56,11 +60,17 @@ impl Masks {
         let index = match self.plain.iter().position(|(other, _)| *other == span) {
             Some(index) => index,
             None => {
-                let window = match span {
-                    AttentionSpan::SlidingWindow(window) => Some(window),
-                    AttentionSpan::Full | AttentionSpan::Chunked(_) => None,
+                let mask = match span {
+                    AttentionSpan::SlidingWindow(window) => cache.mask(length, Some(window))?,
+                    AttentionSpan::Full | AttentionSpan::Chunked(_) => cache.mask(length, None)?,
+                    AttentionSpan::Whole | AttentionSpan::Around(_) if cache.offset() > 0 => {
+                        let message = "a text whose tokens see what is behind them is read at once";
+                        return Err(Error::Unsupported(message.to_owned()));
+                    }
+                    AttentionSpan::Around(reach) if length > reach + 1 => around(length, reach)?,
+                    AttentionSpan::Whole | AttentionSpan::Around(_) => Mask::None,
                 };
-                self.plain.push((span, cache.mask(length, window)?));
+                self.plain.push((span, mask));
                 self.plain.len() - 1
             }
         };
@@ -87,4 +97,14 @@ impl Masks {
         };
         Ok(&self.biased[index].1)
     }
+}
+
+/// `[length, length]`: each query sees the positions that are at most `reach` away.
+fn around(length: i32, reach: i32) -> Result<Mask> {
+    let positions = ops::arange(0, length, Dtype::Int32)?;
+    let (keys, queries) = (&positions, &ops::reshape(&positions, &[length, 1])?);
+    let beyond = Array::from_int(reach + 1);
+    let behind = ops::less(queries, &ops::add(keys, &beyond)?)?;
+    let ahead = ops::less(keys, &ops::add(queries, &beyond)?)?;
+    ops::logical_and(&behind, &ahead).map(Mask::Array)
 }

@@ -65,8 +65,18 @@ impl Norm {
 
     /// Takes `weight` and, if it is there, `bias` of a layer norm, `[dims]` each.
     pub fn layer(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
-        let bias = if w.has("bias") { Some(w.take("bias", &[dims])?) } else { None };
-        let weight = w.take("weight", &[dims])?;
+        Self::layer_named(w, ["weight", "bias"], dims, eps)
+    }
+
+    /// As [`Norm::layer`], by these names.
+    pub fn layer_named(
+        w: &Weights,
+        [weight, bias]: [&str; 2],
+        dims: i32,
+        eps: f32,
+    ) -> Result<Self> {
+        let bias = if w.has(bias) { Some(w.take(bias, &[dims])?) } else { None };
+        let weight = w.take(weight, &[dims])?;
         Ok(Self::of(w, NormParams::Layer { weight, bias, eps }))
     }
 

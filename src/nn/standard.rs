@@ -175,11 +175,19 @@ impl NormLayout {
 pub const NESTED: [&str; 2] = ["language_model", "text_model"];
 
 /// The view of everything but the output head: `model`, or a view within it where a checkpoint has
-/// other parts, too.
+/// other parts, too. Where it has nothing but this, as embedders do, its tensors may have no prefix.
 pub fn language_model<'a>(w: &Weights<'a>) -> Weights<'a> {
     let model = w.at("model");
+    if is_bare(w) {
+        return w.clone();
+    }
     let nested = NESTED.map(|part| model.at(part));
     nested.into_iter().find(|part| part.at("embed_tokens").has("weight")).unwrap_or(model)
+}
+
+/// Whether the checkpoint is a decoder without a head, by itself.
+fn is_bare(w: &Weights) -> bool {
+    w.at("embed_tokens").has("weight") && !w.at("model").at("embed_tokens").has("weight")
 }
 
 impl StandardDecoder {
@@ -247,7 +255,12 @@ impl StandardDecoder {
             positions: self.positions.map(positions).transpose()?,
             layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
             norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
-            head: Head::new(&w.at(names.head), &embedding, self.tied, dims, self.vocabulary)?,
+            head: match names.model == "model" && is_bare(w) && !w.at(names.head).has("weight") {
+                true => Head::Absent,
+                false => {
+                    Head::new(&w.at(names.head), &embedding, self.tied, dims, self.vocabulary)?
+                }
+            },
             logit_scale: self.logit_scale,
             logit_cap: self.logit_cap,
         })

@@ -21,6 +21,7 @@ pub struct StepRow {
 #[derive(Debug)]
 pub struct Step<'a> {
     tokens: &'a Array,
+    segments: Option<&'a Array>,
     rows: Vec<StepRow>,
 }
 
@@ -37,24 +38,36 @@ impl<'a> Step<'a> {
             let message = format!("are {:?}, and not as long as {rows:?}", tokens.shape());
             return Err(Error::argument("tokens", message));
         }
-        Ok(Self { tokens, rows })
+        Ok(Self { tokens, segments: None, rows })
     }
 
     /// The next positions of one sequence, with the logits of all of them.
     pub fn of_one(tokens: &'a Array) -> Self {
         let length = tokens.dim(1);
-        Self { tokens, rows: vec![StepRow { length, logits: length }] }
+        Self { tokens, segments: None, rows: vec![StepRow { length, logits: length }] }
     }
 
     /// The next position of each of several sequences, `[1, rows]`, with its logits.
     pub fn decode(tokens: &'a Array) -> Self {
-        Self { tokens, rows: vec![StepRow { length: 1, logits: 1 }; tokens.dim(1) as usize] }
+        let rows = vec![StepRow { length: 1, logits: 1 }; tokens.dim(1) as usize];
+        Self { tokens, segments: None, rows }
     }
 
     /// The same without logits: only the caches take the positions.
     pub fn without_logits(mut self) -> Self {
         self.rows.iter_mut().for_each(|row| row.logits = 0);
         self
+    }
+
+    /// The same with the segment of its text that each token is of, `[batch, length]` (`uint32`):
+    /// in a pair of texts 0 in the first and 1 in the second.
+    pub fn with_segments(self, segments: &'a Array) -> Self {
+        Self { segments: Some(segments), ..self }
+    }
+
+    /// See [`Step::with_segments`]; `None` where all tokens are of one.
+    pub fn segments(&self) -> Option<&'a Array> {
+        self.segments
     }
 
     /// `[batch, length]`.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use tokenizers::processors::template::TemplateProcessing;
-use tokenizers::{AddedToken, Decoder, DecoderWrapper};
+use tokenizers::utils::truncation::{TruncationParams, truncate_encodings};
+use tokenizers::{AddedToken, Decoder, DecoderWrapper, Encoding, PostProcessor};
 
 use super::added_tokens::MarkedText;
 use super::formats::{self, Built, Hints};
@@ -174,6 +175,50 @@ impl Tokenizer {
             self.inner.post_process(encoding, None, add_special_tokens)
         })?;
         Ok(encoding.get_ids().to_vec())
+    }
+
+    /// The tokens of a text that is read for itself, with what the tokenizer puts around one, or of
+    /// a pair of texts; and of each token the text that it is of, 0 or 1. Beyond `limit` tokens the
+    /// longer text is cut.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`](crate::error::Error::Tokenizer) where not even what is put around fits.
+    pub fn encode_whole(
+        &self,
+        text: &str,
+        pair: Option<&str>,
+        limit: Option<usize>,
+    ) -> Result<(Vec<u32>, Vec<u32>)> {
+        let encoding = guarded(&self.path, || {
+            let first = self.inner.encode_fast(text, false)?;
+            let second = match pair {
+                None => None,
+                Some(pair) => {
+                    let mut encoding = self.inner.encode_fast(pair, false)?;
+                    encoding.set_type_ids(vec![1; encoding.len()]);
+                    Some(encoding)
+                }
+            };
+            let (first, second) = self.cut(first, second, limit)?;
+            self.inner.post_process(first, second, true)
+        })?;
+        Ok((encoding.get_ids().to_vec(), encoding.get_type_ids().to_vec()))
+    }
+
+    fn cut(
+        &self,
+        first: Encoding,
+        second: Option<Encoding>,
+        limit: Option<usize>,
+    ) -> tokenizers::Result<(Encoding, Option<Encoding>)> {
+        let Some(limit) = limit else { return Ok((first, second)) };
+        let around = self.inner.get_post_processor();
+        let around = around.map_or(0, |it| it.added_tokens(second.is_some()));
+        let Some(max_length) = limit.checked_sub(around).filter(|length| *length > 0) else {
+            return Err(format!("{around} special tokens do not fit {limit}").into());
+        };
+        let params = TruncationParams { max_length, ..TruncationParams::default() };
+        truncate_encodings(first, second, &params)
     }
 
     /// How the tokens are written that were added to the model's own, and whether they are special.

@@ -208,6 +208,5 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("laguna", "moe_router_score_func", &[json!("sqrtsoftplus")]);
     expect_refusal("nanbeige", "loop_share_kv", &[json!(true)]);
     expect_refusal("nanbeige", "num_loops", &[json!(0), json!(1 << 20)]);
-    expect_refusal("gemma3-text", "use_bidirectional_attention", &[json!(true)]);
     expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
 }

@@ -33,6 +33,16 @@ published, with the logits and greedy tokens of [the oracle](../tools/oracle/REA
 |---|---|---|---|---|---|---|---|
 ";
 
+const ENCODERS: &str = "
+## Encoders
+
+They embed texts or judge them, and write none; see [Embeddings](embeddings.md). Each has checkpoints with random weights whose embeddings, behind the files of sentence-transformers, or whose
+labels' logits are within 1e-4 of what transformers computes (`tests/embedders.rs`). qwen3 as an embedder (Qwen3-Embedding) and gemma3 with `use_bidirectional_attention` (EmbeddingGemma) are among these checkpoints, too.
+
+| Architecture | `model_type` | Lines |
+|---|---|---|
+";
+
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/models.md");
 
 /// How much of a figure in the file the same figure may be elsewhere.
@@ -120,6 +130,13 @@ impl Table {
             "\n{} architectures; the median file has {median} lines, the largest {largest}.\n",
             all_lines.len()
         );
+        text += ENCODERS;
+        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/models/encoder");
+        for (name, model_types) in models::encoders() {
+            let types: Vec<_> = model_types.iter().map(|name| format!("`{name}`")).collect();
+            let lines = lines_of(&models, &format!("{name}.rs")).unwrap();
+            text += &format!("| {name} | {} | {lines} |\n", types.join(", "));
+        }
         text
     }
 }

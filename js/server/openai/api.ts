@@ -47,6 +47,8 @@ const NAMES: Readonly<Record<string, string>> = {
   addGenerationPrompt: 'add_generation_prompt',
   continueFinalMessage: 'continue_final_message',
   prompt: 'messages',
+  texts: 'input',
+  topN: 'top_n',
 }
 
 /** An option's path with the names of OpenAI's API. */

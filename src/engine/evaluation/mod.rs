@@ -1,8 +1,11 @@
-//! What is computed and not generated: logits and scores of given tokens.
+//! What is computed and not generated: logits and scores of given tokens, embeddings and labels of
+//! texts.
 //!
 //! Evaluations take turns, and with the prompts of generations: each has a chunk, then the next
 //! one. So a long one holds nobody up, and one that was aborted ends after a chunk.
 
+mod embed;
+mod judge;
 mod logits;
 mod score;
 
@@ -10,6 +13,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+pub use embed::EmbedTask;
+pub use judge::JudgeTask;
 pub use logits::LogitsTask;
 pub use score::{ScoreTask, Scored};
 
@@ -52,19 +57,27 @@ pub enum Evaluation {
     Logits(Vec<u32>, Reply<Vec<f32>>),
     /// How likely continuations are.
     Score(ScoreTask, Reply<Vec<Scored>>),
+    /// The embeddings of texts, row by row.
+    Embed(EmbedTask, Reply<Vec<Vec<f32>>>),
+    /// The logits of the labels of texts.
+    Judge(JudgeTask, Reply<Vec<Vec<f32>>>),
 }
 
 /// An evaluation that has begun.
-enum Task<C> {
+enum Task<C, T> {
     Logits(LogitsTask<C>, Reply<Vec<f32>>),
     Score(score::Running<C>, Reply<Vec<Scored>>),
+    Embed(embed::Running<T>, Reply<Vec<Vec<f32>>>),
+    Judge(judge::Running, Reply<Vec<Vec<f32>>>),
 }
 
-impl<C> Task<C> {
+impl<C, T> Task<C, T> {
     fn abort_flag(&self) -> Option<&AbortFlag> {
         match self {
             Self::Logits(..) => None,
             Self::Score(task, _) => Some(&task.task.aborted),
+            Self::Embed(task, _) => Some(&task.task.aborted),
+            Self::Judge(task, _) => Some(&task.task.aborted),
         }
     }
 
@@ -76,6 +89,11 @@ impl<C> Task<C> {
                 drop(task);
                 reply.send(Err(error));
             }
+            Self::Embed(task, reply) => {
+                drop(task);
+                reply.send(Err(error));
+            }
+            Self::Judge(_, reply) => reply.send(Err(error)),
         }
     }
 
@@ -89,6 +107,11 @@ impl<C> Task<C> {
                 let scored = task.into_scored();
                 reply.send(Ok(scored));
             }
+            Self::Embed(task, reply) => {
+                let embeddings = task.into_embeddings();
+                reply.send(Ok(embeddings));
+            }
+            Self::Judge(task, reply) => reply.send(Ok(task.labels)),
         }
     }
 }
@@ -103,7 +126,7 @@ pub struct Advance {
 
 /// The evaluations of a model.
 pub struct Evaluations<B: Backend> {
-    tasks: VecDeque<Task<B::Caches>>,
+    tasks: VecDeque<Task<B::Caches, B::Text>>,
     /// How many rows of logits fit a turn.
     rows: usize,
 }
@@ -137,13 +160,20 @@ impl<B: Backend> Evaluations<B> {
                 }
                 Err(error) => reply.send(Err(error)),
             },
+            Evaluation::Embed(task, reply) => {
+                self.tasks.push_back(Task::Embed(embed::Running::new(task), reply));
+            }
+            Evaluation::Judge(task, reply) => {
+                self.tasks.push_back(Task::Judge(judge::Running::new(task), reply));
+            }
         }
     }
 
     /// Ends those that nobody waits for.
     pub fn end_aborted(&mut self) {
-        let is_aborted =
-            |task: &Task<B::Caches>| task.abort_flag().is_some_and(|flag| flag.check().is_err());
+        let is_aborted = |task: &Task<B::Caches, B::Text>| {
+            task.abort_flag().is_some_and(|flag| flag.check().is_err())
+        };
         while let Some(at) = self.tasks.iter().position(is_aborted)
             && let Some(task) = self.tasks.remove(at)
         {
@@ -155,6 +185,7 @@ impl<B: Backend> Evaluations<B> {
     pub fn most(&self, prompt: usize) -> usize {
         match self.tasks.front() {
             Some(Task::Score(task, _)) if task.reads_prompt() => prompt,
+            Some(Task::Embed(..) | Task::Judge(..)) => prompt,
             _ => self.rows,
         }
     }
@@ -168,6 +199,8 @@ impl<B: Backend> Evaluations<B> {
             None => return 0,
             Some(Task::Logits(task, _)) => task.advance(backend, count),
             Some(Task::Score(task, _)) => task.advance(backend, count),
+            Some(Task::Embed(task, _)) => task.advance(backend, count),
+            Some(Task::Judge(task, _)) => task.advance(backend, count),
         };
         let tokens = advance.as_ref().map_or(0, |advance| advance.tokens);
         match advance {

@@ -4,6 +4,7 @@
 
 mod batches;
 mod demo;
+mod embed;
 mod failures;
 mod prefixes;
 mod preparing;
@@ -27,12 +28,15 @@ use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::{Error, Result};
 use crate::generate::{
-    GenerationOptions, Prefill, Reading, ScoredRow, SequenceOptions, Target, TokenOutput,
+    GenerationOptions, Prefill, Reading, ScoredRow, Segmented, SequenceOptions, Target, TextPart,
+    TokenOutput,
 };
 use crate::mlx::{DeviceKind, Dtype};
 use crate::models;
 
 const CHUNK: usize = 4;
+const ABILITIES: models::Abilities =
+    models::Abilities { writes: true, embeds: true, reads_whole: false, labels: Some(1) };
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the model does at a step; the first token of the prompt says which sequence it is.
@@ -42,6 +46,8 @@ enum Event {
     Step(u32),
     Logits,
     Score,
+    Embed,
+    Judge,
 }
 
 /// The outside of the fake model.
@@ -128,6 +134,8 @@ impl Drop for FakeSequence {
 impl Backend for Fake {
     type Sequence = FakeSequence;
     type Caches = usize;
+    /// The sum of its tokens.
+    type Text = u32;
     /// The tokens that were read.
     type PromptCache = usize;
 
@@ -288,6 +296,28 @@ impl Backend for Fake {
         Ok(rows.iter_mut().map(score).collect())
     }
 
+    fn begin_text(&self, _: Option<AdapterId>, _: &models::EmbedOptions) -> Result<u32> {
+        Ok(0)
+    }
+
+    fn read_texts(&self, parts: &mut [TextPart<u32>]) -> Result<()> {
+        self.0.record(Event::Embed);
+        let read = parts.iter().map(|part| part.tokens.len()).sum();
+        self.0.chunks.lock().unwrap().push(read);
+        parts.iter_mut().for_each(|part| *part.text += part.tokens.iter().sum::<u32>());
+        Ok(())
+    }
+
+    fn embeddings(&self, texts: Vec<u32>, _: &models::EmbedOptions) -> Result<Vec<Vec<f32>>> {
+        Ok(texts.into_iter().map(|sum| vec![sum as f32]).collect())
+    }
+
+    fn classify(&self, texts: &[Segmented], _: Option<AdapterId>) -> Result<Vec<Vec<f32>>> {
+        self.0.record(Event::Judge);
+        self.0.chunks.lock().unwrap().push(texts.iter().map(|text| text.tokens.len()).sum());
+        Ok(texts.iter().map(|text| vec![text.tokens[0] as f32]).collect())
+    }
+
     fn reset_peak_memory(&self) {}
 
     fn peak_memory(&self) -> usize {
@@ -312,6 +342,10 @@ fn fake_model_with(
             defaults: models::GenerationDefaults::default(),
             vocabulary_size: 1000,
             context_length: None,
+            abilities: ABILITIES,
+            embedder: Some(models::EmbedderInfo::default()),
+            label_activation: models::LabelActivation::Identity,
+            max_text_tokens: None,
             prefill_chunk: CHUNK,
             fixed_prefill_chunk: CHUNK,
             max_sequences: 1000,
@@ -347,6 +381,10 @@ fn nothing_known() -> models::Info {
         dtype: Dtype::Float32,
         generation: models::GenerationDefaults::default(),
         fingerprint: String::new(),
+        abilities: ABILITIES,
+        embedder: None,
+        label_activation: models::LabelActivation::Identity,
+        max_text_tokens: None,
         warnings: Vec::new(),
     }
 }

@@ -72,6 +72,11 @@ impl ConfigFile {
         Ok(Self { path, values, is_part: false, eps: None, names: &[] })
     }
 
+    /// Its fields.
+    pub(super) fn values(&self) -> &Map<String, Value> {
+        &self.values
+    }
+
     /// An [`Error::Config`] about this file.
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
         Error::config(&self.path, message)

@@ -1,19 +1,20 @@
 //! Gemma 3 (Gemma Team 2025): Gemma 2 without bounds, with a norm over each query and key head, and
 //! two rotations: one for layers within a window, one for every few layers that see all positions.
-//! Of checkpoints that also see images, the language model.
+//! Of checkpoints that also see images, the language model. EmbeddingGemma is one whose tokens see
+//! the whole text.
 
 use serde_json::json;
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
-use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, Mlp, Norm, NormLayout, QkNorm};
+use crate::models::{Architecture, LanguageModel, WholeDecoder};
+use crate::nn::{Activation, AttentionSpan, Mlp, Norm, NormLayout, QkNorm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma3"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    file.refuse_looking_ahead()?;
+    let sees_whole = file.flag("use_bidirectional_attention")?;
     // Beside other parts they are those of a larger model.
     let (heads, kv_heads) = if file.is_part() { (8, 4) } else { (4, 1) };
     let file = &file.with_defaults([
@@ -40,11 +41,17 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.embedding_scale = Some(scale.to_f32());
     let local = file.local_rope(decoder.attention.head_dim)?;
     for (layer, window) in decoder.layers.iter_mut().zip(file.windows(512, 6)?) {
-        layer.span = window.into();
+        layer.span = match (sees_whole, window) {
+            (false, window) => window.into(),
+            (true, None) => AttentionSpan::Whole,
+            // The window is what a token sees to both sides.
+            (true, Some(window)) => AttentionSpan::Around(window / 2),
+        };
         layer.rope = if window.is_some() { Some(local.clone()) } else { layer.rope.take() };
     }
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    Ok(Box::new(decoder.build(w, |_, w| {
+    let decoder = decoder.build(w, |_, w| {
         Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?))
-    })?))
+    })?;
+    Ok(if sees_whole { Box::new(WholeDecoder(decoder)) } else { Box::new(decoder) })
 }

@@ -15,13 +15,19 @@ use serde_json::{Map, Value, json};
 /// Everything but the checkpoint's files, which `tensors.json` stands for, is copied.
 const DESCRIPTION: &str = "tensors.json";
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/models")
+/// The fixtures of a kind.
+fn source(kind: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(kind)
 }
 
-/// The names of all fixtures, sorted.
+/// The names of all fixtures of models that write, sorted.
 pub fn names() -> Vec<String> {
-    let folders = fs::read_dir(source()).unwrap().map(|entry| entry.unwrap());
+    names_in("models")
+}
+
+/// The names of all fixtures of a kind, sorted.
+pub fn names_in(kind: &str) -> Vec<String> {
+    let folders = fs::read_dir(source(kind)).unwrap().map(|entry| entry.unwrap());
     let mut names: Vec<_> = folders
         .filter(|folder| folder.path().join(DESCRIPTION).is_file())
         .map(|folder| folder.file_name().into_string().unwrap())
@@ -33,13 +39,19 @@ pub fn names() -> Vec<String> {
 /// A folder named like the fixture that holds its checkpoint and what the oracle computed with it:
 /// made beside the running test at the first use, and not to be changed.
 pub fn folder(name: &str) -> PathBuf {
-    let source = source().join(name);
+    folder_in("models", name)
+}
+
+/// The same of a fixture of another kind.
+pub fn folder_in(kind: &str, name: &str) -> PathBuf {
+    let source = source(kind).join(name);
     let mut files: Vec<_> =
         fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
     let mut hasher = DefaultHasher::new();
     for file in &files {
-        (file.file_name(), fs::read(file).unwrap()).hash(&mut hasher);
+        let content = if file.is_file() { fs::read(file).unwrap() } else { Vec::new() };
+        (file.file_name(), content).hash(&mut hasher);
     }
     let programs = std::env::current_exe().unwrap();
     let all = programs.parent().unwrap().join("fixtures").join(format!("{:016x}", hasher.finish()));
@@ -126,8 +138,24 @@ fn write(source: &Path, folder: &Path) {
     for entry in fs::read_dir(source).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap();
-        if name != DESCRIPTION && !folder.join(name).exists() {
+        if path.is_dir() {
+            copy(&path, &folder.join(name));
+        } else if name != DESCRIPTION && !folder.join(name).exists() {
             fs::copy(&path, folder.join(name)).unwrap();
+        }
+    }
+}
+
+/// Copies a folder and those within it.
+pub fn copy(source: &Path, folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    for entry in fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        let target = folder.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+        } else {
+            fs::copy(&path, target).unwrap();
         }
     }
 }
