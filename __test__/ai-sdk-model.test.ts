@@ -126,14 +126,19 @@ describe('a model', () => {
     expect(fake.requests[0]?.options).toEqual({
       responseFormat: { schemaJson: JSON.stringify(schema), strict: true },
     })
+    const tool = { type: 'function', name: 'f', inputSchema: { type: 'object' } } as const
+    await ask({ responseFormat: format, tools: [tool] })
+    expect(fake.requests[1]?.messages?.[0]?.content).toMatch(
+      /^Where you do not call a tool, answer/,
+    )
     await ask({
       responseFormat: format,
       providerOptions: { nodemlx: { schemaInPrompt: false, strictSchema: false } },
     })
-    expect(fake.requests[1]?.messages).toHaveLength(1)
-    expect(fake.requests[1]?.options).toMatchObject({ responseFormat: { strict: false } })
+    expect(fake.requests[2]?.messages).toHaveLength(1)
+    expect(fake.requests[2]?.options).toMatchObject({ responseFormat: { strict: false } })
     await ask({ responseFormat: { type: 'json' }, prompt: [{ role: 'system', content: 'Hi.' }] })
-    expect(fake.requests[2]?.messages).toEqual([
+    expect(fake.requests[3]?.messages).toEqual([
       { role: 'system', content: 'Hi.\n\nAnswer with JSON and nothing else.' },
     ])
   })

@@ -16,6 +16,7 @@ const PAGES = [
   'memory.md',
   'structured-output.md',
   'testing.md',
+  'tools.md',
 ]
 
 describe.each(PAGES)('the programs of %s', (page) => {

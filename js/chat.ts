@@ -111,6 +111,7 @@ export class ModelChat implements Chat {
   #answer(messages: Message[], options: GenerateOptions): Generation {
     this.#checkIdle()
     const { onPrefill, signal, ...settings } = { ...generateDefaults(this.#options), ...options }
+    const { responseFormat } = settings
     const rounds = new Rounds({
       model: this.#model,
       options: this.#options,
@@ -125,7 +126,7 @@ export class ModelChat implements Chat {
     // What is wrong with the arguments is thrown here, and nothing has been said then.
     if (signal?.aborted !== true) rounds.begin()
     this.#running = true
-    return new PulledGeneration(rounds, { onPrefill, signal })
+    return new PulledGeneration(rounds, { onPrefill, signal, responseFormat })
   }
 }
 
@@ -245,6 +246,8 @@ class Rounds implements Source {
     if (!first) {
       delete options.continueFinalMessage
       delete options.continueField
+      // A call that was required has been made; required again, there would never be an answer.
+      if (options.toolChoice !== 'none') delete options.toolChoice
     } else if (settings.continueFinalMessage === true) {
       this.#round.continues(this.#messages.at(-1))
     }

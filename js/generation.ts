@@ -228,7 +228,9 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   /** The result, with the value of an answer in JSON. */
   async #toAnswer(done: NativeResult, calls?: boolean): Promise<GenerationResult<Value>> {
     const result = this.#toResult(done, calls)
-    if (this.#format?.json !== true || result.finishReason === 'tool-calls') return result
+    const { text, toolCalls, invalidToolCalls } = result
+    const called = text.trim() === '' && toolCalls.length + invalidToolCalls.length > 0
+    if (this.#format?.json !== true || called) return result
     return { ...result, ...((await readAnswer(result.text, this.#format)) as { object?: Value }) }
   }
 

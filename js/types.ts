@@ -1354,7 +1354,7 @@ export interface ChatJson {
  * included, is given to the model until it answers. One answer at a time; several chats of a model
  * can answer at the same time.
  */
-export interface Chat {
+export interface Chat<Value = unknown> {
   /** What the model is told before the conversation. */
   system: string | undefined
   /** The conversation, as a copy; assign to it to change it. */
@@ -1365,13 +1365,17 @@ export interface Chat {
    * both once the answer is complete; where it fails nothing was said, and an aborted answer stays
    * as far as it came.
    */
-  send(message: string | Message | readonly Message[], options?: GenerateOptions): Generation
+  send<Schema extends StandardSchema>(
+    message: string | Message | readonly Message[],
+    options: GenerateOptions & { responseFormat: SchemaFormat<Schema> },
+  ): Generation<SchemaOutput<Schema>>
+  send(message: string | Message | readonly Message[], options?: GenerateOptions): Generation<Value>
   /** Answers the last message of the user again. */
-  retry(options?: GenerateOptions): Generation
+  retry(options?: GenerateOptions): Generation<Value>
   /** Goes on with the last answer, or answers where there is none yet. */
-  continue(options?: GenerateOptions): Generation
+  continue(options?: GenerateOptions): Generation<Value>
   /** A conversation of its own that goes on from here. */
-  fork(): Chat
+  fork(): Chat<Value>
   /** The conversation, for `JSON.stringify`; `model.chat(json)` goes on with it. */
   toJSON(): ChatJson
   /** Gives back the memory of what was read. */
@@ -1435,6 +1439,9 @@ export interface Model extends AsyncDisposable {
   ): Generation<SchemaOutput<Schema>>
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   /** A conversation, whose turns are answered one after the other. */
+  chat<Schema extends StandardSchema>(
+    options: ChatOptions & { responseFormat: SchemaFormat<Schema> },
+  ): Chat<SchemaOutput<Schema>>
   chat(options?: ChatOptions): Chat
   /**
    * Generates for many prompts, some of them at a time, as they are wanted: the next ones begin

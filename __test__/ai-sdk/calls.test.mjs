@@ -254,6 +254,25 @@ test('an answer is an object of a schema, whole and as it grows', async () => {
   assert.deepEqual(partials.at(-1), object)
 })
 
+test('tools are called, and the answer is an object', async () => {
+  const schema = z.object({ city: z.string().max(20), sunny: z.boolean() })
+  const request = {
+    ...GREEDY,
+    prompt: 'What is the weather in Paris?',
+    tools: { get_weather: weather },
+    output: Output.object({ schema }),
+    stopWhen: isStepCount(3),
+  }
+  const { steps, output } = await generateText(request)
+  assert.deepEqual(steps[0].toolCalls[0].input, { city: 'Paris' })
+  assert.equal(steps[1].finishReason, 'stop')
+  assert.deepEqual(schema.parse(output), output)
+  const streamed = streamText(request)
+  const partials = await collect(streamed.partialOutputStream)
+  assert.deepEqual(partials.at(-1), output)
+  assert.equal((await streamed.steps)[0].toolCalls.length, 1)
+})
+
 test('middleware wraps the models', async () => {
   const base = fakeModel({ answers: '<think>Hm.</think>Yes.' })
   const provider = createNodeMlx({ models: { fake: base } })

@@ -91,6 +91,30 @@ test('a call of a tool, and an answer from its result', async () => {
   assert.match(next.content[0].text, /21/)
 })
 
+const RESULT = '{"city": "Paris", "temperature": 21, "condition": "sunny"}'
+
+test('a call of a tool, and an object from its result', async () => {
+  const schema = {
+    type: 'object',
+    properties: { temperature: { type: 'integer' } },
+    required: ['temperature'],
+    additionalProperties: false,
+  }
+  const format = { type: 'json_schema', schema }
+  const request = { ...FRANCE, messages, tools, output_config: { format } }
+  const { content, stop_reason: reason } = await client.messages.create(request)
+  assert.equal(reason, 'tool_use')
+  const call = content.find(({ type }) => type === 'tool_use')
+  const result = { type: 'tool_result', tool_use_id: call.id, content: RESULT }
+  const next = await client.messages.create({
+    ...request,
+    tool_choice: { type: 'none' },
+    messages: [...messages, { role: 'assistant', content }, { role: 'user', content: [result] }],
+  })
+  assert.equal(next.stop_reason, 'end_turn')
+  assert.ok(Number.isInteger(JSON.parse(next.content[0].text).temperature))
+})
+
 test('a streamed call of a tool', async () => {
   const stream = client.messages.stream({ ...FRANCE, messages, tools })
   const { content, stop_reason: reason } = await stream.finalMessage()

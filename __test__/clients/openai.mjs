@@ -155,6 +155,36 @@ test('a call of a tool, and an answer from its result', async () => {
   assert.match(next.choices[0].message.content, /21/)
 })
 
+const RESULT = '{"city": "Paris", "temperature": 21, "condition": "sunny"}'
+
+test('a call of a tool, and an object from its result', async () => {
+  const schema = {
+    type: 'object',
+    properties: { temperature: { type: 'integer', minimum: -50, maximum: 50 } },
+    required: ['temperature'],
+    additionalProperties: false,
+  }
+  const format = { type: 'json_schema', json_schema: { name: 'weather', strict: true, schema } }
+  const request = { ...FRANCE, messages, tools, response_format: format }
+  const { choices } = await client.chat.completions.create(request)
+  const [{ message, finish_reason: reason }] = choices
+  assert.equal(reason, 'tool_calls')
+  assert.equal(message.content, null)
+  const result = { role: 'tool', tool_call_id: message.tool_calls[0].id, content: RESULT }
+  const next = { ...request, messages: [...messages, message, result] }
+  const answer = (await client.chat.completions.create(next)).choices[0]
+  assert.equal(answer.finish_reason, 'stop')
+  assert.ok(Number.isInteger(JSON.parse(answer.message.content).temperature))
+  const response = await client.responses.create({
+    model: 'demo',
+    input: messages,
+    temperature: 0,
+    tools: [{ type: 'function', ...describe, parameters: WEATHER, strict: false }],
+    text: { format: { type: 'json_schema', name: 'weather', strict: true, schema } },
+  })
+  assert.equal(response.output.find(({ type }) => type === 'function_call').name, 'get_weather')
+})
+
 test('a streamed call of a tool', async () => {
   const stream = client.chat.completions.stream({ ...FRANCE, messages, tools })
   const { message, finish_reason: reason } = (await stream.finalChatCompletion()).choices[0]

@@ -85,7 +85,9 @@ export function toOrder(call: LanguageModelV4CallOptions, provider: string): Ord
       ...(name === undefined || schema === undefined ? {} : { name }),
       ...(strictSchema === undefined || schema === undefined ? {} : { strict: strictSchema }),
     }
-    if (schemaInPrompt) addToSystem(messages, jsonInstruction(schema, name, description))
+    const { tools = [], toolChoice } = options as GenerateOptions
+    const calls = tools.length > 0 && toolChoice !== 'none'
+    if (schemaInPrompt) addToSystem(messages, jsonInstruction(calls, schema, name, description))
   }
   for (const [name, value] of Object.entries(call.headers ?? {})) {
     // The AI SDK says its name in every call.
@@ -177,11 +179,17 @@ function toDefinition(tool: LanguageModelV4FunctionTool): ToolDefinition {
   }
 }
 
-function jsonInstruction(schema?: object, name?: string, description?: string): string {
+function jsonInstruction(
+  calls: boolean,
+  schema?: object,
+  name?: string,
+  description?: string,
+): string {
+  const answer = calls ? 'Where you do not call a tool, answer' : 'Answer'
   const what = [name, description].filter((part) => part !== undefined).join(': ')
   const of = what === '' ? '' : ` (${what})`
-  if (schema === undefined) return `Answer with JSON${of} and nothing else.`
-  return `Answer with JSON${of} that follows this schema, and nothing else:\n${JSON.stringify(schema)}`
+  if (schema === undefined) return `${answer} with JSON${of} and nothing else.`
+  return `${answer} with JSON${of} that follows this schema, and nothing else:\n${JSON.stringify(schema)}`
 }
 
 function addToSystem(messages: Message[], text: string): void {

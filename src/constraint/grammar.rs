@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use llguidance::Matcher;
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
+use llguidance::{Matcher, regex_to_lark};
 
 use super::pattern;
 use super::schema::{self, Lowered};
@@ -26,6 +26,17 @@ pub enum Grammar {
     Choice(Vec<String>),
     /// A text of a grammar in llguidance's dialect of Lark.
     Lark(String),
+    /// Calls of tools, or something else.
+    Calls {
+        /// A grammar in the same dialect, to which `@other` is what may come instead.
+        lark: String,
+        /// What may come instead of calls; `None` for nothing.
+        other: Option<Box<Self>>,
+        /// What calls begin with, as far as that is text.
+        markers: Vec<String>,
+        /// What of the tools' schemas is not enforced.
+        warnings: Vec<String>,
+    },
 }
 
 /// From where on an answer is constrained.
@@ -59,6 +70,9 @@ const MAX_CHOICES: usize = 10_000;
 /// The name of the answer's grammar where another one leads to it.
 const ANSWER: &str = "answer";
 
+/// The name of the grammar of what may come instead of calls.
+const OTHER: &str = "other";
+
 impl Grammar {
     /// Compiles the grammar. It takes milliseconds, and for extreme ones some seconds at most.
     ///
@@ -66,11 +80,11 @@ impl Grammar {
     /// [`Error::InvalidArgument`] for `responseFormat.schema`, `.pattern`, `.options` or `.lark`,
     /// with the reason.
     pub fn compile(&self, vocabulary: &Arc<Vocabulary>, begin: &Begin) -> Result<Constraint> {
-        let (grammar, mut warnings) = self.source()?;
-        let grammars = match begin {
-            Begin::AfterText(marker) => vec![behind(marker, self)?, named(grammar)],
-            Begin::Now | Begin::AfterTokens(_) => vec![grammar],
-        };
+        let (mut grammars, mut warnings) = self.sources()?;
+        if let Some(lead) = self.lead(begin)? {
+            grammars[0].name = Some(ANSWER.to_owned());
+            grammars.insert(0, GrammarWithLexer::from_lark(lead));
+        }
         let grammar = TopLevelGrammar { grammars, max_tokens: None };
         let mut matcher = Matcher::new(vocabulary.factory().create_parser(grammar));
         if let Some(error) = matcher.get_error() {
@@ -92,7 +106,48 @@ impl Grammar {
             Self::Regex(_) => "responseFormat.pattern",
             Self::Choice(_) => "responseFormat.options",
             Self::Lark(_) => "responseFormat.lark",
+            Self::Calls { .. } => "tools",
         }
+    }
+
+    /// The grammar, and behind it those that it leads to; and what is not enforced.
+    fn sources(&self) -> Result<(Vec<GrammarWithLexer>, Vec<String>)> {
+        let (grammar, mut warnings) = self.source()?;
+        let mut grammars = vec![grammar];
+        if let Self::Calls { other: Some(other), markers, .. } = self {
+            let (other, more) = match other.as_ref() {
+                Self::Regex(pattern) if !markers.is_empty() => {
+                    (but_calls(&translated(pattern)?, markers), Vec::new())
+                }
+                other => other.source()?,
+            };
+            grammars.push(GrammarWithLexer { name: Some(OTHER.to_owned()), ..other });
+            warnings.extend(more);
+        }
+        Ok((grammars, warnings))
+    }
+
+    /// What comes before the answer's grammar, as one that leads to it.
+    fn lead(&self, begin: &Begin) -> Result<Option<String>> {
+        let before = match begin {
+            Begin::Now => return Ok(None),
+            Begin::AfterTokens(_) => "",
+            Begin::AfterText(marker) if marker.is_empty() => {
+                return Err(Error::argument("responseFormat", "begins behind an empty text"));
+            }
+            Begin::AfterText(marker) => {
+                &format!("before[lazy]: /(?s:.*){}/\n", pattern::literal(marker))
+            }
+        };
+        let marker = if before.is_empty() { "" } else { "before " };
+        // Models write empty lines between their reasoning and the answer.
+        let space = match self {
+            Self::Json { .. } | Self::Calls { .. } => "SPACE? ",
+            _ if before.is_empty() => return Ok(None),
+            _ => "",
+        };
+        let rules = format!("{before}SPACE: /[ \\n]{{1,4}}/\n");
+        Ok(Some(format!("start: {marker}{space}@{ANSWER}\n{rules}")))
     }
 
     fn source(&self) -> Result<(GrammarWithLexer, Vec<String>)> {
@@ -109,9 +164,7 @@ impl Grammar {
             }
             Self::Regex(pattern) => {
                 too_long(pattern)?;
-                let pattern = pattern::translate(pattern)
-                    .map_err(|error| Error::argument(self.option(), error.to_string()))?;
-                Ok((GrammarWithLexer::from_regex(&pattern), Vec::new()))
+                Ok((GrammarWithLexer::from_regex(&translated(pattern)?), Vec::new()))
             }
             Self::Choice(options) => {
                 if options.is_empty() || options.len() > MAX_CHOICES {
@@ -138,28 +191,25 @@ impl Grammar {
                 too_long(lark)?;
                 Ok((GrammarWithLexer::from_lark(lark.clone()), Vec::new()))
             }
+            Self::Calls { lark, warnings, .. } => {
+                too_long(lark)?;
+                Ok((GrammarWithLexer::from_lark(lark.clone()), warnings.clone()))
+            }
         }
     }
 }
 
-/// Any text up to `marker`, and the answer behind it.
-fn behind(marker: &str, grammar: &Grammar) -> Result<GrammarWithLexer> {
-    if marker.is_empty() {
-        return Err(Error::argument("responseFormat", "begins behind an empty text"));
-    }
-    let marker = pattern::literal(marker);
-    // Models write empty lines between their reasoning and the answer.
-    let space = match grammar {
-        Grammar::Json { .. } => "SPACE? ",
-        _ => "",
-    };
-    Ok(GrammarWithLexer::from_lark(format!(
-        "start: before {space}@{ANSWER}\nbefore[lazy]: /(?s:.*){marker}/\nSPACE: /[ \\n]{{1,4}}/\n"
-    )))
+fn translated(pattern: &str) -> Result<String> {
+    pattern::translate(pattern)
+        .map_err(|error| Error::argument("responseFormat.pattern", error.to_string()))
 }
 
-fn named(grammar: GrammarWithLexer) -> GrammarWithLexer {
-    GrammarWithLexer { name: Some(ANSWER.to_owned()), ..grammar }
+/// A pattern that matches no text which would be read as a call.
+fn but_calls(pattern: &str, markers: &[String]) -> GrammarWithLexer {
+    let markers: Vec<String> = markers.iter().map(|it| pattern::literal(it)).collect();
+    let calls = format!(r"(?s:\s*(?:{}).*)", markers.join("|"));
+    let pattern = regex_to_lark(pattern, "");
+    GrammarWithLexer::from_lark(format!("start: TEXT\nTEXT: /{pattern}/ & ~/{calls}/"))
 }
 
 /// What the parser says, without what it says of itself.

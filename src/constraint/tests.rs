@@ -326,3 +326,43 @@ fn hostile_schemas_end_in_an_error_or_a_parser() {
         }
     }
 }
+
+/// Calls of a tool without arguments between marks of text, or something else.
+fn calls_or(other: Grammar) -> Constraint {
+    let lark = "start: calls | @other\ncalls: \"<call>\" /f|g/ \"</call>\"".to_owned();
+    let markers = vec!["<call>".to_owned()];
+    let other = Some(Box::new(other));
+    compile(&Grammar::Calls { lark, other, markers, warnings: Vec::new() }).unwrap()
+}
+
+#[test]
+fn something_else_may_come_instead_of_calls() {
+    let constraint = calls_or(json(&json!({ "type": "integer" })));
+    assert!(accepts(&constraint, "<call>f</call>") && accepts(&constraint, "-12"));
+    for wrong in ["<call>h</call>", "<call>f</call>1", "1<call>f</call>", "\"a\"", " 1"] {
+        assert!(!accepts(&constraint, wrong), "{wrong}");
+    }
+    let constraint = calls_or(Grammar::Choice(vec!["f".to_owned(), "<".to_owned()]));
+    for right in ["<call>f</call>", "f", "<"] {
+        assert!(accepts(&constraint, right), "{right}");
+    }
+}
+
+#[test]
+fn a_text_that_may_be_anything_is_no_call() {
+    let constraint = calls_or(Grammar::Regex("(?:.|\\n)*".to_owned()));
+    for right in ["", "a/b <call>x", "<cal", "<call>g</call>"] {
+        assert!(accepts(&constraint, right), "{right}");
+    }
+    for wrong in ["<call>h</call>", " \n<call>"] {
+        assert!(!accepts(&constraint, wrong), "{wrong}");
+    }
+}
+
+#[test]
+fn a_schema_of_a_tool_is_refused_by_the_name_of_the_option() {
+    let lark = "start: x".to_owned();
+    let (markers, warnings) = (Vec::new(), Vec::new());
+    let calls = Grammar::Calls { lark, other: None, markers, warnings };
+    assert!(refusal(&calls).starts_with("tools: "));
+}

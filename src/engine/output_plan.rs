@@ -1,16 +1,20 @@
 //! What is looked for in an answer, and what it has to be: reasoning, calls of tools, and limits on
 //! both.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::budget::ReasoningBudget;
-use super::request::OutputOptions;
+use super::request::GenerateRequest;
+use crate::constraint::schema::{self, Lowered};
 use crate::constraint::{Begin, Grammar};
 use crate::error::{Error, Result};
 use crate::generate::TokenMask;
 use crate::text::Tokenizer;
 use crate::text::output::schemas::Tool;
-use crate::text::output::{OutputFormats, OutputParser, Tools};
+use crate::text::output::{Calls, OutputFormats, OutputParser, ToolFormat, Tools};
 
 /// How an answer is taken apart, and what of it is required.
 #[derive(Debug, Clone)]
@@ -36,30 +40,79 @@ impl OutputPlan {
         OutputParser::new(self.formats.clone(), tools, &self.prompt_end, self.continues)
     }
 
-    /// The grammar of an answer that has to call a tool, and from where on.
+    /// The grammar of the answer to `request`, and from where on; `None` where it may be anything.
+    /// Where there are tools, what the request asks for may come instead of calls.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the model's format of calls has no grammar, or is not known.
-    pub fn required_calls(&self, options: &OutputOptions) -> Result<Option<(Grammar, Begin)>> {
-        let Some(names) = &options.required_tools else { return Ok(None) };
-        let Some(format) = self.formats.calls else {
-            let message = "toolChoice: the chat template does not tell how the model writes calls \
-                           of tools: name the format with toolFormat";
-            return Err(Error::Unsupported(message.to_owned()));
-        };
-        let tools: Vec<&Tool> =
-            self.tools.all().iter().filter(|tool| names.contains(&tool.name)).collect();
-        if tools.is_empty() {
+    /// [`Error::Unsupported`] where the model's format of calls has no grammar, or is not known;
+    /// [`Error::InvalidArgument`] for a tool's schema.
+    pub fn constraint(&self, request: &GenerateRequest) -> Result<Option<(Grammar, Begin)>> {
+        let required = request.output.required_tools.as_deref();
+        // What a format has no tools for it is only named for.
+        let has_calls = required.is_some() || !self.tools.all().is_empty();
+        match (&request.response_format, required, self.formats.calls.filter(|_| has_calls)) {
+            (_, Some(_), None) => Err(unknown_format("toolChoice")),
+            (_, Some(names), Some(format)) => self.calls(request, format, Some(names)).map(Some),
+            (None, None, _) => Ok(None),
+            (Some(_), None, Some(format)) => self.calls(request, format, None).map(Some),
+            (Some(asked), None, None) => {
+                let marker = self.parser().leads_to_answer();
+                Ok(Some((asked.clone(), marker.map_or(Ok(Begin::Now), |it| self.after(it))?)))
+            }
+        }
+    }
+
+    /// Calls of the tools of these names, or of any tool and else the format that is asked for.
+    fn calls(
+        &self,
+        request: &GenerateRequest,
+        format: &ToolFormat,
+        required: Option<&[String]>,
+    ) -> Result<(Grammar, Begin)> {
+        let is_asked = |tool: &&Tool| required.is_none_or(|names| names.contains(&tool.name));
+        let tools: Vec<&Tool> = self.tools.all().iter().filter(is_asked).collect();
+        if tools.is_empty() && required.is_some() {
             return Err(Error::argument("toolChoice", "names none of the tools"));
         }
-        let lark = format.grammar(&tools, !options.single_call, &self.tokenizer)?;
-        let begin = match self.formats.reasoning {
-            Some(reasoning) if reasoning.is_open(&self.prompt_end, self.continues) => {
-                Begin::AfterTokens(self.tokenizer.encode(reasoning.closes[0], false)?)
-            }
-            _ => Begin::Now,
+        let reasoning = self.formats.reasoning;
+        let open = reasoning.is_some_and(|it| it.is_open(&self.prompt_end, self.continues));
+        let lead = reasoning.and_then(|it| it.lead(open));
+        let marker = match lead {
+            Some(_) => None,
+            None => reasoning.and_then(|it| it.leads_to_answer(open)),
         };
-        Ok(Some((Grammar::Lark(lark), begin)))
+        let begin = marker.map_or(Ok(Begin::Now), |it| self.after(it))?;
+        let warnings = RefCell::new(Vec::new());
+        let lower = |tool: &Tool, schema: &Value| {
+            let option = format!("tools: {}", tool.name);
+            let Lowered { schema, warnings: more } = schema::lower(schema, &option, tool.strict)?;
+            let more = more.into_iter().map(|warning| format!("{option}: {warning}"));
+            warnings.borrow_mut().extend(more);
+            Ok(schema)
+        };
+        let lark = format.grammar(&Calls {
+            tools: &tools,
+            parallel: !request.output.single_call,
+            enforced: required.is_some() || tools.iter().any(|tool| tool.strict),
+            or_other: required.is_none(),
+            lower: &lower,
+            tokenizer: &self.tokenizer,
+            lead,
+        })?;
+        let other = request.response_format.clone().filter(|_| required.is_none()).map(Box::new);
+        let markers = format.opens.iter().map(|&it| it.to_owned()).collect();
+        let warnings = warnings.into_inner();
+        Ok((Grammar::Calls { lark, other, markers, warnings }, begin))
+    }
+
+    /// Behind the first appearance of a marker.
+    fn after(&self, marker: &str) -> Result<Begin> {
+        let tokens = self.tokenizer.encode(marker, false)?;
+        // Special tokens are no text.
+        Ok(match tokens.iter().any(|&token| self.tokenizer.is_special(token)) {
+            true => Begin::AfterTokens(tokens),
+            false => Begin::AfterText(marker.to_owned()),
+        })
     }
 
     /// What limits the tokens, with a budget of reasoning where there is one.
@@ -71,11 +124,19 @@ impl OutputPlan {
         let Some(budget) = self.reasoning_budget else { return Ok(mask) };
         let Some(reasoning) = self.formats.reasoning else { return Err(no_markers()) };
         let ending = self.tokenizer.encode(&reasoning.ending(), false)?;
-        let formats = OutputFormats { reasoning: Some(reasoning), calls: None };
+        let formats = OutputFormats { reasoning: Some(reasoning), ..OutputFormats::default() };
         let parser = OutputParser::new(formats, Arc::default(), &self.prompt_end, self.continues);
         let tokenizer = Arc::clone(&self.tokenizer);
         Ok(Some(Box::new(ReasoningBudget::new(budget, parser, tokenizer, ending, mask))))
     }
+}
+
+/// Calls cannot be read or enforced where nothing tells their format.
+pub fn unknown_format(option: &str) -> Error {
+    Error::Unsupported(format!(
+        "{option}: the chat template does not tell how the model writes calls of tools: name the \
+         format with toolFormat"
+    ))
 }
 
 /// A budget cannot be kept where nothing tells reasoning from the answer.

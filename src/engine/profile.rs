@@ -143,34 +143,14 @@ impl Profile {
         request: &GenerateRequest,
         plan: Option<&OutputPlan>,
     ) -> Result<Option<(Box<dyn TokenMask>, Following)>> {
-        let required = match plan {
-            Some(plan) => plan.required_calls(&request.output)?,
-            None => None,
+        let asked = match plan {
+            Some(plan) => plan.constraint(request)?,
+            None => request.response_format.clone().map(|asked| (asked, Begin::Now)),
         };
-        let (grammar, begin) = match (required, &request.response_format) {
-            (Some(required), _) => required,
-            (None, Some(asked)) => (asked.clone(), self.begin_of_answer(plan)?),
-            (None, None) => return Ok(None),
-        };
+        let Some((grammar, begin)) = asked else { return Ok(None) };
         let vocabulary = self.text.vocabulary(self.vocabulary_size)?;
         let constraint = grammar.compile(&vocabulary, &begin)?;
         follow(&constraint).map(Some)
-    }
-
-    /// Where the answer begins, behind reasoning.
-    fn begin_of_answer(&self, plan: Option<&OutputPlan>) -> Result<Begin> {
-        let marker = plan.and_then(|plan| plan.parser().leads_to_answer());
-        marker.map_or(Ok(Begin::Now), |marker| self.begin_after(marker))
-    }
-
-    fn begin_after(&self, marker: &str) -> Result<Begin> {
-        let tokenizer = self.text.tokenizer()?;
-        let tokens = tokenizer.encode(marker, false)?;
-        // Special tokens are no text.
-        Ok(match tokens.iter().any(|&token| tokenizer.is_special(token)) {
-            true => Begin::AfterTokens(tokens),
-            false => Begin::AfterText(marker.to_owned()),
-        })
     }
 
     /// What tells the tokens that a repetition is not followed across: their texts have a breaker.

@@ -158,15 +158,9 @@ impl GenerateRequest {
             let message = "needs the tokens that end an answer, which ignoreEos takes away";
             return Err(Error::argument("responseFormat", message));
         }
-        if self.output.required_tools.is_some() {
-            let problem = match () {
-                () if self.response_format.is_some() => "cannot be enforced with responseFormat",
-                () if options.ignore_end_tokens => "needs the tokens that end an answer",
-                () => "",
-            };
-            if !problem.is_empty() {
-                return Err(Error::argument("toolChoice", problem));
-            }
+        if self.output.required_tools.is_some() && options.ignore_end_tokens {
+            let message = "needs the tokens that end an answer, which ignoreEos takes away";
+            return Err(Error::argument("toolChoice", message));
         }
         let texts = [
             ("stop", Some(&options.stop)),

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::banned_strings::SortedTokens;
-use super::output_plan::{OutputPlan, no_markers};
+use super::output_plan::{OutputPlan, no_markers, unknown_format};
 use super::request::{GenerateRequest, Prompt, PromptEncoding};
-use crate::constraint::{Vocabulary, Word};
+use crate::constraint::{Grammar, Vocabulary, Word};
 use crate::error::{Error, Result};
 use crate::generate::GenerationOptions;
 use crate::text::chat_template::Reasoning;
@@ -270,11 +270,14 @@ impl Text {
                 })?),
                 None => found.calls,
             },
+            // A grammar may have markers of its own.
+            plain_text: !matches!(request.response_format, None | Some(Grammar::Lark(_))),
         };
         if formats.calls.is_none() && options.parse_tool_calls == Some(true) {
-            let message = "parseToolCalls: the chat template does not tell how the model writes \
-                           calls of tools: name the format with toolFormat";
-            return Err(Error::Unsupported(message.to_owned()));
+            return Err(unknown_format("parseToolCalls"));
+        }
+        if formats.calls.is_none() && parse && request.response_format.is_some() {
+            return Err(unknown_format("responseFormat with tools"));
         }
         let reasoning_budget = self.reasoning_budget(&render)?;
         if reasoning_budget.is_some() && formats.reasoning.is_none() {

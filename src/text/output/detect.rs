@@ -32,7 +32,11 @@ pub fn detect(
     let calls = template.and_then(|it| tried(it, &options)).or_else(|| signed(source, &has_token));
     let plain = ChatTemplateOptions { tools: None, ..options };
     let source = template.and_then(|it| it.chosen_source(&plain)).unwrap_or(source);
-    OutputFormats { reasoning: ReasoningFormat::detect(source, has_token), calls }
+    OutputFormats {
+        reasoning: ReasoningFormat::detect(source, has_token),
+        calls,
+        ..OutputFormats::default()
+    }
 }
 
 /// What templates add to texts, whether the tokenizer has it or not.
@@ -113,7 +117,7 @@ enum Read {
 
 fn reads(format: &'static ToolFormat, written: &str, tools: &Arc<Tools>, expected: &Value) -> Read {
     let reasoning = ReasoningFormat::named("harmony").filter(|_| format.name == "harmony");
-    let formats = OutputFormats { reasoning, calls: Some(format) };
+    let formats = OutputFormats { reasoning, calls: Some(format), ..OutputFormats::default() };
     // A call without a marker stands behind the header of its turn.
     let starts = written.match_indices(['{', '[']).map(|(at, _)| at).chain(written.find(TOOL));
     let bare = starts.take(MOST_STARTS).filter(|_| format.bare.is_some());

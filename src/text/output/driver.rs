@@ -15,7 +15,7 @@ enum Opens {
 
 /// Reads an answer to its end.
 pub(super) async fn run(reader: Reader, formats: OutputFormats, reasons: bool) {
-    let OutputFormats { reasoning, calls } = formats;
+    let OutputFormats { reasoning, calls, plain_text } = formats;
     let mut openers: Vec<(&'static str, Opens)> = Vec::new();
     if let Some(format) = reasoning {
         openers.extend(format.opens.iter().map(|&it| (it, Opens::Reasoning)));
@@ -39,7 +39,9 @@ pub(super) async fn run(reader: Reader, formats: OutputFormats, reasons: bool) {
         }
         behind_marker = true;
         let bare = calls.and_then(|format| format.bare).filter(|_| at_start);
-        match reader.text(&literals, bare).await {
+        let is_text = plain_text && !reader.comes_next(&literals).await;
+        let markers = if is_text { &[][..] } else { &literals };
+        match reader.text(markers, bare).await {
             TextEnd::End => return,
             TextEnd::Bare => {
                 at_start = false;

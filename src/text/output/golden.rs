@@ -116,7 +116,7 @@ pub(super) fn arguments_are_json(events: &[OutputEvent]) {
 
 /// [`check_all`] for a format of calls alone.
 pub(super) fn check(format: &'static ToolFormat, cases: &[(&str, &str)]) {
-    check_all(&OutputFormats { reasoning: None, calls: Some(format) }, "", cases);
+    check_all(&OutputFormats { calls: Some(format), ..OutputFormats::default() }, "", cases);
 }
 
 /// [`check_all`] for a format of reasoning, with calls of `calls` where there are any.
@@ -127,6 +127,10 @@ pub(super) fn check_reasoning(
     cases: &[(&str, &str)],
 ) {
     let reasoning = ReasoningFormat::named(reasoning);
-    let formats = OutputFormats { reasoning, calls: calls.and_then(ToolFormat::named) };
+    let formats = OutputFormats {
+        reasoning,
+        calls: calls.and_then(ToolFormat::named),
+        ..OutputFormats::default()
+    };
     check_all(&formats, prompt_end, cases);
 }

@@ -15,6 +15,9 @@ pub(super) const FINAL: &str = "<|channel|>final<|message|>";
 /// How reasoning begins.
 pub(super) const ANALYSIS: &str = "<|channel|>analysis<|message|>";
 
+/// How a message ends that another one follows.
+pub(super) const NEXT: &str = "<|end|><|start|>assistant";
+
 const ENDS: [&str; 4] = ["<|end|>", "<|return|>", "<|call|>", "<|start|>"];
 
 /// Reads a message up to its text, and through it where it is no text of the answer.

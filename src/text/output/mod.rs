@@ -29,6 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
+pub use self::call_grammar::{Calls, Lead};
 pub use self::detect::detect;
 use self::reader::Reader;
 pub use self::reasoning::ReasoningFormat;
@@ -86,6 +87,9 @@ pub struct OutputFormats {
     pub reasoning: Option<&'static ReasoningFormat>,
     /// The format of calls, where calls are to be read.
     pub calls: Option<&'static ToolFormat>,
+    /// Whether what begins as text is text to its end, whatever markers stand in it: a grammar sees
+    /// to it.
+    pub plain_text: bool,
 }
 
 impl OutputFormats {

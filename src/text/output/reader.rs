@@ -256,6 +256,19 @@ impl Reader {
         .await
     }
 
+    /// Whether one of `literals` comes next, spaces apart. Nothing is read.
+    pub async fn comes_next(&self, literals: &[&str]) -> bool {
+        self.wait(|shared| {
+            let rest = shared.rest().trim_start();
+            let undecided = |it: &&str| it.len() > rest.len() && it.starts_with(rest);
+            if !shared.ended && (rest.is_empty() || literals.iter().any(undecided)) {
+                return None;
+            }
+            Some(literals.iter().any(|it| rest.starts_with(it)))
+        })
+        .await
+    }
+
     /// Reads one of `literals`, if it comes next.
     pub async fn accept_any(&self, literals: &[&str]) -> Option<usize> {
         let which = self.peek_any(literals).await?;

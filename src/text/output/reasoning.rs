@@ -1,5 +1,6 @@
 //! How models mark what they think before they answer.
 
+use super::call_grammar::Lead;
 use super::harmony;
 use super::tool_calls::Section;
 
@@ -149,6 +150,19 @@ impl ReasoningFormat {
         match self.kind {
             Kind::Markers => open.then_some(self.closes[0]),
             Kind::Section(_) => Some(harmony::FINAL),
+        }
+    }
+
+    /// What comes before calls and the answer, where reasoning is messages of its own, and may be
+    /// `open` at the end of the prompt.
+    pub fn lead(&self, open: bool) -> Option<Lead> {
+        match self.kind {
+            Kind::Markers => None,
+            Kind::Section(_) => Some(Lead {
+                message: [harmony::ANALYSIS, harmony::NEXT],
+                answer: harmony::FINAL,
+                open,
+            }),
         }
     }
 

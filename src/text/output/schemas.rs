@@ -15,6 +15,8 @@ pub struct Tool {
     pub name: String,
     /// The JSON schema of its arguments.
     pub parameters: Value,
+    /// Whether a schema that cannot be enforced exactly is an error.
+    pub strict: bool,
 }
 
 /// The types that a schema allows.
@@ -48,7 +50,9 @@ impl Tools {
                 .find_map(|key| function.get(key))
                 .filter(|it| it.is_object())
                 .cloned();
-            Some(Tool { name, parameters: parameters.unwrap_or(Value::Object(Map::new())) })
+            let strict = function.get("strict").and_then(Value::as_bool).unwrap_or_default();
+            let parameters = parameters.unwrap_or(Value::Object(Map::new()));
+            Some(Tool { name, parameters, strict })
         });
         Self { tools: tools.collect() }
     }

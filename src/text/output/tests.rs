@@ -107,7 +107,8 @@ fn messages_of_harmony_are_told_apart_by_their_headers() {
 
 #[test]
 fn special_tokens_in_a_text_are_no_text() {
-    let formats = OutputFormats { reasoning: ReasoningFormat::named("think"), calls: None };
+    let formats =
+        OutputFormats { reasoning: ReasoningFormat::named("think"), ..OutputFormats::default() };
     let mut parser = OutputParser::new(formats, Arc::default(), "", false);
     let mut events = parser.push("a ", false);
     events.extend(parser.push("<|x|>", true));
@@ -136,7 +137,7 @@ fn special_tokens_in_a_text_are_no_text() {
 #[test]
 fn hostile_text_neither_hangs_nor_overflows() {
     for format in tool_calls::ALL {
-        let formats = OutputFormats { reasoning: None, calls: Some(format) };
+        let formats = OutputFormats { calls: Some(format), ..OutputFormats::default() };
         for open in format.opens.iter().chain(&[""]) {
             for tail in [
                 "[",

@@ -11,6 +11,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     shape: Shape::Named {
         around: ["<｜tool▁calls▁begin｜>", "<｜tool▁calls▁end｜>"],
+        between: Some(""),
         each: ["<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>"],
     },
     ..standard("deepseek-v3", &["<｜tool▁calls▁begin｜>"], &[END], read)

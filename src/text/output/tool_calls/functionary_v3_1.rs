@@ -6,7 +6,11 @@ use crate::text::output::json_call;
 use crate::text::output::reader::Reader;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    shape: Shape::Named { around: ["", ""], each: ["<function=", ">", "</function>"] },
+    shape: Shape::Named {
+        around: ["", ""],
+        between: Some(""),
+        each: ["<function=", ">", "</function>"],
+    },
     ..standard("functionary-v3.1", &["<function="], &["</function>"], read)
 };
 

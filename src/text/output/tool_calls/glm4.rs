@@ -9,7 +9,7 @@ use crate::text::output::schemas::Tools;
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(guess),
     signs: &["<|observation|>", "[gMASK]<sop>"],
-    shape: Shape::Named { around: ["", ""], each: ["", "\n", ""] },
+    shape: Shape::Named { around: ["", ""], between: None, each: ["", "\n", ""] },
     ..standard("glm4", &[], &[], read)
 };
 

@@ -8,6 +8,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<|channel|>commentary"],
     shape: Shape::Named {
         around: ["", ""],
+        between: Some(""),
         each: ["<|channel|>commentary to=functions.", " <|constrain|>json<|message|>", "<|call|>"],
     },
     ..standard("harmony", &[], &[], read)

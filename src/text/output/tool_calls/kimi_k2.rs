@@ -11,6 +11,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     shape: Shape::Named {
         around: ["<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"],
+        between: Some(""),
         each: [
             "<|tool_call_begin|>functions.",
             ":0<|tool_call_argument_begin|>",

@@ -12,7 +12,8 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
     ..standard("mistral", &["[TOOL_CALLS]"], &["[TOOL_CALLS]"], read)
 };
 
-const NAMED: Shape = Shape::Named { around: ["", ""], each: ["[TOOL_CALLS]", "[ARGS]", ""] };
+const NAMED: Shape =
+    Shape::Named { around: ["", ""], between: Some(""), each: ["[TOOL_CALLS]", "[ARGS]", ""] };
 const LIST: Shape = Shape::Object {
     around: ["[TOOL_CALLS] [", ", ", "]"],
     each: ["", ""],

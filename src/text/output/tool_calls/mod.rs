@@ -50,12 +50,10 @@ mod solar;
 
 use std::pin::Pin;
 
-use super::call_grammar::{self, Shape};
+use super::call_grammar::{self, Calls, Shape};
 use super::json_call;
 use super::reader::{Bare, Read, Reader};
-use super::schemas::Tool;
 use crate::error::Result;
-use crate::text::tokenizer::Tokenizer;
 
 /// All formats. A template whose calls several of them read is of the first.
 pub static ALL: &[&ToolFormat] = formats![
@@ -126,18 +124,12 @@ impl ToolFormat {
         ALL.iter().copied().find(|format| format.name == name)
     }
 
-    /// The grammar of a call of one of `tools`, or of several calls, in llguidance's dialect of
-    /// Lark.
+    /// The grammar of an answer that calls tools, in llguidance's dialect of Lark.
     ///
     /// # Errors
     /// [`crate::error::Error::Unsupported`] where there is none for this format.
-    pub fn grammar(
-        &self,
-        tools: &[&Tool],
-        parallel: bool,
-        tokenizer: &Tokenizer,
-    ) -> Result<String> {
-        call_grammar::write(self.shape, tools, parallel, tokenizer)
+    pub fn grammar(&self, calls: &Calls<'_>) -> Result<String> {
+        call_grammar::write(self.shape, self.opens, calls)
     }
 
     /// The names of all, for an error.
@@ -160,7 +152,7 @@ const fn standard(
         bare: None,
         ends_reasoning: false,
         signs: opens,
-        shape: Shape::Unknown,
+        shape: Shape::Unknown { bare: None },
         read,
     }
 }

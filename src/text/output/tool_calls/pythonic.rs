@@ -2,12 +2,14 @@
 //! markers or without.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::python_call;
 use crate::text::output::reader::Reader;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(python_call::guess),
     signs: &["<|tool_call_start|>", "<|tool_list_start|>", "<|python_start|>"],
+    shape: Shape::Unknown { bare: Some(["[", "("]) },
     ..standard("pythonic", OPENS, CLOSES, read)
 };
 

@@ -1,0 +1,336 @@
+//! Calls of tools and a format of the answer in one grammar, in every format of calls.
+
+use serde_json::{Value, json};
+
+use crate::constraint::{Begin, Constraint, Grammar, Masks};
+use crate::engine::output_plan::OutputPlan;
+use crate::engine::text::Text;
+use crate::engine::{GenerateRequest, Prompt};
+use crate::error::{Error, Result};
+use crate::generate::GenerationOptions;
+use crate::text::output::tool_calls::ALL;
+use crate::text::output::{OutputEvent, ToolFormat};
+use crate::text::test_folder::TestFolder;
+
+/// Markers that are special tokens in some models.
+const SPECIAL: [&str; 24] = [
+    "<end>",
+    "<tool_call>",
+    "</tool_call>",
+    "<|tool_call|>",
+    "<|/tool_call|>",
+    "[TOOL_CALLS]",
+    "[ARGS]",
+    "<｜tool▁calls▁begin｜>",
+    "<｜tool▁calls▁end｜>",
+    "<｜tool▁call▁begin｜>",
+    "<｜tool▁sep｜>",
+    "<｜tool▁call▁end｜>",
+    "<|tool_calls_section_begin|>",
+    "<|tool_call_begin|>",
+    "<|tool_call_argument_begin|>",
+    "<|tool_call_end|>",
+    "<|START_ACTION|>",
+    "<|END_ACTION|>",
+    "<|channel|>",
+    "<|message|>",
+    "<|end|>",
+    "<|start|>",
+    "<|constrain|>",
+    "<|call|>",
+];
+const END: u32 = 256;
+const SIZE: usize = 256 + SPECIAL.len();
+
+/// Texts of a tokenizer with a token for each byte, and for the first `special` of [`SPECIAL`].
+fn text(special: usize) -> Text {
+    let mut next = 256;
+    let mut vocabulary = serde_json::Map::new();
+    for byte in 0..=255_u32 {
+        let plain = matches!(byte, 33..=126 | 161..=172 | 174..=255);
+        let letter = if plain { byte } else { next };
+        next += u32::from(!plain);
+        vocabulary.insert(char::from_u32(letter).unwrap().to_string(), byte.into());
+    }
+    let added = SPECIAL[..special].iter().zip(256..).map(|(content, id)| {
+        json!({
+            "id": id, "content": content, "special": true, "single_word": false,
+            "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    });
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false,
+    });
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": added.collect::<Vec<_>>(),
+        "normalizer": null,
+        "pre_tokenizer": byte_level,
+        "post_processor": null,
+        "decoder": byte_level,
+        "model": { "type": "BPE", "vocab": vocabulary, "merges": [] },
+    });
+    let folder = TestFolder::new();
+    folder.write("tokenizer.json", tokenizer.to_string());
+    folder.write("generation_config.json", json!({ "eos_token_id": END }).to_string());
+    Text::from_dir(folder.path(), SIZE, &mut Vec::new()).unwrap()
+}
+
+fn request(format: &str, tools: &Value) -> GenerateRequest {
+    let schema = json!({
+        "type": "object",
+        "properties": { "n": { "type": "integer", "minimum": 0, "maximum": 9 } },
+        "required": ["n"],
+        "additionalProperties": false,
+    });
+    let options = json!({ "tools": tools, "template": "{{ messages[0].content }}" });
+    let messages = json!([{ "role": "user", "content": "Hi" }]).to_string();
+    let mut request =
+        GenerateRequest::new(Prompt::Messages { messages, options: options.to_string() });
+    request.options = GenerationOptions::default();
+    request.response_format = Some(Grammar::Json { schema: schema.to_string(), strict: true });
+    request.output.tool_format = Some(format.to_owned());
+    // Its calls are messages, which the format of its reasoning tells apart.
+    request.output.reasoning_format = (format == "harmony").then(|| format.to_owned());
+    request
+}
+
+fn tools(strict: bool) -> Value {
+    let parameters = json!({
+        "type": "object",
+        "properties": {
+            "a": { "type": "integer", "enum": [1, 2] },
+            "b": { "enum": ["u", "v"] },
+            "c": { "type": "boolean" },
+        },
+        "required": ["a", "b"],
+        "additionalProperties": false,
+    });
+    let function = json!({ "name": "f", "parameters": parameters, "strict": strict });
+    let now = json!({ "type": "object", "additionalProperties": false });
+    json!([{ "type": "function", "function": function }, { "name": "now", "parameters": now }])
+}
+
+fn planned(text: &Text, request: &GenerateRequest) -> Result<(OutputPlan, Constraint)> {
+    let plan = text.output_plan(request, &[u32::from(b'i')])?.unwrap();
+    let (grammar, begin) = plan.constraint(request)?.unwrap();
+    let constraint = grammar.compile(&text.vocabulary(SIZE)?, &begin)?;
+    Ok((plan, constraint))
+}
+
+/// An answer of tokens that are drawn from those allowed: every other time a special one, where there
+/// is one.
+fn walk(constraint: &Constraint, mut seed: u32) -> Vec<u32> {
+    let mut draw = |count: usize| {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 16) as usize % count
+    };
+    let mut masks = Masks::start(constraint).unwrap();
+    let mut tokens = Vec::new();
+    loop {
+        assert!(tokens.len() < 2000, "the answer does not end");
+        let allowed = masks.allowed().unwrap();
+        let all: Vec<u32> = (0..SIZE as u32).filter(|&token| allowed.contains(token)).collect();
+        let special: Vec<u32> = all.iter().copied().filter(|&token| token >= END).collect();
+        let token = match !special.is_empty() && draw(2) == 0 {
+            true => special[draw(special.len())],
+            false => all[draw(all.len())],
+        };
+        if token == END {
+            return tokens;
+        }
+        tokens.push(token);
+        if masks.accept(token).unwrap() {
+            return tokens;
+        }
+    }
+}
+
+/// What an answer of these tokens is made of.
+fn read(plan: &OutputPlan, tokens: &[u32]) -> Vec<OutputEvent> {
+    let mut parser = plan.parser();
+    let mut events = Vec::new();
+    for part in tokens.chunk_by(|&one, &other| one < 256 && other < 256) {
+        match part {
+            &[token] if token >= 256 => {
+                events.extend(parser.push(SPECIAL[token as usize - 256], true));
+            }
+            bytes => {
+                let bytes = bytes.iter().map(|&byte| byte as u8).collect();
+                events.extend(parser.push(&String::from_utf8(bytes).unwrap(), false));
+            }
+        }
+    }
+    events.extend(parser.finish());
+    events
+}
+
+/// The answer's text, and the names and arguments of its calls.
+fn parts(events: &[OutputEvent]) -> (String, Vec<(String, Value)>) {
+    let (mut text, mut calls, mut json) = (String::new(), Vec::new(), String::new());
+    let mut called = String::new();
+    for event in events {
+        match event {
+            OutputEvent::Text(piece) => text.push_str(piece),
+            OutputEvent::CallStart { name, .. } => called.clone_from(name),
+            OutputEvent::CallDelta { text, .. } => json.push_str(text),
+            OutputEvent::CallEnd { .. } => {
+                let arguments = serde_json::from_str(&std::mem::take(&mut json)).unwrap();
+                calls.push((called.clone(), arguments));
+            }
+            OutputEvent::InvalidCall { raw, error, .. } => panic!("{error}: {raw}"),
+            OutputEvent::Hidden(_) | OutputEvent::Marker(_) | OutputEvent::Reasoning(_) => {}
+        }
+    }
+    (text, calls)
+}
+
+fn assert_allowed((name, arguments): &(String, Value), format: &str) {
+    let arguments = arguments.as_object().unwrap();
+    if name == "now" {
+        return;
+    }
+    assert_eq!(name, "f", "{format}");
+    assert!([json!(1), json!(2)].contains(&arguments["a"]), "{format}: {arguments:?}");
+    assert!([json!("u"), json!("v")].contains(&arguments["b"]), "{format}: {arguments:?}");
+    assert!(arguments.get("c").is_none_or(Value::is_boolean), "{format}: {arguments:?}");
+}
+
+fn has_grammar(format: &ToolFormat) -> bool {
+    let unknown = [
+        "deepseek-v3.2",
+        "kimi-k3",
+        "minimax-m3",
+        "gemma4",
+        "function-gemma",
+        "hy3",
+        "solar",
+        "apertus",
+        "functionary-v2",
+        "pythonic",
+    ];
+    !unknown.contains(&format.name)
+}
+
+#[test]
+fn an_answer_is_calls_that_the_tools_allow_or_what_the_format_asks_for() {
+    for special in [1, SPECIAL.len()] {
+        let text = text(special);
+        let is_tried =
+            |format: &ToolFormat| has_grammar(format) && (special > 1 || format.name != "harmony");
+        for format in ALL.iter().filter(|format| is_tried(format)) {
+            let request = request(format.name, &tools(false));
+            let (plan, constraint) = planned(&text, &request).unwrap();
+            let (mut answers, mut called) = (0, 0);
+            for seed in 0..40 {
+                let tokens = walk(&constraint, seed);
+                let (text, calls) = parts(&read(&plan, &tokens));
+                calls.iter().for_each(|call| assert_allowed(call, format.name));
+                called += usize::from(!calls.is_empty());
+                if calls.is_empty() {
+                    let value: Value = serde_json::from_str(&text).unwrap();
+                    assert!(value["n"].as_u64().is_some_and(|n| n < 10), "{}: {text}", format.name);
+                    answers += 1;
+                } else {
+                    assert_eq!(text.trim(), "", "{}", format.name);
+                }
+            }
+            assert!(answers > 0 && called > 0, "{}: {answers} and {called}", format.name);
+        }
+    }
+}
+
+#[test]
+fn a_required_call_leaves_no_room_for_an_answer() {
+    let text = text(SPECIAL.len());
+    for format in ALL.iter().filter(|format| has_grammar(format)) {
+        let mut request = request(format.name, &tools(false));
+        request.output.required_tools = Some(vec!["f".to_owned()]);
+        request.output.single_call = true;
+        let (plan, constraint) = planned(&text, &request).unwrap();
+        for seed in 0..10 {
+            let (text, calls) = parts(&read(&plan, &walk(&constraint, seed)));
+            assert_eq!((text.trim(), calls.len()), ("", 1), "{}", format.name);
+            assert_eq!(calls[0].0, "f");
+            assert_allowed(&calls[0], format.name);
+        }
+    }
+}
+
+#[test]
+fn calls_of_other_formats_are_free_behind_their_beginning_unless_a_tool_is_strict() {
+    let text = text(1);
+    for format in ALL.iter().filter(|format| !has_grammar(format)) {
+        let (_, constraint) = planned(&text, &request(format.name, &tools(false))).unwrap();
+        let follows = |text: &str| {
+            let mut masks = Masks::start(&constraint).unwrap();
+            text.bytes().all(|byte| {
+                let token = u32::from(byte);
+                masks.allowed().is_ok_and(|allowed| allowed.contains(token))
+                    && masks.accept(token).is_ok()
+            })
+        };
+        assert!(follows("{\"n\":5}"), "{}", format.name);
+        assert!(follows(&format!("{} whatever {{", format.opens[0])), "{}", format.name);
+        assert!(!follows("Well, ") && !follows("{\"m\""), "{}", format.name);
+        let strict = planned(&text, &request(format.name, &tools(true)));
+        assert!(matches!(strict, Err(Error::Unsupported(_))), "{}", format.name);
+    }
+}
+
+#[test]
+fn markers_within_an_answer_are_its_text() {
+    let text = text(1);
+    let mut request = request("hermes", &tools(false));
+    request.response_format = Some(Grammar::Json { schema: "true".to_owned(), strict: true });
+    let (plan, _) = planned(&text, &request).unwrap();
+    let json = "[\"<tool_call>\", \"{\\\"name\\\"\"]";
+    let tokens: Vec<u32> = json.bytes().map(u32::from).collect();
+    assert_eq!(parts(&read(&plan, &tokens)), (json.to_owned(), Vec::new()));
+}
+
+#[test]
+fn what_of_a_tools_schema_cannot_be_enforced_is_told_or_refused() {
+    let text = text(1);
+    let tools = |strict: bool| {
+        let parameters =
+            json!({ "properties": { "tags": { "type": "array", "uniqueItems": true } } });
+        json!([{ "name": "f", "parameters": parameters, "strict": strict }])
+    };
+    let (_, constraint) = planned(&text, &request("hermes", &tools(false))).unwrap();
+    let warnings = constraint.warnings();
+    assert!(warnings.iter().any(|it| it.starts_with("tools: f: ") && it.contains("uniqueItems")));
+    match planned(&text, &request("hermes", &tools(true))) {
+        Err(Error::InvalidArgument { option, message, .. }) => {
+            assert_eq!(option, "tools: f");
+            assert!(message.contains("uniqueItems"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn messages_of_reasoning_come_first_where_a_model_writes_in_messages() {
+    let text = text(SPECIAL.len());
+    let request = request("harmony", &tools(false));
+    let (plan, constraint) = planned(&text, &request).unwrap();
+    let tokenizer = text.tokenizer().unwrap();
+    let thought = "<|channel|>analysis<|message|>Hm, <5.<|end|><|start|>assistant";
+    let answer = "<|channel|>final<|message|>{\"n\":5}";
+    let call = "<|channel|>commentary to=functions.now <|constrain|>json<|message|>{}<|call|>";
+    for (lead, rest) in [("", answer), (thought, answer), (thought, call), ("", call)] {
+        let tokens = tokenizer.encode(&format!("{lead}{rest}"), false).unwrap();
+        let mut masks = Masks::start(&constraint).unwrap();
+        for &token in &tokens {
+            assert!(masks.allowed().unwrap().contains(token), "{lead}{rest}");
+            masks.accept(token).unwrap();
+        }
+        assert!(masks.is_complete());
+        let (text, calls) = parts(&read(&plan, &tokens));
+        assert_eq!(
+            (text.as_str(), calls.len()),
+            if rest == call { ("", 1) } else { ("{\"n\":5}", 0) }
+        );
+    }
+    assert!(matches!(plan.constraint(&request).unwrap().unwrap().1, Begin::Now));
+}
