@@ -34,7 +34,9 @@ pub fn causal_conv(
     let kernel = weights.weight.dim(0);
     let before = match before {
         // Those that were read from a file may have another type.
-        Some(before) => ops::astype(before, x.dtype())?,
+        Some(before) => {
+            ops::astype(&ops::reshape(before, &[batch, kernel - 1, channels])?, x.dtype())?
+        }
         None => ops::zeros(&[batch, kernel - 1, channels], x.dtype())?,
     };
     if device.cuda().is_some()

@@ -5,6 +5,7 @@ use super::activation::swiglu;
 use super::cuda;
 use super::delta_rule::DeltaRule;
 use super::device::Device;
+use super::math::scaled;
 use super::norm::{NormParams, norm, rms_norm};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, ops, scalar};
@@ -30,6 +31,8 @@ pub struct GatedDeltaParams {
     pub norm: Array,
     /// Its epsilon.
     pub eps: f32,
+    /// Multiplies the rates.
+    pub rate_scale: f32,
 }
 
 /// What is projected for new positions of one sequence.
@@ -46,7 +49,7 @@ pub struct GatedDeltaInputs<'a> {
     pub gate: &'a Array,
 }
 
-/// norm(y) · silu(z) of y = delta rule(q, k, v) with rates σ(b) and decays
+/// norm(y) · silu(z) of y = delta rule(q, k, v) with rates rate_scale · σ(b) and decays
 /// exp(−exp(A_log) · softplus(a + dt_bias)), of the shape and type of z, and the state after the
 /// last position, `[batch, value_heads, value_dim, key_dim]`, `f32`; `before` is the one before the
 /// first, `None` for zeros.
@@ -64,6 +67,7 @@ pub fn gated_delta(
         None => ops::zeros(&state, Dtype::Float32)?,
     };
     if device.cuda().is_some()
+        && params.rate_scale == 1.0
         && let Some(result) = cuda::recurrence::gated_delta(inputs, &before, params)?
     {
         return Ok(result);
@@ -88,7 +92,10 @@ fn gated_delta_composed(
         ops::astype(&part, Dtype::Float32)
     };
     let by_key = |a: &Array| ops::reshape(a, &[batch, length, key_heads, group]);
-    let rate = ops::sigmoid(&ops::astype(rate, Dtype::Float32)?)?;
+    let mut rate = ops::sigmoid(&ops::astype(rate, Dtype::Float32)?)?;
+    if params.rate_scale != 1.0 {
+        rate = scaled(&rate, params.rate_scale)?;
+    }
     let shifted = ops::add(&ops::astype(decay, Dtype::Float32)?, &params.step_bias)?;
     let log_decay = ops::multiply(&params.a, &ops::log_add_exp(&shifted, &scalar(0.0))?)?;
     let [query_norm, key_norm] = &params.unit_norms;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::config::ConfigFile;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{KimiDelta, KimiDeltaConfig};
+use crate::nn::{KimiDelta, KimiDeltaConfig, Routing, Score};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["kimi_linear"], build)
@@ -18,6 +18,13 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["kimi_linear"]
 enum Kind {
     LinearAttention,
     FullAttention,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ScoreFunction {
+    Sigmoid,
+    Softmax,
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
@@ -37,6 +44,14 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         eps: latent.decoder.eps,
     };
     let mut experts = file.sparse_layers(dims)?;
+    if let Some(config) = &mut experts.experts
+        && let Routing::ScoresThenTop { score, .. } = &mut config.routing
+    {
+        *score = match file.optional("moe_router_activation_func")? {
+            None | Some(ScoreFunction::Sigmoid) => Score::Sigmoid,
+            Some(ScoreFunction::Softmax) => Score::Softmax,
+        };
+    }
     experts.names.correction = &["gate.e_score_correction_bias", "e_score_correction_bias"];
     experts.names.single = ["w1", "w3", "w2"];
     Ok(Box::new(latent.decoder.build_hybrid(

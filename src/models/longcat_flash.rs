@@ -32,8 +32,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("num_experts_per_tok", "moe_topk"),
         ])
         .with_defaults([("rope_interleave", json!(true))]);
-    if file.optional::<String>("zero_expert_type")?.is_some_and(|kind| kind != "identity") {
-        return Err(file.error("\"zero_expert_type\" is not \"identity\""));
+    for (field, known) in [("zero_expert_type", "identity"), ("attention_method", "MLA")] {
+        if file.optional::<String>(field)?.is_some_and(|value| value != known) {
+            return Err(file.error(format!("\"{field}\" is not \"{known}\"")));
+        }
     }
     let latent = latent(file)?;
     let (dims, eps) = (latent.attention.dims, latent.decoder.eps);

@@ -12,6 +12,7 @@ macro_rules! architectures {
 mod afmoe;
 mod apertus;
 mod arcee;
+mod baichuan_m1;
 mod bailing;
 mod bamba;
 mod bitnet;
@@ -67,8 +68,10 @@ mod parts;
 mod persimmon;
 mod phi;
 mod plamo2;
+mod plamo3;
 mod qwen;
 mod recurrent_gemma;
+mod rwkv7;
 mod seed_oss;
 mod sentence;
 mod smollm3;
@@ -203,7 +206,7 @@ impl LanguageModel for Backbone {
     }
 
     fn layers(&self) -> usize {
-        self.layers.len()
+        Self::layers(self)
     }
 
     fn embedding(&self) -> &Embedding {
@@ -401,6 +404,7 @@ const FAMILIES: &[&[Architecture]] = &[
         afmoe,
         apertus,
         arcee,
+        baichuan_m1,
         bamba,
         bitnet,
         bloom,
@@ -441,7 +445,9 @@ const FAMILIES: &[&[Architecture]] = &[
         opt,
         persimmon,
         plamo2,
+        plamo3,
         recurrent_gemma,
+        rwkv7,
         seed_oss,
         smollm3,
         stablelm,

@@ -11,6 +11,10 @@ use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["plamo2"], build).with_eps(1e-6);
 
+/// Where a layer's norms stand.
+pub(super) const LAYOUT: NormLayout =
+    NormLayout::sandwich(["pre_mixer_norm", "post_mixer_norm", "pre_mlp_norm", "post_mlp_norm"]);
+
 /// Epsilon of the norms over queries and keys, whatever the other norms have.
 const QK_EPS: f32 = 1e-6;
 
@@ -25,17 +29,17 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     ]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = norm;
-    decoder.layout = NormLayout::sandwich([
-        "pre_mixer_norm",
-        "post_mixer_norm",
-        "pre_mlp_norm",
-        "post_mlp_norm",
-    ]);
+    decoder.layout = LAYOUT;
     decoder.names.layers = "layers.layers";
     decoder.names.attention = "mixer";
     decoder.attention.qkv = &["qkv_proj"];
     decoder.attention.qk_norm =
         Some(QkNorm::each_head_apart(Norm::rms_per_head, QK_EPS).named(["q_weight", "k_weight"]));
+    // The token itself is seen, too.
+    let window = file.size_or("attention_window_size", 2048)?.saturating_add(1);
+    let all: Vec<usize> = file.optional("full_attention_idx")?.unwrap_or_default();
+    let windows = (0..decoder.layers.len()).map(|layer| (!all.contains(&layer)).then_some(window));
+    decoder.set_windows(windows.collect());
     let dims = decoder.attention.dims;
     let mamba = HeadMambaConfig {
         dims,
@@ -74,7 +78,7 @@ fn recurrent_layers(file: &ConfigFile) -> Result<Vec<bool>> {
 
 /// Norms whose weights are stored less 1 in front of a block, less 1/5 behind a mixer, and less
 /// 1/√5³ behind an MLP.
-fn norm(w: &Weights, dims: i32, eps: f32) -> Result<Norm> {
+pub(super) fn norm(w: &Weights, dims: i32, eps: f32) -> Result<Norm> {
     let offset = match w.prefix().rsplit('.').next() {
         Some("post_mixer_norm") => 0.2,
         Some("post_mlp_norm") => 5.0_f32.powf(-1.5),

@@ -18,6 +18,8 @@ use crate::weights::Weights;
 pub enum Block {
     /// What mixes positions.
     Mixer(Box<dyn Mixer>),
+    /// The same with the cache of the mixer before it.
+    Continued(Box<dyn Mixer>),
     /// What works on each position, and has no cache.
     FeedForward(Box<dyn FeedForward>),
 }
@@ -27,7 +29,10 @@ pub enum Block {
 pub struct Backbone {
     /// Token embeddings.
     pub embedding: Embedding,
-    /// First to last, each with the norm before it.
+    /// Behind them.
+    pub embedding_norm: Option<Norm>,
+    /// First to last, each with the norm before it; one that goes on with a mixer's cache belongs
+    /// to the layer of that mixer.
     pub layers: Vec<(Norm, Block)>,
     /// After the last layer.
     pub norm: Norm,
@@ -67,6 +72,7 @@ impl Backbone {
         let embedding = backbone.at("embeddings");
         Ok(Self {
             embedding: Embedding::new(&embedding, vocabulary, dims)?,
+            embedding_norm: None,
             layers: (0..layers).map(layer).collect::<Result<_>>()?,
             norm: Norm::rms(&backbone.at("norm_f"), dims, eps)?,
             head: Head::new(&w.at("lm_head"), &embedding, tied, dims, vocabulary)?,
@@ -75,7 +81,11 @@ impl Backbone {
 
     /// The logits that a step wants, `[batch, wanted, vocabulary]`.
     pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        let mut stream = Residual::from(self.embedding.forward(step.tokens())?);
+        let mut x = self.embedding.forward(step.tokens())?;
+        if let Some(norm) = &self.embedding_norm {
+            x = norm.forward(&x)?;
+        }
+        let mut stream = Residual::from(x);
         let (mut rows, mut mixers) = (StepRows::new(step, caches)?, 0);
         for (norm, block) in &self.layers {
             let input = stream.normed(norm);
@@ -84,6 +94,9 @@ impl Backbone {
                 Block::Mixer(mixer) => {
                     mixers += 1;
                     mixer.forward(&input, &mut rows.layer(mixers - 1)?)?
+                }
+                Block::Continued(mixer) => {
+                    mixer.forward(&input, &mut rows.layer(mixers.saturating_sub(1))?)?
                 }
             };
             stream = input.add(output)?;
@@ -99,11 +112,16 @@ impl Backbone {
         })
     }
 
+    /// How many layers there are.
+    pub fn layers(&self) -> usize {
+        self.layers.iter().filter(|(_, block)| !matches!(block, Block::Continued(_))).count()
+    }
+
     /// An empty cache for each layer that mixes positions.
     pub fn make_caches(&self) -> Vec<Cache> {
         let cache = |(_, block): &(Norm, Block)| match block {
             Block::Mixer(mixer) => Some(mixer.make_cache()),
-            Block::FeedForward(_) => None,
+            Block::Continued(_) | Block::FeedForward(_) => None,
         };
         self.layers.iter().filter_map(cache).collect()
     }

@@ -31,11 +31,16 @@ impl CausalConv {
             w.take("weight", &[channels, kernel, 1])?
         };
         // Either way the elements lie channel by channel.
-        let weight = ops::transpose(&ops::reshape(&stored, &[channels, kernel])?, &[1, 0])?;
-        let weight = ops::contiguous(&weight)?;
+        let mut conv = Self::of(w, &ops::reshape(&stored, &[channels, kernel])?)?;
+        conv.weights.bias = if bias { Some(w.take("bias", &[channels])?) } else { None };
+        Ok(conv)
+    }
+
+    /// A convolution of these weights, `[channels, kernel]`, on the device of `w`.
+    pub(super) fn of(w: &Weights, weight: &Array) -> Result<Self> {
+        let weight = ops::contiguous(&ops::transpose(weight, &[1, 0])?)?;
         eval(&[&weight])?;
-        let bias = if bias { Some(w.take("bias", &[channels])?) } else { None };
-        let weights = ConvWeights { weight, bias, silu: false };
+        let weights = ConvWeights { weight, bias: None, silu: false };
         Ok(Self { weights, device: w.device() })
     }
 

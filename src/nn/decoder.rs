@@ -1,7 +1,7 @@
 //! The decoder-only transformer: embedding, layers, norm, head.
 
 use super::embedding::Embedding;
-use super::linear::Linear;
+use super::linear::{Linear, TakeLinear};
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
@@ -134,11 +134,22 @@ impl Head {
         dims: i32,
         vocabulary: i32,
     ) -> Result<Self> {
+        Self::taking(Linear::new, w, embedding, tied, [dims, vocabulary])
+    }
+
+    /// The same where `linear` takes a matrix of its own.
+    pub(super) fn taking(
+        linear: TakeLinear,
+        w: &Weights,
+        embedding: &Weights,
+        tied: Option<bool>,
+        [dims, vocabulary]: [i32; 2],
+    ) -> Result<Self> {
         if tied.unwrap_or_else(|| !w.has("weight")) {
             w.leave_copy_of(embedding);
             Ok(Self::Tied)
         } else {
-            Ok(Self::Linear(Linear::new(w, dims, vocabulary, w.has("bias"))?))
+            Ok(Self::Linear(linear(w, dims, vocabulary, w.has("bias"))?))
         }
     }
 }

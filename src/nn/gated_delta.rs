@@ -31,6 +31,9 @@ pub struct GatedDeltaConfig {
     pub kernel: i32,
     /// Epsilon of the gated norm.
     pub eps: f32,
+    /// Multiplies the rates: with 2, what a key has written can also be turned around (Grazzi et
+    /// al. 2024).
+    pub rate_scale: f32,
 }
 
 impl GatedDeltaConfig {
@@ -48,9 +51,20 @@ pub enum DeltaProjections {
     ByKeyHead,
     /// `in_proj_qkv`, `in_proj_z`, `in_proj_b` and `in_proj_a`.
     Separate,
+    /// `q_proj`, `k_proj`, `v_proj`, `g_proj` for z, `b_proj` and `a_proj`, with convolutions for
+    /// each of the first three.
+    EachApart,
 }
 
 impl DeltaProjections {
+    /// The names of the convolutions, the norm and the output.
+    fn names(self) -> (&'static [&'static str], &'static str, &'static str) {
+        match self {
+            Self::ByKeyHead | Self::Separate => (&["conv1d"], "norm", "out_proj"),
+            Self::EachApart => (&["q_conv1d", "k_conv1d", "v_conv1d"], "o_norm", "o_proj"),
+        }
+    }
+
     /// Takes what gives queries, keys and values, and z; and what gives b and a.
     fn take(self, w: &Weights, config: GatedDeltaConfig) -> Result<(Projections, Projections)> {
         let GatedDeltaConfig { dims, key_heads, value_heads, key_dim, value_dim, .. } = config;
@@ -58,6 +72,11 @@ impl DeltaProjections {
         let wide = [parts.iter().sum(), parts[2]];
         let narrow = [value_heads, value_heads];
         let linear = |name: &str, outputs| Linear::new(&w.at(name), dims, outputs, false);
+        let together = |names: &[&str], outputs: &[i32]| {
+            let part = |(&name, &outputs)| Ok((linear(name, outputs)?, outputs));
+            let parts = names.iter().zip(outputs).map(part);
+            Projections::new(w, parts.collect::<Result<_>>()?)
+        };
         match self {
             Self::ByKeyHead => {
                 let group = value_heads / key_heads;
@@ -68,15 +87,16 @@ impl DeltaProjections {
                 let ba = linear("in_proj_ba", narrow.iter().sum())?.with_rows(&order)?;
                 Ok((Projections::stacked(qkvz, &wide), Projections::stacked(ba, &narrow)))
             }
-            Self::Separate => {
-                let both = |names: [&str; 2], outputs: [i32; 2]| {
-                    let part = |(name, outputs)| Ok((linear(name, outputs)?, outputs));
-                    let parts = names.into_iter().zip(outputs).map(part);
-                    Projections::new(w, parts.collect::<Result<_>>()?)
-                };
+            Self::Separate => Ok((
+                together(&["in_proj_qkv", "in_proj_z"], &wide)?,
+                together(&["in_proj_b", "in_proj_a"], &narrow)?,
+            )),
+            Self::EachApart => {
+                let [queries, keys, values] = parts;
+                let names = ["q_proj", "k_proj", "v_proj", "g_proj"];
                 Ok((
-                    both(["in_proj_qkv", "in_proj_z"], wide)?,
-                    both(["in_proj_b", "in_proj_a"], narrow)?,
+                    together(&names, &[queries, keys, values, values])?,
+                    together(&["b_proj", "a_proj"], &narrow)?,
                 ))
             }
         }
@@ -87,18 +107,20 @@ impl DeltaProjections {
 /// and decays exp(−exp(A_log) · softplus(a + dt_bias)); out(norm(y) · silu(z)).
 #[derive(Debug)]
 pub struct GatedDelta {
-    /// Queries, keys and values; z.
+    config: GatedDeltaConfig,
+    /// Queries, keys and values, together or apart; z.
     wide: Projections,
     /// b; a.
     narrow: Projections,
-    conv: CausalConv,
+    /// Over queries, keys and values together, or over each.
+    convs: Vec<CausalConv>,
     heads: GatedDeltaParams,
     output: Linear,
     device: Device,
 }
 
 impl GatedDelta {
-    /// Takes the input projections, `conv1d`, `dt_bias`, `A_log`, `norm` and `out_proj`.
+    /// Takes the input projections, convolutions, `dt_bias`, `A_log`, the norm and the output.
     pub fn new(
         w: &Weights,
         config: GatedDeltaConfig,
@@ -106,14 +128,22 @@ impl GatedDelta {
     ) -> Result<Self> {
         let GatedDeltaConfig { dims, value_heads, value_dim, kernel, .. } = config;
         let parts = config.parts();
-        let (mixed, inner) = (parts.iter().sum(), parts[2]);
+        let (names, norm, output) = projections.names();
+        let channels = match names {
+            [_] => vec![parts.iter().sum()],
+            _ => parts.to_vec(),
+        };
+        let conv = |(name, &channels): (&&str, &i32)| {
+            Ok(CausalConv::new(&w.at(name), channels, kernel, false)?.with_silu())
+        };
         let (wide, narrow) = projections.take(w, config)?;
         let a = ops::negative(&ops::exp(&w.take_f32("A_log", &[value_heads])?)?)?;
         eval(&[&a])?;
         Ok(Self {
+            config,
             wide,
             narrow,
-            conv: CausalConv::new(&w.at("conv1d"), mixed, kernel, false)?.with_silu(),
+            convs: names.iter().zip(&channels).map(conv).collect::<Result<_>>()?,
             heads: GatedDeltaParams {
                 key_heads: config.key_heads,
                 value_heads,
@@ -125,10 +155,11 @@ impl GatedDelta {
                 ],
                 step_bias: w.take_f32("dt_bias", &[value_heads])?,
                 a,
-                norm: w.take("norm.weight", &[value_dim])?,
+                norm: w.at(norm).take("weight", &[value_dim])?,
                 eps: config.eps,
+                rate_scale: config.rate_scale,
             },
-            output: Linear::new(&w.at("out_proj"), inner, dims, false)?,
+            output: Linear::new(&w.at(output), parts[2], dims, false)?,
             device: w.device(),
         })
     }
@@ -137,10 +168,21 @@ impl GatedDelta {
     /// projected for its queries, keys and values, for its rates, its decays and its gate.
     fn recurrence(&self, [mixed, rate, decay, gate]: [&Array; 4], row: Row) -> Result<Array> {
         let state = row.cache.state()?;
-        let mixed = &self.conv.forward(mixed, state, 0)?;
+        let mixed = &match &*self.convs {
+            [conv] => conv.forward(mixed, state, 0)?,
+            convs => {
+                let [queries, keys, _] = self.config.parts();
+                let mut parts = ops::split_at(mixed, &[queries, queries + keys], -1)?;
+                for (index, (conv, part)) in convs.iter().zip(&mut parts).enumerate() {
+                    *part = conv.forward(part, state, index)?;
+                }
+                ops::concatenate(&parts.iter().collect::<Vec<_>>(), -1)?
+            }
+        };
         let inputs = GatedDeltaInputs { mixed, rate, decay, gate };
-        let (y, after) = gated_delta(self.device, &inputs, state.get(1), &self.heads)?;
-        state.set(1, after);
+        let index = self.convs.len();
+        let (y, after) = gated_delta(self.device, &inputs, state.get(index), &self.heads)?;
+        state.set(index, after);
         state.advance(row.length);
         Ok(y)
     }
@@ -174,12 +216,17 @@ impl Mixer for GatedDelta {
     fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let x = x.array()?;
         let (wide, narrow) = (self.wide.forward(x)?, self.narrow.forward(x)?);
-        let parts = [&wide[0], &narrow[0], &narrow[1], &wide[1]];
+        let (mixed, z) = wide.split_at(wide.len() - 1);
+        let mixed = match mixed {
+            [mixed] => mixed.clone(),
+            parts => ops::concatenate(&parts.iter().collect::<Vec<_>>(), -1)?,
+        };
+        let parts = [&mixed, &narrow[0], &narrow[1], &z[0]];
         self.output.forward(&rows.mix(parts, |parts, row| self.recurrence(parts, row))?)
     }
 
     fn make_cache(&self) -> Cache {
-        Cache::arrays_of(2)
+        Cache::arrays_of(self.convs.len() + 1)
     }
 }
 

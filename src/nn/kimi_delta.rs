@@ -157,7 +157,5 @@ impl Mixer for KimiDelta {
 
 /// Takes a tensor of so many numbers, whatever its axes, in `f32`: `[size]`.
 fn take_flat(w: &Weights, name: &str, size: i32) -> Result<Array> {
-    let shape = w.shape(name).filter(|shape| shape.iter().product::<i32>() == size);
-    let shape = shape.map_or_else(|| vec![size], <[i32]>::to_vec);
-    ops::reshape(&w.take_f32(name, &shape)?, &[size])
+    ops::reshape(&w.take_f32(name, &w.flat_shape(name, size))?, &[size])
 }

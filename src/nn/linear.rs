@@ -5,7 +5,7 @@ use crate::fused::Device;
 use crate::fused::adapter::Additions;
 use crate::fused::linear::{self, AdjustedMatrix, LinearWeights, Matrix, linear, project};
 use crate::mlx::quantized::QuantizedTensor;
-use crate::mlx::{Array, eval, ops};
+use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::weights::{Adjustments, LinearSite, Weights};
 
 /// Takes the matrix `weight` (and `scales` and `biases`, where the layer is quantized).
@@ -129,6 +129,30 @@ impl Linear {
         let site = w.linear_site(&matrix, [inputs, outputs], bias.is_some());
         let weights = LinearWeights { matrix, bias, additions: site.additions.clone() };
         Ok(Self { weights, site, device: w.device() })
+    }
+
+    /// As [`Linear::new`], with each row divided by its length; what is quantized was divided
+    /// before.
+    pub fn with_unit_rows(w: &Weights, inputs: i32, outputs: i32, bias: bool) -> Result<Self> {
+        Self::divided(w, [inputs, outputs], bias, -1)
+    }
+
+    /// The same with each column divided by its length.
+    pub fn with_unit_columns(w: &Weights, inputs: i32, outputs: i32, bias: bool) -> Result<Self> {
+        Self::divided(w, [inputs, outputs], bias, 0)
+    }
+
+    fn divided(w: &Weights, sizes: [i32; 2], bias: bool, axis: i32) -> Result<Self> {
+        let matrix = match matrix(w, sizes[0], sizes[1])? {
+            Matrix::Dense { weight, .. } => {
+                let precise = ops::astype(&weight, Dtype::Float32)?;
+                let length = ops::sqrt(&ops::sum(&ops::square(&precise)?, axis)?)?;
+                let divided = ops::divide(&precise, &ops::add(&length, &scalar(1e-7))?)?;
+                Matrix::dense(computed(ops::astype(&divided, weight.dtype())?)?)?
+            }
+            packed @ (Matrix::Quantized(_) | Matrix::Adjusted(_)) => packed,
+        };
+        Self::of(w, matrix, sizes, bias)
     }
 
     /// As [`Linear::new`], for a matrix that is stored with its inputs before its outputs (GPT-2).

@@ -3,6 +3,7 @@
 use super::attention_config::{AttentionConfig, LayerConfig};
 use super::decoder::{BlockNorms, Decoder, DecoderLayer, Head, Norms};
 use super::embedding::Embedding;
+use super::linear::TakeLinear;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::{Norm, TakeNorm};
@@ -34,6 +35,8 @@ pub struct StandardDecoder {
     pub layers: Vec<LayerConfig>,
     /// Whether the embedding is the output head; `None` where the configuration does not say.
     pub tied: Option<bool>,
+    /// Takes the output head, where it is not the embedding.
+    pub head: TakeLinear,
     /// Multiplies the embeddings; `None` for 1.
     pub embedding_scale: Option<f32>,
     /// Multiplies what each block adds to the residual stream; `None` for 1.
@@ -240,7 +243,7 @@ impl StandardDecoder {
                     Some(factor) => Box::new(ResidualScale::new(factor, feed_forward(index, &w)?)),
                     None => feed_forward(index, &w)?,
                 },
-                norms: self.layout.norms(norm)?,
+                norms: self.layers[index].layout.unwrap_or(self.layout).norms(norm)?,
             })
         };
         let embedding = model.at(names.embedding);
@@ -255,10 +258,11 @@ impl StandardDecoder {
             positions: self.positions.map(positions).transpose()?,
             layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
             norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
-            head: match names.model == "model" && is_bare(w) && !w.at(names.head).has("weight") {
-                true => Head::Absent,
-                false => {
-                    Head::new(&w.at(names.head), &embedding, self.tied, dims, self.vocabulary)?
+            head: {
+                let (head, sizes) = (w.at(names.head), [dims, self.vocabulary]);
+                match names.model == "model" && is_bare(w) && !head.has("weight") {
+                    true => Head::Absent,
+                    false => Head::taking(self.head, &head, &embedding, self.tied, sizes)?,
                 }
             },
             logit_scale: self.logit_scale,

@@ -139,6 +139,16 @@ impl<'a> Weights<'a> {
         self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.shape.as_slice())
     }
 
+    /// The shape of a tensor of `size` numbers, whatever its axes; `[size]` where it has another
+    /// number of them, which whoever takes it is told.
+    pub fn flat_shape(&self, name: &str, size: i32) -> Vec<i32> {
+        let shape = self.shape(name).filter(|shape| {
+            let count = shape.iter().try_fold(1_i32, |count, &dim| count.checked_mul(dim));
+            count == Some(size)
+        });
+        shape.map_or_else(|| vec![size], <[i32]>::to_vec)
+    }
+
     fn dtype(&self, name: &str) -> Option<Dtype> {
         self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.dtype)
     }

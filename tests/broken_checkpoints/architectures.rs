@@ -49,6 +49,10 @@ fn a_token_cannot_be_sent_to_more_experts_than_there_are() {
         expect_refusal(fixture, "num_experts_per_tok", &absurd);
     }
     expect_refusal("llama4", "num_experts_per_tok", &[json!(0), json!(2)]);
+    expect_refusal("phixtral", "num_experts_per_tok", &[json!(0), json!(5)]);
+    expect_refusal("kimi-linear", "num_experts_per_token", &[json!(0), json!(5)]);
+    // Of four experts and three that give what they get.
+    expect_refusal("longcat-flash", "moe_topk", &[json!(0), json!(8)]);
 }
 
 #[test]
@@ -141,6 +145,21 @@ fn recurrent_heads_that_do_not_fit_are_refused() {
     expect_refusal("qwen3-next", "linear_value_head_dim", &[json!(0), json!(1 << 23)]);
     expect_refusal("mamba2", "time_step_limit", &[json!([0.1]), json!("auto")]);
     expect_refusal("lfm2", "conv_L_cache", &[json!(0), json!(-1)]);
+    expect_refusal("recurrent-gemma-raw", "lru_width", &[json!(0), json!(66), json!("wide")]);
+    expect_refusal("bamba-raw-biases", "mamba_n_groups", &[json!(0), json!(3)]);
+    expect_refusal("plamo2", "mamba_num_heads", &[json!(0), json!(1_u64 << 40)]);
+    expect_refusal("plamo2", "mamba_step", &[json!(0)]);
+    expect_refusal("rwkv7", "head_dim", &[json!(0), json!(7)]);
+    expect_refusal("rwkv7", "a_low_rank_dim", &[json!(0), Value::Null]);
+    let heads = |heads: i64| json!({ "kda_layers": [1, 3], "num_heads": heads, "head_dim": 8 });
+    let refused = [heads(0), heads(1 << 40)];
+    for heads in refused {
+        let dir = copy_of("kimi-linear");
+        edit_config(&dir, |config| {
+            config.insert("linear_attn_config".to_owned(), heads);
+        });
+        expect(&dir, "INVALID_CONFIG", &["config.json", "linear_num_heads"]);
+    }
 }
 
 #[test]
@@ -158,6 +177,9 @@ fn layers_of_unknown_kinds_are_refused() {
         &[json!(["full_attention"]), json!(["conv", "conv", "conv"])],
     );
     expect_refusal("lfm2-layer-types", "layer_types", &[json!(["conv"]), Value::Null]);
+    expect_refusal("recurrent-gemma", "block_types", &[json!([]), json!(["conv"]), json!("all")]);
+    expect_refusal("olmo-hybrid", "layer_types", &[json!(["full_attention"]), json!("all")]);
+    expect_refusal("kimi-linear", "layer_types", &[json!(["full_attention"])]);
 }
 
 #[test]
@@ -209,4 +231,20 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("nanbeige", "loop_share_kv", &[json!(true)]);
     expect_refusal("nanbeige", "num_loops", &[json!(0), json!(1 << 20)]);
     expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
+    expect_refusal("bloom-raw", "apply_residual_connection_post_layernorm", &[json!(true)]);
+    expect_refusal("codegen-raw", "n_head", &[json!(2), json!(0)]);
+    expect_refusal("kimi-linear", "mla_use_nope", &[json!(false)]);
+    expect_refusal("kimi-linear", "moe_router_activation_func", &[json!("tanh")]);
+    expect_refusal("longcat-flash", "zero_expert_type", &[json!("drop")]);
+    expect_refusal("longcat-flash", "attention_method", &[json!("MHA")]);
+    expect_refusal("longcat-flash", "zero_expert_num", &[json!(-8), json!(1_u64 << 40)]);
+    expect_refusal("baichuan-m1", "conv_window", &[json!(3)]);
+    expect_refusal("mpt-raw", "logit_scale", &[json!(0.5), json!("inv_sqrt_d_model")]);
+    for field in ["qk_ln", "prefix_lm"] {
+        let dir = copy_of("mpt-raw");
+        edit_config(&dir, |config| {
+            config.insert("attn_config".to_owned(), json!({ field: true }));
+        });
+        expect(&dir, "INVALID_CONFIG", &["config.json", field]);
+    }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults, SparseLayers};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{DecoderNames, Norm, QkNorm, Routing, Score, StandardDecoder};
+use crate::nn::{DecoderNames, Linear, Norm, QkNorm, Routing, Score, StandardDecoder};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -27,10 +27,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 
 /// The decoder and its feed-forward blocks.
 pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, SparseLayers)> {
-    for field in ["norm_head", "use_bias"] {
-        if file.flag(field)? {
-            return Err(file.error(format!("\"{field}\" is not supported")));
-        }
+    if file.flag("use_bias")? {
+        return Err(file.error("\"use_bias\" is not supported"));
     }
     let file = &file.with_defaults([("topk_group", json!(4))]);
     let share = Some(1.0);
@@ -41,6 +39,9 @@ pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, 
         attention: "attention",
         ..DecoderNames::default()
     };
+    if file.flag("norm_head")? {
+        decoder.head = Linear::with_unit_columns;
+    }
     decoder.attention.qkv = &["query_key_value"];
     decoder.attention.qkv_bias = file.flag("use_qkv_bias")?;
     decoder.attention.output = "dense";

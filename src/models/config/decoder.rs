@@ -37,7 +37,12 @@ impl ConfigFile {
             _ => (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32,
         };
         let rope = self.rope(rotated, rope.base, rope.traditional)?;
-        let layer = LayerConfig { span: AttentionSpan::Full, rope: Some(rope), temperature: None };
+        let layer = LayerConfig {
+            span: AttentionSpan::Full,
+            rope: Some(rope),
+            temperature: None,
+            layout: None,
+        };
         Ok(StandardDecoder {
             vocabulary: self.size("vocab_size")?,
             norm: Norm::rms,
@@ -49,6 +54,7 @@ impl ConfigFile {
             attention,
             layers: vec![layer; self.layers()?],
             tied: self.optional("tie_word_embeddings")?,
+            head: Linear::new,
             embedding_scale: None,
             residual_scale: None,
             logit_scale: None,

@@ -160,8 +160,14 @@ impl ConfigFile {
 
     /// Positions the model is made for.
     pub(super) fn context_length(&self) -> Option<usize> {
-        const FIELDS: [&str; 4] =
-            ["max_position_embeddings", "n_positions", "max_context_length", "block_size"];
+        const FIELDS: [&str; 6] = [
+            "max_position_embeddings",
+            "n_positions",
+            "max_context_length",
+            "block_size",
+            "model_max_length",
+            "max_seq_len",
+        ];
         let text = self.value("text_config").and_then(Value::as_object);
         let value = |values: &Map<String, Value>, field: &str| values.get(field)?.as_u64();
         let mut positions = FIELDS

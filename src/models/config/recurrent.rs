@@ -53,6 +53,7 @@ impl ConfigFile {
             value_dim,
             kernel: self.size("linear_conv_kernel_dim")?,
             eps: self.eps()?,
+            rate_scale: 1.0,
         })
     }
 

@@ -79,6 +79,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     }
     let (vocabulary, embedding) = (decoder.vocabulary, model.at("embed_tokens"));
     Ok(Box::new(Backbone {
+        embedding_norm: None,
         embedding: Embedding::new(&embedding, vocabulary, dims)?,
         layers: blocks,
         norm: Norm::rms(&model.at("norm"), dims, eps)?,

@@ -3,8 +3,10 @@
 mod olmo;
 mod olmo2;
 mod olmo3;
+mod olmo_hybrid;
 mod olmoe;
 
 use super::Architecture;
 
-pub(super) const ARCHITECTURES: &[Architecture] = architectures![olmo, olmo2, olmo3, olmoe];
+pub(super) const ARCHITECTURES: &[Architecture] =
+    architectures![olmo, olmo2, olmo3, olmo_hybrid, olmoe];

@@ -1,13 +1,7 @@
 """plamo2: recurrences of heads and attention by turns, with norms whose weights are stored less a number of their place."""
 
-import numpy as np
-
 from generate.declaration import ABSENT, Architecture, Fixture
-
-
-def rounded_norms(name: str, value: np.ndarray) -> np.ndarray:
-    """Norms that are published less a number: values to which one can be added in any type."""
-    return np.round(value * 128) / np.float32(128) if name.endswith("norm.weight") else value
+from generate.parameters import rounded_norms
 
 
 def channels_first(tensors, config):
