@@ -66,10 +66,7 @@ fn of_kind(file: &ConfigFile, kind: &str, base: f32) -> Result<(AttentionConfig,
     let file = file.rope_parameters_of(kind).unwrap_or_else(|| file.clone());
     let rotated = attention.head_dim as f32 * file.rotated_share(Some(ROTATED))?;
     let rope = Some(file.rope(rotated as i32, Some(base), false)?);
-    Ok((
-        attention,
-        LayerConfig { span: AttentionSpan::Full, rope, temperature: None, layout: None },
-    ))
+    Ok((attention, LayerConfig { span: AttentionSpan::Full, rope, temperature: None }))
 }
 
 /// The fields of layers within a window by the names of the others; these have half as many heads

@@ -9,7 +9,6 @@ use super::linear::{Projections, TakeLinear};
 use super::masks::AttentionSpan;
 use super::norm::{Norm, TakeNorm};
 use super::rope::Rope;
-use super::standard::NormLayout;
 use crate::error::Result;
 use crate::mlx::{Array, from_u32};
 use crate::weights::Weights;
@@ -73,8 +72,6 @@ pub struct LayerConfig {
     pub rope: Option<Rope>,
     /// How queries grow with their position.
     pub temperature: Option<QueryTemperature>,
-    /// Where the layer's norms stand, if not where those of the others do.
-    pub layout: Option<NormLayout>,
 }
 
 /// How queries and keys are normalized, before the rotation unless it says otherwise.
@@ -170,7 +167,7 @@ impl AttentionConfig {
         let Self { dims, heads, kv_heads, head_dim, .. } = *self;
         let v_head_dim = self.v_head_dim();
         let inner = heads * v_head_dim;
-        let LayerConfig { span, rope, temperature, .. } = layer;
+        let LayerConfig { span, rope, temperature } = layer;
         Ok(AttentionParts {
             heads,
             kv_heads,

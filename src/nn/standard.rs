@@ -23,6 +23,8 @@ pub struct StandardDecoder {
     pub eps: f32,
     /// Where a layer's norms stand.
     pub layout: NormLayout,
+    /// The same of each layer, first to last, where they differ.
+    pub layouts: Vec<NormLayout>,
     /// How the checkpoint names its parts.
     pub names: DecoderNames,
     /// The name of a norm behind that.
@@ -243,7 +245,7 @@ impl StandardDecoder {
                     Some(factor) => Box::new(ResidualScale::new(factor, feed_forward(index, &w)?)),
                     None => feed_forward(index, &w)?,
                 },
-                norms: self.layers[index].layout.unwrap_or(self.layout).norms(norm)?,
+                norms: self.layouts.get(index).unwrap_or(&self.layout).norms(norm)?,
             })
         };
         let embedding = model.at(names.embedding);

@@ -37,17 +37,13 @@ impl ConfigFile {
             _ => (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32,
         };
         let rope = self.rope(rotated, rope.base, rope.traditional)?;
-        let layer = LayerConfig {
-            span: AttentionSpan::Full,
-            rope: Some(rope),
-            temperature: None,
-            layout: None,
-        };
+        let layer = LayerConfig { span: AttentionSpan::Full, rope: Some(rope), temperature: None };
         Ok(StandardDecoder {
             vocabulary: self.size("vocab_size")?,
             norm: Norm::rms,
             eps,
             layout: NormLayout::PRE,
+            layouts: Vec::new(),
             names: DecoderNames::default(),
             embedding_norm: None,
             positions: None,

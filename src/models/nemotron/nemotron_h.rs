@@ -62,7 +62,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             Kind::Mamba => Block::Mixer(Box::new(Mamba2::new(w, mamba)?)),
             Kind::Attention => {
                 let (span, rope, temperature) = (AttentionSpan::Full, None, None);
-                let layer = LayerConfig { span, rope, temperature, layout: None };
+                let layer = LayerConfig { span, rope, temperature };
                 Block::Mixer(Box::new(attention.build(w, layer)?))
             }
             Kind::Mlp => Block::FeedForward(Box::new(mlp(w, dims, hidden, bias)?)),

@@ -35,9 +35,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qk_norm = Some(QkNorm::all_heads(Norm::rms, decoder.eps));
     let attends = attending_layers(file)?;
     let layers = language_model(w).at("layers");
-    for (index, layer) in decoder.layers.iter_mut().enumerate() {
-        layer.rope = layer.rope.take().filter(|_| rotates);
-        layer.layout = Some(layout(&layers.at(index), attends[index]));
+    let layouts = attends.iter().enumerate();
+    decoder.layouts = layouts.map(|(index, attends)| layout(&layers.at(index), *attends)).collect();
+    if !rotates {
+        decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     }
     let turns = file.optional("linear_allow_neg_eigval")?.unwrap_or(true);
     let rate_scale = if turns { 2.0 } else { 1.0 };
