@@ -416,6 +416,8 @@ export interface NativeGenerateRequest {
   deterministic?: boolean
   /** What the answer must be. */
   responseFormat?: NativeResponseFormat
+  /** Whether it speculates; left out for yes where there is a draft model. */
+  speculation?: NativeSpeculation
   /** The number of the prompt cache that it goes on from. */
   promptCache?: number
   /** Whether calls of tools are read; left out for yes where there are tools. */
@@ -527,6 +529,8 @@ export interface NativeLoadRequest {
    * for none at all.
    */
   prefixCacheBytes?: number
+  /** The folder of a smaller model that drafts tokens. */
+  draftPath?: string
 }
 
 /** Logits, row by row. */
@@ -700,6 +704,8 @@ export interface NativeResult {
   usage: NativeUsage
   /** How long it took. */
   timings: NativeTimings
+  /** What came of speculation, where there was any. */
+  speculation?: NativeSpeculated
   /** The most memory that MLX's arrays took while it ran. */
   peakMemoryBytes: number
 }
@@ -732,6 +738,26 @@ export interface NativeScores {
   promptTokens: number
   /** In the order in which they were given. */
   continuations: Array<NativeScored>
+}
+
+/** What came of speculation. */
+export interface NativeSpeculated {
+  /** The tokens that were drafted. */
+  drafted: number
+  /** Those of them that were right. */
+  accepted: number
+  /** The steps that made tokens. */
+  steps: number
+}
+
+/** Whether and how a generation speculates. */
+export interface NativeSpeculation {
+  /** Whether it does. */
+  enabled: boolean
+  /** How many tokens are drafted at once; left out for as many as pay. */
+  draftTokens?: number
+  /** Whether what followed the last tokens before is proposed; left out for yes. */
+  lookup?: boolean
 }
 
 /** What this machine has. */

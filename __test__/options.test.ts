@@ -88,6 +88,8 @@ const WRONG: [option: string, value: unknown, says: RegExp][] = [
   ['priority', 0.5, /whole number/],
   ['priority', 'high', /got "high"/],
   ['deterministic', 1, /true or false/],
+  ['speculation', true, /'auto' or an object, got true/],
+  ['speculation', 'on', /got "on"/],
 ]
 
 describe('options of generate', () => {
@@ -231,6 +233,8 @@ describe('options of loadModel', () => {
     ['maxStallMs', 0.5, /whole number/],
     ['prefixCache', true, /expected false or an object, got true/],
     ['prefixCache', 0, /expected false or an object/],
+    ['draftModel', '', /is empty/],
+    ['draftModel', {}, /a loaded model or the name/],
     ['signal', 'x', /AbortSignal/],
     ['devise', 'cpu', /did you mean device/],
     ['progressCallback', () => undefined, /did you mean onProgress/],

@@ -239,7 +239,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     const tokens = chunks.flatMap((chunk) => chunk.tokens)
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
     const aborted = this.#abort !== undefined
-    const { warnings, usage, timings, peakMemoryBytes } = done
+    const { warnings, usage, timings, speculation, peakMemoryBytes } = done
     const matched = toMatched(done.matched)
     const completionTokens = aborted ? tokens.length : usage.completionTokens
     const content = this.#pieces.content(
@@ -266,6 +266,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
         reasoningTokens: Math.min(usage.reasoningTokens ?? 0, completionTokens),
       },
       timings: { ...timings, prefillMs: timings.prefillMs ?? 0 },
+      ...(speculation === undefined ? {} : { speculation: { ...speculation } }),
       peakMemoryBytes,
     }
   }

@@ -124,7 +124,11 @@ export async function load(model: string, options?: LoadModelOptions): Promise<L
 }
 
 /** The addon's form of a load. */
-export function loadRequest(path: string, options: LoadModelOptions): NativeLoadRequest {
+export function loadRequest(
+  path: string,
+  options: LoadModelOptions,
+  draftPath?: string,
+): NativeLoadRequest {
   const { device = 'auto', dtype = 'auto', threads, precision } = options
   const { maxSequences, maxStallMs, memoryBytes } = options
   const prefixCacheBytes = options.prefixCache === false ? 0 : options.prefixCache?.memoryBytes
@@ -138,6 +142,7 @@ export function loadRequest(path: string, options: LoadModelOptions): NativeLoad
     ...(maxStallMs === undefined ? {} : { maxStallMs }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
     ...(prefixCacheBytes === undefined ? {} : { prefixCacheBytes }),
+    ...(draftPath === undefined ? {} : { draftPath }),
   }
 }
 
@@ -188,13 +193,18 @@ export class Loading {
       const { signal } = this.#controller
       const hub = { ...options, onProgress, signal }
       const path = await modelFolder(name, hub)
-      const { adapter } = options
+      const { adapter, draftModel, device, force } = options
       // The revision is that of the model.
-      const folder =
-        adapter === undefined
-          ? undefined
-          : await adapterFolder(adapter, { ...hubOptions(options), onProgress, signal })
-      return await this.#load(native, path, options, folder)
+      const beside = { ...hubOptions(options), onProgress, signal }
+      const draft =
+        draftModel &&
+        (await modelFolder(typeof draftModel === 'string' ? draftModel : draftModel.info.path, {
+          ...beside,
+          device,
+          force,
+        }))
+      const folder = adapter === undefined ? undefined : await adapterFolder(adapter, beside)
+      return await this.#load(native, path, options, folder, draft)
     } catch (error) {
       this.#native = undefined
       throw this.#ended === undefined ? fromNative(error) : this.#ended.error
@@ -206,6 +216,7 @@ export class Loading {
     path: string,
     options: LoadModelOptions,
     adapter: string | undefined,
+    draft: string | undefined,
   ): Promise<LoadedModel> {
     this.#goOn()
     const { onProgress } = options
@@ -214,9 +225,10 @@ export class Loading {
       this.#report(progress, onProgress)
     })
     const maxContextLength = await checkMemory(path, options)
+    if (draft !== undefined) await checkMemory(draft, options)
     this.#goOn()
     this.#native = native.loadModel(
-      loadRequest(path, options),
+      loadRequest(path, options, draft),
       onProgress === undefined ? undefined : report,
     )
     const model = await this.#native.promise()

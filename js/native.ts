@@ -33,6 +33,7 @@ export type {
   NativeScored,
   NativeScores,
   NativeScoreRequest,
+  NativeSpeculation,
 } from '../index.js'
 
 /** What checks before anything is done. */

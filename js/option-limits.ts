@@ -34,4 +34,5 @@ export const OPTION_LIMITS = {
   kvBits: { choices: [4, 8] },
   kvGroupSize: { choices: [32, 64, 128] },
   logitBias: { min: -100, max: 100 },
+  draftTokens: { whole: true, min: 1, max: 32 },
 } as const

@@ -33,12 +33,14 @@ function check(limit: Limit, value: number, option: string): void {
  * run where there is no addon.
  */
 export function checkOptionRanges(request: Partial<NativeGenerateRequest>): void {
-  const { logitBias: bias, ...limits } = OPTION_LIMITS
+  const { logitBias: bias, draftTokens, ...limits } = OPTION_LIMITS
   const values = request as Record<string, unknown>
   for (const [option, limit] of Object.entries(limits)) {
     const value = values[option]
     if (typeof value === 'number') check(limit, value, option)
   }
+  const drafted = request.speculation?.draftTokens
+  if (drafted !== undefined) check(draftTokens, drafted, 'speculation.draftTokens')
   for (const [token, value] of Object.entries(request.logitBias ?? {}))
     check(bias, value, `logitBias[${token}]`)
 }

@@ -3,6 +3,7 @@ import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { adapter } from './adapter.js'
 import { promptCache } from './prompt-cache.js'
 import { checkedFormat, isRegExp, patternSource, responseFormat } from './response-format.js'
+import { draftModel, nativeSpeculation, speculation } from './speculation.js'
 import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice } from './tools.js'
 import type {
   AnyTool,
@@ -178,6 +179,7 @@ const LOAD_FIELDS = {
   ...HUB_FIELDS,
   force: boolean,
   adapter: nonEmptyString,
+  draftModel,
   device: oneOf('auto', 'gpu', 'cpu'),
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
   threads: number,
@@ -358,6 +360,7 @@ const ANSWER_FIELDS = {
   mirostatEta: number,
   seed: number,
   deterministic: boolean,
+  speculation,
   priority: number,
   minTokens: number,
   maxTimeMs: number,
@@ -586,6 +589,13 @@ export function checkForModel(options: GenerateOptions, info: ModelInfo): void {
       throw invalidArgument(limit, 'cannot change a promptCache: give it to createPromptCache')
     }
   }
+  const { speculation = false, deterministic = false } = options
+  if (speculation !== false && deterministic) {
+    throw invalidArgument(
+      'speculation',
+      'cannot go together with deterministic: how much is guessed follows from how long steps take',
+    )
+  }
   if (options.xtcThreshold !== undefined && xtcProbability === undefined) {
     throw invalidArgument('xtcThreshold', 'has no effect without xtcProbability')
   }
@@ -673,9 +683,10 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
     const value = options[name]
     if (value !== undefined) Object.assign(settings, { [name]: value })
   }
-  const { stop, logprobs, responseFormat } = options
+  const { stop, logprobs, responseFormat, speculation } = options
   const format = responseFormat && checkedFormat(responseFormat).native
   if (format !== undefined) settings.responseFormat = format
+  if (speculation !== undefined) settings.speculation = nativeSpeculation(speculation)
   const stops = stop === undefined ? [] : typeof stop === 'string' || isRegExp(stop) ? [stop] : stop
   const strings = stops.filter((it) => typeof it === 'string')
   const patterns = stops.filter((it) => typeof it !== 'string').map((it) => it.source)

@@ -243,6 +243,18 @@ export interface MemoryEstimate {
   reason: string
 }
 
+/** How a generation speculates. */
+export interface SpeculationOptions {
+  /**
+   * How many tokens are guessed each time (1 to 32), whether that pays or not.
+   *
+   * @defaultValue as many as pay
+   */
+  draftTokens?: number | undefined
+  /** Guess what followed the last tokens where they came before. @defaultValue true */
+  lookup?: boolean | undefined
+}
+
 /** Options of `loadModel`. */
 export interface LoadModelOptions extends HubOptions {
   /** Load the model also where it seems not to fit the memory. @defaultValue false */
@@ -253,6 +265,14 @@ export interface LoadModelOptions extends HubOptions {
    * @defaultValue none
    */
   adapter?: string | undefined
+  /**
+   * A smaller model with the same tokenizer that drafts tokens, which this model then reads in one
+   * step: see `speculation`. It is loaded beside the model, on the same device; of a loaded model,
+   * the folder that it came from.
+   *
+   * @defaultValue none
+   */
+  draftModel?: Model | string | undefined
   /** @defaultValue 'auto' */
   device?: Device | undefined
   /** @defaultValue 'auto' */
@@ -732,6 +752,15 @@ export interface GenerateOptions extends PromptOptions {
    * @defaultValue false
    */
   deterministic?: boolean | undefined
+  /**
+   * Whether several tokens are guessed and then read in one step. The text is the one without
+   * guesses, up to the rounding of sums, and comes sooner where the guesses are right. `'auto'`
+   * guesses with the draft model and with what followed the last tokens before, for as long and as
+   * far as that is faster; an object says more.
+   *
+   * @defaultValue 'auto' where the model was loaded with a `draftModel`, else false
+   */
+  speculation?: false | 'auto' | SpeculationOptions | undefined
   /**
    * Where generations wait for others, those of a higher priority begin first and are read first
    * (-1000 to 1000).
@@ -1224,8 +1253,20 @@ export interface GenerationResult<Value = unknown> {
     tokensPerSecond: number
     totalMs: number
   }
+  /** What came of speculation; missing where there was none. */
+  speculation?: SpeculationStatistics
   /** The most memory that MLX held at a time. */
   peakMemoryBytes: number
+}
+
+/** What came of speculation: `completionTokens / steps` is how many tokens a step has made. */
+export interface SpeculationStatistics {
+  /** The tokens that were guessed. */
+  drafted: number
+  /** Those of them that were right. */
+  accepted: number
+  /** The steps that made tokens. Without speculation, each makes one. */
+  steps: number
 }
 
 /** A stream of the platform that can be read with `for await`, too. */

@@ -74,6 +74,7 @@ pub static MAX_TIME_MS: Limit = whole("maxTimeMs", 1, MAX_SAFE_INTEGER);
 pub static STOP_TOKEN: Limit = whole("stopTokens", 0, MAX_COUNT);
 pub static LOGPROBS: Limit = whole("logprobs", 0, 20);
 pub static PRIORITY: Limit = whole("priority", -1000, 1000);
+pub static DRAFT_TOKENS: Limit = whole("speculation.draftTokens", 1, 32);
 
 pub static MAX_KV_SIZE: Limit = whole("maxKvSize", 16, MAX_COUNT);
 pub static KV_BITS: Limit = one_of("kvBits", &[4, 8]);

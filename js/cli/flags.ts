@@ -35,6 +35,11 @@ const HOW_TO_LOAD: readonly Flag[] = [
   { name: 'precision', value: 'P', help: 'fastest, fast or exact: how the CPU multiplies' },
   { name: 'force', help: 'Load the model also where it seems not to fit the memory' },
   { name: 'adapter', value: 'ADAPTER', help: 'A folder or owner/name of an adapter to run with' },
+  {
+    name: 'draft-model',
+    value: 'MODEL',
+    help: 'A smaller model with the same tokenizer that guesses tokens',
+  },
 ]
 const LOADING: readonly Flag[] = [MODEL, ...HOW_TO_LOAD]
 const SAMPLING: readonly Flag[] = [
@@ -89,6 +94,11 @@ const SAMPLING: readonly Flag[] = [
     help: 'Keep the first four tokens and the latest, no more than this many',
   },
   { name: 'kv-bits', value: 'BITS', help: 'Pack keys and values in 4 or 8 bits to save memory' },
+  {
+    name: 'speculation',
+    value: 'HOW',
+    help: 'auto or off: guess tokens from what was said before, or with the draft model',
+  },
   { name: 'seed', value: 'N', help: 'The same seed gives the same answer' },
   {
     name: 'stop',

@@ -20,6 +20,7 @@ export function loadSettings(flags: FlagValues): LoadModelOptions {
       precision: flags.get('precision'),
       force: flags.has('force') || undefined,
       adapter: flags.get('adapter'),
+      draftModel: flags.get('draft-model'),
     })
     checkRanges(options)
     return options
@@ -46,6 +47,7 @@ export function generateSettings(flags: FlagValues): GenerateOptions {
       dryMultiplier: flags.number('dry-multiplier'),
       minTokens: flags.number('min-tokens'),
       maxTimeMs: flags.number('max-time-ms'),
+      speculation: flags.get('speculation') === 'off' ? false : flags.get('speculation'),
       stop: flags.all('stop'),
       bannedStrings: flags.all('ban'),
       skipSpecialTokens: flags.has('special-tokens') ? false : undefined,

@@ -20,6 +20,8 @@ export interface Plan extends Play {
   cachedTokens: number
   /** With how many candidates each token comes; `undefined` for none at all. */
   logprobs: number | undefined
+  /** Whether it says what came of speculation: nothing, for nothing is guessed. */
+  speculates: boolean
 }
 
 /** A generation of a fake model: the addon's side of one. */
@@ -197,6 +199,9 @@ export class ScriptedGeneration implements NativeGeneration {
         tokensPerSecond: perSecond(this.#made.length - 1, now - first),
         totalMs: now - this.#started,
       },
+      ...(plan?.speculates === true
+        ? { speculation: { drafted: 0, accepted: 0, steps: this.#made.length } }
+        : {}),
       peakMemoryBytes: 1_000_000,
     }
   }

@@ -297,13 +297,14 @@ export class ScriptedModel implements NativeModel {
       )
     const answer = script(await this.#behaviour.answer(asked), this.#behaviour)
     if (request.parseToolCalls === false) answer.steps = answer.steps.map(unparsed)
-    const { maxTokens = generationDefaults.maxTokens ?? room, logprobs } = request
+    const { maxTokens = generationDefaults.maxTokens ?? room, logprobs, speculation } = request
     const stops = { strings: request.stop, patterns: request.stopPatterns }
     return {
       ...limit(answer, stops, Math.min(maxTokens, room)),
       promptTokens: prompt.length,
       cachedTokens: cache?.shared(prompt) ?? 0,
       logprobs,
+      speculates: speculation?.enabled === true,
     }
   }
 }

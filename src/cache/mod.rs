@@ -3,6 +3,7 @@
 
 mod alike;
 mod arrays;
+mod checkpoint;
 mod chunked;
 pub mod file;
 mod kv_tensor;
@@ -14,6 +15,7 @@ mod standard;
 mod state;
 
 pub use arrays::ArraysCache;
+pub use checkpoint::Checkpoint;
 pub use chunked::ChunkedCache;
 pub use kv_tensor::{KvQuantization, KvTensor};
 pub use parts::CachePart;
@@ -247,7 +249,7 @@ impl Cache {
     }
 
     /// Takes back the last `count` positions, or as many as are there; returns how many. Takes back
-    /// none unless [`Cache::is_trimmable`].
+    /// none unless [`Cache::is_trimmable`], or a window is whole without them.
     pub fn trim(&mut self, count: i32) -> i32 {
         match self {
             Self::Standard(cache) => cache.trim(count),
@@ -270,7 +272,7 @@ impl Cache {
             Self::Arrays(_) => false,
             _ => {
                 let surplus = self.offset() - length;
-                surplus == 0 || self.is_trimmable() && self.trim(surplus) == surplus
+                surplus == 0 || self.trim(surplus) == surplus
             }
         }
     }

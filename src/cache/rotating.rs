@@ -198,13 +198,26 @@ impl RotatingCache {
     }
 
     pub(super) fn trim(&mut self, count: i32) -> i32 {
-        if !self.is_trimmable() {
+        let count = count.clamp(0, self.offset);
+        if !self.is_trimmable() && self.cut_end(count).is_none() {
             return 0;
         }
-        let count = count.clamp(0, self.offset);
         self.offset -= count;
         self.index -= count;
         count
+    }
+
+    /// Cuts the last `count` positions off the buffers, where these are in temporal order, as a
+    /// chunk leaves them, and a whole window is left, or all positions are.
+    fn cut_end(&mut self, count: i32) -> Option<()> {
+        let (keys, values) = self.buffers.as_ref()?;
+        let left = keys.length() - count;
+        let is_whole = left >= self.max_size || left == self.offset - count;
+        if self.index != keys.length() || !is_whole {
+            return None;
+        }
+        self.buffers = Some((keys.slice(0, left).ok()?, values.slice(0, left).ok()?));
+        Some(())
     }
 
     pub(super) fn arrays(&self) -> Vec<&Array> {

@@ -15,7 +15,7 @@ use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
     EmbeddedText, PrefixCache, PrefixOwner, PromptCache, Reading, ScoredRow, Segmented, Sequence,
-    SequenceOptions, TextPart, TokenOutput,
+    SequenceOptions, Speculated, TextPart, TokenOutput,
 };
 use crate::models::EmbedOptions;
 
@@ -263,10 +263,21 @@ impl Backend for AdaptedBackend {
         Reading { progress, tokens: tokens - left }
     }
 
-    fn decode(&self, sequences: &mut [&mut AdaptedSequence]) -> Vec<Result<Option<TokenOutput>>> {
-        let outputs = self.by_adapter(sequences, |group| self.core.decode(group));
+    fn decode(&self, sequences: &mut [&mut AdaptedSequence]) -> Vec<Result<Vec<TokenOutput>>> {
+        let all = sequences.len();
+        let outputs = self.by_adapter(sequences, |group| {
+            if group.len() < all {
+                // The device also does the steps of the others.
+                self.core.interrupt();
+            }
+            self.core.decode(group)
+        });
         self.make_room(&outputs);
         outputs
+    }
+
+    fn speculated(&self, sequence: &AdaptedSequence) -> Option<Speculated> {
+        sequence.sequence.speculated()
     }
 
     fn caches(&self, adapter: Option<AdapterId>) -> Result<AdaptedCaches> {

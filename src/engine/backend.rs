@@ -7,7 +7,9 @@ use crate::adapters::{AdapterId, AdapterInfo};
 use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
-use crate::generate::{Reading, ScoredRow, Segmented, SequenceOptions, TextPart, TokenOutput};
+use crate::generate::{
+    Reading, ScoredRow, Segmented, SequenceOptions, Speculated, TextPart, TokenOutput,
+};
 use crate::models::EmbedOptions;
 
 /// What a prompt cache holds.
@@ -91,9 +93,14 @@ pub trait Backend {
     /// sequence's alone.
     fn prefill(&self, sequences: &mut [&mut Self::Sequence], tokens: usize) -> Reading;
 
-    /// Makes the next token of each of `sequences`, in their order; `None` for one that needs
-    /// another turn for it. A failure is that sequence's alone.
-    fn decode(&self, sequences: &mut [&mut Self::Sequence]) -> Vec<Result<Option<TokenOutput>>>;
+    /// Makes the next tokens of each of `sequences`, in their order; none for one that needs
+    /// another turn for that. A failure is that sequence's alone.
+    fn decode(&self, sequences: &mut [&mut Self::Sequence]) -> Vec<Result<Vec<TokenOutput>>>;
+
+    /// What came of a sequence's speculation; `None` where there is none.
+    fn speculated(&self, _: &Self::Sequence) -> Option<Speculated> {
+        None
+    }
 
     /// Empty caches for what is only read, with an adapter or none.
     ///

@@ -1,12 +1,14 @@
 //! A language model on this thread's MLX stream, as the scheduler uses it.
 
+use std::cell::RefCell;
+
 use super::backend::PromptCacheSize;
 use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    EmbeddedText, PromptCache, Reading, ScoredRow, Segmented, Sequence, SequenceOptions, TextPart,
-    TokenOutput, classify, decode, embeddings, logprobs, prefill, read_texts,
+    EmbeddedText, PromptCache, Reading, ScoredRow, Segmented, Sequence, SequenceOptions,
+    Speculator, TextPart, TokenOutput, classify, decode, embeddings, logprobs, prefill, read_texts,
 };
 use crate::mlx;
 use crate::mlx::primitive::Failure;
@@ -20,17 +22,24 @@ pub struct CoreBackend {
     embedder: Option<Embedder>,
     /// Tells the model from others, in files of prompt caches.
     fingerprint: String,
+    /// What decoding has learnt of the time that steps take, and the draft model.
+    speculator: RefCell<Speculator>,
 }
 
 impl CoreBackend {
     /// Runs `model`, which belongs to the calling thread.
     pub fn new(model: Box<dyn LanguageModel>, fingerprint: String) -> Self {
-        Self { model, embedder: None, fingerprint }
+        Self { model, embedder: None, fingerprint, speculator: RefCell::default() }
     }
 
     /// The same with what makes embeddings.
     pub fn with_embedder(self, embedder: Option<Embedder>) -> Self {
         Self { embedder, ..self }
+    }
+
+    /// The same with a model that drafts tokens.
+    pub fn with_draft(self, draft: Option<Box<dyn LanguageModel>>) -> Self {
+        Self { speculator: RefCell::new(Speculator::new(draft)), ..self }
     }
 
     /// The model.
@@ -95,14 +104,21 @@ impl CoreBackend {
         PromptCacheSize { tokens: cache.length(), bytes: cache.nbytes() }
     }
 
+    /// Notes that the device does something else beside the step in flight, so that how long that
+    /// takes says nothing.
+    pub fn interrupt(&self) {
+        self.speculator.borrow_mut().interrupt();
+    }
+
     /// Reads up to `tokens` of prompts; see [`prefill`].
     pub fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize) -> Reading {
+        self.interrupt();
         prefill(&*self.model, sequences, tokens)
     }
 
     /// Makes the next tokens; see [`decode`].
-    pub fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<Option<TokenOutput>>> {
-        decode(&*self.model, sequences)
+    pub fn decode(&self, sequences: &mut [&mut Sequence]) -> Vec<Result<Vec<TokenOutput>>> {
+        decode(&*self.model, &mut self.speculator.borrow_mut(), sequences)
     }
 
     /// Empty caches for what is only read.
@@ -114,6 +130,7 @@ impl CoreBackend {
 
     /// The logits after each of `tokens`, which go into `caches`.
     pub fn logits(&self, tokens: &[u32], caches: &mut [Cache]) -> Result<Vec<f32>> {
+        self.interrupt();
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
         let failure = Failure::default();
         let rows = failure
@@ -128,6 +145,7 @@ impl CoreBackend {
 
     /// The log-probabilities of rows' targets; see [`logprobs`].
     pub fn logprobs(&self, rows: &mut [ScoredRow<Vec<Cache>>]) -> Result<Vec<Vec<f32>>> {
+        self.interrupt();
         logprobs(&*self.model, rows)
     }
 
@@ -138,6 +156,7 @@ impl CoreBackend {
 
     /// Reads parts of texts; see [`read_texts`].
     pub fn read_texts(&self, parts: &mut [TextPart<EmbeddedText>]) -> Result<()> {
+        self.interrupt();
         read_texts(&*self.model, parts)
     }
 
@@ -147,11 +166,13 @@ impl CoreBackend {
         texts: &[EmbeddedText],
         options: &EmbedOptions,
     ) -> Result<Vec<Vec<f32>>> {
+        self.interrupt();
         embeddings(self.embedder()?, texts, options)
     }
 
     /// The logits of texts' labels; see [`classify`].
     pub fn classify(&self, texts: &[Segmented]) -> Result<Vec<Vec<f32>>> {
+        self.interrupt();
         classify(&*self.model, texts)
     }
 

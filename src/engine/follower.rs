@@ -1,7 +1,7 @@
 //! A constraint as a sequence sees it, and as its generation does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::constraint::{Constraint, Masks, TokenSet};
 use crate::error::Result;
@@ -10,25 +10,27 @@ use crate::generate::TokenMask;
 /// What a generation knows of the constraint that its sequence follows.
 #[derive(Debug, Clone, Default)]
 pub struct Following {
-    has_ended: Arc<AtomicBool>,
+    /// After how many tokens the answer is complete, and nothing can follow; 0 for not yet.
+    end: Arc<AtomicUsize>,
     /// What is not enforced, or differently.
     pub warnings: Vec<String>,
 }
 
 impl Following {
-    /// Whether the answer is complete with its last token, and nothing can follow.
-    pub fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Relaxed)
+    /// Whether the answer is complete with its first `tokens`, and nothing can follow. The sequence
+    /// may be ahead.
+    pub fn has_ended(&self, tokens: usize) -> bool {
+        (1..=tokens).contains(&self.end.load(Ordering::Relaxed))
     }
 }
 
 /// Lets a sequence follow `constraint`.
 pub fn follow(constraint: &Constraint) -> Result<(Box<dyn TokenMask>, Following)> {
-    let following =
-        Following { has_ended: Arc::default(), warnings: constraint.warnings().to_vec() };
+    let following = Following { end: Arc::default(), warnings: constraint.warnings().to_vec() };
     let follower = Follower {
         masks: Masks::start(constraint)?,
-        has_ended: Arc::clone(&following.has_ended),
+        end: Arc::clone(&following.end),
+        accepted: 0,
         allowed: None,
     };
     Ok((Box::new(follower), following))
@@ -37,21 +39,29 @@ pub fn follow(constraint: &Constraint) -> Result<(Box<dyn TokenMask>, Following)
 #[derive(Debug)]
 struct Follower {
     masks: Masks,
-    has_ended: Arc<AtomicBool>,
+    end: Arc<AtomicUsize>,
+    accepted: usize,
     allowed: Option<TokenSet>,
+}
+
+impl Follower {
+    fn has_ended(&self) -> bool {
+        self.end.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl TokenMask for Follower {
     fn accept(&mut self, token: u32) -> Result<()> {
-        if self.masks.accept(token)? {
-            self.has_ended.store(true, Ordering::Relaxed);
+        self.accepted += 1;
+        if !self.has_ended() && self.masks.accept(token)? {
+            self.end.store(self.accepted, Ordering::Relaxed);
         }
         Ok(())
     }
 
     fn allowed(&mut self) -> Result<Option<&[u32]>> {
         // What is chosen behind the end is seen by nobody.
-        if self.has_ended.load(Ordering::Relaxed) {
+        if self.has_ended() {
             return Ok(None);
         }
         self.allowed = Some(self.masks.allowed()?);

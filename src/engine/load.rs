@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::adapted::AdaptedBackend;
 use super::backend::Backend;
 use super::core::CoreBackend;
+use super::draft_model::load_draft;
 use super::exit;
 use super::memory::prefix_cache_bytes;
 use super::model::{Engine, Model, ModelInfo};
@@ -187,6 +188,11 @@ fn build(
         warning.code != WarningCode::UnusableFile || !model.warnings.iter().any(is_same)
     });
     model.warnings.append(&mut found);
+    let draft = request.draft.as_ref();
+    let draft = draft
+        .map(|folder| load_draft(folder, &options, model.vocabulary_size, &text, aborted))
+        .transpose()?;
+    check()?;
     let profile = Profile {
         text,
         defaults: model.generation,
@@ -199,6 +205,7 @@ fn build(
         prefill_chunk: prefill_chunk(device.kind),
         fixed_prefill_chunk: fixed_prefill_chunk(device.kind),
         max_sequences: request.max_sequences.unwrap_or(max_sequences(device.kind)),
+        has_draft: draft.is_some(),
         max_stall: request.max_stall_ms.map_or(max_stall(device.kind), Duration::from_millis),
         memory_bytes: request.memory_bytes,
     };
@@ -213,7 +220,8 @@ fn build(
         end_tokens: profile.text.end_tokens().to_vec(),
     };
     let core = CoreBackend::new(loaded.model, info.model.fingerprint.clone())
-        .with_embedder(loaded.embedder);
+        .with_embedder(loaded.embedder)
+        .with_draft(draft);
     let adapters = Adapters::new(loaded.sites, loaded.activations);
     let bytes = request.prefix_cache_bytes;
     let bytes = bytes.unwrap_or_else(|| prefix_cache_bytes(device.kind, info.model.bytes));

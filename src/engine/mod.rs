@@ -16,6 +16,7 @@ mod banned_strings;
 mod budget;
 mod conversion;
 mod core;
+mod draft_model;
 mod embed;
 mod evaluation;
 pub mod exit;
@@ -33,6 +34,7 @@ mod request;
 mod running;
 mod scheduler;
 mod score;
+mod speculation;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -55,6 +57,7 @@ pub use request::{
     TokenLogprob, Written,
 };
 pub use score::{Continuation, ScoreRequest, Scores};
+pub use speculation::SpeculationRequest;
 pub use status::{Callback, Status};
 pub use stream::MAX_AHEAD;
 pub use text::Text;

@@ -9,10 +9,13 @@ use super::banned_strings::BannedStrings;
 use super::follower::{Following, follow};
 use super::output_plan::OutputPlan;
 use super::request::GenerateRequest;
+use super::speculation::SpeculationRequest;
 use super::text::Text;
 use crate::constraint::Begin;
 use crate::error::{Error, Result};
-use crate::generate::{GenerationOptions, IsBreaker, SequenceOptions, TokenMask};
+use crate::generate::{
+    GenerationOptions, IsBreaker, SequenceOptions, SpeculationOptions, TokenMask,
+};
 use crate::models::{Abilities, EmbedderInfo, GenerationDefaults, LabelActivation};
 use crate::text::{OutputParser, Tokenizer};
 
@@ -66,6 +69,8 @@ pub struct Profile {
     pub max_stall: Duration,
     /// The bytes that the caches of running generations may take.
     pub memory_bytes: Option<usize>,
+    /// Whether a smaller model drafts tokens.
+    pub has_draft: bool,
 }
 
 impl Profile {
@@ -132,9 +137,19 @@ impl Profile {
             is_breaker: self.breakers(&generation, &prompt),
             generation,
             mask,
+            speculation: self.speculation(request)?,
         };
         let output = plan.map(|plan| plan.parser());
         Ok(Prepared { prompt, options, output, following, duration: started.elapsed() })
+    }
+
+    /// How a generation speculates.
+    fn speculation(&self, request: &GenerateRequest) -> Result<Option<SpeculationOptions>> {
+        let standard = match self.has_draft && !request.options.deterministic {
+            true => SpeculationRequest::AUTO,
+            false => SpeculationRequest::Off,
+        };
+        request.speculation.unwrap_or(standard).options(self.has_draft)
     }
 
     /// What limits the tokens of the answer, and what its generation sees of that.

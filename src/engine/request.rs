@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::prompt_caches::PromptCacheId;
+use super::speculation::SpeculationRequest;
 use crate::adapters::AdapterId;
 use crate::constraint::Grammar;
 use crate::error::{Error, Result};
 use crate::fused::Precision;
-use crate::generate::GenerationOptions;
+use crate::generate::{GenerationOptions, Speculated};
 use crate::mlx::{DeviceKind, Dtype};
 
 /// What to load, and how.
@@ -36,6 +37,8 @@ pub struct LoadRequest {
     /// The most bytes that are kept of what sequences have read, for others that begin alike: 0 for
     /// none at all; `None` for a number that suits the machine.
     pub prefix_cache_bytes: Option<usize>,
+    /// The folder of a smaller model with the same tokenizer that drafts tokens.
+    pub draft: Option<PathBuf>,
 }
 
 /// How far a load has come.
@@ -105,6 +108,8 @@ pub struct GenerateRequest {
     pub options: GenerationOptions,
     /// What the answer must be; `None` for any text.
     pub response_format: Option<Grammar>,
+    /// Whether it speculates; `None` for yes, as far as it pays, where there is a draft model.
+    pub speculation: Option<SpeculationRequest>,
     /// The cache that it goes on from, and leaves what it read in.
     pub prompt_cache: Option<PromptCacheId>,
     /// How reasoning and calls of tools are told from text.
@@ -137,6 +142,7 @@ impl GenerateRequest {
             encoding: PromptEncoding::default(),
             options: GenerationOptions::default(),
             response_format: None,
+            speculation: None,
             prompt_cache: None,
             output: OutputOptions::default(),
             adapter: None,
@@ -161,6 +167,11 @@ impl GenerateRequest {
         if self.output.required_tools.is_some() && options.ignore_end_tokens {
             let message = "needs the tokens that end an answer, which ignoreEos takes away";
             return Err(Error::argument("toolChoice", message));
+        }
+        if options.deterministic && self.speculation.is_some_and(SpeculationRequest::is_on) {
+            let message = "cannot go together with deterministic: how much is drafted follows from \
+                           how long steps take, and decides on the last bits of their sums";
+            return Err(Error::argument("speculation", message));
         }
         let texts = [
             ("stop", Some(&options.stop)),
@@ -386,6 +397,8 @@ pub struct Finished {
     pub reasoning_tokens: usize,
     /// The prompt's tokens whose keys and values were already there.
     pub cached_tokens: usize,
+    /// What came of speculation, where there was any.
+    pub speculated: Option<Speculated>,
     /// How long it took.
     pub timings: Timings,
     /// The most memory that MLX's arrays took while it ran, in bytes.

@@ -307,13 +307,17 @@ impl<B: Backend> ActiveGeneration<B> {
         }
     }
 
-    /// Takes the token that the model made, if there is one.
-    pub fn accept(&mut self, output: Result<Option<TokenOutput>>, backend: &B) {
-        let taken = match output {
-            Ok(Some(output)) => self.take(&output, backend),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
+    /// Takes the tokens that the model made, up to its end.
+    pub fn accept(&mut self, outputs: Result<Vec<TokenOutput>>, backend: &B) {
+        let taken = outputs.and_then(|outputs| {
+            for output in &outputs {
+                if !matches!(self.stage, Stage::Decode(_)) {
+                    break;
+                }
+                self.take(output, backend)?;
+            }
+            Ok(())
+        });
         if let Err(error) = taken {
             self.fail(error, backend);
         }
@@ -332,12 +336,14 @@ impl<B: Backend> ActiveGeneration<B> {
         let (written, stopped) = writer.push(output.token)?;
         let logprob = writer.logprob(output)?;
         let is_complete = writer.is_complete();
+        let is_followed_to_its_end =
+            self.following.as_ref().is_some_and(|it| it.has_ended(self.completion_tokens));
         self.producer.token(output.token, written, logprob);
         if stopped.is_some() {
             let matched = self.matched(stopped);
             self.end(FinishReason::Stop, Written::default(), matched, backend);
             Ok(())
-        } else if self.following.as_ref().is_some_and(Following::has_ended) || is_complete {
+        } else if is_followed_to_its_end || is_complete {
             self.finish(FinishReason::Stop, backend)
         } else if self.completion_tokens >= self.max_tokens || self.is_late() {
             self.finish(FinishReason::Length, backend)
@@ -399,6 +405,7 @@ impl<B: Backend> ActiveGeneration<B> {
         matched: Option<Matched>,
         backend: &B,
     ) {
+        let speculated = self.decoding().and_then(|sequence| backend.speculated(sequence));
         self.release(backend);
         let finished = Finished {
             reason,
@@ -408,6 +415,7 @@ impl<B: Backend> ActiveGeneration<B> {
             completion_tokens: self.completion_tokens,
             reasoning_tokens: self.writer.as_ref().map_or(0, Writer::reasoning_tokens),
             cached_tokens: self.cached_tokens,
+            speculated,
             timings: self.clock.timings(self.prompt_tokens),
             peak_memory: backend.peak_memory(),
         };

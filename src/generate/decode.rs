@@ -1,7 +1,9 @@
 //! Decoding: one forward pass for the next tokens of all sequences, one token ahead.
 
 use super::choice::TokenOutput;
-use super::sequence::{Pending, Sequence};
+use super::sequence::{Pending, Sequence, StepInput};
+use super::speculation::Trial;
+use super::speculator::Speculator;
 use crate::error::{Error, Result};
 use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array, ops};
@@ -16,15 +18,34 @@ const CLEAR_EVERY: usize = 256;
 enum Next {
     /// Its step runs on the device.
     Chosen(Pending),
-    /// The same, but for the choice by these logits, `[1, vocabulary]`, which waits for a mask.
-    Waits { logits: Array, failure: Failure, is_shared: bool },
+    /// The same, but for the choice by these logits, `[1, vocabulary]`, which waits for the token
+    /// before.
+    Waits { logits: Array, trial: Option<Trial>, failure: Failure, is_shared: bool },
     /// Its step could not be queued, by itself or with others.
     Failed { error: Option<Error> },
 }
 
-/// Gives the next token of each of `sequences`, in their order, or `None` for one that has just
-/// begun, whose first token comes with the next call. The step after a token is queued before the
-/// token is waited for.
+/// What was read of a sequence.
+enum Made {
+    /// Tokens: none if nothing was in flight.
+    Tokens(Vec<TokenOutput>),
+    /// Its error.
+    Failed(Error),
+    /// The error of a step that it shared: it has gone back to the last token.
+    WentBack,
+}
+
+/// The next steps of all sequences.
+struct Queued {
+    /// In the order of the sequences; `None` for one that does not go on.
+    next: Vec<Option<Next>>,
+    /// The positions of the step, if it is one of all.
+    positions: Option<usize>,
+}
+
+/// Gives the next tokens of each of `sequences`, in their order: one, or none for one that has just
+/// begun, whose first token comes with the next call, or several where drafts were right. The step
+/// after a token is queued before the token is waited for, but where something is to be drafted.
 ///
 /// A failure is that sequence's alone: if a step fails that has several rows, its sequences go back
 /// to where they were, and their next steps have one row each. What fails then ends with the error;
@@ -34,40 +55,83 @@ enum Next {
 /// If a prompt has not been processed.
 pub fn decode(
     model: &dyn LanguageModel,
+    speculator: &mut Speculator,
     sequences: &mut [&mut Sequence],
-) -> Vec<Result<Option<TokenOutput>>> {
+) -> Vec<Result<Vec<TokenOutput>>> {
+    let waits = speculator.waits(sequences);
+    let (made, queued) = if waits {
+        let made = read_all(model, speculator, sequences);
+        let going_on =
+            sequences.iter_mut().zip(&made).filter(|(it, made)| goes_on(it, Some(*made)));
+        speculator.propose(&mut going_on.map(|(it, _)| &mut **it).collect::<Vec<_>>());
+        let queued = queue_all(model, sequences, &made);
+        (made, queued)
+    } else {
+        let queued = queue_all(model, sequences, &[]);
+        (read_all(model, speculator, sequences), queued)
+    };
+    let rows = sequences.iter_mut().zip(made).zip(queued.next);
+    let outputs = rows.map(|((sequence, made), next)| advance(model, sequence, made, next));
+    let outputs = outputs.collect();
+    speculator.note_queued(queued.positions, !waits);
+    outputs
+}
+
+/// Whether a step of a sequence is to be queued, of which this was read already.
+fn goes_on(sequence: &Sequence, made: Option<&Made>) -> bool {
+    let is_wanted = match made {
+        None => true,
+        Some(Made::Tokens(tokens)) => tokens.is_empty() || sequence.left() > 0,
+        Some(Made::Failed(_) | Made::WentBack) => false,
+    };
+    is_wanted && sequence.goes_on()
+}
+
+/// Starts the next steps of all `sequences` that go on, of which this was `made` already: one step
+/// for all those that share it.
+fn queue_all(model: &dyn LanguageModel, sequences: &mut [&mut Sequence], made: &[Made]) -> Queued {
     let mut next: Vec<Option<Next>> = sequences.iter().map(|_| None).collect();
     let mut groups = vec![Vec::new()];
-    for (index, sequence) in sequences.iter().enumerate().filter(|(_, it)| it.goes_on()) {
+    for (index, sequence) in sequences.iter().enumerate() {
         match sequence.shares_steps() {
+            _ if !goes_on(sequence, made.get(index)) => {}
             true => groups[0].push(index),
             false => groups.push(vec![index]),
         }
     }
-    for group in groups.into_iter().filter(|group| !group.is_empty()) {
+    groups.retain(|group| !group.is_empty());
+    let mut positions = 0;
+    for group in &groups {
         let rows = sequences.iter_mut().enumerate().filter(|(index, _)| group.contains(index));
         let mut rows: Vec<&mut Sequence> = rows.map(|(_, sequence)| &mut **sequence).collect();
-        match queue(model, &mut rows) {
+        let is_its_own = rows.len() == 1 && !rows[0].has_proposal();
+        match queue(model, &mut rows, &mut positions) {
             Ok(queued) => group.iter().zip(queued).for_each(|(&at, row)| next[at] = Some(row)),
-            Err(error) if group.len() == 1 => {
+            Err(error) if is_its_own => {
                 next[group[0]] = Some(Next::Failed { error: Some(error) });
             }
             Err(_) => group.iter().for_each(|&at| next[at] = Some(Next::Failed { error: None })),
         }
     }
-    let rows = sequences.iter_mut().zip(next);
-    rows.map(|(sequence, next)| advance(model, sequence, next)).collect()
+    Queued { next, positions: (groups.len() == 1).then_some(positions) }
 }
 
-/// Starts the next step of all `rows`.
-fn queue(model: &dyn LanguageModel, rows: &mut [&mut Sequence]) -> Result<Vec<Next>> {
+/// Starts the next step of all `rows`; adds how many positions it has.
+fn queue(
+    model: &dyn LanguageModel,
+    rows: &mut [&mut Sequence],
+    positions: &mut usize,
+) -> Result<Vec<Next>> {
     let failure = Failure::default();
-    let next = failure.scope(|| build(model, rows, &failure))?;
+    let next = failure.scope(|| build(model, rows, &failure, positions))?;
     let mut outputs = Vec::new();
     for row in &next {
         match row {
-            Next::Chosen(pending) => outputs.extend(pending.choice.outputs()),
-            Next::Waits { logits, .. } => outputs.push(logits),
+            Next::Chosen(pending) => outputs.extend(pending.outputs()),
+            Next::Waits { logits, trial, .. } => {
+                outputs.push(logits);
+                outputs.extend(trial.iter().flat_map(|trial| &trial.logits));
+            }
             Next::Failed { .. } => {}
         }
     }
@@ -83,54 +147,99 @@ fn build(
     model: &dyn LanguageModel,
     rows: &mut [&mut Sequence],
     failure: &Failure,
+    positions: &mut usize,
 ) -> Result<Vec<Next>> {
-    let (count, is_shared) = (rows.len() as i32, rows.len() > 1);
+    let is_shared = rows.len() > 1;
     let inputs: Vec<_> = rows.iter_mut().map(|row| row.next_input()).collect();
     let tokens = match &*inputs {
-        [token] => token.clone(),
-        tokens => ops::concatenate(&tokens.iter().collect::<Vec<_>>(), 0)?,
+        [input] => input.tokens.clone(),
+        inputs => ops::concatenate(&inputs.iter().map(|it| &it.tokens).collect::<Vec<_>>(), 0)?,
     };
-    let tokens = ops::reshape(&tokens, &[1, count])?;
+    *positions += tokens.dim(0) as usize;
+    let tokens = ops::reshape(&tokens, &[1, tokens.dim(0)])?;
+    let lengths = inputs.iter().map(|input| input.row).collect();
     let mut caches: Vec<_> = rows.iter_mut().map(|row| row.caches_mut()).collect();
-    let logits = model.forward(&Step::decode(&tokens), &mut caches)?;
-    let row = |(index, sequence): (i32, &mut &mut Sequence)| {
-        let logits = match is_shared {
-            true => ops::slice_axis(&logits, 1, index, index + 1)?,
-            false => logits.clone(),
+    let logits = model.forward(&Step::new(&tokens, lengths)?, &mut caches)?;
+    let of_position = |at: i32| {
+        let own = match logits.dim(1) {
+            1 => logits.clone(),
+            _ => ops::slice_axis(&logits, 1, at, at + 1)?,
         };
-        let logits = ops::reshape(&logits, &[1, logits.dim(-1)])?;
-        let failure = failure.clone();
-        Ok(match sequence.waits_for_mask() {
-            true => Next::Waits { logits, failure, is_shared },
-            false => {
-                let choice = sequence.choose(&logits)?;
-                Next::Chosen(Pending { choice, failure, is_shared })
-            }
+        ops::reshape(&own, &[1, logits.dim(-1)])
+    };
+    let mut at = 0;
+    let row = |(sequence, input): (&mut &mut Sequence, StepInput)| {
+        let behind = at + 1..at + input.row.logits;
+        let logits = of_position(at)?;
+        at = behind.end;
+        let (mut trial, failure) = (input.trial, failure.clone());
+        let is_shared = is_shared || trial.is_some();
+        let waits = sequence.waits_for_token();
+        let choice = if waits { None } else { Some(sequence.choose(&logits)?) };
+        if let Some(trial) = &mut trial {
+            sequence.choose_behind(trial, behind.map(of_position).collect::<Result<_>>()?)?;
+        }
+        Ok(match choice {
+            Some(choice) => Next::Chosen(Pending { choice, trial, failure, is_shared }),
+            None => Next::Waits { logits, trial, failure, is_shared },
         })
     };
-    (0..).zip(rows).map(row).collect()
+    rows.iter_mut().zip(inputs).map(row).collect()
 }
 
-/// Reads the step in flight, and lets the next one be in flight.
+/// Reads the steps in flight of all `sequences`.
+fn read_all(
+    model: &dyn LanguageModel,
+    speculator: &mut Speculator,
+    sequences: &mut [&mut Sequence],
+) -> Vec<Made> {
+    let made = sequences.iter_mut().map(|sequence| read(model, sequence)).collect();
+    speculator.note_read();
+    made
+}
+
+/// Reads the step in flight.
+fn read(model: &dyn LanguageModel, sequence: &mut Sequence) -> Made {
+    let pending = match sequence.take_pending() {
+        Ok(Some(pending)) => pending,
+        Ok(None) => return Made::Tokens(Vec::new()),
+        Err(error) => return Made::Failed(error),
+    };
+    let (is_shared, failure) = (pending.is_shared, pending.failure.clone());
+    let (tokens, result) = sequence.read_all(pending);
+    let result = match result {
+        // The drafted positions could not be taken back.
+        Ok(()) if !sequence.is_sound() && !sequence.has_ended() => recover(model, sequence),
+        result => result,
+    };
+    let Err(error) = result else { return Made::Tokens(tokens) };
+    let is_its_own = !is_shared || matches!(error, Error::Logits(_));
+    if !is_its_own {
+        // Where MLX has told it, the other rows hear of it here.
+        failure.report(error.to_string());
+    }
+    match sequence.settle_failure::<()>(Err(error)) {
+        Err(error) if !tokens.is_empty() => {
+            // The tokens that are there come first.
+            sequence.end(error);
+            Made::Tokens(tokens)
+        }
+        Err(error) if is_its_own => Made::Failed(error),
+        _ => recover(model, sequence).map_or_else(Made::Failed, |()| Made::WentBack),
+    }
+}
+
+/// Lets the step in flight be the one that was queued.
 fn advance(
     model: &dyn LanguageModel,
     sequence: &mut Sequence,
+    made: Made,
     next: Option<Next>,
-) -> Result<Option<TokenOutput>> {
-    let output = match sequence.take_pending()? {
-        None => None,
-        Some(pending) => match sequence.read(&pending) {
-            Ok(output) => Some(output),
-            Err(error) => {
-                let is_its_own = !pending.is_shared || matches!(error, Error::Logits(_));
-                if !is_its_own {
-                    // Where MLX has told it, the other rows hear of it here.
-                    pending.failure.report(error.to_string());
-                }
-                let failed = sequence.settle_failure(Err(error));
-                return if is_its_own { failed } else { recover(model, sequence).map(|()| None) };
-            }
-        },
+) -> Result<Vec<TokenOutput>> {
+    let tokens = match made {
+        Made::Tokens(tokens) => tokens,
+        Made::Failed(error) => return Err(error),
+        Made::WentBack => return Ok(Vec::new()),
     };
     let going_on = match next {
         None => Ok(()),
@@ -139,24 +248,24 @@ fn advance(
             Ok(())
         }
         Some(Next::Waits { .. }) if !sequence.goes_on() => Ok(()),
-        Some(Next::Waits { logits, failure, is_shared }) => {
+        Some(Next::Waits { logits, trial, failure, is_shared }) => {
             let chosen = failure.scope(|| sequence.choose(&logits)).and_then(|choice| {
                 mlx::async_eval(&choice.outputs().collect::<Vec<_>>())?;
-                Ok(Pending { choice, failure, is_shared })
+                Ok(Pending { choice, trial, failure, is_shared })
             });
             chosen.map(|pending| sequence.set_pending(pending))
         }
         Some(Next::Failed { error: Some(error) }) => sequence.settle_failure(Err(error)),
         Some(Next::Failed { error: None }) => recover(model, sequence.lose_caches()),
     };
-    match (output, going_on) {
-        (None, going_on) => going_on.map(|()| None),
-        (output, Ok(())) => Ok(output),
-        (output, Err(error)) => {
-            // The token that is there comes first.
+    match going_on {
+        Err(error) if tokens.is_empty() => Err(error),
+        Err(error) => {
+            // The tokens that are there come first.
             sequence.end(error);
-            Ok(output)
+            Ok(tokens)
         }
+        Ok(()) => Ok(tokens),
     }
 }
 
@@ -172,13 +281,15 @@ fn recover(model: &dyn LanguageModel, sequence: &mut Sequence) -> Result<()> {
 }
 
 impl Sequence {
-    /// [`decode`] of this sequence alone, up to its next token.
+    /// [`decode`] of this sequence alone, without speculation, up to its next token.
     ///
     /// # Panics
     /// As [`decode`].
     pub fn step(&mut self, model: &dyn LanguageModel) -> Result<TokenOutput> {
+        self.speculation = None;
         loop {
-            if let Some(output) = decode(model, &mut [self]).remove(0)? {
+            let outputs = decode(model, &mut Speculator::default(), &mut [self]).remove(0)?;
+            if let Some(output) = outputs.into_iter().next() {
                 return Ok(output);
             }
         }

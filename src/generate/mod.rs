@@ -2,6 +2,7 @@
 
 mod choice;
 mod decode;
+mod drafted_step;
 mod dry;
 mod logprobs;
 mod mirostat;
@@ -13,6 +14,8 @@ mod prompt_cache;
 mod reading;
 mod sampler;
 mod sequence;
+mod speculation;
+mod speculator;
 mod token_mask;
 
 pub use choice::TokenOutput;
@@ -29,4 +32,6 @@ pub use prompt_cache::PromptCache;
 pub use reading::{EmbeddedText, Segmented, TextPart, classify, embeddings, read_texts};
 pub use sampler::{Sampler, SamplingOptions};
 pub use sequence::{Prefill, Sequence, SequenceOptions};
+pub use speculation::{Speculated, SpeculationOptions};
+pub use speculator::Speculator;
 pub use token_mask::TokenMask;

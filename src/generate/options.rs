@@ -214,7 +214,7 @@ impl GenerationOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ranges::LOGIT_BIAS;
+    use crate::ranges::{DRAFT_TOKENS, LOGIT_BIAS};
 
     const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/js/option-limits.ts");
 
@@ -226,8 +226,9 @@ mod tests {
                          /** What the numbers among the options of a generation may be. */\n\
                          export const OPTION_LIMITS = {\n"
             .to_owned();
-        for limit in LIMITS.iter().copied().chain([&LOGIT_BIAS]) {
-            table += &format!("  {}: {},\n", limit.option, limit.to_typescript());
+        for limit in LIMITS.iter().copied().chain([&LOGIT_BIAS, &DRAFT_TOKENS]) {
+            let name = limit.option.rsplit('.').next().unwrap_or_default();
+            table += &format!("  {name}: {},\n", limit.to_typescript());
         }
         table += "} as const\n";
         if std::env::var_os("WRITE_TABLES").is_some() {

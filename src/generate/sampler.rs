@@ -62,6 +62,16 @@ impl Sampler {
         }
     }
 
+    /// The same with the logits of another model, which may have other tokens.
+    pub fn for_draft(&self) -> Self {
+        let options = SamplingOptions {
+            xtc_probability: 0.0,
+            xtc_special_tokens: Vec::new(),
+            ..self.options.clone()
+        };
+        Self { options, ..self.clone() }
+    }
+
     /// Whether the most likely token is taken.
     pub fn is_greedy(&self) -> bool {
         self.options.temperature == 0.0

@@ -6,12 +6,14 @@ use super::options::GenerationOptions;
 use super::processors::Processors;
 use super::prompt_cache::PromptCache;
 use super::sampler::Sampler;
+use super::speculation::{Speculated, Speculation, SpeculationOptions, Trial};
 use super::token_mask::{EndTokens, TokenMask, masked};
 use crate::cache::{Cache, CacheLimits, CachePart};
 use crate::error::{Error, Result};
 use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array};
 use crate::models::LanguageModel;
+use crate::nn::StepRow;
 
 /// How a sequence is generated.
 pub struct SequenceOptions {
@@ -27,6 +29,8 @@ pub struct SequenceOptions {
     pub is_breaker: Option<IsBreaker>,
     /// What limits its tokens.
     pub mask: Option<Box<dyn TokenMask>>,
+    /// How it speculates, if it does. One that is deterministic does not.
+    pub speculation: Option<SpeculationOptions>,
 }
 
 impl SequenceOptions {
@@ -39,6 +43,7 @@ impl SequenceOptions {
             end_tokens: Vec::new(),
             is_breaker: None,
             mask: None,
+            speculation: None,
         }
     }
 }
@@ -58,20 +63,39 @@ pub struct Prefill {
 #[derive(Debug)]
 pub(super) struct Pending {
     pub choice: Choice,
+    /// The drafted tokens behind the one that it was to read.
+    pub trial: Option<Trial>,
     /// What of it fails.
     pub failure: Failure,
-    /// Whether the step has other rows, too.
+    /// Whether the step has other rows, too, or drafts: what fails may succeed without these.
     pub is_shared: bool,
+}
+
+impl Pending {
+    /// What is to be computed.
+    pub fn outputs(&self) -> impl Iterator<Item = &Array> {
+        let behind = self.trial.iter().flat_map(|trial| &trial.choices);
+        std::iter::once(&self.choice).chain(behind).flat_map(Choice::outputs)
+    }
+}
+
+/// What a step reads of a sequence.
+pub(super) struct StepInput {
+    /// `[length]`.
+    pub tokens: Array,
+    pub row: StepRow,
+    /// The drafted ones among the tokens.
+    pub trial: Option<Trial>,
 }
 
 /// A sequence that is being generated.
 #[derive(Debug)]
 pub struct Sequence {
     /// The prompt, and the answer as far as it was read.
-    tokens: Vec<u32>,
+    pub(super) tokens: Vec<u32>,
     prompt_tokens: usize,
     /// How many of the tokens are in the caches, or about to be.
-    processed: usize,
+    pub(super) processed: usize,
     /// How many of the prompt's first tokens were in the caches from the beginning.
     cached: usize,
     /// Lengths, in their order, at which its caches are wanted: no chunk of the prompt goes beyond
@@ -79,25 +103,26 @@ pub struct Sequence {
     stops: Vec<usize>,
     /// Whether nothing else is in the caches.
     knows_tokens: bool,
-    caches: Vec<Cache>,
+    pub(super) caches: Vec<Cache>,
     /// What can be said of the caches.
     state: CacheState,
     /// What the caches were in the beginning, where nothing else can bring that back: the tokens
     /// are not known. It costs a copy, because what is shared is not updated in place.
     origin: Option<PromptCache>,
-    chooser: Chooser,
+    pub(super) chooser: Chooser,
     /// What its caches may take.
-    limits: CacheLimits,
+    pub(super) limits: CacheLimits,
     prefill_chunk: usize,
     max_tokens: u64,
     /// Whether its steps have no other rows, so that no rounding depends on who else runs.
     deterministic: bool,
     mask: Option<Box<dyn TokenMask>>,
     end_tokens: EndTokens,
+    pub(super) speculation: Option<Box<Speculation>>,
     /// The step that runs on the device while the host reads the one before.
-    pending: Option<Pending>,
+    pub(super) pending: Option<Pending>,
     /// Choices queued.
-    queued: u64,
+    pub(super) queued: u64,
     /// Whether a step that it shared failed, and none that it did not share has succeeded since.
     is_suspect: bool,
     /// Why there are no more tokens.
@@ -152,6 +177,7 @@ impl Sequence {
             end_tokens,
             is_breaker,
             mask,
+            speculation,
         } = options;
         if let Some(&(token, _)) =
             generation.logit_bias.iter().find(|(token, _)| *token as usize >= vocabulary)
@@ -171,6 +197,13 @@ impl Sequence {
         let origin = cache.as_ref().filter(|cache| !cache.knows_tokens()).cloned();
         let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, limits));
         let (caches, cached_tokens, cached) = cache.begin(model, &prompt);
+        let end_tokens: Vec<u32> =
+            end_tokens.into_iter().filter(|&it| (it as usize) < vocabulary).collect();
+        // Where it is not known what is in the caches, what is lost cannot be read again.
+        let speculates = cached_tokens.is_some() && !generation.deterministic;
+        let speculation = speculation
+            .filter(|_| speculates)
+            .map(|options| Box::new(Speculation::new(options, end_tokens.clone(), vocabulary)));
         Ok(Self {
             prompt_tokens: prompt.len(),
             tokens: prompt,
@@ -188,15 +221,13 @@ impl Sequence {
                 logprobs: generation.logprobs,
                 device,
             },
-            end_tokens: EndTokens::new(
-                end_tokens.into_iter().filter(|&it| (it as usize) < vocabulary).collect(),
-                generation.min_tokens.unwrap_or_default(),
-            ),
+            end_tokens: EndTokens::new(end_tokens, generation.min_tokens.unwrap_or_default()),
             limits,
             prefill_chunk: prefill_chunk.max(1),
             max_tokens: generation.max_tokens.map_or(u64::MAX, |count| count as u64),
             deterministic: generation.deterministic,
             mask,
+            speculation,
             pending: None,
             queued: 0,
             is_suspect: false,
@@ -307,20 +338,36 @@ impl Sequence {
         self.ended.is_none() && (self.pending.is_none() || self.queued < self.max_tokens)
     }
 
-    /// The token that the next step reads, `[1]`; its position counts as read.
+    /// How many more tokens it will be asked for, after those that were queued.
+    pub(super) fn left(&self) -> usize {
+        self.max_tokens.saturating_sub(self.queued).try_into().unwrap_or(usize::MAX)
+    }
+
+    /// Whether its caches hold what was read.
+    pub(super) fn is_sound(&self) -> bool {
+        self.state == CacheState::Sound
+    }
+
+    /// Whether there are no more tokens, because of an error.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// What the next step reads; the positions count as read.
     ///
     /// # Panics
     /// If the prompt has not been processed.
-    pub(super) fn next_input(&mut self) -> Array {
-        let input = match &self.pending {
+    pub(super) fn next_input(&mut self) -> StepInput {
+        let token = match &self.pending {
             Some(pending) => pending.choice.token.clone(),
+            None if self.speculation.is_some() => return self.certain_and_drafted(),
             None => {
                 assert!(self.processed + 1 == self.tokens.len(), "prefill comes before step");
                 mlx::from_u32(&self.tokens[self.processed..], &[1])
             }
         };
         self.processed += 1;
-        input
+        StepInput { tokens: token, row: StepRow { length: 1, logits: 1 }, trial: None }
     }
 
     /// The prompt's tokens, and those of the answer that were read.
@@ -334,7 +381,7 @@ impl Sequence {
     }
 
     /// Whether its choice waits for the token before.
-    pub(super) fn waits_for_mask(&self) -> bool {
+    pub(super) fn waits_for_token(&self) -> bool {
         self.mask.is_some() || self.chooser.waits()
     }
 
@@ -366,10 +413,10 @@ impl Sequence {
         }
     }
 
-    /// Takes the token that a step has chosen.
-    pub(super) fn read(&mut self, pending: &Pending) -> Result<TokenOutput> {
-        let read = pending.choice.read();
-        let failed = pending.failure.check();
+    /// Takes a token that a step has chosen.
+    pub(super) fn read(&mut self, choice: &Choice, failure: &Failure) -> Result<TokenOutput> {
+        let read = choice.read();
+        let failed = failure.check();
         if failed.is_err() {
             // What kernels update keeps what it held.
             self.state = CacheState::WrongEnd;
@@ -432,6 +479,9 @@ impl Sequence {
     pub(super) fn go_back(&mut self, model: &dyn LanguageModel, length: usize) {
         let limits = self.limits;
         self.pending = None;
+        if let Some(speculation) = &mut self.speculation {
+            speculation.forget_draft();
+        }
         let tokens = self.knows_tokens.then(|| self.tokens[..length].to_vec());
         let cache = PromptCache::of(std::mem::take(&mut self.caches), tokens, limits);
         let cache = match self.state {
@@ -441,11 +491,21 @@ impl Sequence {
         let cache = cache.or_else(|| self.origin.clone());
         let cache = cache.unwrap_or_else(|| PromptCache::new(model, limits));
         (self.caches, _, self.processed) = cache.begin(model, &self.tokens);
+        self.restart_choices();
+        (self.state, self.is_suspect) = (CacheState::Sound, true);
+    }
+
+    /// Forgets the choices that were not read.
+    pub(super) fn restart_choices(&mut self) {
         let (prompt, answer) = self.tokens.split_at(self.prompt_tokens);
         self.chooser.processors.restart(prompt, answer);
         self.chooser.sampler.rewind(answer.len());
         self.queued = answer.len() as u64;
-        (self.state, self.is_suspect) = (CacheState::Sound, true);
+    }
+
+    /// What came of speculation; `None` where there was none.
+    pub fn speculated(&self) -> Option<Speculated> {
+        self.speculation.as_ref().map(|speculation| speculation.speculated())
     }
 
     /// What it leaves for a sequence that begins alike. After a failure that is what it began with,
@@ -474,10 +534,15 @@ impl Sequence {
 
     /// Waits for the step in flight, which writes to the caches.
     fn finish_step(&mut self) {
-        if let Some(Pending { failure, .. }) = self.pending.take() {
+        if let Some(Pending { failure, trial, .. }) = self.pending.take() {
             let settled = mlx::settle()
                 .and_then(|()| failure.check().inspect_err(|_| self.state = CacheState::WrongEnd));
             let _ = self.settle_failure(settled);
+            if let Some(trial) = trial
+                && !self.take_back(trial, 0)
+            {
+                self.state = CacheState::Unknown;
+            }
         }
         // After a failure, what was counted may not be there.
         self.tokens.truncate(self.processed);

@@ -123,8 +123,21 @@ pub struct NativeResult {
     pub usage: NativeUsage,
     /// How long it took.
     pub timings: NativeTimings,
+    /// What came of speculation, where there was any.
+    pub speculation: Option<NativeSpeculated>,
     /// The most memory that MLX's arrays took while it ran.
     pub peak_memory_bytes: f64,
+}
+
+/// What came of speculation.
+#[napi(object, object_from_js = false)]
+pub struct NativeSpeculated {
+    /// The tokens that were drafted.
+    pub drafted: u32,
+    /// Those of them that were right.
+    pub accepted: u32,
+    /// The steps that made tokens.
+    pub steps: u32,
 }
 
 /// The tokens of a generation.
@@ -276,6 +289,11 @@ impl From<&Finished> for NativeResult {
                 tokens_per_second: timings.tokens_per_second.unwrap_or(0.0),
                 total_ms: timings.total_ms,
             },
+            speculation: finished.speculated.map(|speculated| NativeSpeculated {
+                drafted: speculated.drafted as u32,
+                accepted: speculated.accepted as u32,
+                steps: speculated.steps as u32,
+            }),
             peak_memory_bytes: finished.peak_memory as f64,
         }
     }

@@ -47,6 +47,8 @@ pub struct NativeLoadRequest {
     /// The most bytes that are kept of what generations have read, for others that begin alike; 0
     /// for none at all.
     pub prefix_cache_bytes: Option<f64>,
+    /// The folder of a smaller model that drafts tokens.
+    pub draft_path: Option<String>,
 }
 
 /// How far a load has come.
@@ -91,9 +93,11 @@ pub fn check_load_request(env: &Env, request: NativeLoadRequest) -> Result<()> {
 
 fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
     // The current folder may be another one when the engine comes to it.
-    let path = std::path::absolute(&request.path);
+    let absolute =
+        |path: &String| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
     Ok(LoadRequest {
-        path: path.unwrap_or_else(|_| PathBuf::from(&request.path)),
+        path: absolute(&request.path),
+        draft: request.draft_path.as_ref().map(absolute),
         device: match request.device.as_str() {
             "auto" => None,
             "gpu" => Some(DeviceKind::Gpu),

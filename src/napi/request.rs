@@ -9,7 +9,9 @@ use super::prompt_cache::NativeCacheLimits;
 use crate::adapters::AdapterId;
 use crate::cache::CacheLimits;
 use crate::constraint::{Grammar, translate_pattern};
-use crate::engine::{GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding};
+use crate::engine::{
+    GenerateRequest, OutputOptions, Prompt, PromptCacheId, PromptEncoding, SpeculationRequest,
+};
 use crate::error::{Error, Result};
 use crate::generate::{GenerationOptions, number_options};
 use crate::ranges::{self, Limit};
@@ -92,6 +94,31 @@ impl NativeResponseFormat {
     }
 }
 
+/// Whether and how a generation speculates.
+#[napi(object, object_to_js = false)]
+pub struct NativeSpeculation {
+    /// Whether it does.
+    pub enabled: bool,
+    /// How many tokens are drafted at once; left out for as many as pay.
+    pub draft_tokens: Option<f64>,
+    /// Whether what followed the last tokens before is proposed; left out for yes.
+    pub lookup: Option<bool>,
+}
+
+impl NativeSpeculation {
+    /// The engine's form of it.
+    fn translate(self) -> Result<SpeculationRequest> {
+        let draft_tokens = check(&ranges::DRAFT_TOKENS, self.draft_tokens)?;
+        Ok(match self.enabled {
+            false => SpeculationRequest::Off,
+            true => SpeculationRequest::On {
+                draft_tokens: draft_tokens.map(|count| count as usize),
+                lookup: self.lookup.unwrap_or(true),
+            },
+        })
+    }
+}
+
 macro_rules! define_request {
     ($($(#[$doc:meta])* $name:ident: $type:ident in $limit:ident;)*) => {
         /// A generation. What is left out comes from the model's `generation_config.json`.
@@ -121,6 +148,8 @@ macro_rules! define_request {
             pub deterministic: Option<bool>,
             /// What the answer must be.
             pub response_format: Option<NativeResponseFormat>,
+            /// Whether it speculates; left out for yes where there is a draft model.
+            pub speculation: Option<NativeSpeculation>,
             /// The number of the prompt cache that it goes on from.
             pub prompt_cache: Option<f64>,
             /// Whether calls of tools are read; left out for yes where there are tools.
@@ -183,6 +212,7 @@ impl NativeGenerateRequest {
                 .response_format
                 .map(NativeResponseFormat::translate)
                 .transpose()?,
+            speculation: self.speculation.map(NativeSpeculation::translate).transpose()?,
             prompt_cache: self.prompt_cache.map(PromptCacheId::from_number),
             output: OutputOptions {
                 parse_tool_calls: self.parse_tool_calls,

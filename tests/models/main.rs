@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use nodemlx::cache::Cache;
 use nodemlx::error::Result;
 use nodemlx::fused::{Device, Precision};
-use nodemlx::generate::{GenerationOptions, Sequence, SequenceOptions};
+use nodemlx::generate::{
+    GenerationOptions, Sequence, SequenceOptions, SpeculationOptions, Speculator, decode,
+};
 use nodemlx::mlx::{self, DeviceKind, Dtype};
 use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
 use nodemlx::nn::Step;
@@ -329,6 +331,45 @@ fn the_text_part_of_any_checkpoint_finds_its_architecture() {
         std::fs::write(copy.path().join("config.json"), other.to_string()).unwrap();
         assert!(check(copy.path(), device, 1.0).is_err_and(|error| error.contains("\"x\"")));
     }
+}
+
+/// Drafts that are wrong are taken back from every kind of cache, and those that are right stay.
+#[test]
+fn every_architecture_goes_on_as_without_drafts() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let mut seen = BTreeSet::new();
+    let (mut drafted, mut accepted) = (0, 0);
+    for folder in fixtures().iter().filter(|folder| seen.insert(model_type(folder))) {
+        let golden = Golden::read(folder);
+        if !golden.cached_agrees {
+            continue;
+        }
+        let device = Device::cpu(None, Precision::Exact);
+        let load = LoadOptions { device, dtype: Some(Dtype::Float32) };
+        let loaded = models::load(folder, &load, &mut |_| ControlFlow::Continue(())).unwrap();
+        let model = &*loaded.model;
+        // Twice the same, so that there is something to look up.
+        let prompt = golden.tokens.repeat(2);
+        for max_kv_size in [None, Some(16)] {
+            let [(plain, _), (with_drafts, speculated)] = [None, Some(3)].map(|length| {
+                let speculation = length
+                    .map(|length| SpeculationOptions { draft_tokens: Some(length), lookup: true });
+                let options = SequenceOptions { speculation, ..options(24, 8, max_kv_size) };
+                let mut sequence = Sequence::new(model, prompt.clone(), options, None).unwrap();
+                while !sequence.prefill(model).unwrap().done {}
+                let (mut speculator, mut tokens) = (Speculator::default(), Vec::new());
+                while tokens.len() < 24 {
+                    let outputs = decode(model, &mut speculator, &mut [&mut sequence]).remove(0);
+                    tokens.extend(outputs.unwrap().iter().map(|output| output.token));
+                }
+                (tokens, sequence.speculated().unwrap_or_default())
+            });
+            drafted += speculated.drafted;
+            accepted += speculated.accepted;
+            assert_eq!(with_drafts, plain, "{}, {max_kv_size:?}", folder.display());
+        }
+    }
+    assert!(drafted > 2 * accepted && accepted > 50, "{accepted} of {drafted}");
 }
 
 /// Every architecture goes on within a limit, and takes no more memory from there on.

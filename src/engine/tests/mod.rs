@@ -12,6 +12,7 @@ mod preparing;
 mod prompt_caches;
 mod queue;
 mod score;
+mod speculation;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -252,7 +253,7 @@ impl Backend for Fake {
         Reading { progress, tokens: tokens - left }
     }
 
-    fn decode(&self, sequences: &mut [&mut FakeSequence]) -> Vec<Result<Option<TokenOutput>>> {
+    fn decode(&self, sequences: &mut [&mut FakeSequence]) -> Vec<Result<Vec<TokenOutput>>> {
         thread::sleep(self.0.time_of_token);
         sequences
             .iter_mut()
@@ -270,7 +271,7 @@ impl Backend for Fake {
                 let drawn = (sequence.state >> 33) as u32 % 900;
                 let ends = sequence.fault == ENDS_AFTER_THREE && sequence.made == 4;
                 let token = if ends { END } else { drawn };
-                Ok(Some(TokenOutput { token, logprob: None, top: Vec::new() }))
+                Ok(vec![TokenOutput { token, logprob: None, top: Vec::new() }])
             })
             .collect()
     }
@@ -352,6 +353,7 @@ fn fake_model_with(
             max_sequences: 1000,
             max_stall: PATIENCE,
             memory_bytes: None,
+            has_draft: false,
         };
         change(&mut profile);
         let info = ModelInfo {

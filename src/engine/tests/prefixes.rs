@@ -71,6 +71,7 @@ fn load_fixture(name: &str, prefix_cache_bytes: usize) -> Fixture {
         max_stall_ms: None,
         memory_bytes: None,
         prefix_cache_bytes: Some(prefix_cache_bytes),
+        draft: None,
     };
     let (sender, receiver) = channel();
     load(request, Box::new(|_| {}), Box::new(move |model| sender.send(model).unwrap()));

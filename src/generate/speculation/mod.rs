@@ -1,0 +1,318 @@
+//! Speculative decoding: tokens are guessed and looked at in one step.
+//!
+//! A step of a few positions takes hardly longer than one of a single position, because each reads
+//! every matrix once. So the next tokens are drafted, by looking up what followed the last ones
+//! before ([`lookup`]) or by a smaller model ([`draft`]), and the step computes the logits behind
+//! each of them. At each position the sequence chooses as it always does, by its own logits,
+//! penalties, mask and random numbers. As long as it chooses what was drafted, the logits of the
+//! next position are those that it would have had. So not only the distribution is the model's, as
+//! with the rejection of Leviathan et al. (2023), but each text is the one that the seed would give
+//! without drafts.
+//!
+//! How much is drafted follows from how often drafts are right ([`acceptance`]) and from how long
+//! steps take ([`costs`]).
+
+mod acceptance;
+pub(super) mod costs;
+pub(super) mod draft;
+mod lookup;
+
+use super::choice::Choice;
+use crate::cache::Checkpoint;
+use crate::mlx::Array;
+use acceptance::{DraftAcceptance, LookupAcceptance};
+use costs::{Costs, Others, Pays};
+use draft::DraftSequence;
+use lookup::Lookup;
+
+/// The most tokens that are drafted at once, where the caller does not say how many.
+const MOST_DRAFTED: usize = 16;
+
+/// After how many tokens a draft model that did not pay is tried again, the first time; each time
+/// that it does not, it rests for twice as long.
+const FIRST_REST: usize = 64;
+
+/// The longest such rest.
+const LONGEST_REST: usize = 1024;
+
+/// How many drafts are made, and of how many tokens, to see whether it pays again.
+const TRIES: usize = 2;
+const TRIED_LENGTH: usize = 3;
+
+/// How a sequence speculates.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SpeculationOptions {
+    /// How many tokens are drafted at once; `None` for as many as pay, and none where it does not.
+    pub draft_tokens: Option<usize>,
+    /// Whether what followed the last tokens before is proposed.
+    pub lookup: bool,
+}
+
+/// What came of speculation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Speculated {
+    /// Tokens that were drafted.
+    pub drafted: usize,
+    /// Those of them that were right.
+    pub accepted: usize,
+    /// Steps that made tokens.
+    pub steps: usize,
+}
+
+/// Who drafts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Lookup,
+    Model,
+}
+
+/// What was drafted for a step.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub source: Source,
+    pub tokens: Vec<u32>,
+}
+
+/// Drafted tokens in a step.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub proposal: Proposal,
+    /// The caches before the step.
+    pub checkpoint: Checkpoint,
+    /// How many positions the step has.
+    pub positions: usize,
+    /// What was chosen behind each of the drafted tokens.
+    pub choices: Vec<Choice>,
+    /// The logits behind each of them, `[1, vocabulary]`, where a choice waits for the token before
+    /// it.
+    pub logits: Vec<Array>,
+}
+
+/// What a sequence has room for in its next step.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// How many tokens are in flight: the plan is for after them.
+    pub in_flight: usize,
+    /// The positions that it has to read in any case.
+    pub own: usize,
+    /// The most tokens that may be drafted.
+    pub most: usize,
+}
+
+/// What there is to plan with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Prospects<'a> {
+    /// How long steps take; `None` while that is being measured.
+    pub costs: Option<&'a Costs>,
+    /// Whether there is a draft model.
+    pub has_model: bool,
+}
+
+/// What a sequence is to draft.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    pub source: Source,
+    pub length: usize,
+    /// How many of them are expected to be right.
+    pub expected: f64,
+}
+
+/// What a sequence speculates with.
+#[derive(Debug)]
+pub(super) struct Speculation {
+    options: SpeculationOptions,
+    /// Tokens behind which nothing is drafted.
+    end_tokens: Vec<u32>,
+    /// Tokens of this number and above are none.
+    vocabulary: usize,
+    /// What was drafted for the next step.
+    pub proposal: Option<Proposal>,
+    lookup: Lookup,
+    of_lookup: LookupAcceptance,
+    of_model: DraftAcceptance,
+    /// What the draft model knows of the sequence.
+    pub draft: Option<DraftSequence>,
+    /// Whether the draft model has failed, or cannot go on.
+    lost_model: bool,
+    /// For how many tokens the draft model rests, because it does not pay, and the next time.
+    rest: usize,
+    next_rest: usize,
+    /// How many drafts are left to be tried after a rest.
+    tries: usize,
+    speculated: Speculated,
+}
+
+impl Speculation {
+    /// For a sequence that has not begun, of a model with this `vocabulary`.
+    pub fn new(options: SpeculationOptions, end_tokens: Vec<u32>, vocabulary: usize) -> Self {
+        Self {
+            options,
+            end_tokens,
+            vocabulary,
+            proposal: None,
+            lookup: Lookup::default(),
+            of_lookup: LookupAcceptance::default(),
+            of_model: DraftAcceptance::default(),
+            draft: None,
+            lost_model: false,
+            rest: 0,
+            next_rest: FIRST_REST,
+            tries: 0,
+            speculated: Speculated::default(),
+        }
+    }
+
+    /// What came of it.
+    pub fn speculated(&self) -> Speculated {
+        self.speculated
+    }
+
+    /// See [`Speculation`].
+    pub fn vocabulary(&self) -> usize {
+        self.vocabulary
+    }
+
+    /// Reads the prompt, before the first step.
+    pub fn begin(&mut self, tokens: &[u32]) {
+        if self.options.lookup && self.speculated.steps == 0 {
+            self.lookup.read(tokens);
+        }
+    }
+
+    /// Takes the tokens of a step, which are the last `count` of all. If they were drafted, all of
+    /// them but the last were right.
+    pub fn read(&mut self, tokens: &[u32], count: usize, proposal: Option<&Proposal>) {
+        let accepted = count.saturating_sub(1);
+        self.speculated.steps += 1;
+        if let Some(Proposal { source, tokens: drafted }) = proposal {
+            self.speculated.drafted += drafted.len();
+            self.speculated.accepted += accepted;
+            if *source == Source::Model {
+                self.of_model.add(drafted.len(), accepted);
+                self.tries = self.tries.saturating_sub(1);
+            }
+        }
+        self.settle_draft(accepted);
+        self.rest = self.rest.saturating_sub(count);
+        if !self.options.lookup {
+            return;
+        }
+        for end in tokens.len() - count..tokens.len() {
+            if let Some(found) = self.lookup.found() {
+                self.of_lookup.add(found.length, tokens[found.next] == tokens[end]);
+            }
+            self.lookup.read(&tokens[..=end]);
+        }
+    }
+
+    /// Takes back what was drafted and not looked at.
+    pub fn forget_draft(&mut self) {
+        self.proposal = None;
+        self.settle_draft(0);
+    }
+
+    fn settle_draft(&mut self, accepted: usize) {
+        if self.draft.as_mut().is_some_and(|draft| !draft.settle(accepted)) {
+            self.lose_model();
+        }
+    }
+
+    /// Goes on without the draft model.
+    pub fn lose_model(&mut self) {
+        (self.draft, self.lost_model) = (None, true);
+    }
+
+    /// Whether a draft model with this `vocabulary` has all `tokens`; goes on without it otherwise.
+    pub fn is_known_to_model(&mut self, tokens: &[u32], vocabulary: usize) -> bool {
+        let unread = self.draft.as_ref().map_or(tokens, |draft| draft.unread(tokens));
+        let is_known = unread.iter().all(|&token| (token as usize) < vocabulary);
+        if !is_known {
+            self.lose_model();
+        }
+        is_known
+    }
+
+    /// Who is to draft now, and how much.
+    pub fn plan(&mut self, prospects: Prospects, others: Others, room: Room) -> Option<Plan> {
+        if room.most == 0 {
+            return None;
+        }
+        let has_model = prospects.has_model && !self.lost_model;
+        match self.options.draft_tokens {
+            Some(length) => self.plan_fixed(length.min(room.most), has_model, room.in_flight),
+            None => self.plan_what_pays(prospects.costs?, has_model, others, room),
+        }
+    }
+
+    fn plan_fixed(&self, length: usize, has_model: bool, in_flight: usize) -> Option<Plan> {
+        let found = self.lookup.found();
+        let of_lookup = found.map(|found| self.of_lookup.behind(found.length + in_flight));
+        let source = match of_lookup {
+            Some(of_lookup) if !has_model || of_lookup > self.of_model.of_token() => Source::Lookup,
+            _ if has_model => Source::Model,
+            _ => return None,
+        };
+        Some(Plan { source, length, expected: 0.0 })
+    }
+
+    fn plan_what_pays(
+        &mut self,
+        costs: &Costs,
+        has_model: bool,
+        others: Others,
+        room: Room,
+    ) -> Option<Plan> {
+        let Room { in_flight, own, most } = room;
+        let most = most.min(MOST_DRAFTED);
+        let (of_lookup, of_model) = (&self.of_lookup, self.of_model.of_token());
+        let lookup = self.lookup.found().and_then(|found| {
+            let matched = found.length + in_flight;
+            costs.what_pays(others, own, most, false, |index| of_lookup.behind(matched + index))
+        });
+        let model = match has_model && self.rest == 0 {
+            true => costs.what_pays(others, own, most, true, |_| of_model),
+            false => None,
+        };
+        let plan = |source, Pays { length, expected, .. }| Plan { source, length, expected };
+        match (lookup, model) {
+            (Some(lookup), Some(model)) if model.rate > lookup.rate => {
+                Some(plan(Source::Model, model))
+            }
+            (Some(lookup), _) => Some(plan(Source::Lookup, lookup)),
+            (None, Some(model)) => {
+                self.next_rest = FIRST_REST;
+                Some(plan(Source::Model, model))
+            }
+            (None, None) if !has_model || self.rest > 0 => None,
+            (None, None) if self.tries > 0 => {
+                Some(Plan { source: Source::Model, length: TRIED_LENGTH.min(most), expected: 0.0 })
+            }
+            (None, None) => {
+                (self.rest, self.tries) = (self.next_rest, TRIES);
+                self.next_rest = LONGEST_REST.min(2 * self.next_rest);
+                None
+            }
+        }
+    }
+
+    /// Proposes what followed the end of `tokens` at an earlier place.
+    pub fn look_up(&mut self, tokens: &[u32], length: usize) {
+        let tokens = self.lookup.proposal(tokens, length);
+        self.propose(Source::Lookup, tokens);
+    }
+
+    /// Proposes `tokens`, but for an end and what is behind it: there is no step after it to save.
+    pub fn propose(&mut self, source: Source, mut tokens: Vec<u32>) {
+        let end = tokens.iter().position(|token| self.end_tokens.contains(token));
+        tokens.truncate(end.unwrap_or(tokens.len()));
+        self.proposal = (!tokens.is_empty()).then_some(Proposal { source, tokens });
+    }
+
+    /// The draft model's sequence, which `make` makes, and the tokens that nothing follows.
+    pub fn draft_sequence(
+        &mut self,
+        make: impl FnOnce() -> DraftSequence,
+    ) -> (&mut DraftSequence, &[u32]) {
+        (self.draft.get_or_insert_with(make), &self.end_tokens)
+    }
+}

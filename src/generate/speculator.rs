@@ -1,0 +1,192 @@
+//! What the sequences of a model share to speculate: the draft model, and how long steps take.
+
+use std::time::{Duration, Instant};
+
+use super::sequence::Sequence;
+use super::speculation::costs::{Costs, Others};
+use super::speculation::draft::{self, DraftRow};
+use super::speculation::{Plan, Prospects, Room, Source};
+use crate::mlx;
+use crate::models::LanguageModel;
+
+/// After so many steps that waited for drafts, some do not, to see how long these take now.
+const REMEASURE: usize = 160;
+
+/// How many steps these are.
+const MEASURED: usize = 4;
+
+/// What decides on drafts, and makes them, for all sequences of a model.
+#[derive(Default)]
+pub struct Speculator {
+    model: Option<Box<dyn LanguageModel>>,
+    costs: Costs,
+    /// How many steps in a row have waited.
+    waited: usize,
+    /// For how many steps nothing is drafted, to see how long these take.
+    measuring: usize,
+    in_flight: Option<InFlight>,
+    watch: Watch,
+}
+
+/// A step on the device whose time is measured.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    positions: usize,
+    /// Whether it was queued before the token before it was read.
+    is_ahead: bool,
+}
+
+/// The time that was spent on decoding since the last tokens were read.
+#[derive(Default)]
+struct Watch {
+    since: Option<Instant>,
+    spent: Duration,
+}
+
+impl Watch {
+    fn go(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    fn stop(&mut self) {
+        self.spent += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
+    }
+}
+
+impl std::fmt::Debug for Speculator {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.debug_struct("Speculator").field("costs", &self.costs).finish_non_exhaustive()
+    }
+}
+
+impl Speculator {
+    /// With a draft model, or without one.
+    pub fn new(model: Option<Box<dyn LanguageModel>>) -> Self {
+        Self { model, ..Self::default() }
+    }
+
+    /// Notes that the device does something else before the step in flight is read.
+    pub fn interrupt(&mut self) {
+        self.in_flight = None;
+    }
+
+    fn prospects(&self) -> Prospects<'_> {
+        let is_known = self.measuring == 0 && self.costs.is_known();
+        Prospects { costs: is_known.then_some(&self.costs), has_model: self.model.is_some() }
+    }
+
+    /// Whether the next step of `sequences` must wait until the one in flight is read: because that
+    /// may be taken back in part, or because something is to be drafted.
+    pub(super) fn waits(&mut self, sequences: &mut [&mut Sequence]) -> bool {
+        if sequences.iter().all(|sequence| sequence.speculation.is_none()) {
+            (self.in_flight, self.watch) = (None, Watch::default());
+            return false;
+        }
+        self.watch.go();
+        let others = sequences.len() - 1;
+        let others = Others { rows: others, positions: others, tokens: others as f64 };
+        let mut waits = false;
+        for sequence in sequences {
+            let room = sequence.room();
+            waits |= sequence.is_on_trial();
+            if let (Some(room), Some(speculation)) = (room, &mut sequence.speculation) {
+                speculation.begin(&sequence.tokens);
+                waits |= speculation.plan(self.prospects(), others, room).is_some();
+            }
+        }
+        self.waited = if waits { self.waited + 1 } else { 0 };
+        self.measuring = self.measuring.saturating_sub(1);
+        if self.waited >= REMEASURE {
+            (self.waited, self.measuring) = (0, MEASURED);
+        }
+        waits
+    }
+
+    /// Notes that the step in flight was read.
+    pub(super) fn note_read(&mut self) {
+        if self.watch.since.is_none() {
+            return;
+        }
+        self.watch.stop();
+        let took = std::mem::take(&mut self.watch.spent);
+        if let Some(InFlight { positions, is_ahead }) = self.in_flight.take() {
+            self.costs.add(positions, is_ahead, took);
+        }
+        self.watch.go();
+    }
+
+    /// Takes what was queued: the positions of a step, if it is one of all sequences.
+    pub(super) fn note_queued(&mut self, positions: Option<usize>, is_ahead: bool) {
+        if self.watch.since.is_some() {
+            self.in_flight = positions.map(|positions| InFlight { positions, is_ahead });
+            self.watch.stop();
+        }
+    }
+
+    /// Drafts for `sequences`, nothing of which is in flight.
+    pub(super) fn propose(&mut self, sequences: &mut [&mut Sequence]) {
+        let rooms: Vec<_> = sequences.iter().map(|sequence| sequence.room()).collect();
+        let own = |room: &Option<Room>| room.map_or(1, |room| room.own);
+        let mut all = Others {
+            rows: sequences.len(),
+            positions: rooms.iter().map(own).sum(),
+            tokens: sequences.len() as f64,
+        };
+        let mut of_model = Vec::new();
+        for (sequence, room) in sequences.iter_mut().zip(rooms) {
+            let (Some(room), Some(speculation)) = (room, &mut sequence.speculation) else {
+                continue;
+            };
+            let others = Others {
+                rows: all.rows - 1,
+                positions: all.positions - room.own,
+                tokens: all.tokens - 1.0,
+            };
+            let Some(plan) = speculation.plan(self.prospects(), others, room) else { continue };
+            let Plan { source, length, expected } = plan;
+            all.positions += length;
+            all.tokens += expected;
+            match source {
+                Source::Lookup => speculation.look_up(&sequence.tokens, length),
+                Source::Model => {
+                    let vocabulary = self.model.as_ref().map_or(0, |model| model.vocabulary());
+                    if speculation.is_known_to_model(&sequence.tokens, vocabulary) {
+                        of_model.push((&mut **sequence, length));
+                    }
+                }
+            }
+        }
+        if !of_model.is_empty() {
+            self.watch.stop();
+            self.draft(of_model);
+            self.watch.go();
+        }
+    }
+
+    /// Lets the draft model draft so many tokens for each of `sequences`.
+    fn draft(&mut self, mut sequences: Vec<(&mut Sequence, usize)>) {
+        let Some(model) = self.model.as_deref() else { return };
+        let started = Instant::now();
+        let mut rows: Vec<DraftRow> = sequences
+            .iter_mut()
+            .filter_map(|(sequence, length)| sequence.draft_row(model, *length))
+            .collect();
+        let are_near = rows.iter().all(DraftRow::is_near);
+        let done = draft::draft(model, &mut rows);
+        let drafted: Vec<Vec<u32>> = rows.into_iter().map(|row| row.drafted).collect();
+        let speculations = sequences.iter_mut().filter_map(|(it, _)| it.speculation.as_mut());
+        if done.is_err() {
+            // It is nobody's failure: the sequences go on without drafts.
+            let _ = mlx::settle();
+            speculations.for_each(|speculation| speculation.lose_model());
+            return;
+        }
+        let most = drafted.iter().map(Vec::len).max().unwrap_or(0);
+        if are_near && most > 0 {
+            self.costs.add_draft(started.elapsed() / most as u32);
+        }
+        for (speculation, tokens) in speculations.zip(drafted) {
+            speculation.propose(Source::Model, tokens);
+        }
+    }
+}
