@@ -4,7 +4,7 @@ import { getNative } from '../js/native.js'
 import { OPTION_LIMITS } from '../js/option-limits.js'
 import { checkOptionRanges } from '../js/option-ranges.js'
 import { fakeModel, type FakeAnswer } from '../js/testing/index.js'
-import type { GenerationChunk, Message, ToolDefinition } from '../js/types.js'
+import type { GenerateOptions, GenerationChunk, Message, ToolDefinition } from '../js/types.js'
 
 async function chunks(answer: FakeAnswer): Promise<GenerationChunk[]> {
   const all: GenerationChunk[] = []
@@ -19,7 +19,55 @@ const shown = (all: GenerationChunk[]) =>
     return chunk
   })
 
+describe('an answer that a model which keeps to the request does not give', () => {
+  it.each<[FakeAnswer, GenerateOptions, RegExp]>([
+    [{ text: 'As an AI, no.' }, { bannedStrings: ['As an AI'] }, /bannedStrings/],
+    [{ text: 'Too short.' }, { minTokens: 10 }, /has 3 tokens, and minTokens asks for 10/],
+    [{ text: 'maybe' }, { responseFormat: { type: 'choice', options: ['yes', 'no'] } }, /maybe/],
+    [{ text: 'a1' }, { responseFormat: { type: 'regex', pattern: '[a-z]' } }, /responseFormat/],
+    [{ text: '{"a": ' }, { responseFormat: { type: 'json' } }, /responseFormat/],
+    [{ text: 'Hi' }, { tools: [{ name: 'f' }], toolChoice: 'required' }, /toolChoice/],
+    [
+      { toolCalls: [{ name: 'g' }] },
+      { tools: [{ name: 'f' }, { name: 'g' }], toolChoice: { name: 'f' } },
+      /does not call f/,
+    ],
+  ])('is an error: %j for %j', async (answers, options, message) => {
+    await expect(fakeModel({ answers }).generate('Hi', options).result).rejects.toThrow(message)
+  })
+
+  it('may break off', async () => {
+    const answers = { text: '{"a": ', finishReason: 'length' } as const
+    const responseFormat = { type: 'json' } as const
+    const { incomplete } = await fakeModel({ answers }).generate('Hi', { responseFormat })
+    expect(incomplete).toMatchObject({ missing: expect.stringMatching(/}$/) as string })
+  })
+})
+
 describe('an answer', () => {
+  it('ends with its first call where there may be one alone', async () => {
+    const answers = { toolCalls: [{ name: 'f' }, { name: 'g' }] }
+    const options = { tools: [{ name: 'f' }, { name: 'g' }], parallelToolCalls: false }
+    const { toolCalls } = await fakeModel({ answers }).generate('Hi', options)
+    expect(toolCalls.map(({ name }) => name)).toEqual(['f'])
+  })
+
+  it('has its reasoning in the text where that is not told apart', async () => {
+    const answers = { reasoning: 'Hm.', text: 'Yes.' }
+    const options = { reasoningFormat: 'none' } as const
+    const { text, reasoning } = await fakeModel({ answers }).generate('Hi', options)
+    expect([text, reasoning]).toEqual(['<think>Hm.</think>Yes.', ''])
+  })
+
+  it('ends within its time, however slow it is', async () => {
+    const model = fakeModel({ answers: 'one two three four', tokenMs: 40 })
+    const { text, matched } = await model.generate('Hi', { maxTimeMs: 100 })
+    expect('one two three four'.startsWith(text) && text !== 'one two three four').toBe(true)
+    expect(matched).toEqual({ type: 'time', value: 100 })
+    const late = await fakeModel({ answers: 'Hi', promptMs: 1e6 }).generate('Hi', { maxTimeMs: 5 })
+    expect(late).toMatchObject({ text: '', finishReason: 'length' })
+  })
+
   it('comes word by word, or as it was cut', async () => {
     expect(shown(await chunks({ text: 'Hello, big world!' }))).toEqual(
       ['Hello', ',', ' big', ' world', '!'].map((text) => ({ type: 'text', text })),

@@ -22,6 +22,8 @@ export function demoAnswer({ messages, options }: FakeRequest): string | FakeAns
   const asked = typeof content === 'string' ? content : ''
   if (asked === WEATHER)
     return { toolCalls: [{ name: 'get_weather', arguments: { city: 'Paris' } }] }
+  const format = options['responseFormat'] as { options?: readonly string[] } | undefined
+  if (format?.options !== undefined) return format.options[0] ?? ''
   if (asked.includes('France')) return 'The capital of France is Paris.'
   if (asked.includes('Japan')) return 'The capital of Japan is Tokyo.'
   if (asked.includes('colour?')) return 'Your favourite colour is teal.'
@@ -120,6 +122,53 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
         },
       )
 
+      it('end at a stop token, which is no part of them', async () => {
+        const { tokens } = await model.generate(FRANCE, GREEDY)
+        const [, , , token = -1] = tokens
+        const result = await model.generate(FRANCE, { ...GREEDY, stopTokens: [token] })
+        expect(result).toMatchObject({
+          tokens: tokens.slice(0, tokens.indexOf(token)),
+          finishReason: 'stop',
+          matched: { type: 'token', value: token },
+        })
+        const limited = { ...GREEDY, stopTokens: [token], maxTokens: tokens.indexOf(token) }
+        expect((await model.generate(FRANCE, limited)).finishReason).toBe('length')
+      })
+
+      it('do not end before their least length', async () => {
+        const whole = await model.generate(FRANCE, GREEDY)
+        const minTokens = whole.tokens.length
+        const result = await model.generate(FRANCE, { ...GREEDY, minTokens, stop: 'The' })
+        expect(result.text).toBe(whole.text)
+        expect(result).not.toHaveProperty('matched')
+      })
+
+      it('end when their time is up', async () => {
+        const result = await endless({ maxTimeMs: 1 })
+        expect(result).toMatchObject({
+          finishReason: 'length',
+          matched: { type: 'time', value: 1 },
+        })
+      })
+
+      it('are one of some choices, where that is asked for', async () => {
+        const responseFormat = { type: 'choice', options: ['Paris', 'Rome'] } as const
+        const result = await model.generate(FRANCE, { ...GREEDY, responseFormat })
+        expect(responseFormat.options).toContain(result.text)
+        const both = model.generate(FRANCE, { responseFormat, bannedStrings: ['Rome'] })
+        await expect(both.result).rejects.toMatchObject({ option: 'bannedStrings' })
+      })
+
+      it('do not read twice what others have read', async () => {
+        await model.clearPrefixCache()
+        const first = await model.generate(FRANCE, GREEDY)
+        expect(first.usage.cachedTokens).toBe(0)
+        const again = await model.generate(FRANCE, GREEDY)
+        expect(again.usage.cachedTokens).toBe(again.usage.promptTokens - 1)
+        const alone = await model.generate(FRANCE, { ...GREEDY, deterministic: true })
+        expect(alone.usage.cachedTokens).toBe(0)
+      })
+
       it('have log-probabilities', async () => {
         const { tokens, logprobs } = await model.generate(FRANCE, { ...GREEDY, logprobs: 2 })
         expect(logprobs?.map(({ token }) => token)).toEqual(tokens)
@@ -187,6 +236,14 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
           toolCalls: [{ name: 'get_weather', arguments: { city: 'Paris' } }],
           rawText: expect.stringMatching(/^<tool_call>[^]*<\/tool_call>$/) as string,
         })
+      })
+
+      it('are made where they are required, and end an answer where one is enough', async () => {
+        for (const options of [{ toolChoice: 'required' }, { parallelToolCalls: false }] as const) {
+          const result = await model.generate(WEATHER, { ...GREEDY, tools, ...options })
+          expect(result).toMatchObject({ text: '', finishReason: 'tool-calls' })
+          expect(result.toolCalls.map(({ name }) => name)).toEqual(['get_weather'])
+        }
       })
 
       it('are invalid where the limit cuts them off', async () => {

@@ -10,18 +10,22 @@ export interface Play {
   promptMs: number
 }
 
-/** What ends an answer: strings, and sources of regular expressions. */
+/** What ends an answer: strings, sources of regular expressions, and tokens. */
 export interface Stops {
   strings?: readonly string[] | undefined
   patterns?: readonly string[] | undefined
+  tokens?: readonly number[] | undefined
+  /** How many tokens there are before any of them counts. */
+  minTokens?: number | undefined
 }
 
 /** Ends an answer where a stop appears, or where it has as many tokens as it may. */
 export function limit(script: Script, stops: Stops, maxTokens: number): Play {
-  const stopped = stop(script, stops)
-  return count(stopped.steps) <= maxTokens && stopped.matched !== undefined
-    ? stopped
-    : atMost(stopped, maxTokens)
+  const stopped = stop(stopAtToken(script, stops), stops)
+  const { matched, steps } = stopped
+  // What ends an answer is a token itself, unless it is a text.
+  const tokens = count(steps) + (matched?.kind === 'token' ? 1 : 0)
+  return tokens <= maxTokens && matched !== undefined ? stopped : atMost(stopped, maxTokens)
 }
 
 function count(steps: readonly Step[]): number {
@@ -54,12 +58,27 @@ function find(text: string, string: string): Found[] {
   return start === -1 ? [] : [{ kind: 'string', text: string, start, end: start + string.length }]
 }
 
-function stop(script: Script, { strings = [], patterns = [] }: Stops): Play {
+/** Ends an answer before a stop token, which is no part of it. */
+function stopAtToken(script: Script, { tokens = [], minTokens = 0 }: Stops): Play {
+  const all = script.steps.flatMap((step) => step.tokens)
+  const at = all.findIndex((token, index) => index >= minTokens && tokens.includes(token))
+  const number = all[at]
+  if (number === undefined) return script
+  return { ...atMost(script, at), finishReason: 'stop', matched: { kind: 'token', number } }
+}
+
+function stop(script: Play, { strings = [], patterns = [], minTokens = 0 }: Stops): Play {
   const text = script.steps.map(textIn).join('')
+  let tokens = 0
+  const early = script.steps.filter((step) => (tokens += step.tokens.length) < minTokens)
+  const from = early.map(textIn).join('').length
+  const rest = text.slice(from)
   const [found] = [
-    ...strings.flatMap((string) => find(text, string)),
-    ...patterns.flatMap((pattern) => match(text, pattern)),
-  ].sort((a, b) => a.end - b.end || a.start - b.start)
+    ...strings.flatMap((string) => find(rest, string)),
+    ...patterns.flatMap((pattern) => match(rest, pattern)),
+  ]
+    .map((it) => ({ ...it, start: it.start + from, end: it.end + from }))
+    .sort((a, b) => a.end - b.end || a.start - b.start)
   if (found === undefined) return script
   const steps: Step[] = []
   let at = 0

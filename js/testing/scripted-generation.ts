@@ -22,6 +22,8 @@ export interface Plan extends Play {
   logprobs: number | undefined
   /** Whether it says what came of speculation: nothing, for nothing is guessed. */
   speculates: boolean
+  /** How long it may take. */
+  maxTimeMs: number | undefined
 }
 
 /** A generation of a fake model: the addon's side of one. */
@@ -62,8 +64,10 @@ export class ScriptedGeneration implements NativeGeneration {
     if (this.#promptRead === undefined) return this.#readPrompt(plan)
     const step = plan.steps[this.#at]
     if (step === undefined) return this.#end(plan)
-    await this.#until(this.#clock + step.ms)
-    return this.#hasEnded() ? this.#end(plan) : this.#take(plan)
+    const due = this.#clock + step.ms
+    await this.#until(Math.min(due, this.#deadline(plan)))
+    if (this.#hasEnded()) return this.#end(plan)
+    return due > this.#deadline(plan) ? this.#endLate(plan) : this.#take(plan)
   }
 
   abort(): void {
@@ -113,9 +117,15 @@ export class ScriptedGeneration implements NativeGeneration {
     }
   }
 
+  #deadline({ maxTimeMs = Number.POSITIVE_INFINITY }: Plan): number {
+    return this.#started + maxTimeMs
+  }
+
   async #readPrompt(plan: Plan): Promise<NativeBatch> {
-    await this.#until(this.#started + plan.promptMs)
+    const due = this.#started + plan.promptMs
+    await this.#until(Math.min(due, this.#deadline(plan)))
     if (this.#hasEnded()) return this.#end(plan)
+    if (due > this.#deadline(plan)) return this.#endLate(plan)
     this.#promptRead = this.#clock = performance.now()
     const { promptTokens: total } = plan
     return { text: '', tokens: new Uint32Array(), prefill: { processed: total, total } }
@@ -124,7 +134,7 @@ export class ScriptedGeneration implements NativeGeneration {
   /** All steps that are done by now; steps that take no time come one by one. */
   #take(plan: Plan): NativeBatch {
     const { steps, logprobs } = plan
-    const now = performance.now()
+    const now = Math.min(performance.now(), this.#deadline(plan))
     const taken: Step[] = []
     let tokens = 0
     for (;;) {
@@ -143,7 +153,7 @@ export class ScriptedGeneration implements NativeGeneration {
       taken.push(step)
     }
     // Who comes late finds no more than was made ahead.
-    if (tokens >= AHEAD || taken.every(({ ms }) => ms === 0)) this.#clock = now
+    if (tokens >= AHEAD || taken.every(({ ms }) => ms === 0)) this.#clock = performance.now()
     this.#firstToken ??= tokens > 0 ? now : undefined
     return this.#batch(taken, logprobs)
   }
@@ -174,6 +184,11 @@ export class ScriptedGeneration implements NativeGeneration {
     return { text: '', tokens: new Uint32Array(), done: this.#result(plan, finishReason) }
   }
 
+  #endLate({ maxTimeMs: number = 0, ...plan }: Plan): NativeBatch {
+    const matched = { kind: 'time', number } as const
+    return this.#end({ ...plan, finishReason: 'length', matched, maxTimeMs: number })
+  }
+
   #result(plan: Plan | undefined, finishReason: NativeResult['finishReason']): NativeResult {
     const now = performance.now()
     const { promptTokens = 0, cachedTokens = 0, matched } = plan ?? {}
@@ -183,7 +198,7 @@ export class ScriptedGeneration implements NativeGeneration {
       tokens > 0 && ms > 0 ? (tokens * 1000) / ms : 0
     return {
       finishReason,
-      ...(matched === undefined || finishReason !== 'stop' ? {} : { matched }),
+      ...(matched === undefined || finishReason === 'abort' ? {} : { matched }),
       usage: {
         promptTokens,
         completionTokens: this.#made.length,

@@ -19,11 +19,18 @@ import type {
 } from '../native.js'
 import { checkOptionRanges } from '../option-ranges.js'
 import type { Message, ModelInfo, ToolDefinition } from '../types.js'
-import { script, type FakeAnswer, type FakeRequest, type Step } from './answers.js'
+import { script, type FakeAnswer, type FakeRequest } from './answers.js'
 import { limit } from './limits.js'
+import { checkAnswerFits, checkRequest, readAs } from './requests.js'
 import { ScriptedGeneration, type Plan } from './scripted-generation.js'
 import { render } from './template.js'
 import { decode, encode, END_TOKEN, spell, unspell } from './vocabulary.js'
+
+/** Fewer tokens are read as fast as they are found. */
+const LEAST_SHARED = 4
+
+/** What more generations have read is forgotten. */
+const MOST_PREFIXES = 64
 
 /** What a prompt cache of a fake model holds of a token. */
 const BYTES_PER_TOKEN = 1024
@@ -42,6 +49,7 @@ export class ScriptedModel implements NativeModel {
   readonly #behaviour: Behaviour
   readonly #running = new Set<ScriptedGeneration>()
   readonly #caches = new Map<number, ScriptedPromptCache>()
+  readonly #prefixes = new ScriptedPrefixes()
   /** How those that run are aborted. */
   readonly #evaluations = new Map<number, () => void>()
   #adapters = 0
@@ -59,6 +67,7 @@ export class ScriptedModel implements NativeModel {
   generate(request: NativeGenerateRequest): ScriptedGeneration {
     this.#alive()
     checkOptionRanges(request)
+    checkRequest(request)
     const asked = this.#ask(request)
     this.requests.push(asked)
     const cache = this.#checkOut(request.promptCache)
@@ -66,7 +75,9 @@ export class ScriptedModel implements NativeModel {
     const plan = this.#plan(request, asked, cache, prompt)
     const generation = new ScriptedGeneration(plan, (made) => {
       this.#running.delete(generation)
-      if (!(cache instanceof NodeMlxError)) cache?.checkIn(made && [...prompt, ...made])
+      const read = made && [...prompt, ...made]
+      if (cache === undefined && read !== undefined) this.#prefixes.keep(request, read)
+      if (!(cache instanceof NodeMlxError)) cache?.checkIn(read)
     })
     this.#running.add(generation)
     return generation
@@ -107,9 +118,9 @@ export class ScriptedModel implements NativeModel {
     return cache
   }
 
-  /** It keeps nothing: what it reports as cached is in prompt caches. */
   clearPrefixCache(): Promise<void> {
     this.#alive()
+    this.#prefixes.clear()
     return Promise.resolve()
   }
 
@@ -296,15 +307,23 @@ export class ScriptedModel implements NativeModel {
         { tokens: prompt.length, contextLength },
       )
     const answer = script(await this.#behaviour.answer(asked), this.#behaviour)
-    if (request.parseToolCalls === false) answer.steps = answer.steps.map(unparsed)
-    const { maxTokens = generationDefaults.maxTokens ?? room, logprobs, speculation } = request
-    const stops = { strings: request.stop, patterns: request.stopPatterns }
+    checkAnswerFits(answer, request)
+    answer.steps = readAs(answer.steps, request)
+    const { maxTokens = generationDefaults.maxTokens ?? room } = request
+    const { logprobs, maxTimeMs, speculation } = request
+    const stops = {
+      strings: request.stop,
+      patterns: request.stopPatterns,
+      tokens: request.stopTokens,
+      minTokens: request.minTokens,
+    }
     return {
       ...limit(answer, stops, Math.min(maxTokens, room)),
       promptTokens: prompt.length,
-      cachedTokens: cache?.shared(prompt) ?? 0,
+      cachedTokens: cache?.shared(prompt) ?? this.#prefixes.shared(request, prompt),
       logprobs,
       speculates: speculation?.enabled === true,
+      maxTimeMs,
     }
   }
 }
@@ -328,10 +347,40 @@ function scored(tokens: number[], likely: number[]): NativeScored {
   }
 }
 
-/** A step of an answer in which calls are text. */
-function unparsed(step: Step): Step {
-  if (step.piece?.type.startsWith('tool-call') !== true) return step
-  return { ...step, piece: { type: 'text', text: step.raw, index: 0 } }
+/** How many tokens two lists begin alike with. */
+function alike(one: readonly number[], other: readonly number[]): number {
+  const differs = one.findIndex((token, index) => token !== other[index])
+  return differs === -1 ? one.length : differs
+}
+
+/** What generations have read, for all that begin alike: the addon's side of the prefix cache. */
+class ScriptedPrefixes {
+  readonly #kept: { owner: string; tokens: readonly number[] }[] = []
+
+  /** How many of a prompt's tokens need not be read again: never the last one. */
+  shared(request: NativeGenerateRequest, prompt: readonly number[]): number {
+    if (request.deterministic === true) return 0
+    const owner = ownerOf(request)
+    const before = prompt.slice(0, -1)
+    const known = this.#kept.filter((it) => it.owner === owner)
+    const longest = Math.max(0, ...known.map(({ tokens }) => alike(before, tokens)))
+    return longest < LEAST_SHARED ? 0 : longest
+  }
+
+  keep(request: NativeGenerateRequest, tokens: readonly number[]): void {
+    if (request.deterministic === true) return
+    this.#kept.push({ owner: ownerOf(request), tokens })
+    if (this.#kept.length > MOST_PREFIXES) this.#kept.shift()
+  }
+
+  clear(): void {
+    this.#kept.length = 0
+  }
+}
+
+/** Whose caches can take each other's place. */
+function ownerOf({ adapter, maxKvSize, kvBits, kvGroupSize }: NativeGenerateRequest): string {
+  return JSON.stringify([adapter, maxKvSize, kvBits, kvGroupSize])
 }
 
 function disposed(): NodeMlxError {
@@ -384,9 +433,7 @@ class ScriptedPromptCache implements NativePromptCache {
 
   /** How many of a prompt's tokens need not be read again: never the last one. */
   shared(prompt: readonly number[]): number {
-    let shared = 0
-    while (shared < prompt.length - 1 && prompt[shared] === this.#tokens[shared]) shared++
-    return shared
+    return alike(prompt.slice(0, -1), this.#tokens)
   }
 
   /** Ends the use by a generation, which leaves its tokens where it did not fail. */
