@@ -64,6 +64,28 @@ describe('a batch', () => {
     expect(timings.every((queueMs) => queueMs >= 0)).toBe(true)
   })
 
+  it('gives several answers to each prompt, which is read once', async () => {
+    const long = 'You are a helpful assistant who answers in one short sentence. '.repeat(4)
+    const prompts = [`${long}Tell me a story about a fox.`, `${long}Name three animals.`]
+    await model.clearPrefixCache()
+    const items = await all(prompts, { ordered: true, n: 3 })
+    expect(items.map(({ index, answer }) => [index, answer])).toEqual(
+      [0, 1].flatMap((index) => [0, 1, 2].map((answer) => [index, answer])),
+    )
+    for (const [index, prompt] of prompts.entries()) {
+      const own = items.filter((item) => item.index === index)
+      for (const { answer, result } of own) {
+        const alone = await model.generate(prompt, { ...OPTIONS, seed: OPTIONS.seed + answer })
+        expect(result?.text).toBe(alone.text)
+      }
+      const read = own.map(({ result }) => result?.usage.cachedTokens ?? 0)
+      const length = own[0]?.result?.usage.promptTokens ?? 0
+      expect(read.slice(1)).toEqual([length - 1, length - 1])
+    }
+    const free = await all(prompts.slice(0, 1), { n: 4, seed: undefined, temperature: 1.5 })
+    expect(new Set(free.map(({ result }) => result?.text)).size).toBeGreaterThan(1)
+  })
+
   it('asks for no more prompts than it needs', async () => {
     let asked = 0
     function* prompts(): Generator<Prompt> {
@@ -172,7 +194,7 @@ describe('the order of results', () => {
       return { result, abort: () => ends.get(prompt as string)?.() } as unknown as Generation
     }
     const prompts = ['a', 'b', 'c', 'd', 'e', 'f']
-    const settings = { ordered, concurrency: 2, signal: undefined }
+    const settings = { ordered, concurrency: 2, answers: 1, signal: undefined }
     return {
       items: runBatch(prompts[Symbol.iterator](), generate, settings),
       begun,

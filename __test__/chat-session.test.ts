@@ -45,7 +45,6 @@ describe('a chat', () => {
     ])
     const restored = chat(JSON.parse(JSON.stringify(session)) as ChatOptions)
     expect((await restored.send('What is my favourite colour?')).text).toMatch(/teal/)
-    session.dispose()
   })
 
   it('forks, retries and goes on', async () => {

@@ -8,7 +8,7 @@ const FRANCE = { role: 'user', content: 'What is the capital of France?' }
 
 let client: Client
 beforeAll(() => {
-  client = new Client({ promptCacheBytes: 0 })
+  client = new Client({ models: { demo: { model: 'demo', prefixCache: false } } })
 })
 afterAll(() => client.handler.close())
 

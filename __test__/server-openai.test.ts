@@ -8,7 +8,7 @@ const CHAT = '/v1/chat/completions'
 
 let client: Client
 beforeAll(() => {
-  client = new Client({ promptCacheBytes: 0 })
+  client = new Client({ models: { demo: { model: 'demo', prefixCache: false } } })
 })
 afterAll(() => client.handler.close())
 
@@ -23,6 +23,37 @@ async function ask(path: string, body: unknown): Promise<{ status: number; body:
   const response = await client.post(path, body)
   return { status: response.status, body: await response.json() }
 }
+
+describe('what was read before', () => {
+  const LONG = 'You are a helpful assistant who answers in one short sentence. '.repeat(5)
+  const cached = new Client()
+  afterAll(() => cached.handler.close())
+
+  const tokens = async (): Promise<number[]> => {
+    const text = await (await cached.get('/metrics')).text()
+    const of = (name: string) => Number(new RegExp(`^${name} (\\d+)`, 'm').exec(text)?.[1])
+    return [of('nodemlx_prompt_tokens_total'), of('nodemlx_cached_tokens_total')]
+  }
+
+  it('is not read again for other choices, texts and turns', async () => {
+    const post = async (path: string, body: unknown): Promise<Json> =>
+      (await cached.post(path, body)).json()
+    const messages = [{ role: 'system', content: LONG }, FRANCE]
+    const body = chat({ messages, n: 4, max_tokens: 8 })
+    const { usage, choices } = await post(CHAT, body)
+    const length = usage.prompt_tokens as number
+    expect(usage.prompt_tokens_details.cached_tokens).toBe(0)
+    expect(await tokens()).toEqual([4 * length, 3 * (length - 1)])
+    const answer = choices[0].message as object
+    const next = await post(CHAT, chat({ messages: [...messages, answer, FRANCE], max_tokens: 2 }))
+    expect(next.usage.prompt_tokens_details.cached_tokens).toBeGreaterThanOrEqual(length)
+    const [read = 0, spared = 0] = await tokens()
+    const texts = { model: 'demo', prompt: `Once upon a time. ${LONG}`, n: 3, max_tokens: 2 }
+    const { usage: used } = await post('/v1/completions', texts)
+    const text = used.prompt_tokens as number
+    expect(await tokens()).toEqual([read + 3 * text, spared + 2 * (text - 1)])
+  })
+})
 
 describe('chat completions', () => {
   it('answer with a message, usage and timings', async () => {

@@ -7,7 +7,7 @@ const PATH = '/v1/responses'
 
 let client: Client
 beforeAll(() => {
-  client = new Client({ promptCacheBytes: 0 })
+  client = new Client({ models: { demo: { model: 'demo', prefixCache: false } } })
 })
 afterAll(() => client.handler.close())
 

@@ -9,6 +9,8 @@ export interface BatchSettings {
   ordered: boolean
   /** How many prompts are under way at the same time. */
   concurrency: number
+  /** How many answers each prompt gets. */
+  answers: number
   signal: AbortSignal | undefined
 }
 
@@ -33,7 +35,7 @@ export function iterator(
 /** Generates for all prompts, and gives what comes of each. */
 export async function* runBatch(
   prompts: Iterator<Prompt> | AsyncIterator<Prompt>,
-  generate: (prompt: Prompt) => Generation,
+  generate: (prompt: Prompt, answer: number) => Generation,
   settings: BatchSettings,
 ): AsyncGenerator<BatchItem, undefined, undefined> {
   const batch = new Batch(prompts, generate, settings)
@@ -48,14 +50,21 @@ export async function* runBatch(
   }
 }
 
+/** The seed of an answer, of several to one prompt: the same would make them the same. */
+export function seedOfAnswer(seed: number, answer: number): number {
+  return seed <= Number.MAX_SAFE_INTEGER - answer ? seed + answer : answer
+}
+
 class Batch {
   readonly #prompts: Iterator<Prompt> | AsyncIterator<Prompt>
-  readonly #generate: (prompt: Prompt) => Generation
+  readonly #generate: (prompt: Prompt, answer: number) => Generation
   readonly #settings: BatchSettings
   readonly #running = new Set<Generation>()
   /** What nobody has taken yet, by its number. */
   readonly #items = new Map<number, BatchItem>()
-  /** How many prompts have begun, and how many items were taken. */
+  /** The prompt that has begun last, as long as it has answers to come. */
+  #prompt: Prompt | undefined
+  /** How many answers have begun, and how many items were taken. */
   #begun = 0
   #taken = 0
   /** Whether a prompt is being asked for, and whether there are no more. */
@@ -68,7 +77,7 @@ class Batch {
 
   constructor(
     prompts: Iterator<Prompt> | AsyncIterator<Prompt>,
-    generate: (prompt: Prompt) => Generation,
+    generate: (prompt: Prompt, answer: number) => Generation,
     settings: BatchSettings,
   ) {
     this.#prompts = prompts
@@ -110,10 +119,10 @@ class Batch {
 
   #take(): BatchItem | undefined {
     const [first] = this.#items.keys()
-    const index = this.#settings.ordered ? this.#taken : first
-    const item = index === undefined ? undefined : this.#items.get(index)
-    if (item === undefined) return undefined
-    this.#items.delete(item.index)
+    const number = this.#settings.ordered ? this.#taken : first
+    const item = number === undefined ? undefined : this.#items.get(number)
+    if (number === undefined || item === undefined) return undefined
+    this.#items.delete(number)
     this.#taken += 1
     return item
   }
@@ -128,9 +137,13 @@ class Batch {
   #beginMore(): void {
     while (!this.#asks && !this.#ended && this.#failure === undefined && this.#hasRoom()) {
       try {
+        if (this.#prompt !== undefined) {
+          this.#begin(this.#prompt)
+          continue
+        }
         const next = this.#prompts.next()
         if ('then' in next) this.#wait(next)
-        else this.#begin(next)
+        else this.#found(next)
       } catch (error) {
         this.#fail(error)
       }
@@ -143,7 +156,7 @@ class Batch {
       .then(
         (result) => {
           this.#asks = false
-          if (!this.#ended) this.#begin(result)
+          if (!this.#ended) this.#found(result)
         },
         (error: unknown) => {
           this.#asks = false
@@ -156,28 +169,32 @@ class Batch {
       })
   }
 
-  #begin(next: IteratorResult<Prompt, unknown>): void {
-    if (next.done === true) {
-      this.#ended = true
-      return
-    }
-    const index = this.#begun++
+  #found(next: IteratorResult<Prompt, unknown>): void {
+    if (next.done === true) this.#ended = true
+    else this.#begin(next.value)
+  }
+
+  #begin(prompt: Prompt): void {
+    const { answers } = this.#settings
+    const number = this.#begun++
+    const [index, answer] = [Math.floor(number / answers), number % answers]
+    this.#prompt = answer + 1 < answers ? prompt : undefined
     let generation: Generation
     try {
-      generation = this.#generate(next.value)
+      generation = this.#generate(prompt, answer)
     } catch (error) {
-      this.#add({ index, error })
+      this.#add(number, { index, answer, error })
       return
     }
     this.#running.add(generation)
     generation.result
       .then(
-        (result) => ({ index, result }),
-        (error: unknown) => ({ index, error }),
+        (result) => ({ index, answer, result }),
+        (error: unknown) => ({ index, answer, error }),
       )
       .then((item) => {
         this.#running.delete(generation)
-        this.#add(item)
+        this.#add(number, item)
         this.#beginMore()
         this.#wake()
       })
@@ -186,10 +203,10 @@ class Batch {
       })
   }
 
-  #add(item: BatchItem): void {
+  #add(number: number, item: BatchItem): void {
     // Every other prompt would have this error.
     if ('error' in item && codeOf(item.error) === 'DISPOSED') this.#fail(item.error)
-    else this.#items.set(item.index, item)
+    else this.#items.set(number, item)
   }
 
   #fail(error: unknown): void {

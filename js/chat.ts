@@ -19,14 +19,13 @@ import type {
   Generation,
   Message,
   Model,
-  PromptCache,
   Tool,
   ToolCall,
 } from './types.js'
 import { show } from './validate.js'
 
 /** What a chat needs of a model. */
-export interface ChatModel extends Pick<Model, 'info' | 'countTokens' | 'createPromptCache'> {
+export interface ChatModel extends Pick<Model, 'info' | 'countTokens'> {
   /** Starts to generate; throws at once where an argument is invalid. */
   start(messages: readonly Message[], options: GenerateOptions): Source
 }
@@ -43,8 +42,6 @@ export class ModelChat implements Chat {
   #messages: Message[]
   readonly #model: ChatModel
   readonly #options: ChatOptions
-  /** What the model has read of the conversation, so that each turn reads only what is new. */
-  readonly #cache: PromptCache | undefined
   #running = false
 
   constructor(model: ChatModel, options: ChatOptions) {
@@ -52,8 +49,6 @@ export class ModelChat implements Chat {
     this.#options = options
     this.system = options.system
     this.#messages = copy(options.messages ?? [])
-    const { maxKvSize, kvBits, kvGroupSize } = options
-    this.#cache = model.createPromptCache({ maxKvSize, kvBits, kvGroupSize })
   }
 
   get messages(): Message[] {
@@ -99,10 +94,6 @@ export class ModelChat implements Chat {
     return this.system === undefined ? { messages } : { system: this.system, messages }
   }
 
-  dispose(): void {
-    this.#cache?.dispose()
-  }
-
   #checkIdle(): void {
     if (this.#running)
       throw invalidArgument('chat', 'is answering: await that answer first, or abort it')
@@ -115,7 +106,7 @@ export class ModelChat implements Chat {
     const rounds = new Rounds({
       model: this.#model,
       options: this.#options,
-      settings: this.#cache === undefined ? settings : { ...settings, promptCache: this.#cache },
+      settings,
       system: this.system,
       messages,
       onEnd: (kept) => {
@@ -143,9 +134,6 @@ const CHAT_OPTIONS: readonly string[] = [
   'maxToolRounds',
   'onToolCall',
   'onContextFull',
-  'maxKvSize',
-  'kvBits',
-  'kvGroupSize',
 ]
 
 interface RoundsOptions {

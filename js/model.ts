@@ -2,7 +2,7 @@ import { AsyncResource } from 'node:async_hooks'
 import { resolve } from 'node:path'
 import { LoadedAdapter } from './adapter.js'
 import { unpacked } from './asar.js'
-import { iterator, runBatch } from './batch.js'
+import { iterator, runBatch, seedOfAnswer } from './batch.js'
 import { ModelChat } from './chat.js'
 import { checkInputs, embedOrder, embeddings } from './embed.js'
 import { aborted, codeOf, fromNative, NodeMlxError } from './errors.js'
@@ -305,14 +305,18 @@ export class LoadedModel implements Model {
     prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
     options?: GenerateBatchOptions,
   ): AsyncIterableIterator<BatchItem> {
-    const { ordered, concurrency, generate } = generateBatchOptions(options)
+    const { ordered, concurrency, n, generate } = generateBatchOptions(options)
     const source = iterator(prompts)
     this.#alive()
     checkForModel(generate, this.info)
     checkOptionRanges(nativeSettings(generate))
-    return runBatch(source, (prompt) => this.generate(prompt, generate), {
+    const { seed } = generate
+    const settings = (answer: number): GenerateOptions =>
+      seed === undefined ? generate : { ...generate, seed: seedOfAnswer(seed, answer) }
+    return runBatch(source, (prompt, answer) => this.generate(prompt, settings(answer)), {
       ordered,
       concurrency: concurrency ?? this.info.maxSequences,
+      answers: n,
       signal: generate.signal,
     })
   }
@@ -322,11 +326,11 @@ export class LoadedModel implements Model {
     const { messages = [] } = checked
     if (messages.length > 0) messagesJson(messages, 'messages')
     this.#alive()
+    checkOptionRanges(nativeSettings(checked))
     return new ModelChat(
       {
         info: this.info,
         countTokens: (messages, options) => this.countTokens(messages, options),
-        createPromptCache: (options) => this.createPromptCache(options),
         start: (messages, options) => {
           const all = generateOptions(options)
           return this.prepare(checkPrompt(messages, all), all)()

@@ -416,6 +416,7 @@ const BATCH_FIELDS = {
   adapter,
   ordered: boolean,
   concurrency: integer(1, 1024),
+  n: integer(1, 1024),
 } satisfies FieldsOf<GenerateBatchOptions>
 
 const CHAT_FIELDS = {
@@ -483,12 +484,14 @@ export function generateOptions(options: unknown): GenerateOptions {
 export function generateBatchOptions(options: unknown): {
   ordered: boolean
   concurrency: number | undefined
+  n: number
   generate: GenerateOptions
 } {
-  const { ordered, concurrency, ...generate } = fields(options, '', BATCH_FIELDS, SYNONYMS)
+  const { ordered, concurrency, n = 1, ...generate } = fields(options, '', BATCH_FIELDS, SYNONYMS)
   return {
     ordered: ordered ?? false,
     concurrency,
+    n,
     generate: checkToolOptions(checkTemplate(generate)),
   }
 }

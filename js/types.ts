@@ -1035,12 +1035,22 @@ export interface GenerateBatchOptions extends Omit<GenerateOptions, 'promptCache
    * @defaultValue the model's `maxSequences`
    */
   concurrency?: number | undefined
+  /**
+   * How many answers each prompt gets. A long prompt is read once for all of them; with a `seed`
+   * each answer has its own: `seed`, `seed + 1`, …
+   *
+   * @defaultValue 1
+   */
+  n?: number | undefined
 }
 
 /** What came of one prompt of a batch: its result, or the error that ended it alone. */
-export type BatchItem =
-  | { index: number; result: GenerationResult; error?: undefined }
-  | { index: number; error: unknown; result?: undefined }
+export type BatchItem = {
+  /** The prompt's number. */
+  index: number
+  /** Which of the prompt's answers it is, from 0. */
+  answer: number
+} & ({ result: GenerationResult; error?: undefined } | { error: unknown; result?: undefined })
 
 /** Options of `model.loadAdapter`. */
 export interface LoadAdapterOptions extends HubOptions {
@@ -1419,8 +1429,6 @@ export interface Chat<Value = unknown> {
   fork(): Chat<Value>
   /** The conversation, for `JSON.stringify`; `model.chat(json)` goes on with it. */
   toJSON(): ChatJson
-  /** Gives back the memory of what was read. */
-  dispose(): void
 }
 
 /** Options of `model.score` and `model.decide`. */

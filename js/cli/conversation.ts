@@ -96,9 +96,7 @@ export class Conversation {
 
   /** Goes on with a conversation that was saved. */
   restore(json: ChatJson): void {
-    const chat = this.#model.chat({ ...this.#limits, ...json })
-    this.chat.dispose()
-    this.#chats[this.#current] = chat
+    this.#chats[this.#current] = this.#model.chat({ ...this.#limits, ...json })
   }
 
   /**

@@ -5,7 +5,6 @@ import { readJson } from './body.js'
 import { Failure } from './failure.js'
 import { Metrics } from './metrics.js'
 import { handlerOptions, type CheckedOptions, type HandlerOptions } from './options.js'
-import { PromptCaches } from './prompt-caches.js'
 import { Queue } from './queue.js'
 import { ResponseStore } from './responses/store.js'
 import { apiOf, routesOf, type Route } from './routes.js'
@@ -71,7 +70,6 @@ class HandlerServer {
       limits,
       metrics: new Metrics(),
       responses: new ResponseStore(),
-      promptCaches: new PromptCaches(options.promptCacheBytes),
     }
   }
 

@@ -1,7 +1,7 @@
 import { invalidArgument } from '../errors.js'
 import type { Keeping } from '../model-pool.js'
 import type { ModelSource } from '../model-sources.js'
-import { arrayOf, boolean, fields, integer, nonEmptyString, show, type Check } from '../validate.js'
+import { arrayOf, boolean, fields, nonEmptyString, show, type Check } from '../validate.js'
 import { checkLimits, type Limits } from './limits.js'
 import type { Access } from './security.js'
 import { modelSources, type Models } from './sources.js'
@@ -34,13 +34,6 @@ export interface HandlerOptions {
    * @defaultValue 600000, ten minutes
    */
   idleMs?: number | undefined
-  /**
-   * The most bytes of keys and values that are kept of each model's conversations, so that the next
-   * request of one reads only what is new; 0 keeps none.
-   *
-   * @defaultValue 1 GiB
-   */
-  promptCacheBytes?: number | undefined
   /** The path before all routes, such as `'/api/llm'`. @defaultValue none */
   basePath?: string | undefined
   /** Serve the chat page at `/`. @defaultValue true */
@@ -55,7 +48,6 @@ export interface CheckedOptions {
   access: Access
   limits: Limits
   keeping: Keeping
-  promptCacheBytes: number
   basePath: string
   page: boolean
   onError: (error: unknown) => void
@@ -109,7 +101,6 @@ const FIELDS = {
   limits: checkLimits,
   memoryBytes: positive,
   idleMs: positive,
-  promptCacheBytes: integer(0, Number.MAX_SAFE_INTEGER),
   basePath,
   page: boolean,
   onError,
@@ -130,7 +121,6 @@ export function handlerOptions(options: unknown): CheckedOptions {
       memoryBytes: checked.memoryBytes ?? Number.POSITIVE_INFINITY,
       idleMs: checked.idleMs ?? 600_000,
     },
-    promptCacheBytes: checked.promptCacheBytes ?? 2 ** 30,
     basePath: checked.basePath ?? '',
     page: checked.page ?? true,
     onError: checked.onError ?? (() => undefined),

@@ -1,3 +1,4 @@
+import { seedOfAnswer } from '../batch.js'
 import { codeOf } from '../errors.js'
 import type { Lease, ModelPool } from '../model-pool.js'
 import { onAbort } from '../signal.js'
@@ -12,7 +13,6 @@ import type {
 import { Failure } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
-import type { Borrowed, PromptCaches } from './prompt-caches.js'
 import type { Queue } from './queue.js'
 import type { ResponseStore } from './responses/store.js'
 
@@ -23,7 +23,6 @@ export interface Engine {
   readonly limits: Limits
   readonly metrics: Metrics
   readonly responses: ResponseStore
-  readonly promptCaches: PromptCaches
 }
 
 /** What an API asks of a model. */
@@ -77,11 +76,10 @@ export class Turn {
   readonly #lease: Lease
   readonly #lifetime: Lifetime
   readonly #leave: () => void
-  readonly #borrowed: Borrowed | undefined
   #promptTokens = 0
 
   private constructor(
-    { metrics, promptCaches }: Engine,
+    { metrics }: Engine,
     order: Order,
     lease: Lease,
     lifetime: Lifetime,
@@ -94,10 +92,6 @@ export class Turn {
     const generations: Generation[] = []
     this.#generations = generations
     const { model } = lease
-    const [first] = order.prompts
-    // A cache is for one generation at a time.
-    if (first !== undefined && order.prompts.length * order.choices === 1)
-      this.#borrowed = promptCaches.take(model, first, order.options)
     try {
       for (const prompt of order.prompts) {
         for (let choice = 0; choice < order.choices; choice++)
@@ -105,7 +99,6 @@ export class Turn {
       }
     } catch (error) {
       for (const generation of generations) generation.abort()
-      void this.#borrowed?.release()
       throw error
     }
   }
@@ -177,7 +170,6 @@ export class Turn {
       if (end.status === 'fulfilled' && end.value.finishReason === 'abort')
         this.#metrics.aborted.add(1)
     }
-    await this.#borrowed?.release()
     this.#lease.release()
     this.#leave()
     this.#lifetime.done()
@@ -189,9 +181,7 @@ export class Turn {
     const given = Object.entries(options).filter(([, value]) => value !== undefined)
     return {
       ...(Object.fromEntries(given) as GenerateOptions),
-      // The same for all choices would make them the same.
-      ...(seed === undefined ? {} : { seed: seed + choice }),
-      ...(this.#borrowed === undefined ? {} : { promptCache: this.#borrowed.promptCache }),
+      ...(seed === undefined ? {} : { seed: seedOfAnswer(seed, choice) }),
       signal: this.#lifetime.signal,
       onPrefill: ({ total }) => {
         this.#promptTokens ||= total
