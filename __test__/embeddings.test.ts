@@ -72,6 +72,20 @@ describe('a model that embeds', () => {
     expect(await embedder.embed([])).toEqual([])
   })
 
+  it('gives what sentence-transformers 6.2 gives', async () => {
+    const texts = ['A fox ran away.', 'é ß 漢字 [SEP] x']
+    const [query] = await embedder.embed(texts, { task: 'query' })
+    const [, other] = await embedder.embed(texts)
+    const expected = [
+      [-0.0176762, -0.1634721, -0.4030806, 0.0222399],
+      [-0.0066685, -0.1075456, -0.3483785, 0.0299054],
+    ]
+    expectNear(
+      [query, other].map((row) => row?.slice(0, 4)) as unknown as Embeddings,
+      expected.map((row) => Float32Array.from(row)),
+    )
+  })
+
   it('takes tokens, and many texts', async () => {
     const tokens = await embedder.tokenize(TEXTS[0] ?? '')
     expectNear(await embedder.embed([{ tokens }]), await embedder.embed(TEXTS[0] ?? ''))
@@ -190,6 +204,27 @@ describe('a model that judges', () => {
     )
     expect(ranked.tokens).toBeGreaterThan(40)
     expect(await judge.rerank('a', [])).toEqual([])
+  })
+
+  it('gives what sentence-transformers 6.2 gives', async () => {
+    const texts = [
+      'A fox ran away.',
+      'Bread needs yeast, and time!',
+      '',
+      ' a  b ',
+      'a '.repeat(100),
+    ]
+    const scores = async (query: string): Promise<number[]> => {
+      const ranked = await judge.rerank(query, texts, { truncate: true })
+      return [...ranked].sort((a, b) => a.index - b.index).map(({ score }) => score)
+    }
+    const near = (values: number[]) => values.map((it) => expect.closeTo(it, 4) as number)
+    const query = 'What does a fox do?'
+    expect(await scores(query)).toEqual(near([0.874026, 0.962671, 0.843144, 0.851698, 0.989196]))
+    // The longer text of a pair is cut.
+    expect(await scores(`${query} `.repeat(6))).toEqual(
+      near([0.924603, 0.761667, 0.91425, 0.796765, 0.983735]),
+    )
   })
 
   it('refuses what it does not know', async () => {

@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use nodemlx::cache::Cache;
+use nodemlx::convert::{ConvertOptions, convert};
 use nodemlx::error::{Error, Result};
 use nodemlx::fused::Device;
 use nodemlx::generate::{EmbeddedText, Segmented, TextPart, classify, embeddings, read_texts};
@@ -232,6 +233,33 @@ fn a_file_can_limit_tokens_and_dimensions() {
     assert_eq!(rows(&EmbedOptions::default())[0].len(), 8);
     let more = EmbedOptions { dimensions: Some(20), ..EmbedOptions::default() };
     assert_eq!(rows(&more)[0].len(), 20);
+}
+
+#[test]
+fn a_pooling_that_a_conversion_left_out_is_that_without_files() {
+    let folder = changed("qwen3", "config.json", |it| {
+        it["architectures"] = json!(["Qwen3ForCausalLM"]);
+    });
+    fs::remove_dir_all(folder.path().join("1_Pooling")).unwrap();
+    let loaded = load(folder.path(), Device::default()).unwrap();
+    assert!(loaded.info.warnings.iter().any(|it| it.message.contains("\"lasttoken\"")));
+    let Golden { tokens, outputs } = golden(folder.path());
+    compare("qwen3", &embed(&loaded, &tokens, 1000, &EmbedOptions::default()), &outputs);
+}
+
+#[test]
+fn a_conversion_keeps_the_modules() {
+    for name in ["qwen3", "gemma3"] {
+        let source = seeded::folder_in("embedders", name);
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("converted");
+        let dtype = Some(Dtype::Float32);
+        let options = ConvertOptions { dtype, ..ConvertOptions::default() };
+        convert(&source, &target, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+        let loaded = load(&target, Device::default()).unwrap();
+        let Golden { tokens, outputs } = golden(&source);
+        compare(name, &embed(&loaded, &tokens, 1000, &EmbedOptions::default()), &outputs);
+    }
 }
 
 #[test]

@@ -119,6 +119,7 @@ export function writeBert(folder: string, kind: 'embeds' | 'judges'): string {
       max_position_embeddings: POSITIONS,
       type_vocab_size: 2,
       layer_norm_eps: 1e-12,
+      ...(judges ? { id2label: { 0: 'LABEL_0' }, label2id: { LABEL_0: 0 } } : {}),
     },
     'tokenizer.json': tokenizer(),
   }

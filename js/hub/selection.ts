@@ -7,7 +7,7 @@ const TEXT_FILES = [
   /^(?:config|generation_config|hf_quant_config|quantize_config|quant_config|[a-z_]*processor_config)\.json$/,
   /^(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,
   /^(?:tokenizer\.model|tekken\.json|vocab\.txt|merges\.txt|[^/]*\.tiktoken)$/,
-  /^(?:modules|sentence_[a-z]+_config|config_sentence_transformers)\.json$/,
+  /^(?:modules|sentence_[a-z-]+_config|config_sentence_transformers)\.json$/,
   /^\d+_\w+\/(?:config\.json|model\.safetensors)$/,
   /^(?:chat_template\.json|[^/]*\.jinja|additional_chat_templates\/[^/]*\.jinja)$/,
 ]

@@ -94,6 +94,26 @@ fn is_model(place: &Path) -> bool {
     is_folder && (place.join("config.json").is_file() || is_empty())
 }
 
+/// Whether a folder is of a module of sentence-transformers: `1_Pooling`, `2_Dense`.
+fn is_module(name: &str) -> bool {
+    let number = name.split_once('_').map(|(number, _)| number);
+    number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Copies the configuration and the weights of such a module, which stay as they are.
+fn copy_module(source: &Path, target: &Path) -> Result<()> {
+    for name in ["config.json", "model.safetensors"] {
+        let path = source.join(name);
+        let is_small = |it: fs::Metadata| it.is_file() && it.len() <= MAX_COPIED_BYTES;
+        if fs::metadata(&path).is_ok_and(is_small) {
+            fs::create_dir_all(target).map_err(|error| Error::io(target, error))?;
+            let copy = target.join(name);
+            fs::copy(&path, &copy).map_err(|error| Error::io(&copy, error))?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies what belongs to a model besides its weights.
 pub(super) fn copy_files(source: &Path, target: &Path) -> Result<()> {
     for entry in fs::read_dir(source).map_err(|error| Error::io(source, error))? {
@@ -106,6 +126,8 @@ pub(super) fn copy_files(source: &Path, target: &Path) -> Result<()> {
                 let folder = target.join(name);
                 fs::create_dir_all(&folder).map_err(|error| Error::io(&folder, error))?;
                 copy_files(&path, &folder)?;
+            } else if is_module(&name.to_string_lossy()) {
+                copy_module(&path, &target.join(name))?;
             }
             continue;
         }

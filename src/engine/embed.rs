@@ -124,7 +124,7 @@ impl Model {
 impl Profile {
     fn embed_task(&self, request: EmbedRequest, aborted: AbortFlag) -> Result<EmbedTask> {
         let EmbedRequest { inputs, task, options, truncate, adapter } = request;
-        let Some(embedder) = self.embedder.as_ref().filter(|_| self.abilities.embeds) else {
+        let Some(embedder) = &self.embedder else {
             let message = "the model embeds no texts: load an embedding model";
             return Err(Error::Unsupported(message.to_owned()));
         };

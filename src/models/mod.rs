@@ -567,8 +567,9 @@ pub fn load(
     warnings.extend(weights.warnings());
     let (quantization, mixed_quantization) = weights.quantization();
     let abilities = model.abilities();
+    let features = model.embedding().dims();
     let embedder = match abilities.embeds {
-        true => match Embedder::read(dir, config.values(), plan, model.embedding().dims()) {
+        true => match Embedder::read(dir, config.values(), plan, features, &mut warnings) {
             // It is made for something else.
             Err(error) if abilities.writes => {
                 let path = dir.join("modules.json");

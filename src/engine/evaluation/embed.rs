@@ -1,13 +1,10 @@
 //! The embeddings of texts, several of which are read in one pass.
 
-use super::{AbortFlag, Advance, OwnAdapter};
+use super::{AbortFlag, Advance, MOST_TEXTS, OwnAdapter};
 use crate::engine::backend::Backend;
 use crate::error::Result;
 use crate::generate::TextPart;
 use crate::models::EmbedOptions;
-
-/// How many texts are read in one pass.
-const MOST_TEXTS: usize = 64;
 
 /// What to embed, as tokens.
 pub struct EmbedTask {

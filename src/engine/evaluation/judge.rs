@@ -1,12 +1,9 @@
 //! The labels of texts or of pairs of texts, several of which are read in one pass.
 
-use super::{AbortFlag, Advance, OwnAdapter};
+use super::{AbortFlag, Advance, MOST_TEXTS, OwnAdapter};
 use crate::engine::backend::Backend;
 use crate::error::Result;
 use crate::generate::Segmented;
-
-/// How many texts are read in one pass.
-const MOST_TEXTS: usize = 64;
 
 /// What to judge, as tokens.
 pub struct JudgeTask {

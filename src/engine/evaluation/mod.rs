@@ -29,6 +29,9 @@ const MOST_ROWS: usize = 256;
 /// How many logits there are at once, at most: 128 MiB in single precision.
 const MOST_LOGITS: usize = 1 << 25;
 
+/// How many texts are read in one pass.
+const MOST_TEXTS: usize = 64;
+
 /// Whether somebody still wants the answer.
 #[derive(Debug, Clone, Default)]
 pub struct AbortFlag(Arc<AtomicBool>);

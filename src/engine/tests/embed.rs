@@ -91,7 +91,7 @@ fn what_cannot_be_embedded_is_refused() {
     let cut = with(|it| it.inputs = vec![EmbedInput::Tokens(vec![2; 20])]);
     let cut = EmbedRequest { truncate: true, ..cut };
     assert_eq!(embed(&model, cut).unwrap().tokens, 8);
-    let writer = fake_model_with(&Arc::default(), |profile| profile.abilities.embeds = false);
+    let writer = fake_model_with(&Arc::default(), |profile| profile.embedder = None);
     assert_eq!(embed(&writer, texts(&[1])).unwrap_err().code(), "UNSUPPORTED");
 }
 

@@ -11,6 +11,7 @@ use super::{Dense, DenseActivation, Embedder, EmbedderInfo, LabelActivation, Poo
 use crate::error::{Error, Result};
 use crate::fused::activation::Activation;
 use crate::nn::Linear;
+use crate::warning::{Warning, WarningCode};
 use crate::weights::{Checkpoint, LoadPlan, Quantization, Weights};
 
 /// These files are small.
@@ -81,6 +82,7 @@ pub(super) fn read(
     config: &Map<String, Value>,
     plan: LoadPlan,
     features: usize,
+    warnings: &mut Vec<Warning>,
 ) -> Result<Embedder> {
     let mut info = EmbedderInfo {
         pools_prompt: true,
@@ -104,7 +106,14 @@ pub(super) fn read(
                 return Err(Error::config(dir.join("modules.json"), message));
             }
             "Pooling" => {
-                pooling(&folder.join("config.json"), &mut info)?;
+                let path = folder.join("config.json");
+                if !pooling(&path, &mut info)? {
+                    // mlx-lm's conversions leave folders out.
+                    info.pooling = vec![default_pooling(config)];
+                    let name = info.pooling[0].name();
+                    let message = format!("the file is missing; the pooling is \"{name}\"");
+                    warnings.push(Warning::new(WarningCode::UnusableFile, &path, message));
+                }
                 info.dimensions = features * info.pooling.len();
             }
             "Dense" if info.pooling.is_empty() => {
@@ -190,9 +199,9 @@ fn inside(dir: &Path, path: &str) -> Result<PathBuf> {
     Err(Error::config(dir.join("modules.json"), message))
 }
 
-fn pooling(path: &Path, info: &mut EmbedderInfo) -> Result<()> {
-    let config: Map<String, Value> =
-        read_json(path)?.ok_or_else(|| Error::config(path, "the file is missing"))?;
+/// Reads how states are pooled; `false` without the file.
+fn pooling(path: &Path, info: &mut EmbedderInfo) -> Result<bool> {
+    let Some(config) = read_json::<Map<String, Value>>(path)? else { return Ok(false) };
     let flag = |name: &str| config.get(name).and_then(Value::as_bool);
     info.pooling = match config.get("pooling_mode") {
         Some(Value::String(name)) => vec![named(path, name)?],
@@ -217,7 +226,7 @@ fn pooling(path: &Path, info: &mut EmbedderInfo) -> Result<()> {
         info.pooling = vec![Pooling::Mean];
     }
     info.pools_prompt = flag("include_prompt").unwrap_or(true);
-    Ok(())
+    Ok(true)
 }
 
 fn named(path: &Path, name: &str) -> Result<Pooling> {

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::fused::activation::Activation;
 use crate::mlx::{self, Array, Dtype, ops, scalar};
 use crate::nn::Linear;
+use crate::warning::Warning;
 use crate::weights::LoadPlan;
 
 /// What makes embeddings of a model's hidden states.
@@ -94,7 +95,8 @@ pub struct EmbedOptions {
 }
 
 impl Embedder {
-    /// Reads the files of the model in `dir`, whose states have so many features.
+    /// Reads the files of the model in `dir`, whose configuration is `config` and whose states have
+    /// so many features.
     ///
     /// # Errors
     /// [`Error::Config`] and [`Error::Weights`] for broken ones, and for modules that are not known.
@@ -103,8 +105,9 @@ impl Embedder {
         config: &Map<String, Value>,
         plan: LoadPlan,
         features: usize,
+        warnings: &mut Vec<Warning>,
     ) -> Result<Self> {
-        files::read(dir, config, plan, features)
+        files::read(dir, config, plan, features, warnings)
     }
 
     /// What is known of it.
