@@ -63,6 +63,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 /// What may be left out; `mamba_d_head` may be "auto", too.
 fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
     let file = file.with_defaults([
+        ("hidden_size", json!(4096)),
+        ("intermediate_size", json!(14_336)),
+        ("num_hidden_layers", json!(32)),
+        ("num_attention_heads", json!(32)),
+        ("num_key_value_heads", json!(8)),
+        ("vocab_size", json!(128_000)),
         ("mamba_n_heads", json!(128)),
         ("mamba_n_groups", json!(1)),
         ("mamba_d_state", json!(256)),

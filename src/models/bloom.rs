@@ -19,9 +19,14 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     // The first configurations have another name for it.
     let first = file.optional::<i64>("n_embed")?.is_some();
     let names: &[_] = if first { &NAMES } else { &NAMES[..2] };
-    let file = &file
-        .renamed(names)
-        .with_defaults([("attention_bias", json!(true)), ("tie_word_embeddings", json!(true))]);
+    let file = &file.renamed(names).with_defaults([
+        ("hidden_size", json!(64)),
+        ("num_hidden_layers", json!(2)),
+        ("num_attention_heads", json!(8)),
+        ("vocab_size", json!(250_880)),
+        ("attention_bias", json!(true)),
+        ("tie_word_embeddings", json!(true)),
+    ]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
     decoder.embedding_norm = Some("word_embeddings_layernorm");

@@ -79,6 +79,13 @@ fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
             ("n_group", "num_expert_group"),
         ])
         .with_defaults([
+            ("hidden_size", json!(2304)),
+            ("intermediate_size", json!(9216)),
+            ("moe_intermediate_size", json!(1024)),
+            ("num_hidden_layers", json!(27)),
+            ("num_attention_heads", json!(32)),
+            ("num_experts", json!(256)),
+            ("vocab_size", json!(163_840)),
             ("linear_num_heads", own("num_heads", 32)),
             ("linear_head_dim", own("head_dim", 128)),
             ("linear_conv_kernel_dim", own("short_conv_kernel_size", 4)),

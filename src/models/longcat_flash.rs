@@ -31,7 +31,21 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("moe_intermediate_size", "expert_ffn_hidden_size"),
             ("num_experts_per_tok", "moe_topk"),
         ])
-        .with_defaults([("rope_interleave", json!(true))]);
+        .with_defaults([
+            ("hidden_size", json!(6144)),
+            ("intermediate_size", json!(12_288)),
+            ("moe_intermediate_size", json!(2048)),
+            ("num_hidden_layers", json!(28)),
+            ("num_attention_heads", json!(64)),
+            ("n_routed_experts", json!(512)),
+            ("q_lora_rank", json!(1536)),
+            ("kv_lora_rank", json!(512)),
+            ("qk_nope_head_dim", json!(128)),
+            ("qk_rope_head_dim", json!(64)),
+            ("v_head_dim", json!(128)),
+            ("vocab_size", json!(131_072)),
+            ("tie_word_embeddings", json!(false)),
+        ]);
     for (field, known) in [("zero_expert_type", "identity"), ("attention_method", "MLA")] {
         if file.optional::<String>(field)?.is_some_and(|value| value != known) {
             return Err(file.error(format!("\"{field}\" is not \"{known}\"")));

@@ -56,7 +56,13 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("num_attention_heads", "n_heads"),
             ("num_hidden_layers", "n_layers"),
         ])
-        .with_defaults([("tie_word_embeddings", json!(true))]);
+        .with_defaults([
+            ("hidden_size", json!(2048)),
+            ("num_attention_heads", json!(16)),
+            ("num_hidden_layers", json!(24)),
+            ("vocab_size", json!(50_368)),
+            ("tie_word_embeddings", json!(true)),
+        ]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["norm_1", "norm_2"]);

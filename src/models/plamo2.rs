@@ -20,6 +20,11 @@ const QK_EPS: f32 = 1e-6;
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.renamed(&[("head_dim", "hidden_size_per_head")]).with_defaults([
+        ("hidden_size", json!(4096)),
+        ("intermediate_size", json!(13_312)),
+        ("num_hidden_layers", json!(32)),
+        ("num_attention_heads", json!(32)),
+        ("vocab_size", json!(32_000)),
         ("head_dim", json!(128)),
         ("num_key_value_heads", json!(4)),
         ("mamba_d_state", json!(64)),

@@ -14,6 +14,11 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["plamo3"], bui
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([
+        ("hidden_size", json!(4096)),
+        ("intermediate_size", json!(13_312)),
+        ("num_hidden_layers", json!(32)),
+        ("num_attention_heads", json!(32)),
+        ("vocab_size", json!(32_000)),
         ("head_dim", json!(128)),
         ("num_key_value_heads", json!(4)),
         ("tie_word_embeddings", json!(true)),

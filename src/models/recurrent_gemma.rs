@@ -2,6 +2,7 @@
 //! attention within a window.
 
 use serde::Deserialize;
+use serde_json::json;
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
@@ -20,6 +21,13 @@ enum Kind {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.with_defaults([
+        ("hidden_size", json!(2560)),
+        ("intermediate_size", json!(3 * 2560)),
+        ("num_hidden_layers", json!(26)),
+        ("num_attention_heads", json!(10)),
+        ("vocab_size", json!(256_000)),
+    ]);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share: Some(0.5) };
     let mut decoder = file.decoder(&rope)?;
     let dims = decoder.attention.dims;

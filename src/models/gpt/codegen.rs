@@ -20,9 +20,14 @@ pub(super) const ARCHITECTURE: Architecture =
 const SHARDS: i32 = 4;
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file
-        .renamed(&FIELDS)
-        .with_defaults([("rotary_dim", json!(64)), ("tie_word_embeddings", json!(false))]);
+    let file = &file.renamed(&FIELDS).with_defaults([
+        ("hidden_size", json!(4096)),
+        ("num_hidden_layers", json!(28)),
+        ("num_attention_heads", json!(16)),
+        ("vocab_size", json!(50_400)),
+        ("rotary_dim", json!(64)),
+        ("tie_word_embeddings", json!(false)),
+    ]);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: true, share: Some(1.0) };
     let mut decoder = file.decoder(&rope)?;
     let heads = decoder.attention.heads;

@@ -71,6 +71,13 @@ fn layout(w: &Weights, attends: bool) -> NormLayout {
 /// Heads of linear attention are as many as those of attention, and keys take three quarters of the
 /// features, where nothing is said.
 fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
+    let file = file.with_defaults([
+        ("hidden_size", json!(3840)),
+        ("intermediate_size", json!(11_008)),
+        ("num_hidden_layers", json!(32)),
+        ("num_attention_heads", json!(30)),
+        ("vocab_size", json!(100_352)),
+    ]);
     let heads = file.size("num_attention_heads")?;
     let file = file.with_defaults([
         ("linear_num_key_heads", json!(heads)),
