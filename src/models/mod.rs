@@ -38,6 +38,7 @@ mod helium;
 mod hunyuan;
 mod internlm2;
 mod internlm3;
+mod iquestloopcoder;
 mod jamba;
 mod kimi_linear;
 mod klear;
@@ -421,6 +422,7 @@ const FAMILIES: &[&[Architecture]] = &[
         helium,
         internlm2,
         internlm3,
+        iquestloopcoder,
         jamba,
         kimi_linear,
         klear,

@@ -229,6 +229,8 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("laguna", "moe_router_logit_softcapping", &[json!(8.0)]);
     expect_refusal("laguna", "moe_router_score_func", &[json!("sqrtsoftplus")]);
     expect_refusal("nanbeige", "loop_share_kv", &[json!(true)]);
+    expect_refusal("iquestloopcoder", "loop_num", &[json!(1), json!(3)]);
+    expect_refusal("iquestloopcoder", "loop_window_size", &[json!(0), json!(-1)]);
     expect_refusal("nanbeige", "num_loops", &[json!(0), json!(1 << 20)]);
     expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
     expect_refusal("bloom-raw", "apply_residual_connection_post_layernorm", &[json!(true)]);
