@@ -1,5 +1,5 @@
-//! Kimi Linear (Kimi Team 2025): layers of Kimi delta attention and, every few, latent attention that
-//! does not look at positions; DeepSeek V3's experts.
+//! Kimi Linear (Kimi Team 2025): layers of Kimi delta attention and, every few, latent attention
+//! that does not look at positions; DeepSeek V3's experts.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};

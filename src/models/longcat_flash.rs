@@ -1,5 +1,5 @@
-//! LongCat Flash (Meituan 2025): each layer is two, with latent attention and an MLP each, and experts
-//! beside both, some of which give what they get.
+//! LongCat Flash (Meituan 2025): each layer is two, with latent attention and an MLP each, and
+//! experts beside both, some of which give what they get.
 
 use serde_json::json;
 
@@ -15,8 +15,8 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["longcat_flash"], build)
     .ignoring(|file, tensor| tensor.starts_with("model.mtp") || is_of_identity(file, tensor));
 
-/// Whether a tensor belongs to an expert that gives what it gets: transformers saves some for these,
-/// too.
+/// Whether a tensor belongs to an expert that gives what it gets: transformers saves some for
+/// these, too.
 fn is_of_identity(file: &ConfigFile, tensor: &str) -> bool {
     let expert = tensor.split_once(".mlp.experts.").and_then(|(_, rest)| rest.split('.').next());
     let expert = expert.and_then(|expert| expert.parse::<i32>().ok());

@@ -1,5 +1,5 @@
-//! PLaMo 2 (Preferred Networks 2025): recurrences of heads and attention by turns, between norms whose
-//! weights are stored less a number of their place.
+//! PLaMo 2 (Preferred Networks 2025): recurrences of heads and attention by turns, between norms
+//! whose weights are stored less a number of their place.
 
 use serde_json::json;
 

@@ -1,5 +1,5 @@
-//! Attention whose keys and values are mixed with those of the positions just before (Baichuan 2025,
-//! "Baichuan-M1").
+//! Attention whose keys and values are mixed with those of the position just before (Baichuan
+//! 2025, "Baichuan-M1").
 
 use super::attention::Attention;
 use super::attention_config::{AttentionConfig, LayerConfig};

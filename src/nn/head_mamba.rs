@@ -1,5 +1,5 @@
-//! The mixer of PLaMo 2 (Preferred Networks 2025): Mamba 2's recurrence of heads, whose steps, inputs
-//! and outputs are made of the convolved features as in Mamba.
+//! The mixer of PLaMo 2 (Preferred Networks 2025): Mamba 2's recurrence of heads, whose steps,
+//! inputs and outputs are made of the convolved features as in Mamba.
 
 use super::conv::CausalConv;
 use super::linear::{Linear, Projections};

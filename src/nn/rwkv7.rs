@@ -191,8 +191,8 @@ impl TimeMixing {
         }
     }
 
-    /// What a sequence's states give, `[batch, length, heads, head_dim]`, in `f32`, of parts of that
-    /// shape.
+    /// What a sequence's states give, `[batch, length, heads, head_dim]`, in `f32`, of parts of
+    /// that shape.
     fn recurrence(&self, parts: [&Array; 6], row: Row) -> Result<Array> {
         let [queries, log_decay, keys, values, read, written] = parts;
         let (batch, heads, head_dim) = (queries.dim(0), queries.dim(2), queries.dim(3));

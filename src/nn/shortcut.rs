@@ -1,5 +1,6 @@
-//! Experts beside several layers (Cai et al. 2024, "Shortcut-connected Expert Parallelism"): they read
-//! what the feed-forward block of one layer reads, and what they give is added behind a later one.
+//! Experts beside several layers (Cai et al. 2024, "Shortcut-connected Expert Parallelism"): they
+//! read what the feed-forward block of one layer reads, and what they give is added behind a later
+//! one.
 
 use std::cell::RefCell;
 use std::rc::Rc;

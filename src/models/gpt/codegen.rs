@@ -48,8 +48,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     })?))
 }
 
-/// Takes a projection; that of queries, values and keys, which follow each other in each shard, with
-/// all queries first, then all keys and all values.
+/// Takes a projection; that of queries, values and keys, which follow each other in each shard,
+/// with all queries first, then all keys and all values.
 fn by_part(w: &Weights, inputs: i32, outputs: i32, bias: bool) -> Result<Linear> {
     let linear = Linear::new(w, inputs, outputs, bias)?;
     if outputs == inputs {

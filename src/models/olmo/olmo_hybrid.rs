@@ -1,5 +1,5 @@
-//! OLMo Hybrid (Ai2 2026): most layers are gated delta nets behind norms, every few attend, with OLMo
-//! 2's norms behind the blocks.
+//! OLMo Hybrid (Ai2 2026): most layers are gated delta nets behind norms, every few attend, with
+//! OLMo 2's norms behind the blocks.
 
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
