@@ -1,5 +1,7 @@
 // The programs that people copy, run as they are.
 
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { ROOT, runProgram, type ChildOptions } from './support/child.js'
@@ -42,6 +44,27 @@ describe('the example', () => {
       stdout: expect.stringMatching(/sunny.*Paris/) as string,
       stderr: expect.stringContaining('get_weather') as string,
     })
+  })
+
+  it('rag answers from a folder, whose texts it embeds once', async () => {
+    const store = mkdtempSync(join(tmpdir(), 'nodemlx-rag-'))
+    const ask = async (question: string): Promise<[string, string]> => {
+      const { code, stdout, stderr } = await run('rag/ask.mjs', [question], {
+        environment: { STORE: join(store, 'embeddings.json') },
+      })
+      expect(code, stderr).toBe(0)
+      return [stdout, stderr]
+    }
+    try {
+      const [bridge, first] = await ask('What is the bridge made of?')
+      expect(bridge).toContain('stone')
+      expect(first).toMatch(/^9 paragraphs, 9 of them new\n[\d.]+ places\.md: The bridge/)
+      const [lamp, second] = await ask('How much is a lamp?')
+      expect(lamp).toContain('25')
+      expect(second).toMatch(/^9 paragraphs, 0 of them new\n[\d.]+ shop\.md: A lamp/)
+    } finally {
+      rmSync(store, { recursive: true })
+    }
   })
 
   it('extract.mjs gives data of the schema', async () => {
