@@ -18,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
     let formats = OutputFormats {
         reasoning: reasoning::ALL.get(usize::from(*marks) % (kinds + 1)),
         calls: Some(calls),
+        plain_text: *size % 2 == 1,
     };
     let tools = Tools::new(&json!([{ "name": "f", "parameters": {
         "properties": { "text": { "type": "string" }, "count": { "type": "integer" } },

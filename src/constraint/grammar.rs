@@ -88,6 +88,10 @@ impl Grammar {
         let grammar = TopLevelGrammar { grammars, max_tokens: None };
         let mut matcher = Matcher::new(vocabulary.factory().create_parser(grammar));
         if let Some(error) = matcher.get_error() {
+            // The parser does not tell whose fault it is.
+            if let Self::Calls { other: Some(other), .. } = self {
+                other.compile(vocabulary, &Begin::Now)?;
+            }
             return Err(Error::argument(self.option(), reason(&error)));
         }
         warnings.extend(matcher.grammar_warnings().iter().map(|warning| reason(warning)));

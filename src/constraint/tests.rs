@@ -360,9 +360,14 @@ fn a_text_that_may_be_anything_is_no_call() {
 }
 
 #[test]
-fn a_schema_of_a_tool_is_refused_by_the_name_of_the_option() {
+fn a_grammar_is_refused_by_the_name_of_its_option() {
     let lark = "start: x".to_owned();
     let (markers, warnings) = (Vec::new(), Vec::new());
     let calls = Grammar::Calls { lark, other: None, markers, warnings };
     assert!(refusal(&calls).starts_with("tools: "));
+    let lark = "start: \"a\" | @other".to_owned();
+    let other = Some(Box::new(Grammar::Lark("start: x".to_owned())));
+    let (markers, warnings) = (Vec::new(), Vec::new());
+    let calls = Grammar::Calls { lark, other, markers, warnings };
+    assert!(refusal(&calls).starts_with("responseFormat.lark: "));
 }
