@@ -1,8 +1,12 @@
 // Conversations by `model.chat`, with the embedded model.
 
+import { toStandardJsonSchema } from '@valibot/to-json-schema'
+import { type } from 'arktype'
+import * as v from 'valibot'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { loadModel } from '../js/index.js'
-import type { ChatOptions, GeneratedToolCall, Model, Tool } from '../js/types.js'
+import { z } from 'zod'
+import { loadModel, tool } from '../js/index.js'
+import type { ChatOptions, GeneratedToolCall, Model, StandardSchema, Tool } from '../js/types.js'
 
 let model: Model
 
@@ -29,6 +33,42 @@ function weather(execute: (args: { city: string }) => unknown): Tool<{ city: str
     execute,
   }
 }
+
+describe('the schema of a tool', () => {
+  const city = 'The name of the city'
+  it.each([
+    ['Zod', z.object({ city: z.string().describe(city), days: z.int().default(3) })],
+    ['ArkType', type({ city: type('string').describe(city), days: 'number = 3' })],
+    [
+      'Valibot',
+      toStandardJsonSchema(
+        v.object({
+          city: v.pipe(v.string(), v.description(city)),
+          days: v.optional(v.number(), 3),
+        }),
+      ),
+    ],
+  ])('of %s checks the arguments, and completes them', async (_, parameters) => {
+    const asked: unknown[] = []
+    const get_weather = tool({
+      name: 'get_weather',
+      description: 'Get the weather in a city',
+      parameters: parameters,
+      execute: (args) => {
+        asked.push(args)
+        return { ...args, temperature: 21, condition: 'sunny' }
+      },
+    })
+    await chat({ tools: [get_weather] }).send('What is the weather in Paris?')
+    expect(asked[0]).toMatchObject({ city: 'Paris', days: expect.any(Number) as number })
+  })
+
+  it('has to be one that can be told to the model', () => {
+    const parameters = v.object({}) as StandardSchema
+    expect(() => tool({ name: 'f', parameters })).toThrow(/toStandardJsonSchema/)
+    expect(() => tool({ name: '' })).toThrow(/name/)
+  })
+})
 
 describe('a chat', () => {
   it('remembers, reads only what is new, and goes on elsewhere from JSON', async () => {

@@ -14,6 +14,7 @@ export {
   NodeMlxError,
   RECOMMENDED_MODELS,
   removeModel,
+  tool,
   VERSION,
 } from './index.js'
 export type * from './index.js'

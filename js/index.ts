@@ -5,5 +5,6 @@ export { downloadModel, estimateModel, listModels, removeModel } from './models.
 export { generate } from './once.js'
 export { getVersion, isPlatformSupported, isSupported } from './support.js'
 export { RECOMMENDED_MODELS } from './recommended-models.js'
+export { tool } from './tools.js'
 export { VERSION } from './version.js'
 export type * from './types.js'

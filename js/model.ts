@@ -83,12 +83,12 @@ import type {
   PromptOptions,
   Rankings,
   RerankOptions,
-  SchemaFormat,
   SchemaOutput,
   Score,
   ScoreOptions,
   StandardSchema,
   TokenizeOptions,
+  WithSchema,
 } from './types.js'
 import { nonEmptyString } from './validate.js'
 
@@ -290,7 +290,7 @@ export class LoadedModel implements Model {
 
   generate<Schema extends StandardSchema>(
     prompt: Prompt,
-    options: GenerateOptions & { responseFormat: SchemaFormat<Schema> },
+    options: WithSchema<GenerateOptions, Schema>,
   ): Generation<SchemaOutput<Schema>>
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   generate(prompt: Prompt, options?: GenerateOptions): Generation {

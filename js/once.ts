@@ -9,9 +9,9 @@ import type {
   GenerateOptions,
   Generation,
   Prompt,
-  SchemaFormat,
   SchemaOutput,
   StandardSchema,
+  WithSchema,
 } from './types.js'
 import { nonEmptyString } from './validate.js'
 
@@ -24,7 +24,7 @@ import { nonEmptyString } from './validate.js'
 export function generate<Schema extends StandardSchema>(
   model: string,
   prompt: Prompt,
-  options: GenerateOnceOptions & { responseFormat: SchemaFormat<Schema> },
+  options: WithSchema<GenerateOnceOptions, Schema>,
 ): Generation<SchemaOutput<Schema>>
 export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation
 export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation {

@@ -4,6 +4,10 @@ import type {
   AnyTool,
   GenerateOptions,
   ReasoningOption,
+  SchemaOutput,
+  SchemaTool,
+  StandardSchema,
+  Tool,
   ToolChoice,
   ToolDefinition,
 } from './types.js'
@@ -23,6 +27,19 @@ export function toolDefinition(tool: AnyTool, index: number): ToolDefinition {
       parameters: jsonSchema(parameters, `${where}.parameters`),
     },
   }
+}
+
+/**
+ * A tool, checked, whose function gets arguments of the type that the schema says: `tool({ name,
+ * parameters: z.object({ city: z.string() }), execute: ({ city }) => … })`.
+ */
+export function tool<Schema extends StandardSchema>(
+  given: SchemaTool<Schema>,
+): Tool<SchemaOutput<Schema>>
+export function tool<Arguments = Record<string, unknown>>(given: Tool<Arguments>): Tool<Arguments>
+export function tool(given: Tool): Tool {
+  toolDefinition(given, 0)
+  return given
 }
 
 function jsonSchema(schema: unknown, where: string): Record<string, unknown> {

@@ -578,6 +578,14 @@ export interface Tool<Arguments = never> {
   execute?: ((args: Arguments, call: GeneratedToolCall) => unknown) | undefined
 }
 
+/** A tool whose schema says which arguments its function gets. */
+export interface SchemaTool<Schema extends StandardSchema> extends Omit<
+  Tool<SchemaOutput<Schema>>,
+  'parameters'
+> {
+  parameters: Schema
+}
+
 /** A tool in OpenAI's shape, or with a function. */
 export type AnyTool = ToolDefinition | Tool
 
@@ -983,6 +991,11 @@ export type ResponseFormat =
 export type SchemaOutput<Schema extends StandardSchema> = NonNullable<
   Schema['~standard']['types']
 >['output']
+
+/** Options whose response format is a schema's, which says which type the value has. */
+export type WithSchema<Options, Schema extends StandardSchema> = Omit<Options, 'responseFormat'> & {
+  responseFormat: SchemaFormat<Schema>
+}
 
 /** A response format of JSON, whose schema says which type the value has. */
 export interface SchemaFormat<Schema extends StandardSchema> {
@@ -1418,7 +1431,7 @@ export interface Chat<Value = unknown> {
    */
   send<Schema extends StandardSchema>(
     message: string | Message | readonly Message[],
-    options: GenerateOptions & { responseFormat: SchemaFormat<Schema> },
+    options: WithSchema<GenerateOptions, Schema>,
   ): Generation<SchemaOutput<Schema>>
   send(message: string | Message | readonly Message[], options?: GenerateOptions): Generation<Value>
   /** Answers the last message of the user again. */
@@ -1484,12 +1497,12 @@ export interface Model extends AsyncDisposable {
    */
   generate<Schema extends StandardSchema>(
     prompt: Prompt,
-    options: GenerateOptions & { responseFormat: SchemaFormat<Schema> },
+    options: WithSchema<GenerateOptions, Schema>,
   ): Generation<SchemaOutput<Schema>>
   generate(prompt: Prompt, options?: GenerateOptions): Generation
   /** A conversation, whose turns are answered one after the other. */
   chat<Schema extends StandardSchema>(
-    options: ChatOptions & { responseFormat: SchemaFormat<Schema> },
+    options: WithSchema<ChatOptions, Schema>,
   ): Chat<SchemaOutput<Schema>>
   chat(options?: ChatOptions): Chat
   /**

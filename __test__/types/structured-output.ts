@@ -1,7 +1,16 @@
 // The types of answers that a schema describes: compiled by types.test.ts, and never run.
 
 import { toStandardJsonSchema } from '@valibot/to-json-schema'
-import { generate, type Generation, type Model, type ResponseFormat } from 'nodemlx'
+import { type as arkType } from 'arktype'
+import {
+  generate,
+  tool,
+  type Chat,
+  type Generation,
+  type Model,
+  type ResponseFormat,
+  type Tool,
+} from 'nodemlx'
 import * as v from 'valibot'
 import { z } from 'zod'
 
@@ -28,9 +37,65 @@ export async function libraries(model: Model): Promise<void> {
     .object?.ages
   console.log(ages?.[0]?.toFixed())
 
+  const ofArkType = arkType({ name: 'string', 'age?': 'number' })
+  const { object: person } = await model.generate('Hi', {
+    responseFormat: { type: 'json', schema: ofArkType },
+  })
+  const name: string | undefined = person?.name
+  console.log(name, person?.age?.toFixed())
+  // @ts-expect-error -- there is no such property
+  console.log(person?.height)
+
   const once = generate('demo', 'Hi', { responseFormat: { type: 'json', schema } })
   const city: string | undefined = (await once).object?.city
   console.log(city)
+}
+
+export async function chats(model: Model): Promise<void> {
+  const schema = z.object({ city: z.string() })
+  const chat: Chat<{ city: string }> = model.chat({ responseFormat: { type: 'json', schema } })
+  const answers = [await chat.send('Hi'), await chat.retry(), await chat.fork().continue()]
+  const cities: (string | undefined)[] = answers.map(({ object }) => object?.city)
+  const ages = arkType({ age: 'number' })
+  const other = await chat.send('Hi', { responseFormat: { type: 'json', schema: ages } })
+  console.log(cities, other.object?.age.toFixed())
+  // @ts-expect-error -- that is the other format's
+  console.log(other.object?.city)
+  const free = await model.chat().send('Hi')
+  // @ts-expect-error -- nothing is known of it
+  console.log(free.object.city)
+}
+
+export function tools(model: Model): void {
+  const weather: Tool<{ city: string; days: number }> = tool({
+    name: 'weather',
+    parameters: z.object({ city: z.string(), days: z.string().transform(Number) }),
+    execute: ({ city, days }, { id }) => `${city.trim()} ${days.toFixed()} ${id}`,
+  })
+  const ofArkType = tool({
+    name: 'ark',
+    parameters: arkType({ name: 'string' }),
+    execute: ({ name }) => name.trim(),
+  })
+  const ofValibot = tool({
+    name: 'valibot',
+    parameters: toStandardJsonSchema(v.object({ ages: v.array(v.number()) })),
+    execute: ({ ages }) => ages.map((age) => age.toFixed()),
+  })
+  const ofJsonSchema = tool({
+    name: 'json',
+    parameters: { type: 'object', properties: { a: { type: 'string' } } },
+    execute: (args) => Object.keys(args),
+  })
+  model.chat({ tools: [weather, ofArkType, ofValibot, ofJsonSchema] })
+  tool({
+    name: 'wrong',
+    parameters: z.object({ city: z.string() }),
+    // @ts-expect-error -- there is no such argument
+    execute: ({ country }) => String(country),
+  })
+  // @ts-expect-error -- a tool has a name
+  tool({ parameters: {} })
 }
 
 export async function others(model: Model): Promise<void> {
