@@ -80,7 +80,8 @@ describe('a batch', () => {
       }
       const read = own.map(({ result }) => result?.usage.cachedTokens ?? 0)
       const length = own[0]?.result?.usage.promptTokens ?? 0
-      expect(read.slice(1)).toEqual([length - 1, length - 1])
+      // Which of them reads it is left open.
+      expect(read.filter((tokens) => tokens === length - 1)).toHaveLength(2)
     }
     const free = await all(prompts.slice(0, 1), { n: 4, seed: undefined, temperature: 1.5 })
     expect(new Set(free.map(({ result }) => result?.text)).size).toBeGreaterThan(1)

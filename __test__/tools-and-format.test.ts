@@ -63,7 +63,7 @@ describe('tools and a format', () => {
           role: 'tool',
           tool_call_id: 'c1',
           name: 'get_weather',
-          content: '{"city": "Paris", "temperature": 21, "condition": "sunny"}',
+          content: '{"city":"Paris","temperature":21,"condition":"sunny"}',
         },
       ],
       { ...GREEDY, tools: [weather()], responseFormat: FORMAT },
