@@ -6,12 +6,17 @@ export function usage(answers: readonly GenerationResult[], choices: number): ob
     answers.reduce((total, answer, index) => total + (index % each === 0 ? of(answer) : 0), 0)
   const prompt = sum((answer) => answer.usage.promptTokens, choices)
   const completion = sum((answer) => answer.usage.completionTokens)
+  // One of the answers reads the prompt for the others.
+  const cached = answers.reduce((total, _, index) => {
+    const own = index % choices === 0 ? answers.slice(index, index + choices) : []
+    return total + (own.length > 0 ? Math.min(...own.map((it) => it.usage.cachedTokens)) : 0)
+  }, 0)
   return {
     prompt_tokens: prompt,
     completion_tokens: completion,
     total_tokens: prompt + completion,
     prompt_tokens_details: {
-      cached_tokens: sum((answer) => answer.usage.cachedTokens, choices),
+      cached_tokens: cached,
     },
     completion_tokens_details: {
       reasoning_tokens: sum((answer) => answer.usage.reasoningTokens),
