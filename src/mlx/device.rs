@@ -59,6 +59,7 @@ pub fn init() {
         #[cfg(target_os = "linux")]
         if gpu_available() {
             super::kernel_images::announce();
+            let_caches_change();
         }
         // On the CPU `compile` pipes generated code through `g++` and loads it from a predictable
         // path in the temporary folder: slow, and a risk on a shared machine.
@@ -69,6 +70,19 @@ pub fn init() {
             sys::mlx_disable_compile()
         };
     });
+}
+
+/// Lets MLX's caches of graphs and plans for CUDA forget what is old. By default it fails for good
+/// once a process has had twice as many as one of them holds (800 graphs), as a server that reads
+/// prompts of all lengths soon has.
+#[cfg(target_os = "linux")]
+fn let_caches_change() {
+    const VARIABLE: &str = "MLX_ENABLE_CACHE_THRASHING_CHECK";
+    if std::env::var_os(VARIABLE).is_none() {
+        // SAFETY: sets a variable that MLX alone reads, when it makes its first cache, which is
+        // after this.
+        unsafe { std::env::set_var(VARIABLE, "0") };
+    }
 }
 
 /// MLX's version, such as `0.32.2`.
