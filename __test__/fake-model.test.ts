@@ -290,6 +290,12 @@ describe('the ranges of options', () => {
     ...[Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY],
   ]
 
+  const withOption = (name: string, value: number): object => {
+    if (name === 'logitBias') return { logitBias: { 7: value } }
+    if (name === 'draftTokens') return { speculation: { enabled: true, draftTokens: value } }
+    return { [name]: value }
+  }
+
   it.each(Object.keys(OPTION_LIMITS))('are those of the addon: %s', (name) => {
     let refused = 0
     for (const value of VALUES) {
@@ -297,7 +303,7 @@ describe('the ranges of options', () => {
         prompt: { text: 'a' },
         // Without bits the size of a group means nothing.
         ...(name === 'kvGroupSize' ? { kvBits: 8 } : {}),
-        [name]: name === 'logitBias' ? { 7: value } : value,
+        ...withOption(name, value),
       }
       const ours = check(() => {
         checkOptionRanges(request)
