@@ -78,11 +78,13 @@ describe('a batch', () => {
         const alone = await model.generate(prompt, { ...OPTIONS, seed: OPTIONS.seed + answer })
         expect(result?.text).toBe(alone.text)
       }
-      const read = own.map(({ result }) => result?.usage.cachedTokens ?? 0)
-      const length = own[0]?.result?.usage.promptTokens ?? 0
-      // Which of them reads it is left open.
-      expect(read.filter((tokens) => tokens === length - 1)).toHaveLength(2)
     }
+    const readAnew = items.map(({ result }) => {
+      const { promptTokens = 0, cachedTokens = 0 } = result?.usage ?? {}
+      return promptTokens - cachedTokens
+    })
+    // Which of them reads the beginning is left open; nobody waits for the few tokens behind it.
+    expect(readAnew.filter((tokens) => tokens > 32)).toHaveLength(1)
     const free = await all(prompts.slice(0, 1), { n: 4, seed: undefined, temperature: 1.5 })
     expect(new Set(free.map(({ result }) => result?.text)).size).toBeGreaterThan(1)
   })

@@ -49,9 +49,10 @@ describe('the prefix cache', () => {
       { role: 'user', content: `${index} + ${index} is what?` },
     ])
     const answers = await Promise.all(prompts.map((it) => model.generate(it, GREEDY)))
-    const [first, ...others] = answers.map(({ usage }) => usage.cachedTokens)
-    expect(first).toBe(0)
-    for (const cached of others) expect(cached).toBeGreaterThan(100)
+    // Which of them reads it is left open.
+    const cached = answers.map(({ usage }) => usage.cachedTokens).sort((a, b) => a - b)
+    expect(cached[0]).toBe(0)
+    expect(cached[1]).toBeGreaterThan(100)
     const alone = await Promise.all(prompts.map((it) => plain.generate(it, GREEDY)))
     expect(answers.map(({ text }) => text)).toEqual(alone.map(({ text }) => text))
   })

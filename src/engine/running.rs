@@ -165,7 +165,7 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     /// Whether it had better wait for one of `others`, who is reading the same beginning. Those of
-    /// a lower rank it does not wait for.
+    /// a lower priority it does not wait for. Who has begun is ahead, even if it was asked for later.
     pub fn waits_for<'a>(&self, others: impl Iterator<Item = &'a mut Self>, backend: &B) -> bool
     where
         B: 'a,
@@ -174,7 +174,7 @@ impl<B: Backend> ActiveGeneration<B> {
         if self.checkout.is_some() {
             return false;
         }
-        let others = others.filter(|it| it.rank() < self.rank() || it.decoding_now());
+        let others = others.filter(|it| it.rank().0 <= self.rank().0 || it.decoding_now());
         let mut others: Vec<&mut B::Sequence> = others.filter_map(Self::running).collect();
         let Prepared { prompt, options, .. } = &**prepared;
         backend.share(prompt, options, self.request.adapter, &mut others)
