@@ -121,7 +121,8 @@ describe('a model that embeds', () => {
     await expect(embedder.embed(['b', long])).rejects.toMatchObject({
       code: 'CONTEXT_OVERFLOW',
       message:
-        "texts[1] has 102 tokens, and the model's context holds 64: shorten it, or pass truncate: true",
+        "texts[1] has 102 tokens, and the model's context holds 64: shorten it, or pass " +
+        'truncate: true',
     })
     const cut = await embedder.embed(long, { truncate: true })
     expect(cut.tokens).toBe(64)

@@ -90,7 +90,8 @@ function question(
     {
       role: 'system',
       content:
-        'Judge whether the Document meets the requirements based on the Query and the Instruct provided. Note that the answer can only be "yes" or "no".',
+        'Judge whether the Document meets the requirements based on the Query and the Instruct ' +
+        'provided. Note that the answer can only be "yes" or "no".',
     },
     {
       role: 'user',

@@ -10,7 +10,7 @@ import { ANY_TOKEN, checkPrompt, checkText, nativePrompt, tokenArray, tokenList 
 import type { Decision, ModelInfo, Score, ScoreOptions } from './types.js'
 import { isPlainObject, nonEmptyString, show } from './validate.js'
 
-/** What {@link scoreOrder} and {@link decideOrder} give: everything but the number of the evaluation. */
+/** What {@link scoreOrder} and {@link decideOrder} give: all but the number of the evaluation. */
 export type ScoreOrder = Omit<NativeScoreRequest, 'evaluation'>
 
 /** What may follow a prompt. */

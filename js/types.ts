@@ -412,17 +412,17 @@ export interface Capabilities {
 
 /**
  * How the hidden states of a text become one, by the names of sentence-transformers: that of the
- * first token (`'cls'`) or the last (`'lasttoken'`), the largest value of each feature (`'max'`), the
- * mean, the sum divided by the root of its number (`'mean_sqrt_len_tokens'`), or a mean in which the
- * n-th token counts n times (`'weightedmean'`).
+ * first token (`'cls'`) or the last (`'lasttoken'`), the largest value of each feature (`'max'`),
+ * the mean, the sum divided by the root of its number (`'mean_sqrt_len_tokens'`), or a mean in which
+ * the n-th token counts n times (`'weightedmean'`).
  */
 export type Pooling = 'cls' | 'lasttoken' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean'
 
 /** How a model makes embeddings. */
 export interface EmbeddingInfo {
   /**
-   * Whether the checkpoint's files say so. Otherwise a model that continues texts gives the state of
-   * the last token and any other the mean, as sentence-transformers does then.
+   * Whether the checkpoint's files say so. Otherwise a model that continues texts gives the state
+   * of the last token and any other the mean, as sentence-transformers does then.
    */
   readonly declared: boolean
   /** How many numbers they have, unless `dimensions` asks for fewer. */
@@ -474,8 +474,8 @@ export interface RerankOptions {
   /** How many of the best come back. @defaultValue all */
   topN?: number | undefined
   /**
-   * What makes a document a good one, for models that are asked for a yes or a no. @defaultValue that
-   * it answers the query
+   * What makes a document a good one, for models that are asked for a yes or a no. @defaultValue
+   * that it answers the query
    */
   instruction?: string | undefined
   /** Cut pairs that are too long, where they are an error otherwise. @defaultValue false */
@@ -1570,8 +1570,8 @@ export interface Model extends AsyncDisposable {
     options?: ScoreOptions,
   ): Promise<Decision<Choice>>
   /**
-   * An embedding of each text, as the checkpoint's sentence-transformers files say: prompt, pooling,
-   * dense layers and normalization.
+   * An embedding of each text, as the checkpoint's sentence-transformers files say: prompt,
+   * pooling, dense layers and normalization.
    */
   embed(texts: EmbedInput | readonly EmbedInput[], options?: EmbedOptions): Promise<Embeddings>
   /**

@@ -1,5 +1,5 @@
-//! Encoders, embedders and cross-encoders against the oracle: the files of sentence-transformers, the
-//! states of transformers. Beside them what must be refused.
+//! Encoders, embedders and cross-encoders against the oracle: the files of sentence-transformers,
+//! the states of transformers. Beside them what must be refused.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "a test fails by panicking")]
 
 use std::fs;

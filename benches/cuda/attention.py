@@ -10,8 +10,9 @@ import sys
 
 import torch
 
-from card import KERNELS, compile_all, copy_bandwidth, relative, replay, start
+from card import compile_all, copy_bandwidth, relative, replay, source, start
 
+SOURCES = "decode_attention.cu", "decode_attention_join.cu"
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 # Positions of a share, at least.
 SHARE = 32
@@ -192,9 +193,9 @@ def check():
     for x, rows in itertools.product(DTYPES, (2, 7, 16)):
         cases.append(Case(x=x, at=tuple(37 * row * row for row in range(rows))))
     keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
-    first, second = (KERNELS / name for name in ("decode_attention.cu", "decode_attention_join.cu"))
+    texts = [source(name) for name in SOURCES]
     kernels = compile_all(
-        [(text.read_text(), pair[i]) for _, pair in keys for i, text in enumerate((first, second))]
+        [(text, pair[i]) for _, pair in keys for i, text in enumerate(texts)]
     )
     pairs = {key: kernels[2 * i : 2 * i + 2] for i, (key, _) in enumerate(keys)}
     print(
@@ -218,9 +219,7 @@ def time():
     bandwidth = copy_bandwidth()
     print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
     case = Case()
-    sources = [
-        (KERNELS / name).read_text() for name in ("decode_attention.cu", "decode_attention_join.cu")
-    ]
+    sources = [source(name) for name in SOURCES]
     compiled = functools.cache(lambda rows: compile_all(list(zip(sources, case.defines()))))
     global SHARE
     for rows, SHARE, at in itertools.product((1, 8), (32, 64, 128), (100, 640, 2048, 8192, 32768)):

@@ -11,6 +11,11 @@ KERNELS = pathlib.Path(__file__).parents[2] / "src/fused/cuda"
 SHARED = 227 * 1024
 
 
+def source(name):
+    """The text of a kernel of 16-bit numbers, with what stands before it."""
+    return (KERNELS / "numbers.cuh").read_text() + (KERNELS / name).read_text()
+
+
 def ok(result):
     error, *rest = result
     assert int(error) == 0, error

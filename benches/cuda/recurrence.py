@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-from card import KERNELS, compile_all, copy_bandwidth, relative, replay, start
+from card import compile_all, copy_bandwidth, relative, replay, source, start
 
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 LIMITS = {0: 6e-3, 1: 1e-3}
@@ -89,8 +89,8 @@ def check_steps():
     sizes = [(128, 128, 16, 32), (64, 128, 1, 80), (64, 64, 8, 24)]
     sizes += [(128, 256, 2, 2), (72, 32, 3, 9)]
     steps = [Step(rule, x, *each) for rule, x, each in itertools.product((0, 1), DTYPES, sizes)]
-    source = (KERNELS / "recurrence_step.cu").read_text()
-    kernels = compile_all([(source, step.defines()) for step in steps])
+    text = source("recurrence_step.cu")
+    kernels = compile_all([(text, step.defines()) for step in steps])
     print(len(steps), "steps; spilled", max(kernel.spilled for kernel in kernels), flush=True)
     bad, worst = 0, {}
     for step, kernel in zip(steps, kernels):
@@ -108,9 +108,9 @@ def check_steps():
 
 def check_convolutions():
     cases = list(itertools.product(DTYPES, (2, 3, 4), (0, 1), (0, 1), (1, 300, 2048)))
-    source = (KERNELS / "conv_step.cu").read_text()
+    text = source("conv_step.cu")
     kernels = compile_all(
-        [(source, dict(X=x, KERNEL=k, BIAS=bias, SILU=silu)) for x, k, bias, silu, _ in cases]
+        [(text, dict(X=x, KERNEL=k, BIAS=bias, SILU=silu)) for x, k, bias, silu, _ in cases]
     )
     bad = 0
     for (x, k, bias, silu, channels), kernel in zip(cases, kernels):
@@ -133,9 +133,9 @@ def check_convolutions():
 def time():
     bandwidth = copy_bandwidth()
     print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
-    source = (KERNELS / "recurrence_step.cu").read_text()
+    text = source("recurrence_step.cu")
     shapes = {"qwen3.5-4b": Step(), "mamba2-2.7b": Step(SCAN, 0, 64, 128, 1, 80)}
-    kernels = compile_all([(source, step.defines()) for step in shapes.values()])
+    kernels = compile_all([(text, step.defines()) for step in shapes.values()])
     for (name, step), kernel in zip(shapes.items(), kernels):
         steps = [Step(*vars(step).values()) for _ in range(48)]
         for each in steps:

@@ -6,10 +6,10 @@ python3 unpack.py
 import itertools
 
 import torch
-from card import KERNELS, compile_all, copy_bandwidth, relative, replay, start
+from card import compile_all, copy_bandwidth, relative, replay, source, start
 from few_rows import AFFINE, packed
 
-SOURCE = (KERNELS / "unpack.cu").read_text()
+SOURCE = source("unpack.cu")
 
 
 def run(kernel, arrays, out):

@@ -189,7 +189,8 @@ function jsonInstruction(
   const what = [name, description].filter((part) => part !== undefined).join(': ')
   const of = what === '' ? '' : ` (${what})`
   if (schema === undefined) return `${answer} with JSON${of} and nothing else.`
-  return `${answer} with JSON${of} that follows this schema, and nothing else:\n${JSON.stringify(schema)}`
+  const rules = JSON.stringify(schema)
+  return `${answer} with JSON${of} that follows this schema, and nothing else:\n${rules}`
 }
 
 function addToSystem(messages: Message[], text: string): void {

@@ -2,7 +2,7 @@
 export const INDEX = 'model.safetensors.index.json'
 export const CONFIG = 'config.json'
 
-/** What stands beside the weights: configuration, tokenizer, chat templates, modules of embedders. */
+/** What stands beside weights: configuration, tokenizer, chat templates, modules of embedders. */
 const TEXT_FILES = [
   /^(?:config|generation_config|hf_quant_config|quantize_config|quant_config|[a-z_]*processor_config)\.json$/,
   /^(?:tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json$/,

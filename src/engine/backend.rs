@@ -120,7 +120,8 @@ pub trait Backend {
     /// Begins a text that is to be embedded, with an adapter or none.
     fn begin_text(&self, adapter: Option<AdapterId>, options: &EmbedOptions) -> Result<Self::Text>;
 
-    /// Reads parts of texts that are embedded with the same adapter. A failure is this call's alone.
+    /// Reads parts of texts that are embedded with the same adapter. A failure is this call's
+    /// alone.
     fn read_texts(&self, parts: &mut [TextPart<Self::Text>]) -> Result<()>;
 
     /// The embeddings of texts that have been read to their ends.

@@ -165,7 +165,8 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     /// Whether it had better wait for one of `others`, who is reading the same beginning. Those of
-    /// a lower priority it does not wait for. Who has begun is ahead, even if it was asked for later.
+    /// a lower priority it does not wait for. Who has begun is ahead, even if it was asked for
+    /// later.
     pub fn waits_for<'a>(&self, others: impl Iterator<Item = &'a mut Self>, backend: &B) -> bool
     where
         B: 'a,

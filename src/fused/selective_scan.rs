@@ -47,8 +47,8 @@ impl SelectiveScanParams {
 /// state after the last position, `[batch, heads, head_dim, state]`, `f32`.
 ///
 /// `mixed` are x, B and C of one sequence behind the convolution,
-/// `[batch, length, heads · head_dim + 2 · groups · state]`; `raw_steps` is `[batch, length, heads]`;
-/// `before` is the state before the first position, `None` for zeros.
+/// `[batch, length, heads · head_dim + 2 · groups · state]`; `raw_steps` is
+/// `[batch, length, heads]`; `before` is the state before the first position, `None` for zeros.
 pub fn selective_scan(
     device: Device,
     mixed: &Array,

@@ -11,16 +11,6 @@ use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["bamba"], build);
 
-const MAMBA: Mamba2Fields = Mamba2Fields {
-    heads: "mamba_n_heads",
-    head_dim: "mamba_d_head",
-    state: "mamba_d_state",
-    groups: "mamba_n_groups",
-    kernel: "mamba_d_conv",
-    conv_bias: "mamba_conv_bias",
-    projection_bias: "mamba_proj_bias",
-};
-
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
@@ -44,7 +34,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             (0..file.layers()?).map(|layer| listed.contains(&layer)).collect()
         }
     };
-    let mamba = file.mamba2(&MAMBA)?;
+    let mamba = file.mamba2(&Mamba2Fields::BAMBA)?;
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
     let bias = file.flag("mlp_bias")?;
     Ok(Box::new(decoder.build_hybrid(

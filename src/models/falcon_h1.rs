@@ -76,15 +76,7 @@ fn mamba(file: &ConfigFile, projection_scales: Option<[f32; 5]>) -> Result<Mamba
         ("mamba_conv_bias", json!(true)),
         ("mamba_norm_before_gate", json!(true)),
     ]);
-    let config = file.mamba2(&Mamba2Fields {
-        heads: "mamba_n_heads",
-        head_dim: "mamba_d_head",
-        state: "mamba_d_state",
-        groups: "mamba_n_groups",
-        kernel: "mamba_d_conv",
-        conv_bias: "mamba_conv_bias",
-        projection_bias: "mamba_proj_bias",
-    })?;
+    let config = file.mamba2(&Mamba2Fields::BAMBA)?;
     let norm = match (file.flag("mamba_rms_norm")?, file.flag("mamba_norm_before_gate")?) {
         (false, _) => GatedNorm::None,
         (true, true) => GatedNorm::BeforeGate,

@@ -35,15 +35,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     }
     let kinds = file.layer_kinds()?.ok_or_else(|| file.error("\"layer_types\" is missing"))?;
     let mamba = match kinds.contains(&Kind::Mamba) {
-        true => Some(file.mamba2(&Mamba2Fields {
-            heads: "mamba_n_heads",
-            head_dim: "mamba_d_head",
-            state: "mamba_d_state",
-            groups: "mamba_n_groups",
-            kernel: "mamba_d_conv",
-            conv_bias: "mamba_conv_bias",
-            projection_bias: "mamba_proj_bias",
-        })?),
+        true => Some(file.mamba2(&Mamba2Fields::BAMBA)?),
         false => None,
     };
     Ok(Box::new(decoder.build_hybrid(

@@ -6,20 +6,23 @@ use serde_json::json;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, HeadMamba, HeadMambaConfig, Mlp, Norm, NormLayout, QkNorm};
+use crate::nn::{
+    Activation, HeadMamba, HeadMambaConfig, Mlp, Norm, NormLayout, QkNorm, StandardDecoder,
+};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["plamo2"], build).with_eps(1e-6);
 
 /// Where a layer's norms stand.
-pub(super) const LAYOUT: NormLayout =
+const LAYOUT: NormLayout =
     NormLayout::sandwich(["pre_mixer_norm", "post_mixer_norm", "pre_mlp_norm", "post_mlp_norm"]);
 
 /// Epsilon of the norms over queries and keys, whatever the other norms have.
 const QK_EPS: f32 = 1e-6;
 
-fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.renamed(&[("head_dim", "hidden_size_per_head")]).with_defaults([
+/// With the sizes that a configuration leaves out.
+pub(super) fn completed(file: &ConfigFile) -> ConfigFile {
+    file.with_defaults([
         ("hidden_size", json!(4096)),
         ("intermediate_size", json!(13_312)),
         ("num_hidden_layers", json!(32)),
@@ -27,17 +30,29 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("vocab_size", json!(32_000)),
         ("head_dim", json!(128)),
         ("num_key_value_heads", json!(4)),
-        ("mamba_d_state", json!(64)),
-        ("mamba_d_conv", json!(4)),
-        ("mamba_num_heads", json!(64)),
         ("tie_word_embeddings", json!(true)),
-    ]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    ])
+}
+
+/// What the decoders of PLaMo 2 and 3 have in common; `base` is that of the rotation.
+pub(super) fn decoder(file: &ConfigFile, base: f32) -> Result<StandardDecoder> {
+    let mut decoder = file.decoder(&RopeDefaults::base(base))?;
     decoder.norm = norm;
     decoder.layout = LAYOUT;
     decoder.names.layers = "layers.layers";
     decoder.names.attention = "mixer";
     decoder.attention.qkv = &["qkv_proj"];
+    Ok(decoder)
+}
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = completed(&file.renamed(&[("head_dim", "hidden_size_per_head")])).with_defaults([
+        ("mamba_d_state", json!(64)),
+        ("mamba_d_conv", json!(4)),
+        ("mamba_num_heads", json!(64)),
+    ]);
+    let file = &file;
+    let mut decoder = decoder(file, 10_000.0)?;
     decoder.attention.qk_norm =
         Some(QkNorm::each_head_apart(Norm::rms_per_head, QK_EPS).named(["q_weight", "k_weight"]));
     // The token itself is seen, too.
@@ -83,7 +98,7 @@ fn recurrent_layers(file: &ConfigFile) -> Result<Vec<bool>> {
 
 /// Norms whose weights are stored less 1 in front of a block, less 1/5 behind a mixer, and less
 /// 1/√5³ behind an MLP.
-pub(super) fn norm(w: &Weights, dims: i32, eps: f32) -> Result<Norm> {
+fn norm(w: &Weights, dims: i32, eps: f32) -> Result<Norm> {
     let offset = match w.prefix().rsplit('.').next() {
         Some("post_mixer_norm") => 0.2,
         Some("post_mlp_norm") => 5.0_f32.powf(-1.5),

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use super::config::{ConfigFile, RopeDefaults};
-use super::plamo2::{LAYOUT, norm};
+use super::config::ConfigFile;
+use super::plamo2::{completed, decoder};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{Activation, Mlp, Norm, QkNorm};
@@ -13,22 +13,8 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["plamo3"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([
-        ("hidden_size", json!(4096)),
-        ("intermediate_size", json!(13_312)),
-        ("num_hidden_layers", json!(32)),
-        ("num_attention_heads", json!(32)),
-        ("vocab_size", json!(32_000)),
-        ("head_dim", json!(128)),
-        ("num_key_value_heads", json!(4)),
-        ("tie_word_embeddings", json!(true)),
-    ]);
-    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
-    decoder.norm = norm;
-    decoder.layout = LAYOUT;
-    decoder.names.layers = "layers.layers";
-    decoder.names.attention = "mixer";
-    decoder.attention.qkv = &["qkv_proj"];
+    let file = &completed(file);
+    let mut decoder = decoder(file, 1_000_000.0)?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms_plus_one, decoder.eps));
     let base = file.optional("rope_local_theta")?.unwrap_or(10_000.0);
     let plain = file.without_rope_scaling().with([("rope_theta", json!(base))]);

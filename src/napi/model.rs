@@ -87,9 +87,7 @@ pub struct NativeEmbeddingInfo {
     /// How many numbers they have.
     pub dimensions: u32,
     /// How the states of a text become one; several are put side by side.
-    #[napi(
-        ts_type = "('cls' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken')[]"
-    )]
+    #[napi(ts_type = "NonNullable<NativeEmbedRequest['pooling']>[]")]
     pub pooling: Vec<&'static str>,
     /// Whether they have the length 1.
     pub normalize: bool,

@@ -32,8 +32,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// The hidden states that a step wants, `[1, wanted, dims]`, for caches that are empty and of no
-    /// use afterwards.
+    /// The hidden states that a step wants, `[1, wanted, dims]`, for caches that are empty and of
+    /// no use afterwards.
     pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
         let mut stream = Residual::from(self.embed(step, caches)?);
         let mut rows = StepRows::new(step, caches)?;

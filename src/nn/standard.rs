@@ -180,7 +180,8 @@ impl NormLayout {
 pub const NESTED: [&str; 2] = ["language_model", "text_model"];
 
 /// The view of everything but the output head: `model`, or a view within it where a checkpoint has
-/// other parts, too. Where it has nothing but this, as embedders do, its tensors may have no prefix.
+/// other parts, too. Where it has nothing but this, as embedders do, its tensors may have no
+/// prefix.
 pub fn language_model<'a>(w: &Weights<'a>) -> Weights<'a> {
     let model = w.at("model");
     if is_bare(w) {

@@ -36,8 +36,11 @@ published, with the logits and greedy tokens of [the oracle](../tools/oracle/REA
 const ENCODERS: &str = "
 ## Encoders
 
-They embed texts or judge them, and write none; see [Embeddings](embeddings.md). Each has checkpoints with random weights whose embeddings, behind the files of sentence-transformers, or whose
-labels' logits are within 1e-4 of what transformers computes (`tests/embedders.rs`). qwen3 as an embedder (Qwen3-Embedding) and gemma3 with `use_bidirectional_attention` (EmbeddingGemma) are among these checkpoints, too.
+They embed texts or judge them, and write none; see [Embeddings](embeddings.md). Each has \
+checkpoints with random weights whose embeddings, behind the files of sentence-transformers, or whose
+labels' logits are within 1e-4 of what transformers computes (`tests/embedders.rs`). qwen3 as an \
+embedder (Qwen3-Embedding) and gemma3 with `use_bidirectional_attention` (EmbeddingGemma) are among \
+these checkpoints, too.
 
 | Architecture | `model_type` | Lines |
 |---|---|---|

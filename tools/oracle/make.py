@@ -9,7 +9,21 @@ import argparse
 import importlib
 from pathlib import Path
 
-PARTS = ["chat", "tokenizers", "vocabularies", "models", "conversions", "adapters", "configurations", "rope", "caches", "prompt_caches", "sampling", "formats", "embedders"]
+PARTS = [
+    "chat",
+    "tokenizers",
+    "vocabularies",
+    "models",
+    "conversions",
+    "adapters",
+    "configurations",
+    "rope",
+    "caches",
+    "prompt_caches",
+    "sampling",
+    "formats",
+    "embedders",
+]
 
 
 def make(out: Path, parts: list[str] = PARTS, only: tuple[str, ...] = ()) -> None:

@@ -118,8 +118,8 @@ fn planned(text: &Text, request: &GenerateRequest) -> Result<(OutputPlan, Constr
     Ok((plan, constraint))
 }
 
-/// An answer of tokens that are drawn from those allowed: every other time a special one, where there
-/// is one.
+/// An answer of tokens that are drawn from those allowed: every other time a special one, where
+/// there is one.
 fn walk(constraint: &Constraint, mut seed: u32) -> Vec<u32> {
     let mut draw = |count: usize| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -99,7 +99,7 @@ fn kernel(
     let groups = params.heads / params.kv_heads;
     let norm = params.qk_norm.as_ref().and_then(|norms| root_mean_square(&norms[0]));
     let source = Source {
-        text: include_str!("decode_attention.cu"),
+        text: concat!(include_str!("numbers.cuh"), include_str!("decode_attention.cu")),
         name: c"nodemlx_decode_attention",
         settings: vec![
             ("X", i32::from(dtype == Dtype::Float16)),
@@ -120,7 +120,7 @@ fn kernel(
 
 fn join_kernel(params: &AttentionParams, dtype: Dtype, shares: usize) -> Result<Arc<Kernel>> {
     let source = Source {
-        text: include_str!("decode_attention_join.cu"),
+        text: concat!(include_str!("numbers.cuh"), include_str!("decode_attention_join.cu")),
         name: c"nodemlx_decode_attention_join",
         settings: vec![
             ("X", i32::from(dtype == Dtype::Float16)),

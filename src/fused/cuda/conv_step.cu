@@ -8,28 +8,6 @@
 //   BIAS     1: with a bias
 //   SILU     1: SiLU follows
 
-typedef unsigned short u16;
-
-__device__ __forceinline__ float to_float(u16 bits) {
-  float f;
-#if X == 1
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
-#else
-  f = __uint_as_float((unsigned)bits << 16);
-#endif
-  return f;
-}
-
-__device__ __forceinline__ u16 from_float(float f) {
-  u16 h;
-#if X == 1
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
-#else
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
-#endif
-  return h;
-}
-
 extern "C" __global__ void NAME(
     const u16* __restrict__ before,
     const u16* __restrict__ x,

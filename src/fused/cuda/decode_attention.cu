@@ -19,9 +19,6 @@
 //   CAP          1: scores are bounded by cap · tanh(score / cap)
 //   ROWS         sequences with a cache of their own, 1 to 16
 
-typedef unsigned short u16;
-typedef unsigned int u32;
-
 // What ROW stands for, for each row.
 #define ROWS_1 ROW(0)
 #define ROWS_2 ROWS_1 ROW(1)
@@ -48,26 +45,6 @@ constexpr int LANES = DIM / 8;
 constexpr int READERS = THREADS / LANES;
 // Positions that a reader has on their way.
 constexpr int AHEAD = 4;
-
-__device__ __forceinline__ float half_to_float(u32 bits) {
-  float f;
-  asm("{.reg .b16 h; cvt.u16.u32 h, %1; cvt.f32.f16 %0, h;}" : "=f"(f) : "r"(bits));
-  return f;
-}
-
-__device__ __forceinline__ float to_float(u32 bits) {
-  return X == 1 ? half_to_float(bits) : __uint_as_float(bits << 16);
-}
-
-__device__ __forceinline__ u16 from_float(float f) {
-  u16 h;
-#if X == 1
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
-#else
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
-#endif
-  return h;
-}
 
 __device__ __forceinline__ void unpack8(uint4 v, float* f) {
   const u32 words[4] = {v.x, v.y, v.z, v.w};

@@ -4,8 +4,6 @@
 // Settings: NAME, X, DIM and HEADS as there, SHARES (at most so many, a multiple of 32), and SINKS
 // (1: each head has a score for looking at nothing).
 
-typedef unsigned short u16;
-
 extern "C" __global__ void NAME(
     const float* __restrict__ found,
 #if SINKS
@@ -34,13 +32,7 @@ extern "C" __global__ void NAME(
     share[j] = s < shares ? *(const float2*)(from + (size_t)s * STEP) : make_float2(most, 0.f);
   }
 #if SINKS
-  float sink;
-#if X == 1
-  asm("cvt.f32.f16 %0, %1;" : "=f"(sink) : "h"(sinks[blockIdx.x % query_heads]));
-#else
-  sink = __uint_as_float((unsigned)sinks[blockIdx.x % query_heads] << 16);
-#endif
-  sink *= LOG2E;
+  const float sink = to_float(sinks[blockIdx.x % query_heads]) * LOG2E;
   most = sink;
 #endif
 #pragma unroll
@@ -71,12 +63,5 @@ extern "C" __global__ void NAME(
   for (int s = 0; s < shares; ++s) {
     sum += from[(size_t)s * STEP + 2 + i] * factors[s];
   }
-  const float y = sum / weight;
-  u16 bits;
-#if X == 1
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(y));
-#else
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(y));
-#endif
-  out[(size_t)blockIdx.x * DIM + i] = bits;
+  out[(size_t)blockIdx.x * DIM + i] = from_float(sum / weight);
 }

@@ -45,7 +45,7 @@ pub fn causal_conv(
     };
     let (kernel, channels) = (weight.dim(0), x.dim(2));
     let source = Source {
-        text: include_str!("conv_step.cu"),
+        text: concat!(include_str!("numbers.cuh"), include_str!("conv_step.cu")),
         name: c"nodemlx_conv_step",
         settings: vec![
             ("X", x_kind),
@@ -84,7 +84,7 @@ impl Heads {
             return Ok(None);
         };
         let source = Source {
-            text: include_str!("recurrence_step.cu"),
+            text: concat!(include_str!("numbers.cuh"), include_str!("recurrence_step.cu")),
             name: c"nodemlx_recurrence_step",
             settings: vec![
                 ("X", x),

@@ -17,34 +17,12 @@
 //   KEY_HEADS    heads of queries and keys, each for some heads of values
 //   VALUE_HEADS  heads
 
-typedef unsigned short u16;
-
 constexpr int WARPS = 16;
 constexpr int THREADS = 32 * WARPS;
 // Columns of a lane.
 constexpr int OWN = KEY_DIM / 32;
 constexpr int KEYS = KEY_HEADS * KEY_DIM;
 constexpr int VALUES = VALUE_HEADS * ROWS;
-
-__device__ __forceinline__ float to_float(u16 bits) {
-  float f;
-#if X == 1
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
-#else
-  f = __uint_as_float((unsigned)bits << 16);
-#endif
-  return f;
-}
-
-__device__ __forceinline__ u16 from_float(float f) {
-  u16 h;
-#if X == 1
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(f));
-#else
-  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(h) : "f"(f));
-#endif
-  return h;
-}
 
 __device__ __forceinline__ float sum_of_warp(float x) {
 #pragma unroll
@@ -55,7 +33,9 @@ __device__ __forceinline__ float sum_of_warp(float x) {
 }
 
 // log(1 + exp(x)).
-__device__ __forceinline__ float softplus(float x) { return fmaxf(x, 0.f) + log1pf(expf(-fabsf(x))); }
+__device__ __forceinline__ float softplus(float x) {
+  return fmaxf(x, 0.f) + log1pf(expf(-fabsf(x)));
+}
 __device__ __forceinline__ float sigmoid(float x) { return 1.f / (1.f + expf(-x)); }
 
 // A lane's columns of a row.

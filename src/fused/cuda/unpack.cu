@@ -5,19 +5,7 @@
 //   X            type of scales, biases and results: 0 bfloat16, 1 float16
 //   BITS, GROUP  of the codes
 
-typedef unsigned short u16;
-typedef unsigned int u32;
 typedef unsigned long long u64;
-
-__device__ __forceinline__ float to_float(u32 bits) {
-#if X == 1
-  float f;
-  asm("{.reg .b16 h; cvt.u16.u32 h, %1; cvt.f32.f16 %0, h;}" : "=f"(f) : "r"(bits));
-  return f;
-#else
-  return __uint_as_float(bits << 16);
-#endif
-}
 
 __device__ __forceinline__ u32 pair(float low, float high) {
   u32 both;

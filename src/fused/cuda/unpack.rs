@@ -23,7 +23,7 @@ pub fn dequantize(card: Card, tensor: &QuantizedTensor) -> Result<Option<Array>>
         return Ok(None);
     };
     let source = Source {
-        text: include_str!("unpack.cu"),
+        text: concat!(include_str!("numbers.cuh"), include_str!("unpack.cu")),
         name: c"nodemlx_unpack",
         settings: vec![("X", x), ("BITS", bits), ("GROUP", group)],
     };

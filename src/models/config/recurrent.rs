@@ -15,6 +15,19 @@ pub(in crate::models) struct Mamba2Fields {
     pub(in crate::models) projection_bias: &'static str,
 }
 
+impl Mamba2Fields {
+    /// Those of Bamba and of what followed it.
+    pub(in crate::models) const BAMBA: Self = Self {
+        heads: "mamba_n_heads",
+        head_dim: "mamba_d_head",
+        state: "mamba_d_state",
+        groups: "mamba_n_groups",
+        kernel: "mamba_d_conv",
+        conv_bias: "mamba_conv_bias",
+        projection_bias: "mamba_proj_bias",
+    };
+}
+
 impl ConfigFile {
     /// The measures of Mamba 2 mixers for `hidden_size` features.
     pub(in crate::models) fn mamba2(&self, fields: &Mamba2Fields) -> Result<Mamba2Config> {

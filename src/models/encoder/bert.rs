@@ -1,4 +1,4 @@
-//! BERT (Devlin et al. 2019): learned positions, embeddings of segments, and a norm behind each sum.
+//! BERT (Devlin et al. 2019): learned positions, embeddings of segments, a norm behind each sum.
 
 use serde_json::json;
 

@@ -276,8 +276,8 @@ fn take_dense(folder: &Path, plan: LoadPlan, info: &mut EmbedderInfo) -> Result<
     Ok(Dense { linear, activation })
 }
 
-/// What becomes of the logit of a judge in `dir`, whose configuration is `config`: sentence-transformers
-/// notes it there, or in a file of its own.
+/// What becomes of the logit of a judge in `dir`, whose configuration is `config`:
+/// sentence-transformers notes it there, or in a file of its own.
 ///
 /// # Errors
 /// [`Error::Config`] for a function that is not known.

@@ -29,8 +29,8 @@ pub struct Embedder {
 /// What is known of how a model makes embeddings.
 #[derive(Debug, Clone, Default)]
 pub struct EmbedderInfo {
-    /// Whether the checkpoint's files say so; without them it is made as sentence-transformers makes
-    /// it then.
+    /// Whether the checkpoint's files say so; without them it is made as sentence-transformers
+    /// makes it then.
     pub is_declared: bool,
     /// How the states of a text become one, side by side where there are several ways.
     pub pooling: Vec<Pooling>,
@@ -99,7 +99,8 @@ impl Embedder {
     /// so many features.
     ///
     /// # Errors
-    /// [`Error::Config`] and [`Error::Weights`] for broken ones, and for modules that are not known.
+    /// [`Error::Config`] and [`Error::Weights`] for broken ones, and for modules that are not
+    /// known.
     pub fn read(
         dir: &Path,
         config: &Map<String, Value>,

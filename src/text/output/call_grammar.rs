@@ -1,5 +1,5 @@
-//! Calls as grammars, in llguidance's dialect of Lark: what a model must write that calls one of some
-//! tools, in its own format.
+//! Calls as grammars, in llguidance's dialect of Lark: what a model must write that calls one of
+//! some tools, in its own format.
 
 use std::fmt::Write as _;
 
@@ -119,8 +119,8 @@ pub(super) fn write(shape: Shape, opens: &[&str], calls: &Calls<'_>) -> Result<S
 }
 
 fn not_enforced() -> Error {
-    let message = "toolChoice: this model's format of calls cannot be enforced; use 'auto', and tools \
-                   that are not strict";
+    let message = "toolChoice: this model's format of calls cannot be enforced; use 'auto', and \
+                   tools that are not strict";
     Error::Unsupported(message.to_owned())
 }
 

@@ -1,4 +1,5 @@
-"""baichuan_m1: keys and values mixed with those of the position before, windows with other heads, a head of rows of length 1."""
+"""baichuan_m1: keys and values mixed with those of the position before, windows with other heads,
+a head of rows of length 1."""
 
 from generate.declaration import Architecture, Fixture
 

@@ -1,4 +1,5 @@
-"""bloom: biases of the scores in place of a rotation, layer norms with one behind the embedding, biases everywhere."""
+"""bloom: biases of the scores in place of a rotation, layer norms with one behind the embedding,
+biases everywhere."""
 
 from generate.declaration import Architecture, Fixture
 
@@ -29,7 +30,12 @@ ARCHITECTURE = Architecture(
             "bloom-raw-uneven",
             "raw",
             # Neither a power of two nor close to one.
-            config={"hidden_size": 48, "n_head": 6, "layer_norm_epsilon": 1e-2, "tie_word_embeddings": False},
+            config={
+                "hidden_size": 48,
+                "n_head": 6,
+                "layer_norm_epsilon": 1e-2,
+                "tie_word_embeddings": False,
+            },
             dtype="float16",
             length=40,
             oracle="transformers",

@@ -84,7 +84,12 @@ ARCHITECTURE = Architecture(
                 "model.layers.1.mlp.switch_mlp.up_proj": {"group_size": 64, "bits": 8},
             },
         ),
-        Fixture("hunyuan-raw", "raw", config={"num_hidden_layers": 2}, published=unstacked(EXPERTS)),
+        Fixture(
+            "hunyuan-raw",
+            "raw",
+            config={"num_hidden_layers": 2},
+            published=unstacked(EXPERTS),
+        ),
         Fixture(
             "hunyuan-raw-dense",
             "raw",

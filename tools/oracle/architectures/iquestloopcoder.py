@@ -1,4 +1,5 @@
-"""iquestloopcoder: layers that run twice, the second time with gates between the keys and values of both times."""
+"""iquestloopcoder: layers that run twice, the second time with gates between the keys and values
+of both times."""
 
 from generate.declaration import ABSENT, Architecture, Fixture
 
@@ -46,6 +47,8 @@ ARCHITECTURE = Architecture(
                 "model.layers.0.self_attn.q_proj": {"group_size": 64, "bits": 8},
             },
         ),
-        Fixture("iquestloopcoder-raw", "raw", config={"rope_theta": ABSENT}, dtype="float16", length=30),
+        Fixture(
+            "iquestloopcoder-raw", "raw", config={"rope_theta": ABSENT}, dtype="float16", length=30
+        ),
     ],
 )

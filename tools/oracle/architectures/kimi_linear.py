@@ -1,4 +1,5 @@
-"""kimi_linear: the delta rule with a decay of each feature, and in every few layers latent attention without rotations; experts."""
+"""kimi_linear: the delta rule with a decay of each feature, and in every few layers latent attention
+without rotations; experts."""
 
 import numpy as np
 
@@ -26,7 +27,9 @@ def dense_names(tensors, config):
     """Layers without experts have another name, which transformers does not give back."""
     dense = (".gate_proj.weight", ".up_proj.weight", ".down_proj.weight")
     return {
-        name.replace(".block_sparse_moe.", ".mlp.") if name.count(".") == 5 and name.endswith(dense) else name: tensor
+        name.replace(".block_sparse_moe.", ".mlp.")
+        if name.count(".") == 5 and name.endswith(dense)
+        else name: tensor
         for name, tensor in tensors.items()
     }
 
@@ -77,7 +80,11 @@ ARCHITECTURE = Architecture(
             "mlx",
             config={
                 "num_hidden_layers": 2,
-                "linear_attn_config": {**linear_attention([2], [1]), "num_heads": 4, "short_conv_kernel_size": 3},
+                "linear_attn_config": {
+                    **linear_attention([2], [1]),
+                    "num_heads": 4,
+                    "short_conv_kernel_size": 3,
+                },
                 "num_expert_group": 2,
                 "num_shared_experts": 2,
                 "moe_renormalize": False,
@@ -109,7 +116,13 @@ ARCHITECTURE = Architecture(
             },
             length=40,
         ),
-        Fixture("kimi-linear-raw", "raw", extra_tensors=prediction_layer, published=dense_names, length=40),
+        Fixture(
+            "kimi-linear-raw",
+            "raw",
+            extra_tensors=prediction_layer,
+            published=dense_names,
+            length=40,
+        ),
         Fixture(
             "kimi-linear-raw-compressed",
             "raw",
@@ -127,7 +140,8 @@ ARCHITECTURE = Architecture(
             published=dense_names,
             length=30,
             oracle="transformers",
-            reason="mlx-lm does not compress queries, and has other defaults and another epsilon of the norm over latent vectors",
+            reason="mlx-lm does not compress queries, and has other defaults and another epsilon "
+            "of the norm over latent vectors",
         ),
     ],
 )

@@ -1,4 +1,5 @@
-"""longcat_flash: two latent attentions and MLPs in each layer, experts beside both, and experts that give what they get."""
+"""longcat_flash: two latent attentions and MLPs in each layer, experts beside both, and experts
+that give what they get."""
 
 import numpy as np
 
@@ -13,7 +14,11 @@ def prediction_layer(config: dict) -> dict[str, np.ndarray]:
 def real_experts(tensors, config):
     """Without the matrices that transformers has for experts that give what they get."""
     surplus = [f".experts.{index}." for index in range(config["n_routed_experts"], 100)]
-    return {name: tensor for name, tensor in tensors.items() if not any(part in name for part in surplus)}
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not any(part in name for part in surplus)
+    }
 
 
 ARCHITECTURE = Architecture(
@@ -84,7 +89,13 @@ ARCHITECTURE = Architecture(
             },
             length=40,
         ),
-        Fixture("longcat-flash-raw", "raw", extra_tensors=prediction_layer, published=real_experts, length=40),
+        Fixture(
+            "longcat-flash-raw",
+            "raw",
+            extra_tensors=prediction_layer,
+            published=real_experts,
+            length=40,
+        ),
         Fixture(
             "longcat-flash-raw-defaults",
             "raw",

@@ -4,6 +4,7 @@ import torch
 
 from generate.declaration import ABSENT, Architecture, Fixture
 
+
 def own_convolutions(tensors, config):
     """The convolutions of queries, keys and values, which transformers cuts into thirds."""
     published = dict(tensors)
@@ -84,7 +85,10 @@ ARCHITECTURE = Architecture(
         Fixture(
             "olmo-hybrid-raw",
             "raw",
-            config={"rope_theta": ABSENT, "rope_parameters": {"rope_theta": None, "rope_type": "default"}},
+            config={
+                "rope_theta": ABSENT,
+                "rope_parameters": {"rope_theta": None, "rope_type": "default"},
+            },
             published=names_of_mlx,
             length=40,
         ),

@@ -1,4 +1,5 @@
-"""plamo2: recurrences of heads and attention by turns, with norms whose weights are stored less a number of their place."""
+"""plamo2: recurrences of heads and attention by turns, with norms whose weights are stored less a
+number of their place."""
 
 from generate.declaration import ABSENT, Architecture, Fixture
 from generate.parameters import rounded_norms

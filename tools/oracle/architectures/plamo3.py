@@ -1,4 +1,5 @@
-"""plamo3: attention within a window and to all positions, with a base of the rotation each, between PLaMo 2's norms."""
+"""plamo3: attention within a window and to all positions, with a base of the rotation each, between
+PLaMo 2's norms."""
 
 from generate.declaration import ABSENT, Architecture, Fixture
 from generate.parameters import rounded_norms

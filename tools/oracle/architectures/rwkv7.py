@@ -1,4 +1,5 @@
-"""rwkv7: nothing but recurrent layers, which mix times by the generalized delta rule and channels by an MLP."""
+"""rwkv7: nothing but recurrent layers, which mix times by the generalized delta rule and channels by
+an MLP."""
 
 from generate.declaration import Architecture, Fixture
 
@@ -6,7 +7,10 @@ from generate.declaration import Architecture, Fixture
 def flat(tensors, config):
     """Factors and norms of heads as they are published: one behind the other."""
     parts = (".k_k", ".k_a", "g_norm.weight", "g_norm.bias")
-    return {name: tensor.flatten() if name.endswith(parts) else tensor for name, tensor in tensors.items()}
+    return {
+        name: tensor.flatten() if name.endswith(parts) else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 ARCHITECTURE = Architecture(
@@ -29,7 +33,12 @@ ARCHITECTURE = Architecture(
         Fixture(
             "rwkv7-tied",
             "mlx",
-            config={"num_hidden_layers": 2, "head_dim": 16, "norm_eps": 1e-2, "tie_word_embeddings": True},
+            config={
+                "num_hidden_layers": 2,
+                "head_dim": 16,
+                "norm_eps": 1e-2,
+                "tie_word_embeddings": True,
+            },
             dtype="float16",
         ),
         Fixture(

@@ -125,7 +125,8 @@ def write_raw(architecture: Architecture, fixture: Fixture, folder: Path, seed: 
     (folder / "generation_config.json").unlink(missing_ok=True)
     rules = seeded.redraw(folder, seed, fixture.adjust)
     # Loaded anew: casting in place would round the rotary tables too.
-    loaded = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation=fixture.attention).eval()
+    options = {"dtype": torch.float32, "attn_implementation": fixture.attention}
+    loaded = model_class.from_pretrained(folder, **options).eval()
     if not fixture.nested_rope:
         published = {"architectures": [architecture.transformers[1]], **config, "torch_dtype": fixture.dtype}
         write_json(folder / "config.json", published, infinite=True)
