@@ -276,7 +276,7 @@ export interface NativeEmbeddingInfo {
   /** How many numbers they have. */
   dimensions: number
   /** How the states of a text become one; several are put side by side. */
-  pooling: ('cls' | 'max' | 'mean' | 'mean_sqrt_len_tokens' | 'weightedmean' | 'lasttoken')[]
+  pooling: NonNullable<NativeEmbedRequest['pooling']>[]
   /** Whether they have the length 1. */
   normalize: boolean
   /** The tasks that texts can be for. */

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { loadModel } from 'nodemlx'
 import { root } from '../scripts/lib/project.mjs'
+import { median } from './common/benchmarks.mjs'
 
 const { values: flags } = parseArgs({
   options: {
@@ -68,8 +69,6 @@ async function measure({ model, prompts, options }, speculation) {
   }
   return { rate: tokens / seconds, perStep: steps > 0 ? made / steps : 1 }
 }
-
-const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]
 
 console.log('| Text | Tokens/s without | Tokens/s with | × | Tokens in a step |')
 console.log('|---|---|---|---|---|')

@@ -51,3 +51,9 @@ export function adapter(value: unknown, option: string): LoadedAdapter | null {
     `expected what model.loadAdapter() gives, or null, got ${show(value)}`,
   )
 }
+
+/** What an order says of the adapter. */
+export function adapterPart(options: { adapter?: unknown }): { adapter?: number } {
+  const used = adapter(options.adapter ?? null, 'adapter')
+  return used === null ? {} : { adapter: used.id }
+}

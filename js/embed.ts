@@ -1,24 +1,16 @@
-import { adapter } from './adapter.js'
-import { invalidArgument, NodeMlxError } from './errors.js'
+import { adapterPart } from './adapter.js'
+import { NodeMlxError } from './errors.js'
 import type { NativeEmbeddings, NativeEmbedRequest } from './native.js'
-import { tokenArray, tokenList } from './prompt.js'
+import { nativeTextOrTokens, textOrTokens } from './prompt.js'
 import type { Embeddings, EmbedInput, EmbedOptions, ModelInfo } from './types.js'
-import { isPlainObject, show, string } from './validate.js'
 
 /** What the addon is asked for, without the number of the evaluation. */
 type EmbedOrder = Omit<NativeEmbedRequest, 'evaluation'>
 
 /** What `model.embed` is asked for, before it is known by which model. */
 export function checkInputs(texts: unknown): EmbedInput[] {
-  if (!Array.isArray(texts)) return [checkInput(texts, 'texts')]
-  return Array.from(texts, (text: unknown, index) => checkInput(text, `texts[${index}]`))
-}
-
-function checkInput(value: unknown, where: string): EmbedInput {
-  if (typeof value === 'string') return string(value, where)
-  if (!isPlainObject(value) || Object.keys(value).some((name) => name !== 'tokens'))
-    throw invalidArgument(where, `expected a string or { tokens }, got ${show(value)}`)
-  return { tokens: tokenList(value['tokens'], `${where}.tokens`) }
+  if (!Array.isArray(texts)) return [textOrTokens(texts, 'texts')]
+  return Array.from(texts, (text: unknown, index) => textOrTokens(text, `texts[${index}]`))
 }
 
 /** The order of `model.embed`. */
@@ -31,11 +23,7 @@ export function embedOrder(
     throw new NodeMlxError('UNSUPPORTED', 'the model embeds no texts: load an embedding model')
   const { task, pooling, normalize, dimensions, truncate = false } = options
   return {
-    inputs: inputs.map((it, index) =>
-      typeof it === 'string'
-        ? { text: it }
-        : { tokens: tokenArray(it.tokens, `texts[${index}].tokens`, info.vocabularySize) },
-    ),
+    inputs: inputs.map((it, index) => nativeTextOrTokens(it, `texts[${index}]`, info)),
     ...(task === undefined ? {} : { task }),
     ...(pooling === undefined ? {} : { pooling }),
     ...(normalize === undefined ? {} : { normalize }),
@@ -45,13 +33,7 @@ export function embedOrder(
   }
 }
 
-/** The adapter of an order. */
-export function adapterPart(options: { adapter?: unknown }): { adapter?: number } {
-  const used = adapter(options.adapter ?? null, 'adapter')
-  return used === null ? {} : { adapter: used.id }
-}
-
-/** What `model.embed` gives: views of one array, each with its own numbers. */
+/** What `model.embed` gives: an array of its own for each text. */
 export function embeddings(count: number, native: NativeEmbeddings): Embeddings {
   const { data, dimensions, tokens } = native
   const rows = Array.from({ length: count }, (_, row) =>

@@ -125,6 +125,25 @@ export class ModelPool {
     }
   }
 
+  /** Runs something with a model, which stays until that is done. */
+  async with<T>(
+    id: string,
+    signal: AbortSignal | undefined,
+    run: (model: Model) => Promise<T>,
+  ): Promise<T> {
+    const lease = await this.use(id, signal)
+    try {
+      return await run(lease.model)
+    } catch (error) {
+      if (codeOf(error) === 'ENGINE_FAILED') lease.discard()
+      // Who aborts gets the signal's reason, as with fetch and the AI SDK's own functions.
+      signal?.throwIfAborted()
+      throw error
+    } finally {
+      lease.release()
+    }
+  }
+
   /** Ends loads, with a reason for those who wait, and unloads what was loaded here. */
   async dispose(reason: Error): Promise<void> {
     this.#loads.abort(reason)

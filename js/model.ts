@@ -348,10 +348,9 @@ export class LoadedModel implements Model {
   ): () => NativeGeneration & Source {
     const native = this.#alive()
     checkForModel(options, this.info)
-    const adapter = options.adapter === undefined ? this.#adapter : options.adapter
     const request = {
       prompt: nativePrompt(prompt, this.info, options),
-      ...nativeSettings({ ...options, adapter }),
+      ...nativeSettings(this.#adapted(options)),
       ...more,
     }
     return () => coded(() => native.generate(request))
@@ -468,7 +467,7 @@ export class LoadedModel implements Model {
   ): Promise<Rankings> {
     const checked = this.#adapted(rerankOptions(options))
     const asked = nonEmptyString(query, 'query')
-    const all = checkDocuments(documents)
+    const all = checkDocuments(documents, 'documents')
     this.#alive()
     const { generate, rerank } = this.info.capabilities
     if (!rerank) throw new NodeMlxError('UNSUPPORTED', 'the model judges no texts: load a reranker')

@@ -1,6 +1,6 @@
 import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
-import { adapter } from './adapter.js'
+import { adapter, adapterPart } from './adapter.js'
 import { promptCache } from './prompt-cache.js'
 import { checkedFormat, isRegExp, patternSource, responseFormat } from './response-format.js'
 import { draftModel, nativeSpeculation, speculation } from './speculation.js'
@@ -704,8 +704,7 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
   if (options.promptCache !== undefined) {
     settings.promptCache = promptCache(options.promptCache, 'promptCache').id
   }
-  const used = adapter(options.adapter ?? null, 'adapter')
-  if (used !== null) settings.adapter = used.id
+  Object.assign(settings, adapterPart(options))
   if (options.logitBias !== undefined) settings.logitBias = { ...options.logitBias }
   return settings
 }

@@ -1,7 +1,7 @@
 import { invalidArgument, optionError } from './errors.js'
 import { toJson } from './json.js'
 import { toolDefinition } from './tools.js'
-import type { NativePrompt } from './native.js'
+import type { NativeContinuation, NativePrompt } from './native.js'
 import { templateOptions } from './options.js'
 import type { ChatTemplateOptions, ModelInfo, PromptOptions, TokenizeOptions } from './types.js'
 import { boolean, closest, isPlainObject, nonEmptyString, show, string } from './validate.js'
@@ -256,6 +256,27 @@ function checkPart(part: unknown, where: string): void {
   }
   // Of other parts, such as 'thinking', the template knows the fields.
   if (type === 'text') string(part['text'], `${where}.text`)
+}
+
+/** A text, or tokens as they are. */
+export type TextOrTokens = string | { tokens: ArrayLike<number> }
+
+/** Checks the shape of a text or tokens; {@link nativeTextOrTokens} does what needs the model. */
+export function textOrTokens(value: unknown, where: string): TextOrTokens {
+  if (typeof value === 'string') return string(value, where)
+  if (!isPlainObject(value) || Object.keys(value).some((name) => name !== 'tokens'))
+    throw invalidArgument(where, `expected a string or { tokens }, got ${show(value)}`)
+  return { tokens: tokenList(value['tokens'], `${where}.tokens`) }
+}
+
+/** The addon's form of a text or tokens for a certain model. */
+export function nativeTextOrTokens(
+  input: TextOrTokens,
+  where: string,
+  info: ModelInfo,
+): NativeContinuation {
+  if (typeof input === 'string') return { text: input }
+  return { tokens: tokenArray(input.tokens, `${where}.tokens`, info.vocabularySize) }
 }
 
 /** Checks that a value is a list, and not what only has a length. */

@@ -1,9 +1,10 @@
+import { adapterPart } from './adapter.js'
 import { invalidArgument } from './errors.js'
-import { adapterPart, withTokens } from './embed.js'
+import { withTokens } from './embed.js'
 import type { NativeJudgements, NativeJudgeRequest, NativeScores } from './native.js'
 import { decideOrder, decision, type ScoreOrder } from './score.js'
 import type { ModelInfo, Ranking, Rankings, RerankOptions } from './types.js'
-import { show, string } from './validate.js'
+import { arrayOf, string } from './validate.js'
 
 /** What the addon is asked for, without the number of the evaluation. */
 type JudgeOrder = Omit<NativeJudgeRequest, 'evaluation'>
@@ -20,13 +21,7 @@ const ANSWERS = ['yes', 'no'] as const
 const INSTRUCTION = 'Given a web search query, retrieve relevant passages that answer the query'
 
 /** The documents of `model.rerank`. */
-export function checkDocuments(documents: unknown): string[] {
-  if (!Array.isArray(documents))
-    throw invalidArgument('documents', `expected an array of strings, got ${show(documents)}`)
-  return Array.from(documents, (document: unknown, index) =>
-    string(document, `documents[${index}]`),
-  )
-}
+export const checkDocuments = arrayOf(string, 'an array of strings')
 
 /** The order of `model.rerank`, where the model has a classifier. */
 export function judgeOrder(query: string, documents: string[], options: RerankOptions): JudgeOrder {

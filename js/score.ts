@@ -1,28 +1,27 @@
-import { adapter } from './adapter.js'
+import { adapterPart } from './adapter.js'
 import { invalidArgument } from './errors.js'
-import type {
-  NativeContinuation,
-  NativeScored,
-  NativeScores,
-  NativeScoreRequest,
-} from './native.js'
-import { ANY_TOKEN, checkPrompt, checkText, nativePrompt, tokenArray, tokenList } from './prompt.js'
+import type { NativeScored, NativeScores, NativeScoreRequest } from './native.js'
+import {
+  ANY_TOKEN,
+  checkPrompt,
+  checkText,
+  nativePrompt,
+  nativeTextOrTokens,
+  textOrTokens,
+  type TextOrTokens,
+} from './prompt.js'
 import type { Decision, ModelInfo, Score, ScoreOptions } from './types.js'
-import { isPlainObject, nonEmptyString, show } from './validate.js'
+import { nonEmptyString, show } from './validate.js'
 
 /** What {@link scoreOrder} and {@link decideOrder} give: all but the number of the evaluation. */
 export type ScoreOrder = Omit<NativeScoreRequest, 'evaluation'>
 
-/** What may follow a prompt. */
-type Continuation = string | { tokens: ArrayLike<number> }
-
-function checkContinuation(value: unknown, where: string): Continuation {
-  if (typeof value === 'string') return nonEmptyString(value, where)
-  if (!isPlainObject(value) || Object.keys(value).some((name) => name !== 'tokens'))
-    throw invalidArgument(where, `expected a string or { tokens }, got ${show(value)}`)
-  const tokens = tokenList(value['tokens'], `${where}.tokens`)
-  if (tokens.length === 0) throw invalidArgument(`${where}.tokens`, 'is empty')
-  return { tokens }
+/** Checks what may follow a prompt. */
+function checkContinuation(value: unknown, where: string): TextOrTokens {
+  const checked = textOrTokens(value, where)
+  if (typeof checked === 'string') return nonEmptyString(checked, where)
+  if (checked.tokens.length === 0) throw invalidArgument(`${where}.tokens`, 'is empty')
+  return checked
 }
 
 /** The order of `model.score`. */
@@ -62,19 +61,14 @@ function checkChoices(choices: unknown): string[] {
 
 function order(
   prompt: ReturnType<typeof checkPrompt>,
-  continuations: readonly Continuation[],
+  continuations: readonly TextOrTokens[],
   options: ScoreOptions,
   info: ModelInfo,
 ): ScoreOrder {
-  const native = (it: Continuation): NativeContinuation =>
-    typeof it === 'string'
-      ? { text: it }
-      : { tokens: tokenArray(it.tokens, 'continuation.tokens', info.vocabularySize) }
-  const used = adapter(options.adapter ?? null, 'adapter')
   return {
     prompt: nativePrompt(prompt, info, promptPart(options)),
-    continuations: continuations.map(native),
-    ...(used === null ? {} : { adapter: used.id }),
+    continuations: continuations.map((it) => nativeTextOrTokens(it, 'continuation', info)),
+    ...adapterPart(options),
   }
 }
 

@@ -15,7 +15,7 @@ const VOCABULARY = [
   ...Array.from(LETTERS),
   ...Array.from(LETTERS, (letter) => `##${letter}`),
 ]
-export const POSITIONS = 64
+const POSITIONS = 64
 
 /** A BERT that spells every word, by BERT's own rules. */
 function tokenizer(): object {

@@ -6,7 +6,7 @@ import type {
 import { boolean, nonEmptyString, type Check } from '../validate.js'
 import type { EmbedOptions } from '../types.js'
 import type { ModelPool } from '../model-pool.js'
-import { ownFields, used } from './used.js'
+import { ownFields } from './own-fields.js'
 
 /** Options for this provider alone: `providerOptions: { nodemlx: { … } }`. */
 export type NodeMlxEmbeddingModelOptions = Pick<EmbedOptions, 'task' | 'normalize' | 'truncate'>
@@ -36,7 +36,7 @@ export class NodeMlxEmbeddingModel implements EmbeddingModelV4 {
   async doEmbed(call: EmbeddingModelV4CallOptions): Promise<EmbeddingModelV4Result> {
     const { values, dimensions, abortSignal, providerOptions } = call
     const own = ownFields(providerOptions, this.provider, OWN_FIELDS)
-    const rows = await used(this.#pool, this.modelId, abortSignal, (model) =>
+    const rows = await this.#pool.with(this.modelId, abortSignal, (model) =>
       model.embed(values, { ...own, dimensions, signal: abortSignal }),
     )
     const embeddings = rows.map((row) => Array.from(row))

@@ -6,7 +6,7 @@ import type {
 import type { RerankOptions } from '../types.js'
 import { boolean, nonEmptyString, type Check } from '../validate.js'
 import type { ModelPool } from '../model-pool.js'
-import { ownFields, used } from './used.js'
+import { ownFields } from './own-fields.js'
 
 /** Options for this provider alone: `providerOptions: { nodemlx: { … } }`. */
 export type NodeMlxRerankingModelOptions = Pick<RerankOptions, 'instruction' | 'truncate'>
@@ -34,7 +34,7 @@ export class NodeMlxRerankingModel implements RerankingModelV4 {
     const own = ownFields(providerOptions, this.provider, OWN_FIELDS)
     const isText = documents.type === 'text'
     const texts = isText ? documents.values : documents.values.map((it) => JSON.stringify(it))
-    const ranked = await used(this.#pool, this.modelId, abortSignal, (model) =>
+    const ranked = await this.#pool.with(this.modelId, abortSignal, (model) =>
       model.rerank(query, texts, { ...own, topN, signal: abortSignal }),
     )
     const details = 'objects are judged as their JSON'

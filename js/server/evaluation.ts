@@ -1,4 +1,3 @@
-import { codeOf } from '../errors.js'
 import type { Capabilities, Model } from '../types.js'
 import type { Call } from './call.js'
 import { Failure } from './failure.js'
@@ -20,22 +19,15 @@ export async function evaluated<T>(
   engine.models.find(name)
   const leave = await engine.queue.enter(1, signal)
   try {
-    const lease = await engine.models.use(name, signal)
-    try {
-      if (!lease.model.info.capabilities[needed]) {
+    return await engine.models.with(name, signal, async (model) => {
+      if (!model.info.capabilities[needed]) {
         throw new Failure('invalid', `the model ${name} does not support ${called}`, {
           param: 'model',
           code: 'unsupported_model',
         })
       }
-      return await use(lease.model, signal)
-    } catch (error) {
-      if (codeOf(error) === 'ENGINE_FAILED') lease.discard()
-      signal.throwIfAborted()
-      throw error
-    } finally {
-      lease.release()
-    }
+      return use(model, signal)
+    })
   } finally {
     leave()
     lifetime.done()

@@ -28,11 +28,13 @@ export function limit(script: Script, stops: Stops, maxTokens: number): Play {
   return tokens <= maxTokens && matched !== undefined ? stopped : atMost(stopped, maxTokens)
 }
 
-function count(steps: readonly Step[]): number {
+/** How many tokens steps have. */
+export function count(steps: readonly Step[]): number {
   return steps.reduce((sum, { tokens }) => sum + tokens.length, 0)
 }
 
-function textIn({ piece }: Step): string {
+/** What a step adds to the answer's text. */
+export function textIn({ piece }: Step): string {
   return piece?.type === 'text' ? piece.text : ''
 }
 

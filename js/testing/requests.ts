@@ -1,6 +1,7 @@
 import { invalidArgument } from '../errors.js'
 import type { NativeGenerateRequest, NativeResponseFormat } from '../native.js'
 import type { Script, Step } from './answers.js'
+import { count, textIn } from './limits.js'
 
 /** Refuses options that contradict each other, as the engine does. */
 export function checkRequest(request: NativeGenerateRequest): void {
@@ -24,13 +25,12 @@ export function checkAnswerFits(script: Script, request: NativeGenerateRequest):
   if (bannedStrings.length > 0 && isConstrained)
     throw invalidArgument('bannedStrings', 'do not go together with a format or a required tool')
   if (steps.some(({ error }) => error !== undefined)) return
-  const texts = steps.map(({ piece }) => (piece?.type === 'text' ? piece.text : ''))
-  const text = texts.join('')
+  const text = steps.map(textIn).join('')
   const raw = steps.map(({ raw }) => raw).join('')
   const banned = bannedStrings.find((it) => raw.includes(it))
   if (banned !== undefined) throw unfit(`has ${JSON.stringify(banned)}, which bannedStrings names`)
-  const count = steps.reduce((sum, { tokens }) => sum + tokens.length, 0)
-  if (count < minTokens) throw unfit(`has ${count} tokens, and minTokens asks for ${minTokens}`)
+  const tokens = count(steps)
+  if (tokens < minTokens) throw unfit(`has ${tokens} tokens, and minTokens asks for ${minTokens}`)
   // What breaks off need not fit.
   if (script.finishReason === 'length') return
   const called = steps.flatMap(({ piece }) =>

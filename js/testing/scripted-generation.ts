@@ -64,10 +64,7 @@ export class ScriptedGeneration implements NativeGeneration {
     if (this.#promptRead === undefined) return this.#readPrompt(plan)
     const step = plan.steps[this.#at]
     if (step === undefined) return this.#end(plan)
-    const due = this.#clock + step.ms
-    await this.#until(Math.min(due, this.#deadline(plan)))
-    if (this.#hasEnded()) return this.#end(plan)
-    return due > this.#deadline(plan) ? this.#endLate(plan) : this.#take(plan)
+    return (await this.#wait(plan, this.#clock + step.ms)) ?? this.#take(plan)
   }
 
   abort(): void {
@@ -117,15 +114,23 @@ export class ScriptedGeneration implements NativeGeneration {
     }
   }
 
+  /** Waits until something is due; gives the end where the generation ends before. */
+  async #wait(plan: Plan, due: number): Promise<NativeBatch | undefined> {
+    const deadline = this.#deadline(plan)
+    await this.#until(Math.min(due, deadline))
+    if (this.#hasEnded()) return this.#end(plan)
+    if (due <= deadline) return undefined
+    const { maxTimeMs: number = 0 } = plan
+    return this.#end({ ...plan, finishReason: 'length', matched: { kind: 'time', number } })
+  }
+
   #deadline({ maxTimeMs = Number.POSITIVE_INFINITY }: Plan): number {
     return this.#started + maxTimeMs
   }
 
   async #readPrompt(plan: Plan): Promise<NativeBatch> {
-    const due = this.#started + plan.promptMs
-    await this.#until(Math.min(due, this.#deadline(plan)))
-    if (this.#hasEnded()) return this.#end(plan)
-    if (due > this.#deadline(plan)) return this.#endLate(plan)
+    const end = await this.#wait(plan, this.#started + plan.promptMs)
+    if (end !== undefined) return end
     this.#promptRead = this.#clock = performance.now()
     const { promptTokens: total } = plan
     return { text: '', tokens: new Uint32Array(), prefill: { processed: total, total } }
@@ -182,11 +187,6 @@ export class ScriptedGeneration implements NativeGeneration {
     if (this.#ended !== undefined && 'error' in this.#ended) throw this.#ended.error as Error
     const finishReason = this.#ended === undefined ? (plan?.finishReason ?? 'stop') : 'abort'
     return { text: '', tokens: new Uint32Array(), done: this.#result(plan, finishReason) }
-  }
-
-  #endLate({ maxTimeMs: number = 0, ...plan }: Plan): NativeBatch {
-    const matched = { kind: 'time', number } as const
-    return this.#end({ ...plan, finishReason: 'length', matched, maxTimeMs: number })
   }
 
   #result(plan: Plan | undefined, finishReason: NativeResult['finishReason']): NativeResult {

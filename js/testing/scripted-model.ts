@@ -338,8 +338,7 @@ function bagOfWords(tokens: number[], dimensions: number, normalize: boolean): n
 
 /** Tokens, of which those are likely that are the likely ones from the first on. */
 function scored(tokens: number[], likely: number[]): NativeScored {
-  const differs = tokens.findIndex((token, index) => token !== likely[index])
-  const same = differs === -1 ? tokens.length : differs
+  const same = alike(tokens, likely)
   return {
     tokens: Uint32Array.from(tokens),
     logprobs: Float32Array.from(tokens, (_, index) => (index < same ? -0.125 : -8)),

@@ -8,10 +8,10 @@ use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
     EmbeddedText, PromptCache, Reading, ScoredRow, Segmented, Sequence, SequenceOptions,
-    Speculator, TextPart, TokenOutput, classify, decode, embeddings, logprobs, prefill, read_texts,
+    Speculator, TextPart, TokenOutput, classify, decode, embeddings, guarded, logprobs, prefill,
+    read_texts,
 };
 use crate::mlx;
-use crate::mlx::primitive::Failure;
 use crate::models::{EmbedOptions, Embedder, LanguageModel};
 use crate::nn::Step;
 
@@ -132,15 +132,7 @@ impl CoreBackend {
     pub fn logits(&self, tokens: &[u32], caches: &mut [Cache]) -> Result<Vec<f32>> {
         self.interrupt();
         let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
-        let failure = Failure::default();
-        let rows = failure
-            .scope(|| self.model.logits(&tokens, caches))
-            .and_then(|logits| mlx::to_f32_vec(&logits));
-        if rows.is_err() {
-            // MLX would give the error to whoever waits next, too.
-            let _ = mlx::settle();
-        }
-        failure.check().and(rows)
+        guarded(|| mlx::to_f32_vec(&self.model.logits(&tokens, caches)?))
     }
 
     /// The log-probabilities of rows' targets; see [`logprobs`].

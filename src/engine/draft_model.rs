@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::text::Text;
 use crate::error::{Error, Result};
 use crate::models::{self, LanguageModel, LoadOptions};
+use crate::text::Tokenizer;
 
 /// Loads the draft model of `folder`, for a model that reads and writes `text`.
 ///
@@ -28,13 +29,13 @@ pub fn load_draft(
         let message = format!("{} writes no texts: it embeds or judges them", folder.display());
         return Err(Error::argument("draftModel", message));
     }
-    let of_draft = Text::from_dir(folder, loaded.info.vocabulary_size, &mut Vec::new())?;
+    let of_draft = Tokenizer::from_dir(folder)?;
     let other = |message: String| {
         let hint = "a draft model must have the tokenizer of the model that it drafts for";
         Error::argument("draftModel", format!("{} {message}: {hint}", folder.display()))
     };
-    match (text.tokenizer(), of_draft.tokenizer()) {
-        (Ok(tokenizer), Ok(of_draft)) => {
+    match (text.tokenizer(), &of_draft) {
+        (Ok(tokenizer), Some(of_draft)) => {
             let both = vocabulary.min(loaded.info.vocabulary_size) as u32;
             for id in 0..both {
                 let [own, drafts] = [tokenizer, of_draft].map(|it| it.id_to_token(id));

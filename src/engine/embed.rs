@@ -140,6 +140,7 @@ impl Profile {
             return Err(Error::argument("task", message));
         }
         let limit = self.text_limit();
+        let cut = limit.filter(|_| truncate);
         let tokens = |(index, input): (usize, &EmbedInput)| -> Result<Vec<u32>> {
             let name = format!("texts[{index}]");
             let tokens = match input {
@@ -147,8 +148,8 @@ impl Profile {
                     let message = "has no effect on tokens: give the text";
                     return Err(Error::argument("task", message));
                 }
-                EmbedInput::Tokens(tokens) => match limit.filter(|_| truncate) {
-                    Some(limit) => tokens[..tokens.len().min(limit)].to_vec(),
+                EmbedInput::Tokens(tokens) => match cut {
+                    Some(cut) => tokens[..tokens.len().min(cut)].to_vec(),
                     None => tokens.clone(),
                 },
                 EmbedInput::Text(text) => {
@@ -156,8 +157,7 @@ impl Profile {
                     if embedder.lower_case {
                         text = text.to_lowercase();
                     }
-                    let limit = limit.filter(|_| truncate);
-                    self.text.tokenizer()?.encode_whole(&text, None, limit)?.0
+                    self.text.tokenizer()?.encode_whole(&text, None, cut)?.0
                 }
             };
             self.check_tokens(&name, &tokens)?;
@@ -189,11 +189,11 @@ impl Profile {
             }
         }
         let limit = self.text_limit();
+        let cut = limit.filter(|_| truncate);
         let pair = |(index, document): (usize, &String)| -> Result<Segmented> {
             let name = format!("documents[{index}]");
             let tokenizer = self.text.tokenizer()?;
-            let limited = limit.filter(|_| truncate);
-            let (tokens, segments) = tokenizer.encode_whole(&query, Some(document), limited)?;
+            let (tokens, segments) = tokenizer.encode_whole(&query, Some(document), cut)?;
             self.check_tokens(&name, &tokens)?;
             check_limit(&name, tokens.len(), limit)?;
             Ok(Segmented { tokens, segments })

@@ -200,7 +200,6 @@ fn build(
         context_length: model.context_length,
         abilities: model.abilities,
         embedder: model.embedder.clone(),
-        label_activation: model.label_activation,
         max_text_tokens: model.max_text_tokens,
         prefill_chunk: prefill_chunk(device.kind),
         fixed_prefill_chunk: fixed_prefill_chunk(device.kind),

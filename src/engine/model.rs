@@ -143,7 +143,7 @@ impl Model {
         let is_quick = matches!(request.prompt, Prompt::Tokens(_))
             && request.response_format.is_none()
             && options.banned_strings.is_empty()
-            && options.dry_multiplier.is_none_or(|multiplier| multiplier == 0.0)
+            && options.dry_strength().is_none()
             && profile.text.knows_formats();
         if is_quick {
             return self.engine.send_prepared(id, profile.prepare(&request));

@@ -55,10 +55,7 @@ impl OutputPlan {
             (_, Some(names), Some(format)) => self.calls(request, format, Some(names)).map(Some),
             (None, None, _) => Ok(None),
             (Some(_), None, Some(format)) => self.calls(request, format, None).map(Some),
-            (Some(asked), None, None) => {
-                let marker = self.parser().leads_to_answer();
-                Ok(Some((asked.clone(), marker.map_or(Ok(Begin::Now), |it| self.after(it))?)))
-            }
+            (Some(asked), None, None) => Ok(Some((asked.clone(), self.begin_of_answer()?))),
         }
     }
 
@@ -74,14 +71,11 @@ impl OutputPlan {
         if tools.is_empty() && required.is_some() {
             return Err(Error::argument("toolChoice", "names none of the tools"));
         }
-        let reasoning = self.formats.reasoning;
-        let open = reasoning.is_some_and(|it| it.is_open(&self.prompt_end, self.continues));
-        let lead = reasoning.and_then(|it| it.lead(open));
-        let marker = match lead {
-            Some(_) => None,
-            None => reasoning.and_then(|it| it.leads_to_answer(open)),
+        let lead = self.formats.reasoning.and_then(|it| it.lead(self.reasons()));
+        let begin = match lead {
+            Some(_) => Begin::Now,
+            None => self.begin_of_answer()?,
         };
-        let begin = marker.map_or(Ok(Begin::Now), |it| self.after(it))?;
         let warnings = RefCell::new(Vec::new());
         let lower = |tool: &Tool, schema: &Value| {
             let option = format!("tools: {}", tool.name);
@@ -103,6 +97,18 @@ impl OutputPlan {
         let markers = format.opens.iter().map(|&it| it.to_owned()).collect();
         let warnings = warnings.into_inner();
         Ok((Grammar::Calls { lark, other, markers, warnings }, begin))
+    }
+
+    /// Whether reasoning has begun in the prompt.
+    fn reasons(&self) -> bool {
+        let reasoning = self.formats.reasoning;
+        reasoning.is_some_and(|it| it.is_open(&self.prompt_end, self.continues))
+    }
+
+    /// Where the answer begins, behind reasoning.
+    fn begin_of_answer(&self) -> Result<Begin> {
+        let marker = self.formats.reasoning.and_then(|it| it.leads_to_answer(self.reasons()));
+        marker.map_or(Ok(Begin::Now), |marker| self.after(marker))
     }
 
     /// Behind the first appearance of a marker.

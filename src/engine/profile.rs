@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::generate::{
     GenerationOptions, IsBreaker, SequenceOptions, SpeculationOptions, TokenMask,
 };
-use crate::models::{Abilities, EmbedderInfo, GenerationDefaults, LabelActivation};
+use crate::models::{Abilities, EmbedderInfo, GenerationDefaults};
 use crate::text::{OutputParser, Tokenizer};
 
 /// The most tokens of a generation whose request sets no limit, on a model that names no context
@@ -55,8 +55,6 @@ pub struct Profile {
     pub abilities: Abilities,
     /// How it makes embeddings, where it makes any.
     pub embedder: Option<EmbedderInfo>,
-    /// What becomes of the logits of its labels.
-    pub label_activation: LabelActivation,
     /// The most tokens of a text that it embeds or judges, where files limit them.
     pub max_text_tokens: Option<usize>,
     /// How many tokens of a prompt are read in one turn.
@@ -171,7 +169,7 @@ impl Profile {
     /// What tells the tokens that a repetition is not followed across: their texts have a breaker.
     /// Those of the prompt are looked at here, as the engine's thread has other things to do.
     fn breakers(&self, options: &GenerationOptions, prompt: &[u32]) -> Option<IsBreaker> {
-        options.dry_multiplier.filter(|&multiplier| multiplier > 0.0)?;
+        options.dry_strength()?;
         let tokenizer = Arc::clone(self.text.tokenizer().ok()?);
         let breakers = options.dry_sequence_breakers.clone();
         // llama.cpp's.

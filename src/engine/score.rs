@@ -100,10 +100,7 @@ impl Profile {
         self.check_writes()?;
         let ScoreRequest { prompt, encoding, continuations, .. } = request;
         let laid_out = self.text.lay_out(prompt, *encoding)?;
-        let tokens = match prompt {
-            Prompt::Tokens(tokens) => tokens.clone(),
-            Prompt::Text(_) | Prompt::Messages { .. } => self.text.encode_laid_out(&laid_out)?,
-        };
+        let tokens = self.text.tokens_of(prompt, &laid_out)?;
         self.check_tokens("prompt", &tokens)?;
         if continuations.is_empty() {
             self.check_length(&tokens)?;

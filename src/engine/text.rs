@@ -187,11 +187,14 @@ impl Text {
     /// # Errors
     /// Those of the tokenizer and the template.
     pub fn tokens(&self, prompt: &Prompt, encoding: PromptEncoding) -> Result<Vec<u32>> {
+        self.tokens_of(prompt, &self.lay_out(prompt, encoding)?)
+    }
+
+    /// The tokens of a prompt that is laid out.
+    pub(super) fn tokens_of(&self, prompt: &Prompt, laid_out: &LaidOut) -> Result<Vec<u32>> {
         match prompt {
             Prompt::Tokens(tokens) => Ok(tokens.clone()),
-            Prompt::Text(_) | Prompt::Messages { .. } => {
-                self.encode_laid_out(&self.lay_out(prompt, encoding)?)
-            }
+            Prompt::Text(_) | Prompt::Messages { .. } => self.encode_laid_out(laid_out),
         }
     }
 

@@ -4,6 +4,7 @@ use super::activation::Activation;
 use super::cpu;
 use super::cuda;
 use super::device::{Backend, Device};
+use super::math::kept_or_zeros;
 use crate::error::Result;
 use crate::mlx::{Array, ops};
 
@@ -32,13 +33,9 @@ pub fn causal_conv(
 ) -> Result<(Array, Array)> {
     let (batch, length, channels) = (x.dim(0), x.dim(1), x.dim(2));
     let kernel = weights.weight.dim(0);
-    let before = match before {
-        // Those that were read from a file may have another type.
-        Some(before) => {
-            ops::astype(&ops::reshape(before, &[batch, kernel - 1, channels])?, x.dtype())?
-        }
-        None => ops::zeros(&[batch, kernel - 1, channels], x.dtype())?,
-    };
+    let shape = [batch, kernel - 1, channels];
+    let before = before.map(|before| ops::reshape(before, &shape)).transpose()?;
+    let before = kept_or_zeros(before.as_ref(), &shape, x.dtype())?;
     if device.cuda().is_some()
         && let Some(result) = cuda::recurrence::causal_conv(x, &before, weights)?
     {

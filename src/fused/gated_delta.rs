@@ -5,10 +5,10 @@ use super::activation::swiglu;
 use super::cuda;
 use super::delta_rule::DeltaRule;
 use super::device::Device;
-use super::math::scaled;
+use super::math::{kept_or_zeros, scaled, softplus};
 use super::norm::{NormParams, norm, rms_norm};
 use crate::error::Result;
-use crate::mlx::{Array, Dtype, ops, scalar};
+use crate::mlx::{Array, Dtype, ops};
 
 /// The weights and sizes of the heads.
 #[derive(Debug)]
@@ -61,11 +61,7 @@ pub fn gated_delta(
 ) -> Result<(Array, Array)> {
     let &GatedDeltaParams { value_heads, value_dim, key_dim, .. } = params;
     let state = [inputs.mixed.dim(0), value_heads, value_dim, key_dim];
-    let before = match before {
-        // One that was read from a file may have another type.
-        Some(before) => ops::astype(before, Dtype::Float32)?,
-        None => ops::zeros(&state, Dtype::Float32)?,
-    };
+    let before = kept_or_zeros(before, &state, Dtype::Float32)?;
     if device.cuda().is_some()
         && params.rate_scale == 1.0
         && let Some(result) = cuda::recurrence::gated_delta(inputs, &before, params)?
@@ -97,7 +93,7 @@ fn gated_delta_composed(
         rate = scaled(&rate, params.rate_scale)?;
     }
     let shifted = ops::add(&ops::astype(decay, Dtype::Float32)?, &params.step_bias)?;
-    let log_decay = ops::multiply(&params.a, &ops::log_add_exp(&shifted, &scalar(0.0))?)?;
+    let log_decay = ops::multiply(&params.a, &softplus(&shifted)?)?;
     let [query_norm, key_norm] = &params.unit_norms;
     let rule = DeltaRule {
         queries: &norm(device, &part(0, &[key_heads, key_dim])?, query_norm)?,

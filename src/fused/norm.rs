@@ -41,6 +41,17 @@ pub enum NormParams {
     },
 }
 
+impl NormParams {
+    /// The weight, `[dims]`, if it has one, and the epsilon of a root-mean-square norm; `None` for a
+    /// norm of another kind.
+    pub(super) fn root_mean_square(&self) -> Option<(Option<&Array>, f32)> {
+        match self {
+            Self::Rms { weight, eps } => Some((weight.as_ref(), *eps)),
+            Self::RmsPerHead { .. } | Self::Layer { .. } | Self::LayerPerHead { .. } => None,
+        }
+    }
+}
+
 /// `[…, dims]` to the same shape; with [`NormParams::RmsPerHead`] and
 /// [`NormParams::LayerPerHead`] `[batch, heads, length, head_dim]`.
 pub fn norm(device: Device, x: &Array, params: &NormParams) -> Result<Array> {
@@ -159,9 +170,9 @@ impl<'a> AddNorm<'a> {
     /// What the kernels are told; `None` for rows and norms that they do not have.
     pub(super) fn for_kernels(&self) -> Option<AddRmsNorm<'a>> {
         let AddNorm { x, delta, norm } = *self;
-        let NormParams::Rms { weight, eps } = norm else { return None };
+        let (weight, eps) = norm.root_mean_square()?;
         let fits = |delta: &Array| delta.dtype() == x.dtype() && delta.shape() == x.shape();
-        let rows = AddRmsNorm { x, delta, weight: weight.as_ref(), eps: *eps };
+        let rows = AddRmsNorm { x, delta, weight, eps };
         delta.is_none_or(fits).then_some(rows)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::cuda;
 use super::device::Device;
+use super::math::{kept_or_zeros, softplus};
 use super::ssm::Scan;
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, ops, scalar};
@@ -31,7 +32,7 @@ impl SelectiveScanParams {
     /// Δ = softplus(raw + bias), within the limits.
     fn steps(&self, raw: &Array) -> Result<Array> {
         let shifted = ops::add(&ops::astype(raw, Dtype::Float32)?, &self.step_bias)?;
-        let mut steps = ops::log_add_exp(&shifted, &scalar(0.0))?;
+        let mut steps = softplus(&shifted)?;
         let (least, largest) = self.step_limit;
         if least > 0.0 {
             steps = ops::maximum(&steps, &scalar(least))?;
@@ -57,11 +58,8 @@ pub fn selective_scan(
     params: &SelectiveScanParams,
 ) -> Result<(Array, Array)> {
     let &SelectiveScanParams { heads, head_dim, state, .. } = params;
-    let before = match before {
-        // One that was read from a file may have another type.
-        Some(before) => ops::astype(before, Dtype::Float32)?,
-        None => ops::zeros(&[mixed.dim(0), heads, head_dim, state], Dtype::Float32)?,
-    };
+    let shape = [mixed.dim(0), heads, head_dim, state];
+    let before = kept_or_zeros(before, &shape, Dtype::Float32)?;
     if device.cuda().is_some()
         && let Some(result) = cuda::recurrence::selective_scan(mixed, raw_steps, &before, params)?
     {

@@ -29,7 +29,7 @@ pub use prefill::{Reading, prefill};
 pub use prefix_cache::{PrefixCache, PrefixOwner};
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;
-pub use reading::{EmbeddedText, Segmented, TextPart, classify, embeddings, read_texts};
+pub use reading::{EmbeddedText, Segmented, TextPart, classify, embeddings, guarded, read_texts};
 pub use sampler::{Sampler, SamplingOptions};
 pub use sequence::{Prefill, Sequence, SequenceOptions};
 pub use speculation::{Speculated, SpeculationOptions};

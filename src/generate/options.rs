@@ -185,10 +185,15 @@ impl GenerationOptions {
         (self.mirostat == Some(2)).then(|| Mirostat::new(target, rate))
     }
 
+    /// The strength of the penalty for repetitions, where there is one.
+    pub fn dry_strength(&self) -> Option<f32> {
+        self.dry_multiplier.filter(|&multiplier| multiplier > 0.0)
+    }
+
     /// The penalty for repetitions, where there is one; `is_breaker` tells the tokens that they are
     /// not followed across.
     pub fn dry(&self, is_breaker: Option<IsBreaker>) -> Option<Dry> {
-        let multiplier = self.dry_multiplier.filter(|&multiplier| multiplier > 0.0)?;
+        let multiplier = self.dry_strength()?;
         Some(Dry::new(
             DryOptions {
                 multiplier,

@@ -109,7 +109,7 @@ pub fn classify(model: &dyn LanguageModel, texts: &[Segmented]) -> Result<Vec<Ve
 }
 
 /// Computes something whose failure is its own.
-pub(super) fn guarded<T>(compute: impl FnOnce() -> Result<T>) -> Result<T> {
+pub fn guarded<T>(compute: impl FnOnce() -> Result<T>) -> Result<T> {
     let failure = Failure::default();
     let computed = failure.scope(compute);
     if computed.is_err() {

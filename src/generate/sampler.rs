@@ -69,7 +69,7 @@ impl Sampler {
             xtc_special_tokens: Vec::new(),
             ..self.options.clone()
         };
-        Self { options, ..self.clone() }
+        Self { options, seed: self.seed, device: self.device, mirostat: None }
     }
 
     /// Whether the most likely token is taken.

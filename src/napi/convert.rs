@@ -1,6 +1,5 @@
 //! Converting a checkpoint.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use napi::Env;
@@ -9,6 +8,7 @@ use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
 
 use super::error::{Result, throw};
+use super::load::absolute;
 use super::promise::promise;
 use crate::convert::{ConvertOptions, Pattern, Progress, QuantizeOptions, Recipe, Report};
 use crate::engine::{self, Conversion, ConvertRequest};
@@ -172,8 +172,6 @@ pub fn convert_model<'env>(
 }
 
 fn translate(request: NativeConvertRequest) -> EngineResult<ConvertRequest> {
-    // The current folder may be another one when the engine comes to it.
-    let absolute = |path: &str| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
     let dtypes = [Dtype::Float32, Dtype::Bfloat16, Dtype::Float16];
     let dtype = match &request.dtype {
         Some(name) => Some(one_of("dtype", name, &dtypes, |dtype| crate::mlx::dtype_name(*dtype))?),

@@ -91,13 +91,15 @@ pub fn check_load_request(env: &Env, request: NativeLoadRequest) -> Result<()> {
     translate(request).map(drop).map_err(|error| throw(env, &error))
 }
 
+/// The path as it is from here: the current folder may be another one when the engine comes to it.
+pub(super) fn absolute(path: &str) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
+}
+
 fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
-    // The current folder may be another one when the engine comes to it.
-    let absolute =
-        |path: &String| std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path));
     Ok(LoadRequest {
         path: absolute(&request.path),
-        draft: request.draft_path.as_ref().map(absolute),
+        draft: request.draft_path.as_deref().map(absolute),
         device: match request.device.as_str() {
             "auto" => None,
             "gpu" => Some(DeviceKind::Gpu),

@@ -3,6 +3,7 @@
 
 use crate::cache::Cache;
 use crate::error::Result;
+use crate::fused::attention::masked;
 use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype, eval, from_f32, ops, scalar};
 
@@ -51,20 +52,8 @@ impl Alibi {
         let distance = ops::subtract(&keys, &scalar((end - 1) as f32))?;
         let bias = ops::multiply(&self.slopes, &distance)?;
         let shape = [1, self.slopes.dim(0), length, keys.dim(0)];
-        let seen = match mask {
-            Mask::None => None,
-            Mask::Causal => {
-                let queries = ops::arange(end - length, end, Dtype::Float32)?;
-                Some(ops::greater_equal(&ops::expand_dims(&queries, -1)?, &keys)?)
-            }
-            Mask::Array(seen) => Some(seen.clone()),
-        };
-        let bias = match seen {
-            Some(seen) => ops::select(&seen, &bias, &scalar(f32::NEG_INFINITY))?,
-            None => bias,
-        };
-        let bias = ops::broadcast_to(&ops::astype(&bias, dtype)?, &shape)?;
-        ops::contiguous(&bias).map(Mask::Array)
+        let bias = masked(&ops::broadcast_to(&bias, &shape)?, mask)?;
+        ops::contiguous(&ops::astype(&bias, dtype)?).map(Mask::Array)
     }
 }
 

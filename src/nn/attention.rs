@@ -13,8 +13,8 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::clipped;
 use crate::fused::attention::{AttentionParams, AttentionRow, Qkv, attention};
-use crate::fused::math::scaled;
-use crate::mlx::{Array, Dtype, from_f32, ops, scalar};
+use crate::fused::math::{scaled, softplus};
+use crate::mlx::{Array, Dtype, from_f32, ops};
 use crate::weights::Weights;
 
 /// What an attention block is made of. [`super::AttentionConfig`] builds it of a checkpoint's
@@ -96,11 +96,6 @@ impl OutputGate {
     pub const fn softplus(place: GatePlace) -> Self {
         Self { place, function: softplus }
     }
-}
-
-fn softplus(x: &Array) -> Result<Array> {
-    let precise = ops::astype(x, Dtype::Float32)?;
-    ops::astype(&ops::log_add_exp(&precise, &scalar(0.0))?, x.dtype())
 }
 
 /// The norms of queries and of keys.

@@ -5,12 +5,11 @@ use super::alibi::{Alibi, AlibiConfig};
 use super::attention::{
     Attention, AttentionParts, GatePlace, OutputGate, QkNorms, QueryTemperature,
 };
-use super::linear::{Projections, TakeLinear};
+use super::linear::{Projections, TakeLinear, regrouped};
 use super::masks::AttentionSpan;
 use super::norm::{Norm, TakeNorm};
 use super::rope::Rope;
 use crate::error::Result;
-use crate::mlx::{Array, from_u32};
 use crate::weights::Weights;
 
 /// The attention of a model's layers.
@@ -247,7 +246,11 @@ impl AttentionConfig {
             let fused = linear(fused, outputs.iter().sum(), self.qkv_bias)?;
             let fused = match self.fused_order {
                 FusedOrder::ByPart => fused,
-                FusedOrder::ByKeyHead => fused.with_rows(&self.rows_by_part())?,
+                FusedOrder::ByKeyHead => {
+                    let Self { heads, kv_heads, head_dim, .. } = *self;
+                    let queries = heads / kv_heads * head_dim;
+                    fused.with_rows(&regrouped(kv_heads, &[queries, head_dim, head_dim]))?
+                }
             };
             return Ok(Projections::stacked(fused, &outputs));
         }
@@ -256,22 +259,5 @@ impl AttentionConfig {
             Ok((linear(name, outputs, self.qkv_bias && part < 3)?, outputs))
         });
         Projections::new(w, parts.collect::<Result<_>>()?)
-    }
-
-    /// The rows of a projection that is ordered by key heads, in the order of its parts.
-    fn rows_by_part(&self) -> Array {
-        let Self { heads, kv_heads, head_dim, .. } = *self;
-        let queries = heads / kv_heads;
-        let group = (queries + 2) * head_dim;
-        let part = |start: i32, heads: i32| {
-            let of_group = move |index: i32| {
-                let first = index * group + start * head_dim;
-                first..first + heads * head_dim
-            };
-            (0..kv_heads).flat_map(of_group)
-        };
-        let rows = part(0, queries).chain(part(queries, 1)).chain(part(queries + 1, 1));
-        let rows: Vec<_> = rows.map(i32::unsigned_abs).collect();
-        from_u32(&rows, &[rows.len() as i32])
     }
 }

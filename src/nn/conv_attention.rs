@@ -27,8 +27,7 @@ impl ConvAttention {
     pub fn new(w: &Weights, config: &AttentionConfig, layer: LayerConfig) -> Result<Self> {
         let AttentionConfig { kv_heads, head_dim, .. } = *config;
         let conv = |name: &str| {
-            let stored = w.take(name, &w.flat_shape(name, 2 * kv_heads))?;
-            let by_head = ops::reshape(&stored, &[kv_heads, 1, 2])?;
+            let by_head = w.take_reshaped(name, &[kv_heads, 1, 2])?;
             let each = ops::broadcast_to(&by_head, &[kv_heads, head_dim, 2])?;
             CausalConv::of(w, &ops::reshape(&each, &[kv_heads * head_dim, 2])?)
         };

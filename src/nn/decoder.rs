@@ -192,8 +192,9 @@ impl Decoder {
     /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
     pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
         let stream = self.stream(step, caches)?;
-        let dims = stream.materialize()?.dim(2).unsigned_abs() as usize;
-        step.logits(&stream, dims, |stream| stream.normed(&self.norm).array().cloned())
+        step.logits(&stream, self.embedding.dims(), |stream| {
+            stream.normed(&self.norm).array().cloned()
+        })
     }
 
     /// The stream behind the last layer.

@@ -2,7 +2,7 @@
 //! norm.
 
 use super::conv::CausalConv;
-use super::linear::{Linear, Projections};
+use super::linear::{Linear, Projections, regrouped};
 use super::mixer::Mixer;
 use super::residual::Input;
 use super::rows::{Row, Rows};
@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::gated_delta::{GatedDeltaInputs, GatedDeltaParams, gated_delta};
 use crate::fused::norm::NormParams;
-use crate::mlx::{Array, eval, from_u32, ops, scalar};
+use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -197,21 +197,6 @@ pub(super) fn unit(dims: i32, scale: f32) -> Result<NormParams> {
     Ok(NormParams::Rms { weight: Some(weight), eps: 1e-6 / width })
 }
 
-/// The order of rows in which the parts of all groups follow each other, part by part, where the
-/// checkpoint has them group by group; `sizes` are those of the parts of one group.
-fn regrouped(groups: i32, sizes: &[i32]) -> Array {
-    let whole: i32 = sizes.iter().sum();
-    let mut rows = Vec::new();
-    let mut start = 0;
-    for size in sizes {
-        for group in 0..groups {
-            rows.extend((0..*size).map(|row| (group * whole + start + row).unsigned_abs()));
-        }
-        start += size;
-    }
-    from_u32(&rows, &[groups * whole])
-}
-
 impl Mixer for GatedDelta {
     fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let x = x.array()?;
@@ -227,20 +212,5 @@ impl Mixer for GatedDelta {
 
     fn make_cache(&self) -> Cache {
         Cache::arrays_of(self.convs.len() + 1)
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-    use crate::mlx::{self, DeviceKind};
-
-    #[test]
-    fn rows_are_put_part_by_part() {
-        mlx::enter(DeviceKind::Cpu).unwrap();
-        // Two groups of a part of 2 rows and one of 1: a a b, a a b.
-        let order = mlx::to_u32_vec(&regrouped(2, &[2, 1])).unwrap();
-        assert_eq!(order, [0, 1, 3, 4, 2, 5]);
     }
 }

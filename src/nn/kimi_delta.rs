@@ -11,7 +11,8 @@ use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::dplr::GeneralizedDeltaRule;
-use crate::mlx::{Array, Dtype, eval, ops, scalar};
+use crate::fused::math::{kept_or_zeros, softplus};
+use crate::mlx::{Array, Dtype, eval, ops};
 use crate::weights::Weights;
 
 /// What varies between architectures.
@@ -71,9 +72,8 @@ impl KimiDelta {
             let w = if published.has("weight") { published } else { converted };
             Ok(CausalConv::new(&w, inner, kernel, false)?.with_silu())
         };
-        let a = ops::negative(&ops::exp(&take_flat(w, "A_log", heads)?)?)?;
-        let a = ops::reshape(&a, &[heads, 1])?;
-        let step_bias = ops::reshape(&take_flat(w, "dt_bias", inner)?, &[heads, head_dim])?;
+        let a = ops::negative(&ops::exp(&w.take_reshaped_f32("A_log", &[heads, 1])?)?)?;
+        let step_bias = w.take_reshaped_f32("dt_bias", &[heads, head_dim])?;
         eval(&[&a, &step_bias])?;
         Ok(Self {
             config,
@@ -111,7 +111,7 @@ impl KimiDelta {
         let (queries, keys) =
             (self.query_norm.forward(&mixed[0])?, self.key_norm.forward(&mixed[1])?);
         let shifted = ops::add(&by_head(decay, head_dim)?, &self.step_bias)?;
-        let log_decay = ops::multiply(&self.a, &ops::log_add_exp(&shifted, &scalar(0.0))?)?;
+        let log_decay = ops::multiply(&self.a, &softplus(&shifted)?)?;
         let rated = ops::multiply(&keys, &ops::sigmoid(&by_head(rate, 1)?)?)?;
         // The key reads what has faded.
         let read = ops::negative(&ops::multiply(&ops::exp(&log_decay)?, &keys)?)?;
@@ -123,11 +123,8 @@ impl KimiDelta {
             read: &read,
             written: &rated,
         };
-        let before = match state.get(3) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(before, Dtype::Float32)?,
-            None => ops::zeros(&[batch, heads, head_dim, head_dim], Dtype::Float32)?,
-        };
+        let shape = [batch, heads, head_dim, head_dim];
+        let before = kept_or_zeros(state.get(3), &shape, Dtype::Float32)?;
         let (y, after) = rule.run(&before)?;
         state.set(3, after);
         state.advance(length);
@@ -153,9 +150,4 @@ impl Mixer for KimiDelta {
     fn make_cache(&self) -> Cache {
         Cache::arrays_of(4)
     }
-}
-
-/// Takes a tensor of so many numbers, whatever its axes, in `f32`: `[size]`.
-fn take_flat(w: &Weights, name: &str, size: i32) -> Result<Array> {
-    ops::reshape(&w.take_f32(name, &w.flat_shape(name, size))?, &[size])
 }

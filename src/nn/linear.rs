@@ -5,7 +5,7 @@ use crate::fused::Device;
 use crate::fused::adapter::Additions;
 use crate::fused::linear::{self, AdjustedMatrix, LinearWeights, Matrix, linear, project};
 use crate::mlx::quantized::QuantizedTensor;
-use crate::mlx::{Array, Dtype, eval, ops, scalar};
+use crate::mlx::{Array, Dtype, eval, from_u32, ops, scalar};
 use crate::weights::{Adjustments, LinearSite, Weights};
 
 /// Takes the matrix `weight` (and `scales` and `biases`, where the layer is quantized).
@@ -26,6 +26,21 @@ pub(super) fn matrix(w: &Weights, inputs: i32, outputs: i32) -> Result<Matrix> {
 pub(super) fn computed(array: Array) -> Result<Array> {
     eval(&[&array])?;
     Ok(array)
+}
+
+/// The order of rows in which the parts of all groups follow each other, part by part, where the
+/// checkpoint has them group by group; `sizes` are those of the parts of one group.
+pub(super) fn regrouped(groups: i32, sizes: &[i32]) -> Array {
+    let whole: i32 = sizes.iter().sum();
+    let mut rows = Vec::new();
+    let mut start = 0;
+    for size in sizes {
+        for group in 0..groups {
+            rows.extend((0..*size).map(|row| (group * whole + start + row).unsigned_abs()));
+        }
+        start += size;
+    }
+    from_u32(&rows, &[groups * whole])
 }
 
 /// The rows that `rows` names, in its order; computed at once, so that the others need not stay in
@@ -263,5 +278,20 @@ impl Projections {
     /// The weights, for an operation to keep.
     pub(super) fn into_weights(self) -> linear::Projections {
         self.weights
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{self, DeviceKind};
+
+    #[test]
+    fn rows_are_put_part_by_part() {
+        mlx::enter(DeviceKind::Cpu).unwrap();
+        // Two groups of a part of 2 rows and one of 1: a a b, a a b.
+        let order = mlx::to_u32_vec(&regrouped(2, &[2, 1])).unwrap();
+        assert_eq!(order, [0, 1, 3, 4, 2, 5]);
     }
 }

@@ -11,8 +11,9 @@ use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::swiglu;
+use crate::fused::math::softplus;
 use crate::fused::ssm::Scan;
-use crate::mlx::{Array, Dtype, eval, ops, scalar};
+use crate::mlx::{Array, Dtype, eval, ops};
 use crate::weights::Weights;
 
 /// Positions that are computed together: there are heads for each number of the state.
@@ -106,7 +107,7 @@ impl Mamba {
         let single = |x: &Array| ops::astype(x, Dtype::Float32);
         let u = single(&u)?;
         let steps = single(&self.step.forward(&parts[0])?)?;
-        let steps = ops::log_add_exp(&steps, &scalar(0.0))?;
+        let steps = softplus(&steps)?;
         let by_group = [batch, length, size, inner];
         let wide = |x: &Array| ops::expand_dims(x, 2);
         let log_decay = ops::multiply(&wide(&steps)?, &self.a)?;

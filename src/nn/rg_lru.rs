@@ -10,7 +10,7 @@ use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::Activation;
-use crate::fused::math::scaled;
+use crate::fused::math::{kept_or_zeros, scaled, softplus};
 use crate::fused::ssm::Scan;
 use crate::mlx::{Array, Dtype, eval, ops, scalar};
 use crate::weights::Weights;
@@ -67,7 +67,7 @@ impl RecurrentBlock {
         let input = vec![(project("linear_y")?, width), (project("linear_x")?, width)];
         let unit = w.at("rg_lru");
         let rates = unit.take_f32("recurrent_param", &[width])?;
-        let log_decay = scaled(&ops::log_add_exp(&rates, &scalar(0.0))?, -DECAY)?;
+        let log_decay = scaled(&softplus(&rates)?, -DECAY)?;
         eval(&[&log_decay])?;
         Ok(Self {
             config,
@@ -106,11 +106,7 @@ impl RecurrentBlock {
             b: &one,
             c: &one,
         };
-        let before = match state.get(1) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(before, Dtype::Float32)?,
-            None => ops::zeros(&[batch, width], Dtype::Float32)?,
-        };
+        let before = kept_or_zeros(state.get(1), &[batch, width], Dtype::Float32)?;
         let before = ops::reshape(&before, &[batch, 1, width, 1, 1])?;
         let (h, after) = scan.run_in_blocks(self.device, &before, CHUNK)?;
         state.set(1, ops::reshape(&after, &[batch, width])?);

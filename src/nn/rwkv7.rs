@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::linear::Linear;
+use super::linear::{Linear, computed};
 use super::mixer::Mixer;
 use super::residual::Input;
 use super::rows::{Row, Rows};
@@ -13,9 +13,9 @@ use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::Activation;
 use crate::fused::dplr::GeneralizedDeltaRule;
-use crate::fused::math::scaled;
+use crate::fused::math::{kept_or_zeros, scaled};
 use crate::fused::norm::layer_norm;
-use crate::mlx::{Array, Dtype, eval, ops, scalar};
+use crate::mlx::{Array, Dtype, ops, scalar};
 use crate::weights::Weights;
 
 /// The measures of a layer.
@@ -53,11 +53,7 @@ fn shifted(x: &Array, rows: &mut Rows, index: usize) -> Result<Array> {
     rows.mix([x], |[x], row| {
         let (batch, length, dims) = (x.dim(0), x.dim(1), x.dim(2));
         let state = row.cache.state()?;
-        let first = match state.get(index) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(before, x.dtype())?,
-            None => ops::zeros(&[batch, 1, dims], x.dtype())?,
-        };
+        let first = kept_or_zeros(state.get(index), &[batch, 1, dims], x.dtype())?;
         // A copy of its own, so that the whole step need not stay in memory.
         state.set(index, ops::contiguous(&ops::slice_axis(x, 1, length - 1, length)?)?);
         match length {
@@ -134,13 +130,9 @@ impl TimeMixing {
         is_first: bool,
     ) -> Result<Self> {
         let Rwkv7Config { dims, head_dim, .. } = config;
-        let flat = |name: &str| -> Result<Array> {
-            ops::reshape(&w.take(name, &w.flat_shape(name, dims))?, &[dims])
-        };
-        let by_head = |w: &Weights, name: &str| -> Result<Array> {
-            let taken = w.take_f32(name, &w.flat_shape(name, dims))?;
-            ops::reshape(&taken, &[dims / head_dim, head_dim])
-        };
+        let flat = |name: &str| w.take_reshaped(name, &[dims]);
+        let by_head =
+            |w: &Weights, name: &str| w.take_reshaped_f32(name, &[dims / head_dim, head_dim]);
         let linear = |name: &str| Linear::new(&w.at(name), dims, dims, false);
         let low_rank = |name: &str, rank, bias, activation| {
             LowRank::new(&w.at(name), [dims, rank], bias, activation)
@@ -197,11 +189,8 @@ impl TimeMixing {
         let [queries, log_decay, keys, values, read, written] = parts;
         let (batch, heads, head_dim) = (queries.dim(0), queries.dim(2), queries.dim(3));
         let state = row.cache.state()?;
-        let before = match state.get(1) {
-            // One that was read from a file may have another type.
-            Some(before) => ops::astype(before, Dtype::Float32)?,
-            None => ops::zeros(&[batch, heads, head_dim, head_dim], Dtype::Float32)?,
-        };
+        let shape = [batch, heads, head_dim, head_dim];
+        let before = kept_or_zeros(state.get(1), &shape, Dtype::Float32)?;
         let rule = GeneralizedDeltaRule { queries, keys, values, log_decay, read, written };
         let (y, after) = rule.run(&before)?;
         state.set(1, after);
@@ -271,9 +260,7 @@ impl ChannelMixing {
     /// Takes `x_k`, `key` and `value`.
     pub fn new(w: &Weights, config: Rwkv7Config) -> Result<Self> {
         let Rwkv7Config { dims, hidden, .. } = config;
-        let mix = w.take("x_k", &w.flat_shape("x_k", dims))?;
-        let mix = ops::reshape(&mix, &[dims])?;
-        eval(&[&mix])?;
+        let mix = computed(w.take_reshaped("x_k", &[dims])?)?;
         Ok(Self {
             mix,
             key: Linear::new(&w.at("key"), dims, hidden, false)?,

@@ -139,14 +139,29 @@ impl<'a> Weights<'a> {
         self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.shape.as_slice())
     }
 
-    /// The shape of a tensor of `size` numbers, whatever its axes; `[size]` where it has another
-    /// number of them, which whoever takes it is told.
-    pub fn flat_shape(&self, name: &str, size: i32) -> Vec<i32> {
-        let shape = self.shape(name).filter(|shape| {
-            let count = shape.iter().try_fold(1_i32, |count, &dim| count.checked_mul(dim));
-            count == Some(size)
-        });
-        shape.map_or_else(|| vec![size], <[i32]>::to_vec)
+    /// Takes a tensor of as many numbers as `shape` has, whatever its own axes: of that shape.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub fn take_reshaped(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        ops::reshape(&self.take(name, &self.flat_shape(name, shape))?, shape)
+    }
+
+    /// [`Weights::take_reshaped`] in `f32`.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub fn take_reshaped_f32(&self, name: &str, shape: &[i32]) -> Result<Array> {
+        ops::reshape(&self.take_f32(name, &self.flat_shape(name, shape))?, shape)
+    }
+
+    /// The shape of a tensor of as many numbers as `shape` has; one axis where it has another number
+    /// of them, which whoever takes it is told.
+    fn flat_shape(&self, name: &str, shape: &[i32]) -> Vec<i32> {
+        let count =
+            |shape: &[i32]| shape.iter().try_fold(1_i32, |count, &dim| count.checked_mul(dim));
+        let stored = self.shape(name).filter(|stored| count(stored) == count(shape));
+        stored.map_or_else(|| vec![shape.iter().product()], <[i32]>::to_vec)
     }
 
     fn dtype(&self, name: &str) -> Option<Dtype> {

@@ -95,7 +95,7 @@ fn names() -> Vec<String> {
 #[test]
 fn rows_that_run_together_have_the_logits_that_they_have_alone() {
     mlx::enter(DeviceKind::Cpu).unwrap();
-    let device = Device::cpu(None, Precision::Exact);
+    let device = Device::cpu(Some(1), Precision::Exact);
     let check = |name: &String| check(name, device, CacheLimits::default());
     let failures: Vec<_> = names().iter().filter_map(check).collect();
     assert!(failures.is_empty(), "{}", failures.join("\n"));
@@ -108,7 +108,7 @@ fn rows_run_together_with_every_kind_of_cache_and_in_plain_compositions() {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let mut seen = BTreeSet::new();
     let names = names().into_iter().filter(|name| seen.insert(model_type(&seeded::folder(name))));
-    let exact = Device::cpu(None, Precision::Exact);
+    let exact = Device::cpu(Some(1), Precision::Exact);
     let quantization = Some(KvQuantization { group_size: None, bits: 8 });
     let failures: Vec<_> = names
         .flat_map(|name| {

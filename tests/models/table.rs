@@ -25,12 +25,11 @@ published, with the logits and greedy tokens of [the oracle](../tools/oracle/REA
   the others can load, too.
 - **Exact**, **default**: the largest relative error ‖a − b‖ / ‖b‖ of the logits of any pass over any checkpoint on a CPU, with every product in float32, and as models run by default
   (activations of quantized products in 16 bits). Rounded up to one digit; other processors differ a little, and the test allows ten times as much.
-- **Lines**: of its file in [src/models](../src/models), with imports and comments. What is general stands in [src/nn](../src/nn).
 
-[A guide](adding-a-model.md) says how to add one.
+Each is a file in [src/models](../src/models); [a guide](adding-a-model.md) says how to add one.
 
-| Architecture | `model_type` | Caches | Checkpoints | Quantized | Exact | Default | Lines |
-|---|---|---|---|---|---|---|---|
+| Architecture | `model_type` | Caches | Checkpoints | Quantized | Exact | Default |
+|---|---|---|---|---|---|---|
 ";
 
 const ENCODERS: &str = "
@@ -42,8 +41,8 @@ labels' logits are within 1e-4 of what transformers computes (`tests/embedders.r
 embedder (Qwen3-Embedding) and gemma3 with `use_bidirectional_attention` (EmbeddingGemma) are among \
 these checkpoints, too.
 
-| Architecture | `model_type` | Lines |
-|---|---|---|
+| Architecture | `model_type` |
+|---|---|
 ";
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/models.md");
@@ -105,14 +104,10 @@ impl Table {
 
     fn render(&self) -> String {
         let mut text = HEADER.to_owned();
-        let mut all_lines = Vec::new();
         for (name, model_types) in models::architectures() {
             let Some(row) = self.0.get(name) else { panic!("{name} has no fixtures") };
             let count = row.checkpoints.each_ref().map(BTreeSet::len);
             assert!(count[1] > 0, "{name} has no fixture as it is published");
-            let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/models");
-            let lines = lines_of(&models, &format!("{name}.rs")).unwrap();
-            all_lines.push(lines);
             let types: Vec<_> = model_types.iter().map(|name| format!("`{name}`")).collect();
             let caches: Vec<_> = row.caches.iter().copied().collect();
             let cells = [
@@ -123,34 +118,17 @@ impl Table {
                 row.quantizations(),
                 rounded_up(row.errors[0]),
                 rounded_up(row.errors[1]),
-                lines.to_string(),
             ];
             text += &format!("| {} |\n", cells.join(" | "));
         }
-        all_lines.sort_unstable();
-        let (median, largest) = (all_lines[all_lines.len() / 2], all_lines[all_lines.len() - 1]);
-        text += &format!(
-            "\n{} architectures; the median file has {median} lines, the largest {largest}.\n",
-            all_lines.len()
-        );
+        text += &format!("\n{} architectures.\n", self.0.len());
         text += ENCODERS;
-        let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/models/encoder");
         for (name, model_types) in models::encoders() {
             let types: Vec<_> = model_types.iter().map(|name| format!("`{name}`")).collect();
-            let lines = lines_of(&models, &format!("{name}.rs")).unwrap();
-            text += &format!("| {name} | {} | {lines} |\n", types.join(", "));
+            text += &format!("| {name} | {} |\n", types.join(", "));
         }
         text
     }
-}
-
-/// How many lines the file of this name has, in this folder or in one below it.
-fn lines_of(folder: &Path, name: &str) -> Option<usize> {
-    if let Ok(source) = std::fs::read_to_string(folder.join(name)) {
-        return Some(source.lines().count());
-    }
-    let entries = std::fs::read_dir(folder).ok()?.map(|entry| entry.unwrap().path());
-    entries.filter(|path| path.is_dir()).find_map(|path| lines_of(&path, name))
 }
 
 impl Row {

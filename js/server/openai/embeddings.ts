@@ -13,6 +13,7 @@ import { evaluated } from '../evaluation.js'
 import { invalidField } from '../failure.js'
 import { anything, readFields, required } from '../fields.js'
 import { unknownField } from './api.js'
+import { readUsage } from './usage.js'
 
 /** OpenAI's own. */
 const MOST_INPUTS = 2048
@@ -36,7 +37,7 @@ export async function embeddings(call: Call, body: unknown): Promise<Response> {
   const { dimensions, task, truncate, encoding_format: format = 'float' } = fields
   return evaluated(call, name, 'embed', 'embeddings', async (model, signal) => {
     const rows = await model.embed(inputs, { dimensions, task, truncate, signal })
-    const usage = { prompt_tokens: rows.tokens, total_tokens: rows.tokens }
+    const usage = readUsage(rows.tokens)
     const data = rows.map((row, index) => ({
       object: 'embedding',
       index,

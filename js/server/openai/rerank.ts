@@ -13,6 +13,7 @@ import { evaluated } from '../evaluation.js'
 import { invalidField } from '../failure.js'
 import { anything, readFields, required } from '../fields.js'
 import { unknownField } from './api.js'
+import { readUsage } from './usage.js'
 
 const MOST_DOCUMENTS = 1000
 
@@ -40,7 +41,7 @@ export async function rerank(call: Call, body: unknown): Promise<Response> {
       relevance_score: score,
       ...(withDocuments ? { document: { text: documents[index] } } : {}),
     }))
-    const usage = { prompt_tokens: ranked.tokens, total_tokens: ranked.tokens }
+    const usage = readUsage(ranked.tokens)
     return json({ id: randomUUID(), model: name, results, usage })
   })
 }

@@ -2,15 +2,14 @@ import type { GenerationResult } from '../../types.js'
 
 /** The usage of a request's answers; a prompt that several share counts once. */
 export function usage(answers: readonly GenerationResult[], choices: number): object {
-  const sum = (of: (answer: GenerationResult) => number, each = 1): number =>
-    answers.reduce((total, answer, index) => total + (index % each === 0 ? of(answer) : 0), 0)
-  const prompt = sum((answer) => answer.usage.promptTokens, choices)
-  const completion = sum((answer) => answer.usage.completionTokens)
+  const all = answers.map(({ usage }) => usage)
+  const byPrompt = Array.from({ length: Math.ceil(all.length / choices) }, (_, index) =>
+    all.slice(index * choices, (index + 1) * choices),
+  )
+  const prompt = sum(byPrompt.map(([first]) => first?.promptTokens ?? 0))
+  const completion = sum(all.map((it) => it.completionTokens))
   // One of the answers reads the prompt for the others.
-  const cached = answers.reduce((total, _, index) => {
-    const own = index % choices === 0 ? answers.slice(index, index + choices) : []
-    return total + (own.length > 0 ? Math.min(...own.map((it) => it.usage.cachedTokens)) : 0)
-  }, 0)
+  const cached = sum(byPrompt.map((own) => Math.min(...own.map((it) => it.cachedTokens))))
   return {
     prompt_tokens: prompt,
     completion_tokens: completion,
@@ -19,9 +18,18 @@ export function usage(answers: readonly GenerationResult[], choices: number): ob
       cached_tokens: cached,
     },
     completion_tokens_details: {
-      reasoning_tokens: sum((answer) => answer.usage.reasoningTokens),
+      reasoning_tokens: sum(all.map((it) => it.reasoningTokens)),
     },
   }
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((sum, value) => sum + value, 0)
+}
+
+/** The usage of a request whose texts are only read. */
+export function readUsage(tokens: number): object {
+  return { prompt_tokens: tokens, total_tokens: tokens }
 }
 
 /** How long an answer took, with the names of llama.cpp's server. */

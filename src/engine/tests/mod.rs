@@ -346,7 +346,6 @@ fn fake_model_with(
             context_length: None,
             abilities: ABILITIES,
             embedder: Some(models::EmbedderInfo::default()),
-            label_activation: models::LabelActivation::Identity,
             max_text_tokens: None,
             prefill_chunk: CHUNK,
             fixed_prefill_chunk: CHUNK,

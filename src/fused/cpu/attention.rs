@@ -41,17 +41,6 @@ fn three(input: &Input) -> Result<[usize; 3]> {
 /// one.
 type NormInputs = (f32, bool);
 
-/// The weight, `[head_dim]`, if it has one, and the epsilon of a root-mean-square norm; `None` for
-/// a norm of another kind.
-fn root_mean_square(norm: &NormParams) -> Option<(Option<&Array>, f32)> {
-    match norm {
-        NormParams::Rms { weight, eps } => Some((weight.as_ref(), *eps)),
-        NormParams::RmsPerHead { .. }
-        | NormParams::Layer { .. }
-        | NormParams::LayerPerHead { .. } => None,
-    }
-}
-
 #[derive(Clone, Copy)]
 struct RopeInputs {
     dims: usize,
@@ -232,7 +221,7 @@ pub fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &Attent
         && params.v_norm.is_none()
         && params.v_head_dim == params.head_dim
         && !params.rotate_first
-        && params.qk_norm.iter().flatten().all(|norm| root_mean_square(norm).is_some())
+        && params.qk_norm.iter().flatten().all(|norm| norm.root_mean_square().is_some())
 }
 
 /// Attention of new positions over contiguous caches, into which their keys and values are written
@@ -292,7 +281,8 @@ fn node<C: KvCache>(
     heads: i32,
 ) -> Result<(CachedAttention, Vec<Array>)> {
     let mut inputs: Vec<Array> = [new.queries, new.keys, new.values].map(Array::clone).into();
-    let norms = params.qk_norm.as_ref().map(|norms| norms.each_ref().map(root_mean_square));
+    let norms =
+        params.qk_norm.as_ref().map(|norms| norms.each_ref().map(NormParams::root_mean_square));
     let norms = norms.unwrap_or_default().map(|norm| {
         let (weight, eps) = norm?;
         inputs.extend(weight.cloned());

@@ -19,21 +19,12 @@ pub const MOST_ROWS: usize = 16;
 /// Positions that a block looks at, at least.
 const SHARE: usize = 64;
 
-/// The weight, if there is one, and the epsilon.
-fn root_mean_square(norm: &NormParams) -> Option<(Option<&Array>, f32)> {
-    match norm {
-        NormParams::Rms { weight, eps } => Some((weight.as_ref(), *eps)),
-        NormParams::RmsPerHead { .. }
-        | NormParams::Layer { .. }
-        | NormParams::LayerPerHead { .. } => None,
-    }
-}
-
 /// Whether [`cached_attention`] can take these: rows of one position each, all rotated alike.
 pub fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &AttentionParams) -> bool {
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
     let alike = |x: &Array| x.dtype() == dtype;
-    let norms = params.qk_norm.as_ref().map(|norms| norms.each_ref().map(root_mean_square));
+    let norms =
+        params.qk_norm.as_ref().map(|norms| norms.each_ref().map(NormParams::root_mean_square));
     let norms_fit = match norms {
         None => true,
         Some([Some((queries, _)), Some((keys, _))]) => {
@@ -97,7 +88,7 @@ fn kernel(
     dtype: Dtype,
 ) -> Result<Arc<Kernel>> {
     let groups = params.heads / params.kv_heads;
-    let norm = params.qk_norm.as_ref().and_then(|norms| root_mean_square(&norms[0]));
+    let norm = params.qk_norm.as_ref().and_then(|norms| norms[0].root_mean_square());
     let source = Source {
         text: concat!(include_str!("numbers.cuh"), include_str!("decode_attention.cu")),
         name: c"nodemlx_decode_attention",
@@ -199,7 +190,8 @@ fn attend_in_place<C: KvCache>(
     let AttentionParams { heads: query_heads, kv_heads, head_dim, .. } = *params;
     let (batch, dtype) = (new.keys.dim(0), buffers[0].dtype());
     let heads = batch * kv_heads;
-    let norms = params.qk_norm.as_ref().map(|norms| norms.each_ref().map(root_mean_square));
+    let norms =
+        params.qk_norm.as_ref().map(|norms| norms.each_ref().map(NormParams::root_mean_square));
     let norms = norms.unwrap_or([None; 2]);
     let rope = rows[0].rope.as_ref();
     let mut inputs = vec![new.queries, new.keys, new.values, table];

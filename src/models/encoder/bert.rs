@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use super::{encoder_view, is_of_training, judges, labels, layer_norm};
+use super::{classifier_of_first, encoder_view, is_of_training, judges, layer_norm};
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, AttentionConfig, AttentionSpan, Classifier, ClassifierPooling, DecoderLayer,
-    Embedding, Encoder, LayerConfig, LearnedPositions, Linear, Norms, PlainMlp,
+    Activation, AttentionConfig, AttentionSpan, DecoderLayer, Embedding, Encoder, LayerConfig,
+    LearnedPositions, Norms, PlainMlp,
 };
 use crate::weights::Weights;
 
@@ -19,17 +19,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let inner = encoder_view(w, "bert", "embeddings.word_embeddings.weight");
     let mut encoder = encoder(file, &inner, 0)?;
     if judges(file)? {
-        let dims = file.size("hidden_size")?;
-        let output = w.at("classifier");
-        let labels = labels(&output).unwrap_or(2);
-        encoder.classifier = Some(Classifier {
-            pooling: ClassifierPooling::First,
-            dense: Linear::new(&inner.at("pooler.dense"), dims, dims, true)?,
-            activation: None,
-            norm: None,
-            output: Linear::new(&output, dims, labels, true)?,
-            labels,
-        });
+        let (dense, dims) = (inner.at("pooler.dense"), file.size("hidden_size")?);
+        encoder.classifier = Some(classifier_of_first(&dense, &w.at("classifier"), dims)?);
     }
     Ok(Box::new(encoder))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::Architecture;
 use super::config::ConfigFile;
 use crate::error::Result;
-use crate::nn::Norm;
+use crate::nn::{Classifier, ClassifierPooling, Linear, Norm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURES: &[Architecture] =
@@ -50,8 +50,21 @@ fn layer_norm(w: &Weights, dims: i32, eps: f32) -> Result<Norm> {
 }
 
 /// How many labels a classifier gives: as many as its matrix has rows.
-fn labels(w: &Weights) -> Option<i32> {
-    w.shape("weight").and_then(|shape| shape.first().copied())
+fn labels(w: &Weights) -> i32 {
+    w.shape("weight").and_then(|shape| shape.first().copied()).unwrap_or(2)
+}
+
+/// A classifier of `dims` features of the first token: a dense layer, and the output.
+fn classifier_of_first(dense: &Weights, output: &Weights, dims: i32) -> Result<Classifier> {
+    let labels = labels(output);
+    Ok(Classifier {
+        pooling: ClassifierPooling::First,
+        dense: Linear::new(dense, dims, dims, true)?,
+        activation: None,
+        norm: None,
+        output: Linear::new(output, dims, labels, true)?,
+        labels,
+    })
 }
 
 /// Whether the checkpoint was saved as one that judges texts.

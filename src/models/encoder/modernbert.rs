@@ -102,7 +102,7 @@ fn kinds(file: &ConfigFile) -> Result<Vec<LayerType>> {
 
 fn classifier(file: &ConfigFile, w: &Weights, dims: i32, eps: f32) -> Result<Classifier> {
     let output = w.at("classifier");
-    let labels = labels(&output).unwrap_or(2);
+    let labels = labels(&output);
     let pooling = match file.optional::<Value>("classifier_pooling")? {
         None => ClassifierPooling::First,
         Some(Value::String(name)) if name == "cls" => ClassifierPooling::First,

@@ -1,11 +1,10 @@
 //! RoBERTa (Liu et al. 2019) and XLM-RoBERTa (Conneau et al. 2020): BERT whose first positions, up
 //! to that of the padding token, belong to no token.
 
-use super::{bert, encoder_view, is_of_training, judges, labels};
+use super::{bert, classifier_of_first, encoder_view, is_of_training, judges};
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Classifier, ClassifierPooling, Linear};
 use crate::weights::Weights;
 
 pub(in crate::models) const ARCHITECTURE: Architecture =
@@ -18,16 +17,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut encoder = bert::encoder(file, &inner, first_position(file) as i32)?;
     if judges(file)? {
         let (dims, head) = (file.size("hidden_size")?, w.at("classifier"));
-        let output = head.at("out_proj");
-        let labels = labels(&output).unwrap_or(2);
-        encoder.classifier = Some(Classifier {
-            pooling: ClassifierPooling::First,
-            dense: Linear::new(&head.at("dense"), dims, dims, true)?,
-            activation: None,
-            norm: None,
-            output: Linear::new(&output, dims, labels, true)?,
-            labels,
-        });
+        let (dense, output) = (head.at("dense"), head.at("out_proj"));
+        encoder.classifier = Some(classifier_of_first(&dense, &output, dims)?);
     }
     Ok(Box::new(encoder))
 }

@@ -102,8 +102,6 @@ impl OutputFormats {
 /// Takes a model's output apart as it comes.
 pub struct OutputParser {
     reader: Reader,
-    /// What comes before the answer, as far as something must.
-    leads_to_answer: Option<&'static str>,
     /// `None` once it has ended.
     run: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
@@ -126,14 +124,8 @@ impl OutputParser {
         let reader = Reader::new(tools);
         let reasons = formats.reasoning.is_some_and(|it| it.is_open(prompt_end, continues));
         reader.set_reasons(reasons);
-        let leads_to_answer = formats.reasoning.and_then(|it| it.leads_to_answer(reasons));
         let run = driver::run(reader.clone(), formats, reasons);
-        Self { reader, leads_to_answer, run: Some(Box::pin(run)) }
-    }
-
-    /// What the model writes before its answer; `None` where that may begin at once.
-    pub fn leads_to_answer(&self) -> Option<&'static str> {
-        self.leads_to_answer
+        Self { reader, run: Some(Box::pin(run)) }
     }
 
     /// Takes text that the model wrote. `hidden` says that it is a special token, which is left out
