@@ -5,14 +5,26 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use llguidance::Matcher;
+use llguidance::toktrie::TokTrie;
 
 use super::grammar::Constraint;
 use super::token_set::TokenSet;
 use super::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
 
-/// A request to the thread that computes masks, or its answer.
-type Work = (Matcher, Result<TokenSet>);
+/// More tokens than that are not the beginnings of one text.
+const MOST_BEGINNINGS: usize = 32;
+
+/// An answer of the thread that computes masks.
+type Work = (Matcher, Result<Next>);
+
+/// What may come next.
+#[derive(Debug, Clone)]
+struct Next {
+    allowed: TokenSet,
+    /// What comes in any case, as tokens.
+    forced: Vec<u32>,
+}
 
 /// Follows an answer: gives the tokens that may come next, and is told which one came.
 ///
@@ -25,7 +37,7 @@ pub struct Masks {
     /// The tokens that the constraint begins behind, as long as they have not come.
     awaited: Option<Vec<u32>>,
     recent: Vec<u32>,
-    ready: Option<TokenSet>,
+    ready: Option<Next>,
     ended: bool,
     /// Why there are no masks any more.
     failure: Option<Error>,
@@ -39,13 +51,14 @@ impl Masks {
     /// # Errors
     /// [`Error::EngineFailed`] where the system has no thread.
     pub fn start(constraint: &Constraint) -> Result<Self> {
+        let vocabulary = Arc::clone(constraint.vocabulary());
         let (to_thread, requests) = channel::<Matcher>();
         let (answers, from_thread) = channel::<Work>();
         thread::Builder::new()
             .name("nodemlx-masks".to_owned())
             .spawn(move || {
                 for mut matcher in requests {
-                    let mask = compute(&mut matcher);
+                    let mask = compute(&mut matcher, &vocabulary);
                     // Whoever asked has left where nobody listens.
                     if answers.send((matcher, mask)).is_err() {
                         return;
@@ -79,8 +92,8 @@ impl Masks {
         if self.awaited.is_some() {
             return Ok(self.vocabulary.all_but_ends().clone());
         }
-        if let Some(mask) = &self.ready {
-            return Ok(mask.clone());
+        if let Some(next) = &self.ready {
+            return Ok(next.allowed.clone());
         }
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
@@ -90,9 +103,16 @@ impl Masks {
         }
         let (matcher, mask) = self.from_thread.recv().map_err(|_| lost())?;
         self.matcher = Some(matcher);
-        let mask = mask.inspect_err(|error| self.failure = Some(error.clone()))?;
-        self.ready = Some(mask.clone());
-        Ok(mask)
+        let next = mask.inspect_err(|error| self.failure = Some(error.clone()))?;
+        let allowed = next.allowed.clone();
+        self.ready = Some(next);
+        Ok(allowed)
+    }
+
+    /// What comes next in any case, as tokens, where [`Masks::allowed`] has been asked. It can be
+    /// cut into other tokens, too.
+    pub fn forced(&self) -> &[u32] {
+        self.ready.as_ref().map_or(&[], |next| &next.forced)
     }
 
     /// Takes the token that came, one of [`Masks::allowed`]. Tells whether the answer is complete and
@@ -149,7 +169,7 @@ impl std::fmt::Debug for Masks {
     }
 }
 
-fn compute(matcher: &mut Matcher) -> Result<TokenSet> {
+fn compute(matcher: &mut Matcher, vocabulary: &Vocabulary) -> Result<Next> {
     let mask = matcher.compute_mask().map_err(|error| match matcher.stop_reason() {
         llguidance::api::StopReason::NoExtensionBias => {
             let message = "the answer cannot go on: no token of the model's vocabulary can write \
@@ -158,7 +178,22 @@ fn compute(matcher: &mut Matcher) -> Result<TokenSet> {
         }
         _ => failed(&error),
     })?;
-    Ok(TokenSet::new(mask.as_slice()))
+    let allowed = TokenSet::new(mask.as_slice());
+    let forced = forced(matcher, &allowed, vocabulary);
+    Ok(Next { allowed, forced })
+}
+
+/// What comes next in any case, as tokens; nothing where many tokens may come, for then it is not
+/// looked for.
+fn forced(matcher: &Matcher, allowed: &TokenSet, vocabulary: &Vocabulary) -> Vec<u32> {
+    if allowed.count() > MOST_BEGINNINGS {
+        return Vec::new();
+    }
+    // To look ahead leaves a parser behind that takes no special tokens any more.
+    let mut bytes = matcher.clone().compute_ff_bytes();
+    let special = bytes.iter().position(|&byte| byte == TokTrie::SPECIAL_TOKEN_MARKER);
+    bytes.truncate(special.unwrap_or(bytes.len()));
+    vocabulary.cut(&bytes)
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Error {

@@ -126,6 +126,46 @@ fn white_space_is_limited() {
 }
 
 #[test]
+fn what_comes_in_any_case_is_known() {
+    let schema = json!({
+        "type": "object",
+        "properties": { "name": { "type": "string" }, "kind": { "const": "fox" } },
+        "required": ["name", "kind"],
+        "additionalProperties": false,
+    });
+    let constraint = compile(&json(&schema)).unwrap();
+    let after = |text: &str| {
+        let mut masks = Masks::start(&constraint).unwrap();
+        for token in bytes(text) {
+            masks.allowed().unwrap();
+            masks.accept(token).unwrap();
+        }
+        masks.allowed().unwrap();
+        let forced = masks.forced().iter().map(|&token| token as u8).collect();
+        String::from_utf8(forced).unwrap()
+    };
+    // Where white space may come, nothing is certain.
+    assert_eq!(after("{\""), "name\"");
+    assert_eq!(after("{\"na"), "me\"");
+    assert_eq!(after("{\"name\":"), "");
+    assert_eq!(after("{\"name\":\"any"), "");
+    assert_eq!(after("{\"name\":\"any\",\"kind\":\"f"), "ox\"");
+}
+
+#[test]
+fn what_comes_in_any_case_ends_before_special_tokens() {
+    let constraint = compile(&Grammar::Lark("start: \"ab\" </think> \"c\"".to_owned())).unwrap();
+    let mut masks = Masks::start(&constraint).unwrap();
+    let mut forced = Vec::new();
+    for token in bytes("ab").chain([THINK_END]).chain(bytes("c")) {
+        assert!(masks.allowed().unwrap().contains(token));
+        forced.push(masks.forced().to_vec());
+        masks.accept(token).unwrap();
+    }
+    assert_eq!(forced, [bytes("ab").collect(), bytes("b").collect(), vec![], bytes("c").collect()]);
+}
+
+#[test]
 fn what_comes_before_a_marker_is_free() {
     let schema = json(&json!({ "type": "boolean" }));
     let after_text = Begin::AfterText("</think>".to_owned());

@@ -32,6 +32,11 @@ impl TokenSet {
         word >> (token % 32) & 1 == 1
     }
 
+    /// How many tokens are in the set.
+    pub fn count(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// The bits.
     pub fn words(&self) -> &[u32] {
         &self.words

@@ -71,6 +71,11 @@ impl Vocabulary {
         self.size
     }
 
+    /// A text as tokens, each the longest that there is.
+    pub(super) fn cut(&self, text: &[u8]) -> Vec<u32> {
+        self.factory.tok_env().tok_trie().greedy_tokenize(text)
+    }
+
     pub(super) fn factory(&self) -> &ParserFactory {
         &self.factory
     }

@@ -113,6 +113,10 @@ impl TokenMask for BannedStrings {
         self.allowed = allowed;
         Ok(Some(&self.allowed))
     }
+
+    fn forced(&self) -> &[u32] {
+        self.inner.as_ref().map_or(&[], |inner| inner.forced())
+    }
 }
 
 #[cfg(test)]

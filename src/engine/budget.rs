@@ -75,4 +75,12 @@ impl TokenMask for ReasoningBudget {
         self.only[token as usize / 32] = 1 << (token % 32);
         Ok(Some(&self.only))
     }
+
+    fn forced(&self) -> &[u32] {
+        match &self.inner {
+            _ if self.ends => self.ending.as_slices().0,
+            Some(inner) => inner.forced(),
+            None => &[],
+        }
+    }
 }

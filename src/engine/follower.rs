@@ -32,6 +32,7 @@ pub fn follow(constraint: &Constraint) -> Result<(Box<dyn TokenMask>, Following)
         end: Arc::clone(&following.end),
         accepted: 0,
         allowed: None,
+        forced: Vec::new(),
     };
     Ok((Box::new(follower), following))
 }
@@ -42,6 +43,7 @@ struct Follower {
     end: Arc<AtomicUsize>,
     accepted: usize,
     allowed: Option<TokenSet>,
+    forced: Vec<u32>,
 }
 
 impl Follower {
@@ -53,6 +55,10 @@ impl Follower {
 impl TokenMask for Follower {
     fn accept(&mut self, token: u32) -> Result<()> {
         self.accepted += 1;
+        match self.forced.first() {
+            Some(&first) if first == token => _ = self.forced.remove(0),
+            _ => self.forced.clear(),
+        }
         if !self.has_ended() && self.masks.accept(token)? {
             self.end.store(self.accepted, Ordering::Relaxed);
         }
@@ -65,6 +71,11 @@ impl TokenMask for Follower {
             return Ok(None);
         }
         self.allowed = Some(self.masks.allowed()?);
+        self.masks.forced().clone_into(&mut self.forced);
         Ok(self.allowed.as_ref().map(TokenSet::words))
+    }
+
+    fn forced(&self) -> &[u32] {
+        &self.forced
     }
 }

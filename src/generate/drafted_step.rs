@@ -23,7 +23,14 @@ impl Sequence {
             0 => self.tokens.len() - self.processed,
             _ => 1,
         };
-        Some(Room { in_flight, own, most: self.left().saturating_sub(1) })
+        let forced = self.forced(in_flight).len();
+        Some(Room { in_flight, own, most: self.left().saturating_sub(1), forced })
+    }
+
+    /// What its mask leaves no choice about behind so many tokens in flight.
+    pub(super) fn forced(&self, in_flight: usize) -> &[u32] {
+        let forced = self.mask().map_or(&[][..], |mask| mask.forced());
+        forced.get(in_flight..).unwrap_or_default()
     }
 
     /// Whether the step in flight has drafted tokens.

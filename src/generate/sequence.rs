@@ -201,9 +201,9 @@ impl Sequence {
             end_tokens.into_iter().filter(|&it| (it as usize) < vocabulary).collect();
         // Where it is not known what is in the caches, what is lost cannot be read again.
         let speculates = cached_tokens.is_some() && !generation.deterministic;
-        let speculation = speculation
-            .filter(|_| speculates)
-            .map(|options| Box::new(Speculation::new(options, end_tokens.clone(), vocabulary)));
+        let speculates = speculates && (speculation.is_some() || mask.is_some());
+        let speculation = speculates
+            .then(|| Box::new(Speculation::new(speculation, end_tokens.clone(), vocabulary)));
         Ok(Self {
             prompt_tokens: prompt.len(),
             tokens: prompt,
@@ -380,6 +380,11 @@ impl Sequence {
         &mut self.caches
     }
 
+    /// What limits its tokens.
+    pub(super) fn mask(&self) -> Option<&dyn TokenMask> {
+        self.mask.as_deref()
+    }
+
     /// Whether its choice waits for the token before.
     pub(super) fn waits_for_token(&self) -> bool {
         self.mask.is_some() || self.chooser.waits()
@@ -505,7 +510,7 @@ impl Sequence {
 
     /// What came of speculation; `None` where there was none.
     pub fn speculated(&self) -> Option<Speculated> {
-        self.speculation.as_ref().map(|speculation| speculation.speculated())
+        self.speculation.as_ref()?.speculated()
     }
 
     /// What it leaves for a sequence that begins alike. After a failure that is what it began with,

@@ -147,6 +147,12 @@ impl Speculator {
             all.positions += length;
             all.tokens += expected;
             match source {
+                Source::Mask => {
+                    let forced = sequence.forced(0)[..length].to_vec();
+                    if let Some(speculation) = &mut sequence.speculation {
+                        speculation.propose(source, forced);
+                    }
+                }
                 Source::Lookup => speculation.look_up(&sequence.tokens, length),
                 Source::Model => {
                     let vocabulary = self.model.as_ref().map_or(0, |model| model.vocabulary());

@@ -20,6 +20,12 @@ pub trait TokenMask: Debug + Send {
     /// # Errors
     /// As those of [`TokenMask::accept`].
     fn allowed(&mut self) -> Result<Option<&[u32]>>;
+
+    /// The tokens that come next in any case, as far as that was known when the mask was last asked
+    /// for what is allowed. It is a guess: the same text can be cut into other tokens, too.
+    fn forced(&self) -> &[u32] {
+        &[]
+    }
 }
 
 /// The tokens that end an answer, which do not come before its least length.

@@ -203,6 +203,58 @@ fn a_mask_limits_its_own_sequence_alone() {
     assert!(error.unwrap().to_string().contains("the grammar ends here"));
 }
 
+/// Counts in steps, and guesses what comes next: two right ones and a wrong one.
+#[derive(Debug)]
+struct Guessing {
+    steps: Box<dyn TokenMask>,
+    guesses: Vec<u32>,
+}
+
+impl TokenMask for Guessing {
+    fn accept(&mut self, token: u32) -> Result<()> {
+        self.steps.accept(token)?;
+        match self.guesses.first() {
+            Some(&first) if first == token => _ = self.guesses.remove(0),
+            _ => self.guesses.clear(),
+        }
+        Ok(())
+    }
+
+    fn allowed(&mut self) -> Result<Option<&[u32]>> {
+        let allowed = self.steps.allowed()?;
+        let next = allowed.and_then(|words| {
+            let word = words.iter().position(|&word| word != 0)?;
+            Some(32 * word as u32 + words[word].trailing_zeros())
+        });
+        self.guesses = next.map_or(Vec::new(), |next| vec![next, next + 3, next + 6, next + 7]);
+        Ok(allowed)
+    }
+
+    fn forced(&self) -> &[u32] {
+        &self.guesses
+    }
+}
+
+#[test]
+fn what_a_mask_leaves_no_choice_about_is_read_in_one_step() {
+    let backend = backend();
+    let steps = Steps::boxed(3, 7, 1000).unwrap();
+    let mask: Box<dyn TokenMask> = Box::new(Guessing { steps, guesses: Vec::new() });
+    let with_mask = SequenceOptions { mask: Some(mask), ..options() };
+    let mut guessing = start_with(&backend, 0, None, with_mask);
+    let mut free = start_with(&backend, 0, None, options());
+    let (mut made, mut made_freely) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let mut outputs = backend.decode(&mut [&mut guessing, &mut free]).into_iter();
+        made.extend(outputs.next().unwrap().unwrap().iter().map(|output| output.token));
+        made_freely.extend(outputs.next().unwrap().unwrap().iter().map(|output| output.token));
+    }
+    assert_eq!(made_freely, [5, 6, 7, 8]);
+    // The first token comes with the second call, then three with each.
+    assert_eq!(made, (7..).step_by(3).take(10).collect::<Vec<_>>());
+    assert!(guessing.speculated().is_none(), "nobody asked for it");
+}
+
 #[test]
 fn ends_wait_for_the_least_length() {
     let backend = backend();

@@ -2,8 +2,8 @@
 //!
 //! A step of a few positions takes hardly longer than one of a single position, because each reads
 //! every matrix once. So the next tokens are drafted, by looking up what followed the last ones
-//! before ([`lookup`]) or by a smaller model ([`draft`]), and the step computes the logits behind
-//! each of them. At each position the sequence chooses as it always does, by its own logits,
+//! before ([`lookup`]), by a smaller model ([`draft`]), or because a grammar leaves no choice, and
+//! the step computes the logits behind each of them. At each position the sequence chooses as it always does, by its own logits,
 //! penalties, mask and random numbers. As long as it chooses what was drafted, the logits of the
 //! next position are those that it would have had. So not only the distribution is the model's, as
 //! with the rejection of Leviathan et al. (2023), but each text is the one that the seed would give
@@ -62,6 +62,8 @@ pub struct Speculated {
 /// Who drafts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
+    /// The sequence's mask.
+    Mask,
     Lookup,
     Model,
 }
@@ -97,6 +99,8 @@ pub(super) struct Room {
     pub own: usize,
     /// The most tokens that may be drafted.
     pub most: usize,
+    /// How many tokens behind those in flight its mask leaves no choice about.
+    pub forced: usize,
 }
 
 /// What there is to plan with.
@@ -121,6 +125,8 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Speculation {
     options: SpeculationOptions,
+    /// Whether more is drafted than what a mask leaves no choice about.
+    is_wanted: bool,
     /// Tokens behind which nothing is drafted.
     end_tokens: Vec<u32>,
     /// Tokens of this number and above are none.
@@ -143,10 +149,17 @@ pub(super) struct Speculation {
 }
 
 impl Speculation {
-    /// For a sequence that has not begun, of a model with this `vocabulary`.
-    pub fn new(options: SpeculationOptions, end_tokens: Vec<u32>, vocabulary: usize) -> Self {
+    /// For a sequence that has not begun, of a model with this `vocabulary`; without `options`
+    /// nothing is drafted but what the sequence's mask leaves no choice about.
+    pub fn new(
+        options: Option<SpeculationOptions>,
+        end_tokens: Vec<u32>,
+        vocabulary: usize,
+    ) -> Self {
         Self {
-            options,
+            is_wanted: options.is_some(),
+            lost_model: options.is_none(),
+            options: options.unwrap_or_default(),
             end_tokens,
             vocabulary,
             proposal: None,
@@ -154,7 +167,6 @@ impl Speculation {
             of_lookup: LookupAcceptance::default(),
             of_model: DraftAcceptance::default(),
             draft: None,
-            lost_model: false,
             rest: 0,
             next_rest: FIRST_REST,
             tries: 0,
@@ -162,9 +174,9 @@ impl Speculation {
         }
     }
 
-    /// What came of it.
-    pub fn speculated(&self) -> Speculated {
-        self.speculated
+    /// What came of it; `None` where it was not asked for.
+    pub fn speculated(&self) -> Option<Speculated> {
+        self.is_wanted.then_some(self.speculated)
     }
 
     /// See [`Speculation`].
@@ -184,7 +196,9 @@ impl Speculation {
     pub fn read(&mut self, tokens: &[u32], count: usize, proposal: Option<&Proposal>) {
         let accepted = count.saturating_sub(1);
         self.speculated.steps += 1;
-        if let Some(Proposal { source, tokens: drafted }) = proposal {
+        if let Some(Proposal { source, tokens: drafted }) = proposal
+            && *source != Source::Mask
+        {
             self.speculated.drafted += drafted.len();
             self.speculated.accepted += accepted;
             if *source == Source::Model {
@@ -237,6 +251,10 @@ impl Speculation {
         if room.most == 0 {
             return None;
         }
+        if room.forced > 0 {
+            let length = room.forced.min(room.most).min(MOST_DRAFTED);
+            return Some(Plan { source: Source::Mask, length, expected: length as f64 });
+        }
         let has_model = prospects.has_model && !self.lost_model;
         match self.options.draft_tokens {
             Some(length) => self.plan_fixed(length.min(room.most), has_model, room.in_flight),
@@ -262,7 +280,7 @@ impl Speculation {
         others: Others,
         room: Room,
     ) -> Option<Plan> {
-        let Room { in_flight, own, most } = room;
+        let Room { in_flight, own, most, .. } = room;
         let most = most.min(MOST_DRAFTED);
         let (of_lookup, of_model) = (&self.of_lookup, self.of_model.of_token());
         let lookup = self.lookup.found().and_then(|found| {
@@ -301,9 +319,12 @@ impl Speculation {
         self.propose(Source::Lookup, tokens);
     }
 
-    /// Proposes `tokens`, but for an end and what is behind it: there is no step after it to save.
+    /// Proposes `tokens`, but for what is none, or an end, and what is behind it: there is no step
+    /// after an end to save.
     pub fn propose(&mut self, source: Source, mut tokens: Vec<u32>) {
-        let end = tokens.iter().position(|token| self.end_tokens.contains(token));
+        let is_last =
+            |token: &u32| *token as usize >= self.vocabulary || self.end_tokens.contains(token);
+        let end = tokens.iter().position(is_last);
         tokens.truncate(end.unwrap_or(tokens.len()));
         self.proposal = (!tokens.is_empty()).then_some(Proposal { source, tokens });
     }
