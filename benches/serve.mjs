@@ -1,6 +1,8 @@
-// npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 32 --rounds 3 --device cpu
+// npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 96 --rounds 3 --device cpu
 // --model FOLDER]: how many tokens per second one model generates for several streams at once,
-// through the API. Every round has all numbers of streams, so that the ratios are those of one run.
+// through the API: while all of them write, and from the call to the end, with the prompts, which
+// are read meanwhile. Every round has all numbers of streams, so that the ratios are those of one
+// run.
 //
 // Without a model it is one of the shape of Llama 3.2 1B in 4 bits with a vocabulary of 32000 and
 // weights that mean nothing, which is written once (0.7 GB).
@@ -88,7 +90,7 @@ const { values: flags } = parseArgs({
   options: {
     streams: { type: 'string', default: '1,4,8,16' },
     prompt: { type: 'string', default: '32' },
-    tokens: { type: 'string', default: '32' },
+    tokens: { type: 'string', default: '96' },
     rounds: { type: 'string', default: '3' },
     device: { type: 'string', default: 'cpu' },
     model: { type: 'string' },
@@ -110,39 +112,52 @@ const model = await loadModel(flags.model ?? synthetic, {
 const { vocabularySize, eosTokens } = model.info
 const logitBias = Object.fromEntries(eosTokens.map((token) => [token, -100]))
 
-/** Tokens per second of all streams together, from the first token of any to the last of all. */
+/** Tokens per second of all streams together, while all of them write and of the whole. */
 async function measure(streams) {
-  let [first, last, tokens] = [Infinity, 0, 0]
-  await Promise.all(
+  const begun = performance.now()
+  const written = await Promise.all(
     Array.from({ length: streams }, async (_, stream) => {
       const prompt = Array.from(
         { length: promptTokens },
         (_, index) => (1000 + 37 * stream + 11 * index) % vocabularySize,
       )
+      const times = []
       const options = { temperature: 0, maxTokens, logitBias }
       for await (const chunk of model.generate({ tokens: prompt }, options)) {
-        last = performance.now()
-        first = Math.min(first, last)
-        tokens += chunk.tokens.length
+        times.push(...chunk.tokens.map(() => performance.now()))
       }
+      return times
     }),
   )
-  return (1000 * tokens) / (last - first)
+  const from = Math.max(...written.map((times) => times[0]))
+  const to = Math.min(...written.map((times) => times.at(-1)))
+  const all = written.flat()
+  const rate = (count, ms) => (ms > 0 ? (1000 * count) / ms : NaN)
+  return {
+    writing: rate(all.filter((time) => time > from && time <= to).length, to - from),
+    whole: rate(all.length, Math.max(...all) - begun),
+  }
 }
 
 await measure(1)
 const samples = counts.map(() => [])
 for (let round = 0; round < rounds; round++) {
   for (const [index, streams] of counts.entries()) samples[index].push(await measure(streams))
+  const rates = samples.map((it) => it.at(-1)).map((it) => [it.writing, it.whole])
   process.stderr.write(
-    `round ${round + 1}: ${samples.map((it) => it.at(-1).toFixed(1)).join(' ')}\n`,
+    `round ${round + 1}: ${rates.map((it) => it.map((rate) => rate.toFixed(1)).join('/')).join(' ')}\n`,
   )
 }
-console.log('| Streams | Tokens/s of all | × one stream |')
-console.log('|---|---|---|')
+console.log(
+  '| Streams | Tokens/s while all write | × one stream | with the prompts | × one stream |',
+)
+console.log('|---|---|---|---|---|')
 for (const [index, streams] of counts.entries()) {
-  const ratios = samples[index].map((rate, round) => rate / samples[0][round])
-  const ratio = counts[0] === 1 ? median(ratios).toFixed(2) : '–'
-  console.log(`| ${streams} | ${median(samples[index]).toFixed(1)} | ${ratio} |`)
+  const cells = ['writing', 'whole'].flatMap((kind) => {
+    const rates = samples[index].map((sample) => sample[kind])
+    const ratios = rates.map((rate, round) => rate / samples[0][round][kind])
+    return [median(rates).toFixed(1), counts[0] === 1 ? median(ratios).toFixed(2) : '–']
+  })
+  console.log(`| ${[streams, ...cells].join(' | ')} |`)
 }
 await model.dispose()
