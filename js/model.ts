@@ -57,21 +57,22 @@ import { decideOrder, decision, score, scoreOrder, type ScoreOrder } from './sco
 import { onAbort } from './signal.js'
 import type {
   Adapter,
+  AnyTool,
   BatchItem,
   Chat,
   ChatOptions,
   ChatTemplateOptions,
   Decision,
   DetokenizeOptions,
-  Embeddings,
   EmbedInput,
   EmbedOptions,
+  Embeddings,
   GenerateBatchOptions,
   GenerateOptions,
   Generation,
+  HubOptions,
   LoadAdapterOptions,
   LoadModelOptions,
-  HubOptions,
   LoadProgress,
   Logits,
   Message,
@@ -88,7 +89,9 @@ import type {
   ScoreOptions,
   StandardSchema,
   TokenizeOptions,
+  ToolCallOf,
   WithSchema,
+  WithTools,
 } from './types.js'
 import { nonEmptyString } from './validate.js'
 
@@ -288,11 +291,14 @@ export class LoadedModel implements Model {
     return this.#disposing !== undefined
   }
 
-  generate<Schema extends StandardSchema>(
+  generate<Schema extends StandardSchema, const Tools extends readonly AnyTool[] = AnyTool[]>(
     prompt: Prompt,
-    options: WithSchema<GenerateOptions, Schema>,
-  ): Generation<SchemaOutput<Schema>>
-  generate(prompt: Prompt, options?: GenerateOptions): Generation
+    options: WithTools<WithSchema<GenerateOptions, Schema>, Tools>,
+  ): Generation<SchemaOutput<Schema>, ToolCallOf<Tools>>
+  generate<const Tools extends readonly AnyTool[] = AnyTool[]>(
+    prompt: Prompt,
+    options?: WithTools<GenerateOptions, Tools>,
+  ): Generation<unknown, ToolCallOf<Tools>>
   generate(prompt: Prompt, options?: GenerateOptions): Generation {
     const checked = generateOptions(options)
     const { signal, onPrefill, responseFormat } = checked

@@ -5,13 +5,16 @@ import { generateOnceOptions } from './options.js'
 import { checkRanges } from './ranges.js'
 import { checkPrompt, type CheckedPrompt } from './prompt.js'
 import type {
+  AnyTool,
   GenerateOnceOptions,
   GenerateOptions,
   Generation,
   Prompt,
   SchemaOutput,
   StandardSchema,
+  ToolCallOf,
   WithSchema,
+  WithTools,
 } from './types.js'
 import { nonEmptyString } from './validate.js'
 
@@ -21,12 +24,19 @@ import { nonEmptyString } from './validate.js'
  *
  * @throws NodeMlxError at once when an argument is invalid.
  */
-export function generate<Schema extends StandardSchema>(
+export function generate<
+  Schema extends StandardSchema,
+  const Tools extends readonly AnyTool[] = AnyTool[],
+>(
   model: string,
   prompt: Prompt,
-  options: WithSchema<GenerateOnceOptions, Schema>,
-): Generation<SchemaOutput<Schema>>
-export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation
+  options: WithTools<WithSchema<GenerateOnceOptions, Schema>, Tools>,
+): Generation<SchemaOutput<Schema>, ToolCallOf<Tools>>
+export function generate<const Tools extends readonly AnyTool[] = AnyTool[]>(
+  model: string,
+  prompt: Prompt,
+  options?: WithTools<GenerateOnceOptions, Tools>,
+): Generation<unknown, ToolCallOf<Tools>>
 export function generate(model: string, prompt: Prompt, options?: GenerateOnceOptions): Generation {
   const { load, generate: settings } = generateOnceOptions(options)
   const name = nonEmptyString(model, 'model')

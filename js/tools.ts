@@ -4,7 +4,6 @@ import type {
   AnyTool,
   GenerateOptions,
   ReasoningOption,
-  SchemaOutput,
   SchemaTool,
   StandardSchema,
   Tool,
@@ -33,10 +32,12 @@ export function toolDefinition(tool: AnyTool, index: number): ToolDefinition {
  * A tool, checked, whose function gets arguments of the type that the schema says: `tool({ name,
  * parameters: z.object({ city: z.string() }), execute: ({ city }) => … })`.
  */
-export function tool<Schema extends StandardSchema>(
-  given: SchemaTool<Schema>,
-): Tool<SchemaOutput<Schema>>
-export function tool<Arguments = Record<string, unknown>>(given: Tool<Arguments>): Tool<Arguments>
+export function tool<const Name extends string, Schema extends StandardSchema>(
+  given: SchemaTool<Schema> & { name: Name },
+): SchemaTool<Schema> & { name: Name }
+export function tool<const Name extends string, Arguments = Record<string, unknown>>(
+  given: Tool<Arguments> & { name: Name },
+): Tool<Arguments> & { name: Name }
 export function tool(given: Tool): Tool {
   toolDefinition(given, 0)
   return given

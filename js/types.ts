@@ -992,6 +992,16 @@ export type SchemaOutput<Schema extends StandardSchema> = NonNullable<
   Schema['~standard']['types']
 >['output']
 
+/** What a schema takes in: the type of a call's arguments. */
+export type SchemaInput<Schema extends StandardSchema> = NonNullable<
+  Schema['~standard']['types']
+>['input']
+
+/** Options whose tools say which calls there are. */
+export type WithTools<Options, Tools extends readonly AnyTool[]> = Omit<Options, 'tools'> & {
+  readonly tools?: Tools | undefined
+}
+
 /** Options whose response format is a schema's, which says which type the value has. */
 export type WithSchema<Options, Schema extends StandardSchema> = Omit<Options, 'responseFormat'> & {
   responseFormat: SchemaFormat<Schema>
@@ -1190,11 +1200,41 @@ export interface ToolCallInvalid extends ChunkTokens {
 }
 
 /** A tool call that the model made. */
-export interface GeneratedToolCall {
+export interface GeneratedToolCall<
+  Name extends string = string,
+  Arguments = Record<string, unknown>,
+> {
   id: string
-  name: string
-  arguments: Record<string, unknown>
+  name: Name
+  arguments: Arguments
 }
+
+/**
+ * The calls that such tools allow, told apart by their names, with the arguments that the schemas of
+ * libraries take in. A grammar keeps a model to them where `toolChoice` demands a call or a tool is
+ * strict; elsewhere models err now and then.
+ */
+export type ToolCallOf<Tools extends readonly AnyTool[]> = Tools[number] extends infer One
+  ? One extends AnyTool
+    ? GeneratedToolCall<ToolName<One>, ToolArguments<One>>
+    : never
+  : never
+
+type ToolName<One> = One extends
+  | { readonly name: infer Name extends string }
+  | { readonly function: { readonly name: infer Name extends string } }
+  ? Name
+  : string
+
+type ToolArguments<One> = One extends { readonly parameters: infer Schema extends StandardSchema }
+  ? SchemaInput<Schema>
+  : One extends {
+        execute?: ((args: infer Arguments, call: GeneratedToolCall) => unknown) | undefined
+      }
+    ? [Arguments] extends [never]
+      ? Record<string, unknown>
+      : Arguments
+    : Record<string, unknown>
 
 /** A call that cannot be read. */
 export interface InvalidToolCall {
@@ -1222,13 +1262,13 @@ export type MatchedStop =
   | { type: 'time'; value: number }
 
 /** A finished generation. */
-export interface GenerationResult<Value = unknown> {
+export interface GenerationResult<Value = unknown, Call = GeneratedToolCall> {
   /** The answer, without reasoning and calls of tools. */
   text: string
   /** What the model thought before it answered; empty where there is nothing. */
   reasoning: string
   /** The calls of tools, in the model's order. */
-  toolCalls: GeneratedToolCall[]
+  toolCalls: Call[]
   /** Calls that could not be read. */
   invalidToolCalls: InvalidToolCall[]
   /** The text with reasoning and calls as the model wrote them. */
@@ -1312,12 +1352,12 @@ export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
  * hand on the generation, put it into an object: `return { generation }`, whose `generation.result`
  * is then awaited when it is wanted.
  */
-export interface Generation<Value = unknown>
-  extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult<Value>> {
+export interface Generation<Value = unknown, Call = GeneratedToolCall>
+  extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult<Value, Call>> {
   /**
    * The whole result, the same promise each time. Asking for it counts as awaiting the generation.
    */
-  readonly result: Promise<GenerationResult<Value>>
+  readonly result: Promise<GenerationResult<Value, Call>>
   /** The text alone, without reasoning, calls and empty pieces. */
   readonly textStream: AsyncIterableStream<string>
   /**
@@ -1334,8 +1374,8 @@ export interface Generation<Value = unknown>
   abort(reason?: unknown): void
   catch<T = never>(
     onRejected?: ((reason: unknown) => T | PromiseLike<T>) | null,
-  ): Promise<GenerationResult<Value> | T>
-  finally(onFinally?: (() => void) | null): Promise<GenerationResult<Value>>
+  ): Promise<GenerationResult<Value, Call> | T>
+  finally(onFinally?: (() => void) | null): Promise<GenerationResult<Value, Call>>
 }
 
 /** The logits of some tokens. */
@@ -1495,11 +1535,14 @@ export interface Model extends AsyncDisposable {
    *
    * @throws NodeMlxError at once when an argument is invalid or the model has been disposed of.
    */
-  generate<Schema extends StandardSchema>(
+  generate<Schema extends StandardSchema, const Tools extends readonly AnyTool[] = AnyTool[]>(
     prompt: Prompt,
-    options: WithSchema<GenerateOptions, Schema>,
-  ): Generation<SchemaOutput<Schema>>
-  generate(prompt: Prompt, options?: GenerateOptions): Generation
+    options: WithTools<WithSchema<GenerateOptions, Schema>, Tools>,
+  ): Generation<SchemaOutput<Schema>, ToolCallOf<Tools>>
+  generate<const Tools extends readonly AnyTool[] = AnyTool[]>(
+    prompt: Prompt,
+    options?: WithTools<GenerateOptions, Tools>,
+  ): Generation<unknown, ToolCallOf<Tools>>
   /** A conversation, whose turns are answered one after the other. */
   chat<Schema extends StandardSchema>(
     options: WithSchema<ChatOptions, Schema>,

@@ -5,7 +5,9 @@ import { type as arkType } from 'arktype'
 import {
   generate,
   tool,
+  type AnyTool,
   type Chat,
+  type GeneratedToolCall,
   type Generation,
   type Model,
   type ResponseFormat,
@@ -96,6 +98,50 @@ export function tools(model: Model): void {
   })
   // @ts-expect-error -- a tool has a name
   tool({ parameters: {} })
+}
+
+export async function calls(model: Model): Promise<void> {
+  const weather = tool({
+    name: 'weather',
+    parameters: z.object({ city: z.string(), days: z.string().transform(Number) }),
+    execute: ({ days }) => days.toFixed(),
+  })
+  const json = {
+    type: 'function',
+    function: { name: 'json', parameters: { type: 'object' } },
+  } as const
+  const sum = tool({ name: 'sum', execute: ({ a, b }: { a: number; b: number }) => a + b })
+  const { toolCalls } = await model.generate('Hi', { tools: [weather, json, sum] })
+  for (const call of toolCalls) {
+    const id: string = call.id
+    if (call.name === 'weather') {
+      // What the model wrote, before the schema has transformed it.
+      const days: string = call.arguments.days
+      console.log(id, call.arguments.city.trim(), days)
+      // @ts-expect-error -- there is no such argument
+      console.log(call.arguments.country)
+    } else if (call.name === 'sum') {
+      console.log(call.arguments.a + call.arguments.b)
+    } else {
+      const name: 'json' = call.name
+      const value: unknown = call.arguments['any']
+      console.log(name, value)
+    }
+  }
+  // @ts-expect-error -- there is no such tool
+  console.log(toolCalls.filter((call) => call.name === 'other'))
+
+  const schema = z.object({ city: z.string() })
+  const responseFormat = { type: 'json', schema } as const
+  const both = await model.generate('Hi', { tools: [weather], responseFormat })
+  console.log(both.object?.city, both.toolCalls[0]?.arguments.city)
+  const [once] = (await generate('demo', 'Hi', { tools: [weather] })).toolCalls
+  console.log(once?.arguments.city)
+
+  const tools: AnyTool[] = [weather, json]
+  const [any] = (await model.generate('Hi', { tools })).toolCalls
+  const anyCall: GeneratedToolCall | undefined = any
+  console.log(anyCall?.arguments['city'])
 }
 
 export async function others(model: Model): Promise<void> {
