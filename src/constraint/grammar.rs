@@ -45,12 +45,36 @@ pub enum Begin {
     /// From its first token.
     #[default]
     Now,
-    /// Behind the first appearance of these tokens in a row. Before them every token may come that
-    /// does not end the answer.
-    AfterTokens(Vec<u32>),
-    /// Behind the first appearance of this text, which may end within a token. Before it every
-    /// text may come, without special tokens.
-    AfterText(String),
+    /// Behind the first appearance of a marker, and what may come between them. Before tokens every
+    /// token may come that does not end the answer, before a text every text, without special
+    /// tokens.
+    Behind { marker: Marker, bridge: Option<Marker> },
+    /// From its first token, or behind reasoning, which stands between two markers, and what may
+    /// come behind that.
+    NowOrBehind { reasoning: [Marker; 2], bridge: Option<Marker> },
+}
+
+/// What tells parts of an answer apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Marker {
+    /// These tokens in a row.
+    Tokens(Vec<u32>),
+    /// A text, which may end within a token.
+    Text(String),
+}
+
+impl Marker {
+    /// It as an expression of a grammar, behind any text or at once.
+    fn expression(&self, behind_text: bool) -> String {
+        let before = if behind_text { "(?s:.*)" } else { "" };
+        match self {
+            Self::Text(text) => format!("/{before}{}/", pattern::literal(text)),
+            Self::Tokens(tokens) => {
+                let before = if behind_text { format!("/{before}/") } else { String::new() };
+                tokens.iter().fold(before, |written, token| format!("{written} <[{token}]>"))
+            }
+        }
+    }
 }
 
 /// A compiled grammar.
@@ -81,7 +105,7 @@ impl Grammar {
     /// with the reason.
     pub fn compile(&self, vocabulary: &Arc<Vocabulary>, begin: &Begin) -> Result<Constraint> {
         let (mut grammars, mut warnings) = self.sources()?;
-        if let Some(lead) = self.lead(begin)? {
+        if let Some(lead) = Self::lead(begin)? {
             grammars[0].name = Some(ANSWER.to_owned());
             grammars.insert(0, GrammarWithLexer::from_lark(lead));
         }
@@ -96,7 +120,9 @@ impl Grammar {
         }
         warnings.extend(matcher.grammar_warnings().iter().map(|warning| reason(warning)));
         let awaited = match begin {
-            Begin::AfterTokens(tokens) if !tokens.is_empty() => Some(tokens.clone()),
+            Begin::Behind { marker: Marker::Tokens(tokens), .. } if !tokens.is_empty() => {
+                Some(tokens.clone())
+            }
             _ => None,
         };
         let vocabulary = Arc::clone(vocabulary);
@@ -131,27 +157,39 @@ impl Grammar {
         Ok((grammars, warnings))
     }
 
-    /// What comes before the answer's grammar, as one that leads to it.
-    fn lead(&self, begin: &Begin) -> Result<Option<String>> {
-        let before = match begin {
+    /// What comes before the answer's grammar, as one that leads to it. Models write empty lines
+    /// between their reasoning and the answer.
+    fn lead(begin: &Begin) -> Result<Option<String>> {
+        let (start, bridge, mut rules) = match begin {
             Begin::Now => return Ok(None),
-            Begin::AfterTokens(_) => "",
-            Begin::AfterText(marker) if marker.is_empty() => {
+            Begin::Behind { marker: Marker::Text(text), .. } if text.is_empty() => {
                 return Err(Error::argument("responseFormat", "begins behind an empty text"));
             }
-            Begin::AfterText(marker) => {
-                &format!("before[lazy]: /(?s:.*){}/\n", pattern::literal(marker))
+            // The tokens are awaited without the parser.
+            Begin::Behind { marker: Marker::Tokens(_), bridge } => {
+                (format!("BRIDGE SPACE? @{ANSWER}"), bridge, String::new())
+            }
+            Begin::Behind { marker, bridge } => {
+                let rules = format!("before[lazy]: {}\n", marker.expression(true));
+                (format!("before BRIDGE SPACE? @{ANSWER}"), bridge, rules)
+            }
+            Begin::NowOrBehind { reasoning: [open, close], bridge } => {
+                let is_lazy = matches!(close, Marker::Text(_));
+                let rest = if is_lazy { "rest[lazy]" } else { "rest" };
+                let rules = format!(
+                    "reasoning: {} rest\n{rest}: {}\n",
+                    open.expression(false),
+                    close.expression(true)
+                );
+                (format!("(reasoning BRIDGE SPACE?)? @{ANSWER}"), bridge, rules)
             }
         };
-        let marker = if before.is_empty() { "" } else { "before " };
-        // Models write empty lines between their reasoning and the answer.
-        let space = match self {
-            Self::Json { .. } | Self::Calls { .. } => "SPACE? ",
-            _ if before.is_empty() => return Ok(None),
-            _ => "",
-        };
-        let rules = format!("{before}SPACE: /[ \\n]{{1,4}}/\n");
-        Ok(Some(format!("start: {marker}{space}@{ANSWER}\n{rules}")))
+        let bridge = bridge.as_ref().map_or(String::new(), |bridge| {
+            rules += &format!("bridge: SPACE? {}\n", bridge.expression(false));
+            "bridge?".to_owned()
+        });
+        let start = start.replace("BRIDGE", &bridge);
+        Ok(Some(format!("start: {start}\n{rules}SPACE: /[ \\n]{{1,4}}/\n")))
     }
 
     fn source(&self) -> Result<(GrammarWithLexer, Vec<String>)> {

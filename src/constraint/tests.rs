@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Begin, Constraint, Grammar, Masks, Vocabulary, Word};
+use super::{Begin, Constraint, Grammar, Marker, Masks, Vocabulary, Word};
 use crate::error::{Error, Result};
 
 const END: u32 = 256;
@@ -16,6 +16,10 @@ fn vocabulary() -> Arc<Vocabulary> {
     words.push(Word::Special("<end>".to_owned()));
     words.push(Word::Special("</think>".to_owned()));
     Arc::new(Vocabulary::new(words, &[END]).unwrap())
+}
+
+fn behind(marker: Marker) -> Begin {
+    Begin::Behind { marker, bridge: None }
 }
 
 fn compile(grammar: &Grammar) -> Result<Constraint> {
@@ -168,7 +172,7 @@ fn what_comes_in_any_case_ends_before_special_tokens() {
 #[test]
 fn what_comes_before_a_marker_is_free() {
     let schema = json(&json!({ "type": "boolean" }));
-    let after_text = Begin::AfterText("</think>".to_owned());
+    let after_text = behind(Marker::Text("</think>".to_owned()));
     let constraint = schema.compile(&vocabulary(), &after_text).unwrap();
     assert!(accepts(&constraint, "Hm, {\"a\": </thin> well.</think>\n\ntrue"));
     assert!(!accepts(&constraint, "Hm.</think>\n\n\n\n\ntrue"));
@@ -176,7 +180,7 @@ fn what_comes_before_a_marker_is_free() {
     assert!(!accepts(&constraint, "Hm.</think>Well, true"));
     assert_eq!(follow(&constraint, bytes("Hm.")), Some(false));
 
-    let after_token = Begin::AfterTokens(vec![THINK_END]);
+    let after_token = behind(Marker::Tokens(vec![THINK_END]));
     let constraint = schema.compile(&vocabulary(), &after_token).unwrap();
     let tokens = bytes("Hm.</think>").chain([THINK_END]).chain(bytes("true"));
     assert_eq!(follow(&constraint, tokens), Some(true));
@@ -185,8 +189,61 @@ fn what_comes_before_a_marker_is_free() {
 }
 
 #[test]
+fn every_format_may_follow_empty_lines_behind_reasoning() {
+    let choice = Grammar::Choice(vec!["yes".to_owned(), "no".to_owned()]);
+    let lark = Grammar::Lark("start: \"yes\"".to_owned());
+    let text = || Marker::Text("</think>".to_owned());
+    for grammar in [choice, lark, Grammar::Regex("ye?s".to_owned())] {
+        let constraint = grammar.compile(&vocabulary(), &behind(text())).unwrap();
+        assert!(accepts(&constraint, "Hm.\n</think>\n\nyes"), "{grammar:?}");
+        assert!(accepts(&constraint, "</think>yes"), "{grammar:?}");
+        assert!(!accepts(&constraint, "</think>\n\nhm"), "{grammar:?}");
+        let tokens = behind(Marker::Tokens(vec![THINK_END]));
+        let constraint = grammar.compile(&vocabulary(), &tokens).unwrap();
+        let answer = bytes("Hm.\n").chain([THINK_END]).chain(bytes("\n\nyes"));
+        assert_eq!(follow(&constraint, answer), Some(true), "{grammar:?}");
+    }
+}
+
+#[test]
+fn a_model_may_reason_first_or_answer_at_once() {
+    let text = |it: &str| Marker::Text(it.to_owned());
+    let reasoning = [text("<think>"), text("</think>")];
+    let bridge = Some(text("<answer>"));
+    let schema = json(&json!({ "type": "boolean" }));
+    let begin = Begin::NowOrBehind { reasoning, bridge };
+    let constraint = schema.compile(&vocabulary(), &begin).unwrap();
+    for right in [
+        "true",
+        "<think>\nHm. {\"a\": <b> </think>\n\ntrue",
+        "<think></think>true",
+        "<think>Hm.</think>\n<answer>\ntrue",
+    ] {
+        assert!(accepts(&constraint, right), "{right}");
+    }
+    for wrong in ["Hm.", "<answer>true", "<think>Hm.</think>Well, true", "<thunk>", "</think>true"]
+    {
+        assert!(!accepts(&constraint, wrong), "{wrong}");
+    }
+    assert_eq!(follow(&constraint, bytes("<think>Hm.").chain([END])), None);
+
+    let reasoning = [text("<think>"), Marker::Tokens(vec![THINK_END])];
+    let begin = Begin::NowOrBehind { reasoning, bridge: None };
+    let constraint = schema.compile(&vocabulary(), &begin).unwrap();
+    let tokens = bytes("<think>Hm.</think>").chain([THINK_END]).chain(bytes("\ntrue"));
+    assert_eq!(follow(&constraint, tokens), Some(true));
+    assert!(accepts(&constraint, "true"));
+
+    let reasoning = [Marker::Tokens(vec![THINK_END]), Marker::Tokens(vec![THINK_END])];
+    let begin = Begin::NowOrBehind { reasoning, bridge: None };
+    let constraint = schema.compile(&vocabulary(), &begin).unwrap();
+    let tokens = [THINK_END].into_iter().chain(bytes("Hm.")).chain([THINK_END]);
+    assert_eq!(follow(&constraint, tokens.chain(bytes("true"))), Some(true));
+}
+
+#[test]
 fn tokens_in_a_row_are_found_among_their_like() {
-    let begin = Begin::AfterTokens(vec![1, 1, 2]);
+    let begin = behind(Marker::Tokens(vec![1, 1, 2]));
     let constraint = json(&json!({ "type": "null" })).compile(&vocabulary(), &begin).unwrap();
     let tokens = [1, 1, 1, 2].into_iter().chain(bytes("null"));
     assert_eq!(follow(&constraint, tokens), Some(true));

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::budget::ReasoningBudget;
 use super::request::GenerateRequest;
 use crate::constraint::schema::{self, Lowered};
-use crate::constraint::{Begin, Grammar};
+use crate::constraint::{Begin, Grammar, Marker};
 use crate::error::{Error, Result};
 use crate::generate::TokenMask;
 use crate::text::Tokenizer;
@@ -27,6 +27,8 @@ pub struct OutputPlan {
     pub prompt_end: String,
     /// Whether the prompt continues an answer.
     pub continues: bool,
+    /// Whether the model is told not to reason.
+    pub reasoning_is_off: bool,
     /// How many tokens of reasoning there may be.
     pub reasoning_budget: Option<usize>,
     /// The model's tokenizer.
@@ -105,19 +107,35 @@ impl OutputPlan {
         reasoning.is_some_and(|it| it.is_open(&self.prompt_end, self.continues))
     }
 
-    /// Where the answer begins, behind reasoning.
+    /// Where the answer begins: behind reasoning, if that has begun or comes.
     fn begin_of_answer(&self) -> Result<Begin> {
-        let marker = self.formats.reasoning.and_then(|it| it.leads_to_answer(self.reasons()));
-        marker.map_or(Ok(Begin::Now), |marker| self.after(marker))
+        let Some(reasoning) = self.formats.reasoning else { return Ok(Begin::Now) };
+        let is_open = self.reasons();
+        let bridge = || reasoning.bridge().map(|text| self.marker(&text)).transpose();
+        if let Some(marker) = reasoning.leads_to_answer(is_open) {
+            return Ok(Begin::Behind { marker: self.marker(marker)?, bridge: bridge()? });
+        }
+        let may_reason =
+            !self.reasoning_is_off && !self.continues && !reasoning.has_ended(&self.prompt_end);
+        Ok(match may_reason {
+            true => Begin::NowOrBehind {
+                reasoning: [
+                    self.marker(reasoning.opens[0].trim_end())?,
+                    self.marker(reasoning.closes[0])?,
+                ],
+                bridge: bridge()?,
+            },
+            false => Begin::Now,
+        })
     }
 
-    /// Behind the first appearance of a marker.
-    fn after(&self, marker: &str) -> Result<Begin> {
-        let tokens = self.tokenizer.encode(marker, false)?;
+    /// A marker as the model writes it.
+    fn marker(&self, text: &str) -> Result<Marker> {
+        let tokens = self.tokenizer.encode(text, false)?;
         // Special tokens are no text.
         Ok(match tokens.iter().any(|&token| self.tokenizer.is_special(token)) {
-            true => Begin::AfterTokens(tokens),
-            false => Begin::AfterText(marker.to_owned()),
+            true => Marker::Tokens(tokens),
+            false => Marker::Text(text.to_owned()),
         })
     }
 

@@ -294,8 +294,15 @@ impl Text {
         let length = if continues { LONGEST_CONTINUED } else { PROMPT_END };
         let prompt_end = tokenizer.decode(&prompt[prompt.len().saturating_sub(length)..], false)?;
         let tools = Arc::new(render.tools.as_ref().map(Tools::new).unwrap_or_default());
-        let tokenizer = Arc::clone(tokenizer);
-        Ok(Some(OutputPlan { formats, tools, prompt_end, continues, reasoning_budget, tokenizer }))
+        Ok(Some(OutputPlan {
+            formats,
+            tools,
+            prompt_end,
+            continues,
+            reasoning_is_off: render.reasoning.is_some_and(Reasoning::is_off),
+            reasoning_budget,
+            tokenizer: Arc::clone(tokenizer),
+        }))
     }
 
     /// How many tokens of reasoning the options of a prompt's template allow.

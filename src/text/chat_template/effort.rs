@@ -20,6 +20,13 @@ pub enum Reasoning {
     },
 }
 
+impl Reasoning {
+    /// Whether there is to be none.
+    pub fn is_off(self) -> bool {
+        matches!(self, Self::Level(Level::Off) | Self::Budget { budget_tokens: 0 })
+    }
+}
+
 /// A level of reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,7 +75,7 @@ impl Reasoning {
             }
             read
         };
-        if matches!(self, Self::Level(Level::Off) | Self::Budget { budget_tokens: 0 }) {
+        if self.is_off() {
             let mut told = SWITCHES.iter().fold(false, |told, it| give(it, false.into()) | told);
             told |= give("thinking_mode", "disabled".into());
             told |= give("thinking_budget", 0.into());

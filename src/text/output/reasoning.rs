@@ -144,6 +144,19 @@ impl ReasoningFormat {
         }
     }
 
+    /// What the model may write between its reasoning and the answer, besides empty lines.
+    pub fn bridge(&self) -> Option<String> {
+        let ending = self.ending();
+        let (_, behind) = ending.split_once(self.closes[0])?;
+        Some(behind.trim().to_owned()).filter(|bridge| !bridge.is_empty())
+    }
+
+    /// Whether a prompt that ends so says that there is no reasoning, or that it has ended.
+    pub fn has_ended(&self, prompt_end: &str) -> bool {
+        let mut ends = self.closes.iter().chain(self.wrappers);
+        ends.any(|end| prompt_end.trim_end().ends_with(end.trim_end()))
+    }
+
     /// What the model writes before its answer, where reasoning is `open` at the end of the prompt
     /// or not; `None` where the answer may begin at once.
     pub fn leads_to_answer(&self, open: bool) -> Option<&'static str> {
