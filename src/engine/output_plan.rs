@@ -86,12 +86,22 @@ impl OutputPlan {
             warnings.borrow_mut().extend(more);
             Ok(schema)
         };
+        let leave_out = |tool: &Tool, what: &str| {
+            let option = format!("tools: {}", tool.name);
+            let message = format!("{what} cannot be enforced in this model's format of calls");
+            if tool.strict {
+                return Err(Error::argument(option, message));
+            }
+            warnings.borrow_mut().push(format!("{option}: {message}"));
+            Ok(())
+        };
         let lark = format.grammar(&Calls {
             tools: &tools,
             parallel: !request.output.single_call,
             enforced: required.is_some() || tools.iter().any(|tool| tool.strict),
             or_other: required.is_none(),
             lower: &lower,
+            leave_out: &leave_out,
             tokenizer: &self.tokenizer,
             lead,
         })?;

@@ -257,6 +257,97 @@ fn a_required_call_leaves_no_room_for_an_answer() {
     }
 }
 
+/// Schemas of an argument, and what they allow.
+fn arguments() -> Vec<(&'static str, Value, fn(&Value) -> bool)> {
+    fn text(value: &Value) -> Option<&str> {
+        value.as_str()
+    }
+    fn all(text: &str, is_right: fn(char) -> bool) -> bool {
+        text.chars().all(is_right)
+    }
+    let nullable = json!({ "type": ["string", "null"], "maxLength": 3 });
+    let one_of_either = json!({ "anyOf": [{ "const": "auto" }, { "type": "integer", "minimum": 0, "maximum": 9 }] });
+    vec![
+        ("nullable", nullable, |it| {
+            it.is_null() || text(it).is_some_and(|it| it.chars().count() < 4)
+        }),
+        ("mixed", json!({ "enum": ["x", 2, null, true] }), |it| {
+            [json!("x"), json!(2), Value::Null, json!(true)].contains(it)
+        }),
+        ("constant", json!({ "const": "fast" }), |it| it == "fast"),
+        ("pattern", json!({ "type": "string", "pattern": "^[a-c/]{2,4}$" }), |it| {
+            text(it)
+                .is_some_and(|it| (2..5).contains(&it.len()) && all(it, |it| "abc/".contains(it)))
+        }),
+        ("part", json!({ "type": "string", "pattern": "ok", "maxLength": 4 }), |it| {
+            text(it).is_some_and(|it| it.contains("ok") && it.chars().count() < 5)
+        }),
+        ("length", json!({ "type": "string", "minLength": 2, "maxLength": 3 }), |it| {
+            text(it).is_some_and(|it| (2..4).contains(&it.chars().count()))
+        }),
+        ("date", json!({ "type": "string", "format": "date" }), |it| {
+            text(it)
+                .is_some_and(|it| it.len() == 10 && all(it, |it| it.is_ascii_digit() || it == '-'))
+        }),
+        ("reference", json!({ "$ref": "#/$defs/size" }), |it| it == "small" || it == "large"),
+        ("either", one_of_either, |it| it == "auto" || it.is_u64()),
+        ("list", json!({ "type": "array", "items": { "enum": ["a"] }, "maxItems": 2 }), |it| {
+            it.as_array().is_some_and(|it| it.len() < 3 && it.iter().all(|it| it == "a"))
+        }),
+    ]
+}
+
+#[test]
+fn arguments_follow_their_schemas_in_every_format() {
+    let text = text(SPECIAL.len());
+    let properties: serde_json::Map<String, Value> =
+        arguments().into_iter().map(|(name, schema, _)| (name.to_owned(), schema)).collect();
+    let names: Vec<&String> = properties.keys().collect();
+    let object = json!({
+        "type": "object",
+        "properties": properties,
+        "required": names,
+        "additionalProperties": false,
+    });
+    let sizes = json!({ "size": { "enum": ["small", "large"] } });
+    let plain = {
+        let mut plain = object.clone();
+        plain["$defs"] = sizes.clone();
+        plain
+    };
+    let referring =
+        json!({ "$ref": "#/$defs/all", "$defs": { "all": object, "size": sizes["size"] } });
+    for format in ALL.iter().filter(|format| has_grammar(format)) {
+        for parameters in [&plain, &referring] {
+            let tools = json!([{ "name": "f", "parameters": parameters, "strict": true }]);
+            let mut request = request(format.name, &tools);
+            request.output.required_tools = Some(vec!["f".to_owned()]);
+            request.output.single_call = true;
+            let (plan, constraint) = planned(&text, &request).unwrap();
+            for seed in 0..8 {
+                let (_, calls) = parts(&read(&plan, &walk(&constraint, seed)));
+                for (name, _, is_allowed) in arguments() {
+                    let value = &calls[0].1[name];
+                    assert!(is_allowed(value), "{}: {name} is {value}", format.name);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_argument_whose_name_would_be_read_as_another_is_refused() {
+    let parameters = json!({ "properties": { "a>b": { "type": "string" } } });
+    let tools = json!([{ "name": "f", "parameters": parameters }]);
+    match planned(&text(1), &request("qwen3-coder", &tools)) {
+        Err(Error::InvalidArgument { option, message, .. }) => {
+            assert_eq!(option, "tools: f");
+            assert!(message.contains("a>b"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn calls_of_other_formats_are_free_behind_their_beginning_unless_a_tool_is_strict() {
     let text = text(1);

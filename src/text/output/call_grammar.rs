@@ -3,9 +3,9 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::schemas::{Tool, Types};
+use super::schemas::{self, Tool};
 use super::value::quoted;
 use crate::error::{Error, Result};
 use crate::text::tokenizer::Tokenizer;
@@ -69,6 +69,8 @@ pub struct Calls<'a> {
     pub or_other: bool,
     /// Brings a schema of a tool's arguments, or of one argument, into the form that is enforced.
     pub lower: &'a dyn Fn(&Tool, &Value) -> Result<Value>,
+    /// Takes down what of a tool's schema is not enforced; an error where it has to be.
+    pub leave_out: &'a dyn Fn(&Tool, &str) -> Result<()>,
     /// The model's tokenizer.
     pub tokenizer: &'a Tokenizer,
     /// What comes before the answer, where that is part of the grammar.
@@ -116,6 +118,76 @@ pub(super) fn write(shape: Shape, opens: &[&str], calls: &Calls<'_>) -> Result<S
     };
     let _ = writeln!(writer.rules, "call: {}", written.join(" | "));
     Ok(writer.finish(&format!("{begin} call{more} {end}")))
+}
+
+/// Schemas within others are followed this far.
+const MAX_DEPTH: usize = 16;
+
+/// Keywords that limit strings.
+const OF_STRINGS: [&str; 4] = ["pattern", "minLength", "maxLength", "format"];
+
+/// A schema with the definitions that its references may lead to.
+fn with_definitions(schema: &Value, tool: &Tool) -> Value {
+    let mut schema = schema.clone();
+    for key in ["$defs", "definitions"] {
+        if let (Some(schema), Some(definitions)) =
+            (schema.as_object_mut(), tool.parameters.get(key))
+        {
+            schema.insert(key.to_owned(), definitions.clone());
+        }
+    }
+    schema
+}
+
+/// A text as a regular expression.
+fn escaped(text: &str) -> String {
+    let one = |it: char| match it {
+        '\n' => "\\n".to_owned(),
+        '/' | '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^' | '$'
+        | '\\' | '&' | '~' => format!("\\{it}"),
+        // Escaped, `<` and `>` would be borders of words.
+        it => it.to_string(),
+    };
+    text.chars().map(one).collect()
+}
+
+/// A pattern that is looked for within a text as one for the whole text; `None` where its ends are
+/// said elsewhere than at its ends.
+fn whole(pattern: &str) -> Option<String> {
+    let (begins, rest) = match pattern.strip_prefix('^') {
+        Some(rest) => (true, rest),
+        None => (false, pattern),
+    };
+    let (ends, rest) = match rest.strip_suffix('$') {
+        Some(rest) if !rest.ends_with('\\') => (true, rest),
+        _ => (false, rest),
+    };
+    let (mut depth, mut in_class, mut is_escaped, mut has_choice) = (0_i32, false, false, false);
+    let mut written = String::with_capacity(rest.len());
+    for character in rest.chars() {
+        if character == '/' && !is_escaped {
+            // It would end the expression.
+            written.push('\\');
+        }
+        written.push(character);
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ if in_class => {}
+            '^' | '$' => return None,
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            '|' if depth == 0 => has_choice = true,
+            _ => {}
+        }
+    }
+    if has_choice && (begins || ends) {
+        return None;
+    }
+    let any = |is_bound: bool| if is_bound { "" } else { "(?s:.*)" };
+    Some(format!("{}(?:{}){}", any(begins), written, any(ends)))
 }
 
 fn not_enforced() -> Error {
@@ -212,31 +284,152 @@ impl Writer<'_> {
 
     /// The arguments, those that are required first.
     fn elements(&mut self, tool: &Tool, [before, between, behind]: [&str; 3]) -> Result<String> {
-        let schema = &tool.parameters;
-        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
-            return Ok(String::new());
-        };
-        let required: Vec<&str> = schema
-            .get("required")
-            .and_then(Value::as_array)
-            .map(|names| names.iter().filter_map(Value::as_str).collect())
-            .unwrap_or_default();
-        let mut all: Vec<(&String, &Value)> = properties.iter().collect();
-        all.sort_by_key(|(name, _)| !required.contains(&name.as_str()));
+        let root = &tool.parameters;
+        let (mut properties, mut required) = (Vec::new(), Vec::new());
+        self.collect(tool, root, &mut properties, &mut required, 0)?;
+        properties.sort_by_key(|(name, _)| !required.contains(name));
         let mut written = String::new();
-        for (name, property) in all {
+        for (name, property) in properties {
+            if name.contains(['<', '>', '"', '\n', '\r']) {
+                let message = format!("this model's format cannot write the argument {name:?}");
+                return Err(Error::argument(format!("tools: {}", tool.name), message));
+            }
             let head = self.literal(&format!("{before}{name}{between}"));
-            let types = super::schemas::types_of(property, schema);
-            let value = match types.is_none_or(Types::only_string) && property.get("enum").is_none()
-            {
-                true => self.text(behind),
-                false => self.value(tool, property, types, behind)?,
-            };
-            let rule = self.rule(&format!("{head} {value}"));
-            let optional = if required.contains(&name.as_str()) { "" } else { "?" };
+            let mut values = Vec::new();
+            self.values(tool, property, behind, &mut values, 0)?;
+            let rule = self.rule(&format!("{head} ({})", values.join(" | ")));
+            let optional = if required.contains(&name) { "" } else { "?" };
             let _ = write!(written, " {rule}{optional}");
         }
         Ok(written)
+    }
+
+    /// The properties of an object's schema, and the names of those that are required.
+    fn collect<'a>(
+        &self,
+        tool: &'a Tool,
+        schema: &'a Value,
+        properties: &mut Vec<(&'a str, &'a Value)>,
+        required: &mut Vec<&'a str>,
+        depth: usize,
+    ) -> Result<()> {
+        let schema = schemas::resolved(schema, &tool.parameters);
+        let named = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
+        properties.extend(named.map(|(name, property)| (name.as_str(), property)));
+        let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+        required.extend(names.filter_map(Value::as_str));
+        for key in ["anyOf", "oneOf", "patternProperties"] {
+            if schema.get(key).is_some() {
+                (self.calls.leave_out)(tool, &format!("\"{key}\" of the arguments as a whole"))?;
+            }
+        }
+        let all = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
+        for part in all.filter(|_| depth < MAX_DEPTH) {
+            self.collect(tool, part, properties, required, depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// What a value of a schema may be, with `end` behind it: strings stand as they are, everything
+    /// else is JSON.
+    fn values(
+        &mut self,
+        tool: &Tool,
+        schema: &Value,
+        end: &str,
+        written: &mut Vec<String>,
+        depth: usize,
+    ) -> Result<()> {
+        let schema = schemas::resolved(schema, &tool.parameters);
+        let listed = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice);
+        let listed = listed.or_else(|| schema.get("const").map(std::slice::from_ref));
+        if let Some(listed) = listed {
+            let end = self.literal(end);
+            written.extend(listed.iter().map(|value| match value {
+                Value::String(text) if text.is_empty() => end.clone(),
+                Value::String(text) => format!("{} {end}", quoted(text)),
+                other => format!("{} {end}", quoted(&other.to_string())),
+            }));
+            return Ok(());
+        }
+        for key in ["anyOf", "oneOf"] {
+            if let Some(parts) = schema.get(key).and_then(Value::as_array)
+                && depth < MAX_DEPTH
+            {
+                let each = |part: &Value| self.values(tool, part, end, written, depth + 1);
+                return parts.iter().try_for_each(each);
+            }
+        }
+        let types = schemas::types_of(schema, &tool.parameters);
+        match types {
+            Some(types) if !types.string => {
+                let json = self.json(tool, &with_definitions(schema, tool))?;
+                written.push(format!("{json} {}", self.literal(end)));
+            }
+            Some(types) if !types.only_string() => {
+                let others = schema.get("type").and_then(Value::as_array).into_iter().flatten();
+                let others: Vec<&Value> = others.filter(|it| **it != "string").collect();
+                let mut other = with_definitions(schema, tool);
+                other["type"] = match others.is_empty() {
+                    // OpenAPI's `nullable`.
+                    true => "null".into(),
+                    false => json!(others),
+                };
+                if let Some(fields) = other.as_object_mut() {
+                    OF_STRINGS.iter().chain(&["nullable"]).for_each(|key| _ = fields.remove(*key));
+                }
+                let json = self.json(tool, &other)?;
+                written.push(format!("{json} {}", self.literal(end)));
+                written.push(self.string(tool, schema, end)?);
+            }
+            _ => written.push(self.string(tool, schema, end)?),
+        }
+        Ok(())
+    }
+
+    /// A string of a schema as it is, and `end` behind it.
+    fn string(&mut self, tool: &Tool, schema: &Value, end: &str) -> Result<String> {
+        let mut own = Map::new();
+        own.insert("type".to_owned(), "string".into());
+        for key in OF_STRINGS {
+            if let Some(value) = schema.get(key) {
+                own.insert(key.to_owned(), value.clone());
+            }
+        }
+        if own.len() == 1 {
+            return Ok(self.text(end));
+        }
+        let lowered = (self.calls.lower)(tool, &Value::Object(own))?;
+        let mut limits = Vec::new();
+        let number = |key: &str| lowered.get(key).and_then(Value::as_u64);
+        let (least, most) = (number("minLength"), number("maxLength"));
+        if least.is_some() || most.is_some() {
+            let most = most.map_or(String::new(), |most| most.to_string());
+            limits.push(format!("/(?s:.{{{},{most}}})/", least.unwrap_or(0)));
+        }
+        let parts = lowered.get("allOf").and_then(Value::as_array).into_iter().flatten();
+        for part in std::iter::once(&lowered).chain(parts) {
+            if let Some(pattern) = part.get("pattern").and_then(Value::as_str) {
+                match whole(pattern) {
+                    Some(pattern) => limits.push(format!("/{pattern}/")),
+                    None => (self.calls.leave_out)(tool, &format!("the pattern {pattern:?}"))?,
+                }
+            }
+            if let Some(format) = part.get("format").and_then(Value::as_str) {
+                (self.calls.leave_out)(tool, &format!("the format {format:?}"))?;
+            }
+        }
+        if limits.is_empty() {
+            return Ok(self.text(end));
+        }
+        let name = self.name("LIMITED");
+        // A special token is no text in any case.
+        let literal = self.literal(end);
+        if !literal.starts_with("<[") {
+            limits.push(format!("~/(?s:.*){}(?s:.*)/", escaped(end)));
+        }
+        let _ = writeln!(self.rules, "{name}: {}", limits.join(" & "));
+        Ok(format!("{name} {literal}"))
     }
 
     /// Any text, and `end` behind it.
@@ -246,43 +439,10 @@ impl Writer<'_> {
         if literal.starts_with("<[") {
             return format!("/(?s:.*)/ {literal}");
         }
-        let pattern: String = end
-            .chars()
-            .map(|it| match it {
-                '\n' => "\\n".to_owned(),
-                '/' | '.' | '*' | '+' | '?' | '(' | ')' | '[' | ']' | '{' | '}' | '|' | '^'
-                | '$' | '\\' => format!("\\{it}"),
-                // Escaped, `<` and `>` would be borders of words.
-                it => it.to_string(),
-            })
-            .collect();
+        let pattern = escaped(end);
         let name = self.name("text");
         let _ = writeln!(self.rules, "{name}[lazy]: /(?s:.*){pattern}/");
         name
-    }
-
-    /// A value of a property's schema, and `end` behind it.
-    fn value(
-        &mut self,
-        tool: &Tool,
-        property: &Value,
-        types: Option<Types>,
-        end: &str,
-    ) -> Result<String> {
-        let end = self.literal(end);
-        let texts = property.get("enum").and_then(Value::as_array);
-        if let Some(texts) = texts.filter(|_| types.is_none_or(Types::only_string)) {
-            let texts = texts.iter().filter_map(Value::as_str).map(quoted).collect::<Vec<_>>();
-            return Ok(format!("({}) {end}", texts.join(" | ")));
-        }
-        let mut schema = property.clone();
-        for key in ["$defs", "definitions"] {
-            let definitions = tool.parameters.get(key);
-            if let (Some(schema), Some(definitions)) = (schema.as_object_mut(), definitions) {
-                schema.insert(key.to_owned(), definitions.clone());
-            }
-        }
-        Ok(format!("{} {end}", self.json(tool, &schema)?))
     }
 
     /// The arguments of a call, which are an object whatever the schema leaves open.

@@ -102,6 +102,17 @@ fn property<'a>(schema: &'a Value, root: &'a Value, name: &str, depth: usize) ->
     found.into_iter().find_map(|it| property(it, root, name, depth + 1))
 }
 
+/// The schema that a reference leads to, if it is one and leads anywhere.
+pub(super) fn resolved<'a>(mut schema: &'a Value, root: &'a Value) -> &'a Value {
+    for _ in 0..MAX_DEPTH {
+        match reference(schema, root) {
+            Some(target) => schema = target,
+            None => break,
+        }
+    }
+    schema
+}
+
 fn reference<'a>(schema: &'a Value, root: &'a Value) -> Option<&'a Value> {
     let pointer = schema.get("$ref")?.as_str()?.strip_prefix('#')?;
     root.pointer(pointer)
