@@ -191,7 +191,7 @@ describe('a tool choice that cannot be kept', () => {
   it.each([
     [{ toolFormat: 'nobody' }, 'INVALID_ARGUMENT', /hermes/],
     [
-      { tools: [WEATHER], toolChoice: 'required', toolFormat: 'gemma4' },
+      { tools: [WEATHER], toolChoice: 'required', toolFormat: 'kimi-k3' },
       'UNSUPPORTED',
       /cannot be enforced/,
     ],

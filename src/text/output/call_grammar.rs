@@ -37,8 +37,23 @@ pub(super) enum Shape {
         around: [&'static str; 2],
         /// What stands before and behind a call's name, and behind all arguments.
         call: [&'static str; 3],
-        /// What stands before and behind an argument's name, and behind its value.
+        /// What stands before and behind an argument's name, and behind its value, in which `{}`
+        /// is the name.
         argument: [&'static str; 3],
+        /// What stands directly behind an argument's name: for a string, and for anything else.
+        kinds: [&'static str; 2],
+    },
+    /// Functions with named arguments: `[f(x=1), g()]`.
+    Functions {
+        /// What stands before and behind all calls.
+        around: [&'static str; 2],
+    },
+    /// Gemma's objects, whose keys stand without quotes and whose strings between marks.
+    Marked {
+        /// What stands before and behind each call, whose name comes first.
+        each: [&'static str; 2],
+        /// What stands around a string.
+        mark: &'static str,
     },
     /// One of two, by whether the tokenizer has a token.
     Either {
@@ -93,16 +108,17 @@ pub struct Lead {
 /// # Errors
 /// [`Error::Unsupported`] where a format without a shape has to be enforced; those of `lower`.
 pub(super) fn write(shape: Shape, opens: &[&str], calls: &Calls<'_>) -> Result<String> {
-    let shape = match shape {
-        Shape::Either { token, with, .. } if calls.tokenizer.token_to_id(token).is_some() => *with,
-        Shape::Either { without, .. } => *without,
-        other => other,
-    };
-    let mut writer = Writer { calls, rules: String::new(), count: 0 };
+    let mut shape = shape;
+    while let Shape::Either { token, with, without } = shape {
+        shape = if calls.tokenizer.token_to_id(token).is_some() { *with } else { *without };
+    }
+    let mut writer = Writer { calls, rules: String::new(), count: 0, any_marked: None };
     let (begin, between, end) = match shape {
         Shape::Object { around: [begin, between, end], .. } => (begin, Some(between), end),
         Shape::Named { around: [begin, end], between, .. } => (begin, between, end),
         Shape::Elements { around: [begin, end], .. } => (begin, Some(""), end),
+        Shape::Marked { .. } => ("", Some(""), ""),
+        Shape::Functions { around: [begin, end] } => (begin, Some(", "), end),
         Shape::Unknown { bare } => {
             let body = writer.free(opens, bare)?;
             return Ok(writer.finish(&body));
@@ -190,16 +206,59 @@ fn whole(pattern: &str) -> Option<String> {
     Some(format!("{}(?:{}){}", any(begins), written, any(ends)))
 }
 
+/// Those that are `required` and some that are not, in their order, with commas between them.
+fn joined(required: &[String], optional: &[String], comma: &str) -> String {
+    let more = |rules: &[String]| -> String {
+        rules.iter().map(|rule| format!(" (\"{comma}\" {rule})?")).collect()
+    };
+    if !required.is_empty() {
+        return required.join(&format!(" \"{comma}\" ")) + &more(optional);
+    }
+    // The first one that comes has no comma before it.
+    let firsts = optional.iter().enumerate();
+    let each: Vec<String> =
+        firsts.map(|(at, first)| format!("{first}{}", more(&optional[at + 1..]))).collect();
+    if each.is_empty() { String::new() } else { format!("({})?", each.join(" | ")) }
+}
+
+/// Items with commas between them.
+fn list(item: &str, least: u64, most: Option<u64>) -> String {
+    let more = |least: u64| match most {
+        Some(most) => format!("(\",\" {item}){{{least},{}}}", most.saturating_sub(1)),
+        None => format!("(\",\" {item}){{{least},}}"),
+    };
+    match (least, most) {
+        (_, Some(0)) => String::new(),
+        (0, _) => format!("({item} {})?", more(0)),
+        (least, _) => format!("{item} {}", more(least - 1)),
+    }
+}
+
+/// An argument whose name would be read as something else.
+fn unwritable(tool: &Tool, name: &str) -> Error {
+    let message = format!("this model's format cannot write the argument {name:?}");
+    Error::argument(format!("tools: {}", tool.name), message)
+}
+
 fn not_enforced() -> Error {
     let message = "toolChoice: this model's format of calls cannot be enforced; use 'auto', and \
                    tools that are not strict";
     Error::Unsupported(message.to_owned())
 }
 
+/// What values may be: strings as they are, and JSON.
+#[derive(Default)]
+struct Values {
+    strings: Vec<String>,
+    others: Vec<String>,
+}
+
 struct Writer<'a> {
     calls: &'a Calls<'a>,
     rules: String,
     count: usize,
+    /// The rule of any value with Gemma's keys and strings, where it is needed.
+    any_marked: Option<String>,
 }
 
 impl Writer<'_> {
@@ -271,9 +330,21 @@ impl Writer<'_> {
                 let tail = self.literal(behind);
                 format!("{head} {} {tail}", self.arguments(tool)?)
             }
-            Shape::Elements { call: [before, between, behind], argument, .. } => {
+            Shape::Marked { each: [before, behind], mark } => {
+                let head = self.literal(&format!("{before}{}", tool.name));
+                let arguments = self.marked_object(tool, &tool.parameters, mark, 0)?;
+                let tail = self.literal(behind);
+                format!("{head} {arguments} {tail}")
+            }
+            Shape::Functions { .. } => {
+                let head = self.literal(&format!("{}(", tool.name));
+                let arguments = self.named(tool)?;
+                let tail = self.literal(")");
+                format!("{head} {arguments} {tail}")
+            }
+            Shape::Elements { call: [before, between, behind], argument, kinds, .. } => {
                 let head = self.literal(&format!("{before}{}{between}", tool.name));
-                let arguments = self.elements(tool, argument)?;
+                let arguments = self.elements(tool, argument, kinds)?;
                 let tail = self.literal(behind);
                 format!("{head} {arguments} {tail}")
             }
@@ -282,26 +353,171 @@ impl Writer<'_> {
         Ok(self.rule(&body))
     }
 
-    /// The arguments, those that are required first.
-    fn elements(&mut self, tool: &Tool, [before, between, behind]: [&str; 3]) -> Result<String> {
-        let root = &tool.parameters;
+    /// The arguments, those that are required first, and whether each is.
+    fn sorted<'a>(&self, tool: &'a Tool) -> Result<Vec<(&'a str, &'a Value, bool)>> {
         let (mut properties, mut required) = (Vec::new(), Vec::new());
-        self.collect(tool, root, &mut properties, &mut required, 0)?;
-        properties.sort_by_key(|(name, _)| !required.contains(name));
+        self.collect(tool, &tool.parameters, &mut properties, &mut required, 0)?;
+        let with_need = |(name, schema)| (name, schema, required.contains(&name));
+        let mut all: Vec<_> = properties.into_iter().map(with_need).collect();
+        all.sort_by_key(|(_, _, is_required)| !is_required);
+        Ok(all)
+    }
+
+    /// Arguments as elements.
+    fn elements(
+        &mut self,
+        tool: &Tool,
+        [before, between, behind]: [&str; 3],
+        [string, other]: [&str; 2],
+    ) -> Result<String> {
         let mut written = String::new();
-        for (name, property) in properties {
+        for (name, schema, is_required) in self.sorted(tool)? {
             if name.contains(['<', '>', '"', '\n', '\r']) {
-                let message = format!("this model's format cannot write the argument {name:?}");
-                return Err(Error::argument(format!("tools: {}", tool.name), message));
+                return Err(unwritable(tool, name));
             }
-            let head = self.literal(&format!("{before}{name}{between}"));
-            let mut values = Vec::new();
-            self.values(tool, property, behind, &mut values, 0)?;
-            let rule = self.rule(&format!("{head} ({})", values.join(" | ")));
-            let optional = if required.contains(&name) { "" } else { "?" };
-            let _ = write!(written, " {rule}{optional}");
+            let mut values = Values::default();
+            self.values(tool, schema, &behind.replace("{}", name), &mut values, 0)?;
+            let mut each = Vec::new();
+            for (kind, values) in [(string, values.strings), (other, values.others)] {
+                if !values.is_empty() {
+                    let head = self.literal(&format!("{before}{name}{kind}{between}"));
+                    each.push(format!("{head} ({})", values.join(" | ")));
+                }
+            }
+            let rule = self.rule(&each.join(" | "));
+            let _ = write!(written, " {rule}{}", if is_required { "" } else { "?" });
         }
         Ok(written)
+    }
+
+    /// Arguments as `name=value`, with commas between them.
+    fn named(&mut self, tool: &Tool) -> Result<String> {
+        let (mut required, mut optional) = (Vec::new(), Vec::new());
+        for (name, schema, is_required) in self.sorted(tool)? {
+            let is_letter = |it: char| it.is_alphanumeric() || it == '_';
+            if name.starts_with(|it: char| it.is_numeric()) || !name.chars().all(is_letter) {
+                return Err(unwritable(tool, name));
+            }
+            let schema = schemas::resolved(schema, &tool.parameters);
+            let mut value = self.json(tool, &with_definitions(schema, tool))?;
+            // Python's words, where the type is all that the schema says.
+            if schema.get("enum").is_none() && schema.get("const").is_none() {
+                let allows = |name: &str| match schema.get("type") {
+                    Some(Value::Array(types)) => types.iter().any(|it| it == name),
+                    other => other.is_some_and(|it| it == name),
+                };
+                let words = [("boolean", "\"True\" | \"False\""), ("null", "\"None\"")];
+                for (_, words) in words.into_iter().filter(|(name, _)| allows(name)) {
+                    value = format!("{value} | {words}");
+                }
+            }
+            let head = self.literal(&format!("{name}="));
+            let rule = self.rule(&format!("{head} ({value})"));
+            if is_required { &mut required } else { &mut optional }.push(rule);
+        }
+        Ok(joined(&required, &optional, ", "))
+    }
+
+    /// An object with Gemma's keys and strings.
+    fn marked_object(
+        &mut self,
+        tool: &Tool,
+        schema: &Value,
+        mark: &str,
+        depth: usize,
+    ) -> Result<String> {
+        let (mut properties, mut names) = (Vec::new(), Vec::new());
+        self.collect(tool, schema, &mut properties, &mut names, depth)?;
+        let (mut required, mut optional) = (Vec::new(), Vec::new());
+        for (name, schema) in properties {
+            if name.is_empty() || name.contains([':', ',', '{', '}', '[', ']', '<', '\n']) {
+                return Err(unwritable(tool, name));
+            }
+            let value = self.marked(tool, schema, mark, depth + 1)?;
+            let rule = self.rule(&format!("{} ({value})", self.literal(&format!("{name}:"))));
+            if names.contains(&name) { &mut required } else { &mut optional }.push(rule);
+        }
+        Ok(format!("\"{{\" {} \"}}\"", joined(&required, &optional, ",")))
+    }
+
+    /// A value with Gemma's keys and strings.
+    fn marked(&mut self, tool: &Tool, schema: &Value, mark: &str, depth: usize) -> Result<String> {
+        let schema = schemas::resolved(schema, &tool.parameters);
+        let listed = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice);
+        if let Some(listed) = listed.or_else(|| schema.get("const").map(std::slice::from_ref)) {
+            let each = listed.iter().map(|value| match value {
+                Value::String(text) => self.literal(&format!("{mark}{text}{mark}")),
+                other => quoted(&other.to_string()),
+            });
+            return Ok(each.collect::<Vec<_>>().join(" | "));
+        }
+        if depth > MAX_DEPTH {
+            return self.any_marked(mark);
+        }
+        for key in ["anyOf", "oneOf"] {
+            if let Some(parts) = schema.get(key).and_then(Value::as_array) {
+                let each = parts.iter().map(|part| self.marked(tool, part, mark, depth + 1));
+                return Ok(each.collect::<Result<Vec<_>>>()?.join(" | "));
+            }
+        }
+        let types: Vec<&str> = match schema.get("type") {
+            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
+            Some(Value::String(name)) => vec![name],
+            _ if schema.get("properties").is_some() => vec!["object"],
+            _ => return self.any_marked(mark),
+        };
+        let mut each = Vec::new();
+        for name in types {
+            each.push(match name {
+                "string" => {
+                    format!("{} {}", self.literal(mark), self.string(tool, schema, mark)?)
+                }
+                "object" if schema.get("properties").is_some() => {
+                    self.marked_object(tool, schema, mark, depth)?
+                }
+                "array" => {
+                    let item = match schema.get("items") {
+                        Some(items) => self.marked(tool, items, mark, depth + 1)?,
+                        None => self.any_marked(mark)?,
+                    };
+                    let item = self.rule(&item);
+                    let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
+                    let list = list(&item, limit("minItems").unwrap_or(0), limit("maxItems"));
+                    format!("\"[\" {list} \"]\"")
+                }
+                "object" => self.any_marked(mark)?,
+                scalar => {
+                    let mut scalar_schema = with_definitions(schema, tool);
+                    scalar_schema["type"] = scalar.into();
+                    if let Some(fields) = scalar_schema.as_object_mut() {
+                        OF_STRINGS.iter().for_each(|key| _ = fields.remove(*key));
+                    }
+                    self.json(tool, &scalar_schema)?
+                }
+            });
+        }
+        if schema.get("nullable") == Some(&Value::Bool(true)) {
+            each.push("\"null\"".to_owned());
+        }
+        Ok(each.join(" | "))
+    }
+
+    /// Any value with Gemma's keys and strings.
+    fn any_marked(&mut self, mark: &str) -> Result<String> {
+        if self.any_marked.is_none() {
+            let text = format!("{} {}", self.literal(mark), self.text(mark));
+            let name = self.name("any");
+            let _ = writeln!(
+                self.rules,
+                "{name}: {text} | NUMBER | \"true\" | \"false\" | \"null\" \
+                 | \"[\" ({name} (\",\" {name})*)? \"]\" \
+                 | \"{{\" (KEY {name} (\",\" KEY {name})*)? \"}}\"\n\
+                 NUMBER: /-?[0-9]{{1,15}}([.][0-9]{{1,15}})?/\n\
+                 KEY: /[A-Za-z_][A-Za-z0-9_]*:/"
+            );
+            self.any_marked = Some(name);
+        }
+        self.any_marked.clone().ok_or_else(not_enforced)
     }
 
     /// The properties of an object's schema, and the names of those that are required.
@@ -337,7 +553,7 @@ impl Writer<'_> {
         tool: &Tool,
         schema: &Value,
         end: &str,
-        written: &mut Vec<String>,
+        written: &mut Values,
         depth: usize,
     ) -> Result<()> {
         let schema = schemas::resolved(schema, &tool.parameters);
@@ -345,11 +561,13 @@ impl Writer<'_> {
         let listed = listed.or_else(|| schema.get("const").map(std::slice::from_ref));
         if let Some(listed) = listed {
             let end = self.literal(end);
-            written.extend(listed.iter().map(|value| match value {
-                Value::String(text) if text.is_empty() => end.clone(),
-                Value::String(text) => format!("{} {end}", quoted(text)),
-                other => format!("{} {end}", quoted(&other.to_string())),
-            }));
+            for value in listed {
+                match value {
+                    Value::String(text) if text.is_empty() => written.strings.push(end.clone()),
+                    Value::String(text) => written.strings.push(format!("{} {end}", quoted(text))),
+                    other => written.others.push(format!("{} {end}", quoted(&other.to_string()))),
+                }
+            }
             return Ok(());
         }
         for key in ["anyOf", "oneOf"] {
@@ -364,7 +582,7 @@ impl Writer<'_> {
         match types {
             Some(types) if !types.string => {
                 let json = self.json(tool, &with_definitions(schema, tool))?;
-                written.push(format!("{json} {}", self.literal(end)));
+                written.others.push(format!("{json} {}", self.literal(end)));
             }
             Some(types) if !types.only_string() => {
                 let others = schema.get("type").and_then(Value::as_array).into_iter().flatten();
@@ -379,10 +597,10 @@ impl Writer<'_> {
                     OF_STRINGS.iter().chain(&["nullable"]).for_each(|key| _ = fields.remove(*key));
                 }
                 let json = self.json(tool, &other)?;
-                written.push(format!("{json} {}", self.literal(end)));
-                written.push(self.string(tool, schema, end)?);
+                written.others.push(format!("{json} {}", self.literal(end)));
+                written.strings.push(self.string(tool, schema, end)?);
             }
-            _ => written.push(self.string(tool, schema, end)?),
+            _ => written.strings.push(self.string(tool, schema, end)?),
         }
         Ok(())
     }

@@ -1,11 +1,18 @@
 //! Apertus: `<|tools_prefix|>[{"f": {…}}]<|tools_suffix|>`: the name is the key.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call::{self, text};
 use crate::text::output::reader::{Read, Reader};
 
-pub(super) static FORMAT: ToolFormat =
-    standard("apertus", &["<|tools_prefix|>"], &["<|tools_suffix|>"], read);
+pub(super) static FORMAT: ToolFormat = ToolFormat {
+    shape: Shape::Named {
+        around: ["<|tools_prefix|>[", "]<|tools_suffix|>"],
+        between: Some(", "),
+        each: ["{\"", "\": ", "}"],
+    },
+    ..standard("apertus", &["<|tools_prefix|>"], &["<|tools_suffix|>"], read)
+};
 
 fn read(reader: Reader, _: usize) -> Section {
     Box::pin(async move { calls(&reader).await })

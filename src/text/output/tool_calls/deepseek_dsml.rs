@@ -2,6 +2,7 @@
 //! an argument that is no string is JSON.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::Reader;
 use crate::text::output::value::Untyped;
 use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
@@ -9,6 +10,12 @@ use crate::text::output::xml_call::{self, Around, Element, Name, Xml};
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
     signs: &["｜DSML｜"],
+    shape: Shape::Elements {
+        around: ["<｜DSML｜function_calls>\n", "</｜DSML｜function_calls>"],
+        call: ["<｜DSML｜invoke name=\"", "\">\n", "</｜DSML｜invoke>\n"],
+        argument: ["<｜DSML｜parameter name=\"", "\">", "</｜DSML｜parameter>\n"],
+        kinds: ["\" string=\"true", "\" string=\"false"],
+    },
     ..standard("deepseek-v3.2", OPENS, CLOSES, read)
 };
 

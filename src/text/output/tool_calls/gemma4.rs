@@ -1,16 +1,22 @@
 //! Gemma 4: `<|tool_call>call:f{x:<|"|>text<|"|>,n:1}<tool_call|>`.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::gemma_call;
 use crate::text::output::reader::Reader;
 
-pub(super) static FORMAT: ToolFormat =
-    ToolFormat { ends_reasoning: true, ..standard("gemma4", &["<|tool_call>"], &[END], read) };
+pub(super) static FORMAT: ToolFormat = ToolFormat {
+    ends_reasoning: true,
+    shape: Shape::Marked { each: ["<|tool_call>call:", END], mark: MARK },
+    ..standard("gemma4", &["<|tool_call>"], &[END], read)
+};
+
+const MARK: &str = "<|\"|>";
 
 const END: &str = "<tool_call|>";
 
 fn read(reader: Reader, _: usize) -> Section {
-    Box::pin(async move { gemma_call::calls(&reader, "<|\"|>", END).await })
+    Box::pin(async move { gemma_call::calls(&reader, MARK, END).await })
 }
 
 #[cfg(test)]

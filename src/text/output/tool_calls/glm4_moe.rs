@@ -11,6 +11,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         around: ["", ""],
         call: ["<tool_call>", "\n", "</tool_call>"],
         argument: ["<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n"],
+        kinds: ["", ""],
     },
     ..standard("glm", &["<tool_call>"], &["</tool_call>"], read)
 };

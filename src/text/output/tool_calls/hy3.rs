@@ -2,11 +2,23 @@
 
 use super::{Section, ToolFormat, standard};
 use crate::text::output::arg_pairs::{self, Tags};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::Reader;
 use crate::text::output::xml_call::next;
 
-pub(super) static FORMAT: ToolFormat =
-    standard("hy3", &["<tool_calls:opensource>"], &["</tool_calls:opensource>"], read);
+pub(super) static FORMAT: ToolFormat = ToolFormat {
+    shape: Shape::Elements {
+        around: ["<tool_calls:opensource>\n", "</tool_calls:opensource>"],
+        call: ["<tool_call:opensource>", "<tool_sep:opensource>\n", "</tool_call:opensource>\n"],
+        argument: [
+            "<arg_key:opensource>",
+            "</arg_key:opensource>\n<arg_value:opensource>",
+            "</arg_value:opensource>\n",
+        ],
+        kinds: ["", ""],
+    },
+    ..standard("hy3", &["<tool_calls:opensource>"], &["</tool_calls:opensource>"], read)
+};
 
 const TAGS: Tags = Tags {
     name_end: "<tool_sep:opensource>",

@@ -16,6 +16,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
             "</longcat_arg_key>\n<longcat_arg_value>",
             "</longcat_arg_value>\n",
         ],
+        kinds: ["", ""],
     },
     ..standard("longcat", &["<longcat_tool_call>"], &["</longcat_tool_call>"], read)
 };

@@ -11,6 +11,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         around: ["", ""],
         call: ["<function name=\"", "\">", "</function>"],
         argument: ["<param name=\"", "\">", "</param>"],
+        kinds: ["", ""],
     },
     ..standard("minicpm5", &["<function name="], &["</function>"], read)
 };

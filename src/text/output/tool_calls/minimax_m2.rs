@@ -12,6 +12,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         around: ["<minimax:tool_call>\n", "</minimax:tool_call>"],
         call: ["<invoke name=\"", "\">\n", "</invoke>\n"],
         argument: ["<parameter name=\"", "\">", "</parameter>\n"],
+        kinds: ["", ""],
     },
     ..standard("minimax-m2", &["<minimax:tool_call>"], &["</minimax:tool_call>"], read)
 };

@@ -2,12 +2,19 @@
 //! element of its name.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::{Read, Reader, invalid};
 use crate::text::output::value::{Untyped, quoted, typed};
 use crate::text::output::xml_call::{attribute, next};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
+    shape: Shape::Elements {
+        around: ["]<]minimax[>[<tool_call>", "]<]minimax[>[</tool_call>"],
+        call: ["]<]minimax[>[<invoke name=\"", "\">", "]<]minimax[>[</invoke>"],
+        argument: ["]<]minimax[>[<", ">", "]<]minimax[>[</{}>"],
+        kinds: ["", ""],
+    },
     ..standard("minimax-m3", &["]<]minimax[>[<tool_call>"], &[END], read)
 };
 

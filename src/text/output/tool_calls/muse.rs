@@ -11,6 +11,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         around: ["<atem:function_calls>\n", "</atem:function_calls>"],
         call: ["<atem:invoke name=\"", "\">\n", "</atem:invoke>\n"],
         argument: ["<atem:parameter name=\"", "\">", "</atem:parameter>\n"],
+        kinds: ["", ""],
     },
     ..standard("muse", &["<atem:function_calls>"], &["</atem:function_calls>"], read)
 };

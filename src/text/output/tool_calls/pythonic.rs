@@ -9,7 +9,11 @@ use crate::text::output::reader::Reader;
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(python_call::guess),
     signs: &["<|tool_call_start|>", "<|tool_list_start|>", "<|python_start|>"],
-    shape: Shape::Unknown { bare: Some(["[", "("]) },
+    shape: Shape::Either {
+        token: "<|tool_call_start|>",
+        with: &Shape::Functions { around: ["<|tool_call_start|>[", "]<|tool_call_end|>"] },
+        without: &Shape::Functions { around: ["[", "]"] },
+    },
     ..standard("pythonic", OPENS, CLOSES, read)
 };
 

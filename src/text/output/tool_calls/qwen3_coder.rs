@@ -13,6 +13,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         around: ["", ""],
         call: ["<tool_call>\n<function=", ">\n", "</function>\n</tool_call>"],
         argument: ["<parameter=", ">\n", "\n</parameter>\n"],
+        kinds: ["", ""],
     },
     ..standard("qwen3-coder", OPENS, &["</tool_call>", "</seed:tool_call>"], read)
 };

@@ -1,12 +1,19 @@
 //! Solar Open: `<|tool_calls|><|tool_call:begin|>id<|tool_call:name|>f<|tool_call:args|>{…}<|tool_call:end|>`.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader};
 use crate::text::output::xml_call::next;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
+    // Calls without an id get one from us.
+    shape: Shape::Named {
+        around: ["<|tool_calls|>", "<|calls|>"],
+        between: Some(""),
+        each: ["<|tool_call:begin|><|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>"],
+    },
     ..standard("solar", &["<|tool_calls|>"], &["<|calls|>"], read)
 };
 
