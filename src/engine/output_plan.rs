@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::generate::TokenMask;
 use crate::text::Tokenizer;
 use crate::text::output::schemas::Tool;
-use crate::text::output::{Calls, OutputFormats, OutputParser, ToolFormat, Tools};
+use crate::text::output::{Calls, Other, OutputFormats, OutputParser, ToolFormat, Tools};
 
 /// How an answer is taken apart, and what of it is required.
 #[derive(Debug, Clone)]
@@ -55,13 +55,17 @@ impl OutputPlan {
         match (&request.response_format, required, self.formats.calls.filter(|_| has_calls)) {
             (_, Some(_), None) => Err(unknown_format("toolChoice")),
             (_, Some(names), Some(format)) => self.calls(request, format, Some(names)).map(Some),
+            (None, None, Some(format)) if self.tools.all().iter().any(|tool| tool.strict) => {
+                self.calls(request, format, None).map(Some)
+            }
             (None, None, _) => Ok(None),
             (Some(_), None, Some(format)) => self.calls(request, format, None).map(Some),
             (Some(asked), None, None) => Ok(Some((asked.clone(), self.begin_of_answer()?))),
         }
     }
 
-    /// Calls of the tools of these names, or of any tool and else the format that is asked for.
+    /// Calls of the tools of these names, or of any tool, and else the format that is asked for, or
+    /// any text.
     fn calls(
         &self,
         request: &GenerateRequest,
@@ -95,11 +99,16 @@ impl OutputPlan {
             warnings.borrow_mut().push(format!("{option}: {message}"));
             Ok(())
         };
+        let other = match (required, &request.response_format) {
+            (Some(_), _) => Other::Nothing,
+            (None, Some(_)) => Other::Format,
+            (None, None) => Other::Text,
+        };
         let lark = format.grammar(&Calls {
             tools: &tools,
             parallel: !request.output.single_call,
             enforced: required.is_some() || tools.iter().any(|tool| tool.strict),
-            or_other: required.is_none(),
+            other,
             lower: &lower,
             leave_out: &leave_out,
             tokenizer: &self.tokenizer,

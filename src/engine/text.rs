@@ -263,6 +263,10 @@ impl Text {
                     let names = ReasoningFormat::names();
                     Error::argument("reasoningFormat", format!("is none of {names}, none"))
                 })?),
+                // Its calls are messages, which the format of its reasoning tells apart.
+                None if options.tool_format.as_deref() == Some("harmony") => {
+                    ReasoningFormat::named("harmony")
+                }
                 None => found.reasoning,
             },
             calls: match options.tool_format.as_deref() {

@@ -44,7 +44,7 @@ const OF_NUMBERS: [&str; 8] =
     ["int8", "int16", "int32", "int64", "uint32", "uint64", "float", "double"];
 
 /// Formats that libraries of schemas write beside a pattern that says the same.
-const OF_LIBRARIES: [&str; 14] = [
+const OF_LIBRARIES: [&str; 19] = [
     "base64",
     "base64url",
     "cidrv4",
@@ -53,11 +53,16 @@ const OF_LIBRARIES: [&str; 14] = [
     "cuid2",
     "e164",
     "emoji",
+    "ends_with",
     "guid",
+    "includes",
+    "jwt",
     "ksuid",
     "lowercase",
     "nanoid",
+    "starts_with",
     "ulid",
+    "uppercase",
     "xid",
 ];
 

@@ -90,8 +90,6 @@ fn request(format: &str, tools: &Value) -> GenerateRequest {
     request.options = GenerationOptions::default();
     request.response_format = Some(Grammar::Json { schema: schema.to_string(), strict: true });
     request.output.tool_format = Some(format.to_owned());
-    // Its calls are messages, which the format of its reasoning tells apart.
-    request.output.reasoning_format = (format == "harmony").then(|| format.to_owned());
     request
 }
 
@@ -244,6 +242,45 @@ fn a_required_call_leaves_no_room_for_an_answer() {
             assert_allowed(&calls[0], format.name);
         }
     }
+}
+
+#[test]
+fn calls_of_strict_tools_are_kept_to_their_schemas_behind_any_text() {
+    let text = text(SPECIAL.len());
+    for format in ALL.iter().filter(|format| has_grammar(format)) {
+        let mut request = request(format.name, &tools(true));
+        request.response_format = None;
+        let (plan, constraint) = planned(&text, &request).unwrap();
+        let follow = |answer: &str| {
+            let tokens = text.tokenizer().unwrap().encode(answer, false).unwrap();
+            let mut masks = Masks::start(&constraint).unwrap();
+            tokens.iter().all(|&token| {
+                masks.allowed().is_ok_and(|allowed| allowed.contains(token))
+                    && masks.accept(token).is_ok()
+            })
+        };
+        let lead = if format.name == "harmony" { "<|channel|>final<|message|>" } else { "" };
+        assert!(follow(&format!("{lead}Well, \u{e9}\u{1f600} <b>{{\"n\"}}")), "{}", format.name);
+        let mut called = 0;
+        for seed in 0..60 {
+            let (_, calls) = parts(&read(&plan, &walk(&constraint, seed)));
+            calls.iter().for_each(|call| assert_allowed(call, format.name));
+            called += usize::from(!calls.is_empty());
+        }
+        // Without special tokens, nobody writes the beginning of a call by chance.
+        let open = format.opens.first().map_or("", |open| *open);
+        assert!(called > 0 || !SPECIAL.contains(&open), "{}", format.name);
+        if format.name == "hermes" {
+            assert!(follow("So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1"));
+            assert!(!follow("So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 3"));
+            assert!(!follow("So: <tool_call>\n{\"name\": \"g\""));
+        }
+    }
+    // Without one that is strict, nothing is kept to.
+    let mut request = request("hermes", &tools(false));
+    request.response_format = None;
+    let plan = text.output_plan(&request, &[u32::from(b'i')]).unwrap().unwrap();
+    assert!(plan.constraint(&request).unwrap().is_none());
 }
 
 /// An argument's name, its schema, and what that allows.

@@ -80,8 +80,8 @@ pub struct Calls<'a> {
     /// Whether every call has to be one that the tools' schemas allow, in a format without a shape,
     /// too.
     pub enforced: bool,
-    /// Whether the answer may be something else, as the rule `@other`.
-    pub or_other: bool,
+    /// What the answer may be instead.
+    pub other: Other,
     /// Brings a schema of a tool's arguments, or of one argument, into the form that is enforced.
     pub lower: &'a dyn Fn(&Tool, &Value) -> Result<Value>,
     /// Takes down what of a tool's schema is not enforced; an error where it has to be.
@@ -90,6 +90,17 @@ pub struct Calls<'a> {
     pub tokenizer: &'a Tokenizer,
     /// What comes before the answer, where that is part of the grammar.
     pub lead: Option<Lead>,
+}
+
+/// What an answer may be besides calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Other {
+    /// Nothing else.
+    Nothing,
+    /// The rule `@other`, instead of calls.
+    Format,
+    /// Any text, before calls or without them.
+    Text,
 }
 
 /// What a model writes before calls or an answer: messages of reasoning.
@@ -107,12 +118,18 @@ pub struct Lead {
 ///
 /// # Errors
 /// [`Error::Unsupported`] where a format without a shape has to be enforced; those of `lower`.
-pub(super) fn write(shape: Shape, opens: &[&str], calls: &Calls<'_>) -> Result<String> {
+pub(super) fn write(
+    shape: Shape,
+    opens: &[&str],
+    has_bare: bool,
+    calls: &Calls<'_>,
+) -> Result<String> {
     let mut shape = shape;
     while let Shape::Either { token, with, without } = shape {
         shape = if calls.tokenizer.token_to_id(token).is_some() { *with } else { *without };
     }
-    let mut writer = Writer { calls, rules: String::new(), count: 0, any_marked: None };
+    let mut writer =
+        Writer { calls, opens, has_bare, rules: String::new(), count: 0, any_marked: None };
     let (begin, between, end) = match shape {
         Shape::Object { around: [begin, between, end], .. } => (begin, Some(between), end),
         Shape::Named { around: [begin, end], between, .. } => (begin, between, end),
@@ -120,7 +137,7 @@ pub(super) fn write(shape: Shape, opens: &[&str], calls: &Calls<'_>) -> Result<S
         Shape::Marked { .. } => ("", Some(""), ""),
         Shape::Functions { around: [begin, end] } => (begin, Some(", "), end),
         Shape::Unknown { bare } => {
-            let body = writer.free(opens, bare)?;
+            let body = writer.free(bare)?;
             return Ok(writer.finish(&body));
         }
         Shape::Either { .. } => return Err(not_enforced()),
@@ -255,6 +272,10 @@ struct Values {
 
 struct Writer<'a> {
     calls: &'a Calls<'a>,
+    /// What begins calls.
+    opens: &'a [&'a str],
+    /// Whether a call may begin an answer without any of that.
+    has_bare: bool,
     rules: String,
     count: usize,
     /// The rule of any value with Gemma's keys and strings, where it is needed.
@@ -265,13 +286,33 @@ impl Writer<'_> {
     /// The whole grammar, where calls are `body`.
     fn finish(mut self, body: &str) -> String {
         let lead = self.calls.lead;
-        let other = match (self.calls.or_other, lead) {
-            (false, _) => String::new(),
-            (true, None) => " | @other".to_owned(),
-            (true, Some(lead)) => format!(" | {} @other", self.literal(lead.answer)),
+        let answer = lead.map(|lead| self.literal(lead.answer)).unwrap_or_default();
+        let before = lead.map(|lead| self.lead(lead)).unwrap_or_default();
+        let start = match (self.calls.other, lead) {
+            (Other::Nothing, _) => "calls".to_owned(),
+            (Other::Format, _) => format!("(calls | {answer} @other)"),
+            (Other::Text, None) => format!("{}? calls?", self.free_text()),
+            // Calls are messages of their own.
+            (Other::Text, Some(_)) => format!("(calls | {answer} {}?)", self.free_text()),
         };
-        let lead = lead.map(|lead| self.lead(lead)).unwrap_or_default();
-        format!("start: {lead}(calls{other})\ncalls: {body}\n{}", self.rules)
+        format!("start: {before}{start}\ncalls: {body}\n{}", self.rules)
+    }
+
+    /// Text without a call, by the name of its terminal.
+    fn free_text(&mut self) -> String {
+        let mut limits = vec!["/(?s:.+)/".to_owned()];
+        for open in self.opens {
+            // A special token is no text in any case.
+            if !self.literal(open).contains("<[") {
+                limits.push(format!("~/(?s:.*){}(?s:.*)/", escaped(open)));
+            }
+        }
+        if self.has_bare {
+            limits.push("~/\\s*[\\[{](?s:.*)/".to_owned());
+        }
+        let name = self.name("TEXT");
+        let _ = writeln!(self.rules, "{name}: {}", limits.join(" & "));
+        name
     }
 
     /// Messages of reasoning, as many as come.
@@ -284,11 +325,11 @@ impl Writer<'_> {
     }
 
     /// Anything behind what begins a call.
-    fn free(&mut self, opens: &[&str], bare: Option<[&str; 2]>) -> Result<String> {
-        if self.calls.enforced || (opens.is_empty() && bare.is_none()) {
+    fn free(&mut self, bare: Option<[&str; 2]>) -> Result<String> {
+        if self.calls.enforced || (self.opens.is_empty() && bare.is_none()) {
             return Err(not_enforced());
         }
-        let mut begins: Vec<String> = opens.iter().map(|open| self.literal(open)).collect();
+        let mut begins: Vec<String> = self.opens.iter().map(|open| self.literal(open)).collect();
         if let Some([before, behind]) = bare {
             let names = self.calls.tools.iter().map(|tool| quoted(&tool.name));
             let names = names.collect::<Vec<_>>().join(" | ");
@@ -301,7 +342,7 @@ impl Writer<'_> {
         let body = match shape {
             // What else begins like JSON has to be made of the same pieces as JSON.
             Shape::Object { around: ["", _, ""], each: ["", ""], fields: [name, arguments] }
-                if self.calls.or_other =>
+                if self.calls.other == Other::Format =>
             {
                 let call = json!({
                     "type": "object",

@@ -129,7 +129,7 @@ impl ToolFormat {
     /// # Errors
     /// [`crate::error::Error::Unsupported`] where there is none for this format.
     pub fn grammar(&self, calls: &Calls<'_>) -> Result<String> {
-        call_grammar::write(self.shape, self.opens, calls)
+        call_grammar::write(self.shape, self.opens, self.bare.is_some(), calls)
     }
 
     /// The names of all, for an error.
