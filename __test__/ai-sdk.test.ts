@@ -42,7 +42,7 @@ describe('the AI SDK', () => {
     300_000,
   )
 
-  it.each(programs('ai-sdk.md'))('runs the programs of its page: %i', async (number, code) => {
+  it.each(programs('docs/ai-sdk.md'))('runs the programs of its page: %i', async (number, code) => {
     const file = join(APP, `program${number}.mjs`)
     writeFileSync(file, code)
     const { code: status, stderr } = await runProgram(node, [file], { cwd: APP })

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { ROOT, runProgram, type Outcome } from './child.js'
 
 /** The clients that people use, in fixed versions; they are installed when they are first needed. */
-const CLIENTS = {
+export const CLIENTS = {
   '@ai-sdk/openai-compatible': '3.0.92',
   '@anthropic-ai/sdk': '1.14.0',
   '@langchain/core': '1.4.0',
