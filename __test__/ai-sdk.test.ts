@@ -4,18 +4,15 @@
 import { copyFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { installTools, makeApp, PLATFORM } from './support/app.js'
+import { installTools, makeApp, newerNode, NEWER_NODE } from './support/app.js'
 import { ROOT, runProgram } from './support/child.js'
 import { programs } from './support/programs.js'
 
 const HOME = join(ROOT, '.build', 'ai-sdk')
 const APP = join(HOME, 'app')
 const SUITES = join(ROOT, '__test__', 'ai-sdk')
-const isOld = Number(process.versions.node.split('.')[0]) < 22
-const NODE = `node-${PLATFORM === 'darwin-arm64' ? 'bin-' : ''}${PLATFORM}`
-const TOOLS = { ai: '7.0.173', zod: '4.6.7', ...(isOld ? { [NODE]: '22.23.3' } : {}) }
-
-const node = isOld ? join(HOME, 'node_modules', NODE, 'bin', 'node') : process.execPath
+const TOOLS = { ai: '7.0.173', zod: '4.6.7', ...NEWER_NODE }
+const node = newerNode(HOME)
 
 beforeAll(() => {
   installTools(HOME, TOOLS)

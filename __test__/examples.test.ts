@@ -1,9 +1,10 @@
 // The programs that people copy, run as they are.
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { installTools, newerNode, NEWER_NODE } from './support/app.js'
 import { ROOT, runProgram, type ChildOptions } from './support/child.js'
 
 const run = (file: string, args: string[] = [], options?: ChildOptions) =>
@@ -47,11 +48,15 @@ describe('the example', () => {
   })
 
   it('rag answers from a folder, whose texts it embeds once', async () => {
-    const store = mkdtempSync(join(tmpdir(), 'nodemlx-rag-'))
+    const home = join(ROOT, '.build', 'examples')
+    installTools(home, NEWER_NODE)
+    const folder = mkdtempSync(join(tmpdir(), 'nodemlx-rag-'))
+    const environment = { STORE: join(folder, 'embeddings.sqlite'), NODE_NO_WARNINGS: '1' }
+    const notes = join(folder, 'notes')
+    cpSync(join(ROOT, 'examples', 'rag', 'notes'), notes, { recursive: true })
     const ask = async (question: string): Promise<[string, string]> => {
-      const { code, stdout, stderr } = await run('rag/ask.mjs', [question], {
-        environment: { STORE: join(store, 'embeddings.json') },
-      })
+      const program = [join(ROOT, 'examples', 'rag', 'ask.mjs'), question, notes]
+      const { code, stdout, stderr } = await runProgram(newerNode(home), program, { environment })
       expect(code, stderr).toBe(0)
       return [stdout, stderr]
     }
@@ -62,10 +67,13 @@ describe('the example', () => {
       const [lamp, second] = await ask('How much is a lamp?')
       expect(lamp).toContain('25')
       expect(second).toMatch(/^9 paragraphs, 0 of them new\n[\d.]+ shop\.md: A lamp/)
+      appendFileSync(join(notes, 'shop.md'), '\n\nA broom costs 7 euros.\n')
+      const [, third] = await ask('How much is a broom?')
+      expect(third).toMatch(/^10 paragraphs, 1 of them new\n/)
     } finally {
-      rmSync(store, { recursive: true })
+      rmSync(folder, { recursive: true })
     }
-  })
+  }, 300_000)
 
   it('extract.mjs gives data of the schema', async () => {
     const { code, stdout } = await run('extract.mjs')

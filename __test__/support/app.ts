@@ -18,6 +18,18 @@ import { ROOT } from './child.js'
 /** The platform's name in the packages with the addon. */
 export const PLATFORM = `${process.platform}-${process.arch}`
 
+/** Some programs want a newer Node.js than the package: then it is taken from npm. */
+const [MAJOR = 0, MINOR = 0] = process.versions.node.split('.').map(Number)
+const isOld = MAJOR < 22 || (MAJOR === 22 && MINOR < 13)
+const NODE = `node-${PLATFORM === 'darwin-arm64' ? 'bin-' : ''}${PLATFORM}`
+
+/** The tools with which {@link newerNode} is there. */
+export const NEWER_NODE: Readonly<Record<string, string>> = isOld ? { [NODE]: '22.23.3' } : {}
+
+/** A Node.js of version 22.13 or newer, where such tools are installed. */
+export const newerNode = (home: string): string =>
+  isOld ? join(home, 'node_modules', NODE, 'bin', 'node') : process.execPath
+
 /** Installs packages of certain versions into a folder, without their scripts. */
 export function installTools(home: string, tools: Readonly<Record<string, string>>): void {
   mkdirSync(home, { recursive: true })

@@ -2,6 +2,8 @@
 //
 //     node ask.mjs "What is the bridge made of?" notes
 //
+// SQLite comes with Node.js from version 22.13.
+//
 // The embedded model does both parts, so that this runs at once. For texts of your own take an
 // embedder and a larger model: EMBEDDER=Qwen/Qwen3-Embedding-0.6B MODEL=Qwen/Qwen3-4B-MLX-4bit
 
@@ -14,7 +16,7 @@ import { embedFolder, nearest } from './embeddings.mjs'
 const {
   EMBEDDER = 'demo',
   MODEL = 'demo',
-  STORE = join(tmpdir(), 'nodemlx-rag.json'),
+  STORE = join(tmpdir(), 'nodemlx-rag.sqlite'),
 } = process.env
 const [question = 'What is the bridge made of?', folder] = process.argv.slice(2)
 const notes = folder ?? fileURLToPath(new URL('notes', import.meta.url))

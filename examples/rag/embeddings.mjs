@@ -1,8 +1,9 @@
-// Embeddings of the paragraphs in a folder, kept in a file: only what has changed is read again.
+// Embeddings of the paragraphs in a folder, kept in SQLite: only what has changed is read again.
 
 import { createHash } from 'node:crypto'
-import { readdir, readFile, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { readdir, readFile } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 
 const TEXTS = /\.(md|txt)$/
 
@@ -19,56 +20,77 @@ async function paragraphsOf(folder) {
   return paragraphs
 }
 
-/** What was kept, by the hash of model, options and text; nothing where there is no such file. */
-async function readKept(store) {
-  try {
-    return JSON.parse(await readFile(store, 'utf8'))
-  } catch (error) {
-    if (error.code === 'ENOENT') return {}
-    throw error
-  }
-}
+const TABLE = `
+  CREATE TABLE IF NOT EXISTS embeddings (
+    folder TEXT NOT NULL,
+    key TEXT NOT NULL,
+    embedding BLOB NOT NULL,
+    PRIMARY KEY (folder, key)
+  ) STRICT`
 
 /**
  * The paragraphs with their embeddings.
  *
  * @param model - A model that embeds.
  * @param folder - Whose texts are read.
- * @param store - The file that keeps embeddings, as base64.
+ * @param store - The SQLite database that keeps embeddings; it is made where there is none.
  * @param options - Those of `model.embed` for texts that are searched.
  */
 export async function embedFolder(model, folder, store, options) {
-  const paragraphs = await paragraphsOf(folder)
-  const kept = await readKept(store)
-  const keyOf = ({ text }) =>
-    createHash('sha256')
-      .update(JSON.stringify([model.info.path, options, text]))
-      .digest('hex')
-  const missing = paragraphs.filter((paragraph) => kept[keyOf(paragraph)] === undefined)
-  // All in one call: the texts share passes.
-  const rows = await model.embed(
-    missing.map(({ text }) => text),
-    options,
-  )
-  missing.forEach((paragraph, index) => {
-    const { buffer, byteOffset, byteLength } = rows[index]
-    kept[keyOf(paragraph)] = Buffer.from(buffer, byteOffset, byteLength).toString('base64')
-  })
-  const used = Object.fromEntries(
-    paragraphs.map((paragraph) => [keyOf(paragraph), kept[keyOf(paragraph)]]),
-  )
-  await writeFile(store, JSON.stringify(used))
-  const embedded = paragraphs.map((paragraph) => ({
+  const paragraphs = (await paragraphsOf(folder)).map((paragraph) => ({
     ...paragraph,
-    embedding: numbers(kept[keyOf(paragraph)]),
+    key: createHash('sha256')
+      .update(JSON.stringify([model.info.path, options, paragraph.text]))
+      .digest('hex'),
   }))
-  return { paragraphs: embedded, read: missing.length }
+  const database = new DatabaseSync(store)
+  try {
+    database.exec(TABLE)
+    const kept = readKept(database, folder)
+    const missing = paragraphs.filter(({ key }) => !kept.has(key))
+    // All in one call: the texts share passes.
+    const rows = await model.embed(
+      missing.map(({ text }) => text),
+      options,
+    )
+    missing.forEach(({ key }, index) => kept.set(key, rows[index]))
+    keep(database, folder, new Map(paragraphs.map(({ key }) => [key, kept.get(key)])))
+    const embedded = paragraphs.map(({ file, text, key }) => ({
+      file,
+      text,
+      embedding: kept.get(key),
+    }))
+    return { paragraphs: embedded, read: missing.length }
+  } finally {
+    database.close()
+  }
 }
 
-function numbers(base64) {
-  const bytes = Uint8Array.from(Buffer.from(base64, 'base64'))
-  return new Float32Array(bytes.buffer)
+/** What was kept of a folder, by the hash of model, options and text. */
+function readKept(database, folder) {
+  const rows = database
+    .prepare('SELECT key, embedding FROM embeddings WHERE folder = ?')
+    .all(resolve(folder))
+  return new Map(rows.map(({ key, embedding }) => [key, numbers(embedding)]))
 }
+
+/** Keeps these embeddings of a folder and no others, or what was there where that fails. */
+function keep(database, folder, embeddings) {
+  const insert = database.prepare('INSERT INTO embeddings VALUES (?, ?, ?)')
+  database.exec('BEGIN IMMEDIATE')
+  try {
+    database.prepare('DELETE FROM embeddings WHERE folder = ?').run(resolve(folder))
+    for (const [key, { buffer, byteOffset, byteLength }] of embeddings)
+      insert.run(resolve(folder), key, new Uint8Array(buffer, byteOffset, byteLength))
+    database.exec('COMMIT')
+  } catch (error) {
+    database.exec('ROLLBACK')
+    throw error
+  }
+}
+
+/** A copy, because a database's bytes may begin anywhere. */
+const numbers = (bytes) => new Float32Array(Uint8Array.from(bytes).buffer)
 
 /** The paragraphs that are most similar to an embedding, the best first; all have the length 1. */
 export function nearest(paragraphs, embedding, count) {
