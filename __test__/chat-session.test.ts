@@ -70,6 +70,31 @@ describe('the schema of a tool', () => {
   })
 })
 
+describe('a tool in the shape of OpenAI', () => {
+  it('has a function and the schema of a library, too', async () => {
+    const asked: unknown[] = []
+    const session = chat({
+      tools: [
+        {
+          type: 'function',
+          function: {
+            name: 'get_weather',
+            description: 'Get the weather in a city',
+            parameters: z.object({ city: z.string().describe('The name of the city') }),
+          },
+          execute: (args) => {
+            asked.push(args)
+            return { condition: 'sunny' }
+          },
+        },
+      ],
+    })
+    const { text } = await session.send('What is the weather in Paris?')
+    expect(asked).toEqual([{ city: 'Paris' }])
+    expect(text).toMatch(/sunny/)
+  })
+})
+
 describe('a chat', () => {
   it('remembers, reads only what is new, and goes on elsewhere from JSON', async () => {
     const session = chat()

@@ -1,6 +1,7 @@
 // Calls of tools and reasoning, with the embedded model.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { z } from 'zod'
 import { loadModel } from '../js/index.js'
 import type { AnyTool, GenerationChunk, Model, ToolDefinition } from '../js/types.js'
 
@@ -206,11 +207,156 @@ describe('a tool choice that cannot be kept', () => {
   })
 })
 
+describe('a tool that cannot be used', () => {
+  const execute = () => 'sunny'
+  it.each([
+    [{ name: 'f', inputSchema: PARAMETERS }, 'tools[0].inputSchema', /did you mean parameters/],
+    [{ name: 'f', input_schema: {} }, 'tools[0].input_schema', /did you mean parameters/],
+    [{ name: 'f', paramters: {} }, 'tools[0].paramters', /did you mean parameters/],
+    [{ name: 'f', handler: execute }, 'tools[0].handler', /did you mean execute/],
+    [{ name: 'f', execute: 5 }, 'tools[0].execute', /expected a function/],
+    [{ name: 'f', strict: 'yes' }, 'tools[0].strict', /true or false/],
+    [{ name: 'f', description: 5 }, 'tools[0].description', /expected a string/],
+    [{ name: 'f', type: 'retrieval' }, 'tools[0].type', /'function'/],
+    [{ name: 'f', parameters: { type: 'array' } }, 'tools[0].parameters', /of an object/],
+    [{ name: 'f', parameters: z.string() }, 'tools[0].parameters', /of an object/],
+    [{ name: 'f', parameters: true }, 'tools[0].parameters', /JSON Schema/],
+    [{ name: 'a\nb' }, 'tools[0].name', /the character "\\n"/],
+    [{ name: 'a\u0000' }, 'tools[0].name', /the character/],
+    [{ name: 'a<b' }, 'tools[0].name', /the character "<"/],
+    [{ name: 'a"b' }, 'tools[0].name', /the character/],
+    [{ name: ' f' }, 'tools[0].name', /white space/],
+    [{ name: '' }, 'tools[0].name', /empty/],
+    [{}, 'tools[0].name', /expected a string/],
+    [{ type: 'function', function: {} }, 'tools[0].function.name', /expected a string/],
+    [{ type: 'function', function: null }, 'tools[0].function', /expected an object/],
+    [{ type: 'function', function: { name: '' } }, 'tools[0].function.name', /empty/],
+    [{ function: { name: 'f', params: {} } }, 'tools[0].function.params', /mean parameters/],
+    [{ function: { name: 'f', parameters: { type: 'string' } } }, /parameters$/, /of an object/],
+    [{ function: { name: 'f' }, name: 'f' }, 'tools[0].name', /is not an option/],
+    [{ function: { name: 'f' }, execute: 'f' }, 'tools[0].execute', /expected a function/],
+  ])('is refused: %o', (given, option, message) => {
+    const error = expect.objectContaining({
+      code: 'INVALID_ARGUMENT',
+      option: typeof option === 'string' ? option : (expect.stringMatching(option) as string),
+      message: expect.stringMatching(message) as string,
+    }) as Error
+    const options = { tools: [given] } as object
+    expect(() => model.generate('Hi', options)).toThrow(error)
+    expect(() => model.chat(options)).toThrow(error)
+  })
+
+  it('is one that has the name of another', () => {
+    const tools = [WEATHER, { name: 'get_weather' }]
+    expect(() => model.generate('Hi', { tools })).toThrow(/tools\[1\].*the name of tools\[0\]/)
+  })
+})
+
+describe('a call that is none of the tools', () => {
+  const question = 'What is the weather in Paris?'
+  const rome = { type: 'object', properties: { city: { enum: ['Rome'] } }, required: ['city'] }
+  const mistaken = [
+    { name: 'get_weather', description: 'Get the weather in a city', parameters: rome },
+    {
+      name: 'get_weather',
+      description: 'Get the weather in a city',
+      parameters: z.object({ city: z.literal('Rome') }),
+    },
+  ]
+
+  it.each(mistaken)('is invalid, with what its schema says: %o', async (given) => {
+    // The schema that the model reads is a better one.
+    const chatTemplate = await model.applyChatTemplate([{ role: 'user', content: question }], {
+      tools: [WEATHER],
+    })
+    const options = {
+      ...GREEDY,
+      tools: [given],
+      toolFormat: 'hermes',
+      chatTemplate: `{% raw %}${chatTemplate}{% endraw %}`,
+    }
+    const generation = model.generate(question, options)
+    const types: string[] = []
+    for await (const chunk of generation) types.push(chunk.type)
+    expect(types).toContain('tool-call-start')
+    expect(types).toContain('tool-call-invalid')
+    expect(types).not.toContain('tool-call-end')
+    const result = await generation
+    expect(result).toMatchObject({ toolCalls: [], text: '', finishReason: 'stop' })
+    expect(result.invalidToolCalls).toEqual([
+      {
+        raw: '{"name":"get_weather","arguments":{"city":"Paris"}}',
+        error: expect.stringMatching(/the arguments are invalid: city: .*Rome/) as string,
+        id: expect.stringMatching(/^\w{9}$/) as string,
+        name: 'get_weather',
+        arguments: { city: 'Paris' },
+      },
+    ])
+    const free = await model.generate(question, { ...options, validateToolCalls: false })
+    expect(free).toMatchObject({ finishReason: 'tool-calls', invalidToolCalls: [] })
+    expect(free.toolCalls).toMatchObject([{ arguments: { city: 'Paris' } }])
+
+    const other = await model.generate(question, { ...options, tools: [{ name: 'now' }] })
+    expect(other.toolCalls).toEqual([])
+    expect(other.invalidToolCalls[0]?.error).toBe('there is no tool "get_weather"; there are now')
+  })
+})
+
+describe('the shapes of a tool', () => {
+  const strictly = { ...PARAMETERS, not: { required: ['country'] } }
+
+  it.each([
+    { name: 'get_weather', parameters: strictly },
+    { type: 'function' as const, function: { name: 'get_weather', parameters: strictly } },
+  ])('say whether its schema is strict: %o', async (given) => {
+    const options = { ...GREEDY, toolChoice: 'required' } as const
+    const loose = await model.generate('Hi', { ...options, tools: [given] })
+    expect(loose.warnings?.join()).toMatch(/not/)
+    const strict =
+      'function' in given
+        ? { ...given, function: { ...given.function, strict: true } }
+        : { ...given, strict: true }
+    await expect(model.generate('Hi', { ...options, tools: [strict] })).rejects.toThrow(/not/)
+  })
+
+  it('take the schemas of libraries, which allow what they declare alone', async () => {
+    const parameters = z.object({ city: z.literal('Rome') })
+    for (const tool of [
+      { name: 'f', parameters },
+      { type: 'function' as const, function: { name: 'f', parameters } },
+    ]) {
+      const { toolCalls } = await model.generate('Hello!', {
+        maxTokens: 80,
+        seed: 3,
+        tools: [tool],
+        toolChoice: 'required',
+        parallelToolCalls: false,
+      })
+      expect(toolCalls.map((call) => call.arguments)).toEqual([{ city: 'Rome' }])
+    }
+  })
+
+  it('call a tool without parameters with nothing', async () => {
+    for (const seed of [1, 2, 3]) {
+      const { toolCalls } = await model.generate('What time is it in Paris?', {
+        maxTokens: 80,
+        seed,
+        tools: [{ name: 'now' }, { type: 'function', function: { name: 'today' } }],
+        toolChoice: 'required',
+        parallelToolCalls: false,
+      })
+      expect(toolCalls.map((call) => call.arguments)).toEqual([{}])
+    }
+  })
+})
+
 describe('tools with functions', () => {
   it('are told to the model as their schemas say', async () => {
+    const PARAMETERS = { ...WEATHER.function.parameters, additionalProperties: false }
+    const WEATHER_TOOL = { ...WEATHER, function: { ...WEATHER.function, parameters: PARAMETERS } }
     const prompts = await Promise.all(
       [
-        WEATHER,
+        WEATHER_TOOL,
         { name: 'get_weather', description: 'Get the weather in a city', parameters: PARAMETERS },
         {
           name: 'get_weather',
@@ -221,7 +367,7 @@ describe('tools with functions', () => {
               vendor: 'test',
               validate: (value: unknown) => ({ value }),
             },
-            toJSONSchema: () => PARAMETERS,
+            toJSONSchema: () => WEATHER.function.parameters,
           },
         },
       ].map((tool) =>

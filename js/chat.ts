@@ -6,9 +6,9 @@ import {
   type Source,
   type SourceBatch,
 } from './generation.js'
-import type { NativeBatch } from './native.js'
 import { callId } from './pieces.js'
 import { isStandardSchema } from './response-format.js'
+import { toolName, toolParameters } from './tools.js'
 import type {
   AnyTool,
   Chat,
@@ -19,7 +19,6 @@ import type {
   Generation,
   Message,
   Model,
-  Tool,
   ToolCall,
 } from './types.js'
 import { show } from './validate.js'
@@ -267,10 +266,10 @@ class Rounds implements Source {
     const limit = this.#given.options.maxToolRounds ?? MAX_ROUNDS
     if (calls.length === 0 || this.#rounds >= limit || this.#aborted) return false
     const tools = this.#tools()
-    const runs = (tool: AnyTool): boolean => 'execute' in tool && tool.execute !== undefined
+    const runs = (tool: AnyTool): boolean => tool.execute !== undefined
     if (!tools.some(runs)) return false
     return calls.every(({ name }) => {
-      const tool = tools.find((it) => nameOf(it) === name)
+      const tool = tools.find((it) => toolName(it) === name)
       return tool === undefined || runs(tool)
     })
   }
@@ -291,7 +290,7 @@ class Rounds implements Source {
 
   /** What the model is told of a call: what goes wrong as well, so that it can do better. */
   async #result(call: GeneratedToolCall): Promise<string> {
-    const tool = this.#tools().find((it) => nameOf(it) === call.name) as Tool | undefined
+    const tool = this.#tools().find((it) => toolName(it) === call.name)
     const { onToolCall } = this.#given.options
     try {
       const verdict = await onToolCall?.(call, { signal: this.#controller.signal })
@@ -303,7 +302,7 @@ class Rounds implements Source {
     }
     try {
       if (tool?.execute === undefined) {
-        const names = this.#tools().map(nameOf).join(', ')
+        const names = this.#tools().map(toolName).join(', ')
         throw new Error(`there is no tool ${show(call.name)}; there are ${names}`)
       }
       const args = await validated(tool, call.arguments)
@@ -362,7 +361,7 @@ class Round {
   }
 
   /** Takes a batch; its calls are numbered from `first` on, and have ids. */
-  take(batch: NativeBatch, first: number): NativeBatch {
+  take(batch: SourceBatch, first: number): SourceBatch {
     this.text += batch.text
     if (batch.pieces === undefined) return batch
     const pieces = Array.from(batch.pieces, (piece) => {
@@ -385,14 +384,11 @@ class Round {
   }
 }
 
-function nameOf(tool: AnyTool): string {
-  return 'function' in tool ? tool.function.name : tool.name
-}
-
 /** The arguments as the tool's schema gives them, where it can check them. */
-async function validated(tool: Tool, args: Record<string, unknown>): Promise<unknown> {
-  if (!isStandardSchema(tool.parameters)) return args
-  const result = (await tool.parameters['~standard'].validate(args)) as {
+async function validated(tool: AnyTool, args: Record<string, unknown>): Promise<unknown> {
+  const schema = toolParameters(tool)
+  if (!isStandardSchema(schema)) return args
+  const result = (await schema['~standard'].validate(args)) as {
     value?: unknown
     issues?: readonly { message: string; path?: readonly unknown[] }[]
   }

@@ -1,12 +1,13 @@
 import { AsyncResource } from 'node:async_hooks'
 import { fromNative, invalidArgument } from './errors.js'
-import type { NativeBatch, NativeResult } from './native.js'
+import type { NativeBatch, NativePiece, NativeResult } from './native.js'
 import { Pieces } from './pieces.js'
 import { checkedFormat, partialObjects, readAnswer, type CheckedFormat } from './response-format.js'
 import { onAbort } from './signal.js'
 import type {
   AsyncIterableStream,
   DeepPartial,
+  GeneratedToolCall,
   Generation,
   GenerationChunk,
   GenerationResult,
@@ -15,8 +16,20 @@ import type {
   ResponseFormat,
 } from './types.js'
 
+/** A piece, which may be a call that could be read, and is invalid all the same. */
+export type SourcePiece = NativePiece & { call?: GeneratedToolCall }
+
+/** The end of a generation, which may be that of the context. */
+export type SourceEnd = Omit<NativeResult, 'matched'> & {
+  matched?: NativeResult['matched'] | { kind: 'context'; number: number }
+}
+
 /** Events, of which the last may say whether the answer ends with calls of tools. */
-export type SourceBatch = NativeBatch & { calls?: boolean }
+export type SourceBatch = Omit<NativeBatch, 'pieces' | 'done'> & {
+  pieces?: SourcePiece[]
+  done?: SourceEnd
+  calls?: boolean
+}
 
 /**
  * Where a generation's events come from: the addon's generation, a model that is loaded first, or a
@@ -30,7 +43,7 @@ export interface Source {
 }
 
 /** The end of a generation of which nothing more is known. */
-const ABORTED: NativeResult = {
+export const ABORTED: NativeResult = {
   finishReason: 'abort',
   usage: { promptTokens: 0, completionTokens: 0, cachedTokens: 0 },
   timings: {
@@ -226,7 +239,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   }
 
   /** The result, with the value of an answer in JSON. */
-  async #toAnswer(done: NativeResult, calls?: boolean): Promise<GenerationResult<Value>> {
+  async #toAnswer(done: SourceEnd, calls?: boolean): Promise<GenerationResult<Value>> {
     const result = this.#toResult(done, calls)
     const { text, toolCalls, invalidToolCalls } = result
     const called = text.trim() === '' && toolCalls.length + invalidToolCalls.length > 0
@@ -234,7 +247,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     return { ...result, ...((await readAnswer(result.text, this.#format)) as { object?: Value }) }
   }
 
-  #toResult(done: NativeResult, calls?: boolean): GenerationResult<Value> {
+  #toResult(done: SourceEnd, calls?: boolean): GenerationResult<Value> {
     const chunks = this.#chunks
     const tokens = chunks.flatMap((chunk) => chunk.tokens)
     const logprobs = chunks.flatMap((chunk) => chunk.logprobs ?? [])
@@ -350,9 +363,9 @@ function toStream<T>(
 }
 
 /** What ended an answer, in our words. */
-function toMatched(native: NativeResult['matched']): MatchedStop | undefined {
+function toMatched(native: SourceEnd['matched']): MatchedStop | undefined {
   if (native === undefined) return undefined
-  const { kind, text = '', number = 0 } = native
+  const { kind, text = '', number = 0 }: { text?: string } & typeof native = native
   return kind === 'string' || kind === 'pattern'
     ? { type: kind, value: text }
     : { type: kind, value: number }

@@ -4,6 +4,7 @@ import { LoadedAdapter } from './adapter.js'
 import { unpacked } from './asar.js'
 import { iterator, runBatch, seedOfAnswer } from './batch.js'
 import { ModelChat } from './chat.js'
+import { CheckedSource } from './checked-source.js'
 import { checkInputs, embedOrder, embeddings } from './embed.js'
 import { aborted, codeOf, fromNative, NodeMlxError } from './errors.js'
 import { checkMemory } from './estimate.js'
@@ -15,7 +16,6 @@ import {
   getNative,
   type Native,
   type NativeEmbeddings,
-  type NativeGeneration,
   type NativeJudgements,
   type NativeLoad,
   type NativeLoadRequest,
@@ -351,7 +351,7 @@ export class LoadedModel implements Model {
     prompt: CheckedPrompt,
     options: GenerateOptions,
     more: { ignoreEos?: boolean } = {},
-  ): () => NativeGeneration & Source {
+  ): () => Source {
     const native = this.#alive()
     checkForModel(options, this.info)
     const request = {
@@ -359,7 +359,12 @@ export class LoadedModel implements Model {
       ...nativeSettings(this.#adapted(options)),
       ...more,
     }
-    return () => coded(() => native.generate(request))
+    return () =>
+      new CheckedSource(
+        coded(() => native.generate(request)),
+        options,
+        this.info,
+      )
   }
 
   async tokenize(prompt: Prompt, options?: TokenizeOptions): Promise<number[]> {

@@ -1,6 +1,5 @@
-import { NOTHING, PulledGeneration, type Source } from './generation.js'
+import { NOTHING, PulledGeneration, type Source, type SourceBatch } from './generation.js'
 import { Loading, type LoadedModel } from './model.js'
-import type { NativeBatch, NativeGeneration } from './native.js'
 import { generateOnceOptions } from './options.js'
 import { checkRanges } from './ranges.js'
 import { checkPrompt, type CheckedPrompt } from './prompt.js'
@@ -53,8 +52,8 @@ export function generate(model: string, prompt: Prompt, options?: GenerateOnceOp
 /** A model that is loaded first, and disposed of with the last event. */
 class LoadingSource implements Source {
   readonly #loading: Loading
-  readonly #started: Promise<{ model: LoadedModel; generation: NativeGeneration }>
-  #generation: NativeGeneration | undefined
+  readonly #started: Promise<{ model: LoadedModel; generation: Source }>
+  #generation: Source | undefined
   #aborted = false
 
   constructor(loading: Loading, prompt: CheckedPrompt, options: GenerateOptions) {
@@ -67,7 +66,7 @@ class LoadingSource implements Source {
   async #start(
     prompt: CheckedPrompt,
     options: GenerateOptions,
-  ): Promise<{ model: LoadedModel; generation: NativeGeneration }> {
+  ): Promise<{ model: LoadedModel; generation: Source }> {
     const model = await this.#loading.model
     try {
       this.#generation = model.prepare(prompt, options)()
@@ -79,7 +78,7 @@ class LoadingSource implements Source {
     }
   }
 
-  async next(): Promise<NativeBatch> {
+  async next(): Promise<SourceBatch> {
     let started
     try {
       started = await this.#started

@@ -4,9 +4,8 @@ import { adapter, adapterPart } from './adapter.js'
 import { promptCache } from './prompt-cache.js'
 import { checkedFormat, isRegExp, patternSource, responseFormat } from './response-format.js'
 import { draftModel, nativeSpeculation, speculation } from './speculation.js'
-import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice } from './tools.js'
+import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice, tools } from './tools.js'
 import type {
-  AnyTool,
   ChatOptions,
   ChatTemplateOptions,
   ConvertModelOptions,
@@ -226,7 +225,7 @@ const RESERVED_VARIABLES: Record<string, string> = {
 }
 
 const TURN_FIELDS = {
-  tools: arrayOf(record<AnyTool>(), 'an array of tools'),
+  tools,
   reasoning: reasoningOption,
   documents: arrayOf(record<Record<string, unknown>>(), 'an array of documents'),
   templateVariables: record<Record<string, unknown>>(),
@@ -385,6 +384,7 @@ const ANSWER_FIELDS = {
   toolChoice,
   parallelToolCalls: boolean,
   parseToolCalls: boolean,
+  validateToolCalls: boolean,
   toolFormat: nonEmptyString,
   reasoningFormat: nonEmptyString,
   responseFormat,

@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
-import type { NativeBatch, NativeLogprob, NativePiece } from './native.js'
+import type { SourceBatch, SourcePiece } from './generation.js'
+import type { NativeLogprob } from './native.js'
 import type {
   ChunkTokens,
   GeneratedLogprob,
   GeneratedToolCall,
   GenerationChunk,
   GenerationResult,
+  InvalidToolCall,
 } from './types.js'
 
 /** What of a result is read off its pieces. */
@@ -22,7 +24,7 @@ export class Pieces {
   #raw: string | undefined
 
   /** The chunks of a batch, in order. */
-  chunks(batch: NativeBatch): GenerationChunk[] {
+  chunks(batch: SourceBatch): GenerationChunk[] {
     const tokens = Array.from(batch.tokens)
     const logprobs = batch.logprobs && Array.from(batch.logprobs, toLogprob)
     if (batch.pieces === undefined) {
@@ -41,7 +43,7 @@ export class Pieces {
     })
   }
 
-  #chunk(piece: NativePiece, own: ChunkTokens): GenerationChunk {
+  #chunk(piece: SourcePiece, own: ChunkTokens): GenerationChunk {
     const { text, index } = piece
     switch (piece.type) {
       case 'text':
@@ -65,7 +67,14 @@ export class Pieces {
       }
       case 'tool-call-invalid':
         this.#open.delete(index)
-        return { type: 'tool-call-invalid', index, raw: text, error: piece.error ?? '', ...own }
+        return {
+          type: 'tool-call-invalid',
+          index,
+          raw: text,
+          error: piece.error ?? '',
+          ...piece.call,
+          ...own,
+        }
     }
   }
 
@@ -88,8 +97,7 @@ export class Pieces {
       if (chunk.type === 'text') content.text += chunk.text
       else if (chunk.type === 'reasoning') content.reasoning += chunk.text
       else if (chunk.type === 'tool-call-end') content.toolCalls.push(toCall(chunk))
-      else if (chunk.type === 'tool-call-invalid')
-        content.invalidToolCalls.push({ raw: chunk.raw, error: chunk.error })
+      else if (chunk.type === 'tool-call-invalid') content.invalidToolCalls.push(toInvalid(chunk))
     }
     content.rawText = this.#raw ?? content.text
     // The stop string, and what the model wrote behind it, is not part of the answer.
@@ -97,6 +105,11 @@ export class Pieces {
     if (this.#raw !== undefined && stop >= 0) content.rawText = content.rawText.slice(0, stop)
     return content
   }
+}
+
+function toInvalid({ raw, error, id, name, arguments: args }: InvalidToolCall): InvalidToolCall {
+  if (id === undefined || name === undefined || args === undefined) return { raw, error }
+  return { raw, error, id, name, arguments: args }
 }
 
 function toCall({ id, name, arguments: args }: GeneratedToolCall): GeneratedToolCall {

@@ -145,7 +145,10 @@ function first(options: ChatTemplateOptions): string {
 export function templateJson(options: ChatTemplateOptions = {}): string {
   const { addGenerationPrompt, continueFinalMessage = false, now } = options
   const fields = {
-    ...jsonField('tools', options.tools?.map(toolDefinition)),
+    ...jsonField(
+      'tools',
+      options.tools?.map((tool, index) => toolDefinition(tool, `tools[${index}]`)),
+    ),
     ...jsonField('reasoning', options.reasoning),
     ...jsonField('documents', options.documents),
     ...jsonField('templateVariables', options.templateVariables, 'variables'),

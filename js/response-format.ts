@@ -152,7 +152,7 @@ export function jsonSchemaOf(schema: StandardSchema, path: string): unknown {
  * Lets objects whose properties are declared have no others: the schemas of libraries ignore these,
  * and a model could go on inventing them. In `allOf`, others are declared beside.
  */
-function closed(schema: unknown, open = false): unknown {
+export function closed(schema: unknown, open = false): unknown {
   if (Array.isArray(schema)) return schema.map((item) => closed(item, open))
   if (!isPlainObject(schema)) return schema
   const copy: Record<string, unknown> = {}

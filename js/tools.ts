@@ -1,5 +1,5 @@
 import { invalidArgument } from './errors.js'
-import { isStandardSchema, jsonSchemaOf } from './response-format.js'
+import { closed, isStandardSchema, jsonSchemaOf } from './response-format.js'
 import type {
   AnyTool,
   GenerateOptions,
@@ -10,22 +10,133 @@ import type {
   ToolChoice,
   ToolDefinition,
 } from './types.js'
-import { integer, isPlainObject, nonEmptyString, oneOf, show } from './validate.js'
+import {
+  arrayOf,
+  boolean,
+  callback,
+  closest,
+  fields,
+  integer,
+  isPlainObject,
+  nonEmptyString,
+  oneOf,
+  show,
+  string,
+  type Check,
+} from './validate.js'
+
+const FUNCTION_FIELDS = {
+  name: toolNameOption,
+  description: string,
+  parameters: (value: unknown) => value,
+  strict: boolean,
+}
+
+/** A tool's fields, where it is not in OpenAI's shape. */
+const TOOL_FIELDS = {
+  ...FUNCTION_FIELDS,
+  type: oneOf('function'),
+  execute: callback<NonNullable<Tool['execute']>>(),
+}
+
+/** The fields of a tool in OpenAI's shape. */
+const OUTER_FIELDS = {
+  type: oneOf('function'),
+  function: (value: unknown) => value,
+  execute: callback<NonNullable<Tool['execute']>>(),
+}
+
+/** What others call these. */
+const SYNONYMS = {
+  args: 'parameters',
+  argsSchema: 'parameters',
+  callback: 'execute',
+  func: 'execute',
+  handler: 'execute',
+  inputSchema: 'parameters',
+  params: 'parameters',
+  run: 'execute',
+  schema: 'parameters',
+}
 
 /** A tool in the shape that chat templates know, which is OpenAI's. */
-export function toolDefinition(tool: AnyTool, index: number): ToolDefinition {
-  if ('function' in tool) return tool
-  const where = `tools[${index}]`
-  const { description, parameters } = tool
-  const name = nonEmptyString(tool.name, `${where}.name`)
+export function toolDefinition(tool: unknown, where: string): ToolDefinition {
+  const { own, given } = functionOf(tool, where)
+  const name = toolNameOption(given['name'], `${own}.name`)
   return {
     type: 'function',
-    function: {
-      name,
-      ...(description === undefined ? {} : { description }),
-      parameters: jsonSchema(parameters, `${where}.parameters`),
-    },
+    function: { ...given, name, parameters: jsonSchema(given['parameters'], `${own}.parameters`) },
   }
+}
+
+/** What is said of a tool's function, checked, and where it is said. */
+function functionOf(tool: unknown, where: string): { own: string; given: Record<string, unknown> } {
+  if (!isPlainObject(tool) || !('function' in tool)) {
+    const { name, description, parameters, strict } = fields(tool, where, TOOL_FIELDS, SYNONYMS)
+    return {
+      own: where,
+      given: {
+        name,
+        ...(description === undefined ? {} : { description }),
+        parameters,
+        ...(strict === undefined ? {} : { strict }),
+      },
+    }
+  }
+  fields(tool, where, OUTER_FIELDS, SYNONYMS)
+  const own = `${where}.function`
+  const { function: said } = tool
+  if (!isPlainObject(said)) throw invalidArgument(own, `expected an object, got ${show(said)}`)
+  // Templates may read further fields, such as what a function returns.
+  const known = Object.keys(FUNCTION_FIELDS)
+  const meant = Object.entries(said).filter(
+    ([name]) => known.includes(name) || closest(name, [...known, ...Object.keys(SYNONYMS)]),
+  )
+  fields(Object.fromEntries(meant), own, FUNCTION_FIELDS, SYNONYMS)
+  const there = Object.entries(said).filter(([, value]) => value !== undefined)
+  return { own, given: Object.fromEntries(there) }
+}
+
+/** A name that can be read where a model writes it, whatever the format of its calls is. */
+function toolNameOption(value: unknown, option: string): string {
+  const name = nonEmptyString(value, option)
+  const bad = /[\p{Cc}\p{Zl}\p{Zp}"<>]/u.exec(name)?.[0]
+  if (bad !== undefined)
+    throw invalidArgument(
+      option,
+      `cannot be told from what stands around it in a call: it has the character ${JSON.stringify(bad)}`,
+    )
+  if (name.trim() !== name)
+    throw invalidArgument(option, `begins or ends with white space: ${show(name)}`)
+  return name
+}
+
+/** The name of a tool of either shape. */
+export function toolName(tool: AnyTool): string {
+  return 'function' in tool ? tool.function.name : tool.name
+}
+
+/** A tool's schema, as it was given. */
+export function toolParameters(tool: AnyTool): unknown {
+  return 'function' in tool ? tool.function.parameters : tool.parameters
+}
+
+/** The option `tools`. */
+export const tools: Check<AnyTool[]> = (value, option) => {
+  const checked = arrayOf((tool, where) => {
+    toolDefinition(tool, where)
+    return tool as AnyTool
+  }, 'an array of tools')(value, option)
+  const names = checked.map(toolName)
+  names.forEach((name, index) => {
+    const first = names.indexOf(name)
+    if (first < index)
+      throw invalidArgument(
+        `${option}[${index}]`,
+        `has the name of ${option}[${first}], ${show(name)}: calls could not be told apart`,
+      )
+  })
+  return checked
 }
 
 /**
@@ -39,23 +150,30 @@ export function tool<const Name extends string, Arguments = Record<string, unkno
   given: Tool<Arguments> & { name: Name },
 ): Tool<Arguments> & { name: Name }
 export function tool(given: Tool): Tool {
-  toolDefinition(given, 0)
+  toolDefinition(given, 'tool')
   return given
 }
 
-function jsonSchema(schema: unknown, where: string): Record<string, unknown> {
-  if (schema === undefined) return { type: 'object', properties: {} }
-  if (isStandardSchema(schema)) {
-    const written = jsonSchemaOf(schema, where)
-    if (isPlainObject(written)) return written
-  }
-  if (isPlainObject(schema)) return schema
-  throw invalidArgument(
-    where,
-    `expected a JSON Schema or a schema of a library, got ${show(schema)}`,
-  )
-}
+/** The schema of a function that takes nothing. */
+const NOTHING = { type: 'object', properties: {}, additionalProperties: false }
 
+function jsonSchema(schema: unknown, where: string): Record<string, unknown> {
+  if (schema === undefined) return NOTHING
+  const written = isStandardSchema(schema) ? closed(jsonSchemaOf(schema, where)) : schema
+  if (!isPlainObject(written))
+    throw invalidArgument(
+      where,
+      `expected a JSON Schema or a schema of a library, got ${show(schema)}`,
+    )
+  const { type } = written
+  const isObject = Array.isArray(type) ? type.includes('object') : type === 'object'
+  if (type !== undefined && !isObject)
+    throw invalidArgument(
+      where,
+      `expected a schema of an object, since arguments have names; got one of ${JSON.stringify(type)}`,
+    )
+  return written
+}
 /** Checks the option `reasoning`. */
 export function reasoningOption(value: unknown, option: string): ReasoningOption {
   if (typeof value === 'string') return oneOf('off', 'low', 'medium', 'high')(value, option)
@@ -86,8 +204,13 @@ export function toolChoice(value: unknown, option: string): ToolChoice {
  */
 export function checkToolOptions(options: GenerateOptions): GenerateOptions {
   const { tools, toolChoice: choice, parallelToolCalls, parseToolCalls, toolFormat } = options
+  const { validateToolCalls: validates } = options
   if (parseToolCalls === false) {
-    const needs = { toolFormat, parallelToolCalls: parallelToolCalls === false || undefined }
+    const needs = {
+      toolFormat,
+      parallelToolCalls: parallelToolCalls === false || undefined,
+      validateToolCalls: validates,
+    }
     for (const [name, value] of Object.entries(needs)) {
       if (value !== undefined)
         throw invalidArgument(name, 'has no effect with parseToolCalls: false')
@@ -108,7 +231,7 @@ export function checkToolOptions(options: GenerateOptions): GenerateOptions {
     delete others.tools
     return others
   }
-  const names = tools.map((tool, index) => toolDefinition(tool, index).function.name)
+  const names = tools.map(toolName)
   if (typeof choice === 'object' && !names.includes(choice.name))
     throw invalidArgument('toolChoice.name', `${show(choice.name)} is none of the tools`)
   return options
@@ -120,7 +243,7 @@ export function nativeToolOptions(options: GenerateOptions): {
   parallelToolCalls?: boolean
 } {
   const { tools = [], toolChoice: choice, parallelToolCalls } = options
-  const names = tools.map((tool, index) => toolDefinition(tool, index).function.name)
+  const names = tools.map(toolName)
   return {
     ...(parallelToolCalls === undefined ? {} : { parallelToolCalls }),
     ...(choice === 'required' ? { requiredTools: names } : {}),

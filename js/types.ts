@@ -554,7 +554,7 @@ export interface Message {
   [field: string]: unknown
 }
 
-/** A tool that the model may call: OpenAI's shape, with a JSON schema for the parameters. */
+/** A tool as chat templates know it: OpenAI's shape, with a JSON schema for the parameters. */
 export interface ToolDefinition {
   type: 'function'
   function: {
@@ -568,14 +568,23 @@ export interface ToolDefinition {
 /** How much a model reasons; see `ChatTemplateOptions`. */
 export type ReasoningOption = 'off' | 'low' | 'medium' | 'high' | { budgetTokens: number }
 
+/** What a tool's function is told beside the arguments: the call, and when to stop. */
+export interface ToolContext extends GeneratedToolCall {
+  /** Aborted when the answer is, or when its `maxTimeMs` are over: nobody waits then. */
+  signal: AbortSignal
+}
+
 /** A tool with what it does: `execute` is for `model.chat`, which calls it. */
 export interface Tool<Arguments = never> {
+  type?: 'function' | undefined
   name: string
   description?: string | undefined
-  /** The arguments: JSON Schema, or a schema of Zod, Valibot or ArkType. */
+  /** The arguments: JSON Schema, or a schema of Zod, Valibot or ArkType. @defaultValue none */
   parameters?: Record<string, unknown> | StandardSchema | undefined
+  /** Refuse what of the schema cannot be enforced, where calls are. @defaultValue false */
+  strict?: boolean | undefined
   /** What the model is told of what comes back: a string as it is, everything else as JSON. */
-  execute?: ((args: Arguments, call: GeneratedToolCall) => unknown) | undefined
+  execute?: ((args: Arguments, context: ToolContext) => unknown) | undefined
 }
 
 /** A tool whose schema says which arguments its function gets. */
@@ -586,8 +595,23 @@ export interface SchemaTool<Schema extends StandardSchema> extends Omit<
   parameters: Schema
 }
 
-/** A tool in OpenAI's shape, or with a function. */
-export type AnyTool = ToolDefinition | Tool
+/** A tool in OpenAI's shape, whose parameters may be a library's schema, too. */
+export interface FunctionTool<Arguments = never> {
+  type?: 'function' | undefined
+  function: {
+    name: string
+    description?: string | undefined
+    parameters?: Record<string, unknown> | StandardSchema | undefined
+    strict?: boolean | undefined
+    /** What the chat template reads besides. */
+    [field: string]: unknown
+  }
+  /** As that of {@link Tool}. */
+  execute?: ((args: Arguments, context: ToolContext) => unknown) | undefined
+}
+
+/** A tool in either shape. */
+export type AnyTool = FunctionTool | Tool
 
 /** Whether a model may, must not or must call tools; see `GenerateOptions`. */
 export type ToolChoice = 'auto' | 'none' | 'required' | { name: string }
@@ -900,6 +924,13 @@ export interface GenerateOptions extends PromptOptions {
    */
   parseToolCalls?: boolean | undefined
   /**
+   * Take only calls of the `tools` that their schemas allow; what else the model calls is in
+   * `invalidToolCalls`. `false` leaves that to the caller.
+   *
+   * @defaultValue true
+   */
+  validateToolCalls?: boolean | undefined
+  /**
    * How the model writes calls, such as `'hermes'`; docs/tools.md has the names.
    *
    * @defaultValue what the chat template tells
@@ -1189,14 +1220,13 @@ export interface ToolCallEnd extends ChunkTokens {
   arguments: Record<string, unknown>
 }
 
-/** A call that cannot be read, or that the end of the answer cut off. It may have been started. */
-export interface ToolCallInvalid extends ChunkTokens {
+/**
+ * A call that cannot be read, that the end of the answer cut off, or that is none of the tools'. It
+ * may have been started.
+ */
+export interface ToolCallInvalid extends ChunkTokens, InvalidToolCall {
   type: 'tool-call-invalid'
   index: number
-  /** The call as the model wrote it. */
-  raw: string
-  /** What is wrong with it. */
-  error: string
 }
 
 /** A tool call that the model made. */
@@ -1211,8 +1241,8 @@ export interface GeneratedToolCall<
 
 /**
  * The calls that such tools allow, told apart by their names, with the arguments that the schemas of
- * libraries take in. A grammar keeps a model to them where `toolChoice` demands a call or a tool is
- * strict; elsewhere models err now and then.
+ * libraries take in. Calls that break these are no part of `toolCalls`, unless `validateToolCalls` is
+ * false.
  */
 export type ToolCallOf<Tools extends readonly AnyTool[]> = Tools[number] extends infer One
   ? One extends AnyTool
@@ -1226,22 +1256,30 @@ type ToolName<One> = One extends
   ? Name
   : string
 
-type ToolArguments<One> = One extends { readonly parameters: infer Schema extends StandardSchema }
+type ToolArguments<One> = One extends
+  | { readonly parameters: infer Schema extends StandardSchema }
+  | { readonly function: { readonly parameters: infer Schema extends StandardSchema } }
   ? SchemaInput<Schema>
   : One extends {
-        execute?: ((args: infer Arguments, call: GeneratedToolCall) => unknown) | undefined
+        execute?: ((args: infer Arguments, context: ToolContext) => unknown) | undefined
       }
     ? [Arguments] extends [never]
       ? Record<string, unknown>
       : Arguments
     : Record<string, unknown>
 
-/** A call that cannot be read. */
+/** A call that cannot be read, or that names none of the tools or breaks its tool's schema. */
 export interface InvalidToolCall {
-  /** The call as the model wrote it. */
+  /** The call as the model wrote it; where it could be read, its name and arguments as JSON. */
   raw: string
   /** What is wrong with it. */
   error: string
+  /** Where it could be read: its id. */
+  id?: string
+  /** Where it could be read: what it names. */
+  name?: string
+  /** Where it could be read: its arguments. */
+  arguments?: Record<string, unknown>
 }
 
 /**
@@ -1260,6 +1298,8 @@ export type MatchedStop =
   | { type: 'token'; value: number }
   /** The longest time, in milliseconds. */
   | { type: 'time'; value: number }
+  /** The model's context was full: this is how many tokens it holds. */
+  | { type: 'context'; value: number }
 
 /** A finished generation. */
 export interface GenerationResult<Value = unknown, Call = GeneratedToolCall> {
@@ -1269,7 +1309,7 @@ export interface GenerationResult<Value = unknown, Call = GeneratedToolCall> {
   reasoning: string
   /** The calls of tools, in the model's order. */
   toolCalls: Call[]
-  /** Calls that could not be read. */
+  /** Calls that could not be read, name none of the tools, or break a tool's schema. */
   invalidToolCalls: InvalidToolCall[]
   /** The text with reasoning and calls as the model wrote them. */
   rawText: string
@@ -1279,7 +1319,7 @@ export interface GenerationResult<Value = unknown, Call = GeneratedToolCall> {
   finishReason: FinishReason
   /** The stop string that ended the answer. */
   stopString?: string
-  /** What of the options `stop`, `stopTokens` and `maxTimeMs` ended the answer. */
+  /** What of the options `stop`, `stopTokens` and `maxTimeMs`, or which limit, ended the answer. */
   matched?: MatchedStop
   /**
    * With a `responseFormat` of JSON: the value of `text`, as the schema's own code gives it.

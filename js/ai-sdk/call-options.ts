@@ -159,9 +159,11 @@ function toolOptions(
     return []
   })
   if (usable.length === 0) return {}
-  if (toolChoice === undefined) return { tools: usable }
+  // The AI SDK checks calls itself, and may have them mended.
+  const given = { tools: usable, validateToolCalls: false }
+  if (toolChoice === undefined) return given
   const choice = toolChoice.type === 'tool' ? { name: toolChoice.toolName } : toolChoice.type
-  return { tools: usable, toolChoice: choice }
+  return { ...given, toolChoice: choice }
 }
 
 function toDefinition(tool: LanguageModelV4FunctionTool): ToolDefinition {

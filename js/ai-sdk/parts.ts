@@ -132,7 +132,7 @@ export function toMetadata(result: GenerationResult, provider: string): SharedV4
       ...(logprobs === undefined ? {} : { logprobs: logprobs as unknown as [] }),
       ...(invalidToolCalls.length === 0
         ? {}
-        : { invalidToolCalls: invalidToolCalls.map((call) => ({ ...call })) }),
+        : { invalidToolCalls: invalidToolCalls.map(({ raw, error }) => ({ raw, error })) }),
     },
   }
 }

@@ -156,7 +156,9 @@ function toolOptions(
     throw invalidField('tool_choice', 'tool_choice: only goes with tools, and there are none')
   }
   const given = tools.map((value, index) => tool(value, `tools.${index}`))
-  if (choice === undefined) return { tools: given }
+  // Clients get calls as the model made them.
+  const offered = { tools: given, validateToolCalls: false }
+  if (choice === undefined) return offered
   const fields = readFields(
     choice,
     'tool_choice',
@@ -169,7 +171,7 @@ function toolOptions(
   )
   const parallel = fields.disable_parallel_tool_use
   return {
-    tools: given,
+    ...offered,
     ...toolChoice(required(fields.type, 'tool_choice.type'), fields.name),
     ...(parallel === undefined ? {} : { parallelToolCalls: !parallel }),
   }

@@ -55,6 +55,8 @@ export function toolOptions(fields: {
   }
   return {
     tools: given,
+    // Clients get calls as the model made them.
+    validateToolCalls: false,
     // What is so without being asked for is not asked for.
     ...(choice === undefined || choice === 'auto' ? {} : { toolChoice: choice }),
     ...(parallel === undefined ? {} : { parallelToolCalls: parallel }),
