@@ -52,6 +52,9 @@ pub struct AttentionParams {
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
+    /// Whether the queries of a key head are those of every `kv_heads`-th head, and not of heads
+    /// that follow each other.
+    pub interleaved_groups: bool,
     /// Features of a head's queries and keys.
     pub head_dim: i32,
     /// Features of a head's values.
@@ -90,6 +93,14 @@ pub fn attention<C: KvCache>(
     params: &AttentionParams,
 ) -> Result<Array> {
     let gate = new.gate;
+    if params.interleaved_groups {
+        let (groups, each) = (params.kv_heads, params.heads / params.kv_heads);
+        let queries = &swap_head_axes(new.queries, each, groups)?;
+        let new = Qkv { queries, keys: new.keys, values: new.values, gate: None };
+        let attended = attend(device, &new, &mut rows, params)?;
+        let attended = swap_head_axes(&attended, groups, each)?;
+        return project_output(device, attended, gate, params);
+    }
     if let Backend::Cpu(options) = device.backend(new.queries)
         && cpu::attention::supports(new, &rows, params)
     {
@@ -195,6 +206,13 @@ fn project_output(
         attended = ops::multiply(&attended, gate)?;
     }
     linear(device, &attended, &params.output)
+}
+
+/// `[batch, length, outer · inner · head_dim]` to `[batch, length, inner · outer · head_dim]`.
+fn swap_head_axes(x: &Array, outer: i32, inner: i32) -> Result<Array> {
+    let by_head = [x.dim(0), x.dim(1), outer, inner, x.dim(2) / (outer * inner)];
+    let swapped = ops::swap_axes(&ops::reshape(x, &by_head)?, 2, 3)?;
+    ops::reshape(&swapped, x.shape())
 }
 
 /// `[batch, length, heads · head_dim]` to `[batch, heads, length, head_dim]`.

@@ -68,6 +68,7 @@ mod opt;
 mod parts;
 mod persimmon;
 mod phi;
+mod plamo;
 mod plamo2;
 mod plamo3;
 mod qwen;
@@ -76,9 +77,11 @@ mod rwkv7;
 mod seed_oss;
 mod sentence;
 mod smollm3;
+mod spark2_5;
 mod stablelm;
 mod starcoder2;
 mod step3p5;
+mod talkie;
 mod youtu_llm;
 
 use std::collections::BTreeMap;
@@ -446,15 +449,18 @@ const FAMILIES: &[&[Architecture]] = &[
         openelm,
         opt,
         persimmon,
+        plamo,
         plamo2,
         plamo3,
         recurrent_gemma,
         rwkv7,
         seed_oss,
         smollm3,
+        spark2_5,
         stablelm,
         starcoder2,
         step3p5,
+        talkie,
         youtu_llm,
     ],
     bailing::ARCHITECTURES,

@@ -25,6 +25,8 @@ pub struct AttentionParts {
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
+    /// Whether the queries of a key head are those of every `kv_heads`-th head.
+    pub interleaved_groups: bool,
     /// Features of a head's queries and keys.
     pub head_dim: i32,
     /// Features of a head's values.
@@ -38,6 +40,8 @@ pub struct AttentionParts {
     pub value_scale: Option<f32>,
     /// What was attended to is multiplied by gates (Qiu et al. 2025).
     pub output_gate: Option<OutputGate>,
+    /// The projection of the gates, where `qkv` does not give them.
+    pub gate: Option<Linear>,
     /// The norms of queries and of keys.
     pub qk_norms: Option<QkNorms>,
     /// Whether the rotation comes before these norms.
@@ -140,6 +144,8 @@ pub struct Attention {
     clip_qkv: Option<f32>,
     value_scale: Option<f32>,
     output_gate: Option<OutputGate>,
+    /// The projection of the gates, where it is apart from the others.
+    gate: Option<Linear>,
     /// The norms over all heads of queries and of keys together.
     whole_norms: Option<[Norm; 2]>,
     params: AttentionParams,
@@ -162,6 +168,7 @@ impl Attention {
         let params = AttentionParams {
             heads: parts.heads,
             kv_heads: parts.kv_heads,
+            interleaved_groups: parts.interleaved_groups,
             head_dim: parts.head_dim,
             v_head_dim: parts.v_head_dim,
             qk_norm,
@@ -180,6 +187,7 @@ impl Attention {
             clip_qkv: parts.clip_qkv,
             value_scale: parts.value_scale,
             output_gate: parts.output_gate,
+            gate: parts.gate,
             whole_norms,
             params,
             rope: parts.rope,
@@ -210,10 +218,12 @@ impl Attention {
     /// What the projections give, and last the factors of the output, where there are gates.
     pub(super) fn project(&self, x: &Input) -> Result<(Vec<Array>, Option<Array>)> {
         let AttentionParams { heads, head_dim, v_head_dim, .. } = self.params;
+        // The other projections read it, too.
+        let gates = self.gate.as_ref().map(|gate| gate.forward(x.array()?)).transpose()?;
         let mut qkv = x.project(&self.qkv)?;
         let Some(gate) = self.output_gate else { return Ok((qkv, None)) };
         let gates = match gate.place {
-            GatePlace::EachFeature | GatePlace::EachHead => qkv.pop(),
+            GatePlace::EachFeature | GatePlace::EachHead => gates.or_else(|| qkv.pop()),
             GatePlace::WithQueries => {
                 let (queries, gates) = split_gate(&qkv[0], heads, head_dim)?;
                 qkv[0] = queries;

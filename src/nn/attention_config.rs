@@ -5,7 +5,7 @@ use super::alibi::{Alibi, AlibiConfig};
 use super::attention::{
     Attention, AttentionParts, GatePlace, OutputGate, QkNorms, QueryTemperature,
 };
-use super::linear::{Projections, TakeLinear, regrouped};
+use super::linear::{Linear, Projections, TakeLinear, regrouped};
 use super::masks::AttentionSpan;
 use super::norm::{Norm, TakeNorm};
 use super::rope::Rope;
@@ -21,6 +21,9 @@ pub struct AttentionConfig {
     pub heads: i32,
     /// Key and value heads; divides `heads`.
     pub kv_heads: i32,
+    /// Whether the queries of a key head are those of every `kv_heads`-th head, and not of heads
+    /// that follow each other.
+    pub interleaved_groups: bool,
     /// Features of a head's queries and keys.
     pub head_dim: i32,
     /// Features of a head's values; `None` for as many.
@@ -58,6 +61,8 @@ pub struct AttentionConfig {
     pub sinks: Option<&'static str>,
     /// The gates of the output.
     pub output_gate: Option<OutputGate>,
+    /// The name of their projection, where it is not the last of `qkv`.
+    pub gate: Option<&'static str>,
     /// The name, kind and epsilon of a norm over all heads in front of the output projection.
     pub output_norm: Option<(&'static str, TakeNorm, f32)>,
 }
@@ -170,12 +175,14 @@ impl AttentionConfig {
         Ok(AttentionParts {
             heads,
             kv_heads,
+            interleaved_groups: self.interleaved_groups,
             head_dim,
             v_head_dim,
             qkv,
             clip_qkv: self.clip_qkv,
             value_scale: self.value_scale,
             output_gate: self.output_gate,
+            gate: self.gate_projection(w)?,
             qk_norms: self.qk_norms(w)?,
             rotate_first: self.qk_norm.is_some_and(|norm| norm.rotate_first),
             v_norm: self.v_norm,
@@ -231,12 +238,26 @@ impl AttentionConfig {
         if !self.values_are_keys {
             outputs.push(self.kv_heads * self.v_head_dim());
         }
-        match gates {
-            Some(GatePlace::EachFeature) => outputs.push(self.heads * self.v_head_dim()),
-            Some(GatePlace::EachHead) => outputs.push(self.heads),
-            Some(GatePlace::WithQueries) | None => {}
+        if self.gate.is_none() {
+            outputs.extend(self.gates());
         }
         outputs
+    }
+
+    /// The outputs of a projection of gates.
+    fn gates(&self) -> Option<i32> {
+        match self.output_gate?.place {
+            GatePlace::EachFeature => Some(self.heads * self.v_head_dim()),
+            GatePlace::EachHead => Some(self.heads),
+            GatePlace::WithQueries => None,
+        }
+    }
+
+    /// The projection of the gates, where it is apart from the others.
+    fn gate_projection(&self, w: &Weights) -> Result<Option<Linear>> {
+        let Some((name, gates)) = self.gate.zip(self.gates()) else { return Ok(None) };
+        let w = w.at(name);
+        (self.linear)(&w, self.dims, gates, w.has("bias")).map(Some)
     }
 
     fn qkv(&self, w: &Weights) -> Result<Projections> {

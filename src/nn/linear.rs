@@ -178,6 +178,12 @@ impl Linear {
         Self::of(w, Matrix::dense(weight)?, [inputs, outputs], bias)
     }
 
+    /// As [`Linear::new`], for a matrix that has the view's own name, without a bias.
+    pub fn unnamed(w: &Weights, inputs: i32, outputs: i32, _: bool) -> Result<Self> {
+        let matrix = Matrix::dense(w.take_matrix("", &[outputs, inputs])?)?;
+        Self::of(w, matrix, [inputs, outputs], false)
+    }
+
     /// The layer of the outputs that `rows` names, in its order.
     pub fn with_rows(self, rows: &Array) -> Result<Self> {
         let LinearWeights { matrix, bias, additions } = self.weights;

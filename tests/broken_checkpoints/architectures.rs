@@ -240,6 +240,9 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("longcat-flash", "zero_expert_type", &[json!("drop")]);
     expect_refusal("longcat-flash", "attention_method", &[json!("MHA")]);
     expect_refusal("longcat-flash", "zero_expert_num", &[json!(-8), json!(1_u64 << 40)]);
+    expect_refusal("plamo-traditional", "n_shared_head", &[json!(0), json!(-1)]);
+    expect_refusal("spark2-5", "gate_attn_act_mode", &[json!("tanh")]);
+    expect_refusal("spark2-5", "headwise_attn_output_gate", &[json!(false)]);
     expect_refusal("baichuan-m1", "conv_window", &[json!(3)]);
     expect_refusal("mpt-raw", "logit_scale", &[json!(0.5), json!("inv_sqrt_d_model")]);
     for field in ["qk_ln", "prefix_lm"] {

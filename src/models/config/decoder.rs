@@ -84,6 +84,7 @@ impl ConfigFile {
             dims,
             heads,
             kv_heads,
+            interleaved_groups: false,
             head_dim,
             v_head_dim: None,
             qkv: &["q_proj", "k_proj", "v_proj"],
@@ -102,6 +103,7 @@ impl ConfigFile {
             alibi: None,
             sinks: None,
             output_gate: None,
+            gate: None,
             output_norm: None,
         })
     }
