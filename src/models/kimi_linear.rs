@@ -42,6 +42,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         head_dim: file.bounded("linear_head_dim", file.require("linear_head_dim")?, 1 << 10)?,
         kernel: file.size("linear_conv_kernel_dim")?,
         eps: latent.decoder.eps,
+        lower_bound: None,
     };
     let mut experts = file.sparse_layers(dims)?;
     if let Some(config) = &mut experts.experts

@@ -29,6 +29,7 @@ mod ernie4_5_moe;
 mod exaone;
 mod falcon;
 mod falcon_h1;
+mod gear;
 mod gemma;
 mod glm;
 mod gpt;
@@ -420,6 +421,7 @@ const FAMILIES: &[&[Architecture]] = &[
         ernie4_5_moe,
         falcon,
         falcon_h1,
+        gear,
         granite,
         granitemoehybrid,
         helium,

@@ -283,7 +283,7 @@ impl Mixer for Attention {
 }
 
 /// The gate of each head, `[batch, length, heads]`, once for each of its features.
-fn for_each_feature(gates: &Array, features: i32) -> Result<Array> {
+pub(super) fn for_each_feature(gates: &Array, features: i32) -> Result<Array> {
     let (batch, length, heads) = (gates.dim(0), gates.dim(1), gates.dim(2));
     let gates = ops::expand_dims(gates, -1)?;
     let gates = ops::broadcast_to(&gates, &[batch, length, heads, features])?;

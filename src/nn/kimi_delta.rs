@@ -11,7 +11,7 @@ use super::rows::{Row, Rows};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::dplr::GeneralizedDeltaRule;
-use crate::fused::math::{kept_or_zeros, softplus};
+use crate::fused::math::{kept_or_zeros, scaled, softplus};
 use crate::mlx::{Array, Dtype, eval, ops};
 use crate::weights::Weights;
 
@@ -28,53 +28,62 @@ pub struct KimiDeltaConfig {
     pub kernel: i32,
     /// Epsilon of the norm.
     pub eps: f32,
+    /// The logarithm of the strongest decay (below 0), which bounds all; `None` for no bound.
+    pub lower_bound: Option<f32>,
 }
 
 /// q, k, v = silu(conv(in(x))), q and k of length 1; S = S · diag(w) + β (v − S · diag(w) · k) kᵀ
-/// with β = σ(b(x)) and w = exp(−exp(A_log) · softplus(f(x) + dt_bias));
-/// out(norm(S · q) · σ(g(x))).
+/// with β = σ(b(x)) and w = exp(−exp(A_log) · softplus(f(x) + dt_bias)), or with a bound
+/// w = exp(bound · σ(exp(A_log) · (f(x) + dt_bias))); out(norm(S · q) · σ(g(x))).
 #[derive(Debug)]
 pub struct KimiDelta {
     config: KimiDeltaConfig,
     /// Queries, keys and values, what decays and gates are made of, and b.
     input: Projections,
     convs: [CausalConv; 3],
-    decay: Linear,
-    gate: Linear,
+    /// From features of low rank to what decays are made of; `None` for those of the input.
+    decay: Option<Linear>,
+    /// The same for gates.
+    gate: Option<Linear>,
     query_norm: Norm,
     key_norm: Norm,
     /// `[heads, head_dim]`, `f32`, as all numbers of the recurrence are: its errors add up.
     step_bias: Array,
-    /// −exp(A_log), `[heads, 1]`, `f32`.
-    a: Array,
+    /// exp(A_log), `[heads, 1]`, `f32`.
+    rates: Array,
     norm: Norm,
     output: Linear,
 }
 
 impl KimiDelta {
-    /// Takes the projections, the convolutions by either of their names, `A_log`, `dt_bias` and
-    /// `o_norm`.
+    /// Takes the projections, those of decays and gates whole (`f_proj`, `g_proj`) or of low rank
+    /// (`f_a_proj` and `f_b_proj`, …), the convolutions by either of their names, `A_log`,
+    /// `dt_bias` and `o_norm`; the output projection is `o_proj` or `dense`.
     pub fn new(w: &Weights, config: KimiDeltaConfig) -> Result<Self> {
-        let KimiDeltaConfig { dims, heads, head_dim, kernel, eps } = config;
+        let KimiDeltaConfig { dims, heads, head_dim, kernel, eps, .. } = config;
         let inner = heads * head_dim;
         let linear = |name, inputs, outputs| Linear::new(&w.at(name), inputs, outputs, false);
-        let parts = [
-            ("q_proj", inner),
-            ("k_proj", inner),
-            ("v_proj", inner),
-            ("f_a_proj", head_dim),
-            ("g_a_proj", head_dim),
-            ("b_proj", heads),
-        ];
+        let of_low_rank = |names: [&'static str; 3]| -> Result<_> {
+            let [whole, first, second] = names;
+            match w.at(whole).has("weight") {
+                true => Ok(((whole, inner), None)),
+                false => Ok(((first, head_dim), Some(linear(second, head_dim, inner)?))),
+            }
+        };
+        let (decays, decay) = of_low_rank(["f_proj", "f_a_proj", "f_b_proj"])?;
+        let (gates, gate) = of_low_rank(["g_proj", "g_a_proj", "g_b_proj"])?;
+        let qkv = ["q_proj", "k_proj", "v_proj"].map(|name| (name, inner));
+        let parts = [qkv[0], qkv[1], qkv[2], decays, gates, ("b_proj", heads)];
         let parts = parts.map(|(name, outputs)| Ok((linear(name, dims, outputs)?, outputs)));
         let conv = |names: [&str; 2]| -> Result<_> {
             let [published, converted] = names.map(|name| w.at(name));
             let w = if published.has("weight") { published } else { converted };
             Ok(CausalConv::new(&w, inner, kernel, false)?.with_silu())
         };
-        let a = ops::negative(&ops::exp(&w.take_reshaped_f32("A_log", &[heads, 1])?)?)?;
+        let output = if w.at("dense").has("weight") { "dense" } else { "o_proj" };
+        let rates = ops::exp(&w.take_reshaped_f32("A_log", &[heads, 1])?)?;
         let step_bias = w.take_reshaped_f32("dt_bias", &[heads, head_dim])?;
-        eval(&[&a, &step_bias])?;
+        eval(&[&rates, &step_bias])?;
         Ok(Self {
             config,
             input: Projections::new(w, parts.into_iter().collect::<Result<_>>()?)?,
@@ -83,14 +92,14 @@ impl KimiDelta {
                 conv(["k_conv1d", "k_conv.conv"])?,
                 conv(["v_conv1d", "v_conv.conv"])?,
             ],
-            decay: linear("f_b_proj", head_dim, inner)?,
-            gate: linear("g_b_proj", head_dim, inner)?,
+            decay,
+            gate,
             query_norm: Norm::of(w, unit(head_dim, (head_dim as f32).sqrt().recip())?),
             key_norm: Norm::of(w, unit(head_dim, 1.0)?),
             step_bias,
-            a,
+            rates,
             norm: Norm::rms(&w.at("o_norm"), head_dim, eps)?,
-            output: linear("o_proj", inner, dims)?,
+            output: linear(output, inner, dims)?,
         })
     }
 
@@ -111,7 +120,10 @@ impl KimiDelta {
         let (queries, keys) =
             (self.query_norm.forward(&mixed[0])?, self.key_norm.forward(&mixed[1])?);
         let shifted = ops::add(&by_head(decay, head_dim)?, &self.step_bias)?;
-        let log_decay = ops::multiply(&self.a, &softplus(&shifted)?)?;
+        let log_decay = match self.config.lower_bound {
+            Some(bound) => scaled(&ops::sigmoid(&ops::multiply(&self.rates, &shifted)?)?, bound)?,
+            None => ops::negative(&ops::multiply(&self.rates, &softplus(&shifted)?)?)?,
+        };
         let rated = ops::multiply(&keys, &ops::sigmoid(&by_head(rate, 1)?)?)?;
         // The key reads what has faded.
         let read = ops::negative(&ops::multiply(&ops::exp(&log_decay)?, &keys)?)?;
@@ -137,8 +149,12 @@ impl Mixer for KimiDelta {
         let KimiDeltaConfig { heads, head_dim, .. } = self.config;
         let (batch, length, dtype) = (x.dim(0), x.dim(1), x.dtype());
         let projected = x.project(&self.input)?;
-        let decay = self.decay.forward(&projected[3])?;
-        let gate = ops::astype(&self.gate.forward(&projected[4])?, Dtype::Float32)?;
+        let of = |second: &Option<Linear>, first: &Array| match second {
+            Some(second) => second.forward(first),
+            None => Ok(first.clone()),
+        };
+        let decay = of(&self.decay, &projected[3])?;
+        let gate = ops::astype(&of(&self.gate, &projected[4])?, Dtype::Float32)?;
         let parts = [&projected[0], &projected[1], &projected[2], &decay, &projected[5]];
         let y = rows.mix(parts, |parts, row| self.recurrence(parts, row))?;
         let normed = self.norm.forward(&y)?;

@@ -30,8 +30,8 @@ pub struct LightningConfig {
     pub norm_groups: i32,
     /// Epsilon of this norm.
     pub eps: f32,
-    /// The number of the layer, from 0.
-    pub layer: usize,
+    /// How many layers count as lying before it.
+    pub before: usize,
     /// How many layers the model has.
     pub layers: usize,
 }
@@ -40,8 +40,7 @@ impl LightningConfig {
     /// The logarithm of the decay of each head: −slope, the slopes of ALiBi (Press et al. 2021),
     /// times 1 + 10⁻⁵ less the share of the layers that lie before.
     fn log_decays(&self) -> Vec<f32> {
-        let before = self.layer.saturating_sub(1) as f64;
-        let factor = 1.0 + 1e-5 - before / self.layers.saturating_sub(1).max(1) as f64;
+        let factor = 1.0 + 1e-5 - self.before as f64 / self.layers.saturating_sub(1).max(1) as f64;
         let slopes = slopes(self.attention.heads.unsigned_abs(), 8.0);
         slopes.into_iter().map(|slope| (-slope * factor) as f32).collect()
     }

@@ -2,7 +2,7 @@
 //! are projections of one latent vector, which is all that the cache holds of a position, beside
 //! one rotated key for all heads.
 
-use super::attention::QueryTemperature;
+use super::attention::{GatePlace, QueryTemperature, for_each_feature};
 use super::heads::HeadMatrices;
 use super::indexer::{Chosen, Indexer, sparse_mask};
 use super::linear::{Linear, Projections};
@@ -44,9 +44,20 @@ pub struct MlaConfig {
     pub scale: f32,
     /// Multiply the norms of compressed queries and of latent vectors.
     pub norm_scales: [f32; 2],
+    /// Epsilon of these norms.
+    pub eps: f32,
+    /// The name of the output projection.
+    pub output: &'static str,
+    /// Gates by a projection of their own, `g_proj`, whose logistic function multiplies what is
+    /// attended to.
+    pub output_gate: Option<GatePlace>,
 }
 
 impl MlaConfig {
+    /// Epsilon of the norms over compressed queries and latent vectors in DeepSeek's models,
+    /// whatever the other norms have.
+    pub const EPS: f32 = 1e-6;
+
     /// Whether `length` queries over `seen` positions take fewer multiplications in the absorbed
     /// form.
     ///
@@ -61,14 +72,12 @@ impl MlaConfig {
     }
 }
 
-/// Epsilon of the norms over compressed queries and latent vectors, whatever the other norms have.
-const EPS: f32 = 1e-6;
-
 /// The attention block of one layer.
 #[derive(Debug)]
 pub struct Mla {
     config: MlaConfig,
-    /// Queries (compressed, if there is a second projection), and latent vector and rotated key.
+    /// Queries (compressed, if there is a second projection), latent vector and rotated key, and
+    /// perhaps gates.
     input: Projections,
     /// From compressed queries to those of the heads.
     queries: Option<(Norm, Linear)>,
@@ -96,13 +105,13 @@ impl Mla {
     /// Takes the projections and norms by DeepSeek's names; the matrices of keys and values
     /// together (`kv_b_proj`) or by themselves (`embed_q`, transposed, and `unembed_out`).
     pub fn new(w: &Weights, config: MlaConfig, rope: Option<Rope>) -> Result<Self> {
-        let MlaConfig { dims, heads, kv_lora_rank: latent, bias, .. } = config;
+        let MlaConfig { dims, heads, kv_lora_rank: latent, bias, eps, .. } = config;
         let (nope, values) = (config.qk_nope_head_dim, config.v_head_dim);
         let outputs = heads * (nope + config.qk_rope_head_dim);
         let linear = |name, inputs, outputs, bias| Linear::new(&w.at(name), inputs, outputs, bias);
         let (first, queries) = match config.q_lora_rank {
             Some(rank) => {
-                let norm = Norm::rms(&w.at("q_a_layernorm"), rank, EPS)?;
+                let norm = Norm::rms(&w.at("q_a_layernorm"), rank, eps)?;
                 let norm = norm.scaled(config.norm_scales[0])?;
                 let second = linear("q_b_proj", rank, outputs, false)?;
                 ((linear("q_a_proj", dims, rank, bias)?, rank), Some((norm, second)))
@@ -111,6 +120,11 @@ impl Mla {
         };
         let compressed = latent + config.qk_rope_head_dim;
         let second = (linear("kv_a_proj_with_mqa", dims, compressed, bias)?, compressed);
+        let mut input = vec![first, second];
+        if let Some(place) = config.output_gate {
+            let gates = if place == GatePlace::EachHead { heads } else { heads * values };
+            input.push((linear("g_proj", dims, gates, false)?, gates));
+        }
         let joint = w.at("kv_b_proj");
         let (key_matrices, value_matrices) = if joint.has("weight") {
             HeadMatrices::pair(&joint, heads, [nope, values], latent)?
@@ -122,13 +136,13 @@ impl Mla {
         };
         Ok(Self {
             config,
-            input: Projections::new(w, vec![first, second])?,
+            input: Projections::new(w, input)?,
             queries,
-            latent_norm: Norm::rms(&w.at("kv_a_layernorm"), latent, EPS)?
+            latent_norm: Norm::rms(&w.at("kv_a_layernorm"), latent, eps)?
                 .scaled(config.norm_scales[1])?,
             keys: key_matrices,
             values: value_matrices,
-            output: linear("o_proj", heads * values, dims, bias)?,
+            output: linear(config.output, heads * values, dims, bias)?,
             rope,
             temperature: None,
             sparse: None,
@@ -189,6 +203,17 @@ impl Mla {
             self.expanded(q, k, &mask)?
         };
         join_heads(&attended)
+    }
+
+    /// What is attended to times the logistic function of its gates, where there are any.
+    fn gated(&self, attended: Array, gates: Option<&Array>) -> Result<Array> {
+        let Some(gates) = gates else { return Ok(attended) };
+        let factors = ops::sigmoid(gates)?;
+        let factors = match self.config.output_gate {
+            Some(GatePlace::EachHead) => for_each_feature(&factors, self.config.v_head_dim)?,
+            _ => factors,
+        };
+        ops::multiply(&attended, &factors)
     }
 
     /// Attention to the latent vectors themselves, as the one key and value of all heads: the
@@ -263,7 +288,7 @@ impl Mixer for Mla {
                 })
             }
         }?;
-        self.output.forward(&attended)
+        self.output.forward(&self.gated(attended, projected.get(2))?)
     }
 
     fn make_cache(&self) -> Cache {
@@ -314,6 +339,9 @@ mod tests {
             bias: false,
             scale: 0.3,
             norm_scales: [1.0; 2],
+            eps: MlaConfig::EPS,
+            output: "o_proj",
+            output_gate: None,
         };
         let rope = Rope::new(&RopeConfig {
             dims: 8,
@@ -358,6 +386,9 @@ mod tests {
             bias: false,
             scale: 1.0,
             norm_scales: [1.0; 2],
+            eps: MlaConfig::EPS,
+            output: "o_proj",
+            output_gate: None,
         };
         assert!(config.absorbs(1, 2) && config.absorbs(8, 4096));
         assert!(!config.absorbs(2048, 2048) && !config.absorbs(2048, 100_000));

@@ -4,7 +4,7 @@ use super::bailing_moe::parts;
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{LightningAttention, LightningConfig};
+use crate::nn::{AttentionConfig, LightningAttention, LightningConfig};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -20,23 +20,28 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut attention = decoder.attention;
     attention.kv_heads = attention.heads;
     attention.head_dim = attention.dims / attention.heads;
-    let norm_groups = file.size_or("group_norm_size", 1)?;
-    let inner = attention.heads * attention.head_dim;
-    if inner % norm_groups != 0 {
-        let message = format!("\"group_norm_size\" {norm_groups} does not divide {inner} features");
-        return Err(file.error(message));
-    }
+    let norm_groups = lightning_groups(file, &attention)?;
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| {
             if attends(index) {
                 return decoder.attention(index, w);
             }
-            let config =
-                LightningConfig { attention, norm_groups, eps: decoder.eps, layer: index, layers };
+            let (eps, before) = (decoder.eps, index.saturating_sub(1));
+            let config = LightningConfig { attention, norm_groups, eps, before, layers };
             let layer = decoder.layers[index].clone();
             Ok(Box::new(LightningAttention::new(&w.at("attention"), &config, layer)?))
         },
         |index, w| feed_forward.build(index, w),
     )?))
+}
+
+/// `group_norm_size`, the number of groups of features that are normalized together.
+pub(super) fn lightning_groups(file: &ConfigFile, attention: &AttentionConfig) -> Result<i32> {
+    let groups = file.size_or("group_norm_size", 1)?;
+    let inner = attention.heads * attention.head_dim;
+    if inner % groups == 0 {
+        return Ok(groups);
+    }
+    Err(file.error(format!("\"group_norm_size\" {groups} does not divide {inner} features")))
 }

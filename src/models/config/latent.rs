@@ -143,6 +143,9 @@ impl ConfigFile {
             bias: self.flag("attention_bias")?,
             scale: factor / ((nope + rope) as f32).sqrt(),
             norm_scales: [1.0; 2],
+            eps: MlaConfig::EPS,
+            output: "o_proj",
+            output_gate: None,
         })
     }
 }
