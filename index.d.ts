@@ -529,6 +529,10 @@ export interface NativeLoadRequest {
    * for none at all.
    */
   prefixCacheBytes?: number
+  /** The most bytes of files for what generations have read, of all models. */
+  prefixCacheDiskBytes?: number
+  /** Where those files are. */
+  prefixCacheDirectory?: string
   /** The folder of a smaller model that drafts tokens. */
   draftPath?: string
 }

@@ -39,7 +39,7 @@ pub struct CacheFile {
     pub texts: HashMap<String, String>,
 }
 
-/// Caches as bytes, which can be written on any thread.
+/// Caches as bytes, which can be written on any thread once all are copied.
 pub struct CacheBytes {
     leaves: Leaves,
     header: HashMap<String, String>,
@@ -48,6 +48,13 @@ pub struct CacheBytes {
 impl CacheBytes {
     /// Computes and copies what is in `caches`.
     pub fn of(caches: &[Cache], texts: &HashMap<String, String>) -> Result<Self> {
+        let mut bytes = Self::begin(caches, texts)?;
+        while bytes.copy_next()? {}
+        Ok(bytes)
+    }
+
+    /// The same with nothing computed and copied yet: see [`CacheBytes::copy_next`].
+    pub fn begin(caches: &[Cache], texts: &HashMap<String, String>) -> Result<Self> {
         let mut leaves = Leaves::default();
         let mut header: HashMap<String, String> = HashMap::new();
         header.insert("2.0".to_owned(), String::new());
@@ -64,7 +71,15 @@ impl CacheBytes {
         Ok(Self { leaves, header })
     }
 
-    fn serialized(&self) -> Result<Vec<u8>> {
+    /// Computes and copies the next array, which is then free; `false` where there is none left.
+    pub fn copy_next(&mut self) -> Result<bool> {
+        let Some((index, array)) = self.leaves.uncopied.pop() else { return Ok(false) };
+        self.leaves.arrays[index].1.bytes = mlx::to_bytes(&array)?;
+        Ok(true)
+    }
+
+    /// The file's content, once all is copied.
+    pub(super) fn serialized(&self) -> Result<Vec<u8>> {
         let tensors = self.leaves.arrays.iter().map(|(name, leaf)| {
             TensorView::new(leaf.dtype, leaf.shape.clone(), &leaf.bytes).map(|view| (name, view))
         });
@@ -157,6 +172,12 @@ impl OpenFile {
     /// # Errors
     /// [`Error::PromptCache`] where they make no sense.
     pub fn read(self) -> Result<CacheFile> {
+        self.read_after(None)
+    }
+
+    /// [`OpenFile::read`] of caches that so many positions went into, where that is known: arrays
+    /// do not say it.
+    pub(super) fn read_after(self, positions: Option<i32>) -> Result<CacheFile> {
         let Self { path, tensors, header } = self;
         let broken = |message: String| broken(&path, message);
         let classes: Vec<&String> =
@@ -208,9 +229,10 @@ impl OpenFile {
                 })
             })
         };
-        // Arrays do not say how many positions went into them: as many as into the layers that do.
+        // As many as into the layers that say it.
         let caches: Vec<Cache> = restored(0).collect::<Result<_>>()?;
-        let positions = caches.iter().map(Cache::offset).max().unwrap_or(0);
+        let told = caches.iter().map(Cache::offset).max().unwrap_or(0);
+        let positions = positions.unwrap_or(told);
         Ok(CacheFile { caches: restored(positions).collect::<Result<_>>()?, texts })
     }
 }
@@ -249,6 +271,8 @@ fn text(array: &Array) -> Option<State> {
 #[derive(Default)]
 struct Leaves {
     arrays: Vec<(String, Leaf)>,
+    /// Those of them whose bytes are still to come.
+    uncopied: Vec<(usize, Array)>,
     /// Ways and kinds of leaves that are no arrays.
     scalars: Vec<(String, &'static str)>,
 }
@@ -268,16 +292,19 @@ impl Leaves {
                 }
                 return Ok(());
             }
-            State::Array(array) => Leaf {
-                dtype: stored(array.dtype()).ok_or_else(|| {
-                    Error::Unsupported(format!(
-                        "a cache of {} cannot be saved",
-                        mlx::dtype_name(array.dtype())
-                    ))
-                })?,
-                shape: array.shape().iter().map(|dim| dim.unsigned_abs() as usize).collect(),
-                bytes: mlx::to_bytes(array)?,
-            },
+            State::Array(array) => {
+                self.uncopied.push((self.arrays.len(), array.clone()));
+                Leaf {
+                    dtype: stored(array.dtype()).ok_or_else(|| {
+                        Error::Unsupported(format!(
+                            "a cache of {} cannot be saved",
+                            mlx::dtype_name(array.dtype())
+                        ))
+                    })?,
+                    shape: array.shape().iter().map(|dim| dim.unsigned_abs() as usize).collect(),
+                    bytes: Vec::new(),
+                }
+            }
             State::Number(number) => {
                 self.scalars.push((path.to_owned(), "scalar"));
                 // An i32, as offsets are: mlx-lm writes its numbers so.
@@ -343,7 +370,10 @@ impl Node {
         match self {
             Self::Leaf(state) => state,
             Self::Tree(mut tree) => {
-                let count = tree.children.len();
+                // An empty list has no leaf that says where it is.
+                let places = tree.children.keys().filter_map(|name| name.parse::<usize>().ok());
+                let last = places.filter(|&place| place < MAX_TENSORS_OF_LAYER).max();
+                let count = last.map_or(0, |last| last + 1);
                 State::List(
                     (0..count).map(|index| tree.child(&index.to_string()).into_state()).collect(),
                 )

@@ -9,6 +9,7 @@ pub mod file;
 mod kv_tensor;
 mod mask;
 mod parts;
+pub mod prefix_store;
 mod prefix_tree;
 mod rotating;
 mod standard;
@@ -19,7 +20,7 @@ pub use checkpoint::Checkpoint;
 pub use chunked::ChunkedCache;
 pub use kv_tensor::{KvQuantization, KvTensor};
 pub use parts::CachePart;
-pub use prefix_tree::PrefixTree;
+pub use prefix_tree::{PrefixTree, Removed};
 pub use rotating::RotatingCache;
 pub use standard::StandardCache;
 

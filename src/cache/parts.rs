@@ -18,6 +18,19 @@ pub enum CachePart {
 }
 
 impl CachePart {
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Positions => "positions",
+            Self::State => "state",
+        }
+    }
+
+    /// The part of a name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Positions, Self::State].into_iter().find(|part| part.name() == name)
+    }
+
     /// Whether `caches` have such a part.
     pub fn is_in(self, caches: &[Cache]) -> bool {
         caches.iter().any(|cache| match cache {
@@ -73,6 +86,25 @@ impl CachePart {
         let copies: Vec<Cache> =
             caches.iter().map(|cache| copy(cache, length)).collect::<Result<_>>()?;
         evaluated(copies)
+    }
+
+    /// What of such a part is worth writing: no room for more, and nothing that no token sees.
+    /// Nothing is computed.
+    ///
+    /// # Errors
+    /// Those of MLX.
+    pub fn without_room(caches: Vec<Cache>) -> Result<Vec<Cache>> {
+        caches.into_iter().map(without_room).collect()
+    }
+
+    /// Whether `caches`, which may come from a file, can be such a part of those that a model has
+    /// `made` for one token.
+    pub fn is_like(self, made: Vec<Cache>, caches: &[Cache]) -> bool {
+        let (positions, state) = Self::split(made);
+        match self {
+            Self::Positions => Cache::all_alike(&positions, caches),
+            Self::State => Cache::all_alike(&state, caches),
+        }
     }
 
     /// The state of `caches` as it is now.
@@ -136,6 +168,15 @@ fn compact(cache: Cache) -> Result<Cache> {
     Ok(match cache {
         Cache::Rotating(cache) => Cache::Rotating(cache.compact()?),
         Cache::List(parts) => Cache::List(parts.into_iter().map(compact).collect::<Result<_>>()?),
+        other => other,
+    })
+}
+
+fn without_room(cache: Cache) -> Result<Cache> {
+    Ok(match cache {
+        Cache::Standard(cache) => Cache::Standard(cache.beginning(cache.offset())?),
+        Cache::Rotating(cache) => Cache::Rotating(cache.compact()?),
+        Cache::List(parts) => Cache::List(CachePart::without_room(parts)?),
         other => other,
     })
 }

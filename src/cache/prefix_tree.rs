@@ -51,6 +51,19 @@ struct Entry<P> {
     last_used: u64,
 }
 
+/// An entry that was removed.
+#[derive(Debug)]
+pub struct Removed<K, P> {
+    /// Whose it was.
+    pub owner: K,
+    /// What it was made of.
+    pub tokens: Vec<u32>,
+    /// The fewest tokens that it can be cut to.
+    pub shortest: usize,
+    /// What it held.
+    pub payload: P,
+}
+
 impl<K, P> Default for PrefixTree<K, P> {
     fn default() -> Self {
         Self {
@@ -131,11 +144,46 @@ impl<K: Clone + Eq + Hash, P> PrefixTree<K, P> {
     }
 
     /// Removes the entry that was used least recently.
-    pub fn remove_oldest(&mut self) -> Option<P> {
+    pub fn remove_oldest(&mut self) -> Option<Removed<K, P>> {
         let (_, &node) = self.by_use.first_key_value()?;
-        let entry = self.take_entry(node)?;
+        self.remove(node)
+    }
+
+    /// The bytes of the entry that was used last; 0 where there is none.
+    pub fn newest_bytes(&self) -> usize {
+        let newest = self.by_use.last_key_value();
+        let entry = newest.and_then(|(_, &node)| self.nodes[node].entry.as_ref());
+        entry.map_or(0, |entry| entry.bytes)
+    }
+
+    /// Removes the entry that was used last.
+    pub fn remove_newest(&mut self) -> Option<Removed<K, P>> {
+        let (_, &node) = self.by_use.last_key_value()?;
+        self.remove(node)
+    }
+
+    fn remove(&mut self, node: NodeId) -> Option<Removed<K, P>> {
+        let (owner, tokens) = self.way_to(node)?;
+        let Entry { payload, shortest, .. } = self.take_entry(node)?;
         self.tidy(node);
-        Some(entry.payload)
+        Some(Removed { owner, tokens, shortest, payload })
+    }
+
+    /// The owner of a node, and all tokens that lead to it.
+    fn way_to(&self, node: NodeId) -> Option<(K, Vec<u32>)> {
+        let (mut at, mut runs) = (node, Vec::new());
+        loop {
+            let Node { place, run, .. } = &self.nodes[at];
+            runs.push(run.as_slice());
+            match place {
+                Place::RootOf(owner) => {
+                    runs.reverse();
+                    return Some((owner.clone(), runs.concat()));
+                }
+                Place::ChildOf(parent) => at = *parent,
+                Place::OutOfUse => return None,
+            }
+        }
     }
 
     /// Removes all entries.
@@ -437,10 +485,11 @@ mod tests {
             Some((length, id))
         }
 
-        fn remove_oldest(&mut self) -> Option<u64> {
-            let entries = self.entries.iter().enumerate();
-            let (index, _) = entries.min_by_key(|(_, it)| it.last_used)?;
-            Some(self.entries.remove(index).id)
+        fn remove(&mut self, newest: bool) -> Option<NaiveEntry> {
+            let times = self.entries.iter().map(|it| it.last_used);
+            let time = if newest { times.max() } else { times.min() }?;
+            let index = self.entries.iter().position(|it| it.last_used == time)?;
+            Some(self.entries.remove(index))
         }
     }
 
@@ -502,12 +551,23 @@ mod tests {
                         let expected = all.map(common).max().unwrap_or(0);
                         assert_eq!(tree.common_length(&owner, &tokens), expected);
                     }
-                    _ => assert_eq!(tree.remove_oldest().map(|id| *id), naive.remove_oldest()),
+                    _ => {
+                        let newest = random(2) == 0;
+                        let removed = match newest {
+                            true => tree.remove_newest(),
+                            false => tree.remove_oldest(),
+                        };
+                        let removed =
+                            removed.map(|it| (it.owner, it.tokens, it.shortest, *it.payload));
+                        let other = naive.remove(newest);
+                        let other = other.map(|it| (it.owner, it.tokens, it.shortest, it.id));
+                        assert_eq!(removed, other);
+                    }
                 }
                 check(&tree, &naive);
             }
-            while let Some(id) = tree.remove_oldest() {
-                assert_eq!(Some(*id), naive.remove_oldest());
+            while let Some(removed) = tree.remove_oldest() {
+                assert_eq!(Some(*removed.payload), naive.remove(false).map(|it| it.id));
                 check(&tree, &naive);
             }
             assert!(tree.is_empty() && naive.entries.is_empty() && tree.bytes() == 0);

@@ -6,16 +6,18 @@
 
 use std::cell::RefCell;
 use std::path::Path;
+use std::time::Instant;
 
 use super::backend::{Backend, PromptCacheSize};
 use super::core::CoreBackend;
+use super::exit;
 use crate::adapters::{AdapterId, AdapterInfo, Adapters, HeldAdapter};
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    EmbeddedText, PrefixCache, PrefixOwner, PromptCache, Reading, ScoredRow, Segmented, Sequence,
-    SequenceOptions, Speculated, TextPart, TokenOutput,
+    EmbeddedText, PrefixCache, PrefixFetch, PrefixOwner, PromptCache, Reading, RestoredPrefix,
+    ScoredRow, Segmented, Sequence, SequenceOptions, Speculated, TextPart, TokenOutput,
 };
 use crate::models::EmbedOptions;
 
@@ -75,7 +77,9 @@ impl AdaptedBackend {
     /// Gives up what is kept for others after a failure of MLX: the memory may be short.
     fn make_room<T>(&self, results: &[Result<T>]) {
         if results.iter().any(|result| matches!(result, Err(Error::Mlx(_)))) {
-            self.clear_prefixes();
+            if let Some(prefixes) = &self.prefixes {
+                prefixes.borrow_mut().make_room();
+            }
         }
     }
 
@@ -206,9 +210,44 @@ impl Backend for AdaptedBackend {
         }
     }
 
-    fn clear_prefixes(&self) {
+    fn clear_prefixes(&self, done: Box<dyn FnOnce() + Send>) {
+        match &self.prefixes {
+            Some(prefixes) => prefixes.borrow_mut().clear(done),
+            None => done(),
+        }
+    }
+
+    fn fetch(
+        &self,
+        prompt: &[u32],
+        options: &SequenceOptions,
+        adapter: Option<AdapterId>,
+    ) -> Option<PrefixFetch> {
+        // As in `share`.
+        let adapter = self.hold(adapter).ok()?;
+        let (owner, prefixes) = self.sharing(options, adapter.as_ref())?;
+        prefixes.borrow().fetch(&owner, prompt)
+    }
+
+    fn admit(&self, restored: RestoredPrefix) {
         if let Some(prefixes) = &self.prefixes {
-            prefixes.borrow_mut().clear();
+            prefixes.borrow_mut().admit(self.core.model(), restored);
+        }
+    }
+
+    fn has_unsaved(&self) -> bool {
+        self.prefixes.as_ref().is_some_and(|prefixes| prefixes.borrow().has_unsaved())
+    }
+
+    fn save_next(&self) {
+        if let Some(prefixes) = &self.prefixes {
+            prefixes.borrow_mut().save_next();
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(prefixes) = &self.prefixes {
+            prefixes.borrow_mut().finish(Instant::now() + exit::TIME_TO_SAVE);
         }
     }
 

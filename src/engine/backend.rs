@@ -8,7 +8,8 @@ use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
 use crate::generate::{
-    Reading, ScoredRow, Segmented, SequenceOptions, Speculated, TextPart, TokenOutput,
+    PrefixFetch, Reading, RestoredPrefix, ScoredRow, Segmented, SequenceOptions, Speculated,
+    TextPart, TokenOutput,
 };
 use crate::models::EmbedOptions;
 
@@ -71,8 +72,32 @@ pub trait Backend {
     /// Keeps what a sequence has read for others that begin alike.
     fn keep(&self, sequence: Self::Sequence);
 
-    /// Forgets all that was kept for others.
-    fn clear_prefixes(&self);
+    /// Forgets all that was kept for others, then calls `done`.
+    fn clear_prefixes(&self, done: Box<dyn FnOnce() + Send>);
+
+    /// Files that hold a longer beginning of `prompt` than there is in memory; `None` for none.
+    fn fetch(
+        &self,
+        _prompt: &[u32],
+        _options: &SequenceOptions,
+        _adapter: Option<AdapterId>,
+    ) -> Option<PrefixFetch> {
+        None
+    }
+
+    /// Takes in what was read from such files, for the sequence that begins next.
+    fn admit(&self, _restored: RestoredPrefix) {}
+
+    /// Whether something that was kept for others is on its way to disk.
+    fn has_unsaved(&self) -> bool {
+        false
+    }
+
+    /// Sends a bit of that on its way.
+    fn save_next(&self) {}
+
+    /// Saves what was kept for others, as far as it shall be there for another time.
+    fn finish(&self) {}
 
     /// What a sequence leaves; after a failure, what it began with, as far as that is still there.
     fn leave(&self, sequence: Self::Sequence) -> Self::PromptCache;

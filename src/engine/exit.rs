@@ -13,6 +13,9 @@ use crate::mlx::process;
 /// How long an exiting process waits for the turns under way.
 const PATIENCE: Duration = Duration::from_millis(200);
 
+/// How much longer the end of an engine may take that saves something.
+pub const TIME_TO_SAVE: Duration = Duration::from_secs(10);
+
 static GATE: Gate = Gate::new();
 static CODE: OnceLock<i32> = OnceLock::new();
 

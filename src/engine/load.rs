@@ -15,6 +15,7 @@ use super::exit;
 use super::memory::prefix_cache_bytes;
 use super::model::{Engine, Model, ModelInfo};
 use super::pool::ENGINES;
+use super::prefix_files::prefix_store;
 use super::profile::Profile;
 use super::request::{LoadProgress, LoadRequest, LoadStage};
 use super::scheduler::{Message, Scheduler};
@@ -96,6 +97,9 @@ pub(super) fn launch<B: Backend>(
         drop(turn);
         match built {
             Ok((backend, info, profile)) => {
+                if profile.prefix_store.is_some() {
+                    status.end_takes(exit::TIME_TO_SAVE);
+                }
                 reply.send(Ok(Model::new(owned, info, &profile)));
                 serve(backend, profile, inbox, &status);
                 give_back();
@@ -119,11 +123,16 @@ pub(super) fn launch<B: Backend>(
 fn serve<B: Backend>(backend: B, profile: Arc<Profile>, inbox: Receiver<Message>, status: &Status) {
     let mut scheduler = Scheduler::new(backend, profile);
     let outcome = catch_unwind(AssertUnwindSafe(|| scheduler.run(&inbox)));
+    let is_sound = outcome.is_ok();
     status.refuse(match outcome {
         Ok(()) => Error::Disposed,
         Err(panic) => Error::EngineFailed(panics::message(&*panic)),
     });
     let _turn = exit::begin_turn();
+    if is_sound {
+        // Without what it saves the next model reads more.
+        let _ = catch_unwind(AssertUnwindSafe(|| scheduler.finish()));
+    }
     // After a panic a part of the state may be broken, and dropping it may panic again; whoever
     // waits has its answer from the status in any case.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(scheduler)));
@@ -193,6 +202,7 @@ fn build(
         .map(|folder| load_draft(folder, &options, model.vocabulary_size, &text, aborted))
         .transpose()?;
     check()?;
+    let store = prefix_store(request, &device, &model)?.map(Arc::new);
     let profile = Profile {
         text,
         defaults: model.generation,
@@ -207,6 +217,7 @@ fn build(
         has_draft: draft.is_some(),
         max_stall: request.max_stall_ms.map_or(max_stall(device.kind), Duration::from_millis),
         memory_bytes: request.memory_bytes,
+        prefix_store: store.clone(),
     };
     exit::guard();
     let info = ModelInfo {
@@ -225,7 +236,8 @@ fn build(
     let bytes = request.prefix_cache_bytes;
     let bytes = bytes.unwrap_or_else(|| prefix_cache_bytes(device.kind, info.model.bytes));
     let end_tokens = info.end_tokens.clone();
-    let prefixes = (bytes > 0).then(|| PrefixCache::new(bytes, end_tokens));
+    let keeps = bytes > 0 || store.is_some();
+    let prefixes = keeps.then(|| PrefixCache::new(bytes, end_tokens).with_store(store));
     Ok((AdaptedBackend::new(core, adapters, prefixes), info, Arc::new(profile)))
 }
 

@@ -28,6 +28,7 @@ mod model_adapter;
 mod output_plan;
 mod pace;
 pub mod pool;
+mod prefix_files;
 mod profile;
 mod prompt_caches;
 mod request;
@@ -53,8 +54,8 @@ pub use profile::Profile;
 pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
-    LoadStage, Matched, OutputContent, OutputOptions, OutputPiece, Prompt, PromptEncoding, Timings,
-    TokenLogprob, Written,
+    LoadStage, Matched, OutputContent, OutputOptions, OutputPiece, PrefixDisk, Prompt,
+    PromptEncoding, Timings, TokenLogprob, Written,
 };
 pub use score::{Continuation, ScoreRequest, Scores};
 pub use speculation::SpeculationRequest;

@@ -62,7 +62,8 @@ impl Engine {
 
     fn send_prepared(&self, id: GenerationId, prepared: Result<Prepared>) {
         // As for the generation itself, which was sent before.
-        let _ = self.inbox.send(Message::Prepared { id, prepared: Box::new(prepared) });
+        let inbox = self.inbox.clone();
+        let _ = self.inbox.send(Message::Prepared { id, prepared: Box::new(prepared), inbox });
     }
 
     /// Whether it still serves.
@@ -144,6 +145,7 @@ impl Model {
             && request.response_format.is_none()
             && options.banned_strings.is_empty()
             && options.dry_strength().is_none()
+            && profile.prefix_store.is_none()
             && profile.text.knows_formats();
         if is_quick {
             return self.engine.send_prepared(id, profile.prepare(&request));

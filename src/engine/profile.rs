@@ -11,10 +11,11 @@ use super::output_plan::OutputPlan;
 use super::request::GenerateRequest;
 use super::speculation::SpeculationRequest;
 use super::text::Text;
+use crate::cache::prefix_store::PrefixStore;
 use crate::constraint::Begin;
 use crate::error::{Error, Result};
 use crate::generate::{
-    GenerationOptions, IsBreaker, SequenceOptions, SpeculationOptions, TokenMask,
+    GenerationOptions, IsBreaker, RestoredPrefix, SequenceOptions, SpeculationOptions, TokenMask,
 };
 use crate::models::{Abilities, EmbedderInfo, GenerationDefaults};
 use crate::text::{OutputParser, Tokenizer};
@@ -38,6 +39,10 @@ pub struct Prepared {
     pub following: Option<Following>,
     /// How long that took.
     pub duration: Duration,
+    /// Whether files may know its beginning.
+    pub may_fetch: bool,
+    /// What they know of it.
+    pub restored: Option<RestoredPrefix>,
 }
 
 /// What is known of a loaded model, apart from its arrays.
@@ -69,6 +74,8 @@ pub struct Profile {
     pub memory_bytes: Option<usize>,
     /// Whether a smaller model drafts tokens.
     pub has_draft: bool,
+    /// Where what sequences have read is kept on disk, if anywhere.
+    pub prefix_store: Option<Arc<PrefixStore>>,
 }
 
 impl Profile {
@@ -138,7 +145,22 @@ impl Profile {
             speculation: self.speculation(request)?,
         };
         let output = plan.map(|plan| plan.parser());
-        Ok(Prepared { prompt, options, output, following, duration: started.elapsed() })
+        let store = self.prefix_store.as_ref().filter(|_| {
+            // The others are for nobody else, and have nothing of others.
+            request.prompt_cache.is_none() && !request.options.deterministic
+        });
+        if let Some(store) = store {
+            store.refresh();
+        }
+        Ok(Prepared {
+            prompt,
+            options,
+            output,
+            following,
+            duration: started.elapsed(),
+            may_fetch: store.is_some(),
+            restored: None,
+        })
     }
 
     /// How a generation speculates.

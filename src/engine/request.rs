@@ -37,8 +37,19 @@ pub struct LoadRequest {
     /// The most bytes that are kept of what sequences have read, for others that begin alike: 0 for
     /// none at all; `None` for a number that suits the machine.
     pub prefix_cache_bytes: Option<usize>,
+    /// Where more of it is kept on disk, if anywhere.
+    pub prefix_disk: Option<PrefixDisk>,
     /// The folder of a smaller model with the same tokenizer that drafts tokens.
     pub draft: Option<PathBuf>,
+}
+
+/// A directory for what sequences have read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrefixDisk {
+    /// Where it is.
+    pub directory: PathBuf,
+    /// The most bytes of all files in it.
+    pub bytes: u64,
 }
 
 /// How far a load has come.

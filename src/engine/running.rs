@@ -12,7 +12,7 @@ use super::request::{FinishReason, Finished, GenerateRequest, Matched, Timings, 
 use super::stream::Producer;
 use super::writer::Writer;
 use crate::error::{Error, Result};
-use crate::generate::{Prefill, TokenOutput};
+use crate::generate::{Prefill, PrefixFetch, TokenOutput};
 
 /// The number of a generation, different from every other of its model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,6 +185,15 @@ impl<B: Backend> ActiveGeneration<B> {
         matches!(self.stage, Stage::Decode(_))
     }
 
+    /// The files that are to be read before its prompt is queued, if any.
+    pub fn fetch(&self, prepared: &Result<Prepared>, backend: &B) -> Option<PrefixFetch> {
+        let prepared = prepared.as_ref().ok().filter(|it| it.may_fetch)?;
+        let is_open = self.checkout.is_none() && matches!(self.stage, Stage::Preparing);
+        is_open
+            .then(|| backend.fetch(&prepared.prompt, &prepared.options, self.request.adapter))
+            .flatten()
+    }
+
     /// Takes the prompt's tokens. Ends it if its caches would not even fit by themselves into the
     /// memory that generations may have.
     pub fn queue(&mut self, prepared: Result<Prepared>, backend: &B, profile: &Profile) {
@@ -229,11 +238,14 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
-        let Prepared { prompt, options, output, following, .. } = prepared;
+        let Prepared { prompt, options, output, following, restored, .. } = prepared;
         self.following = following;
         self.max_tokens = options.generation.max_tokens.unwrap_or(usize::MAX);
         self.writer = Some(Writer::new(&self.request, &profile.text, &prompt, output)?);
         let adapter = self.request.adapter;
+        if let Some(restored) = restored {
+            backend.admit(restored);
+        }
         let sequence = backend.start(prompt, options, adapter, &mut self.prompt_cache)?;
         self.cached_tokens = backend.cached_tokens(&sequence);
         Ok(sequence)

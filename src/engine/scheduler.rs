@@ -17,7 +17,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use super::adapters::AdapterRequest;
@@ -25,6 +25,7 @@ use super::backend::Backend;
 use super::evaluation::{Evaluation, Evaluations};
 use super::exit;
 use super::pace::Pace;
+use super::pool;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCaches};
 use super::request::GenerateRequest;
@@ -33,7 +34,7 @@ use super::status::Reply;
 use super::stream::Producer;
 use crate::adapters::AdapterId;
 use crate::error::Result;
-use crate::generate::Reading;
+use crate::generate::{PrefixFetch, Reading};
 
 /// What is sent to an engine.
 pub enum Message {
@@ -54,6 +55,8 @@ pub enum Message {
         id: GenerationId,
         /// Its prompt, or why there is none.
         prepared: Box<Result<Prepared>>,
+        /// Where it is sent once more, after something was read from disk for it.
+        inbox: Sender<Message>,
     },
     /// Compute something of given tokens.
     Evaluate(Evaluation),
@@ -129,6 +132,7 @@ impl<B: Backend> Scheduler<B> {
             || self.generations.iter().any(|generation| runs(generation.poll()))
             // Those who run may all wait for their consumers, and keep their memory meanwhile.
             || has_room()
+            || self.backend.has_unsaved()
     }
 
     /// The bytes that are left for the caches of more generations.
@@ -154,10 +158,14 @@ impl<B: Backend> Scheduler<B> {
                     &mut self.prompt_caches,
                 ));
             }
-            Message::Prepared { id, prepared } => {
+            Message::Prepared { id, prepared, inbox } => {
                 // One that was aborted meanwhile is gone.
-                if let Some(generation) = self.generations.iter_mut().find(|it| it.id() == id) {
-                    generation.queue(*prepared, &self.backend, &self.profile);
+                let Some(generation) = self.generations.iter_mut().find(|it| it.id() == id) else {
+                    return ControlFlow::Continue(());
+                };
+                match generation.fetch(&prepared, &self.backend) {
+                    Some(fetch) => read_from_disk(id, prepared, inbox, fetch),
+                    None => generation.queue(*prepared, &self.backend, &self.profile),
                 }
             }
             Message::Evaluate(evaluation) => {
@@ -174,8 +182,7 @@ impl<B: Backend> Scheduler<B> {
             Message::Adapter(id, AdapterRequest::Drop) => self.backend.drop_adapter(id),
             Message::ClearPrefixes(reply) => {
                 self.end_aborted();
-                self.backend.clear_prefixes();
-                reply.send(Ok(()));
+                self.backend.clear_prefixes(Box::new(|| reply.send(Ok(()))));
             }
             Message::Wake => {}
             Message::Dispose => {
@@ -193,6 +200,12 @@ impl<B: Backend> Scheduler<B> {
         self.read();
         self.decode();
         self.remove_ended();
+        self.backend.save_next();
+    }
+
+    /// Saves what the next model of these files may begin with.
+    pub fn finish(&mut self) {
+        self.backend.finish();
     }
 
     fn count(&self, next: &[Next]) -> usize {
@@ -305,4 +318,26 @@ impl<B: Backend> Scheduler<B> {
         }
         self.pace.decoded(started.elapsed());
     }
+}
+
+/// Sends a prompt once more, with what files know of its beginning. Disks may be slow, and other
+/// generations go on.
+fn read_from_disk(
+    id: GenerationId,
+    mut prepared: Box<Result<Prepared>>,
+    inbox: Sender<Message>,
+    fetch: PrefixFetch,
+) {
+    pool::FILES.run(move |started| {
+        if let Ok(prepared) = &mut *prepared {
+            let has_thread = started.is_ok();
+            prepared.restored = if has_thread { fetch.run() } else { None };
+            // Another file may serve in place of one that was of no use.
+            prepared.may_fetch = has_thread && prepared.restored.is_none();
+        }
+        let again = Message::Prepared { id, prepared, inbox: inbox.clone() };
+        // An engine that has ended has told the consumer.
+        let _ = inbox.send(again);
+        None
+    });
 }

@@ -23,6 +23,8 @@ struct Phase {
     ended: bool,
     /// Who wants to hear of that.
     waiting: Vec<Callback<()>>,
+    /// How much longer its end may take than that of others.
+    time_to_end: Duration,
 }
 
 impl Status {
@@ -39,6 +41,16 @@ impl Status {
     /// Refuses requests from now on, because of `error`. The first reason stays.
     pub fn refuse(&self, error: Error) {
         self.lock().refusal.get_or_insert(error);
+    }
+
+    /// Says that its end may take so much longer than that of others.
+    pub fn end_takes(&self, time: Duration) {
+        self.lock().time_to_end = time;
+    }
+
+    /// How much longer its end may take than that of others.
+    pub fn time_to_end(&self) -> Duration {
+        self.lock().time_to_end
     }
 
     /// Calls `done` when the engine has given back what it held: at once, where it already has.

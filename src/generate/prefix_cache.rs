@@ -5,56 +5,22 @@
 //! every so many tokens. Sequences that run at the same time share as well: who finds that another
 //! one is reading the same beginning waits for it.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::prefix_disk::{DiskTier, PrefixFetch, RestoredPrefix};
+use super::prefix_owner::{Key, PrefixOwner, WORTH_WAITING};
 use super::prompt_cache::PromptCache;
 use super::sequence::Sequence;
-use crate::cache::{Cache, CacheLimits, CachePart, PrefixTree};
+use crate::cache::prefix_store::PrefixStore;
+use crate::cache::{Cache, CachePart, PrefixTree};
 use crate::models::LanguageModel;
 
 /// Fewer tokens are read as fast as they are found.
 const LEAST: usize = 4;
 
-/// Nobody waits for others to read fewer tokens than these, and no two stops are nearer.
-const WORTH_WAITING: usize = 32;
-
-/// What cannot be cut is kept each time that so many tokens have been read, or more where it takes
-/// as much memory as a window.
-const SPACING: usize = 512;
-
 /// At so many ends of messages, the first and the last ones, state is kept.
 const MESSAGES: usize = 8;
-
-/// Whose caches can take each other's place: sequences of a model with the same adapter and limits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PrefixOwner {
-    adapter: Option<String>,
-    limits: CacheLimits,
-    has_positions: bool,
-    has_state: bool,
-    /// The tokens between two places where state is kept.
-    spacing: usize,
-}
-
-impl PrefixOwner {
-    /// Sequences of `model` with this adapter and these limits.
-    pub fn new(model: &dyn LanguageModel, adapter: Option<&str>, limits: CacheLimits) -> Self {
-        let caches = empty(model, limits);
-        let windows = caches.iter().flat_map(Cache::parts).filter_map(|cache| match cache {
-            Cache::Rotating(cache) => Some(cache.window().unsigned_abs() as usize),
-            Cache::Chunked(cache) => Some(cache.chunk().unsigned_abs() as usize),
-            _ => None,
-        });
-        let spacing = windows.max().unwrap_or(0).max(SPACING);
-        let has_positions = CachePart::Positions.is_in(&caches);
-        let has_state = CachePart::State.is_in(&caches);
-        Self { adapter: adapter.map(str::to_owned), limits, has_positions, has_state, spacing }
-    }
-}
-
-fn empty(model: &dyn LanguageModel, limits: CacheLimits) -> Vec<Cache> {
-    model.make_caches().into_iter().map(|cache| cache.limited(&limits)).collect()
-}
-
-type Key = (PrefixOwner, CachePart);
 
 /// What the sequences of one model have left.
 #[derive(Debug)]
@@ -63,13 +29,20 @@ pub struct PrefixCache {
     limit: usize,
     /// Tokens that end messages.
     end_tokens: Vec<u32>,
+    /// Where what is given up goes, if anywhere.
+    disk: Option<DiskTier>,
 }
 
 impl PrefixCache {
     /// An empty one of `limit` bytes, at most, for conversations whose messages end with one of
     /// `end_tokens`.
     pub fn new(limit: usize, end_tokens: Vec<u32>) -> Self {
-        Self { tree: PrefixTree::default(), limit, end_tokens }
+        Self { tree: PrefixTree::default(), limit, end_tokens, disk: None }
+    }
+
+    /// The same with files for what there is no room for in memory.
+    pub fn with_store(self, store: Option<Arc<PrefixStore>>) -> Self {
+        Self { disk: store.map(DiskTier::new), ..self }
     }
 
     /// The bytes held.
@@ -77,14 +50,110 @@ impl PrefixCache {
         self.tree.bytes()
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+    /// Forgets what is in memory.
+    pub fn make_room(&mut self) {
         self.tree.clear();
+        if let Some(disk) = &mut self.disk {
+            disk.drop_unsaved();
+        }
+    }
+
+    /// Forgets everything, then calls `done`.
+    pub fn clear(&mut self, done: Box<dyn FnOnce() + Send>) {
+        self.make_room();
+        match &self.disk {
+            Some(disk) => disk.store().clear(done),
+            None => done(),
+        }
+    }
+
+    /// The files that know a longer beginning of `prompt` than there is in memory, if it is so much
+    /// longer that reading them pays.
+    pub fn fetch(&self, owner: &PrefixOwner, prompt: &[u32]) -> Option<PrefixFetch> {
+        let disk = self.disk.as_ref()?;
+        let (known, name) = (self.known(owner, prompt), owner.name());
+        // The longest in memory, and on disk if that is longer.
+        let longest = |part, tokens: &[u32]| {
+            let held = self.longest(owner, part, tokens);
+            match disk.store().longest(&name, part, tokens) {
+                Some((length, file)) if length > held => (length, Some(file)),
+                _ => (held, None),
+            }
+        };
+        let mut tokens = &prompt[..prompt.len().saturating_sub(1)];
+        if owner.has_positions {
+            tokens = &tokens[..longest(CachePart::Positions, tokens).0];
+        }
+        let mut files = Vec::new();
+        if owner.has_state {
+            let (length, file) = longest(CachePart::State, tokens);
+            tokens = &tokens[..length];
+            files.extend(file);
+        }
+        if tokens.len() < known + WORTH_WAITING {
+            return None;
+        }
+        if owner.has_positions {
+            files.extend(longest(CachePart::Positions, tokens).1);
+        }
+        Some(PrefixFetch::new(disk.store(), owner.clone(), files))
+    }
+
+    /// Takes in what was read back from files, for a sequence that begins next.
+    pub fn admit(&mut self, model: &dyn LanguageModel, restored: RestoredPrefix) {
+        let Some(disk) = &self.disk else { return };
+        let (owner, parts) = restored.into_parts(disk.store(), model);
+        for (part, tokens, caches) in parts {
+            self.insert_unlimited(&(owner.clone(), part), &tokens, caches);
+        }
+    }
+
+    /// Prepares a bit of what goes to disk, which is not much more than a copy of one array;
+    /// whether there is more to do.
+    pub fn save_next(&mut self) -> bool {
+        self.disk.as_mut().is_some_and(DiskTier::save_next)
+    }
+
+    /// Whether [`PrefixCache::save_next`] has something to do.
+    pub fn has_unsaved(&self) -> bool {
+        self.disk.as_ref().is_some_and(DiskTier::has_unsaved)
+    }
+
+    /// Writes what there is to disk as far as there is room, until `deadline`: what was used last
+    /// comes first.
+    pub fn finish(&mut self, deadline: Instant) {
+        let Some(disk) = &mut self.disk else { return };
+        let (mut used, mut left) = (SystemTime::now(), disk.store().limit());
+        disk.save_all(deadline);
+        while Instant::now() < deadline
+            && let Some(removed) = self.tree.remove_newest()
+        {
+            let bytes: usize = removed.payload.iter().map(Cache::nbytes).sum();
+            let Some(rest) = left.checked_sub(bytes as u64) else { continue };
+            left = rest;
+            disk.offer(removed, used);
+            disk.save_all(deadline);
+            // In their order.
+            used -= Duration::from_millis(1);
+        }
+        disk.store().flush(deadline);
     }
 
     /// The caches for a sequence that is to continue `prompt`, which hold the longest beginning of
     /// it that is known.
     pub fn begin(
+        &mut self,
+        model: &dyn LanguageModel,
+        owner: &PrefixOwner,
+        prompt: &[u32],
+    ) -> Option<PromptCache> {
+        let begun = self.join(model, owner, prompt);
+        // What was read back may be beyond it.
+        self.shrink();
+        begun
+    }
+
+    fn join(
         &mut self,
         model: &dyn LanguageModel,
         owner: &PrefixOwner,
@@ -101,9 +170,9 @@ impl PrefixCache {
         };
         let positions = part(CachePart::Positions, owner.has_positions);
         let state = part(CachePart::State, owner.has_state);
-        let (empty, length) = (empty(model, owner.limits), i32::try_from(tokens.len()).ok()?);
+        let (empty, length) = (owner.caches(model), i32::try_from(tokens.len()).ok()?);
         let caches = CachePart::join(empty, positions.as_deref(), state.as_deref(), length).ok()?;
-        Some(PromptCache::of(caches?, Some(tokens.to_vec()), owner.limits))
+        Some(PromptCache::of(caches?, Some(tokens.to_vec()), owner.limits()))
     }
 
     /// How many of a prompt's first tokens are known, the last one excluded: what follows it is
@@ -170,6 +239,9 @@ impl PrefixCache {
         prompt: &[u32],
         others: &mut [&mut Sequence],
     ) -> bool {
+        if self.limit == 0 {
+            return false;
+        }
         let before_last = &prompt[..prompt.len().saturating_sub(1)];
         let known = self.known(owner, prompt);
         let (mut ready, mut expected) = ((known, None), (known, None));
@@ -224,15 +296,32 @@ impl PrefixCache {
     }
 
     fn insert(&mut self, owner: &PrefixOwner, part: CachePart, tokens: &[u32], caches: Vec<Cache>) {
-        let bytes = caches.iter().map(Cache::nbytes).sum();
-        if tokens.len() < LEAST || bytes > self.limit {
-            return;
+        if tokens.len() >= LEAST {
+            self.insert_unlimited(&(owner.clone(), part), tokens, caches);
+            self.shrink();
         }
+    }
+
+    fn insert_unlimited(&mut self, key: &Key, tokens: &[u32], caches: Vec<Cache>) {
+        let bytes = caches.iter().map(Cache::nbytes).sum();
         let shortest = caches.iter().map(Cache::shortest).max().unwrap_or(0);
         let shortest = shortest.unsigned_abs() as usize;
-        self.tree.insert(&(owner.clone(), part), tokens, shortest, bytes, caches);
+        self.tree.insert(key, tokens, shortest, bytes, caches);
+    }
+
+    /// Gives up what was not used for longest, down to the limit; or what came last, where that
+    /// alone is beyond it.
+    fn shrink(&mut self) {
         while self.tree.bytes() > self.limit {
-            self.tree.remove_oldest();
+            let removed = match self.tree.newest_bytes() > self.limit {
+                true => self.tree.remove_newest(),
+                false => self.tree.remove_oldest(),
+            };
+            let Some(removed) = removed else { return };
+            if let Some(disk) = &mut self.disk {
+                disk.offer(removed, SystemTime::now());
+                disk.drop_surplus(self.limit);
+            }
         }
     }
 }

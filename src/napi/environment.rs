@@ -38,9 +38,10 @@ fn release() {
     for engine in &engines {
         engine.dispose();
     }
-    let deadline = Instant::now() + PATIENCE;
+    let started = Instant::now();
     for engine in &engines {
-        engine.status().wait_ended(deadline);
+        let status = engine.status();
+        status.wait_ended(started + PATIENCE + status.time_to_end());
     }
 }
 

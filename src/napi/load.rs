@@ -13,7 +13,7 @@ use super::environment;
 use super::error::{Result, throw};
 use super::model::NativeModel;
 use super::promise::promise;
-use crate::engine::{self, Callback, Engine, LoadProgress, LoadRequest, Model};
+use crate::engine::{self, Callback, Engine, LoadProgress, LoadRequest, Model, PrefixDisk};
 use crate::error::{Error, Result as EngineResult};
 use crate::fused::Precision;
 use crate::mlx::{DeviceKind, Dtype};
@@ -47,6 +47,10 @@ pub struct NativeLoadRequest {
     /// The most bytes that are kept of what generations have read, for others that begin alike; 0
     /// for none at all.
     pub prefix_cache_bytes: Option<f64>,
+    /// The most bytes of files for what generations have read, of all models.
+    pub prefix_cache_disk_bytes: Option<f64>,
+    /// Where those files are.
+    pub prefix_cache_directory: Option<String>,
     /// The folder of a smaller model that drafts tokens.
     pub draft_path: Option<String>,
 }
@@ -97,7 +101,15 @@ pub(super) fn absolute(path: &str) -> PathBuf {
 }
 
 fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
+    let prefix_disk = match (request.prefix_cache_disk_bytes, &request.prefix_cache_directory) {
+        (Some(bytes), Some(directory)) => Some(PrefixDisk {
+            directory: absolute(directory),
+            bytes: ranges::PREFIX_CACHE_DISK_BYTES.check(bytes)? as u64,
+        }),
+        _ => None,
+    };
     Ok(LoadRequest {
+        prefix_disk,
         path: absolute(&request.path),
         draft: request.draft_path.as_deref().map(absolute),
         device: match request.device.as_str() {

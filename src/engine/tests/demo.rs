@@ -26,6 +26,7 @@ fn demo() -> LoadRequest {
         max_stall_ms: None,
         memory_bytes: None,
         prefix_cache_bytes: None,
+        prefix_disk: None,
         draft: None,
     }
 }

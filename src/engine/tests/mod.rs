@@ -7,6 +7,7 @@ mod calls_or_answers;
 mod demo;
 mod embed;
 mod failures;
+mod prefix_files;
 mod prefixes;
 mod preparing;
 mod prompt_caches;
@@ -201,8 +202,9 @@ impl Backend for Fake {
         self.0.kept.lock().unwrap().push((sequence.name, sequence.processed + sequence.made));
     }
 
-    fn clear_prefixes(&self) {
+    fn clear_prefixes(&self, done: Box<dyn FnOnce() + Send>) {
         self.0.kept.lock().unwrap().clear();
+        done();
     }
 
     fn leave(&self, sequence: FakeSequence) -> usize {
@@ -353,6 +355,7 @@ fn fake_model_with(
             max_stall: PATIENCE,
             memory_bytes: None,
             has_draft: false,
+            prefix_store: None,
         };
         change(&mut profile);
         let info = ModelInfo {

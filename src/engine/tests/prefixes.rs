@@ -12,15 +12,17 @@ use tempfile::TempDir;
 use super::{PATIENCE, collect, first_token};
 use crate::cache::{CacheLimits, KvQuantization};
 use crate::engine::{
-    Finished, GenerateRequest, Generation, LoadRequest, Model, Prompt, TokenLogprob, load,
+    Finished, GenerateRequest, Generation, LoadRequest, Model, PrefixDisk, Prompt, TokenLogprob,
+    load,
 };
+use crate::error::Result;
 use crate::fused::Precision;
 use crate::generate::GenerationOptions;
 use crate::mlx::{DeviceKind, Dtype};
 
 /// Their caches: of every position, latent, of windows, of windows and every position, chunks,
 /// arrays, arrays and every position, both as parts of a list, and layers that share.
-const FIXTURES: [&str; 9] = [
+pub(super) const FIXTURES: [&str; 9] = [
     "llama",
     "deepseek-v3",
     "mistral-raw-window",
@@ -38,13 +40,20 @@ const RECURRENT: [&str; 3] = ["mamba2", "qwen3-next", "falcon-h1"];
 const ENOUGH: usize = 1 << 30;
 
 /// A model, and the folder that its weights are mapped from.
-struct Fixture {
-    model: Model,
+pub(super) struct Fixture {
+    pub(super) model: Model,
     _folder: TempDir,
 }
 
 /// A fixture with a longer context, and room for so many bytes of what was read.
-fn load_fixture(name: &str, prefix_cache_bytes: usize) -> Fixture {
+pub(super) fn load_fixture(name: &str, prefix_cache_bytes: usize) -> Fixture {
+    let folder = fixture_folder(name);
+    let model = load_folder(folder.path(), prefix_cache_bytes, None).unwrap();
+    Fixture { model, _folder: folder }
+}
+
+/// A copy of a fixture with a longer context.
+pub(super) fn fixture_folder(name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let source = if name == "demo" { demo } else { seeded::folder(name) };
@@ -60,8 +69,17 @@ fn load_fixture(name: &str, prefix_cache_bytes: usize) -> Fixture {
         }
     }
     fs::write(&path, config.to_string()).unwrap();
+    folder
+}
+
+/// The model of a folder with room for so many bytes of what was read, in memory and on disk.
+pub(super) fn load_folder(
+    folder: &Path,
+    prefix_cache_bytes: usize,
+    prefix_disk: Option<PrefixDisk>,
+) -> Result<Model> {
     let request = LoadRequest {
-        path: folder.path().to_owned(),
+        path: folder.to_owned(),
         device: Some(DeviceKind::Cpu),
         dtype: Some(Dtype::Float32),
         threads: None,
@@ -71,12 +89,12 @@ fn load_fixture(name: &str, prefix_cache_bytes: usize) -> Fixture {
         max_stall_ms: None,
         memory_bytes: None,
         prefix_cache_bytes: Some(prefix_cache_bytes),
+        prefix_disk,
         draft: None,
     };
     let (sender, receiver) = channel();
     load(request, Box::new(|_| {}), Box::new(move |model| sender.send(model).unwrap()));
-    let model = receiver.recv_timeout(PATIENCE).unwrap().unwrap();
-    Fixture { model, _folder: folder }
+    receiver.recv_timeout(PATIENCE).unwrap()
 }
 
 fn with_and_without(name: &str) -> (Fixture, Fixture) {
@@ -84,7 +102,7 @@ fn with_and_without(name: &str) -> (Fixture, Fixture) {
 }
 
 /// Tokens without a meaning, others for each seed.
-fn text(seed: u32, length: usize) -> Vec<u32> {
+pub(super) fn text(seed: u32, length: usize) -> Vec<u32> {
     let mut state = seed;
     let mut token = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -93,7 +111,7 @@ fn text(seed: u32, length: usize) -> Vec<u32> {
     (0..length).map(|_| token()).collect()
 }
 
-fn request(prompt: &[u32], limits: CacheLimits) -> GenerateRequest {
+pub(super) fn request(prompt: &[u32], limits: CacheLimits) -> GenerateRequest {
     let options = GenerationOptions {
         max_tokens: Some(6),
         temperature: Some(0.0),
@@ -113,13 +131,13 @@ fn longer(mut request: GenerateRequest, max_tokens: usize) -> GenerateRequest {
     request
 }
 
-struct Answer {
-    tokens: Vec<u32>,
-    logprobs: Vec<TokenLogprob>,
-    done: Arc<Finished>,
+pub(super) struct Answer {
+    pub(super) tokens: Vec<u32>,
+    pub(super) logprobs: Vec<TokenLogprob>,
+    pub(super) done: Arc<Finished>,
 }
 
-fn wait(generation: &Generation) -> Answer {
+pub(super) fn wait(generation: &Generation) -> Answer {
     let (mut tokens, mut logprobs) = (Vec::new(), Vec::new());
     loop {
         let batch = generation.wait_next().unwrap();
@@ -132,10 +150,14 @@ fn wait(generation: &Generation) -> Answer {
 }
 
 fn ask(fixture: &Fixture, prompt: &[u32], limits: CacheLimits) -> Answer {
-    wait(&fixture.model.generate(request(prompt, limits)).unwrap())
+    ask_model(&fixture.model, prompt, limits)
 }
 
-fn assert_same(name: &str, what: &str, with: &Answer, without: &Answer) {
+pub(super) fn ask_model(model: &Model, prompt: &[u32], limits: CacheLimits) -> Answer {
+    wait(&model.generate(request(prompt, limits)).unwrap())
+}
+
+pub(super) fn assert_same(name: &str, what: &str, with: &Answer, without: &Answer) {
     assert_eq!(without.done.cached_tokens, 0, "{name}, {what}");
     assert_eq!(with.tokens, without.tokens, "{name}, {what}");
     for (with, without) in with.logprobs.iter().zip(&without.logprobs) {
