@@ -40,6 +40,7 @@ import {
   tokenizeOptions,
   checkForModel,
 } from './options.js'
+import { nativePrefixCache } from './prefix-cache.js'
 import { HeldPromptCache } from './prompt-cache.js'
 import {
   ANY_TOKEN,
@@ -134,7 +135,6 @@ export function loadRequest(
 ): NativeLoadRequest {
   const { device = 'auto', dtype = 'auto', threads, precision } = options
   const { maxSequences, maxStallMs, memoryBytes } = options
-  const prefixCacheBytes = options.prefixCache === false ? 0 : options.prefixCache?.memoryBytes
   return {
     path,
     device,
@@ -144,7 +144,7 @@ export function loadRequest(
     ...(maxSequences === undefined ? {} : { maxSequences }),
     ...(maxStallMs === undefined ? {} : { maxStallMs }),
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
-    ...(prefixCacheBytes === undefined ? {} : { prefixCacheBytes }),
+    ...nativePrefixCache(options.prefixCache),
     ...(draftPath === undefined ? {} : { draftPath }),
   }
 }

@@ -1,6 +1,7 @@
 import { invalidArgument } from './errors.js'
 import type { NativeCacheLimits, NativeGenerateRequest } from './native.js'
 import { adapter, adapterPart } from './adapter.js'
+import { checkedPrefixCache } from './prefix-cache.js'
 import { promptCache } from './prompt-cache.js'
 import { checkedFormat, isRegExp, patternSource, responseFormat } from './response-format.js'
 import { draftModel, nativeSpeculation, speculation } from './speculation.js'
@@ -166,11 +167,15 @@ const ADAPTER_FIELDS = {
   signal: abortSignal,
 } satisfies FieldsOf<LoadAdapterOptions>
 
-const PREFIX_CACHE_FIELDS = { memoryBytes: number } satisfies FieldsOf<PrefixCacheOptions>
+const PREFIX_CACHE_FIELDS = {
+  memoryBytes: number,
+  diskBytes: number,
+  directory: nonEmptyString,
+} satisfies FieldsOf<PrefixCacheOptions>
 
 function prefixCache(value: unknown, option: string): false | PrefixCacheOptions {
   if (value === false) return value
-  if (isPlainObject(value)) return fields(value, option, PREFIX_CACHE_FIELDS)
+  if (isPlainObject(value)) return checkedPrefixCache(fields(value, option, PREFIX_CACHE_FIELDS))
   throw invalidArgument(option, `expected false or an object, got ${show(value)}`)
 }
 

@@ -328,8 +328,22 @@ export interface LoadModelOptions extends HubOptions {
 
 /** The option `prefixCache` of `loadModel`. */
 export interface PrefixCacheOptions {
-  /** The most bytes that are kept; what was not used for longest goes first. */
+  /** The most bytes that are kept in memory; what was not used for longest goes first. */
   memoryBytes?: number | undefined
+  /**
+   * The most bytes of files, those of all models in {@link PrefixCacheOptions.directory} together.
+   * What there is no room for in memory goes there, and what is left at the end of the model or of
+   * the process. A later load of the same model, in this process or another one, goes on from it.
+   *
+   * @defaultValue 0: nothing is written
+   */
+  diskBytes?: number | undefined
+  /**
+   * Where the files are. Processes may share it.
+   *
+   * @defaultValue `nodemlx/prefixes` in `XDG_CACHE_HOME` or `~/.cache`
+   */
+  directory?: string | undefined
 }
 
 /** How a checkpoint's weights are quantized. */
@@ -1614,7 +1628,10 @@ export interface Model extends AsyncDisposable {
   detokenize(tokens: ArrayLike<number>, options?: DetokenizeOptions): Promise<string>
   /** The prompt that the model's chat template makes of a conversation. */
   applyChatTemplate(messages: readonly Message[], options?: ChatTemplateOptions): Promise<string>
-  /** Forgets what generations have kept for others that begin alike, and frees its memory. */
+  /**
+   * Forgets what generations have kept for others that begin alike, frees its memory and removes
+   * its files.
+   */
   clearPrefixCache(): Promise<void>
   /** An empty prompt cache, for generations of this model. */
   createPromptCache(options?: PromptCacheOptions): PromptCache
