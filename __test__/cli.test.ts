@@ -144,7 +144,7 @@ describe('mistakes', () => {
     })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(
-      /^nodemlx: someone\/something is not in the cache [^\n]*HF_HUB_OFFLINE[^\n]*\n$/,
+      /^nodemlx: someone\/something is not in the cache [^\n]*HF_HUB_OFFLINE[^\n]*\nSee [^\n]+OFFLINE.md\n$/,
     )
   })
 

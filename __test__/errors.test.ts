@@ -2,10 +2,10 @@
 
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { NodeMlxError } from '../js/index.js'
-import { ROOT, runProgram } from './support/child.js'
+import { ROOT, runCli, runProgram } from './support/child.js'
 
 const FOLDER = join(ROOT, 'docs', 'errors')
 const codes = [
@@ -27,12 +27,18 @@ describe('the page of an error', () => {
     expect(new NodeMlxError('../../README', 'said').url).toBeUndefined()
   })
 
-  it('is no part of what is printed', async () => {
-    const { stdout } = await runProgram(process.execPath, [
-      '--eval',
-      `const { NodeMlxError } = require('nodemlx')
-       console.log(Object.keys(new NodeMlxError('OFFLINE', 'said')).join())`,
-    ])
-    expect(stdout).toBe('code\n')
+  it('is where printed errors point', async () => {
+    const place = join(FOLDER, 'MODEL_NOT_FOUND.md')
+    const program = `require('nodemlx').loadModel('/no/model')`
+    const { code, stderr } = await runProgram(process.execPath, ['--eval', program])
+    expect(code).toBe(1)
+    expect(stderr).toContain(pathToFileURL(place).href)
+    expect(await runCli(['-m', '/no/model', 'Hi!'])).toMatchObject({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(
+        /^nodemlx: [^\n]*\/no\/model[^\n]*\nSee .*MODEL_NOT_FOUND.md\n$/,
+      ) as string,
+    })
   })
 })

@@ -93,7 +93,9 @@ describe('nodemlx -m owner/name', () => {
   it('says what is wrong with a name', async () => {
     const { code, stdout, stderr } = await runCli(['-m', 'owner/nosuch', 'Hi'], { environment })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/^nodemlx: There is no model owner\/nosuch at [^\n]*HF_TOKEN[^\n]*\n$/)
+    expect(stderr).toMatch(
+      /^nodemlx: There is no model owner\/nosuch at [^\n]*HF_TOKEN[^\n]*\nSee [^\n]+NOT_FOUND.md\n$/,
+    )
   })
 })
 

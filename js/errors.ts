@@ -123,6 +123,21 @@ export function detailsOf(error: unknown): ErrorDetails {
   ]) as ErrorDetails
 }
 
+const pages = new Map<string, string | undefined>()
+
+/** The address of a code's page; looked for once. */
+function pageOf(code: string): string | undefined {
+  if (!pages.has(code)) pages.set(code, findPage(code))
+  return pages.get(code)
+}
+
+function findPage(code: string): string | undefined {
+  const folder = packageFolder()
+  if (folder === undefined || !/^[A-Z_]+$/.test(code)) return undefined
+  const page = join(folder, 'docs', 'errors', `${code}.md`)
+  return exists(page) ? pathToFileURL(page).href : undefined
+}
+
 /* eslint-disable-next-line
    @typescript-eslint/no-unsafe-declaration-merging,
    @typescript-eslint/no-empty-object-type -- the details are fields */
@@ -133,6 +148,11 @@ export interface NodeMlxError extends ErrorDetails {}
 export class NodeMlxError extends Error {
   /** Stable, and meant for `switch`; the message is meant for people and may change. */
   readonly code: NodeMlxErrorCode
+  /**
+   * The address of the page about this code that comes with the package, and is printed with the
+   * error; there is none where the program was packed without it.
+   */
+  declare readonly url?: string
 
   constructor(
     code: NodeMlxErrorCode,
@@ -143,17 +163,8 @@ export class NodeMlxError extends Error {
     this.code = code
     // Only what there is: an undefined field would show up in every printed error.
     Object.assign(this, detailsOf(details))
-  }
-
-  /**
-   * The address of the page about this code that comes with the package; `undefined` where the
-   * program was packed without it.
-   */
-  get url(): string | undefined {
-    const folder = packageFolder()
-    if (folder === undefined) return undefined
-    const page = join(folder, 'docs', 'errors', `${this.code.replaceAll(/[^A-Z_]/g, '')}.md`)
-    return exists(page) ? pathToFileURL(page).href : undefined
+    const url = pageOf(code)
+    if (url !== undefined) this.url = url
   }
 
   static {

@@ -1,3 +1,5 @@
+import { fileURLToPath } from 'node:url'
+import { NodeMlxError } from '../errors.js'
 import { getNative } from '../native.js'
 import { isSupported } from '../support.js'
 import { VERSION } from '../version.js'
@@ -65,7 +67,7 @@ function terminalWidth(): number {
   return process.stdout.isTTY ? process.stdout.columns : 80
 }
 
-/** Says what went wrong in one line; gives the exit code. */
+/** Says what went wrong in one line, and where more is said; gives the exit code. */
 function report(error: unknown, argv: readonly string[]): number {
   if (error instanceof OutputClosed) return EXIT.ok
   if (
@@ -83,11 +85,17 @@ function report(error: unknown, argv: readonly string[]): number {
       ? withCauses(error)
       : message
   process.stderr.write(`${style.red('nodemlx:')} ${shown}\n`)
-  if (!(error instanceof UsageError)) return EXIT.failure
-  process.stderr.write(
-    `${style.dim(`See "nodemlx${error.command ? ` ${error.command}` : ''} --help".`)}\n`,
-  )
-  return EXIT.usage
+  const place = seeAlso(error)
+  if (place !== undefined) process.stderr.write(`${style.dim(`See ${place}`)}\n`)
+  return error instanceof UsageError ? EXIT.usage : EXIT.failure
+}
+
+/** Where more is said about an error. */
+function seeAlso(error: unknown): string | undefined {
+  if (error instanceof UsageError)
+    return `"nodemlx${error.command ? ` ${error.command}` : ''} --help".`
+  if (!(error instanceof NodeMlxError) || error.url === undefined) return undefined
+  return fileURLToPath(error.url)
 }
 
 function withCauses(error: Error): string {
