@@ -123,6 +123,48 @@ describe('a proxy', () => {
   })
 })
 
+describe('what a program has set for its requests', () => {
+  const DOWNLOAD = `
+    const { downloadModel } = await import('nodemlx')
+    const [endpoint, cacheDir] = [process.env.ENDPOINT, process.env.CACHE]
+    await downloadModel('owner/name', { endpoint, cacheDir })`
+  const run = (before: string, environment: NodeJS.ProcessEnv = {}) =>
+    runModule(before + DOWNLOAD, {
+      environment: { ENDPOINT: 'http://hub.test', CACHE: hub.cacheDir, ...environment },
+    })
+
+  it.each([
+    [
+      'a fetch of its own',
+      `globalThis.fetch = (url) => {
+         console.log(new URL(url).host)
+         process.exit()
+       }`,
+    ],
+    [
+      'a dispatcher of undici’s fetch',
+      `class MockAgent {
+         dispatch({ origin }) {
+           console.log(new URL(origin).host)
+           process.exit()
+         }
+       }
+       for (const version of [1, 2])
+         globalThis[Symbol.for('undici.globalDispatcher.' + version)] = new MockAgent()`,
+    ],
+  ])('is used, also from before the package was loaded: %s', async (_, before) => {
+    expect(await run(before)).toMatchObject({ code: 0, stdout: 'hub.test\n', stderr: '' })
+  })
+
+  it('is nothing where it only has called fetch: then proxies are used', async () => {
+    hub.server.add('owner/name', modelFiles())
+    const environment = { ENDPOINT: hub.server.endpoint, HTTP_PROXY: address() }
+    const { code, stderr } = await run(`await fetch('data:,Hi')`, environment)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(seen.length).toBeGreaterThan(2)
+  })
+})
+
 function selfSigned(folder: string): { key: Buffer; cert: Buffer } {
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   execFileSync(

@@ -22,18 +22,39 @@ export interface HubResponse {
 
 export type Transport = (url: URL, request: HubRequest) => Promise<HubResponse>
 
-const PLATFORM_FETCH = globalThis.fetch
-
 /**
  * How requests are made: with the caller's `fetch`; with the global one where somebody has replaced
- * it, or where it knows proxies itself (Bun, Deno); else over Node's HTTP client, which takes half
- * the time for each byte that `fetch` takes and reaches proxies in every version of Node.
+ * it or its dispatcher, or where it knows proxies itself (Bun, Deno); else over Node's HTTP client,
+ * which takes half the time for each byte that `fetch` takes and reaches proxies in every version
+ * of Node.
  */
 export function transport(fetch?: typeof globalThis.fetch): Transport {
   if (fetch !== undefined) return overFetch(fetch)
-  const isNode = !('bun' in process.versions) && !('deno' in process.versions)
-  return isNode && globalThis.fetch === PLATFORM_FETCH ? overHttp : overFetch(globalThis.fetch)
+  return isNodesOwn(globalThis.fetch) && !hasDispatcher() ? overHttp : overFetch(globalThis.fetch)
 }
+
+/**
+ * Whether a `fetch` is that of Node. Its text tells, because it can have been replaced before this
+ * module was loaded.
+ */
+function isNodesOwn(fetch: typeof globalThis.fetch): boolean {
+  return Function.prototype.toString.call(fetch).includes('internal/deps/undici')
+}
+
+/**
+ * Whether somebody has set a dispatcher for `fetch`, such as undici's `ProxyAgent` or `MockAgent`.
+ * Node's own is an `Agent`, or such a one behind the interface of an older undici, and is there
+ * once anybody has called `fetch`.
+ */
+function hasDispatcher(): boolean {
+  return [1, 2].some((version) => {
+    const key = Symbol.for(`undici.globalDispatcher.${version}`)
+    const dispatcher = (globalThis as Record<symbol, object | undefined>)[key]
+    return dispatcher !== undefined && !OWN_DISPATCHERS.has(dispatcher.constructor.name)
+  })
+}
+
+const OWN_DISPATCHERS = new Set(['Agent', 'Dispatcher1Wrapper'])
 
 function overFetch(fetch: typeof globalThis.fetch): Transport {
   return async (url, { method, headers, signal }) => {
