@@ -82,6 +82,48 @@ describe('a model', () => {
     ])
   })
 
+  it('warns of a choice among tools that cannot be called', async () => {
+    const { ask } = setUp()
+    for (const toolChoice of [
+      { type: 'required' },
+      { type: 'tool', toolName: 'search' },
+    ] as const) {
+      const { warnings } = await ask({
+        tools: [{ type: 'provider', id: 'other.search', name: 'search', args: {} }],
+        toolChoice,
+      })
+      expect(warnings).toContainEqual({
+        type: 'unsupported',
+        feature: 'toolChoice',
+        details: expect.stringContaining('there is none') as string,
+      })
+    }
+  })
+
+  it('does without reasoning where the model has none, and warns of it', async () => {
+    const model = createNodeMlx()('demo')
+    const call = { prompt: PROMPT, maxOutputTokens: 4, temperature: 0 }
+    const plain = await model.doGenerate(call)
+    for (const reasoning of ['minimal', 'low', 'medium', 'high', 'xhigh'] as const) {
+      const { content, warnings } = await model.doGenerate({ ...call, reasoning })
+      expect(content).toEqual(plain.content)
+      expect(warnings).toContainEqual({
+        type: 'unsupported',
+        feature: 'reasoning',
+        details: expect.stringContaining('chat template') as string,
+      })
+      const { stream } = await model.doStream({ ...call, reasoning })
+      const parts: LanguageModelV4StreamPart[] = []
+      for await (const part of stream as unknown as AsyncIterable<LanguageModelV4StreamPart>)
+        parts.push(part)
+      expect(parts[0]).toEqual({ type: 'stream-start', warnings })
+      expect(parts.at(-1)).toMatchObject({ type: 'finish', finishReason: { unified: 'length' } })
+    }
+    // It reasons as little as it is asked to.
+    const { content, warnings } = await model.doGenerate({ ...call, reasoning: 'none' })
+    expect({ content, warnings }).toEqual({ content: plain.content, warnings: [] })
+  })
+
   it('hands tools on, with their examples', async () => {
     const { fake, ask } = setUp()
     const inputSchema = { type: 'object', properties: { a: { type: 'number' } } } as const

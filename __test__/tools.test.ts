@@ -198,7 +198,7 @@ describe('a tool choice that cannot be kept', () => {
     ],
     [{ reasoning: { budgetTokens: 5 } }, 'UNSUPPORTED', /a budget needs/],
     [{ reasoningFormat: 'nobody' }, 'INVALID_ARGUMENT', /think/],
-    [{ reasoning: 'off' }, 'UNSUPPORTED', /templateVariables/],
+    [{ reasoning: 'low' }, 'UNSUPPORTED', /templateVariables/],
   ])('is refused by the model: %j', async (options, code, message) => {
     await expect(model.generate('Hi', options as object)).rejects.toMatchObject({
       code,
@@ -410,5 +410,24 @@ describe('reasoning', () => {
     expect(result.rawText).toContain('\n</think>\n\n')
     expect(result.usage.reasoningTokens).toBeLessThan(result.usage.completionTokens)
     expect(result.text).not.toContain('think')
+  })
+
+  it('is off already where a model has none, and cannot be asked for there', async () => {
+    const plain = await model.generate('What is the capital of France?', GREEDY)
+    for (const reasoning of ['off', { budgetTokens: 0 }] as const) {
+      const off = await model.generate('What is the capital of France?', { ...GREEDY, reasoning })
+      expect(off.text).toBe(plain.text)
+    }
+    for (const reasoning of ['low', 'high', { budgetTokens: 9 }] as const) {
+      await expect(model.generate('Hi', { ...GREEDY, reasoning })).rejects.toMatchObject({
+        code: 'UNSUPPORTED',
+        option: 'reasoning',
+        message: expect.stringMatching(/^reasoning: /) as string,
+      })
+    }
+    // A template of models that reason, without a way to turn it off.
+    const thoughtful = `${chatTemplate.replace('{% if enable_thinking %}', '').replace('{% endif %}', '')}`
+    const options = { ...GREEDY, chatTemplate: thoughtful, reasoning: 'off' } as const
+    await expect(model.generate('Hi', options)).rejects.toMatchObject({ option: 'reasoning' })
   })
 })

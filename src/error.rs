@@ -28,6 +28,14 @@ pub enum Error {
     /// The request is well formed, but this model or device cannot honour it.
     #[error("{0}")]
     Unsupported(String),
+    /// An option is well formed, but this model or device cannot honour it.
+    #[error("{option}: {message}")]
+    UnsupportedOption {
+        /// The option's name, as the caller wrote it.
+        option: String,
+        /// Why not, and what to do.
+        message: String,
+    },
     /// There is no model at that place.
     #[error("{0}")]
     ModelNotFound(String),
@@ -159,7 +167,7 @@ impl Error {
     pub fn code(&self) -> &'static str {
         match self {
             Self::InvalidArgument { .. } => "INVALID_ARGUMENT",
-            Self::Unsupported(_) => "UNSUPPORTED",
+            Self::Unsupported(_) | Self::UnsupportedOption { .. } => "UNSUPPORTED",
             Self::ModelNotFound(_) => "MODEL_NOT_FOUND",
             Self::Config { .. } => "INVALID_CONFIG",
             Self::UnknownArchitecture { .. } => "UNKNOWN_ARCHITECTURE",
@@ -185,7 +193,9 @@ impl Error {
     /// The option that is wrong, where it is one.
     pub fn option(&self) -> Option<&str> {
         match self {
-            Self::InvalidArgument { option, .. } => Some(option),
+            Self::InvalidArgument { option, .. } | Self::UnsupportedOption { option, .. } => {
+                Some(option)
+            }
             _ => None,
         }
     }
@@ -214,6 +224,11 @@ impl Error {
     /// An [`Error::InvalidArgument`] for `option`.
     pub fn argument(option: impl Into<String>, message: impl Into<String>) -> Self {
         Self::InvalidArgument { option: option.into(), message: message.into(), cause: None }
+    }
+
+    /// An [`Error::UnsupportedOption`] for `option`.
+    pub fn unsupported(option: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::UnsupportedOption { option: option.into(), message: message.into() }
     }
 
     /// An [`Error::Config`] for `path`.
@@ -297,6 +312,7 @@ impl Error {
     pub fn message(&self) -> String {
         match self {
             Self::InvalidArgument { message, .. }
+            | Self::UnsupportedOption { message, .. }
             | Self::Config { message, .. }
             | Self::Weights { message, .. }
             | Self::PromptCache { message, .. }

@@ -158,7 +158,15 @@ function toolOptions(
     warnings.push({ type: 'unsupported', feature: `provider-defined tool ${tool.id}` })
     return []
   })
-  if (usable.length === 0) return {}
+  if (usable.length === 0) {
+    if (toolChoice?.type === 'required' || toolChoice?.type === 'tool')
+      warnings.push({
+        type: 'unsupported',
+        feature: 'toolChoice',
+        details: `'${toolChoice.type}' needs a tool that can be called, and there is none`,
+      })
+    return {}
+  }
   // The AI SDK checks calls itself, and may have them mended.
   const given = { tools: usable, validateToolCalls: false }
   if (toolChoice === undefined) return given

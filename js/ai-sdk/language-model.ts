@@ -9,19 +9,68 @@ import type {
 } from '@ai-sdk/provider'
 import { codeOf, NodeMlxError } from '../errors.js'
 import type { Lease, ModelPool } from '../model-pool.js'
-import type { Generation, GenerationChunk, Model } from '../types.js'
+import type { Generation, GenerationChunk, GenerationResult } from '../types.js'
 import { toOrder, type Order } from './call-options.js'
 import { Parts, toContent, toFinishReason, toMetadata, toUsage } from './parts.js'
 
 /** An answer that is being generated, by a model that stays until it ends. */
-interface Running {
-  generation: Generation
-  warnings: SharedV4Warning[]
-  lease: Lease
+class Running {
+  readonly lease: Lease
+  readonly #order: Order
+  #generation: Generation
+
+  constructor(lease: Lease, order: Order) {
+    this.lease = lease
+    this.#order = order
+    this.#generation = lease.model.generate(order.messages, order.options)
+  }
+
+  /** Complete when there is a first chunk. */
+  get warnings(): SharedV4Warning[] {
+    return this.#order.warnings
+  }
+
+  get result(): Promise<GenerationResult> {
+    return this.#generation.result
+  }
+
+  abort(): void {
+    this.#generation.abort()
+  }
+
+  /** What comes; an option that the model cannot honour and need not is warned of and left out. */
+  async *chunks(): AsyncGenerator<GenerationChunk, undefined> {
+    for (;;) {
+      let hasBegun = false
+      try {
+        for await (const chunk of this.#generation as AsyncIterable<GenerationChunk>) {
+          hasBegun = true
+          yield chunk
+        }
+        return
+      } catch (error) {
+        const option = hasBegun ? undefined : dispensableOf(error, this.#order)
+        if (option === undefined) throw error
+        const { messages, options } = this.#order
+        const others = Object.entries(options).filter(([name]) => name !== option)
+        this.#order.options = Object.fromEntries(others)
+        this.#generation = this.lease.model.generate(messages, this.#order.options)
+      }
+    }
+  }
 }
 
 /** Options that a call can do without, where a model does not have what they need. */
-const DISPENSABLE = new Set(['reasoning', 'parallelToolCalls'])
+const DISPENSABLE = new Set(['reasoning'])
+
+/** The option because of which an order failed, where it can do without; there is a warning then. */
+function dispensableOf(error: unknown, { options, warnings }: Order): string | undefined {
+  if (!(error instanceof NodeMlxError) || error.code !== 'UNSUPPORTED') return undefined
+  const { option, message } = error
+  if (option === undefined || !DISPENSABLE.has(option) || !(option in options)) return undefined
+  warnings.push({ type: 'unsupported', feature: option, details: message })
+  return option
+}
 
 /** A language model of the AI SDK. */
 export class NodeMlxLanguageModel implements LanguageModelV4 {
@@ -40,12 +89,13 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
 
   async doGenerate(call: LanguageModelV4CallOptions): Promise<LanguageModelV4GenerateResult> {
     const response = this.#response()
-    const { generation, warnings, lease } = await this.#begin(call)
+    const running = await this.#begin(call)
+    const { warnings, lease } = running
     try {
       const parts = new Parts()
       const all: LanguageModelV4StreamPart[] = []
-      for await (const chunk of generation) all.push(...parts.of(chunk))
-      const result = await generation.result
+      for await (const chunk of running.chunks()) all.push(...parts.of(chunk))
+      const result = await running.result
       throwIfAborted(call.abortSignal)
       return {
         content: toContent(all),
@@ -65,22 +115,28 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
 
   async doStream(call: LanguageModelV4CallOptions): Promise<LanguageModelV4StreamResult> {
     const response = this.#response()
-    const { generation, warnings, lease } = await this.#begin(call)
+    const running = await this.#begin(call)
+    const { warnings, lease } = running
     const { provider } = this
     async function* parts(): AsyncGenerator<LanguageModelV4StreamPart, undefined> {
-      yield { type: 'stream-start', warnings }
-      yield { type: 'response-metadata', ...response }
       const made = new Parts()
+      const chunks = running.chunks()
       try {
-        for await (const chunk of generation as AsyncIterable<GenerationChunk>) {
-          if (call.includeRawChunks === true) yield { type: 'raw', rawValue: chunk }
-          yield* made.of(chunk)
+        // Before it a model may yet refuse an option.
+        const first = await settled(chunks.next())
+        yield { type: 'stream-start', warnings }
+        yield { type: 'response-metadata', ...response }
+        for (let next = first(); next.done !== true; next = await chunks.next()) {
+          if (call.includeRawChunks === true) yield { type: 'raw', rawValue: next.value }
+          yield* made.of(next.value)
         }
       } catch (error) {
         discardDead(lease, error)
         throw error
+      } finally {
+        await chunks.return(undefined)
       }
-      const result = await generation.result
+      const result = await running.result
       throwIfAborted(call.abortSignal)
       yield* made.end()
       yield {
@@ -90,11 +146,7 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
         providerMetadata: toMetadata(result, provider),
       }
     }
-    return {
-      stream: toStream(parts(), call.abortSignal, () => {
-        lease.release()
-      }),
-    }
+    return { stream: toStream(parts(), call.abortSignal, running) }
   }
 
   #response(): { id: string; timestamp: Date; modelId: string } {
@@ -105,7 +157,7 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
     const order = toOrder(call, this.provider)
     const lease = await this.#pool.use(this.modelId, call.abortSignal)
     try {
-      return { generation: generate(lease.model, order), warnings: order.warnings, lease }
+      return new Running(lease, order)
     } catch (error) {
       lease.release()
       throw error
@@ -113,17 +165,15 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
   }
 }
 
-/** Begins to generate; an option that the model cannot honour and need not is warned of. */
-function generate(model: Model, { messages, options, warnings }: Order): Generation {
+/** Waits for a promise; what comes back gives its value, or throws what it was rejected with. */
+async function settled<T>(promise: Promise<T>): Promise<() => T> {
   try {
-    return model.generate(messages, options)
+    const value = await promise
+    return () => value
   } catch (error) {
-    const option = error instanceof NodeMlxError ? (error.option ?? '') : ''
-    if (!(error instanceof NodeMlxError) || error.code !== 'UNSUPPORTED') throw error
-    if (!DISPENSABLE.has(option) || !(option in options)) throw error
-    warnings.push({ type: 'unsupported', feature: option, details: error.message })
-    const others = Object.entries(options).filter(([name]) => name !== option)
-    return generate(model, { messages, options: Object.fromEntries(others), warnings })
+    return () => {
+      throw error
+    }
   }
 }
 
@@ -140,8 +190,11 @@ function throwIfAborted(signal: AbortSignal | undefined): void {
 function toStream(
   parts: AsyncGenerator<LanguageModelV4StreamPart, undefined>,
   signal: AbortSignal | undefined,
-  onEnd: () => void,
+  running: Running,
 ): ReadableStream<LanguageModelV4StreamPart> {
+  const onEnd = (): void => {
+    running.lease.release()
+  }
   return new ReadableStream<LanguageModelV4StreamPart>(
     {
       async pull(controller) {
@@ -163,7 +216,8 @@ function toStream(
         controller.close()
       },
       async cancel() {
-        // Leaving the loop in it ends the generation.
+        // What is being waited for ends, too.
+        running.abort()
         await parts.return(undefined)
         onEnd()
       },

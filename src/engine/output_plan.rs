@@ -176,17 +176,14 @@ impl OutputPlan {
 
 /// Calls cannot be read or enforced where nothing tells their format.
 pub fn unknown_format(option: &str) -> Error {
-    Error::Unsupported(format!(
-        "{option}: the chat template does not tell how the model writes calls of tools: name the \
-         format with toolFormat"
-    ))
+    let message = "the chat template does not tell how the model writes calls of tools: name the \
+                   format with toolFormat";
+    Error::unsupported(option, message)
 }
 
 /// A budget cannot be kept where nothing tells reasoning from the answer.
 pub fn no_markers() -> Error {
-    Error::Unsupported(
-        "reasoning: a budget needs to tell reasoning from the answer, and neither the chat \
-         template nor reasoningFormat says how"
-            .to_owned(),
-    )
+    let message = "a budget needs to tell reasoning from the answer, and neither the chat \
+                   template nor reasoningFormat says how";
+    Error::unsupported("reasoning", message)
 }

@@ -160,9 +160,7 @@ impl Text {
         options: &str,
         plain_for: Option<&Tokenizer>,
     ) -> Result<MarkedText> {
-        let options = chat_template::parse_json("options", options)?;
-        let RenderOptions(mut options) = serde_json::from_value(options)
-            .map_err(|error| Error::argument("options", error.to_string()).caused_by(error))?;
+        let mut options = self.render_options(options)?;
         let messages = chat_template::parse_json("messages", messages)?;
         if let Some(source) = options.template.take_if(|template| self.is_source(template)) {
             if let Some(tokenizer) = &self.tokenizer {
@@ -180,6 +178,31 @@ impl Text {
             Error::NoChatTemplate(message.to_owned())
         })?;
         template.render_marked(&messages, &options, plain_for, None)
+    }
+
+    /// What a prompt's template is rendered with.
+    fn render_options(&self, json: &str) -> Result<ChatTemplateOptions> {
+        let json = chat_template::parse_json("options", json)?;
+        let RenderOptions(mut options) = serde_json::from_value(json)
+            .map_err(|error| Error::argument("options", error.to_string()).caused_by(error))?;
+        // A model that never reasons does so without being told.
+        if options.reasoning.is_some_and(Reasoning::is_off) && !self.may_reason(&options)? {
+            options.reasoning = None;
+        }
+        Ok(options)
+    }
+
+    /// Whether anything tells that the model reasons.
+    fn may_reason(&self, options: &ChatTemplateOptions) -> Result<bool> {
+        if self.formats(options).reasoning.is_some() {
+            return Ok(true);
+        }
+        if let Some(source) = options.template.as_ref().filter(|it| self.is_source(it)) {
+            let options = ChatTemplateOptions { template: None, ..options.clone() };
+            return Ok(ChatTemplate::from_source(source)?.mentions_reasoning(&options));
+        }
+        let template = self.template.as_ref().map_err(Error::clone)?;
+        Ok(template.as_ref().is_some_and(|template| template.mentions_reasoning(options)))
     }
 
     /// The tokens of a prompt.
@@ -247,9 +270,7 @@ impl Text {
         let Some(tokenizer) = &self.tokenizer else { return Ok(None) };
         let mut render = ChatTemplateOptions::default();
         if let Prompt::Messages { options, .. } = &request.prompt {
-            let json = chat_template::parse_json("options", options)?;
-            RenderOptions(render) = serde_json::from_value(json)
-                .map_err(|error| Error::argument("options", error.to_string()).caused_by(error))?;
+            render = self.render_options(options)?;
         }
         let has_tools =
             render.tools.as_ref().and_then(Value::as_array).is_some_and(|it| !it.is_empty());
@@ -284,7 +305,7 @@ impl Text {
             return Err(unknown_format("parseToolCalls"));
         }
         if formats.calls.is_none() && parse && request.response_format.is_some() {
-            return Err(unknown_format("responseFormat with tools"));
+            return Err(unknown_format("responseFormat"));
         }
         let reasoning_budget = self.reasoning_budget(&render)?;
         if reasoning_budget.is_some() && formats.reasoning.is_none() {
@@ -374,10 +395,9 @@ impl SpecialTokens {
 }
 
 fn no_texts(option: &str) -> Error {
-    Error::Unsupported(format!(
-        "{option} needs a tokenizer whose tokens have a text of their own; in this one it depends \
-         on the token behind"
-    ))
+    let message = "needs a tokenizer whose tokens have a text of their own; in this one it \
+                   depends on the token behind";
+    Error::unsupported(option, message)
 }
 
 /// [`ChatTemplateOptions`] from JavaScript's words.

@@ -31,7 +31,7 @@ fn build(env: &Env, error: &Error) -> napi::Result<napi::Error> {
         object.set_named_property("tensor", tensor)?;
     }
     match error {
-        Error::InvalidArgument { message, .. } => {
+        Error::InvalidArgument { message, .. } | Error::UnsupportedOption { message, .. } => {
             object.set_named_property("problem", message.as_str())?;
         }
         Error::ContextOverflow { tokens, context_length, .. } => {

@@ -393,7 +393,7 @@ fn calls_of_other_formats_are_free_behind_their_beginning_unless_a_tool_is_stric
         assert!(follows(&format!("{} whatever {{", format.opens[0])), "{}", format.name);
         assert!(!follows("Well, ") && !follows("{\"m\""), "{}", format.name);
         let strict = planned(&text, &request(format.name, &tools(true)));
-        assert!(matches!(strict, Err(Error::Unsupported(_))), "{}", format.name);
+        assert!(matches!(strict, Err(Error::UnsupportedOption { .. })), "{}", format.name);
     }
 }
 

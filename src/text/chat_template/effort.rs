@@ -49,6 +49,10 @@ const MEDIUM_BUDGET: usize = 8192;
 const SWITCHES: [&str; 3] = ["enable_thinking", "thinking", "reasoning"];
 /// Variables that take a level.
 const LEVELS: [&str; 3] = ["reasoning_effort", "thinking_effort", "reasoning_strength"];
+/// Other variables that are about reasoning.
+const OTHERS: [&str; 3] = ["thinking_mode", "thinking_budget", "skip_thinking"];
+/// Fields of a message that have reasoning.
+const THOUGHTS: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 /// What a level is called that is none.
 const NO_EFFORT: [&str; 3] = ["none", "no_think", "off"];
 
@@ -61,11 +65,23 @@ pub(super) struct Plan {
     pub budget: Option<usize>,
 }
 
+/// Whether a template that `reads` these names has anything to do with reasoning.
+pub(super) fn mentions_reasoning(reads: &Reads) -> bool {
+    let variables = SWITCHES.iter().chain(&LEVELS).chain(&OTHERS);
+    variables.into_iter().any(|name| reads.variable(name))
+        || THOUGHTS.iter().any(|name| reads.field(name))
+}
+
 impl Reasoning {
+    /// Whether the model is not to reason at all.
+    pub fn is_off(self) -> bool {
+        matches!(self, Self::Level(Level::Off) | Self::Budget { budget_tokens: 0 })
+    }
+
     /// How a template that `reads` these variables is told.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where it cannot be told.
+    /// [`Error::UnsupportedOption`] where it cannot be told.
     pub(super) fn plan(self, reads: &Reads) -> Result<Plan> {
         let mut variables = Map::new();
         let mut give = |name: &str, value: Value| {
@@ -115,10 +131,13 @@ impl Reasoning {
 }
 
 fn untold(problem: &str) -> Error {
-    Error::Unsupported(format!(
-        "reasoning: {problem}; leave the option out, or give what the template reads in \
-         templateVariables"
-    ))
+    Error::unsupported(
+        "reasoning",
+        format!(
+            "{problem}; leave the option out, or give what the template reads in \
+             templateVariables"
+        ),
+    )
 }
 
 #[cfg(test)]
@@ -165,6 +184,23 @@ mod tests {
         ] {
             let error = render(source, reasoning).unwrap_err();
             assert_eq!(error.code(), "UNSUPPORTED", "{source}");
+            assert_eq!(error.option(), Some("reasoning"), "{source}");
+        }
+    }
+
+    #[test]
+    fn a_template_without_reasoning_mentions_none() {
+        let mentions = |source: &str| {
+            let template = ChatTemplate::from_source(source).unwrap();
+            template.mentions_reasoning(&ChatTemplateOptions::default())
+        };
+        for source in ["{{ messages[0].content }}", "{{ 'I am thinking' }}{{ reason }}"] {
+            assert!(!mentions(source), "{source}");
+        }
+        for source in
+            ["{{ enable_thinking }}", "{{ thinking_mode }}", "{{ messages[0].reasoning_content }}"]
+        {
+            assert!(mentions(source), "{source}");
         }
     }
 

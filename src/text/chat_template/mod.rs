@@ -123,6 +123,11 @@ impl ChatTemplate {
         Ok(reasoning.plan(self.choose(options)?.reads())?.budget)
     }
 
+    /// Whether the template that is used with these options has anything to do with reasoning.
+    pub fn mentions_reasoning(&self, options: &ChatTemplateOptions) -> bool {
+        self.choose(options).is_ok_and(|template| effort::mentions_reasoning(template.reads()))
+    }
+
     /// The text of the template that is used with these options.
     pub fn chosen_source(&self, options: &ChatTemplateOptions) -> Option<&str> {
         self.choose(options).ok().map(Compiled::source)

@@ -258,9 +258,9 @@ fn unwritable(tool: &Tool, name: &str) -> Error {
 }
 
 fn not_enforced() -> Error {
-    let message = "toolChoice: this model's format of calls cannot be enforced; use 'auto', and \
-                   tools that are not strict";
-    Error::Unsupported(message.to_owned())
+    let message = "this model's format of calls cannot be enforced; use 'auto', and tools that \
+                   are not strict";
+    Error::unsupported("toolChoice", message)
 }
 
 /// What values may be: strings as they are, and JSON.
