@@ -1,5 +1,6 @@
 // The chat page: its Markdown, its files, and all of it in a real Chromium.
 
+import { networkInterfaces } from 'node:os'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parseBlocks, parseInline, safeHref } from '../js/server/page/markdown.js'
 import { serve, type RunningServer } from '../js/server/index.js'
@@ -139,6 +140,22 @@ describe('the files of the page', () => {
     await client.handler.close()
   })
 
+  it('ask browsers for nothing that those refuse over plain HTTP', async () => {
+    const client = new Client({ apiKey: 'x' })
+    const policy = async (url: string, headers: Record<string, string> = {}) => {
+      const page = await client.handler(new Request(url, { headers }))
+      expect(page.status).toBe(200)
+      return page.headers.get('cross-origin-opener-policy')
+    }
+    expect(await policy('http://localhost/')).toBe('same-origin')
+    expect(await policy('https://chat.example/')).toBe('same-origin')
+    expect(await policy('http://chat.example/', { 'x-forwarded-proto': 'https' })).toBe(
+      'same-origin',
+    )
+    expect(await policy('http://192.0.2.2:8080/')).toBeNull()
+    await client.handler.close()
+  })
+
   it('are not there where they are not wanted', async () => {
     const client = new Client({ page: false })
     expect((await client.get('/')).status).toBe(404)
@@ -192,6 +209,10 @@ const chromium = findChromium()
 
 describe.skipIf(chromium === undefined)('in Chromium', () => {
   const servers: RunningServer[] = []
+  // What a browser trusts less than an address of this machine alone.
+  const address = Object.values(networkInterfaces())
+    .flatMap((all) => all ?? [])
+    .find(({ internal, family }) => !internal && family === 'IPv4')?.address
 
   beforeAll(async () => {
     installDriver()
@@ -200,13 +221,15 @@ describe.skipIf(chromium === undefined)('in Chromium', () => {
       await serve({ models, port: 0 }),
       await serve({ models, port: 0, apiKey: 'secret' }),
     )
+    if (address !== undefined)
+      servers.push(await serve({ models, port: 0, host: address, apiKey: 'secret' }))
   }, 300_000)
   afterAll(() => Promise.all(servers.map((server) => server.close(0))))
 
   it('the chat page works', async () => {
     if (chromium === undefined) return
-    const [open, keyed] = servers
-    const settings = { BASE_URL: open?.url, KEYED_URL: keyed?.url }
+    const [open, keyed, plain] = servers
+    const settings = { BASE_URL: open?.url, KEYED_URL: keyed?.url, PLAIN_URL: plain?.url }
     const { code, stdout, stderr } = await runBrowser('chat-page', chromium, settings)
     const failed = stdout.split('\n').filter((line) => line.startsWith('not ok'))
     expect(failed, `${stdout}\n${stderr}`).toEqual([])

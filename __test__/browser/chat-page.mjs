@@ -1,12 +1,13 @@
 // The chat page in a real Chromium: the server at BASE_URL has a fake model, the one at KEYED_URL
-// wants a key. Pictures of the page go into the folder PICTURES.
+// wants a key, and so does the one at PLAIN_URL, which is no address of this machine alone. Pictures
+// of the page go into the folder PICTURES.
 
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { after, afterEach, before, beforeEach, test } from 'node:test'
 import { chromium } from 'playwright-core'
 
-const { BASE_URL, KEYED_URL, CHROMIUM, PICTURES } = process.env
+const { BASE_URL, KEYED_URL, PLAIN_URL, CHROMIUM, PICTURES } = process.env
 const DESKTOP = { width: 1200, height: 800 }
 const PHONE = { width: 390, height: 780 }
 
@@ -170,6 +171,16 @@ test('what fails is told, and can be tried again', async () => {
   complaints = complaints.filter((text) => !text.includes('status of 500'))
 })
 
+test('an answer that breaks off is not taken for a complete one', async () => {
+  const half = 'data: {"choices":[{"delta":{"content":"half an ans"}}]}\n\n'
+  await page.route('**/v1/chat/completions', (route) =>
+    route.fulfill({ contentType: 'text/event-stream', body: half }),
+  )
+  await say('Hello', 'The answer failed')
+  await page.getByRole('alert').getByText('broke off').waitFor()
+  assert.match(await answers().last().innerText(), /half an ans/)
+})
+
 test('settings go with the request', async () => {
   await button('Settings').click()
   await page.getByLabel('System prompt of this chat').fill('Be kind.')
@@ -199,6 +210,22 @@ test('a key is asked for', async () => {
     [],
   )
   complaints.length = 0
+})
+
+test('over plain HTTP from other machines it works, too', { skip: !PLAIN_URL }, async () => {
+  page = await newPage()
+  await page.goto(PLAIN_URL)
+  assert.equal(await page.evaluate(() => isSecureContext), false)
+  await page.getByLabel('API key').fill('secret')
+  await page.keyboard.press('Enter')
+  await say('markdown')
+  await button('Copy the js').click()
+  await page.getByText('Copied').waitFor()
+  const message = page.getByLabel('Message', { exact: true })
+  await message.focus()
+  await page.keyboard.press('Control+V')
+  assert.equal(await message.inputValue(), 'const one = 1')
+  complaints = complaints.filter((text) => !text.includes('401'))
 })
 
 test('on a phone the chats come over the page, and nothing is wider than it', async () => {

@@ -4,6 +4,7 @@ import { extname, join } from 'node:path'
 import { packageFolder } from '../package-folder.js'
 import type { Call } from './call.js'
 import { Failure } from './failure.js'
+import { isLoopback } from './security.js'
 
 const TYPES: Readonly<Record<string, string>> = {
   '.css': 'text/css; charset=utf-8',
@@ -26,10 +27,19 @@ const HEADERS = {
     "require-trusted-types-for 'script'",
     "trusted-types 'none'",
   ].join('; '),
-  'cross-origin-opener-policy': 'same-origin',
   'cross-origin-resource-policy': 'same-origin',
   'referrer-policy': 'no-referrer',
   'cache-control': 'no-cache',
+}
+
+/** Browsers complain of it where they do not trust the page's origin. */
+const ISOLATED = { 'cross-origin-opener-policy': 'same-origin' }
+
+/** Whether the page comes from this machine, or over HTTPS, as a proxy may say. */
+function isSecure({ url, headers }: Request): boolean {
+  const { protocol, hostname } = new URL(url)
+  const outer = headers.get('x-forwarded-proto') ?? protocol.slice(0, -1)
+  return outer === 'https' || isLoopback(hostname)
 }
 
 const files = new Map<string, Promise<Buffer>>()
@@ -44,7 +54,7 @@ export function pageFile(path: string): string | undefined {
 export async function servePage({ request }: Call, name: string): Promise<Response> {
   const content = await read(name)
   const etag = `"${createHash('sha256').update(content).digest('base64url').slice(0, 22)}"`
-  const headers = { ...HEADERS, etag }
+  const headers = { ...HEADERS, ...(isSecure(request) ? ISOLATED : {}), etag }
   if (request.headers.get('if-none-match') === etag)
     return new Response(null, { status: 304, headers })
   const type = TYPES[extname(name)] ?? 'application/octet-stream'

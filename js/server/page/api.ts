@@ -33,11 +33,13 @@ export async function* chat(body: object, signal: AbortSignal): AsyncGenerator<C
     body: JSON.stringify({ ...body, stream: true, stream_options: { include_usage: true } }),
     signal,
   })
-  if (response.body === null) return
-  for await (const data of eventData(response.body)) {
-    if (data === '[DONE]') return
-    yield toChunk(JSON.parse(data) as RawChunk)
+  if (response.body !== null) {
+    for await (const data of eventData(response.body)) {
+      if (data === '[DONE]') return
+      yield toChunk(JSON.parse(data) as RawChunk)
+    }
   }
+  throw new Error('the connection broke off before the answer was complete')
 }
 
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {

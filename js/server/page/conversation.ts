@@ -39,9 +39,15 @@ export interface Conversation {
   leaf: string | undefined
 }
 
+/** Browsers have `crypto.randomUUID` in secure contexts only: not over plain HTTP. */
+function newId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16))
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
 export function newConversation(system: string): Conversation {
   return {
-    id: crypto.randomUUID(),
+    id: newId(),
     title: 'New chat',
     updated: Date.now(),
     system,
@@ -64,7 +70,7 @@ export function branch({ turns, leaf }: Conversation, last = leaf): Turn[] {
 
 /** Adds a turn behind another one, and shows its branch. */
 export function addTurn(conversation: Conversation, turn: Omit<Turn, 'id'>): Turn {
-  const added = { ...turn, id: crypto.randomUUID() }
+  const added = { ...turn, id: newId() }
   conversation.turns[added.id] = added
   conversation.leaf = added.id
   conversation.updated = Date.now()

@@ -91,6 +91,27 @@ function codeElement(language: string, text: string): HTMLElement {
   )
 }
 
+/** The clipboard's own interface is there in secure contexts only: not over plain HTTP. */
+async function copy(text: string): Promise<void> {
+  const clipboard = navigator.clipboard as Clipboard | undefined
+  if (clipboard !== undefined) {
+    await clipboard.writeText(text)
+    return
+  }
+  const before = document.activeElement
+  const field = element('textarea', { class: 'copied', 'aria-hidden': 'true', readonly: '' })
+  field.value = text
+  // Inside of an open dialog nothing outside of it can be selected.
+  const place = document.querySelector('dialog[open]') ?? document.body
+  place.append(field)
+  field.select()
+  // eslint-disable-next-line @typescript-eslint/no-deprecated -- there is no other way
+  const isCopied = document.execCommand('copy')
+  field.remove()
+  if (before instanceof HTMLElement) before.focus()
+  if (!isCopied) throw new Error('the browser does not copy')
+}
+
 /** A button that copies a text, and says so. */
 export function copyButton(text: () => string, label: string): HTMLButtonElement {
   const button = element('button', { type: 'button', class: 'quiet', 'aria-label': label }, 'Copy')
@@ -99,7 +120,7 @@ export function copyButton(text: () => string, label: string): HTMLButtonElement
       button.textContent = word
       setTimeout(() => (button.textContent = 'Copy'), 1500)
     }
-    navigator.clipboard.writeText(text()).then(
+    copy(text()).then(
       () => {
         said('Copied')
       },
