@@ -181,6 +181,8 @@ export interface NativeCandidate {
   logprob: number
   /** Its text alone. */
   text?: string
+  /** Its bytes, where the text does not tell them. */
+  bytes?: Array<number>
 }
 
 /** What a model can do. */
@@ -553,6 +555,8 @@ export interface NativeLogprob {
   logprob: number
   /** Its text alone. */
   text?: string
+  /** Its bytes, where the text does not tell them. */
+  bytes?: Array<number>
   /** The likeliest tokens at its place, likeliest first. */
   top: Array<NativeCandidate>
 }
@@ -722,6 +726,8 @@ export interface NativeScored {
   logprobs: Float32Array
   /** Their texts; left out without a tokenizer. */
   texts?: Array<string>
+  /** The likeliest tokens in the place of each, where they were asked for. */
+  top?: Array<Array<NativeCandidate>>
 }
 
 /** What to score. */
@@ -732,6 +738,8 @@ export interface NativeScoreRequest {
   prompt: NativePrompt
   /** What may follow; none for the prompt's own tokens. */
   continuations: Array<NativeContinuation>
+  /** How many of the likeliest tokens are given for each place; left out for none. */
+  top?: number
   /** The number of the adapter that it runs with. */
   adapter?: number
 }

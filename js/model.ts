@@ -36,6 +36,7 @@ import {
   promptCacheOptions,
   promptOptions,
   rerankOptions,
+  decideOptions,
   scoreOptions,
   tokenizeOptions,
   checkForModel,
@@ -64,6 +65,7 @@ import type {
   ChatOptions,
   ChatTemplateOptions,
   Decision,
+  DecideOptions,
   DetokenizeOptions,
   EmbedInput,
   EmbedOptions,
@@ -451,9 +453,9 @@ export class LoadedModel implements Model {
   async decide<const Choice extends string>(
     prompt: Prompt,
     choices: readonly Choice[],
-    options?: ScoreOptions,
+    options?: DecideOptions,
   ): Promise<Decision<Choice>> {
-    const checked = scoreOptions(options)
+    const checked = decideOptions(options)
     const order = decideOrder(prompt, choices, this.#adapted(checked), this.info)
     return decision(choices, await this.#scores(order, checked.signal))
   }

@@ -10,6 +10,7 @@ import { unavailable, isMissing, type Failure } from './unavailable.js'
 export type {
   NativeAdapter,
   NativeBatch,
+  NativeCandidate,
   NativeCacheLimits,
   NativeContinuation,
   NativeEmbeddings,

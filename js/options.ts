@@ -26,6 +26,7 @@ import type {
   PromptCacheOptions,
   PromptOptions,
   RerankOptions,
+  DecideOptions,
   ScoreOptions,
   TokenizeOptions,
 } from './types.js'
@@ -307,10 +308,15 @@ const PROMPT_FIELDS = {
   splitSpecialTokens: boolean,
 } satisfies FieldsOf<PromptOptions>
 
-const SCORE_FIELDS = {
+const DECIDE_FIELDS = {
   ...PROMPT_FIELDS,
   adapter,
   signal: abortSignal,
+} satisfies FieldsOf<DecideOptions>
+
+const SCORE_FIELDS = {
+  ...DECIDE_FIELDS,
+  top: integer(0, 20),
 } satisfies FieldsOf<ScoreOptions>
 
 const EMBED_FIELDS = {
@@ -549,7 +555,12 @@ export function promptOptions(options: unknown): PromptOptions {
   return checkTemplate(fields(options, '', PROMPT_FIELDS, SYNONYMS))
 }
 
-/** The options of `model.score` and `model.decide`: their names and types. */
+/** The options of `model.decide`: their names and types. */
+export function decideOptions(options: unknown): DecideOptions {
+  return checkTemplate(fields(options, '', DECIDE_FIELDS, SYNONYMS))
+}
+
+/** The options of `model.score`: their names and types. */
 export function scoreOptions(options: unknown): ScoreOptions {
   return checkTemplate(fields(options, '', SCORE_FIELDS, SYNONYMS))
 }

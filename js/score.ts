@@ -10,7 +10,14 @@ import {
   textOrTokens,
   type TextOrTokens,
 } from './prompt.js'
-import type { Decision, ModelInfo, Score, ScoreOptions } from './types.js'
+import type {
+  DecideOptions,
+  Decision,
+  ModelInfo,
+  Score,
+  ScoredToken,
+  ScoreOptions,
+} from './types.js'
 import { nonEmptyString, show } from './validate.js'
 
 /** What {@link scoreOrder} and {@link decideOrder} give: all but the number of the evaluation. */
@@ -31,18 +38,21 @@ export function scoreOrder(
   options: ScoreOptions,
   info: ModelInfo,
 ): ScoreOrder {
+  const { top, ...others } = options
+  const alternatives = top === undefined ? {} : { top }
   if (continuation !== undefined) {
     const checked = checkContinuation(continuation, 'continuation')
-    return order(checkPrompt(prompt, options), [checked], options, info)
+    const scored = order(checkPrompt(prompt, others), [checked], others, info)
+    return { ...scored, ...alternatives }
   }
-  return order(checkText(prompt, promptPart(options)), [], options, info)
+  return { ...order(checkText(prompt, promptPart(others)), [], others, info), ...alternatives }
 }
 
 /** The order of `model.decide`. */
 export function decideOrder(
   prompt: unknown,
   choices: unknown,
-  options: ScoreOptions,
+  options: DecideOptions,
   info: ModelInfo,
 ): ScoreOrder {
   return order(checkPrompt(prompt, options), checkChoices(choices), options, info)
@@ -62,7 +72,7 @@ function checkChoices(choices: unknown): string[] {
 function order(
   prompt: ReturnType<typeof checkPrompt>,
   continuations: readonly TextOrTokens[],
-  options: ScoreOptions,
+  options: DecideOptions,
   info: ModelInfo,
 ): ScoreOrder {
   return {
@@ -73,7 +83,7 @@ function order(
 }
 
 /** Those of the options that are about the prompt. */
-function promptPart(options: ScoreOptions): ScoreOptions {
+function promptPart(options: DecideOptions): DecideOptions {
   const part = { ...options }
   delete part.signal
   delete part.adapter
@@ -93,6 +103,7 @@ export function score({ promptTokens, continuations }: NativeScores): Score {
       token: scored?.tokens[index] ?? ANY_TOKEN,
       ...text(scored, index),
       logprob,
+      ...top(scored, index),
     })),
   }
 }
@@ -100,6 +111,12 @@ export function score({ promptTokens, continuations }: NativeScores): Score {
 function text(scored: NativeScored | undefined, index: number): { text?: string } {
   const text = scored?.texts?.[index]
   return text === undefined ? {} : { text }
+}
+
+// Objects of the addon are made again, as they may be of another realm.
+function top(scored: NativeScored | undefined, index: number): Pick<ScoredToken, 'top'> {
+  const top = scored?.top?.[index] ?? []
+  return top.length === 0 ? {} : { top: Array.from(top, (candidate) => ({ ...candidate })) }
 }
 
 /** What `model.decide` gives. */

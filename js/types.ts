@@ -1165,6 +1165,8 @@ export interface TokenLogprob {
   token: number
   /** The token's text on its own; missing without a tokenizer. */
   text?: string
+  /** Its bytes, where they are no whole characters and the text does not tell them. */
+  bytes?: number[]
   logprob: number
 }
 
@@ -1538,12 +1540,18 @@ export interface Chat<Value = unknown> {
   toJSON(): ChatJson
 }
 
-/** Options of `model.score` and `model.decide`. */
-export interface ScoreOptions extends PromptOptions {
+/** Options of `model.decide`. */
+export interface DecideOptions extends PromptOptions {
   /** The adapter to run with; `null` for the model as it is. @defaultValue that of `loadModel` */
   adapter?: Adapter | null | undefined
   /** Ends the work, which then rejects with the code `ABORTED`. */
   signal?: AbortSignal | undefined
+}
+
+/** Options of `model.score`. */
+export interface ScoreOptions extends DecideOptions {
+  /** How many of the likeliest tokens come with each token (0 to 20). @defaultValue 0 */
+  top?: number | undefined
 }
 
 /** A token and how likely it is behind those before it. */
@@ -1553,6 +1561,8 @@ export interface ScoredToken {
   text?: string
   /** The natural logarithm of its probability. */
   logprob: number
+  /** The likeliest tokens in its place, best first, where the option `top` asks for them. */
+  top?: TokenLogprob[]
 }
 
 /** How likely a text is. */
@@ -1667,7 +1677,7 @@ export interface Model extends AsyncDisposable {
   decide<const Choice extends string>(
     prompt: Prompt,
     choices: readonly Choice[],
-    options?: ScoreOptions,
+    options?: DecideOptions,
   ): Promise<Decision<Choice>>
   /**
    * An embedding of each text, as the checkpoint's sentence-transformers files say: prompt,

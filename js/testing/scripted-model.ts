@@ -3,6 +3,7 @@ import { invalidArgument, NodeMlxError } from '../errors.js'
 import type {
   NativeAdapter,
   NativeCacheLimits,
+  NativeCandidate,
   NativeContinuation,
   NativeEmbeddings,
   NativeEmbedRequest,
@@ -149,10 +150,10 @@ export class ScriptedModel implements NativeModel {
   /** What the script would answer is likely behind a prompt, and everything else is not. */
   async score(request: NativeScoreRequest): Promise<NativeScores> {
     this.#alive()
-    const { evaluation, continuations, prompt, ...others } = request
+    const { evaluation, continuations, prompt, top = 0, ...others } = request
     const tokens = Array.from(this.#tokens(prompt))
     if (continuations.length === 0)
-      return { promptTokens: 1, continuations: [scored(tokens.slice(1), tokens.slice(1))] }
+      return { promptTokens: 1, continuations: [scored(tokens.slice(1), tokens.slice(1), top)] }
     const asked = this.#ask({ prompt, ...others })
     this.requests.push(asked)
     const aborted = new Promise<never>((_, reject) => {
@@ -168,7 +169,7 @@ export class ScriptedModel implements NativeModel {
         Array.from(it.tokens ?? encode(it.text ?? ''))
       return {
         promptTokens: tokens.length,
-        continuations: continuations.map((it) => scored(rest(it), likely)),
+        continuations: continuations.map((it) => scored(rest(it), likely, top)),
       }
     } finally {
       this.#evaluations.delete(evaluation)
@@ -337,12 +338,23 @@ function bagOfWords(tokens: number[], dimensions: number, normalize: boolean): n
 }
 
 /** Tokens, of which those are likely that are the likely ones from the first on. */
-function scored(tokens: number[], likely: number[]): NativeScored {
+function scored(tokens: number[], likely: number[], top: number): NativeScored {
   const same = alike(tokens, likely)
+  const logprob = (index: number): number => (index < same ? -0.125 : -8)
+  const likeliest = (token: number, index: number): NativeCandidate[] =>
+    Array.from({ length: top }, (_, rank) => {
+      const other = rank === 0 ? token : rank - 1 < token ? rank - 1 : rank
+      return {
+        token: other,
+        logprob: logprob(index) - rank,
+        text: decode([other], false),
+      }
+    })
   return {
     tokens: Uint32Array.from(tokens),
-    logprobs: Float32Array.from(tokens, (_, index) => (index < same ? -0.125 : -8)),
+    logprobs: Float32Array.from(tokens, (_, index) => logprob(index)),
     texts: tokens.map((token) => decode([token], false)),
+    ...(top === 0 ? {} : { top: tokens.map(likeliest) }),
   }
 }
 

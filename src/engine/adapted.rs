@@ -16,8 +16,9 @@ use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    EmbeddedText, PrefixCache, PrefixFetch, PrefixOwner, PromptCache, Reading, RestoredPrefix,
-    ScoredRow, Segmented, Sequence, SequenceOptions, Speculated, TextPart, TokenOutput,
+    EmbeddedText, Likelihood, PrefixCache, PrefixFetch, PrefixOwner, PromptCache, Reading,
+    RestoredPrefix, ScoredRow, Segmented, Sequence, SequenceOptions, Speculated, TextPart,
+    TokenOutput,
 };
 use crate::models::EmbedOptions;
 
@@ -328,7 +329,11 @@ impl Backend for AdaptedBackend {
         self.adapters.scope(adapter.as_ref(), || self.core.logits(tokens, caches))
     }
 
-    fn logprobs(&self, rows: &mut [ScoredRow<AdaptedCaches>]) -> Result<Vec<Vec<f32>>> {
+    fn logprobs(
+        &self,
+        rows: &mut [ScoredRow<AdaptedCaches>],
+        top: usize,
+    ) -> Result<Vec<Vec<Likelihood>>> {
         let adapter = rows.first().and_then(|row| row.caches.adapter.clone());
         let inner = rows.iter_mut().map(|ScoredRow { tokens, targets, caches }| ScoredRow {
             tokens,
@@ -336,7 +341,7 @@ impl Backend for AdaptedBackend {
             caches: &mut caches.caches,
         });
         let mut inner: Vec<ScoredRow<Vec<Cache>>> = inner.collect();
-        self.adapters.scope(adapter.as_ref(), || self.core.logprobs(&mut inner))
+        self.adapters.scope(adapter.as_ref(), || self.core.logprobs(&mut inner, top))
     }
 
     fn begin_text(

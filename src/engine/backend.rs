@@ -8,8 +8,8 @@ use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::Result;
 use crate::generate::{
-    PrefixFetch, Reading, RestoredPrefix, ScoredRow, Segmented, SequenceOptions, Speculated,
-    TextPart, TokenOutput,
+    Likelihood, PrefixFetch, Reading, RestoredPrefix, ScoredRow, Segmented, SequenceOptions,
+    Speculated, TextPart, TokenOutput,
 };
 use crate::models::EmbedOptions;
 
@@ -139,8 +139,12 @@ pub trait Backend {
     fn logits(&self, tokens: &[u32], caches: &mut Self::Caches) -> Result<Vec<f32>>;
 
     /// Reads the tokens of rows that run with the same adapter; gives the log-probabilities of
-    /// their targets. A failure is this call's alone.
-    fn logprobs(&self, rows: &mut [ScoredRow<Self::Caches>]) -> Result<Vec<Vec<f32>>>;
+    /// their targets, and those of the `top` likeliest tokens. A failure is this call's alone.
+    fn logprobs(
+        &self,
+        rows: &mut [ScoredRow<Self::Caches>],
+        top: usize,
+    ) -> Result<Vec<Vec<Likelihood>>>;
 
     /// Begins a text that is to be embedded, with an adapter or none.
     fn begin_text(&self, adapter: Option<AdapterId>, options: &EmbedOptions) -> Result<Self::Text>;

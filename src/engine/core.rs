@@ -7,9 +7,9 @@ use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    EmbeddedText, PromptCache, Reading, ScoredRow, Segmented, Sequence, SequenceOptions,
-    Speculator, TextPart, TokenOutput, classify, decode, embeddings, guarded, logprobs, prefill,
-    read_texts,
+    EmbeddedText, Likelihood, PromptCache, Reading, ScoredRow, Segmented, Sequence,
+    SequenceOptions, Speculator, TextPart, TokenOutput, classify, decode, embeddings, guarded,
+    logprobs, prefill, read_texts,
 };
 use crate::mlx;
 use crate::models::{EmbedOptions, Embedder, LanguageModel};
@@ -136,9 +136,13 @@ impl CoreBackend {
     }
 
     /// The log-probabilities of rows' targets; see [`logprobs`].
-    pub fn logprobs(&self, rows: &mut [ScoredRow<Vec<Cache>>]) -> Result<Vec<Vec<f32>>> {
+    pub fn logprobs(
+        &self,
+        rows: &mut [ScoredRow<Vec<Cache>>],
+        top: usize,
+    ) -> Result<Vec<Vec<Likelihood>>> {
         self.interrupt();
-        logprobs(&*self.model, rows)
+        logprobs(&*self.model, rows, top)
     }
 
     /// A text that is to be embedded.

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::fused::Precision;
 use crate::generate::{GenerationOptions, Speculated};
 use crate::mlx::{DeviceKind, Dtype};
+use crate::text::Tokenizer;
 
 /// What to load, and how.
 #[derive(Debug, Clone)]
@@ -354,6 +355,21 @@ pub struct Candidate {
     pub logprob: f32,
     /// Its text alone, where the model has a tokenizer.
     pub text: Option<String>,
+    /// Its bytes, where they are no whole characters, so that the text does not tell them.
+    pub bytes: Option<Vec<u8>>,
+}
+
+impl Candidate {
+    /// What a tokenizer says of a token.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn new(tokenizer: Option<&Tokenizer>, token: u32, logprob: f32) -> Result<Self> {
+        let text = tokenizer.map(|it| it.decode(&[token], false)).transpose()?;
+        let is_broken = text.as_ref().is_some_and(|text| text.contains('\u{FFFD}'));
+        let bytes = tokenizer.filter(|_| is_broken).and_then(|it| it.bytes_of_token(token));
+        Ok(Self { token, logprob, text, bytes })
+    }
 }
 
 /// Why a generation ended.

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::evaluation::{AbortFlag, Evaluation, OwnAdapter, ScoreTask, Scored};
 use super::model::Model;
 use super::profile::Profile;
-use super::request::{Prompt, PromptEncoding};
+use super::request::{Candidate, Prompt, PromptEncoding};
 use super::scheduler::Message;
 use super::status::{Callback, Reply};
 use crate::error::{Error, Result};
-use crate::text::MarkedText;
+use crate::text::{MarkedText, Tokenizer};
 
 /// What may follow a prompt.
 #[derive(Debug, Clone)]
@@ -34,6 +34,8 @@ pub struct ScoreRequest {
     pub encoding: PromptEncoding,
     /// What may follow; none for the prompt's own tokens, all but the first.
     pub continuations: Vec<Continuation>,
+    /// How many of the likeliest tokens are given for each place.
+    pub top: usize,
     /// What the model runs with.
     pub adapter: OwnAdapter,
 }
@@ -47,6 +49,8 @@ pub struct Scores {
     pub continuations: Vec<Scored>,
     /// Their tokens' texts; none without a tokenizer.
     pub texts: Vec<Vec<String>>,
+    /// Of each the likeliest tokens in the place of every token.
+    pub top: Vec<Vec<Vec<Candidate>>>,
 }
 
 impl Model {
@@ -55,17 +59,17 @@ impl Model {
         let engine = Arc::downgrade(self.engine());
         let status = Arc::clone(self.engine().status());
         let flag = aborted.clone();
-        let prepared: Callback<(ScoreTask, Vec<Vec<String>>)> = Box::new(move |prepared| {
-            let (task, texts) = match prepared {
+        type Prepared = (ScoreTask, Vec<Vec<String>>, Option<Arc<Tokenizer>>);
+        let prepared: Callback<Prepared> = Box::new(move |prepared| {
+            let (task, texts, tokenizer) = match prepared {
                 Ok(prepared) => prepared,
                 Err(error) => return callback(Err(error)),
             };
             let prompt_tokens = task.prompt.len();
             let scored: Callback<Vec<Scored>> = Box::new(move |scored| {
-                callback(scored.map(|continuations| Scores {
-                    prompt_tokens,
-                    continuations,
-                    texts,
+                callback(scored.and_then(|continuations| {
+                    let top = candidates(&continuations, tokenizer.as_deref())?;
+                    Ok(Scores { prompt_tokens, continuations, texts, top })
                 }));
             });
             let reply = Reply::new(scored, status);
@@ -76,18 +80,29 @@ impl Model {
         self.with_text(prepared, move |profile| {
             flag.check()?;
             let (prompt, continuations) = profile.continued(&request)?;
-            let texts = match profile.text.tokenizer() {
-                Err(_) => Vec::new(),
-                Ok(tokenizer) => {
+            let tokenizer = profile.text.tokenizer().ok().cloned();
+            let texts = match &tokenizer {
+                None => Vec::new(),
+                Some(tokenizer) => {
                     let text = |token: &u32| tokenizer.decode(&[*token], false);
                     let texts = |tokens: &Vec<u32>| tokens.iter().map(text).collect();
                     continuations.iter().map(texts).collect::<Result<_>>()?
                 }
             };
-            let adapter = request.adapter;
-            Ok((ScoreTask { prompt, continuations, adapter, aborted }, texts))
+            let ScoreRequest { adapter, top, .. } = request;
+            Ok((ScoreTask { prompt, continuations, top, adapter, aborted }, texts, tokenizer))
         });
     }
+}
+
+/// What a tokenizer says of the likeliest tokens.
+fn candidates(
+    continuations: &[Scored],
+    tokenizer: Option<&Tokenizer>,
+) -> Result<Vec<Vec<Vec<Candidate>>>> {
+    let candidate = |&(token, logprob): &(u32, f32)| Candidate::new(tokenizer, token, logprob);
+    let place = |top: &Vec<(u32, f32)>| top.iter().map(candidate).collect();
+    continuations.iter().map(|it| it.top.iter().map(place).collect()).collect()
 }
 
 impl Profile {

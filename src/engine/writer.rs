@@ -188,13 +188,7 @@ impl Writer {
     /// How likely the token and its rivals were, where that was asked for.
     pub fn logprob(&self, output: &TokenOutput) -> Result<Option<TokenLogprob>> {
         let Some(logprob) = output.logprob else { return Ok(None) };
-        let candidate = |token: u32, logprob: f32| {
-            let text = match &self.tokenizer {
-                Some(tokenizer) => Some(tokenizer.decode(&[token], false)?),
-                None => None,
-            };
-            Ok::<_, Error>(Candidate { token, logprob, text })
-        };
+        let candidate = |token, logprob| Candidate::new(self.tokenizer.as_deref(), token, logprob);
         let top = output.top.iter().map(|&(token, logprob)| candidate(token, logprob));
         Ok(Some(TokenLogprob {
             chosen: candidate(output.token, logprob)?,

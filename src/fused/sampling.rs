@@ -206,8 +206,8 @@ fn min_p(logprobs: &Array, p: f32, keep: u32) -> Result<Array> {
     ops::put_along(&cut, &best, &ops::take_along(logprobs, &best, -1)?, -1)
 }
 
-/// The indices of the `count` most likely tokens of `[1, vocabulary]`, unordered.
-fn top_indices(logprobs: &Array, count: u32) -> Result<Array> {
+/// The indices of the `count` most likely tokens of `[rows, vocabulary]`, unordered.
+pub fn top_indices(logprobs: &Array, count: u32) -> Result<Array> {
     let count = i32::try_from(count).unwrap_or(i32::MAX).min(logprobs.dim(-1));
     let order = ops::argpartition(&ops::negative(logprobs)?, count - 1, -1)?;
     ops::slice_axis(&order, 1, 0, count)

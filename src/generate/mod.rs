@@ -23,7 +23,7 @@ mod token_mask;
 pub use choice::TokenOutput;
 pub use decode::decode;
 pub use dry::IsBreaker;
-pub use logprobs::{ScoredRow, Target, logprobs};
+pub use logprobs::{Likelihood, ScoredRow, Target, logprobs};
 pub use options::GenerationOptions;
 #[allow(unused_imports, reason = "the addon's request is made of it")]
 pub(crate) use options::number_options;

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use napi::bindgen_prelude::{Float32Array, Uint32Array};
 use napi_derive::napi;
 
+use super::generation::NativeCandidate;
 use super::request::NativePrompt;
 use crate::adapters::AdapterId;
 use crate::engine::{
-    AbortFlag, Callback, Continuation, EmbedInput, EmbedRequest, Embeddings, JudgeRequest,
-    Judgements, ScoreRequest, Scored, Scores,
+    AbortFlag, Callback, Candidate, Continuation, EmbedInput, EmbedRequest, Embeddings,
+    JudgeRequest, Judgements, ScoreRequest, Scored, Scores,
 };
 use crate::error::{Error, Result};
 use crate::models::{EmbedOptions, Pooling};
@@ -34,6 +35,8 @@ pub struct NativeScoreRequest {
     pub prompt: NativePrompt,
     /// What may follow; none for the prompt's own tokens.
     pub continuations: Vec<NativeContinuation>,
+    /// How many of the likeliest tokens are given for each place; left out for none.
+    pub top: Option<f64>,
     /// The number of the adapter that it runs with.
     pub adapter: Option<f64>,
 }
@@ -55,6 +58,7 @@ impl NativeScoreRequest {
             prompt,
             encoding,
             continuations: continuations.collect::<Result<_>>()?,
+            top: self.top.map_or(Ok(0.0), |top| ranges::LOGPROBS.check(top))? as usize,
             adapter: self.adapter.map(AdapterId::from_number),
         })
     }
@@ -69,6 +73,8 @@ pub struct NativeScored {
     pub logprobs: Float32Array,
     /// Their texts; left out without a tokenizer.
     pub texts: Option<Vec<String>>,
+    /// The likeliest tokens in the place of each, where they were asked for.
+    pub top: Option<Vec<Vec<NativeCandidate>>>,
 }
 
 /// How likely the continuations of a prompt are.
@@ -83,10 +89,16 @@ pub struct NativeScores {
 impl From<Scores> for NativeScores {
     fn from(scores: Scores) -> Self {
         let mut texts = scores.texts.into_iter();
-        let scored = |Scored { tokens, logprobs }| NativeScored {
-            tokens: Uint32Array::new(tokens),
-            logprobs: Float32Array::new(logprobs),
-            texts: texts.next(),
+        let mut top = scores.top.into_iter();
+        let place = |top: Vec<Candidate>| top.into_iter().map(NativeCandidate::from).collect();
+        let scored = |Scored { tokens, logprobs, .. }| {
+            let top = top.next().filter(|top| top.iter().any(|place| !place.is_empty()));
+            NativeScored {
+                tokens: Uint32Array::new(tokens),
+                logprobs: Float32Array::new(logprobs),
+                texts: texts.next(),
+                top: top.map(|top| top.into_iter().map(place).collect()),
+            }
         };
         Self {
             prompt_tokens: scores.prompt_tokens as u32,

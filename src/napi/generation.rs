@@ -61,6 +61,8 @@ pub struct NativeLogprob {
     pub logprob: f64,
     /// Its text alone.
     pub text: Option<String>,
+    /// Its bytes, where the text does not tell them.
+    pub bytes: Option<Vec<u8>>,
     /// The likeliest tokens at its place, likeliest first.
     pub top: Vec<NativeCandidate>,
 }
@@ -74,6 +76,8 @@ pub struct NativeCandidate {
     pub logprob: f64,
     /// Its text alone.
     pub text: Option<String>,
+    /// Its bytes, where the text does not tell them.
+    pub bytes: Option<Vec<u8>>,
 }
 
 /// How far a prompt has been read.
@@ -254,16 +258,16 @@ impl From<OutputPiece> for NativePiece {
 
 impl From<TokenLogprob> for NativeLogprob {
     fn from(logprob: TokenLogprob) -> Self {
-        let NativeCandidate { token, logprob: value, text } = logprob.chosen.into();
+        let NativeCandidate { token, logprob: value, text, bytes } = logprob.chosen.into();
         let top = logprob.top.into_iter().map(Into::into).collect();
-        Self { token, logprob: value, text, top }
+        Self { token, logprob: value, text, bytes, top }
     }
 }
 
 impl From<Candidate> for NativeCandidate {
     fn from(candidate: Candidate) -> Self {
-        let Candidate { token, logprob, text } = candidate;
-        Self { token, logprob: f64::from(logprob), text }
+        let Candidate { token, logprob, text, bytes } = candidate;
+        Self { token, logprob: f64::from(logprob), text, bytes }
     }
 }
 

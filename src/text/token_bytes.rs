@@ -20,23 +20,30 @@ impl Tokenizer {
         };
         let bytes = |token: u32| -> Option<Vec<u8>> {
             let written = self.written(token)?;
-            match self.decoding() {
-                Decoding::ByteLevel => {
-                    let mut bytes = Vec::new();
-                    byte_level::append(&written, &mut bytes);
-                    Some(bytes)
-                }
-                Decoding::ByteFallback if byte_fallback::byte_of(&written).is_some() => {
-                    byte_fallback::byte_of(&written).map(|byte| vec![byte])
-                }
-                Decoding::ByteFallback | Decoding::Plain => {
-                    let (anchor, text) = anchor.as_ref()?;
-                    let both = self.text_of(vec![anchor.clone(), written]).ok()?;
-                    both.strip_prefix(text.as_str()).map(|text| text.as_bytes().to_vec())
-                }
-            }
+            self.written_bytes(&written).or_else(|| {
+                let (anchor, text) = anchor.as_ref()?;
+                let both = self.text_of(vec![anchor.clone(), written]).ok()?;
+                both.strip_prefix(text.as_str()).map(|text| text.as_bytes().to_vec())
+            })
         };
         Some(tokens.map(|token| bytes(token).unwrap_or_default()).collect())
+    }
+
+    /// The bytes of a token, where the vocabulary writes tokens as bytes.
+    pub fn bytes_of_token(&self, token: u32) -> Option<Vec<u8>> {
+        self.written_bytes(&self.written(token)?)
+    }
+
+    fn written_bytes(&self, written: &str) -> Option<Vec<u8>> {
+        match self.decoding() {
+            Decoding::ByteLevel => {
+                let mut bytes = Vec::new();
+                byte_level::append(written, &mut bytes);
+                Some(bytes)
+            }
+            Decoding::ByteFallback => byte_fallback::byte_of(written).map(|byte| vec![byte]),
+            Decoding::Plain => None,
+        }
     }
 
     /// A token that others are read behind, and its text: how a token reads at the beginning of a

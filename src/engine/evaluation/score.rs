@@ -7,7 +7,7 @@
 use super::{AbortFlag, Advance, OwnAdapter};
 use crate::engine::backend::Backend;
 use crate::error::Result;
-use crate::generate::{ScoredRow, Target};
+use crate::generate::{Likelihood, ScoredRow, Target};
 
 /// How many continuations are read in one pass, each of which has its own copy of the caches.
 const MOST_COPIES: usize = 8;
@@ -18,6 +18,8 @@ pub struct ScoreTask {
     pub prompt: Vec<u32>,
     /// The rest of each; none is empty.
     pub continuations: Vec<Vec<u32>>,
+    /// How many of the likeliest tokens are given for each place.
+    pub top: usize,
     /// What the model runs with.
     pub adapter: OwnAdapter,
     /// Whether somebody waits for it.
@@ -31,6 +33,8 @@ pub struct Scored {
     pub tokens: Vec<u32>,
     /// The natural logarithms of their probabilities.
     pub logprobs: Vec<f32>,
+    /// The likeliest tokens in the place of each and their log-probabilities, likeliest first.
+    pub top: Vec<Vec<(u32, f32)>>,
 }
 
 /// A task that has begun.
@@ -40,15 +44,15 @@ pub(super) struct Running<C> {
     position: usize,
     /// Those of the prompt, until the last continuation has them.
     caches: Option<C>,
-    logprobs: Vec<Vec<f32>>,
+    scores: Vec<Vec<Likelihood>>,
     /// A continuation that has been read in part, and its caches.
     partial: Option<(usize, C)>,
 }
 
 impl<C: Clone> Running<C> {
     pub(super) fn new(task: ScoreTask, caches: C) -> Self {
-        let logprobs = task.continuations.iter().map(|_| Vec::new()).collect();
-        Self { task, position: 0, caches: Some(caches), logprobs, partial: None }
+        let scores = task.continuations.iter().map(|_| Vec::new()).collect();
+        Self { task, position: 0, caches: Some(caches), scores, partial: None }
     }
 
     /// Reads on by up to `count` tokens.
@@ -74,9 +78,10 @@ impl<C: Clone> Running<C> {
         };
         let tokens = &self.task.prompt[start..end];
         let Some(caches) = &mut self.caches else { return Ok(0) };
-        let scores = backend.logprobs(&mut [ScoredRow { tokens, targets, caches }])?;
-        for (logprobs, logprob) in self.logprobs.iter_mut().zip(scores.into_iter().flatten()) {
-            logprobs.push(logprob);
+        let row = ScoredRow { tokens, targets, caches };
+        let scores = backend.logprobs(&mut [row], self.task.top)?;
+        for (all, score) in self.scores.iter_mut().zip(scores.into_iter().flatten()) {
+            all.push(score);
         }
         self.position = end;
         Ok(end - start)
@@ -92,7 +97,7 @@ impl<C: Clone> Running<C> {
         let mut left = count;
         for (index, rest) in self.task.continuations.iter().enumerate() {
             // The last token is not read: nothing behind it is wanted.
-            let start = self.logprobs[index].len() - 1;
+            let start = self.scores[index].len() - 1;
             let unread = rest.len() - 1 - start;
             if unread == 0 {
                 continue;
@@ -103,7 +108,7 @@ impl<C: Clone> Running<C> {
             shares.push((index, start, unread.min(left)));
             left -= unread.min(left);
         }
-        let mut pairs = self.task.continuations.iter().zip(&self.logprobs);
+        let mut pairs = self.task.continuations.iter().zip(&self.scores);
         let last_unread = pairs.rposition(|(rest, scores)| scores.len() < rest.len());
         let mut caches: Vec<C> = Vec::with_capacity(shares.len());
         for &(index, ..) in &shares {
@@ -123,9 +128,9 @@ impl<C: Clone> Running<C> {
                 caches,
             });
         }
-        let scores = backend.logprobs(&mut rows)?;
+        let scores = backend.logprobs(&mut rows, self.task.top)?;
         for (&(index, ..), scores) in shares.iter().zip(scores) {
-            self.logprobs[index].extend(scores);
+            self.scores[index].extend(scores);
         }
         let last = shares.last().map(|&(index, ..)| index);
         if last == self.first_unread() {
@@ -143,13 +148,17 @@ impl<C> Running<C> {
 
     /// The first continuation of which tokens have no score.
     fn first_unread(&self) -> Option<usize> {
-        let pairs = self.task.continuations.iter().zip(&self.logprobs);
-        pairs.into_iter().position(|(rest, logprobs)| logprobs.len() < rest.len())
+        let pairs = self.task.continuations.iter().zip(&self.scores);
+        pairs.into_iter().position(|(rest, scores)| scores.len() < rest.len())
     }
 
     /// The scores; everything else is given back.
     pub(super) fn into_scored(self) -> Vec<Scored> {
-        let pairs = self.task.continuations.into_iter().zip(self.logprobs);
-        pairs.map(|(tokens, logprobs)| Scored { tokens, logprobs }).collect()
+        let pairs = self.task.continuations.into_iter().zip(self.scores);
+        let scored = |(tokens, scores): (Vec<u32>, Vec<Likelihood>)| {
+            let (logprobs, top) = scores.into_iter().map(|it| (it.logprob, it.top)).unzip();
+            Scored { tokens, logprobs, top }
+        };
+        pairs.map(scored).collect()
     }
 }

@@ -31,8 +31,8 @@ use crate::cache::CacheLimits;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::error::{Error, Result};
 use crate::generate::{
-    GenerationOptions, Prefill, Reading, ScoredRow, Segmented, SequenceOptions, Target, TextPart,
-    TokenOutput,
+    GenerationOptions, Likelihood, Prefill, Reading, ScoredRow, Segmented, SequenceOptions, Target,
+    TextPart, TokenOutput,
 };
 use crate::mlx::{DeviceKind, Dtype};
 use crate::models;
@@ -289,12 +289,15 @@ impl Backend for Fake {
     }
 
     /// Of a token its number, less how many were read before it.
-    fn logprobs(&self, rows: &mut [ScoredRow<usize>]) -> Result<Vec<Vec<f32>>> {
+    fn logprobs(&self, rows: &mut [ScoredRow<usize>], top: usize) -> Result<Vec<Vec<Likelihood>>> {
         self.0.record(Event::Score);
         let score = |row: &mut ScoredRow<usize>| {
             let before = *row.caches;
             *row.caches += row.tokens.len();
-            let of = |target: &Target| target.token as f32 - (before + target.after + 1) as f32;
+            let of = |target: &Target| {
+                let logprob = target.token as f32 - (before + target.after + 1) as f32;
+                Likelihood { logprob, top: vec![(target.token, logprob); top] }
+            };
             row.targets.iter().map(of).collect()
         };
         Ok(rows.iter_mut().map(score).collect())

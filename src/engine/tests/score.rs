@@ -8,6 +8,7 @@ fn tokens(prompt: &[u32], continuations: &[&[u32]]) -> ScoreRequest {
         prompt: Prompt::Tokens(prompt.to_vec()),
         encoding: PromptEncoding::default(),
         continuations: continuations.iter().map(|it| Continuation::Tokens(it.to_vec())).collect(),
+        top: 0,
         adapter: None,
     }
 }
@@ -17,6 +18,7 @@ fn text(prompt: &str, continuations: &[&str]) -> ScoreRequest {
         prompt: Prompt::Text(prompt.to_owned()),
         encoding: PromptEncoding::default(),
         continuations: continuations.iter().map(|&it| Continuation::Text(it.to_owned())).collect(),
+        top: 0,
         adapter: None,
     }
 }
@@ -39,6 +41,29 @@ fn every_token_is_scored_behind_those_before_it_however_chunks_fall() {
             (0..).zip(*rest).map(|(index, &token)| token as f32 - (11 + index) as f32).collect();
         assert_eq!((&*scored.tokens, &scored.logprobs), (*rest, &expected));
     }
+}
+
+#[test]
+fn the_likeliest_tokens_come_in_the_place_of_each() {
+    let model = load_demo();
+    let whole = "The capital of France is Paris.";
+    let plain = score(&model, text(whole, &[])).unwrap();
+    assert!(plain.top[0].iter().all(Vec::is_empty));
+    let scores = score(&model, ScoreRequest { top: 3, ..text(whole, &[]) }).unwrap();
+    let [scored] = &*scores.continuations else { panic!("one text") };
+    assert_eq!(scored.logprobs, plain.continuations[0].logprobs);
+    let places = scored.tokens.iter().zip(&scored.logprobs).zip(&scores.top[0]);
+    let mut found = 0;
+    for ((token, logprob), top) in places {
+        assert_eq!(top.len(), 3);
+        assert!(top.is_sorted_by(|a, b| a.logprob >= b.logprob));
+        assert!(top[0].logprob >= *logprob && top[0].text.is_some());
+        if let Some(same) = top.iter().find(|it| it.token == *token) {
+            assert_eq!(same.logprob, *logprob);
+            found += 1;
+        }
+    }
+    assert!(found > 0);
 }
 
 #[test]
