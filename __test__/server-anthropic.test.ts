@@ -106,6 +106,15 @@ describe('messages', () => {
     expect(body.content[0].text).toMatch(/^ ?Paris/)
   })
 
+  it('are not disturbed by asking a model that never thinks not to', async () => {
+    const plain = await ask(message())
+    for (const type of ['disabled', 'adaptive']) {
+      const { status, body } = await ask(message({ thinking: { type } }))
+      expect({ status, error: body.error }).toEqual({ status: 200, error: undefined })
+      expect(body.content).toEqual(plain.body.content)
+    }
+  })
+
   it('may hold calls of tools and their results', async () => {
     const messages = [
       { role: 'user', content: 'What is the weather in Rome?' },
@@ -168,6 +177,18 @@ describe('messages', () => {
     [{ temperature: '1' }, 400, 'invalid_request_error', /temperature: expected a number/],
     [{ tools: [{ type: 'bash_20250124', name: 'bash' }] }, 400, 'invalid_request_error', /tools/],
     [{ tool_choice: { type: 'any' } }, 400, 'invalid_request_error', /tool_choice/],
+    [
+      { thinking: { type: 'enabled', budget_tokens: 5 } },
+      400,
+      'invalid_request_error',
+      /^thinking: /,
+    ],
+    [
+      { thinking: { type: 'adaptive' }, output_config: { effort: 'high' } },
+      400,
+      'invalid_request_error',
+      /^output_config\.effort: /,
+    ],
   ])('refuse %j', async (fields, status, type, message_) => {
     for (const stream of [false, true]) {
       const answer = await ask(message({ stream, ...fields }))

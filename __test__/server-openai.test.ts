@@ -1,6 +1,7 @@
 // The routes of OpenAI's API, asked as `fetch` asks them, with the demo model.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { loadModel } from '../js/index.js'
 import { Client, events, type Json } from './support/http.js'
 
 const FRANCE = { role: 'user', content: 'What is the capital of France?' }
@@ -11,6 +12,15 @@ beforeAll(() => {
   client = new Client({ models: { demo: { model: 'demo', prefixCache: false } } })
 })
 afterAll(() => client.handler.close())
+
+async function tokensOf(text: string): Promise<number[]> {
+  const model = await loadModel('demo')
+  try {
+    return await model.tokenize({ text })
+  } finally {
+    await model.dispose()
+  }
+}
 
 const chat = (fields: object = {}): object => ({
   model: 'demo',
@@ -116,6 +126,13 @@ describe('chat completions', () => {
     expect(empty.body.choices[0].message.content).toContain('Paris')
   })
 
+  it('are not disturbed by asking a model that never reasons not to', async () => {
+    const plain = await ask(CHAT, chat())
+    const { status, body } = await ask(CHAT, chat({ reasoning_effort: 'none' }))
+    expect({ status, error: body.error }).toEqual({ status: 200, error: undefined })
+    expect(body.choices).toEqual(plain.body.choices)
+  })
+
   it('give several choices, the same for the same seed', async () => {
     const messages = [{ role: 'user', content: 'Tell me a short story.' }]
     const body = chat({ messages, n: 3, seed: 5, temperature: 1.5, max_tokens: 6 })
@@ -185,8 +202,13 @@ describe('chat completions', () => {
     [{ n: 100 }, 400, 'n', /from 1 to 8/],
     [{ top_logprobs: 2 }, 400, 'top_logprobs', /logprobs: true/],
     [{ stream: 'yes' }, 400, 'stream', /true or false/],
-    [{ seed: -1 }, 400, 'seed', /whole number/],
+    [{ seed: 1.5 }, 400, 'seed', /whole number/],
+    [{ seed: 1e20 }, 400, 'seed', /whole number/],
     [{ store: true }, 400, 'store', /keeps no completions/],
+    [{ reasoning_effort: 'low' }, 400, 'reasoning_effort', /^reasoning_effort: /],
+    [{ max_completion_tokens: -1 }, 400, 'max_completion_tokens', /^max_completion_tokens: /],
+    [{ messages: [{ role: 'bogus', content: 'x' }] }, 400, 'messages', /./],
+    [{ messages: [{ role: 3, content: 'x' }] }, 400, 'messages[0].role', /^messages\[0\]\.role: /],
     [{ modalities: ['audio'] }, 400, 'modalities', /text/],
     [{ tool_choice: 'required' }, 400, 'tool_choice', /only goes with tools/],
     [{ response_format: { type: 'xml' } }, 400, 'response_format.type', /json_schema/],
@@ -225,6 +247,83 @@ describe('completions', () => {
     expect(many.body.choices.map(({ index }: Json) => index as number)).toEqual([0, 1, 2, 3])
   })
 
+  it('give the prompt back, with how likely it is, as it is scored by others', async () => {
+    const prompt = 'The capital of France is Paris.'
+    const tokens = await tokensOf(prompt)
+    const scoring = { model: 'demo', temperature: 0, logprobs: 1, max_tokens: 1, echo: true }
+    for (const asked of [prompt, tokens]) {
+      const { status, body } = await ask(PATH, { ...scoring, prompt: asked })
+      expect({ status, error: body.error }).toEqual({ status: 200, error: undefined })
+      const [{ text, logprobs }] = body.choices
+      expect(text.startsWith(prompt)).toBe(true)
+      for (const list of Object.values(logprobs as Record<string, unknown[]>))
+        expect(list).toHaveLength(tokens.length + 1)
+      expect([logprobs.token_logprobs[0], logprobs.top_logprobs[0]]).toEqual([null, null])
+      expect(logprobs.text_offset.at(-1)).toBe(prompt.length)
+      expect(logprobs.tokens.join('')).toBe(text)
+      logprobs.tokens.slice(1).forEach((token: string, index: number) => {
+        const top = logprobs.top_logprobs[index + 1] as Record<string, number>
+        const [likeliest = 0] = Object.values(top)
+        expect(logprobs.token_logprobs[index + 1]).toBeLessThanOrEqual(likeliest)
+        if (token in top) expect(logprobs.token_logprobs[index + 1]).toBe(likeliest)
+      })
+    }
+  })
+
+  it('read prompts alone where no tokens are asked for', async () => {
+    const prompt = ['Once upon a time', 'x']
+    const body = { model: 'demo', prompt, max_tokens: 0, echo: true, logprobs: 2 }
+    const { choices, usage } = (await ask(PATH, body)).body
+    expect(choices.map(({ text }: Json) => text as string)).toEqual(prompt)
+    expect(choices[0]).toMatchObject({ index: 0, finish_reason: 'length' })
+    const counts = choices.map(({ logprobs }: Json) => logprobs.tokens.length as number)
+    expect(counts).toEqual([(await tokensOf('Once upon a time')).length, 1])
+    const read = (counts[0] as number) + 1
+    expect(usage).toMatchObject({ prompt_tokens: read, completion_tokens: 0, total_tokens: read })
+    const silent = (await ask(PATH, { ...body, echo: false, logprobs: undefined })).body
+    expect(silent.choices[0]).toMatchObject({ text: '', logprobs: null })
+  })
+
+  it('stream the prompt, too', async () => {
+    for (const max_tokens of [0, 3]) {
+      const body = { model: 'demo', prompt: ['Once', 'Hello'], temperature: 0, logprobs: 1 }
+      const asked = { ...body, max_tokens, n: 2, echo: true }
+      const { choices } = (await ask(PATH, asked)).body
+      const stream = events(await (await client.post(PATH, { ...asked, stream: true })).text())
+      const pieces = stream.slice(0, -1).map(({ data }) => data.choices[0])
+      for (const { index, text, logprobs, finish_reason } of choices) {
+        const own = pieces.filter((piece) => piece.index === index)
+        expect(own.map((piece) => piece.text as string).join('')).toBe(text)
+        expect(own.flatMap((piece) => piece.logprobs?.text_offset ?? [])).toEqual(
+          logprobs.text_offset,
+        )
+        expect(own.at(-1).finish_reason).toBe(finish_reason)
+      }
+    }
+  })
+
+  it('take more prompts than choices', async () => {
+    const prompt = Array.from({ length: 20 }, (_, index) => `Number ${index}`)
+    const { status, body } = await ask(PATH, { model: 'demo', prompt, max_tokens: 1 })
+    expect(status).toBe(200)
+    expect(body.choices.map(({ index }: Json) => index as number)).toEqual([...prompt.keys()])
+  })
+
+  it('take seeds of other ranges, and tell them apart', async () => {
+    const text = async (seed: number): Promise<string> => {
+      const fields = { prompt: 'Tell me a story.', temperature: 1.5, max_tokens: 8, seed }
+      const { status, body } = await ask(PATH, { model: 'demo', ...fields })
+      expect(status).toBe(200)
+      return body.choices[0].text as string
+    }
+    const texts = new Set<string>()
+    for (const seed of [-1, -2, -(2 ** 62), 2 ** 62 + 4096]) {
+      texts.add(await text(seed))
+      expect(texts).toContain(await text(seed))
+    }
+    expect(texts.size).toBeGreaterThan(1)
+  })
+
   it('stream, with log-probabilities', async () => {
     const body = { model: 'demo', prompt: 'Once', temperature: 0, max_tokens: 5, logprobs: 1 }
     const whole = (await ask(PATH, body)).body.choices[0]
@@ -240,11 +339,16 @@ describe('completions', () => {
     [{ prompt: undefined }, 'prompt'],
     [{ prompt: {} }, 'prompt'],
     [{ prompt: [] }, 'prompt'],
-    [{ prompt: [['a']] }, 'prompt'],
+    [{ prompt: [['a']] }, 'prompt[0]'],
     [{ suffix: 'x' }, 'suffix'],
     [{ best_of: 3 }, 'best_of'],
-    [{ echo: true, logprobs: 1 }, 'echo'],
-    [{ prompt: ['a', 'b', 'c'], n: 3 }, 'n'],
+    [{ prompt: ['a', 5] }, 'prompt[1]'],
+    [{ prompt: [1e9] }, 'prompt[0]'],
+    [{ prompt: [[1], [2, 1e9]] }, 'prompt[1][1]'],
+    [{ prompt: Array.from({ length: 257 }, () => 'a') }, 'prompt'],
+    [{ n: 9 }, 'n'],
+    [{ logprobs: 99 }, 'logprobs'],
+    [{ max_tokens: -1 }, 'max_tokens'],
   ])('refuse %j', async (fields, param) => {
     const { status, body } = await ask(PATH, { model: 'demo', prompt: 'x', ...fields })
     expect(status).toBe(400)

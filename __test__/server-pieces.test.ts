@@ -33,6 +33,23 @@ async function stream(client: Client, path: string, body: object): Promise<Json[
   return events(await response.text()).map(({ data }) => data)
 }
 
+describe('a text completion', () => {
+  it('is all that the model wrote, reasoning and calls too, also as a stream', async () => {
+    const { client } = answering({ reasoning: 'hmm', text: 'ans', toolCalls: [CALL] })
+    const path = '/v1/completions'
+    const body = { prompt: 'x', logprobs: 1, max_tokens: 500 }
+    const { choices, usage } = await ask(client, path, body)
+    const [{ text, logprobs }] = choices
+    expect(text).toMatch(/^<think>hmm.*ans.*get_weather/s)
+    expect(logprobs.tokens.join('')).toBe(text)
+    expect(logprobs.tokens).toHaveLength(usage.completion_tokens as number)
+    const chunks = await stream(client, path, body)
+    const pieces = chunks.slice(0, -1).map((chunk) => chunk.choices[0])
+    expect(pieces.map((piece) => piece.text as string).join('')).toBe(text)
+    expect(pieces.flatMap((piece) => piece.logprobs?.tokens ?? [])).toEqual(logprobs.tokens)
+  })
+})
+
 describe('reasoning', () => {
   const ANSWER = { reasoning: 'I have to look.', text: 'It is sunny.' }
 

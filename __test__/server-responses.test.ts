@@ -126,6 +126,9 @@ describe('responses', () => {
     [{ tools: [{ type: 'web_search' }] }, 400, 'tools[0].type'],
     [{ text: { format: { type: 'xml' } } }, 400, 'text.format.type'],
     [{ max_tokens: 3 }, 400, 'max_tokens'],
+    [{ max_output_tokens: 0 }, 400, 'max_output_tokens'],
+    [{ reasoning: { effort: 'medium' } }, 400, 'reasoning.effort'],
+    [{ input: [{ role: 'bogus', content: 'x' }] }, 400, 'input'],
   ])('refuse %j', async (fields, status, param) => {
     const answer = await ask({ ...FRANCE, ...fields })
     expect(answer.status).toBe(status)

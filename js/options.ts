@@ -4,6 +4,7 @@ import { adapter, adapterPart } from './adapter.js'
 import { checkedPrefixCache } from './prefix-cache.js'
 import { promptCache } from './prompt-cache.js'
 import { checkedFormat, isRegExp, patternSource, responseFormat } from './response-format.js'
+import { seed } from './seed.js'
 import { draftModel, nativeSpeculation, speculation } from './speculation.js'
 import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice, tools } from './tools.js'
 import type {
@@ -368,7 +369,7 @@ const ANSWER_FIELDS = {
   mirostat: number as Check<0 | 2>,
   mirostatTau: number,
   mirostatEta: number,
-  seed: number,
+  seed,
   deterministic: boolean,
   speculation,
   priority: number,

@@ -785,8 +785,9 @@ export interface GenerateOptions extends PromptOptions {
   /** How fast Mirostat approaches it (above 0, to 1). @defaultValue 0.1 */
   mirostatEta?: number | undefined
   /**
-   * The same seed, prompt and options give the same text on the same machine with `deterministic`,
-   * or where nothing else runs on the model and it was loaded with `prefixCache: false`.
+   * A whole number, which may be negative. The same seed, prompt and options give the same text on
+   * the same machine with `deterministic`, or where nothing else runs on the model and it was
+   * loaded with `prefixCache: false`.
    *
    * @defaultValue a new one each time
    */

@@ -73,12 +73,19 @@ const KINDS: Readonly<Record<string, FailureKind>> = {
   ENGINE_FAILED: 'unavailable',
 }
 
-/**
- * What was thrown, as a {@link Failure}.
- *
- * @param rename - What the API calls an option of `generate`, such as `max_tokens` for `maxTokens`.
- */
-export function toFailure(error: unknown, rename: (option: string) => string): Failure {
+/** What an API calls options of `generate`, such as `max_tokens` for `maxTokens`. */
+export type Names = Readonly<Record<string, string>>
+
+/** An option's path with the name that an API has for it. */
+function rename(option: string, names: Names): string {
+  for (const [name, own] of Object.entries(names))
+    if (name.includes('.') && option.startsWith(name)) return own + option.slice(name.length)
+  const [, first = '', rest = ''] = /^(\w+)(.*)$/s.exec(option) ?? []
+  return `${names[first] ?? first}${rest}`
+}
+
+/** What was thrown, as a {@link Failure}. */
+export function toFailure(error: unknown, names: Names): Failure {
   if (error instanceof Failure) return error
   const { code, message, option, problem, path } = fromNative(error)
   const kind = KINDS[code] ?? 'internal'
@@ -87,7 +94,8 @@ export function toFailure(error: unknown, rename: (option: string) => string): F
     const what = path === undefined && code !== 'INTERNAL_ERROR' ? message : 'the server failed'
     return new Failure(kind, what, { code: code.toLowerCase(), cause: error })
   }
-  const param = option === undefined ? undefined : rename(option)
+  const about = option ?? (code === 'TEMPLATE_ERROR' ? 'prompt' : undefined)
+  const param = about === undefined ? undefined : rename(about, names)
   const text = param === undefined || problem === undefined ? message : `${param}: ${problem}`
   const word = code === 'CONTEXT_OVERFLOW' ? 'context_length_exceeded' : undefined
   return new Failure(kind, text, { param, code: word, cause: error })

@@ -70,6 +70,9 @@ class HandlerServer {
       limits,
       metrics: new Metrics(),
       responses: new ResponseStore(),
+      report: ({ kind, cause }) => {
+        if (kind === 'internal') options.onError(cause)
+      },
     }
   }
 
@@ -90,7 +93,7 @@ class HandlerServer {
     const routes = routesOf(path, this.#started, this.#options.page)
     const route = routes.find(({ method }) => method === wanted(request))
     const api = apiOf(path)
-    const response = await this.#answer({ request, id }, route, routes, api)
+    const response = await this.#answer({ request, id, api }, route, routes)
     this.#engine.metrics.requests.add(1, {
       route: routes[0]?.name ?? 'none',
       status: String(response.status),
@@ -99,12 +102,11 @@ class HandlerServer {
   }
 
   async #answer(
-    parts: Pick<Call, 'request' | 'id'>,
+    parts: Pick<Call, 'request' | 'id' | 'api'>,
     route: Route | undefined,
     routes: readonly Route[],
-    api: Api,
   ): Promise<Response> {
-    const { request, id } = parts
+    const { request, id, api } = parts
     const lifetime = new Lifetime(request, this.#options.limits.answerMs)
     this.#lifetimes.add(lifetime)
     const done = (): void => {
@@ -126,7 +128,7 @@ class HandlerServer {
       if (route === undefined) throw noRoute(request, routes)
       const body =
         route.method === 'POST' ? await readJson(request, this.#options.limits) : undefined
-      const call: Call = { request, id, engine: this.#engine, lifetime }
+      const call: Call = { ...parts, engine: this.#engine, lifetime }
       return whenRead(await route.run(call, body), done)
     } catch (error) {
       done()
@@ -136,7 +138,7 @@ class HandlerServer {
 
   #failed(error: unknown, api: Api, id: string): Response {
     const failure = api.toFailure(error)
-    if (failure.kind === 'internal') this.#options.onError(error)
+    this.#engine.report(failure)
     return json(api.body(failure, id), api.status(failure), failure.headers)
   }
 

@@ -18,6 +18,8 @@ export interface Limits {
   maxTokens: number
   /** The most choices (`n`) of a request. @defaultValue 8 */
   choices: number
+  /** The most prompts of a request of `/v1/completions`. @defaultValue 256 */
+  prompts: number
   /** After how long a silent stream says that it is alive. @defaultValue 15000 */
   keepAliveMs: number
   /** Connections at the same time, of `serve`. @defaultValue 1024 */
@@ -35,6 +37,7 @@ const DEFAULTS: Limits = {
   answerMs: 30 * 60_000,
   maxTokens: LONGEST,
   choices: 8,
+  prompts: 256,
   keepAliveMs: 15_000,
   connections: 1024,
 }
@@ -48,6 +51,7 @@ const LIMIT_FIELDS = {
   answerMs: integer(1, LONGEST),
   maxTokens: integer(1, LONGEST),
   choices: integer(1, 1000),
+  prompts: integer(1, 100_000),
   keepAliveMs: integer(1, LONGEST),
   connections: integer(1, 1_000_000),
 }

@@ -1,7 +1,7 @@
 import { ANTHROPIC } from './anthropic/api.js'
 import { countTokens, messages } from './anthropic/messages.js'
 import { json, type Api, type Call } from './call.js'
-import { OPENAI } from './openai/api.js'
+import { COMPLETIONS, OPENAI, RESPONSES } from './openai/api.js'
 import { chatCompletions } from './openai/chat.js'
 import { completions } from './openai/completions.js'
 import { embeddings } from './openai/embeddings.js'
@@ -58,7 +58,9 @@ export function routesOf(path: string, started: number, page: boolean): Route[] 
 
 /** The API in whose shape errors of a path are told. */
 export function apiOf(path: string): Api {
-  return /^\/v1\/messages(?:\/|$)/.test(path) ? ANTHROPIC : OPENAI
+  if (/^\/v1\/messages(?:\/|$)/.test(path)) return ANTHROPIC
+  if (/^\/v1\/responses(?:\/|$)/.test(path)) return RESPONSES
+  return path === '/v1/completions' ? COMPLETIONS : OPENAI
 }
 
 function get(name: string, run: Route['run']): Route {

@@ -1,5 +1,5 @@
 import { seedOfAnswer } from '../batch.js'
-import { codeOf } from '../errors.js'
+import { codeOf, NodeMlxError, optionError } from '../errors.js'
 import type { Lease, ModelPool } from '../model-pool.js'
 import { onAbort } from '../signal.js'
 import type {
@@ -10,7 +10,7 @@ import type {
   Model,
   Prompt,
 } from '../types.js'
-import { Failure } from './failure.js'
+import { Failure, type Names } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
 import type { Queue } from './queue.js'
@@ -23,15 +23,19 @@ export interface Engine {
   readonly limits: Limits
   readonly metrics: Metrics
   readonly responses: ResponseStore
+  /** Tells of an error, where it is the server's own. */
+  report(failure: Failure): void
 }
 
 /** What an API asks of a model. */
 export interface Order {
   model: string
-  /** Each is answered `choices` times. */
+  /** Each is answered `choices` times; 0 for what is done with the model alone. */
   prompts: readonly Prompt[]
   choices: number
   options: GenerateOptions
+  /** What the request calls options, where that is not what its API most often does. */
+  names?: Names
 }
 
 /** Ends when the client leaves, when time is up, or when the server stops. */
@@ -93,9 +97,11 @@ export class Turn {
     this.#generations = generations
     const { model } = lease
     try {
-      for (const prompt of order.prompts) {
-        for (let choice = 0; choice < order.choices; choice++)
-          generations.push(model.generate(prompt, this.#options(order, choice)))
+      for (const [index, prompt] of order.prompts.entries()) {
+        for (let choice = 0; choice < order.choices; choice++) {
+          const begin = (): Generation => model.generate(prompt, this.#options(order, choice))
+          generations.push(order.prompts.length === 1 ? begin() : aboutPrompt(index, begin))
+        }
       }
     } catch (error) {
       for (const generation of generations) generation.abort()
@@ -107,7 +113,8 @@ export class Turn {
   static async begin(engine: Engine, order: Order, lifetime: Lifetime): Promise<Turn> {
     engine.models.find(order.model)
     const { signal } = lifetime
-    const leave = await engine.queue.enter(order.prompts.length * order.choices, signal)
+    const places = order.prompts.length * Math.max(order.choices, 1)
+    const leave = await engine.queue.enter(places, signal)
     let lease: Lease | undefined
     try {
       lease = await engine.models.use(order.model, signal)
@@ -121,6 +128,10 @@ export class Turn {
 
   get model(): Model {
     return this.#lease.model
+  }
+
+  get signal(): AbortSignal {
+    return this.#lifetime.signal
   }
 
   /** The tokens of the first prompt, as soon as they have been counted. */
@@ -208,5 +219,16 @@ export class Turn {
     this.#metrics.generatedTokens.add(usage.completionTokens)
     this.#metrics.firstToken.observe(timings.timeToFirstTokenMs / 1000)
     this.#metrics.duration.observe(timings.totalMs / 1000)
+  }
+}
+
+/** Of several prompts an error says which one it is about. */
+function aboutPrompt<T>(index: number, use: () => T): T {
+  try {
+    return use()
+  } catch (error) {
+    if (!(error instanceof NodeMlxError) || error.option === undefined) throw error
+    const { code, option, problem = error.message } = error
+    throw optionError(code, option.replace(/^prompt(?:\.\w+)?/, `prompt[${index}]`), problem)
   }
 }

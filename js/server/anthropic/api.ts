@@ -1,5 +1,5 @@
 import type { Api } from '../call.js'
-import { STATUS, toFailure, type Failure, type FailureKind } from '../failure.js'
+import { STATUS, toFailure, type Failure, type FailureKind, type Names } from '../failure.js'
 import { frame } from '../sse.js'
 
 const TYPES: Partial<Record<FailureKind, string>> = {
@@ -13,7 +13,7 @@ const TYPES: Partial<Record<FailureKind, string>> = {
   internal: 'api_error',
 }
 
-const NAMES: Readonly<Record<string, string>> = {
+const NAMES: Names = {
   maxTokens: 'max_tokens',
   topP: 'top_p',
   topK: 'top_k',
@@ -25,11 +25,6 @@ const NAMES: Readonly<Record<string, string>> = {
   prompt: 'messages',
 }
 
-function anthropicName(option: string): string {
-  const [, first = '', rest = ''] = /^(\w+)(.*)$/s.exec(option) ?? []
-  return `${NAMES[first] ?? first}${rest}`
-}
-
 function body({ message, kind }: Failure, id: string): unknown {
   const error = { type: TYPES[kind] ?? 'invalid_request_error', message }
   return { type: 'error', error, request_id: id }
@@ -37,9 +32,7 @@ function body({ message, kind }: Failure, id: string): unknown {
 
 /** Errors as Anthropic's API gives them. */
 export const ANTHROPIC: Api = {
-  name: 'anthropic',
-  rename: anthropicName,
-  toFailure: (error) => toFailure(error, anthropicName),
+  toFailure: (error, own) => toFailure(error, { ...NAMES, ...own }),
   body,
   // Its own status for a server that has no room.
   status: ({ kind }) => (kind === 'unavailable' ? 529 : STATUS[kind]),

@@ -5,7 +5,7 @@ import { answered, json, streamed, type Call } from '../call.js'
 import { readFields, required } from '../fields.js'
 import { frame } from '../sse.js'
 import type { Order, Turn } from '../turn.js'
-import { ANTHROPIC, unknownField } from './api.js'
+import { unknownField } from './api.js'
 import {
   asked,
   COUNT_FIELDS,
@@ -20,7 +20,7 @@ export async function messages(call: Call, body: unknown): Promise<Response> {
   const order = orderOf(call, fields)
   const id = `msg_${randomUUID().replaceAll('-', '')}`
   const head = { id, type: 'message', role: 'assistant', model: order.model }
-  if (fields.stream === true) return streamed(call, ANTHROPIC, order, (turn) => frames(turn, head))
+  if (fields.stream === true) return streamed(call, order, (turn) => frames(turn, head))
   return answered(call, order, async (turn) => {
     const answer = await turn.answer(0)
     return json({ ...head, content: content(answer), ...ending(answer), usage: usage(answer) })
@@ -50,10 +50,13 @@ function orderOf({ engine }: Call, fields: MessageFields): Order {
   const maxTokens = required(fields.max_tokens, 'max_tokens')
   const { messages: conversation, options } = asked(fields)
   const stop = fields.stop_sequences?.filter((text) => text !== '')
+  // Where nothing else says how much to think.
+  const byEffort = fields.thinking === undefined || fields.thinking['type'] === 'adaptive'
   return {
     model,
     prompts: [conversation],
     choices: 1,
+    ...(byEffort ? { names: { reasoning: 'output_config.effort' } } : {}),
     options: {
       ...options,
       ...thinkingOptions(fields),

@@ -1,5 +1,5 @@
 import type { Api } from '../call.js'
-import { STATUS, toFailure, type Failure, type FailureKind } from '../failure.js'
+import { STATUS, toFailure, type Failure, type FailureKind, type Names } from '../failure.js'
 import { frame, COMMENT } from '../sse.js'
 
 const TYPES: Partial<Record<FailureKind, string>> = {
@@ -11,7 +11,7 @@ const TYPES: Partial<Record<FailureKind, string>> = {
   internal: 'server_error',
 }
 
-const NAMES: Readonly<Record<string, string>> = {
+const NAMES: Names = {
   maxTokens: 'max_tokens',
   topP: 'top_p',
   topK: 'top_k',
@@ -51,12 +51,6 @@ const NAMES: Readonly<Record<string, string>> = {
   topN: 'top_n',
 }
 
-/** An option's path with the names of OpenAI's API. */
-export function openaiName(option: string): string {
-  const [, first = '', rest = ''] = /^(\w+)(.*)$/s.exec(option) ?? []
-  return `${NAMES[first] ?? first}${rest}`
-}
-
 function body(failure: Failure): unknown {
   const { message, kind, param, code } = failure
   return {
@@ -69,15 +63,49 @@ function body(failure: Failure): unknown {
   }
 }
 
-/** Errors as OpenAI's API gives them. */
-export const OPENAI: Api = {
-  name: 'openai',
-  rename: openaiName,
-  toFailure: (error) => toFailure(error, openaiName),
-  body,
-  status: ({ kind }) => STATUS[kind],
-  failed: (failure) => frame(body(failure)),
-  ping: COMMENT,
+/** Errors as OpenAI's API gives them, of a route that has `own` names for some options. */
+function openai(own: Names = {}): Api {
+  const names = { ...NAMES, ...own }
+  return {
+    toFailure: (error, more) => toFailure(error, { ...names, ...more }),
+    body,
+    status: ({ kind }) => STATUS[kind],
+    failed: (failure) => frame(body(failure)),
+    ping: COMMENT,
+  }
+}
+
+export const OPENAI = openai()
+
+/** Of text completions. */
+export const COMPLETIONS = openai({
+  prompt: 'prompt',
+  'prompt.text': 'prompt',
+  'prompt.tokens': 'prompt',
+  logprobs: 'logprobs',
+})
+
+/** Of responses. A stream's errors are events with a type, as all of its events are. */
+export const RESPONSES: Api = {
+  ...openai({
+    maxTokens: 'max_output_tokens',
+    prompt: 'input',
+    reasoning: 'reasoning.effort',
+    responseFormat: 'text.format',
+  }),
+  failed: (failure) => frame({ ...errorEvent(failure), sequence_number: 0 }, 'error'),
+}
+
+/** The event that tells of an error in a stream of a response. */
+export function errorEvent(failure: Failure): object {
+  const { message, param, code } = failure
+  return { type: 'error', code: code ?? responseErrorCode(failure), message, param: param ?? null }
+}
+
+/** What a response that failed calls the kind of an error. */
+export function responseErrorCode({ kind }: Failure): string {
+  if (kind === 'busy') return 'rate_limit_exceeded'
+  return STATUS[kind] < 500 ? 'invalid_prompt' : 'server_error'
 }
 
 /** How OpenAI's API refuses a field that it does not know. */

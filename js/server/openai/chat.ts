@@ -12,7 +12,7 @@ import { anything, only, readFields, record, records, required } from '../fields
 import { frame } from '../sse.js'
 import type { Order, Turn } from '../turn.js'
 import { limitedTokens } from '../ask.js'
-import { OPENAI, unknownField } from './api.js'
+import { unknownField } from './api.js'
 import { effort } from './effort.js'
 import { responseFormat } from './format.js'
 import { chatLogprobs } from './logprobs.js'
@@ -63,7 +63,7 @@ export async function chatCompletions(call: Call, body: unknown): Promise<Respon
   }
   const withUsage = includesUsage(fields.stream_options)
   const chunk = { ...head, object: 'chat.completion.chunk' }
-  return streamed(call, OPENAI, order, (turn) => chatFrames(turn, order, fields, chunk, withUsage))
+  return streamed(call, order, (turn) => chatFrames(turn, order, fields, chunk, withUsage))
 }
 
 function chatOrder({ engine }: Call, fields: ChatFields): Order {
@@ -90,6 +90,9 @@ function chatOrder({ engine }: Call, fields: ChatFields): Order {
     prompts: [chatMessages(required(fields.messages, 'messages'))],
     choices: n,
     options,
+    ...(fields.max_completion_tokens === undefined
+      ? {}
+      : { names: { maxTokens: 'max_completion_tokens' } }),
   }
 }
 

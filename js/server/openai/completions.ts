@@ -7,10 +7,11 @@ import { invalidField } from '../failure.js'
 import { anything, only, readFields, required } from '../fields.js'
 import { frame } from '../sse.js'
 import type { Order, Turn } from '../turn.js'
-import { OPENAI, unknownField } from './api.js'
-import { textLogprobs } from './logprobs.js'
+import { unknownField } from './api.js'
+import { readEchoes, type Echo } from './echo.js'
+import { textLength, textLogprobs, type TextLogprobs } from './logprobs.js'
 import { includesUsage, SAMPLING_FIELDS, samplingOptions } from './sampling.js'
-import { finishReason, timings, usage } from './usage.js'
+import { finishReason, readUsage, timings, usage } from './usage.js'
 
 /** OpenAI's own. */
 const DEFAULT_MAX_TOKENS = 16
@@ -26,117 +27,161 @@ const COMPLETION_FIELDS = {
 
 type CompletionFields = Checked<typeof COMPLETION_FIELDS>
 
+/** An answer to a prompt, and what is given of the prompt itself. */
+interface Choice {
+  echo: Echo
+  /** `undefined` where nothing is to be generated. */
+  answer: GenerationResult | undefined
+}
+
 /** `POST /v1/completions` */
 export async function completions(call: Call, body: unknown): Promise<Response> {
   const fields = readFields(body, '', COMPLETION_FIELDS, unknownField)
-  const { n = 1, echo = false, stream } = fields
-  const { engine } = call
-  const prompts = promptsOf(required(fields.prompt, 'prompt'))
-  if (prompts.length * n > engine.limits.choices) {
-    throw invalidField(
-      'n',
-      `n: ${prompts.length} prompts with ${n} answers each are more than ${engine.limits.choices}`,
-    )
-  }
-  if (echo && (fields.logprobs !== undefined || stream === true)) {
-    const other = stream === true ? 'stream' : 'logprobs'
-    throw invalidField('echo', `echo: does not go with ${other}`)
-  }
-  const order: Order = {
-    model: required(fields.model, 'model'),
-    prompts,
-    choices: n,
-    options: {
-      ...samplingOptions(fields),
-      maxTokens: limitedTokens(fields.max_tokens ?? DEFAULT_MAX_TOKENS, engine.limits),
-      logprobs: fields.logprobs,
-    },
-  }
+  const order = completionOrder(call, fields)
   const head = {
     id: `cmpl-${randomUUID().replaceAll('-', '')}`,
     object: 'text_completion',
     created: Math.floor(Date.now() / 1000),
     model: order.model,
   }
-  if (stream === true) {
+  if (fields.stream === true) {
     const withUsage = includesUsage(fields.stream_options)
-    return streamed(call, OPENAI, order, (turn) => frames(turn, order, fields, head, withUsage))
+    return streamed(call, order, (turn) => frames(turn, order, fields, head, withUsage))
   }
   return answered(call, order, async (turn) => {
-    const answers = await turn.answers()
-    const echoed = echo ? await Promise.all(prompts.map((prompt) => textOf(turn, prompt))) : []
+    const [answers, echoes] = await Promise.all([turn.answers(), readEchoes(turn, order, fields)])
+    const choices = choicesOf(answers, echoes)
     const [first] = answers
     return json({
       ...head,
-      choices: answers.map((answer, index) => ({
+      choices: choices.map(({ echo, answer }, index) => ({
         index,
-        text: `${echoed[Math.floor(index / n)] ?? ''}${answer.text}`,
-        logprobs: logprobsOf(answer, fields),
-        finish_reason: finishReason(answer),
+        text: `${echo.text}${answer?.text ?? ''}`,
+        logprobs: logprobsOf({ echo, answer }, fields),
+        finish_reason: answer === undefined ? 'length' : finishReason(answer),
       })),
-      usage: usage(answers, n),
-      ...(first === undefined || answers.length > 1 ? {} : { timings: timings(first) }),
+      usage: usageOf(answers, echoes, order),
+      ...(first === undefined || choices.length > 1 ? {} : { timings: timings(first) }),
     })
   })
 }
 
+function completionOrder({ engine: { limits } }: Call, fields: CompletionFields): Order {
+  const { n = 1, max_tokens: asked = DEFAULT_MAX_TOKENS } = fields
+  const prompts = promptsOf(required(fields.prompt, 'prompt'))
+  if (prompts.length > limits.prompts)
+    throw invalidField(
+      'prompt',
+      `prompt: has ${prompts.length}, at most ${limits.prompts} go at once`,
+    )
+  if (n > limits.choices)
+    throw invalidField('n', `n: expected a whole number from 1 to ${limits.choices}`)
+  return {
+    model: required(fields.model, 'model'),
+    prompts,
+    // Without tokens to generate the prompts are read alone.
+    choices: asked === 0 ? 0 : n,
+    options: {
+      ...samplingOptions(fields),
+      maxTokens: asked === 0 ? undefined : limitedTokens(asked, limits),
+      logprobs: fields.logprobs,
+      ...(isScoring(fields) ? { minTokens: 1 } : {}),
+      // What the model writes is the text, whatever it means.
+      parseToolCalls: false,
+      reasoningFormat: 'none',
+    },
+  }
+}
+
+/**
+ * Who scores prompts asks for a token that is not wanted, and leaves the last one of what comes out:
+ * there has to be one, even where the model would end at once.
+ */
+function isScoring({ echo, logprobs, max_tokens: asked, min_tokens: least }: CompletionFields) {
+  return echo === true && logprobs !== undefined && asked === 1 && least === undefined
+}
+
 function promptsOf(value: unknown): Prompt[] {
   if (typeof value === 'string') return [{ text: value }]
-  if (!Array.isArray(value) || value.length === 0) throw wrongPrompt(value)
+  if (!Array.isArray(value) || value.length === 0) throw wrongPrompt('prompt', value)
   if (value.every((item) => typeof item === 'number')) return [{ tokens: value }]
-  return value.map((item: unknown) => {
+  return value.map((item: unknown, index) => {
     if (typeof item === 'string') return { text: item }
     if (Array.isArray(item) && item.every((token) => typeof token === 'number'))
       return { tokens: item }
-    throw wrongPrompt(item)
+    throw wrongPrompt(`prompt[${index}]`, item)
   })
 }
 
-function wrongPrompt(value: unknown): Error {
+function wrongPrompt(param: string, value: unknown): Error {
   return invalidField(
-    'prompt',
-    `prompt: expected a text, tokens, or an array of such, got ${show(value)}`,
+    param,
+    `${param}: expected a text, tokens, or an array of such, got ${show(value)}`,
   )
 }
 
-async function textOf({ model }: Turn, prompt: Prompt): Promise<string> {
-  if (typeof prompt === 'object' && 'text' in prompt) return prompt.text
-  if (typeof prompt === 'object' && 'tokens' in prompt) return model.detokenize(prompt.tokens)
-  return ''
+/** Each prompt with each of its answers. */
+function choicesOf(answers: readonly GenerationResult[], echoes: readonly Echo[]): Choice[] {
+  if (answers.length === 0) return echoes.map((echo) => ({ echo, answer: undefined }))
+  return answers.map((answer, index) => ({ echo: echoAt(echoes, answers.length, index), answer }))
 }
 
-function logprobsOf({ logprobs = [] }: GenerationResult, fields: CompletionFields): object | null {
-  return fields.logprobs === undefined ? null : textLogprobs(logprobs, 0)
+/** What is given of the prompt of an answer. */
+function echoAt(echoes: readonly Echo[], answers: number, index: number): Echo {
+  const echo = echoes[Math.floor((index * echoes.length) / Math.max(answers, 1))]
+  if (echo === undefined) throw new Error(`there is no prompt of the answer ${index}`)
+  return echo
+}
+
+function logprobsOf({ echo, answer }: Choice, fields: CompletionFields): TextLogprobs | null {
+  if (fields.logprobs === undefined) return null
+  return textLogprobs([...echo.logprobs, ...(answer?.logprobs ?? [])], 0)
+}
+
+function usageOf(
+  answers: readonly GenerationResult[],
+  echoes: readonly Echo[],
+  { choices }: Order,
+): object {
+  if (choices > 0) return usage(answers, choices)
+  const tokens = echoes.reduce((sum, echo) => sum + echo.tokens, 0)
+  return { ...readUsage(tokens), completion_tokens: 0 }
 }
 
 async function* frames(
   turn: Turn,
-  { choices }: Order,
+  order: Order,
   fields: CompletionFields,
   head: object,
   withUsage: boolean,
 ): AsyncGenerator<string, undefined> {
   const chunk = (choice: object, more: object = {}): string =>
     frame({ ...head, choices: [choice], ...(withUsage ? { usage: null } : {}), ...more })
+  const echoes = await readEchoes(turn, order, fields)
+  const count = Math.max(order.prompts.length * order.choices, order.prompts.length)
   const offsets = new Map<number, number>()
+  for (let index = 0; index < count; index++) {
+    const echo = echoAt(echoes, count, index)
+    const logprobs = logprobsOf({ echo, answer: undefined }, fields)
+    offsets.set(index, textLength(echo.logprobs))
+    if (fields.echo === true) yield chunk({ index, text: echo.text, logprobs, finish_reason: null })
+  }
   for await (const { index, piece } of turn.pieces()) {
     if (piece.type !== 'text') continue
     const { text } = piece
     const offset = offsets.get(index) ?? 0
     const own = piece.logprobs ?? []
     const logprobs = fields.logprobs === undefined ? null : textLogprobs(own, offset)
-    offsets.set(
-      index,
-      own.reduce((sum, token) => sum + (token.text ?? '').length, offset),
-    )
+    offsets.set(index, offset + textLength(own))
     if (text !== '' || logprobs !== null)
       yield chunk({ index, text, logprobs, finish_reason: null })
   }
   const answers = await turn.answers()
-  for (const [index, answer] of answers.entries()) {
-    const last = { index, text: '', logprobs: null, finish_reason: finishReason(answer) }
-    yield chunk(last, { timings: timings(answer) })
+  for (const [index, { answer }] of choicesOf(answers, echoes).entries()) {
+    const reason = answer === undefined ? 'length' : finishReason(answer)
+    const last = { index, text: '', logprobs: null, finish_reason: reason }
+    yield chunk(last, answer === undefined ? {} : { timings: timings(answer) })
   }
-  if (withUsage) yield frame({ ...head, choices: [], usage: usage(answers, choices) })
+  if (withUsage) yield frame({ ...head, choices: [], usage: usageOf(answers, echoes, order) })
   yield frame('[DONE]')
 }

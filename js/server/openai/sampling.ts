@@ -1,6 +1,7 @@
 import type { GenerateOptions } from '../../types.js'
 import { anything, record } from '../fields.js'
 import { arrayOf, boolean, integer, number, oneOf, string, type Check } from '../../validate.js'
+import { seed } from '../../seed.js'
 import { invalidField } from '../failure.js'
 
 const stop: Check<string | string[]> = (value, path) =>
@@ -22,7 +23,7 @@ export const SAMPLING_FIELDS = {
   frequency_penalty: number,
   logit_bias: logitBias,
   stop,
-  seed: integer(0, Number.MAX_SAFE_INTEGER),
+  seed,
   n: integer(1, 1_000_000),
   // Of other servers of local models.
   top_k: integer(-1, 2 ** 31 - 1),

@@ -3,7 +3,7 @@ import { limitedTokens } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
 import { Failure } from '../failure.js'
 import { readFields, required } from '../fields.js'
-import { OPENAI, unknownField } from '../openai/api.js'
+import { unknownField } from '../openai/api.js'
 import type { Order, Turn } from '../turn.js'
 import {
   answerMessage,
@@ -32,7 +32,7 @@ export async function responses(call: Call, body: unknown): Promise<Response> {
     return finished
   }
   if (fields.stream === true)
-    return streamed(call, OPENAI, order, (turn) => frames(turn, response, finish))
+    return streamed(call, order, (turn) => frames(turn, response, finish))
   return answered(call, order, async (turn) => {
     const answer = await turn.answer(0)
     return json(finish(answer, outputItems(answer)))
