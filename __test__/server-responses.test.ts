@@ -85,6 +85,53 @@ describe('responses', () => {
     expect((await client.get(`${PATH}/${String(unkept.id)}`)).status).toBe(404)
   })
 
+  it('take references to items of others, and list what they were asked with', async () => {
+    const asked = [{ role: 'user', content: 'My name is Ann.' }]
+    const first = (await ask({ ...FRANCE, input: asked })).body
+    const reference = { type: 'item_reference', id: first.output[0].id as string }
+    const again = { role: 'user', content: 'Hi!' }
+    const whole = await ask({ ...FRANCE, input: [...asked, first.output[0], again] })
+    const next = await ask({ ...FRANCE, input: [...asked, reference, again] })
+    expect(next.status).toBe(200)
+    expect(next.body.usage.input_tokens).toBe(whole.body.usage.input_tokens)
+    const short = await ask({ ...FRANCE, input: [...asked, { id: reference.id }, again] })
+    expect(short.body.usage.input_tokens).toBe(whole.body.usage.input_tokens)
+    const list = async (query = ''): Promise<Json> =>
+      (await client.get(`${PATH}/${String(next.body.id)}/input_items${query}`)).json()
+    const { data, has_more: more } = await list('?order=asc')
+    expect(data.map(({ type }: Json) => type as string)).toEqual(['message', 'message', 'message'])
+    expect(data[1]).toEqual(first.output[0])
+    expect(more).toBe(false)
+    expect((await list()).data).toEqual([...data].reverse())
+    const page = await list(`?limit=1&order=asc&after=${String(data[0].id)}`)
+    expect(page).toMatchObject({ data: [data[1]], last_id: data[1].id, has_more: true })
+    const wrong = await ask({ ...FRANCE, input: [{ type: 'item_reference', id: 'msg_x' }] })
+    expect(wrong.body.error).toMatchObject({ param: 'input[0].id' })
+    expect((await list('?limit=0')).error.param).toBe('limit')
+    expect((await client.get(`${PATH}/resp_x/input_items`)).status).toBe(404)
+    const cancel = (id: string): Promise<Response> => client.post(`${PATH}/${id}/cancel`, '')
+    expect((await cancel(String(first.id))).status).toBe(400)
+    expect((await cancel('resp_x')).status).toBe(404)
+  })
+
+  it('may be limited to some of their tools', async () => {
+    const tool = (name: string): object => ({ type: 'function', name, parameters: {} })
+    const tools = [tool('get_weather'), tool('get_time')]
+    const some = {
+      type: 'allowed_tools',
+      mode: 'required',
+      tools: [{ type: 'function', name: 'get_time' }],
+    }
+    const { status, body } = await ask({ ...FRANCE, tools, tool_choice: some })
+    expect(status).toBe(200)
+    expect(body.tool_choice).toEqual(some)
+    expect(body.output.at(-1)).toMatchObject({ type: 'function_call', name: 'get_time' })
+    const none = { ...some, tools: [{ type: 'function', name: 'x' }] }
+    expect((await ask({ ...FRANCE, tools, tool_choice: none })).body.error.param).toBe(
+      'tool_choice',
+    )
+  })
+
   it('that are cut off say so', async () => {
     const { body } = await ask({ ...FRANCE, max_output_tokens: 2 })
     expect(body).toMatchObject({

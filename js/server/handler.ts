@@ -126,8 +126,8 @@ class HandlerServer {
         })
       if (route?.open !== true) this.#gate.checkKey(request)
       if (route === undefined) throw noRoute(request, routes)
-      const body =
-        route.method === 'POST' ? await readJson(request, this.#options.limits) : undefined
+      const hasBody = route.method === 'POST' && route.bodyless !== true
+      const body = hasBody ? await readJson(request, this.#options.limits) : undefined
       const call: Call = { ...parts, engine: this.#engine, lifetime }
       return whenRead(await route.run(call, body), done)
     } catch (error) {

@@ -7,7 +7,13 @@ import { completions } from './openai/completions.js'
 import { embeddings } from './openai/embeddings.js'
 import { describeModel, listModels } from './openai/models.js'
 import { rerank } from './openai/rerank.js'
-import { deleteResponse, responses, storedResponse } from './responses/responses.js'
+import {
+  cancelResponse,
+  deleteResponse,
+  inputItemsOf,
+  responses,
+  storedResponse,
+} from './responses/responses.js'
 import { pageFile, servePage } from './page.js'
 import type { Engine } from './turn.js'
 
@@ -18,6 +24,8 @@ export interface Route {
   name: string
   /** Everyone may ask, with or without a key. */
   open?: boolean
+  /** A `POST` whose body says nothing. */
+  bodyless?: boolean
   /** Gets the body of a `POST`. */
   run: (call: Call, body: unknown) => Response | Promise<Response>
 }
@@ -47,7 +55,14 @@ export function routesOf(path: string, started: number, page: boolean): Route[] 
   const id = decoded(encoded)
   if (kind === 'models') return [get('/v1/models/{id}', (call) => describeModel(call, id, started))]
   if (kind === 'responses') {
+    const [, response = id, part] = /^([^/]*)(?:\/(input_items|cancel))?$/.exec(id) ?? []
     const name = '/v1/responses/{id}'
+    if (part === 'input_items')
+      return [get(`${name}/input_items`, (call) => inputItemsOf(call, response))]
+    if (part === 'cancel') {
+      const run = (call: Call): Response => cancelResponse(call, response)
+      return [{ method: 'POST', name: `${name}/cancel`, bodyless: true, run }]
+    }
     return [
       get(name, (call) => storedResponse(call, id)),
       { method: 'DELETE', name, run: (call) => deleteResponse(call, id) },

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { GenerationResult, Message } from '../../types.js'
+import type { Failure } from '../failure.js'
+import { responseErrorCode } from '../openai/api.js'
 import { chatLogprobs } from '../openai/logprobs.js'
 import type { ResponseFields } from './request.js'
 
@@ -110,7 +112,15 @@ export function emptyResponse(id: string, fields: ResponseFields): Record<string
 }
 
 function toolChoice(choice: ResponseFields['tool_choice'] = 'auto'): unknown {
-  return typeof choice === 'string' ? choice : { type: 'function', name: choice.name }
+  if (typeof choice === 'string') return choice
+  if ('name' in choice) return { type: 'function', name: choice.name }
+  const tools = choice.allowed.map((name) => ({ type: 'function', name }))
+  return { type: 'allowed_tools', mode: choice.mode, tools }
+}
+
+/** A response that has ended. */
+export interface FinishedResponse extends Record<string, unknown> {
+  output: readonly Item[]
 }
 
 /** The response with its answer. */
@@ -118,7 +128,7 @@ export function finishedResponse(
   response: Record<string, unknown>,
   answer: GenerationResult,
   output: readonly Item[],
-): Record<string, unknown> {
+): FinishedResponse {
   const { usage, finishReason } = answer
   const isCut = finishReason === 'length'
   return {
@@ -135,4 +145,14 @@ export function finishedResponse(
       total_tokens: usage.totalTokens,
     },
   }
+}
+
+/** The response of which something came, and then an error. */
+export function failedResponse(
+  response: Record<string, unknown>,
+  failure: Failure,
+  output: readonly Item[],
+): FinishedResponse {
+  const error = { code: responseErrorCode(failure), message: failure.message }
+  return { ...response, status: 'failed', error, output }
 }

@@ -1,8 +1,7 @@
-import type { GenerateOptions, Message, ToolCall, ToolDefinition } from '../../types.js'
+import type { GenerateOptions, ToolDefinition } from '../../types.js'
 import {
   boolean,
   integer,
-  isPlainObject,
   number,
   oneOf,
   show,
@@ -111,99 +110,4 @@ function responseTool(tool: Record<string, unknown>, where: string): ToolDefinit
     )
   }
   return functionTool(rest, where)
-}
-
-/** An input as messages. Items of the model's own turn become one message. */
-export function inputMessages(input: unknown): Message[] {
-  if (typeof input === 'string') return [{ role: 'user', content: input }]
-  if (!Array.isArray(input) || input.length === 0)
-    throw invalidField('input', `input: expected a text or an array of items, got ${show(input)}`)
-  const all: Message[] = []
-  input.forEach((item: unknown, index) => {
-    addItem(all, item, `input[${index}]`)
-  })
-  return all
-}
-
-function addItem(all: Message[], item: unknown, where: string): void {
-  if (!isPlainObject(item))
-    throw invalidField(where, `${where}: expected an item, got ${show(item)}`)
-  const { type = 'message' } = item
-  switch (type) {
-    case 'message':
-      addMessage(all, item, where)
-      break
-    case 'function_call':
-      turnOf(all).tool_calls = [...(turnOf(all).tool_calls ?? []), toCall(item, where)]
-      break
-    case 'function_call_output':
-      all.push({
-        role: 'tool',
-        tool_call_id: text(item['call_id'], `${where}.call_id`),
-        content: contentText(item['output'], `${where}.output`),
-      })
-      break
-    case 'reasoning': {
-      const thought = contentText(item['content'] ?? item['summary'] ?? '', `${where}.content`)
-      if (thought !== '') turnOf(all)['reasoning_content'] = thought
-      break
-    }
-    default:
-      throw invalidField(`${where}.type`, `${where}.type: ${show(type)} is not known here`)
-  }
-}
-
-function addMessage(all: Message[], item: Record<string, unknown>, where: string): void {
-  const role = text(item['role'], `${where}.role`)
-  const content = contentText(item['content'], `${where}.content`)
-  const last = all.at(-1)
-  // Reasoning comes before the message that it belongs to.
-  if (role === 'assistant' && last?.role === 'assistant' && last.content === '')
-    last.content = content
-  else all.push({ role: role === 'developer' ? 'system' : role, content })
-}
-
-/** The model's turn that is being put together. */
-function turnOf(all: Message[]): Message {
-  const last = all.at(-1)
-  if (last?.role === 'assistant') return last
-  const turn: Message = { role: 'assistant', content: '' }
-  all.push(turn)
-  return turn
-}
-
-function toCall(item: Record<string, unknown>, where: string): ToolCall {
-  return {
-    id: text(item['call_id'], `${where}.call_id`),
-    type: 'function',
-    function: {
-      name: text(item['name'], `${where}.name`),
-      arguments: text(item['arguments'], `${where}.arguments`),
-    },
-  }
-}
-
-function text(value: unknown, where: string): string {
-  return required(value === undefined || value === null ? undefined : string(value, where), where)
-}
-
-const TEXT_TYPES = new Set(['input_text', 'output_text', 'text', 'reasoning_text', 'summary_text'])
-
-function contentText(content: unknown, where: string): string {
-  if (typeof content === 'string') return content
-  if (!Array.isArray(content))
-    throw invalidField(
-      where,
-      `${where}: expected a text or an array of parts, got ${show(content)}`,
-    )
-  return content
-    .map((part: unknown, index) => {
-      const at = `${where}[${index}]`
-      if (!isPlainObject(part)) throw invalidField(at, `${at}: expected a part, got ${show(part)}`)
-      if (part['type'] === 'refusal') return text(part['refusal'], `${at}.refusal`)
-      if (!TEXT_TYPES.has(String(part['type'])))
-        throw invalidField(at, `${at}: the models here take text only, not ${show(part['type'])}`)
-      return text(part['text'], `${at}.text`)
-    })
-    .join('')
 }
