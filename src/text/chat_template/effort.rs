@@ -20,13 +20,6 @@ pub enum Reasoning {
     },
 }
 
-impl Reasoning {
-    /// Whether there is to be none.
-    pub fn is_off(self) -> bool {
-        matches!(self, Self::Level(Level::Off) | Self::Budget { budget_tokens: 0 })
-    }
-}
-
 /// A level of reasoning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
