@@ -58,12 +58,16 @@ binary! {
     divide = mlx_divide;
     /// ⌊a / b⌋, element by element.
     floor_divide = mlx_floor_divide;
+    /// a − b · ⌊a / b⌋, element by element.
+    remainder = mlx_remainder;
     /// The smaller of each pair.
     minimum = mlx_minimum;
     /// The larger of each pair.
     maximum = mlx_maximum;
     /// log(eᵃ + eᵇ), element by element.
     log_add_exp = mlx_logaddexp;
+    /// a = b.
+    equal = mlx_equal;
     /// a < b.
     less = mlx_less;
     /// a ≥ b.

@@ -12,8 +12,13 @@ use crate::nn::{
 };
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["longcat_flash"], build)
-    .ignoring(|file, tensor| tensor.starts_with("model.mtp") || is_of_identity(file, tensor));
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["longcat_flash"], build).ignoring(ignores);
+
+/// Whether a tensor is of the part that predicts a token more, or stands for nothing.
+pub(super) fn ignores(file: &ConfigFile, tensor: &str) -> bool {
+    tensor.starts_with("model.mtp") || is_of_identity(file, tensor)
+}
 
 /// Whether a tensor belongs to an expert that gives what it gets: transformers saves some for
 /// these, too.
@@ -24,28 +29,36 @@ fn is_of_identity(file: &ConfigFile, tensor: &str) -> bool {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file
-        .renamed(&[
-            ("num_hidden_layers", "num_layers"),
-            ("intermediate_size", "ffn_hidden_size"),
-            ("moe_intermediate_size", "expert_ffn_hidden_size"),
-            ("num_experts_per_tok", "moe_topk"),
-        ])
-        .with_defaults([
-            ("hidden_size", json!(6144)),
-            ("intermediate_size", json!(12_288)),
-            ("moe_intermediate_size", json!(2048)),
-            ("num_hidden_layers", json!(28)),
-            ("num_attention_heads", json!(64)),
-            ("n_routed_experts", json!(512)),
-            ("q_lora_rank", json!(1536)),
-            ("kv_lora_rank", json!(512)),
-            ("qk_nope_head_dim", json!(128)),
-            ("qk_rope_head_dim", json!(64)),
-            ("v_head_dim", json!(128)),
-            ("vocab_size", json!(131_072)),
-            ("tie_word_embeddings", json!(false)),
-        ]);
+    Ok(Box::new(decoder(&completed(file), w, "embed_tokens")?))
+}
+
+/// With the sizes that a configuration leaves out.
+pub(super) fn completed(file: &ConfigFile) -> ConfigFile {
+    file.renamed(&[
+        ("num_hidden_layers", "num_layers"),
+        ("intermediate_size", "ffn_hidden_size"),
+        ("moe_intermediate_size", "expert_ffn_hidden_size"),
+        ("num_experts_per_tok", "moe_topk"),
+    ])
+    .with_defaults([
+        ("hidden_size", json!(6144)),
+        ("intermediate_size", json!(12_288)),
+        ("moe_intermediate_size", json!(2048)),
+        ("num_hidden_layers", json!(28)),
+        ("num_attention_heads", json!(64)),
+        ("n_routed_experts", json!(512)),
+        ("q_lora_rank", json!(1536)),
+        ("kv_lora_rank", json!(512)),
+        ("qk_nope_head_dim", json!(128)),
+        ("qk_rope_head_dim", json!(64)),
+        ("v_head_dim", json!(128)),
+        ("vocab_size", json!(131_072)),
+        ("tie_word_embeddings", json!(false)),
+    ])
+}
+
+/// The decoder that a completed configuration describes, with the name of its embedding.
+pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result<Decoder> {
     for (field, known) in [("zero_expert_type", "identity"), ("attention_method", "MLA")] {
         if file.optional::<String>(field)?.is_some_and(|value| value != known) {
             return Err(file.error(format!("\"{field}\" is not \"{known}\"")));
@@ -80,8 +93,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             });
         }
     }
-    let (embedding, vocabulary) = (model.at("embed_tokens"), latent.decoder.vocabulary);
-    Ok(Box::new(Decoder {
+    let (embedding, vocabulary) = (model.at(embedding), latent.decoder.vocabulary);
+    Ok(Decoder {
         embedding: Embedding::new(&embedding, vocabulary, dims)?,
         embedding_scale: None,
         embedding_norm: None,
@@ -91,7 +104,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         head: Head::new(&w.at("lm_head"), &embedding, latent.decoder.tied, dims, vocabulary)?,
         logit_scale: None,
         logit_cap: None,
-    }))
+    })
 }
 
 /// Latent attention whose compressed queries and latent vectors are as long as features of the

@@ -51,6 +51,7 @@ mod lille_130m;
 mod llama;
 mod llama4;
 mod longcat_flash;
+mod longcat_flash_ngram;
 mod mamba;
 mod mamba2;
 mod mellum;
@@ -438,6 +439,7 @@ const FAMILIES: &[&[Architecture]] = &[
         llama,
         llama4,
         longcat_flash,
+        longcat_flash_ngram,
         mamba,
         mamba2,
         mellum,

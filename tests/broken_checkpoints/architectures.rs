@@ -53,6 +53,7 @@ fn a_token_cannot_be_sent_to_more_experts_than_there_are() {
     expect_refusal("kimi-linear", "num_experts_per_token", &[json!(0), json!(5)]);
     // Of four experts and three that give what they get.
     expect_refusal("longcat-flash", "moe_topk", &[json!(0), json!(8)]);
+    expect_refusal("longcat-flash-ngram", "moe_topk", &[json!(0), json!(8)]);
 }
 
 #[test]
@@ -240,6 +241,10 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("longcat-flash", "zero_expert_type", &[json!("drop")]);
     expect_refusal("longcat-flash", "attention_method", &[json!("MHA")]);
     expect_refusal("longcat-flash", "zero_expert_num", &[json!(-8), json!(1_u64 << 40)]);
+    expect_refusal("longcat-flash-ngram", "emb_neighbor_num", &[json!(1), json!(0), json!(4)]);
+    expect_refusal("longcat-flash-ngram", "emb_split_num", &[json!(0), json!(5)]);
+    let absurd = [json!(0), json!(1_u64 << 40)];
+    expect_refusal("longcat-flash-ngram", "ngram_vocab_size_ratio", &absurd);
     expect_refusal("plamo-traditional", "n_shared_head", &[json!(0), json!(-1)]);
     expect_refusal("spark2-5", "gate_attn_act_mode", &[json!("tanh")]);
     expect_refusal("spark2-5", "headwise_attn_output_gate", &[json!(false)]);
