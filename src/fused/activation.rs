@@ -74,6 +74,15 @@ pub fn clipped(x: &Array, limit: f32) -> Result<Array> {
     ops::maximum(&ops::minimum(x, &bound(limit)?)?, &bound(-limit)?)
 }
 
+/// gate · σ(1.702 · gate) · (up + 1), with gate at most `limit` and up between it and its negative.
+pub fn clipped_swiglu(gate: &Array, up: &Array, limit: f32) -> Result<Array> {
+    let number = |value: f32| ops::astype(&scalar(value), gate.dtype());
+    let gate = ops::minimum(gate, &number(limit)?)?;
+    let up = clipped(up, limit)?;
+    let gated = ops::multiply(&gate, &ops::sigmoid(&ops::multiply(&gate, &number(1.702)?)?)?)?;
+    ops::multiply(&gated, &ops::add(&up, &number(1.0)?)?)
+}
+
 /// act(gate) · up.
 pub fn gated(device: Device, activation: Activation, gate: &Array, up: &Array) -> Result<Array> {
     match (device.backend(gate), cpu::activation::of(activation)) {

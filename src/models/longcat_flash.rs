@@ -104,6 +104,7 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
         head: Head::new(&w.at("lm_head"), &embedding, latent.decoder.tied, dims, vocabulary)?,
         logit_scale: None,
         logit_cap: None,
+        unwritten: None,
     })
 }
 

@@ -12,7 +12,7 @@ use super::step::Step;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fused::math::{scaled, soft_cap};
-use crate::mlx::{Array, ops};
+use crate::mlx::{Array, Dtype, from_u32, ops, scalar};
 use crate::weights::Weights;
 
 /// A layer: a mixer and a feed-forward block, each added to the residual stream.
@@ -160,6 +160,29 @@ pub(super) fn no_head() -> Error {
     Error::Unsupported(message.to_owned())
 }
 
+/// Tokens that are never written: their logits are −∞.
+#[derive(Debug)]
+pub struct Unwritten(Array);
+
+impl Unwritten {
+    /// Those of these ids that the vocabulary has; `None` where it has none.
+    pub fn of(ids: &[u32], vocabulary: i32) -> Option<Self> {
+        let mut is_unwritten = vec![0; vocabulary.unsigned_abs() as usize];
+        for &id in ids {
+            if let Some(it) = is_unwritten.get_mut(id as usize) {
+                *it = 1;
+            }
+        }
+        is_unwritten.contains(&1).then(|| Self(from_u32(&is_unwritten, &[vocabulary])))
+    }
+
+    /// The logits `[…, vocabulary]` without them.
+    fn removed_from(&self, logits: &Array) -> Result<Array> {
+        let nothing = ops::astype(&scalar(f32::NEG_INFINITY), logits.dtype())?;
+        ops::select(&ops::astype(&self.0, Dtype::Bool)?, &nothing, logits)
+    }
+}
+
 /// A whole model.
 #[derive(Debug)]
 pub struct Decoder {
@@ -181,6 +204,8 @@ pub struct Decoder {
     pub logit_scale: Option<f32>,
     /// Bounds the logits: cap · tanh(logits / cap).
     pub logit_cap: Option<f32>,
+    /// Tokens that are never written.
+    pub unwritten: Option<Unwritten>,
 }
 
 impl Decoder {
@@ -245,11 +270,31 @@ impl Decoder {
         if let Some(cap) = self.logit_cap {
             logits = soft_cap(&logits, cap)?;
         }
+        if let Some(unwritten) = &self.unwritten {
+            logits = unwritten.removed_from(&logits)?;
+        }
         Ok(logits)
     }
 
     /// An empty cache for each layer.
     pub fn make_caches(&self) -> Vec<Cache> {
         self.layers.iter().map(|layer| layer.mixer.make_cache()).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, from_f32, to_f32_vec};
+
+    #[test]
+    fn tokens_that_are_never_written_have_no_logits() {
+        enter(DeviceKind::Cpu).unwrap();
+        let unwritten = Unwritten::of(&[1, 7, 3], 4).unwrap();
+        let logits = unwritten.removed_from(&from_f32(&[1.0, 2.0, 3.0, 4.0], &[1, 1, 4])).unwrap();
+        let none = f32::NEG_INFINITY;
+        assert_eq!(to_f32_vec(&logits).unwrap(), [1.0, none, 3.0, none]);
+        assert!(Unwritten::of(&[7], 4).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Which positions a token sees.
 
 use super::alibi::Alibi;
+use super::block_sparse::BlockPattern;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::mlx::fast::Mask;
@@ -15,6 +16,8 @@ pub enum AttentionSpan {
     SlidingWindow(i32),
     /// To the start of its chunk of this many positions.
     Chunked(i32),
+    /// Some blocks of positions, each head others.
+    BlockSparse(BlockPattern),
     /// A whole text, what is behind the token included. It is read in one pass.
     Whole,
     /// As [`Self::Whole`], but no position that is more than this many away.
@@ -32,7 +35,7 @@ impl AttentionSpan {
     /// An empty cache of what is seen.
     pub(super) fn make_cache(self) -> Cache {
         match self {
-            Self::Full | Self::Whole | Self::Around(_) => Cache::standard(),
+            Self::Full | Self::BlockSparse(_) | Self::Whole | Self::Around(_) => Cache::standard(),
             Self::SlidingWindow(window) => Cache::rotating(window, 0),
             Self::Chunked(size) => Cache::chunked(size),
         }
@@ -63,6 +66,7 @@ impl Masks {
                 let mask = match span {
                     AttentionSpan::SlidingWindow(window) => cache.mask(length, Some(window))?,
                     AttentionSpan::Full | AttentionSpan::Chunked(_) => cache.mask(length, None)?,
+                    AttentionSpan::BlockSparse(pattern) => pattern.mask(length, cache)?,
                     AttentionSpan::Whole | AttentionSpan::Around(_) if cache.offset() > 0 => {
                         let message = "a text whose tokens see what is behind them is read at once";
                         return Err(Error::Unsupported(message.to_owned()));

@@ -85,11 +85,27 @@ impl Mlp {
         hidden: i32,
         activation: Activation,
     ) -> Result<Self> {
-        let rows: Vec<u32> = (hidden..2 * hidden).chain(0..hidden).map(i32::unsigned_abs).collect();
+        let rows = (hidden..2 * hidden).chain(0..hidden);
         let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, false)?;
-        let gate_up = gate_up.with_rows(&from_u32(&rows, &[2 * hidden]))?;
-        let gate_up = Projections::stacked(gate_up, &[hidden, hidden]);
+        let gate_up = Projections::stacked(with_rows(gate_up, rows)?, &[hidden, hidden]);
         let down = Linear::new(&w.at(down), hidden, dims, false)?;
+        Ok(Self::of(w, gate_up, down, activation))
+    }
+
+    /// [`Mlp::fused`] of a projection whose outputs are of the gate and of up by turns.
+    pub fn fused_by_turns(
+        w: &Weights,
+        [gate_up, down]: [&str; 2],
+        dims: i32,
+        hidden: i32,
+        bias: bool,
+        activation: Activation,
+    ) -> Result<Self> {
+        let rows = (0..hidden).map(|row| 2 * row);
+        let rows = rows.clone().chain(rows.map(|row| row + 1));
+        let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, bias)?;
+        let gate_up = Projections::stacked(with_rows(gate_up, rows)?, &[hidden, hidden]);
+        let down = Linear::new(&w.at(down), hidden, dims, bias)?;
         Ok(Self::of(w, gate_up, down, activation))
     }
 
@@ -128,6 +144,11 @@ impl Mlp {
         self.weights.gate = Gate::Sparse(cutoff);
         Ok(self)
     }
+}
+
+fn with_rows(linear: Linear, rows: impl Iterator<Item = i32>) -> Result<Linear> {
+    let rows: Vec<_> = rows.map(i32::unsigned_abs).collect();
+    linear.with_rows(&from_u32(&rows, &[rows.len() as i32]))
 }
 
 impl FeedForward for Mlp {

@@ -1,7 +1,7 @@
 //! The decoder as most checkpoints lay it out: Llama's, but for some choices and names.
 
 use super::attention_config::{AttentionConfig, LayerConfig};
-use super::decoder::{BlockNorms, Decoder, DecoderLayer, Head, Norms};
+use super::decoder::{BlockNorms, Decoder, DecoderLayer, Head, Norms, Unwritten};
 use super::embedding::Embedding;
 use super::linear::TakeLinear;
 use super::mixer::Mixer;
@@ -47,6 +47,8 @@ pub struct StandardDecoder {
     pub logit_scale: Option<f32>,
     /// Bounds the logits; `None` does not.
     pub logit_cap: Option<f32>,
+    /// Tokens that are never written; those beyond the vocabulary do not matter.
+    pub unwritten: Vec<u32>,
 }
 
 /// A table with an embedding for each position.
@@ -270,6 +272,7 @@ impl StandardDecoder {
             },
             logit_scale: self.logit_scale,
             logit_cap: self.logit_cap,
+            unwritten: Unwritten::of(&self.unwritten, self.vocabulary),
         })
     }
 }

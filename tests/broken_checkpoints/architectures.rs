@@ -245,6 +245,9 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("longcat-flash-ngram", "emb_split_num", &[json!(0), json!(5)]);
     let absurd = [json!(0), json!(1_u64 << 40)];
     expect_refusal("longcat-flash-ngram", "ngram_vocab_size_ratio", &absurd);
+    expect_refusal("phi3small", "blocksparse_block_size", &absurd);
+    expect_refusal("phi3small", "blocksparse_vert_stride", &absurd);
+    expect_refusal("phi3small", "dense_attention_every_n_layers", &[json!(-1)]);
     expect_refusal("plamo-traditional", "n_shared_head", &[json!(0), json!(-1)]);
     expect_refusal("spark2-5", "gate_attn_act_mode", &[json!("tanh")]);
     expect_refusal("spark2-5", "headwise_attn_output_gate", &[json!(false)]);

@@ -55,6 +55,7 @@ impl ConfigFile {
             residual_scale: None,
             logit_scale: None,
             logit_cap: None,
+            unwritten: Vec::new(),
         })
     }
 

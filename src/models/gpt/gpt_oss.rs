@@ -4,11 +4,11 @@
 
 use crate::error::Result;
 use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
-use crate::mlx::{Array, Dtype, eval, ops, scalar};
+use crate::mlx::{Array, Dtype, eval, ops};
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Combine, ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing, clipped,
+    Combine, ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing, clipped_swiglu,
 };
 use crate::weights::{Float8, Weights};
 
@@ -43,15 +43,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         let experts = Experts::combined(projections, combine);
         Ok(Box::new(Moe::of(Router::new(&mlp.at("router"), config, true)?, experts)))
     })?))
-}
-
-/// gate · σ(1.702 · gate) · (up + 1), with gate at most `limit` and up between it and its negative.
-fn clipped_swiglu(gate: &Array, up: &Array, limit: f32) -> Result<Array> {
-    let number = |value: f32| ops::astype(&scalar(value), gate.dtype());
-    let gate = ops::minimum(gate, &number(limit)?)?;
-    let up = clipped(up, limit)?;
-    let gated = ops::multiply(&gate, &ops::sigmoid(&ops::multiply(&gate, &number(1.702)?)?)?)?;
-    ops::multiply(&gated, &ops::add(&up, &number(1.0)?)?)
 }
 
 fn mxfp4() -> QuantizationParams {

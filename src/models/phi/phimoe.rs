@@ -41,7 +41,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 
 /// The factors of a long context and of a short one are said apart here; all contexts are rotated
 /// as long ones.
-fn with_attention_factor(file: &ConfigFile, field: &str) -> Result<ConfigFile> {
+pub(super) fn with_attention_factor(file: &ConfigFile, field: &str) -> Result<ConfigFile> {
     let Some(mut scaling) = file.optional::<serde_json::Map<String, Value>>(field)? else {
         return Ok(file.clone());
     };

@@ -40,6 +40,8 @@ class Fixture:
     length: int = 20
     # Whether one pass and token by token give the same logits.
     cached_agrees: bool = True
+    # Whether mlx-lm gets the tokens one by one only, as its passes over several are wrong.
+    one_by_one: bool = False
     # Why transformers gives other logits for this checkpoint, where it does.
     transformers_differs: str | None = None
     # Who computes the golden values: transformers only where mlx-lm is known to be wrong, with the reason.
@@ -62,6 +64,8 @@ class Architecture:
     drawn_buffers: tuple[str, ...] = ()
     # Sets a parameter that must not be drawn at random: (name, drawn value) to value.
     adjust: Callable[[str, np.ndarray], np.ndarray] = lambda _, drawn: drawn
+    # Mends what mlx-lm loads.
+    mend: Callable[[object], None] = lambda _: None
 
 
 ABSENT = object()

@@ -62,6 +62,13 @@ class MlxOracle:
         return np.array(self.model(mx.array(tokens[None].astype(np.int32)), cache=cache)[0])
 
 
+class SteppingOracle(MlxOracle):
+    """The same, one token at a time."""
+
+    def step(self, tokens: np.ndarray, cache) -> np.ndarray:
+        return np.concatenate([super(SteppingOracle, self).step(token, cache) for token in tokens[:, None]])
+
+
 class TransformersOracle:
     """The same with transformers: `cache` is the list of the tokens so far, and every step is a pass over them all."""
 
@@ -131,7 +138,10 @@ def make_seeded(architecture: Architecture, fixture: Fixture, folder: Path, seed
     other, rules = write(architecture, fixture, folder, seed)
     config = read_config(folder)
     second = TransformersOracle(other) if other is not None else None
-    first = second if fixture.oracle == "transformers" else MlxOracle(folder)
+    first = second
+    if fixture.oracle == "mlx-lm":
+        first = (SteppingOracle if fixture.one_by_one else MlxOracle)(folder)
+        architecture.mend(first.model)
     vocabulary = config.get("vocab_size") or config["text_config"]["vocab_size"]
     values = golden(first, vocabulary, fixture)
     notes = {
