@@ -61,6 +61,7 @@ mod minicpm3;
 mod minimax;
 mod mistral;
 mod mpt;
+mod muse_glimmer;
 mod nanbeige;
 mod nanochat;
 mod nemotron;
@@ -448,6 +449,7 @@ const FAMILIES: &[&[Architecture]] = &[
         minicpm3,
         minimax,
         mpt,
+        muse_glimmer,
         nanbeige,
         nanochat,
         openelm,

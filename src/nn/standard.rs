@@ -21,6 +21,8 @@ pub struct StandardDecoder {
     pub norm: TakeNorm,
     /// Epsilon of the norms.
     pub eps: f32,
+    /// That of the norms behind blocks; `None` for the same.
+    pub after_eps: Option<f32>,
     /// Where a layer's norms stand.
     pub layout: NormLayout,
     /// The same of each layer, first to last, where they differ.
@@ -162,11 +164,12 @@ impl NormLayout {
         Self { mixer: [Some(name), None], feed_forward: [None; 2], parallel: true }
     }
 
-    /// The norms of a layer, each of which `take` takes by its name.
-    fn norms(self, take: impl Fn(&str) -> Result<Norm>) -> Result<Norms> {
+    /// The norms of a layer, each of which `take` takes by its name; it is told those behind a
+    /// block.
+    fn norms(self, take: impl Fn(&str, bool) -> Result<Norm>) -> Result<Norms> {
         let block = |[before, after]: [Option<&str>; 2]| -> Result<_> {
-            let (before, after) = (before.map(&take).transpose()?, after.map(&take).transpose()?);
-            Ok(BlockNorms { before, after })
+            let before = before.map(|name| take(name, false)).transpose()?;
+            Ok(BlockNorms { before, after: after.map(|name| take(name, true)).transpose()? })
         };
         let (mixer, feed_forward) = (block(self.mixer)?, block(self.feed_forward)?);
         match (self.parallel, mixer.before) {
@@ -238,7 +241,10 @@ impl StandardDecoder {
         };
         let layer = |index: usize| {
             let w = model.at(names.layers).at(index);
-            let norm = |name: &str| (self.norm)(&w.at(name), dims, self.eps);
+            let norm = |name: &str, after: bool| {
+                let eps = self.after_eps.filter(|_| after).unwrap_or(self.eps);
+                (self.norm)(&w.at(name), dims, eps)
+            };
             Ok(DecoderLayer {
                 mixer: match self.residual_scale {
                     Some(factor) => Box::new(ResidualScale::new(factor, mixer(index, &w)?)),

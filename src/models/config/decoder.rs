@@ -42,6 +42,7 @@ impl ConfigFile {
             vocabulary: self.size("vocab_size")?,
             norm: Norm::rms,
             eps,
+            after_eps: None,
             layout: NormLayout::PRE,
             layouts: Vec::new(),
             names: DecoderNames::default(),
