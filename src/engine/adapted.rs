@@ -77,10 +77,10 @@ impl AdaptedBackend {
 
     /// Gives up what is kept for others after a failure of MLX: the memory may be short.
     fn make_room<T>(&self, results: &[Result<T>]) {
-        if results.iter().any(|result| matches!(result, Err(Error::Mlx(_)))) {
-            if let Some(prefixes) = &self.prefixes {
-                prefixes.borrow_mut().make_room();
-            }
+        if results.iter().any(|result| matches!(result, Err(Error::Mlx(_))))
+            && let Some(prefixes) = &self.prefixes
+        {
+            prefixes.borrow_mut().make_room();
         }
     }
 

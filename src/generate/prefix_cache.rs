@@ -12,7 +12,7 @@ use super::prefix_disk::{DiskTier, PrefixFetch, RestoredPrefix};
 use super::prefix_owner::{Key, PrefixOwner, WORTH_WAITING};
 use super::prompt_cache::PromptCache;
 use super::sequence::Sequence;
-use crate::cache::prefix_store::PrefixStore;
+use crate::cache::prefix_store::{Beginning, PrefixStore};
 use crate::cache::{Cache, CachePart, PrefixTree};
 use crate::models::LanguageModel;
 
@@ -103,7 +103,7 @@ impl PrefixCache {
     pub fn admit(&mut self, model: &dyn LanguageModel, restored: RestoredPrefix) {
         let Some(disk) = &self.disk else { return };
         let (owner, parts) = restored.into_parts(disk.store(), model);
-        for (part, tokens, caches) in parts {
+        for (Beginning { part, tokens, .. }, caches) in parts {
             self.insert_unlimited(&(owner.clone(), part), &tokens, caches);
         }
     }

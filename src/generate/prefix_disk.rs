@@ -145,7 +145,7 @@ impl RestoredPrefix {
         self,
         store: &PrefixStore,
         model: &dyn LanguageModel,
-    ) -> (PrefixOwner, Vec<(CachePart, Vec<u32>, Vec<Cache>)>) {
+    ) -> (PrefixOwner, Vec<(Beginning, Vec<Cache>)>) {
         let mut parts = Vec::new();
         for file in self.files {
             let name = file.name().to_owned();
@@ -163,9 +163,9 @@ fn usable(
     file: Restored,
     owner: &PrefixOwner,
     model: &dyn LanguageModel,
-) -> Result<Option<(CachePart, Vec<u32>, Vec<Cache>)>> {
-    let (Beginning { part, tokens, .. }, caches) = file.into_caches()?;
+) -> Result<Option<(Beginning, Vec<Cache>)>> {
+    let (beginning, caches) = file.into_caches()?;
     let mut made = owner.caches(model);
     model.logits(&mlx::from_u32(&[0], &[1, 1]), &mut made)?;
-    Ok(part.is_like(made, &caches).then_some((part, tokens, caches)))
+    Ok(beginning.part.is_like(made, &caches).then_some((beginning, caches)))
 }

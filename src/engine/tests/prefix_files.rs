@@ -143,7 +143,8 @@ fn broken_files_and_other_models_cost_the_hit_alone() {
     };
     round(0, "at first");
     round(199, "again");
-    let damages: [(&str, fn(&mut Vec<u8>)); 4] = [
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
         ("cut off", |bytes| bytes.truncate(bytes.len() / 2)),
         ("a bit of its end", |bytes| *bytes.last_mut().unwrap() ^= 1),
         ("a bit of its header", |bytes| bytes[100] ^= 1),
