@@ -172,10 +172,42 @@ describe('a request', () => {
   it('of another method is refused with those that fit', async () => {
     const wrong = await client().get(CHAT)
     expect(wrong.status).toBe(405)
-    expect(wrong.headers.get('allow')).toBe('POST')
+    expect(wrong.headers.get('allow')).toBe('POST, OPTIONS')
     expect((await client().post('/v1/models', {})).status).toBe(405)
     expect((await client().get('/v1/nothing')).status).toBe(404)
     expect(await status(client(), 'http://localhost/health', {}, 'HEAD')).toBe(200)
+  })
+})
+
+describe('a path', () => {
+  it.each([
+    '/health/',
+    '//health',
+    '/%68ealth',
+    '/v1/models/',
+    '//v1//models',
+    '/v1/%6dodels',
+    '/v1/models/demo/',
+    '/v1/models/d%65mo',
+  ])('is found as %s', async (path) => {
+    expect(await status(client(), `http://localhost${path}`)).toBe(200)
+  })
+
+  it('may hold what is no encoding, and is not found then', async () => {
+    expect(await status(client(), 'http://localhost/v1/%zz')).toBe(404)
+  })
+
+  it('says what it takes', async () => {
+    const allow = async (path: string): Promise<string | null> => {
+      const request = new Request(`http://localhost${path}`, { method: 'OPTIONS' })
+      const response = await client().handler(request)
+      expect(response.status).toBe(path === '/nothing' ? 404 : 204)
+      return response.headers.get('allow')
+    }
+    expect(await allow(CHAT)).toBe('POST, OPTIONS')
+    expect(await allow('/v1/models')).toBe('GET, HEAD, OPTIONS')
+    expect(await allow('/v1/responses/resp_x')).toBe('GET, DELETE, HEAD, OPTIONS')
+    expect(await allow('/nothing')).toBeNull()
   })
 })
 

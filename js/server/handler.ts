@@ -89,7 +89,9 @@ class HandlerServer {
     const id = `req_${randomUUID().replaceAll('-', '')}`
     const { pathname } = new URL(request.url)
     const { basePath } = this.#options
-    const path = pathname.startsWith(`${basePath}/`) ? pathname.slice(basePath.length) : ''
+    const path = pathname.startsWith(`${basePath}/`)
+      ? normalPath(pathname.slice(basePath.length))
+      : ''
     const routes = routesOf(path, this.#started, this.#options.page)
     const route = routes.find(({ method }) => method === wanted(request))
     const api = apiOf(path)
@@ -116,9 +118,9 @@ class HandlerServer {
     }
     try {
       this.#gate.checkSender(request)
-      if (request.method === 'OPTIONS') {
+      if (request.method === 'OPTIONS' && routes.length > 0) {
         done()
-        return this.#gate.preflight(request)
+        return this.#gate.preflight(request, methodsOf(routes))
       }
       if (this.#closing !== undefined)
         throw new Failure('unavailable', 'the server is stopping', {
@@ -194,10 +196,30 @@ function noRoute(request: Request, routes: readonly Route[]): Failure {
   if (routes.length === 0) {
     return new Failure('not-found', `there is nothing at ${pathname}`, { code: 'unknown_url' })
   }
-  const allow = routes.map(({ method }) => method).join(', ')
+  const allow = methodsOf(routes).join(', ')
   return new Failure('method', `${pathname} takes ${allow}, not ${request.method}`, {
     headers: { allow },
   })
+}
+
+/** What a path takes. */
+function methodsOf(routes: readonly Route[]): string[] {
+  const methods = routes.map(({ method }) => method)
+  return [...methods, ...(methods.includes('GET') ? ['HEAD'] : []), 'OPTIONS']
+}
+
+/** A path as routes have it, however a client encodes it and puts slashes. */
+function normalPath(path: string): string {
+  const plain = decoded(path).replaceAll(/\/{2,}/g, '/')
+  return plain.length > 1 && plain.endsWith('/') ? plain.slice(0, -1) : plain
+}
+
+function decoded(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
+  }
 }
 
 /** The response; `done` is called when nothing is left to do for it. */

@@ -46,13 +46,16 @@ async function answer(
 /** The request as `fetch` has it, or what is answered to one that `fetch` cannot have. */
 function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | Response {
   const { method = 'GET', headers } = incoming
+  // Before HTTP 1.1 nobody had to name the host.
+  const host = headers.host ?? (incoming.httpVersion === '1.0' ? 'localhost' : '')
   // Express cuts what a router is mounted at off `url`.
   const { originalUrl } = incoming as { originalUrl?: string }
   const path = originalUrl ?? incoming.url ?? '/'
   let url: URL
   try {
     if (!path.startsWith('/')) throw new Error('not a path')
-    url = new URL(`http://${headers.host ?? ''}`)
+    if (hostsOf(incoming) > 1) throw new Error('not one host')
+    url = new URL(`http://${host}`)
     if (url.pathname !== '/' || url.username !== '' || url.search !== '')
       throw new Error('not a host')
     url = new URL(`${url.origin}${path}`)
@@ -75,6 +78,11 @@ function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | Re
     // TRACE and CONNECT are no methods for `fetch`.
     return refused(new Failure('method', `the method ${method} is not known here`))
   }
+}
+
+/** How many hosts a request names: of several, `headers` has the first one alone. */
+function hostsOf({ rawHeaders }: IncomingMessage): number {
+  return rawHeaders.filter((name, index) => index % 2 === 0 && name.toLowerCase() === 'host').length
 }
 
 function refused(failure: Failure): Response {

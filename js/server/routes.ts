@@ -41,7 +41,7 @@ const POSTS: Readonly<Record<string, Route['run']>> = {
   '/v2/rerank': rerank,
 }
 
-/** The routes of a path, one for each method. */
+/** The routes of a decoded path, one for each method. */
 export function routesOf(path: string, started: number, page: boolean): Route[] {
   const run = Object.hasOwn(POSTS, path) ? POSTS[path] : undefined
   if (run !== undefined) return [{ method: 'POST', name: path, run }]
@@ -51,8 +51,8 @@ export function routesOf(path: string, started: number, page: boolean): Route[] 
   if (path === '/v1/models') return [get(path, (call) => listModels(call, started))]
   if (path === '/metrics') return [get(path, ({ engine }) => metricsText(engine))]
   if (path === '/health') return [{ ...get(path, () => json({ status: 'ok' })), open: true }]
-  const [, kind, encoded = ''] = /^\/v1\/(models|responses)\/(.+)$/.exec(path) ?? []
-  const id = decoded(encoded)
+  // A model's name may have slashes.
+  const [, kind, id = ''] = /^\/v1\/(models|responses)\/(.+)$/.exec(path) ?? []
   if (kind === 'models') return [get('/v1/models/{id}', (call) => describeModel(call, id, started))]
   if (kind === 'responses') {
     const [, response = id, part] = /^([^/]*)(?:\/(input_items|cancel))?$/.exec(id) ?? []
@@ -80,15 +80,6 @@ export function apiOf(path: string): Api {
 
 function get(name: string, run: Route['run']): Route {
   return { method: 'GET', name, run }
-}
-
-/** A model's name may have slashes, encoded or not. */
-function decoded(id: string): string {
-  try {
-    return decodeURIComponent(id)
-  } catch {
-    return id
-  }
 }
 
 function metricsText({ metrics, queue, models }: Engine): Response {

@@ -92,16 +92,16 @@ export class Gate {
   }
 
   /** The answer to a browser that asks whether a page may ask. */
-  preflight(request: Request): Response {
+  preflight(request: Request, methods: readonly string[]): Response {
     const asked = request.headers.get('access-control-request-headers')
     const allowed = this.corsHeaders(request)
     if (allowed['access-control-allow-origin'] === undefined)
-      return new Response(null, { status: 204, headers: { allow: 'GET, POST, OPTIONS' } })
+      return new Response(null, { status: 204, headers: { allow: methods.join(', ') } })
     return new Response(null, {
       status: 204,
       headers: {
         ...allowed,
-        'access-control-allow-methods': 'GET, POST, DELETE',
+        'access-control-allow-methods': methods.join(', '),
         'access-control-allow-headers': asked ?? 'authorization, content-type, x-api-key',
         'access-control-max-age': '600',
         ...(request.headers.get('access-control-request-private-network') === 'true'
