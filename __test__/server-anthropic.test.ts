@@ -1,6 +1,7 @@
 // The routes of Anthropic's API, asked as `fetch` asks them, with the demo model.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { fakeModel } from '../js/testing/index.js'
 import { Client, events, type Json } from './support/http.js'
 
 const MESSAGES = '/v1/messages'
@@ -136,6 +137,65 @@ describe('messages', () => {
     ]
     const tools = [{ name: 'get_weather', input_schema: { type: 'object' }, description: 'x' }]
     expect((await ask(message({ messages, tools }))).status).toBe(200)
+  })
+
+  it('of the assistant are one, too, with what each of them has', async () => {
+    const model = fakeModel({ answers: 'Fine.' })
+    const fake = new Client({ models: { fake: model } })
+    const call = { type: 'tool_use', id: 'a', name: 'f', input: {} }
+    const search = { type: 'search_result', source: 'x.example', title: 'X', content: [] }
+    const messages = [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: [{ type: 'thinking', thinking: 'Hm.', signature: '' }] },
+      { role: 'assistant', content: 'I look.' },
+      { role: 'assistant', content: [call] },
+      { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'a', content: 'Y' }] },
+      { role: 'user', content: [{ ...search, content: [{ type: 'text', text: 'Z' }] }] },
+    ]
+    const body = message({ model: 'fake', messages, context_management: { edits: [] } })
+    expect((await fake.post(MESSAGES, body)).status).toBe(200)
+    expect(model.requests[0]?.messages).toMatchObject([
+      { role: 'user', content: 'Hi' },
+      {
+        role: 'assistant',
+        content: 'I look.',
+        reasoning_content: 'Hm.',
+        tool_calls: [{ id: 'a' }],
+      },
+      { role: 'tool', tool_call_id: 'a', content: 'Y' },
+      { role: 'user', content: 'X\n\nx.example\n\nZ' },
+    ])
+    await fake.handler.close()
+  })
+
+  const CALLED = {
+    role: 'assistant',
+    content: [{ type: 'tool_use', id: 'a', name: 'f', input: {} }],
+  }
+  const result = (id: string): object => ({
+    role: 'user',
+    content: [{ type: 'tool_result', tool_use_id: id, content: 'x' }],
+  })
+
+  it.each<[string, object[], RegExp]>([
+    ['a call at the end', [FRANCE, CALLED], /no tool_result for the tool_use a/],
+    ['a call without a result', [FRANCE, CALLED, FRANCE], /no tool_result for the tool_use a/],
+    ['a result of another call', [FRANCE, CALLED, result('b')], /no tool_use b/],
+    ['a result of no call', [result('a')], /no tool_use a/],
+    ['two results of a call', [FRANCE, CALLED, result('a'), result('a')], /no tool_use a/],
+    ['nothing', [{ role: 'user', content: '' }], /messages\.0\.content: is empty/],
+    [
+      'thinking at the end',
+      [
+        FRANCE,
+        { role: 'assistant', content: [{ type: 'thinking', thinking: 'Hm.', signature: '' }] },
+      ],
+      /thinking alone/,
+    ],
+  ])('with %s are refused', async (_, messages, problem) => {
+    const { status, body } = await ask(message({ messages }))
+    expect(status).toBe(400)
+    expect(body.error.message).toMatch(problem)
   })
 
   it('are counted as they are read', async () => {

@@ -19,6 +19,7 @@ const BLOCK_FIELDS = {
   redacted_thinking: { data: anything },
   tool_use: { id: string, name: string, input: record, caller: anything },
   tool_result: { tool_use_id: string, content: anything, is_error: boolean },
+  search_result: { source: string, title: string, content: anything, citations: anything },
   document: { source: record, title: string, context: string, citations: anything },
   image: { source: record },
 }
@@ -37,7 +38,35 @@ export function conversation(system: unknown, messages: unknown): Message[] {
   messages.forEach((message: unknown, index) => {
     for (const next of toMessages(message, `messages.${index}`)) append(all, next)
   })
+  checkResults(all)
+  const last = all.at(-1)
+  if (last?.role === 'assistant' && last.content === '' && last['reasoning_content'] !== undefined)
+    throw invalidField('messages', 'messages: the last message may not be thinking alone')
   return all
+}
+
+/** The calls of a message are answered, each of them, before the assistant goes on. */
+function checkResults(all: readonly Message[]): void {
+  let open = new Set<string>()
+  const checkAnswered = (): void => {
+    if (open.size === 0) return
+    const ids = [...open].join(', ')
+    throw invalidField('messages', `messages: there is no tool_result for the tool_use ${ids}`)
+  }
+  for (const message of all) {
+    if (message.role === 'assistant') {
+      checkAnswered()
+      open = new Set(message.tool_calls?.map(({ id = '' }) => id))
+    } else if (message.role === 'tool') {
+      const id = String(message.tool_call_id)
+      if (!open.delete(id))
+        throw invalidField(
+          'messages',
+          `messages: there is no tool_use ${id} that a tool_result answers`,
+        )
+    }
+  }
+  checkAnswered()
 }
 
 /** Whether the model is to go on with the last message, which is its own. */
@@ -48,10 +77,18 @@ export function isPrefilled(messages: readonly Message[]): boolean {
 /** This API takes messages of the same speaker for one; templates often refuse them. */
 function append(all: Message[], message: Message): void {
   const last = all.at(-1)
-  const isSame = last?.role === message.role && message.role === 'user'
-  if (isSame && typeof last.content === 'string' && typeof message.content === 'string')
-    last.content = `${last.content}\n\n${message.content}`
-  else all.push(message)
+  const isSame = last?.role === message.role && message.role !== 'tool'
+  if (!isSame || typeof last.content !== 'string' || typeof message.content !== 'string') {
+    all.push(message)
+    return
+  }
+  const joined = (one: unknown, other: unknown): string =>
+    [one, other].filter((text) => typeof text === 'string' && text !== '').join('\n\n')
+  last.content = joined(last.content, message.content)
+  const thought = joined(last['reasoning_content'], message['reasoning_content'])
+  if (thought !== '') last['reasoning_content'] = thought
+  const calls = [...(last.tool_calls ?? []), ...(message.tool_calls ?? [])]
+  if (calls.length > 0) last.tool_calls = calls
 }
 
 function toMessages(message: unknown, where: string): Message[] {
@@ -65,6 +102,8 @@ function toMessages(message: unknown, where: string): Message[] {
   const said = read(required(content, `${where}.content`), speaker, `${where}.content`)
   const text = said.text.join('\n\n')
   if (speaker !== 'assistant') {
+    if (text === '' && said.results.length === 0)
+      throw invalidField(`${where}.content`, `${where}.content: is empty`)
     // Results answer the calls of the message before, so they come first.
     const own: Message[] =
       text === '' && said.results.length > 0 ? [] : [{ role: speaker, content: text }]
@@ -132,6 +171,13 @@ function readBlock(value: unknown, role: string, where: string, said: Said): voi
         tool_call_id: required(id, `${where}.tool_use_id`),
         content: failed === true ? `Error: ${text}` : text,
       })
+      break
+    }
+    case 'search_result': {
+      const { title, source, content } = block.fields
+      const found = textOf(required(content, `${where}.content`), `${where}.content`)
+      const parts = [title, source, found].filter((part) => part !== undefined && part !== '')
+      said.text.push(parts.join('\n\n'))
       break
     }
     case 'document':

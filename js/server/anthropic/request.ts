@@ -25,7 +25,7 @@ const PROMPT_FIELDS = {
   output_format: record,
   cache_control: anything,
   mcp_servers: only([[]], 'this server calls no tools of others'),
-  context_management: only([{}], 'this server edits no conversations'),
+  context_management: only([{}, { edits: [] }], 'this server edits no conversations'),
 }
 
 export const COUNT_FIELDS = PROMPT_FIELDS satisfies Record<string, Check<unknown>>
