@@ -396,6 +396,21 @@ describe('two generations at once', () => {
 })
 
 describe('a score', () => {
+  it('has the likeliest tokens in the place of each where they are asked for', async () => {
+    const text = 'The capital of France is Paris.'
+    const plain = await model.score(text)
+    expect(plain.tokens.every((token) => !('top' in token))).toBe(true)
+    const { tokens, logprob } = await model.score(text, undefined, { top: 3 })
+    expect(logprob).toBe(plain.logprob)
+    for (const { token, logprob: own, top = [] } of tokens) {
+      expect(top).toHaveLength(3)
+      expect(top[0]?.logprob).toBeGreaterThanOrEqual(own)
+      expect(top.find((other) => other.token === token)?.logprob ?? own).toBe(own)
+    }
+    await expect(model.score(text, undefined, { top: 21 })).rejects.toThrow(/top/)
+    await expect(model.decide('x', ['a'], { top: 1 } as object)).rejects.toThrow(/top/)
+  })
+
   it('ends when it is aborted, and leaves the model to others', async () => {
     const tokens = new Uint32Array(model.info.contextLength ?? 2048).fill(300)
     const controller = new AbortController()

@@ -46,8 +46,7 @@ const WRONG: [option: string, value: unknown, says: RegExp][] = [
   ['topK', 2.5, /whole number/],
   ['minP', -0.01, /from 0 to 1/],
   ['minP', 2, /from 0 to 1/],
-  ['seed', -1, /from 0/],
-  ['seed', 2 ** 53, /9007199254740991/],
+  ['seed', 2 ** 64, /64 bits/],
   ['seed', 0.5, /whole number/],
   ['seed', 'abc', /got "abc"/],
   ['stop', 5, /a string, a regular expression or an array of them.*got 5/],
@@ -137,6 +136,14 @@ describe('options of generate', () => {
     expect(native.generations.at(-1)?.request).toMatchObject({ stop: ['END'], logprobs: 0 })
     model.generate({ text: 'x' }, { logprobs: false })
     expect(native.generations.at(-1)?.request).toEqual({ prompt: { text: 'x' } })
+    for (const [given, own] of [
+      [-1, Number.MAX_SAFE_INTEGER],
+      [-(2 ** 53) + 1, 1],
+      [2 ** 62 + 1024, 1024],
+    ] as const) {
+      model.generate({ text: 'x' }, { seed: given })
+      expect(native.generations.at(-1)?.request).toMatchObject({ seed: own })
+    }
     model.generate({ text: 'x' }, { seed: undefined })
     expect(native.generations.at(-1)?.request).toEqual({ prompt: { text: 'x' } })
   })

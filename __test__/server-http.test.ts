@@ -73,6 +73,15 @@ async function until(check: () => Promise<boolean>): Promise<void> {
 
 const HEAD = 'Host: localhost\r\nContent-Type: application/json\r\nConnection: close\r\n'
 
+describe('hosts', () => {
+  it('need not be named before HTTP 1.1, and are not named twice', async () => {
+    const server = await started()
+    expect(await raw(server, 'GET /health HTTP/1.0\r\n\r\n')).toMatch(/^HTTP\/1\.1 200 /)
+    const twice = 'GET /health HTTP/1.1\r\nHost: localhost\r\nHost: b\r\nConnection: close\r\n\r\n'
+    expect(await raw(server, twice)).toMatch(/^HTTP\/1\.1 400 /)
+  })
+})
+
 describe('hostile bytes', () => {
   const limits = { bodyMs: 300, bodyBytes: 10_000 }
 
@@ -255,7 +264,7 @@ describe('many requests, 32 at once, some of which leave', () => {
 
   it.each<[string, number, () => Model]>([
     ['a fake model', 500, () => fakeModel({ answers: 'Once upon a time', tokenMs: 2 })],
-    ['the demo model', 32, () => model],
+    ['the demo model', 500, () => model],
   ])('lose nothing and leave nothing behind: %s, %d', async (_, count, made) => {
     const limits = { concurrent: 16, queued: 500 }
     const server = await started({ models: { demo: made() }, limits })

@@ -235,6 +235,40 @@ describe('an answer that fails', () => {
     expect(message[0].type).toBe('message_start')
   })
 
+  it('ends the stream of a response that has begun as one that failed', async () => {
+    const { client } = answering({ text: 'a b c', error: { code: 'MLX_ERROR', message: 'boom' } })
+    const all = await stream(client, RESPONSES, { input: 'hi' })
+    all.forEach((event, index) => {
+      expect(event.sequence_number).toBe(index)
+    })
+    const [error, failed] = all.slice(-2)
+    expect(error).toMatchObject({ type: 'error', code: 'mlx_error', message: 'boom', param: null })
+    expect(failed).toMatchObject({
+      type: 'response.failed',
+      response: { status: 'failed', error: { code: 'server_error', message: 'boom' } },
+    })
+    const { response } = failed
+    const kept = await client.get(`${RESPONSES}/${String(response.id)}`)
+    expect(await kept.json()).toEqual(response)
+  })
+
+  it('is told to the server, in streams too', async () => {
+    const told: unknown[] = []
+    const client = new Client({
+      models: { fake: fakeModel({ answers: FAILS }) },
+      onError: (error) => told.push(error),
+    })
+    clients.push(client)
+    await stream(client, CHAT, { messages: ASKED })
+    await stream(client, RESPONSES, { input: 'hi' })
+    await ask(client, CHAT, { messages: ASKED })
+    expect(told).toMatchObject([
+      { code: 'MLX_ERROR' },
+      { code: 'MLX_ERROR' },
+      { code: 'MLX_ERROR' },
+    ])
+  })
+
   it('because the engine died has the model loaded anew', async () => {
     let loads = 0
     const load = () => {

@@ -121,3 +121,14 @@ test('a streamed call of a tool', async () => {
   assert.equal(reason, 'tool_use')
   assert.deepEqual(content.find(({ type }) => type === 'tool_use').input, { city: 'Paris' })
 })
+
+test('a model that never thinks, asked not to', async () => {
+  for (const type of ['disabled', 'adaptive']) {
+    const { content } = await client.messages.create({ ...FRANCE, thinking: { type } })
+    assert.match(content[0].text, /Paris/)
+  }
+  await assert.rejects(
+    client.messages.create({ ...FRANCE, thinking: { type: 'enabled', budget_tokens: 1024 } }),
+    (error) => error instanceof Anthropic.BadRequestError && /thinking: /.test(error.message),
+  )
+})

@@ -203,3 +203,64 @@ test('a call of a tool in a response', async () => {
   assert.equal(call.name, 'get_weather')
   assert.deepEqual(JSON.parse(call.arguments), { city: 'Paris' })
 })
+
+test('a model that never reasons, asked not to', async () => {
+  const { choices } = await client.chat.completions.create({ ...FRANCE, reasoning_effort: 'none' })
+  assert.match(choices[0].message.content, /Paris/)
+  await assert.rejects(
+    client.chat.completions.create({ ...FRANCE, reasoning_effort: 'low' }),
+    (error) => error instanceof OpenAI.BadRequestError && error.param === 'reasoning_effort',
+  )
+})
+
+test('prompts that are scored, many at once', async () => {
+  const prompt = Array.from({ length: 20 }, (_, index) => `The number ${index}`)
+  const request = { model: 'demo', prompt, echo: true, logprobs: 1, max_tokens: 0, seed: -1 }
+  const { choices } = await client.completions.create(request)
+  assert.deepEqual(
+    choices.map(({ text }) => text),
+    prompt,
+  )
+  for (const { logprobs } of choices) {
+    assert.equal(logprobs.token_logprobs[0], null)
+    assert.ok(logprobs.token_logprobs.slice(1).every((value) => value <= 0))
+  }
+})
+
+test('the input of a response, and an item of it by reference', async () => {
+  const first = await client.responses.create({ model: 'demo', input: 'Hi', temperature: 0 })
+  const items = []
+  for await (const item of client.responses.inputItems.list(first.id)) items.push(item)
+  assert.equal(items.length, 1)
+  const input = [...items, { type: 'item_reference', id: first.output[0].id }]
+  const next = await client.responses.create({
+    model: 'demo',
+    input: [...input, { role: 'user', content: 'And?' }],
+  })
+  assert.ok(next.usage.input_tokens > first.usage.input_tokens)
+  await assert.rejects(client.responses.cancel(first.id), OpenAI.BadRequestError)
+})
+
+test('500 requests, 32 at once, of which some are left', async () => {
+  const request = { ...FRANCE, max_completion_tokens: 3 }
+  const { choices } = await client.chat.completions.create(request)
+  const expected = choices[0].message.content
+  let next = 0
+  let answered = 0
+  const ask = async () => {
+    while (next < 500) {
+      const number = next++
+      const stream = await client.chat.completions.create({ ...request, stream: true })
+      let text = ''
+      for await (const chunk of stream) {
+        text += chunk.choices[0]?.delta.content ?? ''
+        if (number % 7 === 3) break
+      }
+      if (number % 7 === 3) continue
+      assert.equal(text, expected)
+      answered++
+    }
+  }
+  await Promise.all(Array.from({ length: 32 }, ask))
+  assert.equal(answered, 500 - Math.ceil((500 - 3) / 7))
+})

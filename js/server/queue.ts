@@ -87,9 +87,13 @@ export class Queue {
   }
 }
 
+const RETRY_SECONDS = 5
+
+/** The message says when, too: a stream that was waiting has its headers already. */
 function busy(why: string): Failure {
-  return new Failure('busy', `the server is busy: ${why}; try again later`, {
+  const message = `the server is busy: ${why}; try again in ${RETRY_SECONDS} seconds`
+  return new Failure('busy', message, {
     code: 'rate_limit_exceeded',
-    headers: { 'retry-after': '5' },
+    headers: { 'retry-after': String(RETRY_SECONDS) },
   })
 }
