@@ -218,6 +218,7 @@ test('over plain HTTP from other machines it works, too', { skip: !PLAIN_URL }, 
   assert.equal(await page.evaluate(() => isSecureContext), false)
   await page.getByLabel('API key').fill('secret')
   await page.keyboard.press('Enter')
+  await page.waitForFunction(() => document.querySelector('#model')?.value !== '')
   await say('markdown')
   await button('Copy the js').click()
   await page.getByText('Copied').waitFor()
