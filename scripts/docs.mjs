@@ -70,7 +70,7 @@ function examplesPage() {
       })
     return `## ${entry} {#${anchor(entry)}}\n${shown.join('')}`
   })
-  const intro = 'Programs to copy. Each is run by the tests as it stands here.'
+  const intro = 'Programs to copy. The tests run them as they stand here, of Next.js the route.'
   return `# Examples\n\n${intro}\n\n${sections.join('\n')}`
 }
 
