@@ -117,6 +117,25 @@ describe('a conversion', () => {
     expect(existsSync(target)).toBe(false)
   })
 
+  it.each<[string, string, ConvertModelOptions, RegExp]>([
+    ['packed', 'demo', { bits: 8 }, /quantized already.*dequantize/],
+    ['packed', 'demo', { mode: 'mxfp4' }, /quantized already/],
+    ['to be left', 'numbers', { bits: 4, layers: { model: null } }, /patterns/],
+  ])('refuses a quantization where all is %s: %s, %j', async (_, source, options, message) => {
+    const target = join(folder, 'unchanged')
+    const path = source === 'numbers' ? numbers : source
+    await expect(convertModel(path, target, options)).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: expect.stringMatching(message) as string,
+    })
+    const { code, stderr } = await runCli(['convert', 'demo', '--out', target, '--mode', 'mxfp4'])
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringContaining('quantized already') as string,
+    })
+    expect(existsSync(target)).toBe(false)
+  })
+
   it('does not touch what is at its target, unless it may', async () => {
     const target = join(folder, 'there')
     await convertModel(numbers, target)

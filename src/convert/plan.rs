@@ -133,6 +133,7 @@ impl Plan {
             None => None,
         };
         let mut used = vec![false; options.layers.len()];
+        let repacked = self.formats.len();
         for (name, array) in tensors.iter() {
             let Some(path) = name.strip_suffix(".weight") else { continue };
             let is_packed = self.packed.contains_key(path) || self.formats.contains_key(path);
@@ -184,8 +185,24 @@ impl Plan {
                 format!("\"{}\" names no module that can be quantized", options.layers[at].0);
             return Err(Error::argument("layers", message));
         }
+        if self.formats.len() == repacked {
+            return Err(self.nothing_to_quantize());
+        }
         self.quantization = Some(entries);
         Ok(())
+    }
+
+    fn nothing_to_quantize(&self) -> Error {
+        let is_packed = !self.packed.is_empty() || !self.formats.is_empty();
+        Error::Unsupported(if is_packed {
+            "The model is quantized already. To have other bits, dequantize it first (`dequantize`, \
+             `--dequantize`), and convert that."
+                .into()
+        } else {
+            "No matrix of the model can be quantized so: its rows are no multiple of the group \
+             size, or the patterns of layers leave all as they are."
+                .into()
+        })
     }
 
     /// The work, in the order of the tensors' names.
