@@ -24,11 +24,43 @@ async function main() {
   const answer = await generate('demo', 'What is the capital of France?', { temperature: 0 }).catch(
     ({ code, message }) => ({ code, text: message }),
   )
-  report({ version: VERSION, supported, code: answer.code, text: answer.text })
+  // What comes with the other entries does without the addon.
+  const handler = createHandler({ models: { fake: fakeModel({ answers: 'Hello!' }) } })
+  const messages = [{ role: 'user', content: 'Hi!' }]
+  const asked = await handler(
+    new Request('http://localhost/v1/chat/completions', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'fake', messages }),
+    }),
+  )
+  const { choices } = await asked.json()
+  const page = await handler(new Request('http://localhost/'))
+  await handler.close()
+  const { specificationVersion } = createNodeMlx().languageModel('demo')
+  const { port1, port2 } = new MessageChannel()
+  serve(port2, { load: async () => fakeModel({ answers: '' }) })
+  const loaded = await connect(port1).loadModel('any').then(({ info }) => info.path, String)
+  const entries = [choices[0].message.content, page.status, specificationVersion, loaded]
+  port1.close()
+  report({ version: VERSION, supported, code: answer.code, text: answer.text, entries })
 }
 main()
 `
-const IMPORTS = `import { generate, isSupported, VERSION } from 'nodemlx'\n`
+const ENTRIES: readonly (readonly [string, string])[] = [
+  ['generate, isSupported, VERSION', 'nodemlx'],
+  ['createNodeMlx', 'nodemlx/ai-sdk'],
+  ['connect, serve', 'nodemlx/client'],
+  ['createHandler', 'nodemlx/server'],
+  ['fakeModel', 'nodemlx/testing'],
+]
+const IMPORTS = ENTRIES.map(([names, entry]) => `import { ${names} } from '${entry}'\n`).join('')
+const REQUIRES = ENTRIES.map(([names, entry]) => `const { ${names} } = require('${entry}')\n`).join(
+  '',
+)
+
+/** What the program's handler, page, provider and client gave. */
+const ENTRIES_WORK = ['Hello!', 200, 'v4', expect.any(String)]
 
 beforeAll(() => {
   installTools(HOME, TOOLS)
@@ -45,6 +77,7 @@ interface Report {
   supported: boolean
   code?: string
   text: string
+  entries: unknown[]
 }
 
 async function report(file: string): Promise<Report> {
@@ -138,6 +171,7 @@ describe.each(Object.entries(BUNDLERS))('a bundle of %s', (name, bundle) => {
     expect(await report(file)).toMatchObject({
       supported: true,
       text: expect.stringContaining('Paris') as string,
+      entries: ENTRIES_WORK,
     })
   })
 
@@ -171,7 +205,6 @@ describe('a program whose files @vercel/nft has traced', () => {
 
   it.each(['import', 'require'])('by %s runs elsewhere', async (form) => {
     const main = form === 'import' ? 'main.mjs' : 'main.cjs'
-    const REQUIRES = `const { generate, isSupported, VERSION } = require('nodemlx')\n`
     writeFileSync(join(APP, 'main.cjs'), REQUIRES + PROGRAM)
     const files = await trace(join(APP, main))
     const copy = join(HOME, 'copy')
@@ -183,6 +216,7 @@ describe('a program whose files @vercel/nft has traced', () => {
     expect(await report(join(copy, main))).toMatchObject({
       supported: true,
       text: expect.stringContaining('Paris') as string,
+      entries: ENTRIES_WORK,
     })
   })
 

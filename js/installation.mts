@@ -15,6 +15,10 @@ export const DEMO_FOLDER: string | undefined = isFileUrl(import.meta.url)
   ? join(dirname(fileURLToPath(import.meta.url)), '../../models/demo')
   : undefined
 
+export const PAGE_FOLDER: string | undefined = isFileUrl(import.meta.url)
+  ? join(dirname(fileURLToPath(import.meta.url)), '../../dist/server/page')
+  : undefined
+
 export function requireAddon(platform: string): unknown {
   const load = module.createRequire(OWN_FILES[0] ?? join(process.cwd(), 'main.js'))
   switch (platform) {

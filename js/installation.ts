@@ -12,6 +12,9 @@ export const OWN_FILES: readonly string[] = [__filename]
 /** The demo model. */
 export const DEMO_FOLDER: string | undefined = join(__dirname, '..', 'models', 'demo')
 
+/** The server's chat page, as it is built. */
+export const PAGE_FOLDER: string | undefined = join(__dirname, '..', 'dist', 'server', 'page')
+
 /** The addon of an installed package. Throws where that is not installed. */
 export function requireAddon(platform: string): unknown {
   return requireFrom(__filename)(unpacked(addonFile(platform), 'ADDON_UNAVAILABLE'))

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { DEMO_FOLDER, OWN_FILES } from './installation.js'
+import { DEMO_FOLDER, OWN_FILES, PAGE_FOLDER } from './installation.js'
 import { platformName } from './platform.js'
 import { requireFrom } from './require.js'
 
@@ -28,6 +28,13 @@ export function demoFolder(): string | undefined {
   if (!isBundled()) return DEMO_FOLDER
   const folder = packageFolder()
   return folder === undefined ? undefined : join(folder, 'models', 'demo')
+}
+
+/** The files of the server's chat page. */
+export function pageFolder(): string | undefined {
+  if (!isBundled()) return PAGE_FOLDER
+  const folder = packageFolder()
+  return folder === undefined ? undefined : join(folder, 'dist', 'server', 'page')
 }
 
 /** Whether this code was taken out of its package. */

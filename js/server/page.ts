@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { extname, join } from 'node:path'
-import { packageFolder } from '../package-folder.js'
+import { pageFolder } from '../package-folder.js'
 import type { Call } from './call.js'
 import { Failure } from './failure.js'
 import { isLoopback } from './security.js'
@@ -64,11 +64,11 @@ export async function servePage({ request }: Call, name: string): Promise<Respon
 function read(name: string): Promise<Buffer> {
   const known = files.get(name)
   if (known !== undefined) return known
-  const folder = packageFolder()
+  const folder = pageFolder()
   const reading =
     folder === undefined
       ? Promise.reject(new Error('nodemlx is not installed here'))
-      : readFile(join(folder, 'dist', 'server', 'page', name))
+      : readFile(join(folder, name))
   const found = reading.catch((error: unknown) => {
     files.delete(name)
     throw new Failure('not-found', `the chat page has no ${name} here`, { cause: error })
