@@ -426,7 +426,9 @@ describe('reasoning', () => {
       })
     }
     // A template of models that reason, without a way to turn it off.
-    const thoughtful = `${chatTemplate.replace('{% if enable_thinking %}', '').replace('{% endif %}', '')}`
+    const thoughtful = chatTemplate
+      .replace('{% if enable_thinking %}', '')
+      .replace('{% endif %}', '')
     const options = { ...GREEDY, chatTemplate: thoughtful, reasoning: 'off' } as const
     await expect(model.generate('Hi', options)).rejects.toMatchObject({ option: 'reasoning' })
   })

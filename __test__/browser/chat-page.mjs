@@ -215,7 +215,7 @@ test('a key is asked for', async () => {
 test('over plain HTTP from other machines it works, too', { skip: !PLAIN_URL }, async () => {
   page = await newPage()
   await page.goto(PLAIN_URL)
-  assert.equal(await page.evaluate(() => isSecureContext), false)
+  assert.equal(await page.evaluate(() => document.defaultView.isSecureContext), false)
   await page.getByLabel('API key').fill('secret')
   await page.keyboard.press('Enter')
   await page.waitForFunction(() => document.querySelector('#model')?.value !== '')

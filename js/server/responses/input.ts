@@ -37,7 +37,10 @@ function inputItem(item: unknown, where: string, store: ResponseStore): InputIte
   const isReference = typeof id === 'string' && Object.keys(item).length === 1
   const type = item['type'] ?? (isReference ? 'item_reference' : 'message')
   if (type !== 'item_reference') {
-    const own = typeof id === 'string' && id !== '' ? id : newId(PREFIXES[String(type)] ?? 'item')
+    const own =
+      typeof id === 'string' && id !== ''
+        ? id
+        : newId((typeof type === 'string' ? PREFIXES[type] : undefined) ?? 'item')
     return { ...item, id: own, type }
   }
   const found = store.item(text(id, `${where}.id`))

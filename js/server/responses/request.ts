@@ -10,7 +10,7 @@ import {
   type Checked,
 } from '../../validate.js'
 import { invalidField } from '../failure.js'
-import { anything, only, readFields, record, records, required } from '../fields.js'
+import { anything, only, readFields, record, records } from '../fields.js'
 import { unknownField } from '../openai/api.js'
 import { effort } from '../openai/effort.js'
 import { schemaFormat } from '../openai/format.js'

@@ -85,13 +85,13 @@ export function inputItemsOf({ engine, request }: Call, id: string): Response {
   const asked = readFields(given, '', LIST_FIELDS, unknownField)
   const { limit = 20, order = 'desc', after } = asked
   const all = order === 'asc' ? input : [...input].reverse()
-  const from = after === undefined ? 0 : all.findIndex((item) => item['id'] === after) + 1
+  const from = after === undefined ? 0 : all.findIndex((item) => item.id === after) + 1
   const data = all.slice(from, from + limit)
   return json({
     object: 'list',
     data,
-    first_id: data[0]?.['id'] ?? null,
-    last_id: data.at(-1)?.['id'] ?? null,
+    first_id: data[0]?.id ?? null,
+    last_id: data.at(-1)?.id ?? null,
     has_more: from + limit < all.length,
   })
 }
@@ -151,6 +151,7 @@ async function* frames(
     yield events.event(`response.${status}`, { response: finish(answer, events.output) })
   } catch (error) {
     // Before there is a response, the request itself fails.
+    // eslint-disable-next-line @typescript-eslint/no-unnecessary-condition -- begin() changes it
     if (!begun) throw error
     const failure = api.toFailure(error, order.names)
     engine.report(failure)
