@@ -52,19 +52,19 @@ impl Activation {
     }
 }
 
-/// A function of a gate, of what it lets through, and of a bound of either.
+/// A function of a gate, of what it lets through, and of two numbers that bound or shape them.
 #[derive(Debug, Clone, Copy)]
 pub struct Combine {
     /// The function.
-    pub function: fn(&Array, &Array, f32) -> Result<Array>,
-    /// The bound.
-    pub limit: f32,
+    pub function: fn(&Array, &Array, [f32; 2]) -> Result<Array>,
+    /// The numbers.
+    pub numbers: [f32; 2],
 }
 
 impl Combine {
     /// f(gate, up).
     pub fn apply(&self, gate: &Array, up: &Array) -> Result<Array> {
-        (self.function)(gate, up, self.limit)
+        (self.function)(gate, up, self.numbers)
     }
 }
 
@@ -74,13 +74,27 @@ pub fn clipped(x: &Array, limit: f32) -> Result<Array> {
     ops::maximum(&ops::minimum(x, &bound(limit)?)?, &bound(-limit)?)
 }
 
-/// gate · σ(1.702 · gate) · (up + 1), with gate at most `limit` and up between it and its negative.
-pub fn clipped_swiglu(gate: &Array, up: &Array, limit: f32) -> Result<Array> {
+/// gate · σ(α · gate) · (up + 1), with gate at most `limit` and up between it and its negative
+/// (OpenAI 2025, "gpt-oss").
+pub fn clipped_swiglu(gate: &Array, up: &Array, [limit, alpha]: [f32; 2]) -> Result<Array> {
     let number = |value: f32| ops::astype(&scalar(value), gate.dtype());
     let gate = ops::minimum(gate, &number(limit)?)?;
     let up = clipped(up, limit)?;
-    let gated = ops::multiply(&gate, &ops::sigmoid(&ops::multiply(&gate, &number(1.702)?)?)?)?;
+    let gated = ops::multiply(&gate, &ops::sigmoid(&ops::multiply(&gate, &number(alpha)?)?)?)?;
     ops::multiply(&gated, &ops::add(&up, &number(1.0)?)?)
+}
+
+/// β tanh(gate / β) · σ(gate) · γ tanh(up / γ), γ = ∞ for up as it is (Kimi Team 2026, "SiTU").
+pub fn situ(gate: &Array, up: &Array, [beta, gamma]: [f32; 2]) -> Result<Array> {
+    let bounded = |x: &Array, limit: f32| {
+        let bounded = ops::tanh(&ops::divide(x, &scalar(limit))?)?;
+        ops::multiply(&bounded, &scalar(limit))
+    };
+    let precise = ops::astype(gate, Dtype::Float32)?;
+    let let_through = ops::multiply(&bounded(&precise, beta)?, &ops::sigmoid(&precise)?)?;
+    let precise = ops::astype(up, Dtype::Float32)?;
+    let precise = if gamma.is_finite() { bounded(&precise, gamma)? } else { precise };
+    ops::astype(&ops::multiply(&let_through, &precise)?, gate.dtype())
 }
 
 /// act(gate) · up.

@@ -65,6 +65,9 @@ pub struct AttentionParams {
     pub rotate_first: bool,
     /// The epsilon of a root-mean-square norm over each head's values, without weights.
     pub v_norm: Option<f32>,
+    /// The steps `[]` that keys and values are rounded to, to −128 to 127 of them (Jacob et al.
+    /// 2018).
+    pub kv_steps: Option<[Array; 2]>,
     /// Multiplies q kᵀ.
     pub scale: f32,
     /// Bounds what the soft-max sees: cap · tanh(scores / cap).
@@ -186,11 +189,22 @@ fn attend_plain<C: KvCache>(
     if let Some(factors) = query_scale {
         queries = ops::astype(&ops::multiply(&queries, factors)?, queries.dtype())?;
     }
+    if let Some([key_step, value_step]) = &params.kv_steps {
+        (keys, values) = (in_steps(&keys, key_step)?, in_steps(&values, value_step)?);
+    }
     if let Some(dtype) = params.kv_dtype {
         (keys, values) = (ops::astype(&keys, dtype)?, ops::astype(&values, dtype)?);
     }
     let (keys, values) = cache.update_and_fetch(&keys, &values)?;
     join_heads(&cached_attention(device, &queries, &keys, &values, mask, &params.scores())?)
+}
+
+/// x as −128 to 127 steps.
+fn in_steps(x: &Array, step: &Array) -> Result<Array> {
+    let step = ops::astype(step, Dtype::Float32)?;
+    let count = ops::round(&ops::divide(&ops::astype(x, Dtype::Float32)?, &step)?)?;
+    let count = ops::minimum(&ops::maximum(&count, &scalar(-128.0))?, &scalar(127.0))?;
+    ops::astype(&ops::multiply(&count, &step)?, x.dtype())
 }
 
 fn project_output(

@@ -333,6 +333,11 @@ pub fn standard_deviation(a: &Array, axis: i32) -> Result<Array> {
     op!(mlx_std_axis(a.as_ptr(), axis, true, 0))
 }
 
+/// The nearest whole numbers, and of two that are as near the even one.
+pub fn round(a: &Array) -> Result<Array> {
+    op!(mlx_round(a.as_ptr(), 0))
+}
+
 /// The largest element along `axis`, which is kept with length 1.
 pub fn max(a: &Array, axis: i32) -> Result<Array> {
     op!(mlx_max_axis(a.as_ptr(), axis, true))

@@ -9,6 +9,7 @@ macro_rules! architectures {
     };
 }
 
+mod afm7;
 mod afmoe;
 mod apertus;
 mod arcee;
@@ -59,6 +60,7 @@ mod mimo_v2_flash;
 mod minicpm;
 mod minicpm3;
 mod minimax;
+mod minimax_m3;
 mod mistral;
 mod mpt;
 mod muse_glimmer;
@@ -408,6 +410,7 @@ impl Architecture {
 
 const FAMILIES: &[&[Architecture]] = &[
     architectures![
+        afm7,
         afmoe,
         apertus,
         arcee,
@@ -448,6 +451,7 @@ const FAMILIES: &[&[Architecture]] = &[
         minicpm,
         minicpm3,
         minimax,
+        minimax_m3,
         mpt,
         muse_glimmer,
         nanbeige,

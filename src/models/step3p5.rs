@@ -104,7 +104,7 @@ fn rope(file: &ConfigFile, head_dim: i32, layer: usize, near: bool) -> Result<Ro
 }
 
 /// min(silu(gate), limit) · up, with up between −limit and limit.
-fn bounded_swiglu(gate: &Array, up: &Array, limit: f32) -> Result<Array> {
+fn bounded_swiglu(gate: &Array, up: &Array, [limit, _]: [f32; 2]) -> Result<Array> {
     let gate = Activation::Silu.apply(gate)?;
     let gate = ops::minimum(&gate, &ops::astype(&scalar(limit), gate.dtype())?)?;
     ops::multiply(&gate, &clipped(up, limit)?)
@@ -129,7 +129,7 @@ fn sparse_layers(
         (0..file.layers()?)
             .map(|layer| {
                 let limit = entry(file, field, layer)?.filter(|limit| *limit > 0.0);
-                Ok(limit.map(|limit| Combine { function: bounded_swiglu, limit }))
+                Ok(limit.map(|limit| Combine { function: bounded_swiglu, numbers: [limit; 2] }))
             })
             .collect()
     };

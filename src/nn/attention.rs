@@ -14,6 +14,7 @@ use crate::fused::Device;
 use crate::fused::activation::clipped;
 use crate::fused::attention::{AttentionParams, AttentionRow, Qkv, attention};
 use crate::fused::math::{scaled, softplus};
+use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype, from_f32, ops};
 use crate::weights::Weights;
 
@@ -50,6 +51,8 @@ pub struct AttentionParts {
     pub v_norm: Option<f32>,
     /// Whether the keys serve as values.
     pub values_are_keys: bool,
+    /// The steps `[]` that keys and values are rounded to, to −128 to 127 of them.
+    pub kv_steps: Option<[Array; 2]>,
     /// `None` for layers that do not rotate.
     pub rope: Option<Rope>,
     /// Biases of the scores for positions.
@@ -174,6 +177,7 @@ impl Attention {
             qk_norm,
             rotate_first: parts.rotate_first,
             v_norm: parts.v_norm,
+            kv_steps: parts.kv_steps,
             scale: parts.scale,
             soft_cap: parts.soft_cap,
             sinks: parts.sinks,
@@ -268,6 +272,27 @@ impl Attention {
         let rows = rows.iter_mut().map(|row| self.row(row, qkv[0].dtype()));
         let rows = rows.collect::<Result<_>>()?;
         attention(self.device, &new, rows, &self.params)
+    }
+}
+
+impl Attention {
+    /// The attention of one row's projections, of which `mask` says what they see.
+    pub(super) fn attend_within(
+        &self,
+        [queries, keys, values]: [&Array; 3],
+        mask: Mask,
+        cache: &mut Cache,
+    ) -> Result<Array> {
+        let (length, offset) = (queries.dim(1), cache.offset());
+        let row = AttentionRow {
+            length,
+            rope: self.rope.as_ref().map(|rope| rope.at(offset, length)),
+            query_scale: self.temperature.and_then(|it| it.factors(length, offset)),
+            mask,
+            cache,
+        };
+        let new = Qkv { queries, keys, values, gate: None };
+        attention(self.device, &new, vec![row], &self.params)
     }
 }
 

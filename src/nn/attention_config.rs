@@ -49,6 +49,9 @@ pub struct AttentionConfig {
     pub qk_norm: Option<QkNorm>,
     /// The epsilon of a root-mean-square norm over each head's values, without weights.
     pub v_norm: Option<f32>,
+    /// The names of the steps that keys and values are rounded to, to −128 to 127 of them, as in
+    /// training that minds quantization (Jacob et al. 2018).
+    pub kv_steps: Option<[&'static str; 2]>,
     /// Whether the keys, as they are before their norm and rotation, serve as values.
     pub values_are_keys: bool,
     /// Multiplies q kᵀ; `None` for 1 / √head_dim.
@@ -123,6 +126,11 @@ impl QkNorm {
         Self { rotate_first: true, ..self }
     }
 
+    /// Whether the rotation comes before them.
+    pub(super) fn rotates_first(&self) -> bool {
+        self.rotate_first
+    }
+
     /// The norm of the queries (0) or keys (1).
     fn norm(&self, w: &Weights, part: usize, heads: i32, head_dim: i32) -> Result<Norm> {
         let w = w.at(self.names[part]);
@@ -187,6 +195,10 @@ impl AttentionConfig {
             rotate_first: self.qk_norm.is_some_and(|norm| norm.rotate_first),
             v_norm: self.v_norm,
             values_are_keys: self.values_are_keys,
+            kv_steps: match self.kv_steps {
+                Some([keys, values]) => Some([w.take(keys, &[])?, w.take(values, &[])?]),
+                None => None,
+            },
             rope,
             alibi: self.alibi.map(|it| Alibi::new(it, heads, self.scale())).transpose()?,
             temperature,

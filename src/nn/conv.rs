@@ -44,6 +44,14 @@ impl CausalConv {
         Ok(Self { weights, device: w.device() })
     }
 
+    /// Several convolutions without biases as one of all their channels.
+    pub(super) fn joined([a, b, c]: [Self; 3]) -> Result<Self> {
+        let weights = [&a, &b, &c].map(|conv| &conv.weights.weight);
+        let weight = ops::contiguous(&ops::concatenate(&weights, 1)?)?;
+        eval(&[&weight])?;
+        Ok(Self { weights: ConvWeights { weight, ..a.weights }, device: a.device })
+    }
+
     /// The same, with SiLU of what it gives.
     pub fn with_silu(mut self) -> Self {
         self.weights.silu = true;

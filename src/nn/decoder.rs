@@ -62,7 +62,7 @@ pub struct BlockNorms {
 }
 
 impl BlockNorms {
-    fn before<'a>(&'a self, stream: &'a Residual) -> Result<Input<'a>> {
+    pub(super) fn before<'a>(&'a self, stream: &'a Residual) -> Result<Input<'a>> {
         match &self.before {
             Some(norm) => Ok(stream.normed(norm)),
             None => Ok(stream.materialize()?.into()),

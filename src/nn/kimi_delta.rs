@@ -30,6 +30,8 @@ pub struct KimiDeltaConfig {
     pub eps: f32,
     /// The logarithm of the strongest decay (below 0), which bounds all; `None` for no bound.
     pub lower_bound: Option<f32>,
+    /// Whether one convolution, with one state, is that of queries, keys and values.
+    pub joint_conv: bool,
 }
 
 /// q, k, v = silu(conv(in(x))), q and k of length 1; S = S · diag(w) + β (v − S · diag(w) · k) kᵀ
@@ -40,7 +42,8 @@ pub struct KimiDelta {
     config: KimiDeltaConfig,
     /// Queries, keys and values, what decays and gates are made of, and b.
     input: Projections,
-    convs: [CausalConv; 3],
+    /// Of each, or of all.
+    convs: Vec<CausalConv>,
     /// From features of low rank to what decays are made of; `None` for those of the input.
     decay: Option<Linear>,
     /// The same for gates.
@@ -56,9 +59,10 @@ pub struct KimiDelta {
 }
 
 impl KimiDelta {
-    /// Takes the projections, those of decays and gates whole (`f_proj`, `g_proj`) or of low rank
-    /// (`f_a_proj` and `f_b_proj`, …), the convolutions by either of their names, `A_log`,
-    /// `dt_bias` and `o_norm`; the output projection is `o_proj` or `dense`.
+    /// Takes the projections, of queries, keys and values perhaps in one (`qkv_proj`), of decays and
+    /// gates whole (`f_proj`, `g_proj`) or of low rank (`f_a_proj` and `f_b_proj`, …), the
+    /// convolutions by either of their names, `A_log`, `dt_bias` and `o_norm`; the output
+    /// projection is `o_proj` or `dense`.
     pub fn new(w: &Weights, config: KimiDeltaConfig) -> Result<Self> {
         let KimiDeltaConfig { dims, heads, head_dim, kernel, eps, .. } = config;
         let inner = heads * head_dim;
@@ -73,12 +77,29 @@ impl KimiDelta {
         let (decays, decay) = of_low_rank(["f_proj", "f_a_proj", "f_b_proj"])?;
         let (gates, gate) = of_low_rank(["g_proj", "g_a_proj", "g_b_proj"])?;
         let qkv = ["q_proj", "k_proj", "v_proj"].map(|name| (name, inner));
-        let parts = [qkv[0], qkv[1], qkv[2], decays, gates, ("b_proj", heads)];
-        let parts = parts.map(|(name, outputs)| Ok((linear(name, dims, outputs)?, outputs)));
-        let conv = |names: [&str; 2]| -> Result<_> {
+        let mut parts = match config.joint_conv && w.at("qkv_proj").has("weight") {
+            true => vec![("qkv_proj", 3 * inner)],
+            false => qkv.to_vec(),
+        };
+        parts.extend([decays, gates, ("b_proj", heads)]);
+        let parts =
+            parts.into_iter().map(|(name, outputs)| Ok((linear(name, dims, outputs)?, outputs)));
+        let conv = |names: [&str; 2], channels: i32| -> Result<_> {
             let [published, converted] = names.map(|name| w.at(name));
             let w = if published.has("weight") { published } else { converted };
-            Ok(CausalConv::new(&w, inner, kernel, false)?.with_silu())
+            Ok(CausalConv::new(&w, channels, kernel, false)?.with_silu())
+        };
+        let single = || -> Result<_> {
+            Ok([
+                conv(["q_conv1d", "q_conv.conv"], inner)?,
+                conv(["k_conv1d", "k_conv.conv"], inner)?,
+                conv(["v_conv1d", "v_conv.conv"], inner)?,
+            ])
+        };
+        let convs = match (config.joint_conv, w.at("qkv_conv.conv").has("weight")) {
+            (true, true) => vec![conv(["qkv_conv", "qkv_conv.conv"], 3 * inner)?],
+            (true, false) => vec![CausalConv::joined(single()?)?],
+            (false, _) => single()?.into(),
         };
         let output = if w.at("dense").has("weight") { "dense" } else { "o_proj" };
         let rates = ops::exp(&w.take_reshaped_f32("A_log", &[heads, 1])?)?;
@@ -86,12 +107,8 @@ impl KimiDelta {
         eval(&[&rates, &step_bias])?;
         Ok(Self {
             config,
-            input: Projections::new(w, parts.into_iter().collect::<Result<_>>()?)?,
-            convs: [
-                conv(["q_conv1d", "q_conv.conv"])?,
-                conv(["k_conv1d", "k_conv.conv"])?,
-                conv(["v_conv1d", "v_conv.conv"])?,
-            ],
+            input: Projections::new(w, parts.collect::<Result<_>>()?)?,
+            convs,
             decay,
             gate,
             query_norm: Norm::of(w, unit(head_dim, (head_dim as f32).sqrt().recip())?),
@@ -104,18 +121,23 @@ impl KimiDelta {
     }
 
     /// What a sequence's states give, `[batch, length, heads, head_dim]`, in `f32`.
-    fn recurrence(&self, parts: [&Array; 5], row: Row) -> Result<Array> {
+    fn recurrence(&self, qkv: &[&Array], [decay, rate]: [&Array; 2], row: Row) -> Result<Array> {
         let KimiDeltaConfig { heads, head_dim, .. } = self.config;
-        let [queries, keys, values, decay, rate] = parts;
-        let (batch, length) = (queries.dim(0), row.length);
+        let (batch, length, inner) = (decay.dim(0), row.length, heads * head_dim);
         let state = row.cache.state()?;
         let by_head = |x: &Array, features: i32| {
             let x = ops::reshape(x, &[batch, length, heads, features])?;
             ops::astype(&x, Dtype::Float32)
         };
         let mut mixed = Vec::with_capacity(3);
-        for (index, (conv, part)) in self.convs.iter().zip([queries, keys, values]).enumerate() {
-            mixed.push(by_head(&conv.forward(part, state, index)?, head_dim)?);
+        for (index, (conv, part)) in self.convs.iter().zip(qkv).enumerate() {
+            mixed.push(conv.forward(part, state, index)?);
+        }
+        if let [joint] = &mixed[..] {
+            mixed = ops::split_at(joint, &[inner, 2 * inner], -1)?;
+        }
+        for part in &mut mixed {
+            *part = by_head(part, head_dim)?;
         }
         let (queries, keys) =
             (self.query_norm.forward(&mixed[0])?, self.key_norm.forward(&mixed[1])?);
@@ -136,9 +158,9 @@ impl KimiDelta {
             written: &rated,
         };
         let shape = [batch, heads, head_dim, head_dim];
-        let before = kept_or_zeros(state.get(3), &shape, Dtype::Float32)?;
+        let before = kept_or_zeros(state.get(self.convs.len()), &shape, Dtype::Float32)?;
         let (y, after) = rule.run(&before)?;
-        state.set(3, after);
+        state.set(self.convs.len(), after);
         state.advance(length);
         Ok(y)
     }
@@ -153,10 +175,23 @@ impl Mixer for KimiDelta {
             Some(second) => second.forward(first),
             None => Ok(first.clone()),
         };
-        let decay = of(&self.decay, &projected[3])?;
-        let gate = ops::astype(&of(&self.gate, &projected[4])?, Dtype::Float32)?;
-        let parts = [&projected[0], &projected[1], &projected[2], &decay, &projected[5]];
-        let y = rows.mix(parts, |parts, row| self.recurrence(parts, row))?;
+        let (qkv, rest) = projected.split_at(projected.len() - 3);
+        let decay = of(&self.decay, &rest[0])?;
+        let gate = ops::astype(&of(&self.gate, &rest[1])?, Dtype::Float32)?;
+        let y = if self.convs.len() == 1 {
+            let joint = match qkv {
+                [joint] => joint.clone(),
+                parts => ops::concatenate(&parts.iter().collect::<Vec<_>>(), -1)?,
+            };
+            rows.mix([&joint, &decay, &rest[2]], |[joint, decay, rate], row| {
+                self.recurrence(&[joint], [decay, rate], row)
+            })
+        } else {
+            let parts = [&qkv[0], &qkv[1], &qkv[2], &decay, &rest[2]];
+            rows.mix(parts, |[queries, keys, values, decay, rate], row| {
+                self.recurrence(&[queries, keys, values], [decay, rate], row)
+            })
+        }?;
         let normed = self.norm.forward(&y)?;
         let normed = ops::reshape(&normed, &[batch, length, heads * head_dim])?;
         let gated = ops::multiply(&normed, &ops::sigmoid(&gate)?)?;
@@ -164,6 +199,6 @@ impl Mixer for KimiDelta {
     }
 
     fn make_cache(&self) -> Cache {
-        Cache::arrays_of(4)
+        Cache::arrays_of(self.convs.len() + 1)
     }
 }

@@ -4,6 +4,7 @@ use super::expert_linear::{ExpertLinear, ExpertMatrix};
 use super::linear::Linear;
 use super::mlp::{FeedForward, Mlp};
 use super::moe_config::MoeConfig;
+use super::norm::Norm;
 use super::residual::Input;
 use super::router::Router;
 use crate::error::Result;
@@ -57,6 +58,8 @@ pub struct Moe {
     experts: Experts,
     /// Between the residual stream and the features that the experts work on, and back.
     latent: Option<[Linear; 2]>,
+    /// Between the experts and the second of these.
+    latent_norm: Option<Norm>,
     shared: Option<SharedExpert>,
     /// Weighs the chosen experts, and the one that sees every token, by a soft-max.
     coefficients: Option<Linear>,
@@ -67,7 +70,15 @@ pub struct Moe {
 impl Moe {
     /// A mixture of these parts.
     pub fn of(router: Router, experts: Experts) -> Self {
-        Self { router, experts, latent: None, shared: None, coefficients: None, identities: None }
+        Self {
+            router,
+            experts,
+            latent: None,
+            latent_norm: None,
+            shared: None,
+            coefficients: None,
+            identities: None,
+        }
     }
 
     /// Takes the router, and the experts one by one (`experts.N`), stacked or fused.
@@ -114,6 +125,12 @@ impl Moe {
     /// Puts the experts between projections to fewer features and back.
     pub fn within(mut self, down: Linear, up: Linear) -> Self {
         self.latent = Some([down, up]);
+        self
+    }
+
+    /// The same with a norm of what the experts give, in front of the projection back.
+    pub fn with_latent_norm(mut self, norm: Norm) -> Self {
+        self.latent_norm = Some(norm);
         self
     }
 }
@@ -163,7 +180,13 @@ impl Moe {
         };
         match latent {
             None => mix(x),
-            Some([down, up]) => up.forward(&mix(&down.forward(x)?)?),
+            Some([down, up]) => {
+                let mixed = mix(&down.forward(x)?)?;
+                match &self.latent_norm {
+                    Some(norm) => up.forward(&norm.forward(&mixed)?),
+                    None => up.forward(&mixed),
+                }
+            }
         }
     }
 }

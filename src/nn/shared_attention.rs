@@ -31,13 +31,13 @@ pub struct SharedAttention {
 }
 
 impl SharedAttention {
-    /// Takes `q_proj`, `q_norm` where configured, and `o_proj`.
+    /// Takes `q_proj`, `q_norm` where configured, and the output projection.
     pub fn new(w: &Weights, config: AttentionConfig, layer: LayerConfig) -> Result<Self> {
         let AttentionConfig { dims, heads, head_dim, qkv_bias, output_bias, .. } = config;
         Ok(Self {
             queries: Linear::new(&w.at("q_proj"), dims, heads * head_dim, qkv_bias)?,
             norm: config.q_norm(w)?,
-            output: Linear::new(&w.at("o_proj"), heads * head_dim, dims, output_bias)?,
+            output: Linear::new(&w.at(config.output), heads * head_dim, dims, output_bias)?,
             rope: layer.rope,
             span: layer.span,
             config,
@@ -59,12 +59,20 @@ impl SharedAttention {
             return Err(Error::argument("caches", message));
         };
         let mut queries = split_heads(queries, heads)?;
-        if let Some(norm) = &self.norm {
-            queries = norm.forward(&queries)?;
+        let normed = |x: Array| match &self.norm {
+            Some(norm) => norm.forward(&x),
+            None => Ok(x),
+        };
+        let rotate_first = self.config.qk_norm.is_some_and(|norm| norm.rotates_first());
+        if !rotate_first {
+            queries = normed(queries)?;
         }
         if let Some(params) = &self.rope {
             let params = params.at(cache.offset() - length, length);
             queries = rope(self.device, &queries, &params)?;
+        }
+        if rotate_first {
+            queries = normed(queries)?;
         }
         // The mask that the other layer asked for, before the cache took the new positions.
         let mask = masks.get(length, self.span, cache)?;

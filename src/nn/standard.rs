@@ -29,6 +29,8 @@ pub struct StandardDecoder {
     pub layouts: Vec<NormLayout>,
     /// How the checkpoint names its parts.
     pub names: DecoderNames,
+    /// The layers from this one on, counted anew, where they have a name of their own.
+    pub later_layers: Option<(usize, &'static str)>,
     /// The name of a norm behind that.
     pub embedding_norm: Option<&'static str>,
     /// The embeddings of positions.
@@ -240,7 +242,10 @@ impl StandardDecoder {
             model => w.at(model),
         };
         let layer = |index: usize| {
-            let w = model.at(names.layers).at(index);
+            let w = match self.later_layers {
+                Some((first, name)) if index >= first => model.at(name).at(index - first),
+                _ => model.at(names.layers).at(index),
+            };
             let norm = |name: &str, after: bool| {
                 let eps = self.after_eps.filter(|_| after).unwrap_or(self.eps);
                 (self.norm)(&w.at(name), dims, eps)

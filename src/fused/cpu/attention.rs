@@ -219,6 +219,7 @@ pub fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &Attent
         && (rows.len() == 1 || new.queries.dim(0) == 1)
         && rows.iter().all(takes)
         && params.v_norm.is_none()
+        && params.kv_steps.is_none()
         && params.v_head_dim == params.head_dim
         && !params.rotate_first
         && params.qk_norm.iter().flatten().all(|norm| norm.root_mean_square().is_some())

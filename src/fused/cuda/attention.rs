@@ -54,6 +54,7 @@ pub fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &Attent
         && (1..=8).contains(&(params.heads / params.kv_heads))
         && norms_fit
         && params.v_norm.is_none()
+        && params.kv_steps.is_none()
         && params.v_head_dim == params.head_dim
         && !params.rotate_first
         && params.sinks.as_ref().is_none_or(alike)

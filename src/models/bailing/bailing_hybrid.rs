@@ -50,6 +50,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             true => Some(file.optional("kda_lower_bound")?.unwrap_or(-5.0)),
             false => None,
         },
+        joint_conv: false,
     };
     if let (false, Some(_), Some(_)) =
         (is_delta, experts.shared, file.optional::<i64>(SHARED_WIDTH)?)

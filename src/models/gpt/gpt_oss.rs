@@ -20,9 +20,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.output_bias = true;
     decoder.attention.sinks = Some("sinks");
     decoder.tied = Some(false);
-    file.expect_number("swiglu_alpha", 1.702)?;
-    let combine = Combine { function: clipped_swiglu, limit: 7.0 };
-    file.expect_number("swiglu_limit", combine.limit)?;
+    let combine = Combine { function: clipped_swiglu, numbers: [7.0, 1.702] };
+    file.expect_number("swiglu_limit", combine.numbers[0])?;
+    file.expect_number("swiglu_alpha", combine.numbers[1])?;
     for (layer, window) in decoder.layers.iter_mut().zip(file.windows(128, 2)?) {
         layer.span = window.into();
     }

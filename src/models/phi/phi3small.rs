@@ -71,7 +71,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     }
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
     let limit = file.unless_null("gegelu_limit", 20.0)?.unwrap_or(f32::INFINITY);
-    let combine = Combine { function: clipped_swiglu, limit };
+    let combine = Combine { function: clipped_swiglu, numbers: [limit, 1.702] };
     Ok(Box::new(decoder.build(w, |_, w| {
         let (w, names) = (w.at("mlp"), ["up_proj", "down_proj"]);
         let mlp = Mlp::fused_by_turns(&w, names, dims, hidden, true, Activation::Silu)?;
