@@ -106,3 +106,71 @@ describe('the models for tests', () => {
     expect(await run(jest, [...options, ...flags], 'jest')).toMatch(/6 passed/)
   })
 })
+
+// What is mapped into a process is looked at, which Linux alone tells.
+describe.runIf(process.platform === 'linux')('a run with nodemlx/testing/setup', () => {
+  const SHARED = `
+    const { readFileSync } = require('node:fs')
+    const maps = () => readFileSync('/proc/self/maps', 'utf8')
+    const mapped = () => maps().split('\\n').filter((line) => line.endsWith('.safetensors')).length`
+  /** What a file's tests say of the model that another file's have, too. */
+  const tests = `
+    it('asks the model', async () => {
+      const model = await testModel()
+      const { text } = await model.generate('What is the capital of France?')
+      assert.equal(text, 'The capital of France is Paris.')
+      assert.deepEqual(await model.tokenize('Hi!'), await model.tokenize('Hi!'))
+      const [row] = await model.embed(['Paris'])
+      assert.ok(row.length > 100)
+      await assert.rejects(async () => model.generate({ tokens: [999999] }), { name: 'NodeMlxError' })
+    })`
+  let once: string
+
+  beforeAll(async () => {
+    const folder = join(APP, 'shared')
+    mkdirSync(folder)
+    writeFileSync(join(folder, 'package.json'), '{}')
+    const ends = `module.exports = async () => console.log('mapped: ' + mapped())`
+    writeFileSync(join(folder, 'end.cjs'), `${SHARED}\n${ends}`)
+    writeFileSync(
+      join(folder, 'end.mjs'),
+      `import end from './end.cjs'\nexport const setup = () => undefined\nexport const teardown = end`,
+    )
+    writeFileSync(
+      join(folder, 'vitest.config.mjs'),
+      `export default { test: { include: ['*.test.mjs'], globalSetup: ['nodemlx/testing/setup', './end.mjs'] } }`,
+    )
+    for (const number of [1, 2]) {
+      writeFileSync(join(folder, `file${number}.test.cjs`), COMMON + tests)
+      const imports = `import { it } from 'vitest'${MODULES}`
+      writeFileSync(join(folder, `file${number}.test.mjs`), imports + tests)
+    }
+    const program = `${SHARED}
+      require('nodemlx').loadModel('demo').then(() => console.log('mapped: ' + mapped()))`
+    const { stdout } = await runProgram(process.execPath, ['--eval', program], { cwd: folder })
+    once = stdout.trim()
+    expect(once).toMatch(/^mapped: [1-9]/)
+  })
+
+  it.each(['threads', 'forks'])('loads a model once for all of vitest’s %s', async (pool) => {
+    const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
+    const root = join(APP, 'shared')
+    const args = ['run', '--root', root, '--pool', pool, '--maxWorkers', '2', ...PATIENT]
+    const printed = await run(vitest, args, 'shared')
+    expect(printed).toMatch(/2 passed/)
+    expect(/mapped: \d+/.exec(printed)?.[0]).toBe(once)
+  })
+
+  it.each([[['--maxWorkers=2']], [['--runInBand']], [['--workerThreads', '--maxWorkers=2']]])(
+    'loads a model once for all of jest’s workers: %j',
+    async (flags) => {
+      const jest = join(HOME, 'node_modules', 'jest', 'bin', 'jest.js')
+      const root = join(APP, 'shared')
+      const options = ['--testMatch', '**/*.test.cjs', '--rootDir', root, ...PATIENT]
+      const setup = ['--globalSetup', 'nodemlx/testing/setup', '--globalTeardown', './end.cjs']
+      const printed = await run(jest, [...options, ...setup, ...flags], 'shared')
+      expect(printed).toMatch(/2 passed/)
+      expect(/mapped: \d+/.exec(printed)?.[0]).toBe(once)
+    },
+  )
+})

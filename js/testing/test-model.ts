@@ -1,6 +1,8 @@
+import { NodeMlxError } from '../errors.js'
 import { load, LoadedModel } from '../model.js'
 import type { GenerateOptions, Generation, LoadModelOptions, Model, Prompt } from '../types.js'
 import { isPlainObject } from '../validate.js'
+import { SharedModel, sharedModels } from './shared-models.js'
 
 /** Options of `testModel`: those of `loadModel` that are the same for all who share the model. */
 export type TestModelOptions = Omit<LoadModelOptions, 'onProgress' | 'signal'>
@@ -14,8 +16,8 @@ const GREEDY = { temperature: 0, seed: 0, maxTokens: 256 } as const
 const models = new Map<string, Promise<Model>>()
 
 /**
- * A loaded model for tests: the same one for all tests of a file, or of a process where the runner
- * keeps modules. It computes on the CPU and takes the likeliest token unless told otherwise, so the
+ * A loaded model for tests: the same one for all tests of a run where `nodemlx/testing/setup` is the
+ * runner's global set-up; else for those of a file, or of a process where the runner keeps modules. It computes on the CPU and takes the likeliest token unless told otherwise, so the
  * same prompt has the same answer every time. There is nothing to dispose of: `dispose` leaves the
  * model for the others, and it does not keep a process alive.
  *
@@ -26,7 +28,7 @@ export function testModel(model = 'demo', options: TestModelOptions = {}): Promi
   const known = models.get(key)
   if (known !== undefined) return known
   const onCpu = options.device === undefined || options.device === 'cpu'
-  const loading = load(model, { ...(onCpu ? DETERMINISTIC : {}), ...options }).then(
+  const loading = loadShared(model, { ...(onCpu ? DETERMINISTIC : {}), ...options }).then(
     (loaded) => new TestModel(loaded),
   )
   models.set(key, loading)
@@ -35,29 +37,23 @@ export function testModel(model = 'demo', options: TestModelOptions = {}): Promi
   return loading
 }
 
-class TestModel extends LoadedModel {
-  readonly #loaded: LoadedModel
+/**
+ * Loads a model, in the process that shares models where there is one. What the tests of other
+ * files have asked there is nothing that a test's answers may depend on.
+ */
+async function loadShared(model: string, options: TestModelOptions): Promise<LoadedModel> {
+  const shared = await sharedModels()
+  if (shared === undefined) return load(model, options)
+  const loaded = await shared.loadModel(model, { prefixCache: false, ...options })
+  if (loaded instanceof LoadedModel) return loaded
+  throw new NodeMlxError('INTERNAL_ERROR', 'the model is of another kind')
+}
 
-  constructor(loaded: LoadedModel) {
-    super(loaded.native, loaded.info.maxContextLength)
-    this.#loaded = loaded
-  }
-
-  /** With the adapter that the model was loaded with. */
-  override prepare(
-    ...args: Parameters<LoadedModel['prepare']>
-  ): ReturnType<LoadedModel['prepare']> {
-    return this.#loaded.prepare(...args)
-  }
-
+class TestModel extends SharedModel {
   override generate(prompt: Prompt, options?: GenerateOptions): Generation {
     if (options === undefined) return super.generate(prompt, GREEDY)
     if (!isPlainObject(options)) return super.generate(prompt, options)
     const given = Object.entries(options).filter(([, value]) => value !== undefined)
     return super.generate(prompt, { ...GREEDY, ...Object.fromEntries(given) })
-  }
-
-  override dispose(): Promise<void> {
-    return Promise.resolve()
   }
 }
