@@ -1,7 +1,7 @@
 import { invalidArgument, NodeMlxError } from './errors.js'
 import { toJson } from './json.js'
 import type { NativeResponseFormat } from './native.js'
-import { partialJson } from './partial-json.js'
+import { PartialJson } from './partial-json.js'
 import type { IncompleteAnswer, ResponseFormat, StandardSchema } from './types.js'
 import {
   arrayOf,
@@ -190,8 +190,9 @@ export async function readAnswer(
   try {
     object = JSON.parse(text)
   } catch {
-    const { at, missing } = partialJson(text) ?? { at: '', missing: '' }
-    return { incomplete: { at, missing } }
+    const partial = new PartialJson()
+    partial.write(text)
+    return { incomplete: { at: partial.at, missing: partial.missing } }
   }
   if (validator === undefined) return { object }
   const outcome = await validator['~standard'].validate(object)
@@ -203,20 +204,11 @@ export async function readAnswer(
   })
 }
 
-/** Follows the text of an answer in JSON, and gives its value as it grows. */
+/** Follows the text of an answer in JSON, and gives its value each time that it has changed. */
 export function partialObjects(): (text: string) => { object: unknown } | undefined {
-  let all = ''
-  let last: string | undefined
+  const json = new PartialJson()
   return (text) => {
-    if (text === '') return undefined
-    all += text
-    const json = partialJson(all)?.json
-    if (json === undefined) return undefined
-    const object: unknown = JSON.parse(json)
-    // White space between the parts changes nothing.
-    const plain = JSON.stringify(object)
-    if (plain === last) return undefined
-    last = plain
-    return { object }
+    const partial = json.write(text) ? json.value : undefined
+    return partial && { object: partial.value }
   }
 }
