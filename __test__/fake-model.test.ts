@@ -175,7 +175,7 @@ describe('an answer', () => {
   })
 
   it('is made of the request by a function', async () => {
-    const tools: ToolDefinition[] = [{ type: 'function', function: { name: 'f' } }]
+    const tools: ToolDefinition[] = [{ type: 'function', function: { name: 'f', parameters: {} } }]
     const messages: Message[] = [{ role: 'user', content: 'Hi' }]
     const model = fakeModel({
       answers: async ({ messages: asked, index }) => {

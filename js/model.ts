@@ -339,9 +339,9 @@ export class LoadedModel implements Model {
       {
         info: this.info,
         countTokens: (messages, options) => this.countTokens(messages, options),
-        start: (messages, options) => {
+        prepare: (messages, options) => {
           const all = generateOptions(options)
-          return this.prepare(checkPrompt(messages, all), all)()
+          return this.prepare(checkPrompt(messages, all), all)
         },
       },
       checked,
