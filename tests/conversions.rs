@@ -59,7 +59,7 @@ fn lines(folder: &Path) -> Vec<String> {
 
 fn quantized(mode: Mode, bits: i32, group_size: i32) -> ConvertOptions {
     let params = QuantizationParams { mode, group_size, bits };
-    let quantize = QuantizeOptions { params, recipe: None, layers: Vec::new() };
+    let quantize = QuantizeOptions { params, recipe: None, layers: Vec::new(), must_change: false };
     ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() }
 }
 

@@ -43,6 +43,8 @@ pub struct QuantizeOptions {
     pub recipe: Option<Recipe>,
     /// Bits of the modules that patterns name, of which the last wins; `None` leaves one as it is.
     pub layers: Vec<(Pattern, Option<i32>)>,
+    /// Whether it is an error if that leaves all matrices as they are, which mlx-lm copies then.
+    pub must_change: bool,
 }
 
 /// What is done to a checkpoint.

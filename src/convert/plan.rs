@@ -185,7 +185,7 @@ impl Plan {
                 format!("\"{}\" names no module that can be quantized", options.layers[at].0);
             return Err(Error::argument("layers", message));
         }
-        if self.formats.len() == repacked {
+        if options.must_change && self.formats.len() == repacked {
             return Err(self.nothing_to_quantize());
         }
         self.quantization = Some(entries);

@@ -210,7 +210,8 @@ fn quantize(request: &NativeConvertRequest) -> EngineResult<QuantizeOptions> {
         };
         Ok((parsed, bits))
     });
-    Ok(QuantizeOptions { params, recipe, layers: layers.collect::<EngineResult<_>>()? })
+    let layers = layers.collect::<EngineResult<_>>()?;
+    Ok(QuantizeOptions { params, recipe, layers, must_change: true })
 }
 
 /// A whole number as it was given; any other becomes one that no option takes.
