@@ -309,6 +309,14 @@ export class LoadedModel implements Model {
     return new PulledGeneration(source, { signal, onPrefill, responseFormat })
   }
 
+  generateBatch<Schema extends StandardSchema, const Tools extends readonly AnyTool[] = AnyTool[]>(
+    prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
+    options: WithTools<WithSchema<GenerateBatchOptions, Schema>, Tools>,
+  ): AsyncIterableIterator<BatchItem<SchemaOutput<Schema>, ToolCallOf<Tools>>>
+  generateBatch<const Tools extends readonly AnyTool[] = AnyTool[]>(
+    prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
+    options?: WithTools<GenerateBatchOptions, Tools>,
+  ): AsyncIterableIterator<BatchItem<unknown, ToolCallOf<Tools>>>
   generateBatch(
     prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
     options?: GenerateBatchOptions,

@@ -1114,12 +1114,15 @@ export interface GenerateBatchOptions extends Omit<GenerateOptions, 'promptCache
 }
 
 /** What came of one prompt of a batch: its result, or the error that ended it alone. */
-export type BatchItem = {
+export type BatchItem<Value = unknown, Call = GeneratedToolCall> = {
   /** The prompt's number. */
   index: number
   /** Which of the prompt's answers it is, from 0. */
   answer: number
-} & ({ result: GenerationResult; error?: undefined } | { error: unknown; result?: undefined })
+} & (
+  | { result: GenerationResult<Value, Call>; error?: undefined }
+  | { error: unknown; result?: undefined }
+)
 
 /** Options of `model.loadAdapter`. */
 export interface LoadAdapterOptions extends HubOptions {
@@ -1621,10 +1624,14 @@ export interface Model extends AsyncDisposable {
    *
    * @throws NodeMlxError at once when an option is invalid or the model has been disposed of.
    */
-  generateBatch(
+  generateBatch<Schema extends StandardSchema, const Tools extends readonly AnyTool[] = AnyTool[]>(
     prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
-    options?: GenerateBatchOptions,
-  ): AsyncIterableIterator<BatchItem>
+    options: WithTools<WithSchema<GenerateBatchOptions, Schema>, Tools>,
+  ): AsyncIterableIterator<BatchItem<SchemaOutput<Schema>, ToolCallOf<Tools>>>
+  generateBatch<const Tools extends readonly AnyTool[] = AnyTool[]>(
+    prompts: Iterable<Prompt> | AsyncIterable<Prompt>,
+    options?: WithTools<GenerateBatchOptions, Tools>,
+  ): AsyncIterableIterator<BatchItem<unknown, ToolCallOf<Tools>>>
   /**
    * The tokens of a text, or of a prompt as `generate` reads it: messages, `{ text }` or `{ tokens
    * }`. A string is a text here.

@@ -138,6 +138,13 @@ export async function calls(model: Model): Promise<void> {
   const [once] = (await generate('demo', 'Hi', { tools: [weather] })).toolCalls
   console.log(once?.arguments.city)
 
+  for await (const item of model.generateBatch(['Hi'], { tools: [weather], responseFormat })) {
+    if (item.result === undefined) continue
+    console.log(item.result.object?.city, item.result.toolCalls[0]?.arguments.city)
+    // @ts-expect-error -- there is no such property
+    console.log(item.result.object?.country)
+  }
+
   const tools: AnyTool[] = [weather, json]
   const [any] = (await model.generate('Hi', { tools })).toolCalls
   const anyCall: GeneratedToolCall | undefined = any
