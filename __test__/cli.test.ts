@@ -9,7 +9,16 @@ import { ROOT, runCli, runProgram } from './support/child.js'
 import { CTRL_C, Terminal } from './support/terminal.js'
 
 const FRANCE = 'What is the capital of France?'
-const ENDLESS = ['-t', '1', '--seed', '1', 'Tell me a long story about a fox and a bell.']
+// It goes on for longer than any test, which the story alone does not on a fast machine.
+const ENDLESS = [
+  '--min-tokens',
+  '3500',
+  '-t',
+  '1',
+  '--seed',
+  '1',
+  'Tell me about a fox and a bell.',
+]
 const MAIN = join(ROOT, 'dist', 'cli', 'main.js')
 
 describe('a prompt', () => {
