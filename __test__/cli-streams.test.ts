@@ -92,7 +92,7 @@ describe('an input that stays open', () => {
         setTimeout(() => {
           write('What is the capital of France?')
           end()
-        }, 3500)
+        }, 6000)
       },
     })
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'The capital of France is Paris.\n' })
