@@ -16,9 +16,10 @@ const GREEDY = { temperature: 0, seed: 0, maxTokens: 256 } as const
 const models = new Map<string, Promise<Model>>()
 
 /**
- * A loaded model for tests: the same one for all tests of a run where `nodemlx/testing/setup` is the
- * runner's global set-up; else for those of a file, or of a process where the runner keeps modules. It computes on the CPU and takes the likeliest token unless told otherwise, so the
- * same prompt has the same answer every time. There is nothing to dispose of: `dispose` leaves the
+ * A loaded model for tests: the same one for all tests of a run where `nodemlx/testing/setup` is
+ * the runner's global set-up; else for those of a file, or of a process where the runner keeps
+ * modules. It computes on the CPU and takes the likeliest token unless told otherwise, so the same
+ * prompt has the same answer every time. There is nothing to dispose of: `dispose` leaves the
  * model for the others, and it does not keep a process alive.
  *
  * @param model - What `loadModel` takes. @defaultValue 'demo'

@@ -65,37 +65,32 @@ impl Mlp {
     /// by these names.
     pub fn fused(
         w: &Weights,
-        [gate_up, down]: [&str; 2],
+        names: [&str; 2],
         dims: i32,
         hidden: i32,
         bias: bool,
         activation: Activation,
     ) -> Result<Self> {
-        let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, bias)?;
-        let gate_up = Projections::stacked(gate_up, &[hidden, hidden]);
-        let down = Linear::new(&w.at(down), hidden, dims, bias)?;
-        Ok(Self::of(w, gate_up, down, activation))
+        Self::of_fused(w, names, dims, hidden, bias, activation, Ok)
     }
 
     /// [`Mlp::fused`] of a projection that gives up before the gate, without biases.
     pub fn fused_up_first(
         w: &Weights,
-        [gate_up, down]: [&str; 2],
+        names: [&str; 2],
         dims: i32,
         hidden: i32,
         activation: Activation,
     ) -> Result<Self> {
         let rows = (hidden..2 * hidden).chain(0..hidden);
-        let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, false)?;
-        let gate_up = Projections::stacked(with_rows(gate_up, rows)?, &[hidden, hidden]);
-        let down = Linear::new(&w.at(down), hidden, dims, false)?;
-        Ok(Self::of(w, gate_up, down, activation))
+        let ordered = |gate_up| with_rows(gate_up, rows);
+        Self::of_fused(w, names, dims, hidden, false, activation, ordered)
     }
 
     /// [`Mlp::fused`] of a projection whose outputs are of the gate and of up by turns.
     pub fn fused_by_turns(
         w: &Weights,
-        [gate_up, down]: [&str; 2],
+        names: [&str; 2],
         dims: i32,
         hidden: i32,
         bias: bool,
@@ -103,8 +98,22 @@ impl Mlp {
     ) -> Result<Self> {
         let rows = (0..hidden).map(|row| 2 * row);
         let rows = rows.clone().chain(rows.map(|row| row + 1));
-        let gate_up = Linear::new(&w.at(gate_up), dims, 2 * hidden, bias)?;
-        let gate_up = Projections::stacked(with_rows(gate_up, rows)?, &[hidden, hidden]);
+        let ordered = |gate_up| with_rows(gate_up, rows);
+        Self::of_fused(w, names, dims, hidden, bias, activation, ordered)
+    }
+
+    /// Takes the projection of the gate and up, which `ordered` brings into this order.
+    fn of_fused(
+        w: &Weights,
+        [gate_up, down]: [&str; 2],
+        dims: i32,
+        hidden: i32,
+        bias: bool,
+        activation: Activation,
+        ordered: impl FnOnce(Linear) -> Result<Linear>,
+    ) -> Result<Self> {
+        let gate_up = ordered(Linear::new(&w.at(gate_up), dims, 2 * hidden, bias)?)?;
+        let gate_up = Projections::stacked(gate_up, &[hidden, hidden]);
         let down = Linear::new(&w.at(down), hidden, dims, bias)?;
         Ok(Self::of(w, gate_up, down, activation))
     }

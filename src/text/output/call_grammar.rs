@@ -159,6 +159,12 @@ const MAX_DEPTH: usize = 16;
 /// Keywords that limit strings.
 const OF_STRINGS: [&str; 4] = ["pattern", "minLength", "maxLength", "format"];
 
+/// The only values that a schema allows, where it lists them.
+fn listed(schema: &Value) -> Option<&[Value]> {
+    let listed = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice);
+    listed.or_else(|| schema.get("const").map(std::slice::from_ref))
+}
+
 /// A schema with the definitions that its references may lead to.
 fn with_definitions(schema: &Value, tool: &Tool) -> Value {
     let mut schema = schema.clone();
@@ -442,7 +448,7 @@ impl Writer<'_> {
             let schema = schemas::resolved(schema, &tool.parameters);
             let mut value = self.json(tool, &with_definitions(schema, tool))?;
             // Python's words, where the type is all that the schema says.
-            if schema.get("enum").is_none() && schema.get("const").is_none() {
+            if listed(schema).is_none() {
                 let allows = |name: &str| match schema.get("type") {
                     Some(Value::Array(types)) => types.iter().any(|it| it == name),
                     other => other.is_some_and(|it| it == name),
@@ -484,8 +490,7 @@ impl Writer<'_> {
     /// A value with Gemma's keys and strings.
     fn marked(&mut self, tool: &Tool, schema: &Value, mark: &str, depth: usize) -> Result<String> {
         let schema = schemas::resolved(schema, &tool.parameters);
-        let listed = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice);
-        if let Some(listed) = listed.or_else(|| schema.get("const").map(std::slice::from_ref)) {
+        if let Some(listed) = listed(schema) {
             let each = listed.iter().map(|value| match value {
                 Value::String(text) => self.literal(&format!("{mark}{text}{mark}")),
                 other => quoted(&other.to_string()),
@@ -598,9 +603,7 @@ impl Writer<'_> {
         depth: usize,
     ) -> Result<()> {
         let schema = schemas::resolved(schema, &tool.parameters);
-        let listed = schema.get("enum").and_then(Value::as_array).map(Vec::as_slice);
-        let listed = listed.or_else(|| schema.get("const").map(std::slice::from_ref));
-        if let Some(listed) = listed {
+        if let Some(listed) = listed(schema) {
             let end = self.literal(end);
             for value in listed {
                 match value {
