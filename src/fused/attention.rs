@@ -301,8 +301,9 @@ fn is_sooner_composed(device: Device, queries: &Array, keys: &Array) -> bool {
     length > 1 && i64::from(length) * i64::from(seen) <= FEW_SCORES && device.cuda().is_some()
 }
 
-/// [`scaled_dot_product_attention`] to what a cache holds. A GPU reads quantized keys and values as
-/// they are, as the transfer of numbers is what takes the time there.
+/// [`scaled_dot_product_attention`] to what a cache holds. Metal reads quantized keys and values as
+/// they are, as the transfer of numbers is what takes the time there; MLX's products on a CUDA card
+/// do not take the part of a buffer that is filled.
 pub fn cached_attention(
     device: Device,
     queries: &Array,
@@ -312,7 +313,8 @@ pub fn cached_attention(
     scores: &Scores,
 ) -> Result<Array> {
     let quantized = matches!(keys, KvTensor::Quantized(_));
-    if quantized && scores.sinks.is_none() && device.kind == DeviceKind::Gpu {
+    let is_metal = device.kind == DeviceKind::Gpu && cfg!(target_os = "macos");
+    if quantized && scores.sinks.is_none() && is_metal {
         return scaled_dot_product_attention_plain(queries, keys, values, mask, scores);
     }
     let (keys, values) = (keys.dequantized()?, values.dequantized()?);

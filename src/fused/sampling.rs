@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::cpu;
 use super::device::{Backend, Device};
+use super::{cpu, cuda};
 pub use crate::cpu::sampling::{COLDEST, Penalties, SamplingOptions, WHOLE_ANSWER};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, random, scalar};
@@ -30,32 +30,56 @@ pub struct Draw {
 
 impl Draw {
     /// The numbers of the two draws: one for the token, one for XTC.
-    fn numbers(self) -> [u64; 2] {
+    pub(super) fn numbers(self) -> [u64; 2] {
         [2 * self.index, 2 * self.index + 1]
     }
 }
 
-/// Draws a token from logits `[1, vocabulary]`, which need not be normalized: `[1]`, `uint32`.
-pub fn sample(
-    device: Device,
-    logits: &Array,
-    options: &SamplingOptions,
-    draw: Draw,
-) -> Result<Array> {
-    if options.temperature == 0.0 {
-        return argmax(device, logits);
+/// How a token is drawn from a row of logits.
+#[derive(Debug, Clone, Copy)]
+pub struct RowDraw<'a> {
+    /// The filters and the temperature.
+    pub options: &'a SamplingOptions,
+    /// The random numbers.
+    pub draw: Draw,
+}
+
+/// Draws a token from each of the `rows` of logits, `[rows, vocabulary]`, which need not be
+/// normalized: the tokens, `uint32`, and what [`largest_logit`] says of the logits, `[rows]` each.
+pub fn draw_tokens(device: Device, logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]> {
+    if device.cuda().is_some()
+        && let Some(drawn) = cuda::sampling::draw(logits, rows)?
+    {
+        return Ok(drawn);
     }
     match device.backend(logits) {
-        Backend::Cpu(node) => {
-            let uniform = draw.numbers().map(|number| random::host_uniform(draw.seed, number));
-            cpu::sampling::draw(node, logits, options, uniform)
-        }
-        Backend::Mlx | Backend::Plain => sample_plain(logits, options, draw),
+        Backend::Cpu(node) => cpu::sampling::draw(node, logits, rows),
+        Backend::Mlx | Backend::Plain => draw_tokens_plain(logits, rows),
     }
 }
 
-/// [`sample`], composed.
-pub fn sample_plain(logits: &Array, options: &SamplingOptions, draw: Draw) -> Result<Array> {
+/// [`draw_tokens`], composed.
+pub fn draw_tokens_plain(logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]> {
+    let tokens = match rows {
+        [row] => sample_plain(logits, row)?,
+        _ if rows.iter().all(|row| row.options.temperature == 0.0) => ops::argmax(logits, -1)?,
+        _ => {
+            let token = |(at, row): (i32, &RowDraw)| {
+                sample_plain(&ops::slice_axis(logits, 0, at, at + 1)?, row)
+            };
+            let tokens = (0..).zip(rows).map(token).collect::<Result<Vec<_>>>()?;
+            ops::concatenate(&tokens.iter().collect::<Vec<_>>(), 0)?
+        }
+    };
+    Ok([tokens, largest_logit_plain(logits)?])
+}
+
+/// A token drawn from logits `[1, vocabulary]`: `[1]`.
+fn sample_plain(logits: &Array, row: &RowDraw) -> Result<Array> {
+    let RowDraw { options, draw } = *row;
+    if options.temperature == 0.0 {
+        return ops::argmax(logits, -1);
+    }
     let [token, xtc] = draw.numbers().map(|number| random::key(draw.seed, number));
     let filtered = filter(&log_softmax(logits)?, options, |probability| {
         ops::greater(&random::uniform(&xtc)?, &scalar(probability))
@@ -316,8 +340,8 @@ pub fn penalize_plain(logits: &Array, inputs: &PenaltyInputs) -> Result<Array> {
     Ok(logits)
 }
 
-/// A number, `[1]`, that is finite where logits `[1, vocabulary]` can be drawn from: NaN where any
-/// of them is NaN, +∞ where any is, −∞ where all are.
+/// A number that is finite where logits `[…, vocabulary]` can be drawn from, `[…]`: NaN where any of
+/// them is NaN, +∞ where any is, −∞ where all are.
 pub fn largest_logit(device: Device, logits: &Array) -> Result<Array> {
     match device.backend(logits) {
         Backend::Cpu(options) => cpu::sampling::largest_logit(options, logits),
@@ -327,7 +351,8 @@ pub fn largest_logit(device: Device, logits: &Array) -> Result<Array> {
 
 /// [`largest_logit`], composed: one operation, which is not the largest logit and tells the same.
 pub fn largest_logit_plain(logits: &Array) -> Result<Array> {
-    ops::logsumexp(&ops::astype(logits, Dtype::Float32)?, -1)
+    let sum = ops::logsumexp(&ops::astype(logits, Dtype::Float32)?, -1)?;
+    ops::squeeze(&sum, -1)
 }
 
 /// The log-probability of `token` `[1]` by logits `[1, vocabulary]`, `[1]`, and the `count` most
@@ -354,4 +379,36 @@ pub fn log_probabilities_plain(logits: &Array, token: &Array, count: i32) -> Res
     let ids = top_indices(&logprobs, count.unsigned_abs())?;
     let values = ops::take_along(&logprobs, &ids, -1)?;
     Ok([chosen, ids, values])
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, to_f32_vec, to_u32_vec};
+
+    #[test]
+    fn rows_are_drawn_together_as_each_by_itself() {
+        enter(DeviceKind::Cpu).unwrap();
+        let values: Vec<f32> = (0..4 * 500).map(|i| (i as f32 * 0.7311).sin() * 4.0).collect();
+        let logits = from_f32(&values, &[4, 500]);
+        let warm = |top_k| SamplingOptions { top_k, ..SamplingOptions::default() };
+        let greedy = SamplingOptions { temperature: 0.0, ..SamplingOptions::default() };
+        let options = [greedy, warm(0), warm(20), warm(1)];
+        for device in [Device::default(), Device::default().plain()] {
+            for options in [&options, &[7, 7, 9, 0].map(warm)] {
+                let row = |(index, options)| RowDraw { options, draw: Draw { seed: 3, index } };
+                let rows: Vec<_> = (5..).zip(options).map(row).collect();
+                let [tokens, largest] = draw_tokens(device, &logits, &rows).unwrap();
+                let (tokens, largest) =
+                    (to_u32_vec(&tokens).unwrap(), to_f32_vec(&largest).unwrap());
+                for (at, row) in rows.iter().enumerate() {
+                    let own = ops::slice_axis(&logits, 0, at as i32, at as i32 + 1).unwrap();
+                    let [token, most] = draw_tokens(device, &own, &[*row]).unwrap();
+                    assert_eq!(to_u32_vec(&token).unwrap(), [tokens[at]]);
+                    assert_eq!(to_f32_vec(&most).unwrap(), [largest[at]]);
+                }
+            }
+        }
+    }
 }

@@ -1,12 +1,15 @@
 //! A token that is chosen on the device, and what is read of it on the host.
 
+use std::cell::OnceCell;
+use std::rc::Rc;
+
 use super::dry::Dry;
 use super::processors::Processors;
 use super::sampler::Sampler;
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::fused::sampling::{largest_logit, log_probabilities};
-use crate::mlx::{self, Array};
+use crate::fused::sampling::{RowDraw, draw_tokens, log_probabilities};
+use crate::mlx::{self, Array, ops};
 
 /// A generated token.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,13 +23,60 @@ pub struct TokenOutput {
     pub top: Vec<(u32, f32)>,
 }
 
-/// A token that may not be computed yet.
+/// Tokens that were drawn together, and may not be computed yet.
 #[derive(Debug)]
+pub(super) struct Drawn {
+    /// `[rows]`, `uint32`.
+    tokens: Array,
+    /// See [`largest_logit`](crate::fused::sampling::largest_logit); `[rows]`.
+    largest_logits: Array,
+    /// Both, once they were read.
+    read: OnceCell<(Vec<u32>, Vec<f32>)>,
+}
+
+impl Drawn {
+    fn new([tokens, largest_logits]: [Array; 2]) -> Rc<Self> {
+        Rc::new(Self { tokens, largest_logits, read: OnceCell::new() })
+    }
+
+    /// The tokens of all `choices`, `[choices]`, if they are those of one draw in its order.
+    pub fn of_all<'a>(mut choices: impl Iterator<Item = Option<&'a Choice>>) -> Option<Array> {
+        let first = choices.next()??;
+        let drawn = &first.drawn;
+        let mut count = 1;
+        for choice in choices {
+            let choice = choice?;
+            if !Rc::ptr_eq(&choice.drawn, drawn) || choice.row != count {
+                return None;
+            }
+            count += 1;
+        }
+        (first.row == 0 && drawn.tokens.dim(0) == count).then(|| drawn.tokens.clone())
+    }
+
+    /// What row number `row` is. Waits for it.
+    fn read(&self, row: i32) -> Result<(u32, f32)> {
+        let (tokens, largest_logits) = match self.read.get() {
+            Some(read) => read,
+            None => {
+                let read = (mlx::to_u32_vec(&self.tokens)?, mlx::to_f32_vec(&self.largest_logits)?);
+                self.read.get_or_init(|| read)
+            }
+        };
+        let row = row as usize;
+        match (tokens.get(row), largest_logits.get(row)) {
+            (Some(&token), Some(&largest)) => Ok((token, largest)),
+            _ => Err(Error::Mlx(format!("no token was drawn for row {row}"))),
+        }
+    }
+}
+
+/// A token that may not be computed yet.
+#[derive(Debug, Clone)]
 pub(super) struct Choice {
-    /// `[1]`, `uint32`.
-    pub token: Array,
-    /// See [`largest_logit`].
-    largest_logit: Array,
+    drawn: Rc<Drawn>,
+    /// Which of them it is.
+    row: i32,
     /// See [`Sampler::draw`].
     surprise: Option<Array>,
     logprobs: Option<Logprobs>,
@@ -42,7 +92,7 @@ pub(super) struct ReadChoice {
     pub surprise: Option<f32>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Logprobs {
     chosen: Array,
     /// Ids and log-probabilities, unordered.
@@ -67,6 +117,13 @@ impl Chooser {
         self.dry.is_some() || self.sampler.is_adaptive()
     }
 
+    /// How token number `index` of a sequence is drawn, if nothing changes its logits and nothing
+    /// else is to be known of it.
+    pub fn plain_row(&self, index: u64) -> Option<RowDraw<'_>> {
+        let is_plain = self.processors.is_empty() && self.dry.is_none() && self.logprobs.is_none();
+        if is_plain { self.sampler.row(index) } else { None }
+    }
+
     /// Chooses token number `index` of a sequence by logits `[1, vocabulary]`, which `mask` limits;
     /// where it [waits](Self::waits), `tokens` are all before it.
     pub fn choose(
@@ -85,11 +142,12 @@ impl Chooser {
             None => logits,
         };
         let logits = mask(logits)?;
-        let (token, surprise) = self.sampler.draw(&logits, index)?;
-        self.processors.push(&token)?;
-        let logprobs = self.logprobs.map(|count| Logprobs::of(self.device, &logits, &token, count));
-        let largest_logit = largest_logit(self.device, &logits)?;
-        Ok(Choice { token, largest_logit, surprise, logprobs: logprobs.transpose()? })
+        let (drawn, surprise) = self.sampler.draw(&logits, index)?;
+        let token = &drawn[0];
+        self.processors.push(token)?;
+        let logprobs = self.logprobs.map(|count| Logprobs::of(self.device, &logits, token, count));
+        let logprobs = logprobs.transpose()?;
+        Ok(Choice { drawn: Drawn::new(drawn), row: 0, surprise, logprobs })
     }
 
     /// Refuses logits from which nothing can be drawn, of token `number` of the answer.
@@ -122,18 +180,34 @@ impl Logprobs {
 }
 
 impl Choice {
+    /// The choices of all `rows`, by logits `[rows, vocabulary]`.
+    pub fn together(device: Device, logits: &Array, rows: &[RowDraw]) -> Result<Vec<Self>> {
+        let drawn = Drawn::new(draw_tokens(device, logits, rows)?);
+        let choice = |row| Self { drawn: Rc::clone(&drawn), row, surprise: None, logprobs: None };
+        Ok((0..rows.len() as i32).map(choice).collect())
+    }
+
+    /// Its token, `[1]`, `uint32`.
+    pub fn token(&self) -> Result<Array> {
+        match self.drawn.tokens.dim(0) {
+            1 => Ok(self.drawn.tokens.clone()),
+            _ => ops::slice_axis(&self.drawn.tokens, 0, self.row, self.row + 1),
+        }
+    }
+
     /// What is to be computed.
     pub fn outputs(&self) -> impl Iterator<Item = &Array> {
         let logprobs = self.logprobs.iter().flat_map(|logprobs| {
             let top = logprobs.top.iter().flat_map(|(ids, values)| [ids, values]);
             std::iter::once(&logprobs.chosen).chain(top)
         });
-        [&self.token, &self.largest_logit].into_iter().chain(&self.surprise).chain(logprobs)
+        let drawn = [&self.drawn.tokens, &self.drawn.largest_logits];
+        drawn.into_iter().chain(&self.surprise).chain(logprobs)
     }
 
     /// What was chosen. Waits for it.
     pub fn read(&self) -> Result<ReadChoice> {
-        let token = mlx::item_u32(&self.token)?;
+        let (token, largest_logit) = self.drawn.read(self.row)?;
         let (mut logprob, mut top) = (None, Vec::new());
         if let Some(logprobs) = &self.logprobs {
             if let Some((ids, values)) = &logprobs.top {
@@ -146,7 +220,7 @@ impl Choice {
         }
         Ok(ReadChoice {
             output: TokenOutput { token, logprob, top },
-            largest_logit: mlx::item_f32(&self.largest_logit)?,
+            largest_logit,
             surprise: self.surprise.as_ref().map(mlx::item_f32).transpose()?,
         })
     }

@@ -1,6 +1,6 @@
 //! Decoding: one forward pass for the next tokens of all sequences, one token ahead.
 
-use super::choice::TokenOutput;
+use super::choice::{Choice, Drawn, TokenOutput};
 use super::sequence::{Pending, Sequence, StepInput};
 use super::speculation::Trial;
 use super::speculator::Speculator;
@@ -151,29 +151,34 @@ fn build(
 ) -> Result<Vec<Next>> {
     let is_shared = rows.len() > 1;
     let inputs: Vec<_> = rows.iter_mut().map(|row| row.next_input()).collect();
-    let tokens = match &*inputs {
-        [input] => input.tokens.clone(),
-        inputs => ops::concatenate(&inputs.iter().map(|it| &it.tokens).collect::<Vec<_>>(), 0)?,
-    };
+    let tokens = all_tokens(&inputs)?;
     *positions += tokens.dim(0) as usize;
     let tokens = ops::reshape(&tokens, &[1, tokens.dim(0)])?;
     let lengths = inputs.iter().map(|input| input.row).collect();
     let mut caches: Vec<_> = rows.iter_mut().map(|row| row.caches_mut()).collect();
     let logits = model.forward(&Step::new(&tokens, lengths)?, &mut caches)?;
-    let of_position = |at: i32| {
-        let own = match logits.dim(1) {
-            1 => logits.clone(),
-            _ => ops::slice_axis(&logits, 1, at, at + 1)?,
-        };
-        ops::reshape(&own, &[1, logits.dim(-1)])
+    let logits = ops::reshape(&logits, &[-1, logits.dim(-1)])?;
+    let plain = choose_plainly(model, rows, &inputs, &logits)?;
+    let of_position = |at: i32| match logits.dim(0) {
+        1 => Ok(logits.clone()),
+        _ => ops::slice_axis(&logits, 0, at, at + 1),
     };
     let mut at = 0;
     let row = |(sequence, input): (&mut &mut Sequence, StepInput)| {
         let behind = at + 1..at + input.row.logits;
-        let logits = of_position(at)?;
+        let own = at;
         at = behind.end;
         let (mut trial, failure) = (input.trial, failure.clone());
         let is_shared = is_shared || trial.is_some();
+        if let Some(choices) = &plain {
+            sequence.count_choices(input.row.logits);
+            if let Some(trial) = &mut trial {
+                trial.choices = choices[behind.start as usize..behind.end as usize].to_vec();
+            }
+            let choice = choices[own as usize].clone();
+            return Ok(Next::Chosen(Pending { choice, trial, failure, is_shared }));
+        }
+        let logits = of_position(own)?;
         let waits = sequence.waits_for_token();
         let choice = if waits { None } else { Some(sequence.choose(&logits)?) };
         if let Some(trial) = &mut trial {
@@ -185,6 +190,31 @@ fn build(
         })
     };
     rows.iter_mut().zip(inputs).map(row).collect()
+}
+
+/// The tokens of all inputs, one after the other.
+fn all_tokens(inputs: &[StepInput]) -> Result<Array> {
+    if let Some(tokens) = Drawn::of_all(inputs.iter().map(|input| input.tokens.choice())) {
+        return Ok(tokens);
+    }
+    let tokens = inputs.iter().map(|input| input.tokens.array()).collect::<Result<Vec<_>>>()?;
+    match &*tokens {
+        [tokens] => Ok(tokens.clone()),
+        tokens => ops::concatenate(&tokens.iter().collect::<Vec<_>>(), 0),
+    }
+}
+
+/// What follows each position of `logits`, `[positions, vocabulary]`, if nothing but these decides:
+/// all of them are drawn at once then.
+fn choose_plainly(
+    model: &dyn LanguageModel,
+    rows: &[&mut Sequence],
+    inputs: &[StepInput],
+    logits: &Array,
+) -> Result<Option<Vec<Choice>>> {
+    let plain = rows.iter().zip(inputs).map(|(row, input)| row.plain_rows(input.row.logits));
+    let plain: Option<Vec<_>> = plain.collect();
+    plain.map(|rows| Choice::together(model.device(), logits, &rows.concat())).transpose()
 }
 
 /// Reads the steps in flight of all `sequences`.

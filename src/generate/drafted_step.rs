@@ -2,7 +2,7 @@
 //! caches again if they were wrong.
 
 use super::choice::TokenOutput;
-use super::sequence::{Pending, Sequence, StepInput};
+use super::sequence::{InputTokens, Pending, Sequence, StepInput};
 use super::speculation::draft::{DraftRow, DraftSequence};
 use super::speculation::{Room, Trial};
 use crate::cache::Checkpoint;
@@ -86,7 +86,8 @@ impl Sequence {
             choices: Vec::new(),
             logits: Vec::new(),
         });
-        StepInput { tokens: mlx::from_u32(&tokens, &[row.length]), row, trial }
+        let tokens = InputTokens::Known(mlx::from_u32(&tokens, &[row.length]));
+        StepInput { tokens, row, trial }
     }
 
     /// Chooses behind each of the drafted tokens, by `logits` of `[1, vocabulary]`, as if all of

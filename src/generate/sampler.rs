@@ -4,7 +4,8 @@ use super::mirostat::Mirostat;
 use crate::error::Result;
 use crate::fused::Device;
 pub use crate::fused::sampling::SamplingOptions;
-use crate::fused::sampling::{COLDEST, Draw, sample, sample_by_surprise};
+use crate::fused::sampling::sample_by_surprise;
+use crate::fused::sampling::{COLDEST, Draw, RowDraw, draw_tokens, largest_logit};
 use crate::mlx::Array;
 
 /// Draws tokens; its draws depend on the seed and the token's number only.
@@ -37,15 +38,23 @@ impl Sampler {
         self.mirostat.is_some()
     }
 
-    /// Token number `index` of a sequence from logits `[1, vocabulary]`, `[1]`, and its surprise,
-    /// where the next draw depends on that.
-    pub fn draw(&self, logits: &Array, index: u64) -> Result<(Array, Option<Array>)> {
+    /// How token number `index` of a sequence is drawn; `None` where that takes more than options.
+    pub fn row(&self, index: u64) -> Option<RowDraw<'_>> {
+        let draw = Draw { seed: self.seed, index };
+        (!self.is_adaptive()).then_some(RowDraw { options: &self.options, draw })
+    }
+
+    /// Token number `index` of a sequence from logits `[1, vocabulary]`, what [`largest_logit`] says
+    /// of them, `[1]` each, and its surprise, where the next draw depends on that.
+    pub fn draw(&self, logits: &Array, index: u64) -> Result<([Array; 2], Option<Array>)> {
+        let draw = Draw { seed: self.seed, index };
         let Some(mirostat) = &self.mirostat else {
-            return Ok((self.sample(logits, index)?, None));
+            let row = RowDraw { options: &self.options, draw };
+            return Ok((draw_tokens(self.device, logits, &[row])?, None));
         };
-        let (draw, temperature) = (Draw { seed: self.seed, index }, self.options.temperature);
+        let temperature = self.options.temperature;
         let [token, surprise] = sample_by_surprise(logits, temperature, mirostat.limit(), draw)?;
-        Ok((token, Some(surprise)))
+        Ok(([token, largest_logit(self.device, logits)?], Some(surprise)))
     }
 
     /// Takes the surprise of the last token.
@@ -79,7 +88,8 @@ impl Sampler {
 
     /// Draws token number `index` of a sequence from logits `[1, vocabulary]`: `[1]`, `uint32`.
     pub fn sample(&self, logits: &Array, index: u64) -> Result<Array> {
-        sample(self.device, logits, &self.options, Draw { seed: self.seed, index })
+        let ([token, _], _) = self.draw(logits, index)?;
+        Ok(token)
     }
 }
 
@@ -326,7 +336,7 @@ mod tests {
         let greedy = Sampler::new(greedy, 3, Device::default());
         let greedy = greedy.with_mirostat(Some(Mirostat::new(5.0, 0.1)));
         assert!(!greedy.is_adaptive());
-        assert_eq!(item_u32(&greedy.draw(&logits, 0).unwrap().0).unwrap(), 0);
+        assert_eq!(item_u32(&greedy.sample(&logits, 0).unwrap()).unwrap(), 0);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::speculation::{Speculated, Speculation, SpeculationOptions, Trial};
 use super::token_mask::{EndTokens, TokenMask, masked};
 use crate::cache::{Cache, CacheLimits, CachePart};
 use crate::error::{Error, Result};
+use crate::fused::sampling::RowDraw;
 use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array};
 use crate::models::LanguageModel;
@@ -81,11 +82,36 @@ impl Pending {
 
 /// What a step reads of a sequence.
 pub(super) struct StepInput {
-    /// `[length]`.
-    pub tokens: Array,
+    pub tokens: InputTokens,
     pub row: StepRow,
     /// The drafted ones among the tokens.
     pub trial: Option<Trial>,
+}
+
+/// The tokens that a step reads of a sequence.
+pub(super) enum InputTokens {
+    /// `[length]`.
+    Known(Array),
+    /// The one that the step before chooses.
+    Chosen(Choice),
+}
+
+impl InputTokens {
+    /// The choice, if it is one.
+    pub fn choice(&self) -> Option<&Choice> {
+        match self {
+            Self::Known(_) => None,
+            Self::Chosen(choice) => Some(choice),
+        }
+    }
+
+    /// `[length]`.
+    pub fn array(&self) -> Result<Array> {
+        match self {
+            Self::Known(tokens) => Ok(tokens.clone()),
+            Self::Chosen(choice) => choice.token(),
+        }
+    }
 }
 
 /// A sequence that is being generated.
@@ -358,16 +384,16 @@ impl Sequence {
     /// # Panics
     /// If the prompt has not been processed.
     pub(super) fn next_input(&mut self) -> StepInput {
-        let token = match &self.pending {
-            Some(pending) => pending.choice.token.clone(),
+        let tokens = match &self.pending {
+            Some(pending) => InputTokens::Chosen(pending.choice.clone()),
             None if self.speculation.is_some() => return self.certain_and_drafted(),
             None => {
                 assert!(self.processed + 1 == self.tokens.len(), "prefill comes before step");
-                mlx::from_u32(&self.tokens[self.processed..], &[1])
+                InputTokens::Known(mlx::from_u32(&self.tokens[self.processed..], &[1]))
             }
         };
         self.processed += 1;
-        StepInput { tokens: token, row: StepRow { length: 1, logits: 1 }, trial: None }
+        StepInput { tokens, row: StepRow { length: 1, logits: 1 }, trial: None }
     }
 
     /// The prompt's tokens, and those of the answer that were read.
@@ -388,6 +414,20 @@ impl Sequence {
     /// Whether its choice waits for the token before.
     pub(super) fn waits_for_token(&self) -> bool {
         self.mask.is_some() || self.chooser.waits()
+    }
+
+    /// How its next `count` tokens are drawn, if nothing but their logits decides.
+    pub(super) fn plain_rows(&self, count: i32) -> Option<Vec<RowDraw<'_>>> {
+        let first = self.queued;
+        if self.mask.is_some() || self.end_tokens.are_early(first) {
+            return None;
+        }
+        (first..first + count as u64).map(|index| self.chooser.plain_row(index)).collect()
+    }
+
+    /// Takes choices that were made by [`Sequence::plain_rows`].
+    pub(super) fn count_choices(&mut self, count: i32) {
+        self.queued += count as u64;
     }
 
     /// Chooses the next token by logits `[1, vocabulary]`.

@@ -40,10 +40,15 @@ impl EndTokens {
         Self { tokens, min_tokens }
     }
 
+    /// Whether there are any, and token number `index` of the answer may not be one of them.
+    pub fn are_early(&self, index: u64) -> bool {
+        !self.tokens.is_empty() && index < self.min_tokens as u64
+    }
+
     /// Logits `[1, vocabulary]` for token number `index` of the answer, with −∞ for the ends that
     /// come too early. Where a mask allows nothing else, the answer is complete, and may end.
     pub fn left_out(&self, logits: Array, index: u64, allowed: Option<&[u32]>) -> Result<Array> {
-        if self.tokens.is_empty() || index >= self.min_tokens as u64 {
+        if !self.are_early(index) {
             return Ok(logits);
         }
         if allowed.is_some_and(|allowed| self.are_all_of(allowed)) {

@@ -97,9 +97,15 @@ impl QuantizedTensor {
     }
 }
 
+/// MLX's products on a CUDA card take rows that follow one another alone; on a Mac any.
+fn in_order(x: &Array) -> Result<Array> {
+    if cfg!(target_os = "macos") { Ok(x.clone()) } else { ops::contiguous(x) }
+}
+
 /// x · wᵀ with a matrix for each of `x`'s axes in front, which broadcast; without `transposed`, x ·
 /// w for `x` `[…, outputs]`: `[…, inputs]`.
 pub fn matmul(x: &Array, w: &QuantizedTensor, transposed: bool) -> Result<Array> {
+    let x = in_order(x)?;
     op!(mlx_quantized_matmul(
         x.as_ptr(),
         w.weight.as_ptr(),
@@ -120,6 +126,7 @@ pub fn gather_matmul(
     experts: &Array,
     sorted: bool,
 ) -> Result<Array> {
+    let x = in_order(x)?;
     op!(mlx_gather_qmm(
         x.as_ptr(),
         w.weight.as_ptr(),

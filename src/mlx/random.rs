@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// 64 bits for draw number `index` of the stream that `seed` names: SplitMix64 (Steele, Lea and
 /// Flood 2014) of the pair, so that no draw depends on the one before.
-fn bits(seed: u64, index: u64) -> u64 {
+pub fn bits(seed: u64, index: u64) -> u64 {
     let mut z = seed ^ index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     for multiplier in [0xBF58_476D_1CE4_E5B9, 0x94D0_49BB_1331_11EB] {
         z = (z ^ (z >> 30)).wrapping_mul(multiplier);

@@ -97,7 +97,8 @@ impl BlockIndexer {
         let group = query_heads / heads;
         let visible = ops::broadcast_to(&visible, &[batch, heads, group, length, seen])?;
         let visible = ops::reshape(&visible, &[batch, query_heads, length, seen])?;
-        masked(&visible, mask).map(Mask::Array)
+        // MLX's attention takes no mask that is more precise than what it masks.
+        ops::astype(&masked(&visible, mask)?, queries.dtype()).map(Mask::Array)
     }
 
     /// What is added to the scores of blocks with these `numbers`, so that of each of `length`

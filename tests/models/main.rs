@@ -217,26 +217,32 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
 #[ignore = "takes a GPU, where it runs by: cargo test --test models on_a_gpu -- --ignored"]
 fn logits_agree_with_the_reference_on_a_gpu() {
     const TOLERANCE: f64 = 2e-2;
-    mlx::enter(DeviceKind::Gpu).unwrap();
     let mut failures = Vec::new();
     for folder in fixtures() {
         let name = folder.file_name().unwrap().display().to_string();
         let golden = Golden::read(&folder);
         for dtype in [Dtype::Float32, Dtype::Bfloat16] {
-            let options = LoadOptions { device: Device::gpu(), dtype: Some(dtype) };
-            let check = || -> Result<f64> {
+            let error_on = |device: Device, rows: usize| -> Result<f64> {
+                mlx::enter(device.kind)?;
+                let options = LoadOptions { device, dtype: Some(dtype) };
                 let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(()))?;
-                let alone = in_rows(&*loaded.model, &golden, 1)?;
-                Ok(alone.max(in_rows(&*loaded.model, &golden, 3)?))
+                in_rows(&*loaded.model, &golden, rows)
             };
-            // Numbers of 16 bits have 8 of them.
-            let tolerance = if dtype == Dtype::Float32 { TOLERANCE } else { 8.0 * TOLERANCE };
-            match check() {
-                Ok(error) if error < tolerance => {}
-                Ok(error) => {
-                    failures.push(format!("{name}, {dtype:?}: relative error {error:.2e}"))
+            // Numbers of 16 bits have 8 of them, and may let a router choose another expert: the
+            // composition on the CPU then does so, too.
+            let is_as_near = |error: f64| match dtype {
+                Dtype::Float32 => error < TOLERANCE,
+                _ if error < 8.0 * TOLERANCE => true,
+                _ => error < 2.0 * error_on(Device::default().plain(), 1).unwrap(),
+            };
+            for rows in [1, 3] {
+                match error_on(Device::gpu(), rows) {
+                    Ok(error) if is_as_near(error) => {}
+                    Ok(error) => failures.push(format!(
+                        "{name}, {dtype:?}, {rows} rows: relative error {error:.2e}"
+                    )),
+                    Err(error) => failures.push(format!("{name}, {dtype:?}, {rows} rows: {error}")),
                 }
-                Err(error) => failures.push(format!("{name}, {dtype:?}: {error}")),
             }
         }
     }

@@ -4,11 +4,12 @@ use std::ffi::CStr;
 use std::sync::Arc;
 
 use super::{CpuKernel, NodeOptions, wrong_outputs};
-use crate::cpu::ExecOptions;
 use crate::cpu::sampling::{Logits, Penalties, SamplingOptions, largest};
+use crate::cpu::{ExecOptions, Isa};
 use crate::error::Result;
+use crate::fused::sampling::RowDraw;
 use crate::mlx::primitive::{Element, Input, Output, custom_one};
-use crate::mlx::{Array, Dtype};
+use crate::mlx::{Array, Dtype, random};
 
 /// Writes the only element of an output.
 fn put<T: Element>(output: &mut Output, value: T) -> Result<()> {
@@ -44,44 +45,75 @@ impl CpuKernel for LargestLogit {
     const NAME: &'static CStr = c"LargestLogit";
 
     fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
-        put(&mut outputs[0], largest(&inputs[0].values()?, exec.isa))
+        let (values, largest_ones) = (inputs[0].values()?, outputs[0].slice()?);
+        let vocabulary = (values.len() / largest_ones.len().max(1)).max(1);
+        for (most, logits) in largest_ones.iter_mut().zip(values.chunks_exact(vocabulary)) {
+            *most = largest(logits, exec.isa);
+        }
+        Ok(())
     }
 }
 
-/// The largest of logits `[1, vocabulary]`, or NaN where any of them is: `[1]`.
+/// The largest of logits `[…, vocabulary]`, or NaN where any of them is: `[…]`.
 pub fn largest_logit(options: NodeOptions, logits: &Array) -> Result<Array> {
-    options.build_one(LargestLogit, &[logits], &[1])
+    let shape = logits.shape();
+    options.build_one(LargestLogit, &[logits], &shape[..shape.len().saturating_sub(1)])
 }
 
-struct Draw {
+struct DrawTokens(Vec<Drawing>);
+
+/// How the token of a row is drawn.
+struct Drawing {
     options: SamplingOptions,
     xtc: bool,
     uniform: f64,
 }
 
-impl CpuKernel for Draw {
-    const NAME: &'static CStr = c"Draw";
+impl Drawing {
+    fn of(row: &RowDraw) -> Self {
+        let RowDraw { options, draw } = *row;
+        let [uniform, chance] =
+            draw.numbers().map(|number| random::host_uniform(draw.seed, number));
+        let xtc = chance < f64::from(options.xtc_probability);
+        Self { options: options.clone(), xtc, uniform }
+    }
 
-    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
-        let Self { options, xtc, uniform } = self;
-        let values = inputs[0].values()?;
-        let logits = Logits::new(&values, exec.isa);
-        let kept = logits.kept(options, *xtc);
-        let temperature = logits.temperature(kept.as_deref(), options);
-        put(&mut outputs[0], logits.draw(kept.as_deref(), temperature, *uniform))
+    fn token(&self, logits: &[f32], isa: Isa) -> u32 {
+        let logits = Logits::new(logits, isa);
+        if self.options.temperature == 0.0 {
+            return logits.most_likely();
+        }
+        let kept = logits.kept(&self.options, self.xtc);
+        let temperature = logits.temperature(kept.as_deref(), &self.options);
+        logits.draw(kept.as_deref(), temperature, self.uniform)
     }
 }
 
-/// A token drawn from logits `[1, vocabulary]` with two numbers from [0, 1): `[1]`.
-pub fn draw(
-    node: NodeOptions,
-    logits: &Array,
-    options: &SamplingOptions,
-    [uniform, chance]: [f64; 2],
-) -> Result<Array> {
-    let xtc = chance < f64::from(options.xtc_probability);
-    let kernel = Draw { options: options.clone(), xtc, uniform };
-    custom_one(node.node(kernel), &[logits], &[1], Dtype::Uint32)
+impl CpuKernel for DrawTokens {
+    const NAME: &'static CStr = c"DrawTokens";
+
+    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
+        let values = inputs[0].values()?;
+        let [tokens, most] = outputs else {
+            return Err(wrong_outputs(outputs));
+        };
+        let (tokens, most) = (tokens.slice()?, most.slice()?);
+        let vocabulary = (values.len() / self.0.len().max(1)).max(1);
+        let rows = values.chunks_exact(vocabulary).zip(&self.0);
+        for ((logits, drawing), (token, most)) in rows.zip(tokens.iter_mut().zip(most)) {
+            *token = drawing.token(logits, exec.isa);
+            *most = largest(logits, exec.isa);
+        }
+        Ok(())
+    }
+}
+
+/// A token drawn from each row of logits, `[rows, vocabulary]`, and [`largest_logit`], `[rows]`
+/// each.
+pub fn draw(node: NodeOptions, logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]> {
+    let kernel = DrawTokens(rows.iter().map(Drawing::of).collect());
+    let count = [rows.len() as i32];
+    node.build_each(kernel, &[logits], [(&count, Dtype::Uint32), (&count, Dtype::Float32)])
 }
 
 struct Penalize(Arc<Penalties>);

@@ -7,4 +7,5 @@ pub mod attention;
 pub mod products;
 pub mod recurrence;
 pub mod router;
+pub mod sampling;
 pub mod unpack;

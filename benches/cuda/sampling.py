@@ -1,0 +1,158 @@
+"""Checks and times drawing tokens: `src/fused/cuda/draw.cu`.
+
+python3 sampling.py [check[:CASES]] [time]
+"""
+
+import random
+import sys
+
+import numpy
+import torch
+from card import KERNELS, compile_all, replay, start
+
+SOURCE = (KERNELS / "draw.cu").read_text()
+DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+MODULES = {}
+
+
+def prepare(keys):
+    keys = sorted(set(keys) - set(MODULES))
+    MODULES.update(zip(keys, compile_all([(SOURCE, dict(X=x, WIDE=wide)) for x, wide in keys])))
+
+
+def key(x, vocabulary):
+    return x, int(vocabulary % 8 == 0)
+
+
+def settings(rows):
+    """What the kernel reads of (temperature, top_p, min_p, top_k, uniform) of each row."""
+    words = []
+    for temperature, top_p, min_p, top_k, uniform in rows:
+        reach = -numpy.log(min_p) if min_p > 0 else numpy.inf
+        floats = numpy.array([temperature, top_p, reach], numpy.float32).view(numpy.uint32)
+        number = int(uniform * 2**64)
+        words.append([*floats, top_k, number >> 32, number & 0xFFFFFFFF])
+    return torch.from_numpy(numpy.array(words, numpy.uint32).view(numpy.int32)).cuda()
+
+
+def launch(x, logits, wanted, tokens, largest):
+    vocabulary = logits.shape[1]
+    arrays = [logits, wanted, tokens, largest]
+    MODULES[key(x, vocabulary)].launch(logits.shape[0], 1024, 0, arrays, [vocabulary])
+
+
+def expected(logits, temperature, top_p, min_p, top_k, uniform):
+    """The token, and those beside it that rounding may give, in float64."""
+    largest = logits.max()
+    if temperature == 0:
+        return {int(logits.argmax())}
+    distance = largest - logits
+    kept = numpy.ones(len(logits), bool)
+    if top_p < 1:
+        order = numpy.argsort(distance, kind="stable")
+        mass = numpy.exp(-distance[order])
+        nearer = numpy.cumsum(mass) - mass
+        last = order[nearer < top_p * mass.sum()][-1]
+        kept &= distance <= distance[last]
+    if min_p > 0:
+        kept &= distance <= numpy.float32(-numpy.log(min_p))
+    if 0 < top_k < kept.sum():
+        order = numpy.argsort(numpy.where(kept, distance, numpy.inf), kind="stable")
+        kept = numpy.isin(numpy.arange(len(logits)), order[:top_k]) & kept
+    mass = numpy.where(kept, numpy.exp(-distance / temperature), 0)
+    up_to = numpy.cumsum(mass) / mass.sum()
+    possible = numpy.flatnonzero(mass > 0)
+    near = [numpy.searchsorted(up_to, uniform + e, "right") for e in (-1e-5, 0, 1e-5)]
+    return {int(possible[numpy.searchsorted(possible, min(n, possible[-1]))]) for n in near}
+
+
+def check(cases):
+    random.seed(1)
+    numpy.random.seed(1)
+    sizes = [1, 7, 1000, 32000, 50257, 128256, 151936, 262144, 1 << 21]
+    plan = [
+        (random.choice(sizes), random.randrange(3), random.choice([1, 2, 9])) for _ in range(cases)
+    ]
+    prepare([key(x, vocabulary) for vocabulary, x, _ in plan])
+    wrong = 0
+    for vocabulary, x, rows in plan:
+        spread = random.choice([0.5, 2.5, 6])
+        logits = torch.randn(rows, vocabulary, device="cuda") * spread
+        if random.random() < 0.3:
+            # As a grammar leaves them.
+            logits[:, torch.randperm(vocabulary)[: vocabulary // 2].cuda()] = -torch.inf
+        logits = logits.to(DTYPES[x])
+        wanted = [
+            (
+                random.choice([0, 0.6, 1, 1.7, 1e-6]),
+                random.choice([1, 1, 0.95, 0.3, 1e-6]),
+                random.choice([0, 0, 0.05, 0.9]),
+                random.choice([0, 0, 1, 20, 64, 5000]),
+                random.random(),
+            )
+            for _ in range(rows)
+        ]
+        tokens = torch.zeros(rows, dtype=torch.int32, device="cuda")
+        largest = torch.zeros(rows, device="cuda")
+        # What keeps as many as there are keeps all.
+        wanted = [(*w[:3], w[3] if w[3] < vocabulary else 0, w[4]) for w in wanted]
+        launch(x, logits, settings(wanted), tokens, largest)
+        values = logits.double().cpu().numpy()
+        for row in range(rows):
+            most = values[row].max()
+            right = {0} if most == -numpy.inf else expected(values[row], *wanted[row])
+            if tokens[row].item() not in right or largest[row].item() != most:
+                wrong += 1
+                print(
+                    "wrong",
+                    vocabulary,
+                    DTYPES[x],
+                    wanted[row],
+                    tokens[row].item(),
+                    right,
+                    flush=True,
+                )
+    for odd in (torch.nan, torch.inf):
+        logits = torch.randn(2, 32000, device="cuda")
+        logits[0, 77] = odd
+        tokens, largest = torch.zeros(2, dtype=torch.int32, device="cuda"), torch.zeros(
+            2, device="cuda"
+        )
+        prepare([key(2, 32000)])
+        launch(2, logits, settings([(1, 0.9, 0, 10, 0.5)] * 2), tokens, largest)
+        told = largest.tolist()
+        told = (told[0] != told[0] if odd != odd else told[0] == odd) and told[1] < 100
+        wrong += not told
+    print(f"{cases} cases, {wrong} wrong", flush=True)
+
+
+def time():
+    kinds = {
+        "largest": (0, 1, 0, 0),
+        "temperature": (0.7, 1, 0, 0),
+        "min-p": (0.7, 1, 0.05, 0),
+        "top-p": (0.7, 0.9, 0, 0),
+        "top-k": (0.7, 1, 0, 40),
+        "top-p and top-k": (0.7, 0.95, 0, 20),
+    }
+    vocabularies = (32000, 128256, 262144)
+    prepare([key(0, vocabulary) for vocabulary in vocabularies])
+    for name, kind in kinds.items():
+        figures = []
+        for vocabulary in vocabularies:
+            for rows in (1, 32):
+                logits = (torch.randn(rows, vocabulary, device="cuda") * 2.5).bfloat16()
+                wanted = settings([(*kind, 0.4)] * rows)
+                tokens = torch.zeros(rows, dtype=torch.int32, device="cuda")
+                largest = torch.zeros(rows, device="cuda")
+                arrays = logits, wanted, tokens, largest
+                seconds = replay(lambda: [launch(0, *arrays) for _ in range(20)]) / 20
+                figures.append(seconds * 1e6)
+        print(f"{name:16}", " ".join(f"{figure:8.1f}" for figure in figures), "µs", flush=True)
+
+
+if __name__ == "__main__":
+    start()
+    for word in sys.argv[1:] or ["check", "time"]:
+        name, _, count = word.partition(":")
+        check(int(count or 300)) if name == "check" else time()
