@@ -76,6 +76,8 @@ pub struct AttentionParams {
     pub sinks: Option<Array>,
     /// The type in which keys and values are kept; `None` for as they come.
     pub kv_dtype: Option<Dtype>,
+    /// The epsilon of a root-mean-square norm over what each head attended to, without weights.
+    pub output_head_norm: Option<f32>,
     /// The norm over all heads of what the layer attended to (Wang et al. 2022, "Magneto").
     pub output_norm: Option<NormParams>,
     /// The output projection.
@@ -108,7 +110,8 @@ pub fn attention<C: KvCache>(
         && cpu::attention::supports(new, &rows, params)
     {
         // What is normalized or gated in between is not multiplied with the projection at once.
-        let follows = gate.is_none() && params.output_norm.is_none();
+        let normed = params.output_norm.is_some() || params.output_head_norm.is_some();
+        let follows = gate.is_none() && !normed;
         let output = params.output.only_quantized().filter(|_| follows);
         let attended = cpu::attention::cached_attention(options, new, &mut rows, params, output)?;
         return match output {
@@ -213,6 +216,11 @@ fn project_output(
     gate: Option<&Array>,
     params: &AttentionParams,
 ) -> Result<Array> {
+    if let Some(eps) = params.output_head_norm {
+        let by_head = [attended.dim(0), attended.dim(1), params.heads, params.v_head_dim];
+        let normed = rms_norm(device, &ops::reshape(&attended, &by_head)?, None, eps)?;
+        attended = ops::reshape(&normed, attended.shape())?;
+    }
     if let Some(output_norm) = &params.output_norm {
         attended = norm(device, &attended, output_norm)?;
     }

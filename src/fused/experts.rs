@@ -115,13 +115,15 @@ pub fn moe_mlp(
     }
     match (device.backend(x), cpu::experts::MoeMlp::of(x, chosen, weights, experts)) {
         (Backend::Cpu(options), Some(moe)) => moe.build(options),
-        _ => {
-            let outputs = expert_outputs(device, x, chosen, experts)?;
-            let weighted = ops::multiply(&outputs, &ops::expand_dims(weights, -1)?)?;
-            // The weights may be more precise than the outputs.
-            ops::astype(&ops::squeeze(&ops::sum(&weighted, -2)?, -2)?, outputs.dtype())
-        }
+        _ => weighted_sum(&expert_outputs(device, x, chosen, experts)?, weights),
     }
+}
+
+/// The sum of outputs `[batch, length, active, dims]` times their weights `[batch, length, active]`.
+pub fn weighted_sum(outputs: &Array, weights: &Array) -> Result<Array> {
+    let weighted = ops::multiply(outputs, &ops::expand_dims(weights, -1)?)?;
+    // The weights may be more precise than the outputs.
+    ops::astype(&ops::squeeze(&ops::sum(&weighted, -2)?, -2)?, outputs.dtype())
 }
 
 /// What a router and its experts make of a norm.

@@ -25,6 +25,14 @@ pub enum NormParams {
         /// Keeps the root away from 0.
         eps: f32,
     },
+    /// Root-mean-square norm of what is multiplied before: x · weight / √(mean((x · weight)²) +
+    /// eps).
+    RmsOfScaled {
+        /// `[dims]`.
+        weight: Array,
+        /// Keeps the root away from 0.
+        eps: f32,
+    },
     /// Root-mean-square norm of heads, each with a weight of its own.
     RmsPerHead {
         /// `[heads, 1, head_dim]`.
@@ -47,7 +55,10 @@ impl NormParams {
     pub(super) fn root_mean_square(&self) -> Option<(Option<&Array>, f32)> {
         match self {
             Self::Rms { weight, eps } => Some((weight.as_ref(), *eps)),
-            Self::RmsPerHead { .. } | Self::Layer { .. } | Self::LayerPerHead { .. } => None,
+            Self::RmsOfScaled { .. }
+            | Self::RmsPerHead { .. }
+            | Self::Layer { .. }
+            | Self::LayerPerHead { .. } => None,
         }
     }
 }
@@ -59,6 +70,10 @@ pub fn norm(device: Device, x: &Array, params: &NormParams) -> Result<Array> {
         NormParams::Rms { weight, eps } => rms_norm(device, x, weight.as_ref(), *eps),
         NormParams::Layer { weight, bias, eps } => {
             layer_norm(device, x, Some(weight), bias.as_ref(), *eps)
+        }
+        NormParams::RmsOfScaled { weight, eps } => {
+            let scaled = ops::astype(&ops::multiply(x, weight)?, x.dtype())?;
+            rms_norm(device, &scaled, None, *eps)
         }
         NormParams::RmsPerHead { weight, eps } => {
             ops::multiply(&rms_norm(device, x, None, *eps)?, weight)

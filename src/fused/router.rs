@@ -73,11 +73,22 @@ pub struct RouterParams {
     pub routing: Routing,
     /// `[experts]`, `f32`: added for the choice only.
     pub correction: Option<Array>,
+    /// Multiplies the logits.
+    pub logit_scale: f32,
 }
 
 /// The experts that `logits`, `[batch, length, experts]`, choose, and their weights,
 /// `[batch, length, active]` each.
 pub fn route_top_k(device: Device, logits: &Array, params: &RouterParams) -> Result<[Array; 2]> {
+    if params.logit_scale != 1.0 {
+        let logits = scaled(&ops::astype(logits, Dtype::Float32)?, params.logit_scale)?;
+        let correction = params.correction.clone();
+        return route_top_k(
+            device,
+            &logits,
+            &RouterParams { correction, logit_scale: 1.0, ..*params },
+        );
+    }
     if device.cuda().is_some()
         && let Some(chosen) = cuda::router::route_top_k(logits, params)?
     {

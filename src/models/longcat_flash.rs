@@ -84,10 +84,10 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
                 mixer: latent.attention_of(&w.at("self_attn").at(half))?,
                 feed_forward,
                 norms: Norms::Sequential {
-                    mixer: BlockNorms { before: norm("input_layernorm")?, after: None },
+                    mixer: BlockNorms { before: norm("input_layernorm")?, ..BlockNorms::default() },
                     feed_forward: BlockNorms {
                         before: norm("post_attention_layernorm")?,
-                        after: None,
+                        ..BlockNorms::default()
                     },
                 },
             });

@@ -64,6 +64,7 @@ mod minimax_m3;
 mod mistral;
 mod mpt;
 mod muse_glimmer;
+mod muse_spark;
 mod nanbeige;
 mod nanochat;
 mod nemotron;
@@ -454,6 +455,7 @@ const FAMILIES: &[&[Architecture]] = &[
         minimax_m3,
         mpt,
         muse_glimmer,
+        muse_spark,
         nanbeige,
         nanochat,
         openelm,

@@ -7,7 +7,9 @@ use serde_json::json;
 use super::config::{ConfigFile, LayerType, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, GatePlace, Mlp, Norm, NormLayout, OutputGate, QkNorm};
+use crate::nn::{
+    Activation, GatePlace, Mlp, Norm, NormLayout, OutputGate, QkNorm, StandardDecoder,
+};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -17,7 +19,7 @@ pub(super) const ARCHITECTURE: Architecture =
     });
 
 /// The name of the norm behind the embedding.
-const EMBEDDING_NORM: &str = "embed_norm";
+pub(super) const EMBEDDING_NORM: &str = "embed_norm";
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([
@@ -30,17 +32,34 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("vocab_size", json!(202_048)),
         ("tie_word_embeddings", json!(false)),
     ]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = decoder(file, &RopeDefaults::base(10_000.0), [3.87, 0.196_116_14])?;
     decoder.norm = norm;
+    decoder.attention.gate = Some("gate_proj");
+    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    let activation = file.optional("hidden_activation")?.unwrap_or(Activation::Silu);
+    Ok(Box::new(
+        decoder.build(w, |_, w| {
+            Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, activation)?))
+        })?,
+    ))
+}
+
+/// What Muse's models have in common: norms around blocks and over heads, gates, layers within a
+/// window, and bounded logits; with the defaults of `qk_scale_factor` and `output_multiplier`.
+pub(super) fn decoder(
+    file: &ConfigFile,
+    rope: &RopeDefaults,
+    [qk_scale, multiplier]: [f32; 2],
+) -> Result<StandardDecoder> {
+    let mut decoder = file.decoder(rope)?;
     decoder.after_eps = Some(file.optional("post_norm_eps")?.unwrap_or(1e-8));
     decoder.layout = NormLayout::SANDWICH;
     decoder.embedding_norm = Some(EMBEDDING_NORM);
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::unweighted, decoder.eps));
-    let factor: f32 = file.optional("qk_scale_factor")?.unwrap_or(3.87);
+    let factor: f32 = file.optional("qk_scale_factor")?.unwrap_or(qk_scale);
     decoder.attention.scale = Some(factor / (decoder.attention.head_dim as f32).sqrt());
-    decoder.attention.gate = Some("gate_proj");
     decoder.attention.output_gate = Some(OutputGate::sigmoid(GatePlace::EachFeature));
-    decoder.logit_scale = Some(file.optional("output_multiplier")?.unwrap_or(0.196_116_14));
+    decoder.logit_scale = Some(file.optional("output_multiplier")?.unwrap_or(multiplier));
     decoder.logit_cap = file.unless_null("final_logit_softcapping", 20.0)?;
     // Every fourth layer, counted from the last one.
     let count = decoder.layers.len();
@@ -57,13 +76,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         layer.rope = layer.rope.take().filter(|_| rotated);
         layer.span = near[index].then_some(window).into();
     }
-    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    let activation = file.optional("hidden_activation")?.unwrap_or(Activation::Silu);
-    Ok(Box::new(
-        decoder.build(w, |_, w| {
-            Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, activation)?))
-        })?,
-    ))
+    Ok(decoder)
 }
 
 /// Norms without weights behind the embedding, with weights that are stored less 1 in the layers,

@@ -67,6 +67,8 @@ pub struct AttentionParts {
     pub soft_cap: Option<f32>,
     /// A score for each head for looking at nothing, `[heads]`.
     pub sinks: Option<Array>,
+    /// The epsilon of a root-mean-square norm over what each head attended to, without weights.
+    pub output_head_norm: Option<f32>,
     /// The norm over all heads of what was attended to.
     pub output_norm: Option<Norm>,
     /// The output projection.
@@ -182,6 +184,7 @@ impl Attention {
             soft_cap: parts.soft_cap,
             sinks: parts.sinks,
             kv_dtype: w.cache_dtype(),
+            output_head_norm: parts.output_head_norm,
             output_norm: parts.output_norm.map(Norm::into_params),
             output: parts.output.into_weights(),
         };

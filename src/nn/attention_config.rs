@@ -66,6 +66,8 @@ pub struct AttentionConfig {
     pub output_gate: Option<OutputGate>,
     /// The name of their projection, where it is not the last of `qkv`.
     pub gate: Option<&'static str>,
+    /// The epsilon of a root-mean-square norm over what each head attended to, without weights.
+    pub output_head_norm: Option<f32>,
     /// The name, kind and epsilon of a norm over all heads in front of the output projection.
     pub output_norm: Option<(&'static str, TakeNorm, f32)>,
 }
@@ -206,6 +208,7 @@ impl AttentionConfig {
             scale: self.scale(),
             soft_cap: self.soft_cap,
             sinks: self.sinks.map(|name| w.take(name, &[heads])).transpose()?,
+            output_head_norm: self.output_head_norm,
             output_norm: self
                 .output_norm
                 .map(|(name, take, eps)| take(&w.at(name), inner, eps))

@@ -53,12 +53,15 @@ pub enum Norms {
 }
 
 /// The norms around a block: x + after(block(before(x))).
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct BlockNorms {
     /// Of what the block reads; `None` (OLMo 2) for the stream as it is.
     pub before: Option<Norm>,
     /// Of what the block gives (Gemma 2).
     pub after: Option<Norm>,
+    /// α and β, `[dims]` each, of α · x + β · after(block(before(x))); `None` for 1 (Meta 2026,
+    /// "Muse Spark").
+    pub gates: Option<[Array; 2]>,
 }
 
 impl BlockNorms {
@@ -69,11 +72,17 @@ impl BlockNorms {
         }
     }
 
-    fn after(&self, output: Array) -> Result<Array> {
-        match &self.after {
-            Some(norm) => norm.forward(&output),
-            None => Ok(output),
-        }
+    /// The stream behind the block that read `input`.
+    fn add(&self, input: &Input, output: Array) -> Result<Residual> {
+        let output = match &self.after {
+            Some(norm) => norm.forward(&output)?,
+            None => output,
+        };
+        let Some([alpha, beta]) = &self.gates else { return input.add(output) };
+        let dtype = output.dtype();
+        let gated = |x: &Array, gate| ops::astype(&ops::multiply(x, gate)?, dtype);
+        let kept = Input::from(gated(&input.stream()?, alpha)?);
+        kept.add(gated(&output, beta)?)
     }
 }
 
@@ -84,10 +93,10 @@ impl DecoderLayer {
             Norms::Sequential { mixer, feed_forward } => {
                 let input = mixer.before(stream)?;
                 let mixed = self.mixer.forward(&input, rows)?;
-                let stream = input.add(mixer.after(mixed)?)?;
+                let stream = mixer.add(&input, mixed)?;
                 let input = feed_forward.before(&stream)?;
                 let fed = self.feed_forward.forward(&input)?;
-                input.add(feed_forward.after(fed)?)
+                feed_forward.add(&input, fed)
             }
             Norms::Parallel { mixer, feed_forward } => {
                 let input = stream.normed(mixer);

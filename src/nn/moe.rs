@@ -10,7 +10,7 @@ use super::router::Router;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::{Activation, Combine};
-use crate::fused::experts::{ExpertsWeights, Hidden, expert_outputs, moe_mlp};
+use crate::fused::experts::{ExpertsWeights, Hidden, expert_outputs, moe_mlp, weighted_sum};
 use crate::mlx::{Array, eval, ops, scalar};
 use crate::weights::Weights;
 
@@ -60,6 +60,8 @@ pub struct Moe {
     latent: Option<[Linear; 2]>,
     /// Between the experts and the second of these.
     latent_norm: Option<Norm>,
+    /// In front of the experts, and over what each of them gives.
+    expert_norms: Option<[Norm; 2]>,
     shared: Option<SharedExpert>,
     /// Weighs the chosen experts, and the one that sees every token, by a soft-max.
     coefficients: Option<Linear>,
@@ -75,6 +77,7 @@ impl Moe {
             experts,
             latent: None,
             latent_norm: None,
+            expert_norms: None,
             shared: None,
             coefficients: None,
             identities: None,
@@ -133,12 +136,19 @@ impl Moe {
         self.latent_norm = Some(norm);
         self
     }
+
+    /// The same with a norm in front of the experts, behind the projection to fewer features, and
+    /// one over what each expert gives.
+    pub fn with_expert_norms(mut self, norms: [Norm; 2]) -> Self {
+        self.expert_norms = Some(norms);
+        self
+    }
 }
 
 impl FeedForward for Moe {
     fn forward(&self, x: &Input) -> Result<Array> {
         let sum = match &self.latent {
-            None if !self.router.weighs_inputs() && self.identities.is_none() => {
+            None if self.is_plain() => {
                 let (router, params) = self.router.parts();
                 x.moe(self.router.device(), router, params, &self.experts.0)?
             }
@@ -154,6 +164,11 @@ impl FeedForward for Moe {
 }
 
 impl Moe {
+    /// Whether the experts see what the router sees, and are no more than weighed and added up.
+    fn is_plain(&self) -> bool {
+        !self.router.weighs_inputs() && self.identities.is_none() && self.expert_norms.is_none()
+    }
+
     /// The mixture where what the experts see is not what the router sees.
     fn mixture(&self, x: &Array, latent: Option<&[Linear; 2]>) -> Result<Array> {
         let [chosen, scores] = self.router.forward(x)?;
@@ -176,7 +191,12 @@ impl Moe {
                 let outputs = expert_outputs(device, &weighted, &chosen, &self.experts.0)?;
                 return ops::squeeze(&outputs, -2);
             }
-            self.experts.forward(device, x, &chosen, &scores)
+            let Some([before, after]) = &self.expert_norms else {
+                return self.experts.forward(device, x, &chosen, &scores);
+            };
+            let outputs = expert_outputs(device, &before.forward(x)?, &chosen, &self.experts.0)?;
+            let normed = after.forward(&outputs)?;
+            weighted_sum(&normed, &scores)
         };
         match latent {
             None => mix(x),

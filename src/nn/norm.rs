@@ -44,6 +44,17 @@ impl Norm {
         Ok(Self::of(w, NormParams::Rms { weight: Some(weight), eps }))
     }
 
+    /// Takes `weight` `[dims]` of a root-mean-square norm of what it multiplies.
+    pub fn rms_of_scaled(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
+        Ok(Self::of(w, NormParams::RmsOfScaled { weight: w.take("weight", &[dims])?, eps }))
+    }
+
+    /// The same, for checkpoints that store the weight less 1.
+    pub fn rms_of_scaled_plus_one(w: &Weights, dims: i32, eps: f32) -> Result<Self> {
+        let weight = plus(&w.take("weight", &[dims])?, 1.0)?;
+        Ok(Self::of(w, NormParams::RmsOfScaled { weight, eps }))
+    }
+
     /// Takes weights `[heads, head_dim]` under the view's own name, of a root-mean-square norm for
     /// each head.
     pub fn rms_per_head(w: &Weights, heads: i32, head_dim: i32, eps: f32) -> Result<Self> {

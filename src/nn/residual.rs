@@ -136,14 +136,18 @@ impl Input<'_> {
 
     /// The stream to which what a block made of this is added.
     pub fn add(&self, delta: Array) -> Result<Residual> {
-        let x = match &self.0 {
-            Source::Array(array) => array.clone(),
+        Ok(Residual { x: self.stream()?, delta: Some(delta) })
+    }
+
+    /// The stream that this is, or that it is the norm of.
+    pub fn stream(&self) -> Result<Array> {
+        match &self.0 {
+            Source::Array(array) => Ok(array.clone()),
             Source::Norm { stream, sum, .. } => match sum.get() {
-                Some(sum) => sum.clone(),
-                None => stream.materialize()?,
+                Some(sum) => Ok(sum.clone()),
+                None => stream.materialize(),
             },
-        };
-        Ok(Residual { x, delta: Some(delta) })
+        }
     }
 
     /// The projections of it, `[batch, length, outputs]` each.

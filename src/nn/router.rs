@@ -24,13 +24,19 @@ impl Router {
     pub fn new(w: &Weights, config: MoeConfig, bias: bool) -> Result<Self> {
         let MoeConfig { dims, experts, active, routing, .. } = config;
         let linear = Linear::new(w, dims, experts, bias)?;
-        let params = RouterParams { experts, active, routing, correction: None };
+        let params = RouterParams { experts, active, routing, correction: None, logit_scale: 1.0 };
         Ok(Self { linear, params, dims, device: w.device() })
     }
 
     /// The same that adds a correction, `[experts]` in `f32`, to the scores where it chooses.
     pub fn with_correction(mut self, correction: Array) -> Self {
         self.params.correction = Some(correction);
+        self
+    }
+
+    /// The same whose logits are multiplied.
+    pub fn with_logit_scale(mut self, factor: f32) -> Self {
+        self.params.logit_scale = factor;
         self
     }
 

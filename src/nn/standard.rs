@@ -171,7 +171,8 @@ impl NormLayout {
     fn norms(self, take: impl Fn(&str, bool) -> Result<Norm>) -> Result<Norms> {
         let block = |[before, after]: [Option<&str>; 2]| -> Result<_> {
             let before = before.map(|name| take(name, false)).transpose()?;
-            Ok(BlockNorms { before, after: after.map(|name| take(name, true)).transpose()? })
+            let after = after.map(|name| take(name, true)).transpose()?;
+            Ok(BlockNorms { before, after, gates: None })
         };
         let (mixer, feed_forward) = (block(self.mixer)?, block(self.feed_forward)?);
         match (self.parallel, mixer.before) {

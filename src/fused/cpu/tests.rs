@@ -471,6 +471,7 @@ fn new_positions_are_written_into_the_cache_and_attended_to() {
                 soft_cap: Some(4.0),
                 sinks: Some(sinks.clone()),
                 kv_dtype: Some(dtype),
+                output_head_norm: None,
                 output_norm: None,
                 output: LinearWeights::new(matrix, None),
             };
@@ -553,6 +554,7 @@ fn rows_of_a_step_attend_each_to_their_own_cache() {
             soft_cap: None,
             sinks: Some(numbers(&[heads], 5)),
             kv_dtype: Some(Dtype::Float16),
+            output_head_norm: None,
             output_norm: None,
             output: LinearWeights::new(matrix, None),
         };
@@ -625,6 +627,7 @@ fn positions_that_do_not_fit_the_cache_are_refused() {
         soft_cap: None,
         sinks: None,
         kv_dtype: None,
+        output_head_norm: None,
         output_norm: None,
         output: LinearWeights::new(matrix, None),
     };
@@ -682,7 +685,8 @@ fn experts_are_chosen_as_composed() {
     enter(DeviceKind::Cpu).unwrap();
     let logits = numbers(&[2, 7, 16], 13);
     let routing = Routing::softmax(true);
-    let params = RouterParams { experts: 16, active: 4, routing, correction: None };
+    let params =
+        RouterParams { experts: 16, active: 4, routing, correction: None, logit_scale: 1.0 };
     let top_k = TopK { active: 4, scoring: Scoring::Softmax, normalize: true, scale: 1.0 };
     assert_eq!(experts::top_k(&params), Some(top_k));
     let [chosen, weights] = experts::route_top_k(options(), &logits, None, top_k).unwrap();

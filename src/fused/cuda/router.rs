@@ -24,7 +24,10 @@ pub struct Choice<'a> {
 impl<'a> Choice<'a> {
     /// `None` for choices that the kernels do not make.
     pub fn of(params: &'a RouterParams) -> Option<Self> {
-        let RouterParams { experts, active, routing, .. } = *params;
+        let RouterParams { experts, active, routing, logit_scale, .. } = *params;
+        if logit_scale != 1.0 {
+            return None;
+        }
         let (scoring, normalize, scale) = match routing {
             Routing::TopThenSoftmax => (1, false, 1.0),
             Routing::ScoresThenTop { score, groups: None, normalize, scale } => {

@@ -108,6 +108,7 @@ impl ConfigFile {
             sinks: None,
             output_gate: None,
             gate: None,
+            output_head_norm: None,
             output_norm: None,
         })
     }

@@ -94,7 +94,7 @@ impl ConfigFile {
 
     /// Which layers have experts: those that `mlp_layer_types`, `is_moe_layer` or a list of
     /// `moe_layer_freq` says so of, or from `first_k_dense_replace` on every `moe_layer_freq`-th.
-    fn layers_with_experts(&self) -> Result<Vec<bool>> {
+    pub(in crate::models) fn layers_with_experts(&self) -> Result<Vec<bool>> {
         if let Some(kinds) = self.of_each_layer::<MlpKind>("mlp_layer_types")? {
             return Ok(kinds.into_iter().map(|kind| kind == MlpKind::Sparse).collect());
         }

@@ -59,7 +59,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         };
         let config = LayerConfig { span, rope: Some(rope.clone()), temperature: None };
         let norm = |name: &str| Norm::layer(&w.at(name), dims, eps).map(Some);
-        let block = |before| BlockNorms { before, after: None };
+        let block = |before| BlockNorms { before, ..BlockNorms::default() };
         let mlp = Mlp::fused(&w.at("mlp"), ["Wi", "Wo"], dims, hidden, mlp_bias, activation)?;
         Ok(DecoderLayer {
             mixer: Box::new(attention.build(&w.at("attn"), config)?),
