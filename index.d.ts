@@ -157,6 +157,8 @@ export interface NativeBatch {
   pieces?: Array<NativePiece>
   /** What the model wrote, where more than text is looked for. */
   rawText?: string
+  /** What of an answer in a format the prompt has begun, in the first batch. */
+  openText?: string
   /** How far the prompt has been read, where that changed. */
   prefill?: NativePrefill
   /** How the generation ended, in the last batch. */

@@ -92,6 +92,8 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   #textStream: AsyncIterableStream<string> | undefined
   #objectStream: AsyncIterableStream<DeepPartial<Value>> | undefined
   readonly #format: CheckedFormat | undefined
+  /** What of an answer in a format the prompt has begun. */
+  #open = ''
   #abort: { reason: unknown } | undefined
   #forgetSignal: (() => void) | undefined
 
@@ -137,9 +139,11 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     if (this.#format?.json !== true) {
       throw invalidArgument('responseFormat', "partialObjectStream needs the type 'json'")
     }
-    const next = partialObjects()
+    let next: ReturnType<typeof partialObjects> | undefined
     return (this.#objectStream ??= toStream(this.#read(), (chunk) => {
-      const partial = chunk.type === 'text' ? next(chunk.text) : undefined
+      // What is open is known as soon as there is a chunk.
+      const partial =
+        chunk.type === 'text' ? (next ??= partialObjects(this.#open))(chunk.text) : undefined
       return partial === undefined ? [] : [partial.object as DeepPartial<Value>]
     }))
   }
@@ -204,6 +208,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   async #take(): Promise<void> {
     try {
       const batch = await this.#source.next()
+      if (batch.openText !== undefined) this.#open = batch.openText
       if (batch.prefill !== undefined && this.#abort === undefined)
         this.#reportPrefill(batch.prefill)
       // What the engine had done ahead of an abort was seen by nobody, and is not part of the
@@ -244,7 +249,8 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     const { text, toolCalls, invalidToolCalls } = result
     const called = text.trim() === '' && toolCalls.length + invalidToolCalls.length > 0
     if (this.#format?.json !== true || called) return result
-    return { ...result, ...((await readAnswer(result.text, this.#format)) as { object?: Value }) }
+    const answer = await readAnswer(this.#open + text, this.#format)
+    return { ...result, ...(answer as { object?: Value }) }
   }
 
   #toResult(done: SourceEnd, calls?: boolean): GenerationResult<Value> {

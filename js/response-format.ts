@@ -204,9 +204,13 @@ export async function readAnswer(
   })
 }
 
-/** Follows the text of an answer in JSON, and gives its value each time that it has changed. */
-export function partialObjects(): (text: string) => { object: unknown } | undefined {
+/**
+ * Follows the text of an answer in JSON, behind what is there already, and gives its value each time
+ * that it has changed.
+ */
+export function partialObjects(open = ''): (text: string) => { object: unknown } | undefined {
   const json = new PartialJson()
+  json.write(open)
   return (text) => {
     const partial = json.write(text) ? json.value : undefined
     return partial && { object: partial.value }

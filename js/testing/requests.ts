@@ -2,6 +2,7 @@ import { invalidArgument } from '../errors.js'
 import type { NativeGenerateRequest, NativeResponseFormat } from '../native.js'
 import type { Script, Step } from './answers.js'
 import { count, textIn } from './limits.js'
+import { openAnswer } from './template.js'
 
 /** Refuses options that contradict each other, as the engine does. */
 export function checkRequest(request: NativeGenerateRequest): void {
@@ -40,8 +41,11 @@ export function checkAnswerFits(script: Script, request: NativeGenerateRequest):
     const isAllowed = called.length > 0 && called.every((name) => requiredTools.includes(name))
     if (!isAllowed)
       throw unfit(`does not call ${requiredTools.join(' or ')}, as toolChoice requires`)
-  } else if (responseFormat !== undefined && called.length === 0 && !fits(text, responseFormat))
-    throw unfit(`${JSON.stringify(text)} is not what responseFormat asks for`)
+    return
+  }
+  if (responseFormat === undefined || called.length > 0) return
+  const whole = openAnswer(request.prompt) + text
+  if (!fits(whole, responseFormat)) throw unfit(`${JSON.stringify(whole)} is not what responseFormat asks for`)
 }
 
 /** Whether a text is of a format, as far as that can be told without a grammar. */

@@ -16,6 +16,8 @@ const AHEAD = 256
 
 /** What a generation is about to do. */
 export interface Plan extends Play {
+  /** What of an answer in a format the prompt has begun. */
+  openText: string
   promptTokens: number
   cachedTokens: number
   /** With how many candidates each token comes; `undefined` for none at all. */
@@ -132,8 +134,13 @@ export class ScriptedGeneration implements NativeGeneration {
     const end = await this.#wait(plan, this.#started + plan.promptMs)
     if (end !== undefined) return end
     this.#promptRead = this.#clock = performance.now()
-    const { promptTokens: total } = plan
-    return { text: '', tokens: new Uint32Array(), prefill: { processed: total, total } }
+    const { promptTokens: total, openText } = plan
+    return {
+      text: '',
+      tokens: new Uint32Array(),
+      ...(openText === '' ? {} : { openText }),
+      prefill: { processed: total, total },
+    }
   }
 
   /** All steps that are done by now; steps that take no time come one by one. */

@@ -24,7 +24,7 @@ import { script, type FakeAnswer, type FakeRequest } from './answers.js'
 import { limit } from './limits.js'
 import { checkAnswerFits, checkRequest, readAs } from './requests.js'
 import { ScriptedGeneration, type Plan } from './scripted-generation.js'
-import { render } from './template.js'
+import { openAnswer, render } from './template.js'
 import { decode, encode, END_TOKEN, spell, unspell } from './vocabulary.js'
 
 /** Fewer tokens are read as fast as they are found. */
@@ -320,6 +320,7 @@ export class ScriptedModel implements NativeModel {
     }
     return {
       ...limit(answer, stops, Math.min(maxTokens, room)),
+      openText: request.responseFormat === undefined ? '' : openAnswer(request.prompt),
       promptTokens: prompt.length,
       cachedTokens: cache?.shared(prompt) ?? this.#prefixes.shared(request, prompt),
       logprobs,

@@ -1,4 +1,5 @@
 import { NodeMlxError } from '../errors.js'
+import type { NativePrompt } from '../native.js'
 
 interface TemplateOptions {
   tools?: unknown[]
@@ -38,6 +39,16 @@ export function render(messagesJson: string, optionsJson: string): string {
   })
   const opening = options.addGenerationPrompt === true ? '<|im_start|>assistant\n' : ''
   return given + turns.join('') + opening
+}
+
+/** The text of an answer that a prompt leaves open. */
+export function openAnswer({ messagesJson, templateOptionsJson }: NativePrompt): string {
+  if (messagesJson === undefined) return ''
+  const options = JSON.parse(templateOptionsJson ?? '{}') as TemplateOptions
+  const isOpen = options.continueFinalMessage === true
+  if (!isOpen || (options.continueField ?? 'content') !== 'content') return ''
+  const messages = JSON.parse(messagesJson) as TemplateMessage[]
+  return textOf(messages.at(-1)?.content)
 }
 
 function turn(role: string, text: string): string {

@@ -77,6 +77,15 @@ impl Marker {
     }
 }
 
+/// A piece of an answer that has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begun {
+    /// Text, however the model would cut it into tokens.
+    Text(String),
+    /// A special token.
+    Token(u32),
+}
+
 /// A compiled grammar.
 pub struct Constraint {
     matcher: Mutex<Matcher>,
@@ -272,6 +281,29 @@ impl Constraint {
     /// What is not enforced, or differently.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// The same behind what the answer has begun with.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for `continueFinalMessage` where no answer begins so.
+    pub fn behind(self, begun: &[Begun]) -> Result<Self> {
+        {
+            let mut matcher = self.matcher.lock().unwrap_or_else(PoisonError::into_inner);
+            for piece in begun {
+                let tokens = match piece {
+                    Begun::Text(text) => self.vocabulary.cut(text.as_bytes()),
+                    Begun::Token(token) => vec![*token],
+                };
+                let taken = matcher.try_consume_tokens(&tokens).map_err(|error| {
+                    Error::Unsupported(format!("the open answer cannot be followed: {error}"))
+                })?;
+                if taken < tokens.len() {
+                    return Err(self.vocabulary.is_no_beginning(&tokens, taken));
+                }
+            }
+        }
+        Ok(self)
     }
 
     pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {

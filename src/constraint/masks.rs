@@ -77,13 +77,15 @@ impl Masks {
             to_thread,
             from_thread,
         };
-        if masks.awaited.is_none() {
+        masks.ended = masks.matcher.as_ref().is_some_and(Matcher::is_stopped);
+        if masks.awaited.is_none() && !masks.ended {
             masks.request()?;
         }
         Ok(masks)
     }
 
-    /// The tokens that may come next; waits until they are known.
+    /// The tokens that may come next; waits until they are known. Where the answer is complete, those
+    /// that end it.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where no token can continue the answer, or where to find them takes
@@ -99,7 +101,12 @@ impl Masks {
             return Err(failure.clone());
         }
         if self.matcher.is_some() {
-            return Err(Error::Unsupported("the answer cannot go on: it is complete".to_owned()));
+            let ends = self.vocabulary.ends();
+            if ends.count() == 0 {
+                let message = "the answer cannot go on: it is complete";
+                return Err(Error::Unsupported(message.to_owned()));
+            }
+            return Ok(ends.clone());
         }
         let (matcher, mask) = self.from_thread.recv().map_err(|_| lost())?;
         self.matcher = Some(matcher);
@@ -121,6 +128,9 @@ impl Masks {
     /// # Errors
     /// [`Error::Unsupported`] for a token that was not in the mask.
     pub fn accept(&mut self, token: u32) -> Result<bool> {
+        if self.ended {
+            return Ok(true);
+        }
         if let Some(awaited) = &self.awaited {
             self.recent.push(token);
             if self.recent.ends_with(awaited) {

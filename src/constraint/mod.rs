@@ -16,7 +16,7 @@ mod tests;
 mod token_set;
 mod vocabulary;
 
-pub use grammar::{Begin, Constraint, Grammar, Marker};
+pub use grammar::{Begin, Begun, Constraint, Grammar, Marker};
 pub use masks::Masks;
 pub use pattern::translate as translate_pattern;
 pub use token_set::TokenSet;

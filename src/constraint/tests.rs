@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{Begin, Constraint, Grammar, Marker, Masks, Vocabulary, Word};
+use super::{Begin, Begun, Constraint, Grammar, Marker, Masks, Vocabulary, Word};
 use crate::error::{Error, Result};
 
 const END: u32 = 256;
@@ -102,7 +102,25 @@ fn an_answer_that_is_complete_and_cannot_go_on_has_ended() {
     let ends: Vec<bool> = bytes(text).map(|token| masks.accept(token).unwrap()).collect();
     assert_eq!(ends.iter().position(|&end| end), Some(text.len() - 1));
     assert!(masks.is_complete());
-    assert!(masks.allowed().is_err());
+    let ends = masks.allowed().unwrap();
+    assert!(ends.contains(END) && ends.count() == 1);
+}
+
+#[test]
+fn an_answer_goes_on_where_it_was_left() {
+    let begun = |text: &str| {
+        let lark = r#"start: "one" <[257]> /[a-c]+/ "!""#.to_owned();
+        let constraint = compile(&Grammar::Lark(lark)).unwrap();
+        let text = Begun::Text(text.to_owned());
+        constraint.behind(&[Begun::Text("one".to_owned()), Begun::Token(THINK_END), text])
+    };
+    assert!(accepts(&begun("ab").unwrap(), "ca!"));
+    assert!(!accepts(&begun("ab").unwrap(), "one"));
+    let mut complete = Masks::start(&begun("a!").unwrap()).unwrap();
+    assert!(complete.is_complete() && complete.allowed().unwrap().contains(END));
+    assert!(complete.accept(END).unwrap());
+    let error = begun("abx!").unwrap_err().to_string();
+    assert!(error.ends_with("\"x!\" cannot stand behind \"ab\""), "{error}");
 }
 
 #[test]

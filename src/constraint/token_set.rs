@@ -26,6 +26,15 @@ impl TokenSet {
         Self { words: words.into() }
     }
 
+    /// These of `size` tokens.
+    pub(super) fn of(size: usize, included: &[u32]) -> Self {
+        let mut words = vec![0_u32; size.div_ceil(32)];
+        for &token in included {
+            words[token as usize / 32] |= 1 << (token % 32);
+        }
+        Self { words: words.into() }
+    }
+
     /// Whether `token` is in the set.
     pub fn contains(&self, token: u32) -> bool {
         let word = self.words.get(token as usize / 32).copied().unwrap_or(0);

@@ -23,12 +23,17 @@ pub enum Word {
 /// The parser's trie has no place for longer tokens.
 const LONGEST_WORD: usize = 1000;
 
+/// So many characters of an open answer are shown on each side of what is wrong.
+const SHOWN: usize = 40;
+
 /// The tokens of a model, prepared for constraints.
 pub struct Vocabulary {
     factory: ParserFactory,
     size: usize,
     /// All tokens but those that end an answer.
     all_but_ends: TokenSet,
+    /// Those that end an answer.
+    ends: TokenSet,
 }
 
 impl Vocabulary {
@@ -63,7 +68,8 @@ impl Vocabulary {
         factory.quiet();
         *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
         let all_but_ends = TokenSet::all_but(size, &ends);
-        Ok(Self { factory, size, all_but_ends })
+        let ends = TokenSet::of(size, &ends);
+        Ok(Self { factory, size, all_but_ends, ends })
     }
 
     /// The number of tokens.
@@ -76,12 +82,31 @@ impl Vocabulary {
         self.factory.tok_env().tok_trie().greedy_tokenize(text)
     }
 
+    /// The error for an open answer, whose token number `taken` no grammar takes.
+    pub(super) fn is_no_beginning(&self, tokens: &[u32], taken: usize) -> Error {
+        let trie = self.factory.tok_env().tok_trie();
+        let shown = |tokens: &[u32]| trie.decode_str(tokens);
+        let (before, behind) = (shown(&tokens[..taken]), shown(&tokens[taken..]));
+        let tail: String = before.chars().rev().take(SHOWN).collect();
+        let tail: String = tail.chars().rev().collect();
+        let head: String = behind.chars().take(SHOWN).collect();
+        let message = format!(
+            "the open text is no beginning of what the answer has to be: {head:?} cannot stand \
+             behind {tail:?}"
+        );
+        Error::argument("continueFinalMessage", message)
+    }
+
     pub(super) fn factory(&self) -> &ParserFactory {
         &self.factory
     }
 
     pub(super) fn all_but_ends(&self) -> &TokenSet {
         &self.all_but_ends
+    }
+
+    pub(super) fn ends(&self) -> &TokenSet {
+        &self.ends
     }
 }
 

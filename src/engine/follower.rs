@@ -14,6 +14,8 @@ pub struct Following {
     end: Arc<AtomicUsize>,
     /// What is not enforced, or differently.
     pub warnings: Vec<String>,
+    /// What of the answer the prompt has begun.
+    pub open: String,
 }
 
 impl Following {
@@ -26,7 +28,8 @@ impl Following {
 
 /// Lets a sequence follow `constraint`.
 pub fn follow(constraint: &Constraint) -> Result<(Box<dyn TokenMask>, Following)> {
-    let following = Following { end: Arc::default(), warnings: constraint.warnings().to_vec() };
+    let warnings = constraint.warnings().to_vec();
+    let following = Following { end: Arc::default(), warnings, open: String::new() };
     let follower = Follower {
         masks: Masks::start(constraint)?,
         end: Arc::clone(&following.end),

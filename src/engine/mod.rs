@@ -25,6 +25,7 @@ mod load;
 mod memory;
 mod model;
 mod model_adapter;
+mod open_answer;
 mod output_plan;
 mod pace;
 pub mod pool;

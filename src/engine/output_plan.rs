@@ -27,6 +27,9 @@ pub struct OutputPlan {
     pub prompt_end: String,
     /// Whether the prompt continues an answer.
     pub continues: bool,
+    /// Whether the template leaves the text of an answer open, unless it leaves reasoning open
+    /// there.
+    pub text_is_open: bool,
     /// Whether the model is told not to reason.
     pub reasoning_is_off: bool,
     /// How many tokens of reasoning there may be.
@@ -77,7 +80,8 @@ impl OutputPlan {
         if tools.is_empty() && required.is_some() {
             return Err(Error::argument("toolChoice", "names none of the tools"));
         }
-        let lead = self.formats.reasoning.and_then(|it| it.lead(self.reasons()));
+        let reasoning = self.formats.reasoning.filter(|_| !self.is_within_answer());
+        let lead = reasoning.and_then(|it| it.lead(self.reasons()));
         let begin = match lead {
             Some(_) => Begin::Now,
             None => self.begin_of_answer()?,
@@ -120,6 +124,11 @@ impl OutputPlan {
         Ok((Grammar::Calls { lark, other, markers, warnings }, begin))
     }
 
+    /// Whether the answer itself has begun in the prompt.
+    pub fn is_within_answer(&self) -> bool {
+        self.text_is_open && !self.reasons()
+    }
+
     /// Whether reasoning has begun in the prompt.
     fn reasons(&self) -> bool {
         let reasoning = self.formats.reasoning;
@@ -128,7 +137,9 @@ impl OutputPlan {
 
     /// Where the answer begins: behind reasoning, if that has begun or comes.
     fn begin_of_answer(&self) -> Result<Begin> {
-        let Some(reasoning) = self.formats.reasoning else { return Ok(Begin::Now) };
+        let Some(reasoning) = self.formats.reasoning.filter(|_| !self.is_within_answer()) else {
+            return Ok(Begin::Now);
+        };
         let is_open = self.reasons();
         let bridge = || reasoning.bridge().map(|text| self.marker(&text)).transpose();
         if let Some(marker) = reasoning.leads_to_answer(is_open) {

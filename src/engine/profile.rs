@@ -10,7 +10,7 @@ use super::follower::{Following, follow};
 use super::output_plan::OutputPlan;
 use super::request::GenerateRequest;
 use super::speculation::SpeculationRequest;
-use super::text::Text;
+use super::text::{LaidOut, Text};
 use crate::cache::prefix_store::PrefixStore;
 use crate::constraint::Begin;
 use crate::error::{Error, Result};
@@ -87,7 +87,8 @@ impl Profile {
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prepared> {
         let started = Instant::now();
         self.check_writes()?;
-        let prompt = self.text.tokens(&request.prompt, request.encoding)?;
+        let laid_out = self.text.lay_out(&request.prompt, request.encoding)?;
+        let prompt = self.text.tokens_of(&request.prompt, &laid_out)?;
         self.check_tokens("prompt", &prompt)?;
         let options = &request.options;
         if !options.stop.is_empty()
@@ -121,7 +122,7 @@ impl Profile {
                            left of it might have no end";
             return Err(Error::argument("bannedStrings", message));
         }
-        let (mut mask, following) = self.constrain(request, plan.as_ref())?.unzip();
+        let (mut mask, following) = self.constrain(request, &laid_out, plan.as_ref())?.unzip();
         if let Some(plan) = &plan {
             mask = plan.limited(mask)?;
         }
@@ -176,6 +177,7 @@ impl Profile {
     fn constrain(
         &self,
         request: &GenerateRequest,
+        prompt: &LaidOut,
         plan: Option<&OutputPlan>,
     ) -> Result<Option<(Box<dyn TokenMask>, Following)>> {
         let asked = match plan {
@@ -184,8 +186,14 @@ impl Profile {
         };
         let Some((grammar, begin)) = asked else { return Ok(None) };
         let vocabulary = self.text.vocabulary(self.vocabulary_size)?;
-        let constraint = grammar.compile(&vocabulary, &begin)?;
-        follow(&constraint).map(Some)
+        let mut constraint = grammar.compile(&vocabulary, &begin)?;
+        let open = self.text.open_answer(request, &prompt.text.text, plan)?;
+        if !open.is_empty() {
+            constraint = constraint.behind(&self.text.begun(&open, request.encoding)?)?;
+        }
+        let (mask, mut following) = follow(&constraint)?;
+        following.open = open;
+        Ok(Some((mask, following)))
     }
 
     /// What tells the tokens that a repetition is not followed across: their texts have a breaker.

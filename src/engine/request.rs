@@ -212,6 +212,8 @@ pub struct Batch {
     pub pieces: Option<Vec<OutputPiece>>,
     /// What the model wrote, markers included, where more than text is looked for.
     pub raw_text: String,
+    /// What of an answer in a format the prompt has begun, in the first batch.
+    pub open_text: Option<String>,
     /// The prompt's tokens that have been read, and all of them; where that changed.
     pub prefill: Option<(usize, usize)>,
     /// How the generation ended, in the last batch.

@@ -239,6 +239,9 @@ impl<B: Backend> ActiveGeneration<B> {
 
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
         let Prepared { prompt, options, output, following, restored, .. } = prepared;
+        if let Some(following) = following.as_ref().filter(|it| !it.open.is_empty()) {
+            self.producer.open(following.open.clone());
+        }
         self.following = following;
         self.max_tokens = options.generation.max_tokens.unwrap_or(usize::MAX);
         self.writer = Some(Writer::new(&self.request, &profile.text, &prompt, output)?);

@@ -134,6 +134,11 @@ impl Producer {
         });
     }
 
+    /// Says what of the answer the prompt has begun, before anything is added.
+    pub fn open(&self, text: String) {
+        self.stream.update(|state| state.ready.open_text = Some(text));
+    }
+
     /// Says how far the prompt has been read: `processed` of `total` tokens.
     pub fn prefill(&self, processed: usize, total: usize) {
         self.stream.update(|state| {

@@ -7,9 +7,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::banned_strings::SortedTokens;
+use super::open_answer::{begun, leaves_text_open, open_text};
 use super::output_plan::{OutputPlan, no_markers, unknown_format};
 use super::request::{GenerateRequest, Prompt, PromptEncoding};
-use crate::constraint::{Grammar, Vocabulary, Word};
+use crate::constraint::{Begun, Grammar, Vocabulary, Word};
 use crate::error::{Error, Result};
 use crate::generate::GenerationOptions;
 use crate::text::chat_template::Reasoning;
@@ -324,10 +325,54 @@ impl Text {
             tools,
             prompt_end,
             continues,
+            text_is_open: leaves_text_open(
+                render.continue_final_message,
+                render.continue_field.as_deref(),
+            ),
             reasoning_is_off: render.reasoning.is_some_and(Reasoning::is_off),
             reasoning_budget,
             tokenizer: Arc::clone(tokenizer),
         }))
+    }
+
+    /// What of the answer to `request` its prompt, which reads `rendered`, has begun; empty where it
+    /// has yet to begin.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] where that is a call of a tool.
+    pub(super) fn open_answer(
+        &self,
+        request: &GenerateRequest,
+        rendered: &str,
+        plan: Option<&OutputPlan>,
+    ) -> Result<String> {
+        let Prompt::Messages { options, .. } = &request.prompt else { return Ok(String::new()) };
+        let render = self.render_options(options)?;
+        let is_open =
+            leaves_text_open(render.continue_final_message, render.continue_field.as_deref());
+        if !is_open || plan.is_some_and(|plan| !plan.is_within_answer()) {
+            return Ok(String::new());
+        }
+        let formats = plan.map(|plan| &plan.formats);
+        let open = open_text(&request.prompt, rendered, formats.and_then(|it| it.reasoning))?;
+        let calls = formats.and_then(|it| it.calls);
+        if calls.is_some_and(|it| it.opens.iter().any(|begin| open.contains(begin))) {
+            let message = "the open text has begun a call of a tool, which cannot be gone on with";
+            return Err(Error::argument("continueFinalMessage", message));
+        }
+        // Space before JSON means nothing.
+        Ok(match &request.response_format {
+            Some(Grammar::Json { .. }) => open.trim_start().to_owned(),
+            _ => open,
+        })
+    }
+
+    /// An answer that has begun so, as a constraint takes it.
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub(super) fn begun(&self, open: &str, encoding: PromptEncoding) -> Result<Vec<Begun>> {
+        begun(open, self.tokenizer()?, encoding.split_special_tokens)
     }
 
     /// How many tokens of reasoning the options of a prompt's template allow.

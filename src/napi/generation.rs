@@ -25,6 +25,8 @@ pub struct NativeBatch {
     pub pieces: Option<Vec<NativePiece>>,
     /// What the model wrote, where more than text is looked for.
     pub raw_text: Option<String>,
+    /// What of an answer in a format the prompt has begun, in the first batch.
+    pub open_text: Option<String>,
     /// How far the prompt has been read, where that changed.
     pub prefill: Option<NativePrefill>,
     /// How the generation ended, in the last batch.
@@ -221,6 +223,7 @@ impl From<Batch> for NativeBatch {
             logprobs: (!logprobs.is_empty()).then_some(logprobs),
             raw_text: batch.pieces.is_some().then_some(batch.raw_text),
             pieces: batch.pieces.map(|pieces| pieces.into_iter().map(Into::into).collect()),
+            open_text: batch.open_text,
             prefill: batch.prefill.map(|(processed, total)| NativePrefill {
                 processed: processed as u32,
                 total: total as u32,

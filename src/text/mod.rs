@@ -24,7 +24,7 @@ pub use added_tokens::MarkedText;
 pub use chat_template::{ChatTemplate, ChatTemplateOptions};
 pub use detokenizer::{Detokenizer, Piece};
 pub use end_tokens::end_tokens;
-pub use output::{OutputEvent, OutputFormats, OutputParser};
+pub use output::{OutputEvent, OutputFormats, OutputParser, ReasoningFormat};
 pub use stop::{StopMatcher, StopState};
 pub use stop_pattern::StopPattern;
 pub use tokenizer::Tokenizer;
