@@ -47,13 +47,6 @@ class Kernel:
         self.module = ok(driver.cuModuleLoadData(image))
         self.function = ok(driver.cuModuleGetFunction(self.module, b"kernel"))
         attributes = driver.CUfunction_attribute
-        ok(
-            driver.cuFuncSetAttribute(
-                self.function,
-                attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                SHARED - 16 * 1024,
-            )
-        )
         self.spilled = ok(
             driver.cuFuncGetAttribute(attributes.CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, self.function)
         )

@@ -17,28 +17,35 @@ MODULES = {}
 
 def prepare(keys):
     keys = sorted(set(keys) - set(MODULES))
-    MODULES.update(zip(keys, compile_all([(SOURCE, dict(X=x, WIDE=wide)) for x, wide in keys])))
+    MODULES.update(
+        zip(
+            keys, compile_all([(SOURCE, dict(X=x, WIDE=wide, ROWS=rows)) for x, wide, rows in keys])
+        )
+    )
 
 
-def key(x, vocabulary):
-    return x, int(vocabulary % 8 == 0)
+def key(x, vocabulary, rows):
+    return x, int(vocabulary % 8 == 0), next(given for given in (1, 8, 64) if given >= rows)
 
 
 def settings(rows):
     """What the kernel reads of (temperature, top_p, min_p, top_k, uniform) of each row."""
-    words = []
+    arrays = []
     for temperature, top_p, min_p, top_k, uniform in rows:
         reach = -numpy.log(min_p) if min_p > 0 else numpy.inf
         floats = numpy.array([temperature, top_p, reach], numpy.float32).view(numpy.uint32)
         number = int(uniform * 2**64)
-        words.append([*floats, top_k, number >> 32, number & 0xFFFFFFFF])
-    return torch.from_numpy(numpy.array(words, numpy.uint32).view(numpy.int32)).cuda()
+        for words in ([*floats, top_k], [number >> 32, number & 0xFFFFFFFF]):
+            words = numpy.array(words, numpy.uint32).view(numpy.int32)
+            arrays.append(torch.from_numpy(words).cuda())
+    return arrays
 
 
 def launch(x, logits, wanted, tokens, largest):
-    vocabulary = logits.shape[1]
-    arrays = [logits, wanted, tokens, largest]
-    MODULES[key(x, vocabulary)].launch(logits.shape[0], 1024, 0, arrays, [vocabulary])
+    rows, vocabulary = logits.shape
+    given = key(x, vocabulary, rows)[2]
+    arrays = [logits, *wanted, *wanted[-2:] * (given - rows), tokens, largest]
+    MODULES[key(x, vocabulary, rows)].launch(rows, 1024, 0, arrays, [vocabulary])
 
 
 def expected(logits, temperature, top_p, min_p, top_k, uniform):
@@ -73,7 +80,7 @@ def check(cases):
     plan = [
         (random.choice(sizes), random.randrange(3), random.choice([1, 2, 9])) for _ in range(cases)
     ]
-    prepare([key(x, vocabulary) for vocabulary, x, _ in plan])
+    prepare([key(x, vocabulary, rows) for vocabulary, x, rows in plan])
     wrong = 0
     for vocabulary, x, rows in plan:
         spread = random.choice([0.5, 2.5, 6])
@@ -118,7 +125,7 @@ def check(cases):
         tokens, largest = torch.zeros(2, dtype=torch.int32, device="cuda"), torch.zeros(
             2, device="cuda"
         )
-        prepare([key(2, 32000)])
+        prepare([key(2, 32000, 2)])
         launch(2, logits, settings([(1, 0.9, 0, 10, 0.5)] * 2), tokens, largest)
         told = largest.tolist()
         told = (told[0] != told[0] if odd != odd else told[0] == odd) and told[1] < 100
@@ -136,7 +143,7 @@ def time():
         "top-p and top-k": (0.7, 0.95, 0, 20),
     }
     vocabularies = (32000, 128256, 262144)
-    prepare([key(0, vocabulary) for vocabulary in vocabularies])
+    prepare([key(0, vocabulary, rows) for vocabulary in vocabularies for rows in (1, 32)])
     for name, kind in kinds.items():
         figures = []
         for vocabulary in vocabularies:

@@ -2,6 +2,7 @@
 //! `sample_utils.py` (top-p, min-p, XTC, top-k, and the temperature last), behind top-nσ and
 //! typical sampling, which it does not have, and the draw.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::device::{Backend, Device};
@@ -35,11 +36,31 @@ impl Draw {
     }
 }
 
+/// Options of an answer, and what a card's kernel reads of them.
+#[derive(Debug, Clone)]
+pub struct Sampling {
+    /// The filters and the temperature.
+    pub options: SamplingOptions,
+    settings: OnceCell<Option<Array>>,
+}
+
+impl Sampling {
+    /// With these options.
+    pub fn new(options: SamplingOptions) -> Self {
+        Self { options, settings: OnceCell::new() }
+    }
+
+    /// See [`cuda::sampling::settings`].
+    pub(super) fn settings(&self) -> Option<&Array> {
+        self.settings.get_or_init(|| cuda::sampling::settings(&self.options)).as_ref()
+    }
+}
+
 /// How a token is drawn from a row of logits.
 #[derive(Debug, Clone, Copy)]
 pub struct RowDraw<'a> {
     /// The filters and the temperature.
-    pub options: &'a SamplingOptions,
+    pub sampling: &'a Sampling,
     /// The random numbers.
     pub draw: Draw,
 }
@@ -62,7 +83,9 @@ pub fn draw_tokens(device: Device, logits: &Array, rows: &[RowDraw]) -> Result<[
 pub fn draw_tokens_plain(logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]> {
     let tokens = match rows {
         [row] => sample_plain(logits, row)?,
-        _ if rows.iter().all(|row| row.options.temperature == 0.0) => ops::argmax(logits, -1)?,
+        _ if rows.iter().all(|row| row.sampling.options.temperature == 0.0) => {
+            ops::argmax(logits, -1)?
+        }
         _ => {
             let token = |(at, row): (i32, &RowDraw)| {
                 sample_plain(&ops::slice_axis(logits, 0, at, at + 1)?, row)
@@ -76,7 +99,7 @@ pub fn draw_tokens_plain(logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]>
 
 /// A token drawn from logits `[1, vocabulary]`: `[1]`.
 fn sample_plain(logits: &Array, row: &RowDraw) -> Result<Array> {
-    let RowDraw { options, draw } = *row;
+    let RowDraw { sampling: Sampling { options, .. }, draw } = *row;
     if options.temperature == 0.0 {
         return ops::argmax(logits, -1);
     }
@@ -394,11 +417,11 @@ mod tests {
         let logits = from_f32(&values, &[4, 500]);
         let warm = |top_k| SamplingOptions { top_k, ..SamplingOptions::default() };
         let greedy = SamplingOptions { temperature: 0.0, ..SamplingOptions::default() };
-        let options = [greedy, warm(0), warm(20), warm(1)];
+        let options = [greedy, warm(0), warm(20), warm(1)].map(Sampling::new);
         for device in [Device::default(), Device::default().plain()] {
-            for options in [&options, &[7, 7, 9, 0].map(warm)] {
-                let row = |(index, options)| RowDraw { options, draw: Draw { seed: 3, index } };
-                let rows: Vec<_> = (5..).zip(options).map(row).collect();
+            for all in [&options, &[7, 7, 9, 0].map(|top_k| Sampling::new(warm(top_k)))] {
+                let row = |(index, sampling)| RowDraw { sampling, draw: Draw { seed: 3, index } };
+                let rows: Vec<_> = (5..).zip(all).map(row).collect();
                 let [tokens, largest] = draw_tokens(device, &logits, &rows).unwrap();
                 let (tokens, largest) =
                     (to_u32_vec(&tokens).unwrap(), to_f32_vec(&largest).unwrap());

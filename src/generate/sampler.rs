@@ -5,13 +5,13 @@ use crate::error::Result;
 use crate::fused::Device;
 pub use crate::fused::sampling::SamplingOptions;
 use crate::fused::sampling::sample_by_surprise;
-use crate::fused::sampling::{COLDEST, Draw, RowDraw, draw_tokens, largest_logit};
+use crate::fused::sampling::{COLDEST, Draw, RowDraw, Sampling, draw_tokens, largest_logit};
 use crate::mlx::Array;
 
 /// Draws tokens; its draws depend on the seed and the token's number only.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    options: SamplingOptions,
+    sampling: Sampling,
     seed: u64,
     device: Device,
     mirostat: Option<Mirostat>,
@@ -23,7 +23,7 @@ impl Sampler {
         if options.temperature > 0.0 {
             options.temperature = options.temperature.max(COLDEST);
         }
-        Self { options, seed, device, mirostat: None }
+        Self { sampling: Sampling::new(options), seed, device, mirostat: None }
     }
 
     /// The same, but for a limit on surprise in place of the filters.
@@ -41,7 +41,7 @@ impl Sampler {
     /// How token number `index` of a sequence is drawn; `None` where that takes more than options.
     pub fn row(&self, index: u64) -> Option<RowDraw<'_>> {
         let draw = Draw { seed: self.seed, index };
-        (!self.is_adaptive()).then_some(RowDraw { options: &self.options, draw })
+        (!self.is_adaptive()).then_some(RowDraw { sampling: &self.sampling, draw })
     }
 
     /// Token number `index` of a sequence from logits `[1, vocabulary]`, what [`largest_logit`] says
@@ -49,10 +49,10 @@ impl Sampler {
     pub fn draw(&self, logits: &Array, index: u64) -> Result<([Array; 2], Option<Array>)> {
         let draw = Draw { seed: self.seed, index };
         let Some(mirostat) = &self.mirostat else {
-            let row = RowDraw { options: &self.options, draw };
+            let row = RowDraw { sampling: &self.sampling, draw };
             return Ok((draw_tokens(self.device, logits, &[row])?, None));
         };
-        let temperature = self.options.temperature;
+        let temperature = self.sampling.options.temperature;
         let [token, surprise] = sample_by_surprise(logits, temperature, mirostat.limit(), draw)?;
         Ok(([token, largest_logit(self.device, logits)?], Some(surprise)))
     }
@@ -76,14 +76,14 @@ impl Sampler {
         let options = SamplingOptions {
             xtc_probability: 0.0,
             xtc_special_tokens: Vec::new(),
-            ..self.options.clone()
+            ..self.sampling.options.clone()
         };
-        Self { options, seed: self.seed, device: self.device, mirostat: None }
+        Self::new(options, self.seed, self.device)
     }
 
     /// Whether the most likely token is taken.
     pub fn is_greedy(&self) -> bool {
-        self.options.temperature == 0.0
+        self.sampling.options.temperature == 0.0
     }
 
     /// Draws token number `index` of a sequence from logits `[1, vocabulary]`: `[1]`, `uint32`.
@@ -212,7 +212,8 @@ mod tests {
         let sampler = Sampler::new(case.options.sampling(), 1, Device::default());
         if case.error.is_some() {
             // The reference refuses a top-k that keeps everything; here it keeps everything.
-            let filtered = filter(&logprobs, &sampler.options, |_| unreachable!()).unwrap();
+            let filtered =
+                filter(&logprobs, &sampler.sampling.options, |_| unreachable!()).unwrap();
             return (to_f32_vec(&filtered).unwrap() == to_f32_vec(&logprobs).unwrap())
                 .then_some(())
                 .ok_or_else(|| "top-k beyond the vocabulary changed something".to_owned());
@@ -234,15 +235,15 @@ mod tests {
             assert!(probability == 1.0, "the reference's draw is not ours");
             ops::greater(&scalar(0.0), &scalar(probability))
         };
-        let filtered = filter(&logprobs, &sampler.options, never_skip).unwrap();
+        let filtered = filter(&logprobs, &sampler.sampling.options, never_skip).unwrap();
         let values = to_f32_vec(&filtered).unwrap();
         let kept = values.iter().filter(|value| value.is_finite()).count();
         if Some(kept) != case.kept {
             return Err(format!("{kept} kept, expected {:?}", case.kept));
         }
-        let xtc = sampler.options.xtc_probability > 0.0;
+        let xtc = sampler.sampling.options.xtc_probability > 0.0;
         let logits = to_f32_vec(&processed).unwrap();
-        let by_kernel = Logits::new(&logits, Isa::best()).kept(&sampler.options, xtc);
+        let by_kernel = Logits::new(&logits, Isa::best()).kept(&sampler.sampling.options, xtc);
         let by_kernel = by_kernel.unwrap_or_else(|| (0..vocabulary as u32).collect());
         let possible = |token: &&u32| logits[**token as usize].is_finite();
         let by_kernel = by_kernel.iter().filter(possible).count();

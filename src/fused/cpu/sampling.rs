@@ -71,11 +71,11 @@ struct Drawing {
 
 impl Drawing {
     fn of(row: &RowDraw) -> Self {
-        let RowDraw { options, draw } = *row;
+        let RowDraw { sampling, draw } = *row;
         let [uniform, chance] =
             draw.numbers().map(|number| random::host_uniform(draw.seed, number));
-        let xtc = chance < f64::from(options.xtc_probability);
-        Self { options: options.clone(), xtc, uniform }
+        let xtc = chance < f64::from(sampling.options.xtc_probability);
+        Self { options: sampling.options.clone(), xtc, uniform }
     }
 
     fn token(&self, logits: &[f32], isa: Isa) -> u32 {

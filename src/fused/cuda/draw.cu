@@ -4,6 +4,7 @@
 //   NAME  of the kernel
 //   X     type of the logits: 0 bfloat16, 1 float16, 2 float32
 //   WIDE  1: a row begins where 8 logits can be read at once
+//   ROWS  of which settings are given: 1, 8 or 64
 //
 // Filters and the draw look at distances from the largest logit, d = largest - logit, which is as
 // far as rounding goes what they are defined by. Masses exp(-d / temperature) are whole numbers of
@@ -48,8 +49,35 @@ struct Settings {
   float reach;
   /// How many tokens are kept; 0 for all.
   u32 top_k;
-  /// A number from [0, 1), times 2^64.
-  u32 uniform_high, uniform_low;
+};
+
+/// A number from [0, 1), times 2^64.
+struct Uniform {
+  u32 high, low;
+};
+
+// The parameters of all rows, and the same as arguments. Settings stay for a whole answer. Arrays of
+// more than 8 bytes that are new for each token would make the card wait for their memory.
+#define PARAMETERS_1(i) const Settings *__restrict__ s##i, const Uniform *__restrict__ u##i
+#define PARAMETERS_2(i) PARAMETERS_1(i##0), PARAMETERS_1(i##1)
+#define PARAMETERS_4(i) PARAMETERS_2(i##0), PARAMETERS_2(i##1)
+#define PARAMETERS_8(i) PARAMETERS_4(i##0), PARAMETERS_4(i##1)
+#define PARAMETERS_16(i) PARAMETERS_8(i##0), PARAMETERS_8(i##1)
+#define PARAMETERS_32(i) PARAMETERS_16(i##0), PARAMETERS_16(i##1)
+#define PARAMETERS_64(i) PARAMETERS_32(i##0), PARAMETERS_32(i##1)
+#define ARGUMENTS_1(i) {s##i, u##i}
+#define ARGUMENTS_2(i) ARGUMENTS_1(i##0), ARGUMENTS_1(i##1)
+#define ARGUMENTS_4(i) ARGUMENTS_2(i##0), ARGUMENTS_2(i##1)
+#define ARGUMENTS_8(i) ARGUMENTS_4(i##0), ARGUMENTS_4(i##1)
+#define ARGUMENTS_16(i) ARGUMENTS_8(i##0), ARGUMENTS_8(i##1)
+#define ARGUMENTS_32(i) ARGUMENTS_16(i##0), ARGUMENTS_16(i##1)
+#define ARGUMENTS_64(i) ARGUMENTS_32(i##0), ARGUMENTS_32(i##1)
+#define JOINED(name, rows) name##_##rows
+#define OF_ROWS(name, rows) JOINED(name, rows)(_)
+
+struct Wanted {
+  const Settings* settings;
+  const Uniform* uniform;
 };
 
 struct Row {
@@ -254,12 +282,14 @@ __device__ float largest_of(const Row& row, int* index) {
 
 extern "C" __global__ void __launch_bounds__(THREADS) NAME(
     const XT* __restrict__ logits,
-    const Settings* __restrict__ settings,
+    OF_ROWS(PARAMETERS, ROWS),
     u32* __restrict__ tokens,
     float* __restrict__ largest,
     int count
 ) {
-  const Settings wanted = settings[blockIdx.x];
+  const Wanted of_rows[] = {OF_ROWS(ARGUMENTS, ROWS)};
+  const Settings wanted = *of_rows[blockIdx.x].settings;
+  const Uniform random = *of_rows[blockIdx.x].uniform;
   Row row = {logits + (size_t)blockIdx.x * count, count, 0};
   int token = 0;
   row.largest = largest_of(row, &token);
@@ -293,7 +323,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
       const bool is_kept = d < reach || (d == reach && index <= last_of_equals);
       return is_kept ? mass(d * factor) : 0;
     };
-    const u64 uniform = (u64)wanted.uniform_high << 32 | wanted.uniform_low;
+    const u64 uniform = (u64)random.high << 32 | random.low;
     token = select_index(row, left, [&](u64 all) { return __umul64hi(all, uniform) + 1; });
   }
   if (threadIdx.x == 0) {

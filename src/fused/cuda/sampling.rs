@@ -4,16 +4,18 @@ use crate::cpu::sampling::SamplingOptions;
 use crate::error::Result;
 use crate::fused::sampling::RowDraw;
 use crate::mlx::gpu::{Block, Kernel, Number, Source};
-use crate::mlx::{Array, Dtype, from_u32, random};
+use crate::mlx::{Array, Dtype, from_u32, ops, random};
 
 const THREADS: usize = 1024;
 /// Logits of a row that the kernel has bins for.
 const MOST_LOGITS: i32 = 1 << 21;
-/// `Settings` of draw.cu.
-const SETTINGS: usize = 6;
+/// Of how many rows a kernel takes settings: each of these numbers is a kernel to be compiled.
+const ROWS: [usize; 3] = [1, 8, MOST_ROWS];
+/// Rows of a launch.
+const MOST_ROWS: usize = 64;
 
-/// What draw.cu wants to know of a row; `None` for filters that it does not have.
-fn settings(row: &RowDraw) -> Option<[u32; SETTINGS]> {
+/// `Settings` of draw.cu; `None` for filters that it does not have.
+pub fn settings(options: &SamplingOptions) -> Option<Array> {
     let SamplingOptions {
         temperature,
         dynamic_temperature_range,
@@ -27,7 +29,7 @@ fn settings(row: &RowDraw) -> Option<[u32; SETTINGS]> {
         xtc_probability,
         xtc_threshold: _,
         xtc_special_tokens: _,
-    } = *row.options;
+    } = *options;
     let has_others = dynamic_temperature_range != 0.0
         || top_n_sigma > 0.0
         || typical_p < 1.0
@@ -38,9 +40,7 @@ fn settings(row: &RowDraw) -> Option<[u32; SETTINGS]> {
     }
     let top_p = if top_p > 0.0 { top_p } else { 1.0 };
     let reach = if min_p > 0.0 { -min_p.ln() } else { f32::INFINITY };
-    let uniform = random::bits(row.draw.seed, row.draw.numbers()[0]);
-    let [high, low] = [(uniform >> 32) as u32, uniform as u32];
-    Some([temperature.to_bits(), top_p.to_bits(), reach.to_bits(), top_k, high, low])
+    Some(from_u32(&[temperature.to_bits(), top_p.to_bits(), reach.to_bits(), top_k], &[4]))
 }
 
 /// A token of each row of logits, `[rows, vocabulary]`, and what [`largest_logit`] says of it,
@@ -54,22 +54,50 @@ pub fn draw(logits: &Array, rows: &[RowDraw]) -> Result<Option<[Array; 2]>> {
         Dtype::Float32 => 2,
         _ => return Ok(None),
     };
+    let settings: Option<Vec<_>> = rows.iter().map(|row| row.sampling.settings()).collect();
+    let fits = (1..=MOST_LOGITS).contains(&logits.dim(-1));
+    let Some(settings) = settings.filter(|_| fits) else { return Ok(None) };
+    if rows.len() <= MOST_ROWS {
+        return launch(x, logits, rows, &settings).map(Some);
+    }
+    let (mut tokens, mut largest) = (Vec::new(), Vec::new());
+    let parts = rows.chunks(MOST_ROWS).zip(settings.chunks(MOST_ROWS));
+    for (part, (rows, settings)) in parts.enumerate() {
+        let start = (part * MOST_ROWS) as i32;
+        let logits = ops::slice_axis(logits, 0, start, start + rows.len() as i32)?;
+        let [tokens_of_part, largest_of_part] = launch(x, &logits, rows, settings)?;
+        tokens.push(tokens_of_part);
+        largest.push(largest_of_part);
+    }
+    let joined = |parts: &[Array]| ops::concatenate(&parts.iter().collect::<Vec<_>>(), 0);
+    Ok(Some([joined(&tokens)?, joined(&largest)?]))
+}
+
+fn launch(x: i32, logits: &Array, rows: &[RowDraw], settings: &[&Array]) -> Result<[Array; 2]> {
     let vocabulary = logits.dim(-1);
-    let settings: Option<Vec<_>> = rows.iter().map(settings).collect();
-    let Some(settings) = settings.filter(|_| (1..=MOST_LOGITS).contains(&vocabulary)) else {
-        return Ok(None);
-    };
+    let given = ROWS.into_iter().find(|&given| given >= rows.len()).unwrap_or(MOST_ROWS);
+    let wide = i32::from(vocabulary % 8 == 0);
     let source = Source {
         text: include_str!("draw.cu"),
         name: c"nodemlx_draw",
-        settings: vec![("X", x), ("WIDE", i32::from(vocabulary % 8 == 0))],
+        settings: vec![("X", x), ("WIDE", wide), ("ROWS", given as i32)],
     };
     let kernel = Kernel::of(&source, Block { threads: THREADS, shared_memory: 0 })?;
-    let count = rows.len() as i32;
-    let settings = from_u32(settings.as_flattened(), &[count, SETTINGS as i32]);
-    let outputs = [(&[count][..], Dtype::Uint32), (&[count], Dtype::Float32)];
-    let mut arrays =
-        kernel.run(rows.len(), &[logits, &settings], &outputs, &[Number::Whole(vocabulary)])?;
+    let uniforms: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let uniform = random::bits(row.draw.seed, row.draw.numbers()[0]);
+            from_u32(&[(uniform >> 32) as u32, uniform as u32], &[2])
+        })
+        .collect();
+    let mut inputs = vec![logits];
+    for row in 0..given {
+        let row = row.min(rows.len() - 1);
+        inputs.extend([settings[row], &uniforms[row]]);
+    }
+    let count = [rows.len() as i32];
+    let outputs = [(&count[..], Dtype::Uint32), (&count, Dtype::Float32)];
+    let mut arrays = kernel.run(rows.len(), &inputs, &outputs, &[Number::Whole(vocabulary)])?;
     let largest = arrays.swap_remove(1);
-    Ok(Some([arrays.swap_remove(0), largest]))
+    Ok([arrays.swap_remove(0), largest])
 }
