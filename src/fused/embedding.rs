@@ -57,7 +57,10 @@ pub fn embedding(
             dtype.map_or(Ok(rows.clone()), |dtype| ops::astype(&rows, dtype))
         }
         Matrix::Adjusted(table) => {
-            let rows = ops::take(&table.dequantize()?, tokens, 0)?;
+            let rows = match table.is_only_rotated() {
+                true => table.rows(tokens)?,
+                false => ops::take(&table.dequantize()?, tokens, 0)?,
+            };
             dtype.map_or(Ok(rows.clone()), |dtype| ops::astype(&rows, dtype))
         }
         Matrix::Quantized(table) => match device.backend_of(table.dtype) {

@@ -4,6 +4,7 @@ use super::adapter::Additions;
 use super::cpu;
 use super::cuda::{self, products::Operand};
 use super::device::{Backend, Device};
+use super::embedding::quantized_rows_plain;
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
 use crate::mlx::quantized::{self, QuantizedTensor};
@@ -21,26 +22,72 @@ pub enum Matrix {
     },
     /// Codes and scales.
     Quantized(QuantizedTensor),
-    /// Codes and scales of another program, for inputs in another order or outputs that are
-    /// multiplied.
+    /// Codes and scales of another program, for inputs in another order or rotated, or outputs that
+    /// are multiplied.
     Adjusted(Box<AdjustedMatrix>),
 }
 
-/// A quantized matrix whose inputs come in another order, and whose outputs are multiplied.
+/// A quantized matrix whose inputs come in another order or are rotated, and whose outputs are
+/// multiplied.
 #[derive(Debug, Clone)]
 pub struct AdjustedMatrix {
     /// The codes and scales.
     pub tensor: QuantizedTensor,
+    /// What the inputs go through.
+    pub rotation: Option<Rotation>,
     /// The input of each column, `[inputs]`, `uint32`.
     pub input_order: Option<Array>,
     /// `[1]` or `[outputs]`, `float32`.
     pub output_factors: Option<Array>,
 }
 
+/// A rotation that spreads outliers over the features of a block (Ashkboos et al. 2024, "QuaRot"):
+/// H(signs · x) / √block with the Walsh–Hadamard transform H of each block.
+#[derive(Debug, Clone)]
+pub struct Rotation {
+    /// Features of a block; divides their number.
+    pub block: i32,
+    /// 1 or −1 for each feature, `[features]`, `float32`.
+    pub signs: Array,
+}
+
+impl Rotation {
+    /// `[…, features]` to the same shape.
+    fn forward(&self, x: &Array) -> Result<Array> {
+        let signed = ops::multiply(&ops::astype(x, Dtype::Float32)?, &self.signs)?;
+        ops::astype(&self.transform(&signed)?, x.dtype())
+    }
+
+    /// What [`Self::forward`] makes `x` of.
+    fn backward(&self, x: &Array) -> Result<Array> {
+        let rotated = self.transform(&ops::astype(x, Dtype::Float32)?)?;
+        ops::astype(&ops::multiply(&rotated, &self.signs)?, x.dtype())
+    }
+
+    fn transform(&self, x: &Array) -> Result<Array> {
+        let blocks = ops::reshape(x, &[-1, self.block])?;
+        let transformed = ops::hadamard(&blocks, (self.block as f32).sqrt().recip())?;
+        ops::reshape(&transformed, x.shape())
+    }
+}
+
 impl AdjustedMatrix {
+    /// Whether rows can be taken of it as they are packed.
+    pub fn is_only_rotated(&self) -> bool {
+        self.input_order.is_none() && self.output_factors.is_none()
+    }
+
+    /// Rows of such a matrix as numbers, `[…, inputs]`.
+    pub(super) fn rows(&self, rows: &Array) -> Result<Array> {
+        let rows = quantized_rows_plain(&self.tensor, rows)?;
+        self.rotation.as_ref().map_or(Ok(rows.clone()), |rotation| rotation.backward(&rows))
+    }
+
     fn product(&self, device: Device, x: &Array) -> Result<Array> {
         let sorted = self.input_order.as_ref().map(|order| ops::take(x, order, -1)).transpose()?;
         let x = sorted.as_ref().unwrap_or(x);
+        let rotated = self.rotation.as_ref().map(|rotation| rotation.forward(x)).transpose()?;
+        let x = rotated.as_ref().unwrap_or(x);
         let Some(factors) = &self.output_factors else {
             return quantized_matmul(device, x, &self.tensor);
         };
@@ -55,6 +102,9 @@ impl AdjustedMatrix {
     pub fn dequantize(&self) -> Result<Array> {
         let tensor = QuantizedTensor { dtype: Dtype::Float32, ..self.tensor.clone() };
         let mut weight = quantized::dequantize(&tensor)?;
+        if let Some(rotation) = &self.rotation {
+            weight = rotation.backward(&weight)?;
+        }
         if let Some(order) = &self.input_order {
             weight = ops::take(&weight, &ops::argsort(order, 0)?, 1)?;
         }

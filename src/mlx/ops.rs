@@ -338,6 +338,13 @@ pub fn round(a: &Array) -> Result<Array> {
     op!(mlx_round(a.as_ptr(), 0))
 }
 
+/// The Walsh–Hadamard transform of the last axis, whose length is a power of two (or 12, 20 or 28
+/// times one), times `scale`.
+pub fn hadamard(a: &Array, scale: f32) -> Result<Array> {
+    let scale = mlx_sys::mlx_optional_float { value: scale, has_value: true };
+    op!(mlx_hadamard_transform(a.as_ptr(), scale))
+}
+
 /// The largest element along `axis`, which is kept with length 1.
 pub fn max(a: &Array, axis: i32) -> Result<Array> {
     op!(mlx_max_axis(a.as_ptr(), axis, true))

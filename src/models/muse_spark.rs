@@ -31,6 +31,7 @@ const NAMES: ExpertNames = ExpertNames {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &with_defaults(file);
+    file.expect_number("num_shared_experts", 0.0)?;
     let layers = language_model(w).at("layers");
     // mlx-lm has queries, keys, values and gates together, and weights of norms as they are.
     let is_joint = layers.at(0).at("self_attn").at("qkvg_proj").has("weight");

@@ -26,8 +26,10 @@ impl Embedding {
     pub fn new(w: &Weights, vocabulary: i32, dims: i32) -> Result<Self> {
         let table = match matrix(w, dims, vocabulary)? {
             // Rows are taken from it, too.
-            Matrix::Adjusted(adjusted) => Matrix::dense(computed(adjusted.dequantize()?)?)?,
-            plain => plain,
+            Matrix::Adjusted(adjusted) if !adjusted.is_only_rotated() => {
+                Matrix::dense(computed(adjusted.dequantize()?)?)?
+            }
+            packed => packed,
         };
         let additions = w.embedding_site(vocabulary, dims);
         let [vocabulary, dims] = [vocabulary, dims].map(|size| size.unsigned_abs() as usize);

@@ -16,8 +16,9 @@ pub(super) fn matrix(w: &Weights, inputs: i32, outputs: i32) -> Result<Matrix> {
     let tensor = w.take_packed(inputs, outputs, format)?;
     Ok(match w.take_adjustments(inputs, outputs)? {
         None => Matrix::Quantized(tensor),
-        Some(Adjustments { input_order, output_factors }) => {
-            Matrix::Adjusted(Box::new(AdjustedMatrix { tensor, input_order, output_factors }))
+        Some(Adjustments { rotation, input_order, output_factors }) => {
+            let adjusted = AdjustedMatrix { tensor, rotation, input_order, output_factors };
+            Matrix::Adjusted(Box::new(adjusted))
         }
     })
 }
@@ -68,6 +69,7 @@ fn gather_rows(matrix: &Matrix, rows: &Array) -> Result<Matrix> {
                 factors.map(|it| if it.size() == 1 { Ok(it.clone()) } else { gather(it) });
             Ok(Matrix::Adjusted(Box::new(AdjustedMatrix {
                 tensor: quantized(&adjusted.tensor)?,
+                rotation: adjusted.rotation.clone(),
                 input_order: adjusted.input_order.clone(),
                 output_factors: factors.transpose()?,
             })))

@@ -10,8 +10,9 @@ use super::sites::Sites;
 use super::{Checkpoint, Foreign, LoadPlan};
 use crate::error::{Error, Result};
 use crate::fused::Device;
+use crate::fused::linear::Rotation;
 use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
-use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, ops};
+use crate::mlx::{Array, Dtype, dtype_name, eval, is_float, ops, to_f32_vec};
 use crate::warning::{Warning, WarningCode};
 
 /// What `config.json` says of quantized layers.
@@ -23,11 +24,16 @@ pub struct Quantization {
     pub layers: std::collections::BTreeMap<String, Option<QuantizationParams>>,
     /// The format of another program.
     pub foreign: Option<Foreign>,
+    /// The blocks that the inputs of layers are rotated in, by the path that each has in the
+    /// language model by itself.
+    pub rotations: std::collections::BTreeMap<String, i32>,
 }
 
 /// What the product with a packed matrix of another program takes beside it.
 #[derive(Debug, Clone)]
 pub struct Adjustments {
+    /// What the inputs go through.
+    pub rotation: Option<Rotation>,
     /// The inputs in the order of the matrix's columns, `[inputs]`, `uint32`.
     pub input_order: Option<Array>,
     /// What the outputs are multiplied by, `[1]` or `[outputs]`, `float32`.
@@ -250,7 +256,7 @@ impl<'a> Weights<'a> {
     pub fn leave_copy_of(&self, other: &Weights) {
         let checkpoint = self.shared.checkpoint;
         let mut differs = false;
-        for name in ["weight", "scales", "biases", "bias", INPUT_ORDER, OUTPUT_FACTORS] {
+        for name in ["weight", "scales", "biases", "signs", "bias", INPUT_ORDER, OUTPUT_FACTORS] {
             let (own, path) = (self.path(name), other.path(name));
             if checkpoint.entry(&own).is_some() {
                 differs |= !checkpoint.seem_equal(&own, &path);
@@ -381,8 +387,13 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// [`Error::Weights`] if it does not fit the matrix.
     pub fn take_adjustments(&self, inputs: i32, outputs: i32) -> Result<Option<Adjustments>> {
+        let rotation = self.take_rotation(inputs)?;
         if self.shared.checkpoint.format(&self.prefix).is_none() {
-            return Ok(None);
+            return Ok(rotation.map(|it| Adjustments {
+                rotation: Some(it),
+                input_order: None,
+                output_factors: None,
+            }));
         }
         let input_order =
             if self.has(INPUT_ORDER) { Some(self.take_raw(INPUT_ORDER, &[inputs])?) } else { None };
@@ -391,8 +402,25 @@ impl<'a> Weights<'a> {
             Some([1]) => Some(self.take_raw(OUTPUT_FACTORS, &[1])?),
             Some(_) => Some(self.take_raw(OUTPUT_FACTORS, &[outputs])?),
         };
-        let any = input_order.is_some() || output_factors.is_some();
-        Ok(any.then_some(Adjustments { input_order, output_factors }))
+        let any = rotation.is_some() || input_order.is_some() || output_factors.is_some();
+        Ok(any.then_some(Adjustments { rotation, input_order, output_factors }))
+    }
+
+    /// Takes `signs` of a matrix whose inputs are rotated.
+    fn take_rotation(&self, inputs: i32) -> Result<Option<Rotation>> {
+        let rotations = &self.shared.quantization.rotations;
+        let path = self.prefix.strip_prefix("language_model.").unwrap_or(&self.prefix);
+        let path = path.replacen("model.language_model.", "model.", 1);
+        let Some(&block) = rotations.get(&path) else { return Ok(None) };
+        if inputs % block != 0 {
+            let message = format!("cannot rotate {inputs} features in blocks of {block}");
+            return Err(self.error("signs", message));
+        }
+        let signs = self.take_f32("signs", &[inputs])?;
+        if to_f32_vec(&signs)?.iter().any(|sign| sign.abs() != 1.0) {
+            return Err(self.error("signs", "holds other numbers than 1 and −1"));
+        }
+        Ok(Some(Rotation { block, signs }))
     }
 
     /// As [`Weights::cast_matrix`]. Scales of other programs may be more precise than activations,

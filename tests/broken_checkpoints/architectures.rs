@@ -245,6 +245,7 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("longcat-flash-ngram", "emb_split_num", &[json!(0), json!(5)]);
     let absurd = [json!(0), json!(1_u64 << 40)];
     expect_refusal("longcat-flash-ngram", "ngram_vocab_size_ratio", &absurd);
+    expect_refusal("muse-spark", "num_shared_experts", &[json!(1)]);
     expect_refusal("phi3small", "blocksparse_block_size", &absurd);
     expect_refusal("phi3small", "blocksparse_vert_stride", &absurd);
     expect_refusal("phi3small", "dense_attention_every_n_layers", &[json!(-1)]);
@@ -260,4 +261,27 @@ fn what_an_architecture_is_not_written_for_is_refused() {
         });
         expect(&dir, "INVALID_CONFIG", &["config.json", field]);
     }
+}
+
+#[test]
+fn packs_with_rotations_that_cannot_be_are_refused() {
+    let fixture = "prism-hadamard-qwen35";
+    let module = |block: i32| json!([{ "path": "model.embed_tokens", "block": block }]);
+    expect_refusal(fixture, "modules", &[module(3), module(-512), module(256), json!(1)]);
+    expect_refusal(fixture, "schema_version", &[json!(2), json!(3)]);
+    expect_refusal(fixture, "gdn_activation_layout", &[json!("flat")]);
+    let twice = copy_of(fixture);
+    edit_config(&twice, |config| {
+        let modules = config["modules"].as_array_mut().unwrap();
+        modules.push(modules[0].clone());
+    });
+    expect(&twice, "INVALID_CONFIG", &["modules", "twice"]);
+    let wide = copy_of(fixture);
+    edit_config(&wide, |config| config["modules"][0]["block"] = json!(1024));
+    expect(&wide, "INVALID_WEIGHTS", &["embed_tokens.signs", "blocks of 1024"]);
+    let unnamed = copy_of(fixture);
+    edit_config(&unnamed, |config| {
+        config["modules"].as_array_mut().unwrap().remove(0);
+    });
+    expect(&unnamed, "INVALID_WEIGHTS", &["embed_tokens.signs"]);
 }

@@ -1,7 +1,9 @@
 //! What a configuration says of quantized weights.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{ConfigFile, read_object};
@@ -16,6 +18,9 @@ const OTHER_FILES: [(&str, &str); 3] = [
     ("quantize_config.json", "gptq"),
     ("quant_config.json", "awq"),
 ];
+
+/// Features of a block in which a pack of Prism's rotates inputs; 0 for none.
+const ROTATED_BLOCKS: [i32; 6] = [0, 512, 1024, 2048, 4096, 8192];
 
 /// The same with a method, if it names none.
 fn with_method(mut config: Value, method: &str) -> Value {
@@ -49,6 +54,7 @@ impl ConfigFile {
             return Ok(quantization);
         };
         quantization.default = Some(self.format("quantization", &values)?);
+        quantization.rotations = self.rotations()?;
         for (path, value) in &values {
             let format = match value {
                 Value::Bool(false) => None,
@@ -60,6 +66,42 @@ impl ConfigFile {
             quantization.layers.insert(path.clone(), format);
         }
         Ok(quantization)
+    }
+
+    /// The blocks of rotated inputs in a pack of Prism's, whose `modules` have a path each and a
+    /// block that is 0 where nothing is rotated.
+    fn rotations(&self) -> Result<BTreeMap<String, i32>> {
+        #[derive(Deserialize)]
+        struct Module {
+            path: String,
+            block: i32,
+        }
+        let Some(namespace) = self.optional::<String>("tensor_namespace")? else {
+            return Ok(BTreeMap::new());
+        };
+        let schema = self.optional::<i64>("schema_version")?.unwrap_or(2);
+        if !matches!((schema, &*namespace), (1, "mlx-lm-text") | (2, "mlx-vlm-qwen3_5")) {
+            return Err(self.error(format!(
+                "\"schema_version\" {schema} with \"tensor_namespace\" \"{namespace}\" is not supported"
+            )));
+        }
+        let layout: Option<String> = self.optional("gdn_activation_layout")?;
+        if let Some(layout) = layout.filter(|layout| layout != "grouped") {
+            let message = format!("\"gdn_activation_layout\" \"{layout}\" is not supported");
+            return Err(self.error(message));
+        }
+        let mut rotations = BTreeMap::new();
+        for Module { path, block } in self.require::<Vec<Module>>("modules")? {
+            if !ROTATED_BLOCKS.contains(&block) {
+                let message = format!("\"modules\": {path} has a block of {block}");
+                return Err(self.error(format!("{message}, expected one of {ROTATED_BLOCKS:?}")));
+            }
+            if rotations.insert(path.clone(), block).is_some() {
+                return Err(self.error(format!("\"modules\" names {path} twice")));
+            }
+        }
+        rotations.retain(|_, block| *block != 0);
+        Ok(rotations)
     }
 
     /// MLX's own fields, which mlx-lm writes as `quantization` and as `quantization_config`. Those

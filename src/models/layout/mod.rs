@@ -127,7 +127,7 @@ fn numbers_of_adjusted(
     let (scales, biases) = (tensors.require(&name("scales"))?, tensors.remove(&name("biases")));
     let dtype = biases.as_ref().map_or(Dtype::Bfloat16, Array::dtype);
     let tensor = QuantizedTensor { weight, scales, biases, params, dtype };
-    let adjusted = AdjustedMatrix { tensor, input_order, output_factors };
+    let adjusted = AdjustedMatrix { tensor, rotation: None, input_order, output_factors };
     tensors.insert(name("weight"), adjusted.dequantize()?);
     Ok(())
 }

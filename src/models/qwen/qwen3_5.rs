@@ -1,5 +1,6 @@
 //! Qwen 3.5 (Qwen Team 2026), dense and with experts: the layers of Qwen 3 Next with other
-//! projections. Of checkpoints that also see images, the language model.
+//! projections. Of checkpoints that also see images, the language model; and those of two bits whose
+//! inputs are rotated (Prism).
 
 use serde_json::json;
 
@@ -10,9 +11,10 @@ use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::DeltaProjections;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen3_5", "qwen3_5_moe"], build)
-    .with_eps(1e-6)
-    .ignoring(|_, tensor| tensor.starts_with("mtp."));
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["qwen3_5", "qwen3_5_moe", "prism_hadamard_qwen35"], build)
+        .with_eps(1e-6)
+        .ignoring(|_, tensor| tensor.starts_with("mtp."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([

@@ -6,6 +6,7 @@ import mlx.core as mx
 import numpy as np
 from generate.declaration import ABSENT, Architecture, Fixture
 from generate.parameters import positive_corrections, rounded_norms
+from generate.unrounded import Unrounded
 from mlx_lm.models import muse_spark
 
 TEXT = {
@@ -61,13 +62,6 @@ TOWERS = {
     "out_hidden_size": 32,
     "projector_hidden_size": 8,
 }
-
-
-class Unrounded:
-    """`mlx.core` without bfloat16, to which mlx-lm rounds activations whatever the type of the weights."""
-
-    def __getattr__(self, name):
-        return mx.float32 if name == "bfloat16" else getattr(mx, name)
 
 
 def qk_norm(qkvg, *, n_heads, n_kv_heads, head_dim, eps, query_scale):

@@ -48,20 +48,28 @@ def drawn(name: str, shape: tuple[int, ...], start: np.ndarray, architecture: Ar
     return architecture.adjust(name, value.astype(np.float32))
 
 
+def parameter(name: str, value: mx.array, architecture: Architecture) -> mx.array:
+    """Random values for a parameter of mlx-lm; of packed ones, any bits."""
+    if value.dtype == mx.uint32:
+        generator = np.random.default_rng(zlib.crc32(name.encode()))
+        return mx.array(generator.integers(0, 2**32, value.shape, dtype=np.uint32))
+    return mx.array(drawn(name, value.shape, np.array(value.astype(mx.float32)), architecture))
+
+
 def write_mlx(architecture: Architecture, fixture: Fixture, folder: Path, seed: int) -> tuple[None, dict]:
     """A checkpoint as mlx-lm saves it, quantized where the fixture says so. Returns the rules of its tensors."""
     config = merged(architecture, fixture)
     model_class, arguments_class = mlx_lm._get_classes(config)
     # A copy: some models write defaults into what they read.
     model = model_class(arguments_class.from_dict(copy.deepcopy(config)))
-    parameters = [
-        (name, mx.array(drawn(name, value.shape, np.array(value.astype(mx.float32)), architecture)))
-        for name, value in tree_flatten(model.parameters())
-    ]
+    parameters = [(name, parameter(name, value, architecture)) for name, value in tree_flatten(model.parameters())]
     model.update(tree_unflatten(parameters))
     dtype, casts = getattr(mx, fixture.dtype), getattr(model, "cast_predicate", lambda _: True)
     model.update(
-        tree_map_with_path(lambda path, value: value.astype(dtype) if casts(path) else value, model.parameters())
+        tree_map_with_path(
+            lambda path, value: value.astype(dtype) if value.dtype != mx.uint32 and casts(path) else value,
+            model.parameters(),
+        )
     )
     if fixture.quantization:
         config = quantized(model, config, fixture)

@@ -105,10 +105,12 @@ def rule(name: str, tensor: dict, tensors: dict[str, dict]) -> dict | None:
         if last == "biases" and f"{base}.scales" in tensors:
             scales = tensors[f"{base}.scales"]
             x = decoded(scales["data"], scales["dtype"])
-            factor = -(values * x).sum() / (x * x).sum()
+            factor = abs((values * x).sum() / (x * x).sum())
             # So that the middle of the codes stands for zero, whatever the number of bits.
             middle = min(((2**bits - 1) / 2 for bits in (2, 3, 4, 5, 6, 8)), key=lambda it: abs(np.log(it / factor)))
             return {"times": [f"{base}.scales", -middle]}
+        if np.equal(np.abs(values), 1).all():
+            return {"signed": [1.0, 1.0]}
         signed = last == "scales" and f"{base}.biases" in tensors
         if signed:
             # All codes are as likely, the outer ones more than in a matrix that was packed.
