@@ -191,11 +191,6 @@ describe('a tool choice that cannot be kept', () => {
 
   it.each([
     [{ toolFormat: 'nobody' }, 'INVALID_ARGUMENT', /hermes/],
-    [
-      { tools: [WEATHER], toolChoice: 'required', toolFormat: 'kimi-k3' },
-      'UNSUPPORTED',
-      /cannot be enforced/,
-    ],
     [{ reasoning: { budgetTokens: 5 } }, 'UNSUPPORTED', /a budget needs/],
     [{ reasoningFormat: 'nobody' }, 'INVALID_ARGUMENT', /think/],
     [{ reasoning: 'low' }, 'UNSUPPORTED', /templateVariables/],

@@ -111,7 +111,6 @@ impl OutputPlan {
         let lark = format.grammar(&Calls {
             tools: &tools,
             parallel: !request.output.single_call,
-            enforced: required.is_some() || tools.iter().any(|tool| tool.strict),
             other,
             lower: &lower,
             leave_out: &leave_out,

@@ -13,7 +13,7 @@ use crate::text::output::{OutputEvent, ToolFormat};
 use crate::text::test_folder::TestFolder;
 
 /// Markers that are special tokens in some models.
-const SPECIAL: [&str; 24] = [
+const SPECIAL: [&str; 27] = [
     "<end>",
     "<tool_call>",
     "</tool_call>",
@@ -38,12 +38,15 @@ const SPECIAL: [&str; 24] = [
     "<|start|>",
     "<|constrain|>",
     "<|call|>",
+    "<|open|>",
+    "<|sep|>",
+    "<|close|>",
 ];
 const END: u32 = 256;
 const SIZE: usize = 256 + SPECIAL.len();
 
 /// Texts of a tokenizer with a token for each byte, and for the first `special` of [`SPECIAL`].
-fn text(special: usize) -> Text {
+pub(super) fn text(special: usize) -> Text {
     let mut next = 256;
     let mut vocabulary = serde_json::Map::new();
     for byte in 0..=255_u32 {
@@ -90,6 +93,8 @@ fn request(format: &str, tools: &Value) -> GenerateRequest {
     request.options = GenerationOptions::default();
     request.response_format = Some(Grammar::Json { schema: schema.to_string(), strict: true });
     request.output.tool_format = Some(format.to_owned());
+    // The special tokens are those of several models.
+    request.output.reasoning_format = (format != "harmony").then(|| "none".to_owned());
     request
 }
 
@@ -99,10 +104,11 @@ fn tools(strict: bool) -> Value {
         "properties": {
             "a": { "type": "integer", "enum": [1, 2] },
             "b": { "enum": ["u", "v"] },
-            "c": { "type": "boolean" },
+            "c": { "$ref": "#/$defs/flag" },
         },
         "required": ["a", "b"],
         "additionalProperties": false,
+        "$defs": { "flag": { "type": "boolean" } },
     });
     let function = json!({ "name": "f", "parameters": parameters, "strict": strict });
     let now = json!({ "type": "object", "additionalProperties": false });
@@ -194,17 +200,11 @@ fn assert_allowed((name, arguments): &(String, Value), format: &str) {
     assert!(arguments.get("c").is_none_or(Value::is_boolean), "{format}: {arguments:?}");
 }
 
-fn has_grammar(format: &ToolFormat) -> bool {
-    let unknown = ["kimi-k3", "functionary-v2"];
-    !unknown.contains(&format.name)
-}
-
 #[test]
 fn an_answer_is_calls_that_the_tools_allow_or_what_the_format_asks_for() {
     for special in [1, SPECIAL.len()] {
         let text = text(special);
-        let is_tried =
-            |format: &ToolFormat| has_grammar(format) && (special > 1 || format.name != "harmony");
+        let is_tried = |format: &ToolFormat| special > 1 || format.name != "harmony";
         for format in ALL.iter().filter(|format| is_tried(format)) {
             let request = request(format.name, &tools(false));
             let (plan, constraint) = planned(&text, &request).unwrap();
@@ -230,7 +230,7 @@ fn an_answer_is_calls_that_the_tools_allow_or_what_the_format_asks_for() {
 #[test]
 fn a_required_call_leaves_no_room_for_an_answer() {
     let text = text(SPECIAL.len());
-    for format in ALL.iter().filter(|format| has_grammar(format)) {
+    for format in ALL {
         let mut request = request(format.name, &tools(false));
         request.output.required_tools = Some(vec!["f".to_owned()]);
         request.output.single_call = true;
@@ -246,41 +246,73 @@ fn a_required_call_leaves_no_room_for_an_answer() {
 
 #[test]
 fn calls_of_strict_tools_are_kept_to_their_schemas_behind_any_text() {
-    let text = text(SPECIAL.len());
-    for format in ALL.iter().filter(|format| has_grammar(format)) {
-        let mut request = request(format.name, &tools(true));
-        request.response_format = None;
-        let (plan, constraint) = planned(&text, &request).unwrap();
-        let follow = |answer: &str| {
-            let tokens = text.tokenizer().unwrap().encode(answer, false).unwrap();
-            let mut masks = Masks::start(&constraint).unwrap();
-            tokens.iter().all(|&token| {
-                masks.allowed().is_ok_and(|allowed| allowed.contains(token))
-                    && masks.accept(token).is_ok()
-            })
-        };
-        let lead = if format.name == "harmony" { "<|channel|>final<|message|>" } else { "" };
-        assert!(follow(&format!("{lead}Well, \u{e9}\u{1f600} <b>{{\"n\"}}")), "{}", format.name);
-        let mut called = 0;
-        for seed in 0..60 {
-            let (_, calls) = parts(&read(&plan, &walk(&constraint, seed)));
-            calls.iter().for_each(|call| assert_allowed(call, format.name));
-            called += usize::from(!calls.is_empty());
-        }
-        // Without special tokens, nobody writes the beginning of a call by chance.
-        let open = format.opens.first().map_or("", |open| *open);
-        assert!(called > 0 || !SPECIAL.contains(&open), "{}", format.name);
-        if format.name == "hermes" {
-            assert!(follow("So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1"));
-            assert!(!follow("So: <tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 3"));
-            assert!(!follow("So: <tool_call>\n{\"name\": \"g\""));
+    for special in [1, SPECIAL.len()] {
+        let text = text(special);
+        let is_tried = |format: &ToolFormat| special > 1 || format.name != "harmony";
+        for format in ALL.iter().filter(|format| is_tried(format)) {
+            check_strict(&text, format);
         }
     }
     // Without one that is strict, nothing is kept to.
+    let text = text(1);
     let mut request = request("hermes", &tools(false));
     request.response_format = None;
     let plan = text.output_plan(&request, &[u32::from(b'i')]).unwrap().unwrap();
     assert!(plan.constraint(&request).unwrap().is_none());
+}
+
+fn check_strict(text: &Text, format: &ToolFormat) {
+    let mut request = request(format.name, &tools(true));
+    request.response_format = None;
+    let (plan, constraint) = planned(text, &request).unwrap();
+    let encode = |answer: &str| text.tokenizer().unwrap().encode(answer, false).unwrap();
+    // The place of the first token that may not come.
+    let refused = |tokens: &[u32]| {
+        let mut masks = Masks::start(&constraint).unwrap();
+        tokens.iter().position(|&token| {
+            !masks.allowed().is_ok_and(|allowed| allowed.contains(token))
+                || masks.accept(token).is_err()
+        })
+    };
+    let lead = match format.name {
+        "harmony" => "<|channel|>final<|message|>",
+        _ => format.header.unwrap_or_default(),
+    };
+    let answer = format!("{lead}Well, \u{e9}\u{1f600} <b>{{\"n\"}}");
+    assert_eq!(refused(&encode(&answer)), None, "{}", format.name);
+    for seed in 0..20 {
+        let (_, calls) = parts(&read(&plan, &walk(&constraint, seed)));
+        calls.iter().for_each(|call| assert_allowed(call, format.name));
+    }
+    // Calls that must come may come behind text, and no others.
+    request.output.required_tools = Some(vec!["f".to_owned()]);
+    let (_, required) = planned(text, &request).unwrap();
+    let between = match format.name {
+        "functionary-v2" => "\n<|from|>assistant\n<|recipient|>",
+        "functionary-v3.2" => ">>>",
+        // It is one or the other.
+        "harmony" => return,
+        _ => "",
+    };
+    for seed in 0..5 {
+        let call = walk(&required, seed);
+        let written = text.tokenizer().unwrap().decode(&call, false).unwrap();
+        if between.is_empty() && !format.opens.iter().any(|open| written.starts_with(open)) {
+            return;
+        }
+        for before in ["", "So: "] {
+            let lead = if before.is_empty() { "" } else { lead };
+            let between = if before.is_empty() { "" } else { between };
+            let tokens = [encode(&format!("{lead}{before}{between}")), call.clone()].concat();
+            assert_eq!(refused(&tokens), None, "{}: {before}{written}", format.name);
+            let (_, calls) = parts(&read(&plan, &tokens));
+            assert!(!calls.is_empty(), "{}: {before}{written}", format.name);
+            calls.iter().for_each(|call| assert_allowed(call, format.name));
+            let wrong = written.replace(['1', '2'], "3").replace("\"f\"", "\"g\"");
+            let wrong = encode(&format!("{lead}{before}{between}{wrong}"));
+            assert!(refused(&wrong).is_some(), "{}: {before}{written}", format.name);
+        }
+    }
 }
 
 /// An argument's name, its schema, and what that allows.
@@ -345,7 +377,7 @@ fn arguments_follow_their_schemas_in_every_format() {
     };
     let referring =
         json!({ "$ref": "#/$defs/all", "$defs": { "all": object, "size": sizes["size"] } });
-    for format in ALL.iter().filter(|format| has_grammar(format)) {
+    for format in ALL {
         for parameters in [&plain, &referring] {
             let tools = json!([{ "name": "f", "parameters": parameters, "strict": true }]);
             let mut request = request(format.name, &tools);
@@ -373,27 +405,6 @@ fn an_argument_whose_name_would_be_read_as_another_is_refused() {
             assert!(message.contains("a>b"), "{message}");
         }
         other => panic!("{other:?}"),
-    }
-}
-
-#[test]
-fn calls_of_other_formats_are_free_behind_their_beginning_unless_a_tool_is_strict() {
-    let text = text(1);
-    for format in ALL.iter().filter(|format| !has_grammar(format)) {
-        let (_, constraint) = planned(&text, &request(format.name, &tools(false))).unwrap();
-        let follows = |text: &str| {
-            let mut masks = Masks::start(&constraint).unwrap();
-            text.bytes().all(|byte| {
-                let token = u32::from(byte);
-                masks.allowed().is_ok_and(|allowed| allowed.contains(token))
-                    && masks.accept(token).is_ok()
-            })
-        };
-        assert!(follows("{\"n\":5}"), "{}", format.name);
-        assert!(follows(&format!("{} whatever {{", format.opens[0])), "{}", format.name);
-        assert!(!follows("Well, ") && !follows("{\"m\""), "{}", format.name);
-        let strict = planned(&text, &request(format.name, &tools(true)));
-        assert!(matches!(strict, Err(Error::UnsupportedOption { .. })), "{}", format.name);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::schemas::{self, Tool};
+use super::schemas::{self, Tool, Types};
 use super::value::quoted;
 use crate::error::{Error, Result};
 use crate::text::tokenizer::Tokenizer;
@@ -28,19 +28,22 @@ pub(super) enum Shape {
         around: [&'static str; 2],
         /// What stands between two calls; `None` where there is only one.
         between: Option<&'static str>,
-        /// What stands before the name, between it and the arguments, and behind them.
+        /// What stands before the name, between it and the arguments, and behind them; `{#}` is the
+        /// call's number.
         each: [&'static str; 3],
     },
     /// Elements.
     Elements {
         /// What stands before and behind all calls.
         around: [&'static str; 2],
-        /// What stands before and behind a call's name, and behind all arguments.
+        /// What stands before and behind a call's name, and behind all arguments; `{#}` is the call's
+        /// number.
         call: [&'static str; 3],
         /// What stands before and behind an argument's name, and behind its value, in which `{}`
         /// is the name.
         argument: [&'static str; 3],
-        /// What stands directly behind an argument's name: for a string, and for anything else.
+        /// What stands directly behind an argument's name: for a string, and for anything else, in
+        /// which `{}` is the type.
         kinds: [&'static str; 2],
     },
     /// Functions with named arguments: `[f(x=1), g()]`.
@@ -64,11 +67,21 @@ pub(super) enum Shape {
         /// The shape where there is none.
         without: &'static Shape,
     },
-    /// It cannot be told but by how calls begin: with one of the format's markers, or so.
-    Unknown {
-        /// What stands before and behind the name of the first tool, where there is no marker.
-        bare: Option<[&'static str; 2]>,
-    },
+    /// It is not told.
+    Unknown,
+}
+
+/// What of a format a grammar is written of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Format<'a> {
+    /// How a call is written.
+    pub shape: Shape,
+    /// What begins calls.
+    pub opens: &'a [&'a str],
+    /// Whether a call may begin an answer without any of that.
+    pub has_bare: bool,
+    /// What an answer begins with that is no call, where calls begin with their name.
+    pub header: Option<&'static str>,
 }
 
 /// What of calls a grammar is to describe.
@@ -77,9 +90,6 @@ pub struct Calls<'a> {
     pub tools: &'a [&'a Tool],
     /// Whether there may be several calls.
     pub parallel: bool,
-    /// Whether every call has to be one that the tools' schemas allow, in a format without a shape,
-    /// too.
-    pub enforced: bool,
     /// What the answer may be instead.
     pub other: Other,
     /// Brings a schema of a tool's arguments, or of one argument, into the form that is enforced.
@@ -118,40 +128,85 @@ pub struct Lead {
 ///
 /// # Errors
 /// [`Error::Unsupported`] where a format without a shape has to be enforced; those of `lower`.
-pub(super) fn write(
-    shape: Shape,
-    opens: &[&str],
-    has_bare: bool,
-    calls: &Calls<'_>,
-) -> Result<String> {
+pub(super) fn write(format: Format<'_>, calls: &Calls<'_>) -> Result<String> {
+    let Format { shape, opens, has_bare, header } = format;
     let mut shape = shape;
     while let Shape::Either { token, with, without } = shape {
         shape = if calls.tokenizer.token_to_id(token).is_some() { *with } else { *without };
     }
     let mut writer =
-        Writer { calls, opens, has_bare, rules: String::new(), count: 0, any_marked: None };
+        Writer { calls, opens, has_bare, header, rules: String::new(), count: 0, any_marked: None };
     let (begin, between, end) = match shape {
+        // What else begins like JSON has to be made of the same pieces as JSON.
+        Shape::Object { around: ["[", _, "]"], each: ["", ""], .. }
+            if calls.other == Other::Format =>
+        {
+            ("", None, "")
+        }
         Shape::Object { around: [begin, between, end], .. } => (begin, Some(between), end),
         Shape::Named { around: [begin, end], between, .. } => (begin, between, end),
         Shape::Elements { around: [begin, end], .. } => (begin, Some(""), end),
         Shape::Marked { .. } => ("", Some(""), ""),
         Shape::Functions { around: [begin, end] } => (begin, Some(", "), end),
-        Shape::Unknown { bare } => {
-            let body = writer.free(bare)?;
-            return Ok(writer.finish(&body));
-        }
-        Shape::Either { .. } => return Err(not_enforced()),
+        Shape::Unknown | Shape::Either { .. } => return Err(not_enforced()),
     };
-    let written: Vec<String> =
-        calls.tools.iter().map(|tool| writer.call(shape, tool)).collect::<Result<_>>()?;
-    let [begin, end] = [begin, end].map(|text| writer.literal(text));
+    let written = writer.each(shape)?;
+    let _ = writeln!(writer.rules, "call: {written}");
     let more = match between.filter(|_| calls.parallel) {
         Some(between) => format!(" ({} call)*", writer.literal(between)),
         None => String::new(),
     };
-    let _ = writeln!(writer.rules, "call: {}", written.join(" | "));
-    Ok(writer.finish(&format!("{begin} call{more} {end}")))
+    let end = writer.literal(end);
+    // The rest of a call whose opener was part of what is before it.
+    let mut behind = None;
+    if calls.other == Other::Text && calls.lead.is_none() {
+        behind = match (header, between) {
+            (Some(_), Some(between)) => Some((between.trim(), "calls".to_owned())),
+            _ => match opens.iter().find_map(|open| Some((open, shape.behind(begin, open)?))) {
+                Some((open, (begin, first))) => {
+                    let first = match first {
+                        Some(shape) => format!("({})", writer.each(shape)?),
+                        None => "call".to_owned(),
+                    };
+                    Some((*open, format!("{} {first}{more} {end}", writer.literal(begin))))
+                }
+                None => None,
+            },
+        };
+    }
+    let begin = writer.literal(begin);
+    Ok(writer.finish(&format!("{begin} call{more} {end}"), behind))
 }
+
+impl Shape {
+    /// What calls begin with behind `open`, which is the beginning of the first; and the shape of the
+    /// first call, where that differs from others.
+    fn behind(self, begin: &'static str, open: &str) -> Option<(&'static str, Option<Self>)> {
+        if !begin.is_empty() {
+            return Some((begin.strip_prefix(open)?, None));
+        }
+        let shape = match self {
+            Self::Object { around, each: [before, behind], fields } => {
+                Self::Object { around, each: [before.strip_prefix(open)?, behind], fields }
+            }
+            Self::Named { around, between, each: [before, middle, behind] } => {
+                Self::Named { around, between, each: [before.strip_prefix(open)?, middle, behind] }
+            }
+            Self::Elements { around, call: [before, middle, behind], argument, kinds } => {
+                let call = [before.strip_prefix(open)?, middle, behind];
+                Self::Elements { around, call, argument, kinds }
+            }
+            Self::Marked { each: [before, behind], mark } => {
+                Self::Marked { each: [before.strip_prefix(open)?, behind], mark }
+            }
+            Self::Functions { .. } | Self::Either { .. } | Self::Unknown => return None,
+        };
+        Some(("", Some(shape)))
+    }
+}
+
+/// The place of a call's number.
+const NUMBER: &str = "{#}";
 
 /// Schemas within others are followed this far.
 const MAX_DEPTH: usize = 16;
@@ -176,6 +231,41 @@ fn with_definitions(schema: &Value, tool: &Tool) -> Value {
         }
     }
     schema
+}
+
+/// The schema of a call that is an object with these two fields.
+fn call_schema(tool: &Tool, [name, arguments]: [&str; 2]) -> Value {
+    let call = json!({
+        "type": "object",
+        "properties": {
+            name: { "const": tool.name },
+            arguments: { "type": "object", "allOf": [tool.parameters] },
+        },
+        "required": [name, arguments],
+        "additionalProperties": false,
+    });
+    with_definitions(&call, tool)
+}
+
+/// The names of the types that are no strings, of those that a schema allows.
+fn json_types(types: Option<Types>) -> Vec<&'static str> {
+    let every = Types {
+        string: true,
+        integer: true,
+        number: true,
+        boolean: true,
+        null: true,
+        container: true,
+    };
+    let types = types.unwrap_or(every);
+    let names = [
+        (types.number || types.integer, "number"),
+        (types.boolean, "boolean"),
+        (types.null, "null"),
+        (types.container, "object"),
+        (types.container, "array"),
+    ];
+    names.into_iter().filter(|(is_allowed, _)| *is_allowed).map(|(_, name)| name).collect()
 }
 
 /// A text as a regular expression.
@@ -282,6 +372,8 @@ struct Writer<'a> {
     opens: &'a [&'a str],
     /// Whether a call may begin an answer without any of that.
     has_bare: bool,
+    /// What an answer begins with that is no call, where calls begin with their name.
+    header: Option<&'static str>,
     rules: String,
     count: usize,
     /// The rule of any value with Gemma's keys and strings, where it is needed.
@@ -289,19 +381,51 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// The whole grammar, where calls are `body`.
-    fn finish(mut self, body: &str) -> String {
+    /// Calls of all tools, each of which may come.
+    fn each(&mut self, shape: Shape) -> Result<String> {
+        let calls: Vec<String> =
+            self.calls.tools.iter().map(|tool| self.call(shape, tool)).collect::<Result<_>>()?;
+        Ok(calls.join(" | "))
+    }
+
+    /// The whole grammar, where calls are `body`, and those behind text a text and what comes
+    /// `behind` it.
+    fn finish(mut self, body: &str, behind: Option<(&str, String)>) -> String {
         let lead = self.calls.lead;
-        let answer = lead.map(|lead| self.literal(lead.answer)).unwrap_or_default();
+        let header = lead.map(|lead| lead.answer).or(self.header);
+        let answer = header.map(|header| self.literal(header)).unwrap_or_default();
         let before = lead.map(|lead| self.lead(lead)).unwrap_or_default();
         let start = match (self.calls.other, lead) {
             (Other::Nothing, _) => "calls".to_owned(),
             (Other::Format, _) => format!("(calls | {answer} @other)"),
-            (Other::Text, None) => format!("{}? calls?", self.free_text()),
+            (Other::Text, None) => {
+                let text = self.free_text();
+                let more = behind.map(|(open, rest)| self.behind_text(&text, open, &rest));
+                match (more, self.header) {
+                    (Some(more), Some(_)) => format!("(calls | {answer} ({text} | {more})?)"),
+                    (Some(more), None) if self.has_bare => format!("({text} | calls | {more})?"),
+                    (Some(more), None) => format!("({text} | {more})?"),
+                    (None, _) => format!("({text} | calls)?"),
+                }
+            }
             // Calls are messages of their own.
             (Other::Text, Some(_)) => format!("(calls | {answer} {}?)", self.free_text()),
         };
         format!("start: {before}{start}\ncalls: {body}\n{}", self.rules)
+    }
+
+    /// Calls behind `open`, with `text` before that or without.
+    fn behind_text(&mut self, text: &str, open: &str, rest: &str) -> String {
+        // A special token ends a text by itself.
+        let special = self.special(open).first().and_then(|(_, written)| open.find(written));
+        let (head, tail) = open.split_at(special.unwrap_or(open.len()));
+        let tail = self.literal(tail);
+        if head.is_empty() {
+            return format!("{text}? {tail} {rest}");
+        }
+        let name = self.name("before");
+        let _ = writeln!(self.rules, "{name}[lazy]: /(?s:.*){}/", escaped(head));
+        format!("{name} {tail} {rest}")
     }
 
     /// Text without a call, by the name of its terminal.
@@ -330,36 +454,27 @@ impl Writer<'_> {
         format!("{open}{message}* ")
     }
 
-    /// Anything behind what begins a call.
-    fn free(&mut self, bare: Option<[&str; 2]>) -> Result<String> {
-        if self.calls.enforced || (self.opens.is_empty() && bare.is_none()) {
-            return Err(not_enforced());
-        }
-        let mut begins: Vec<String> = self.opens.iter().map(|open| self.literal(open)).collect();
-        if let Some([before, behind]) = bare {
-            let names = self.calls.tools.iter().map(|tool| quoted(&tool.name));
-            let names = names.collect::<Vec<_>>().join(" | ");
-            begins.push(format!("{} ({names}) {}", self.literal(before), self.literal(behind)));
-        }
-        Ok(format!("({}) <[*]>*", begins.join(" | ")))
-    }
-
     fn call(&mut self, shape: Shape, tool: &Tool) -> Result<String> {
         let body = match shape {
             // What else begins like JSON has to be made of the same pieces as JSON.
-            Shape::Object { around: ["", _, ""], each: ["", ""], fields: [name, arguments] }
+            Shape::Object { around: ["", _, ""], each: ["", ""], fields }
                 if self.calls.other == Other::Format =>
             {
-                let call = json!({
-                    "type": "object",
-                    "properties": {
-                        name: { "const": tool.name },
-                        arguments: { "type": "object", "allOf": [tool.parameters] },
-                    },
-                    "required": [name, arguments],
-                    "additionalProperties": false,
+                let schema = (self.calls.lower)(tool, &call_schema(tool, fields))?;
+                self.json_rule(&schema)
+            }
+            Shape::Object { around: ["[", _, "]"], each: ["", ""], fields }
+                if self.calls.other == Other::Format =>
+            {
+                let mut list = json!({
+                    "type": "array",
+                    "items": call_schema(tool, fields),
+                    "minItems": 1,
                 });
-                let schema = (self.calls.lower)(tool, &call)?;
+                if !self.calls.parallel {
+                    list["maxItems"] = 1.into();
+                }
+                let schema = (self.calls.lower)(tool, &with_definitions(&list, tool))?;
                 self.json_rule(&schema)
             }
             Shape::Object { each: [before, behind], fields: [name, arguments], .. } => {
@@ -373,7 +488,7 @@ impl Writer<'_> {
                 format!("{head} {} {tail}", self.arguments(tool)?)
             }
             Shape::Named { each: [before, between, behind], .. } => {
-                let head = self.literal(&format!("{before}{}{between}", tool.name));
+                let head = self.head(before, tool, between);
                 let tail = self.literal(behind);
                 format!("{head} {} {tail}", self.arguments(tool)?)
             }
@@ -390,12 +505,12 @@ impl Writer<'_> {
                 format!("{head} {arguments} {tail}")
             }
             Shape::Elements { call: [before, between, behind], argument, kinds, .. } => {
-                let head = self.literal(&format!("{before}{}{between}", tool.name));
+                let head = self.head(before, tool, between);
                 let arguments = self.elements(tool, argument, kinds)?;
                 let tail = self.literal(behind);
                 format!("{head} {arguments} {tail}")
             }
-            Shape::Either { .. } | Shape::Unknown { .. } => return Err(not_enforced()),
+            Shape::Either { .. } | Shape::Unknown => return Err(not_enforced()),
         };
         Ok(self.rule(&body))
     }
@@ -424,11 +539,20 @@ impl Writer<'_> {
             }
             let mut values = Values::default();
             self.values(tool, schema, &behind.replace("{}", name), &mut values, 0)?;
+            let types = json_types(schemas::types_of(schema, &tool.parameters));
+            let other = match other.split_once("{}") {
+                Some((begin, end)) => types.iter().map(|it| format!("{begin}{it}{end}")).collect(),
+                None => vec![other.to_owned()],
+            };
             let mut each = Vec::new();
-            for (kind, values) in [(string, values.strings), (other, values.others)] {
+            for (kinds, values) in
+                [(vec![string.to_owned()], values.strings), (other, values.others)]
+            {
                 if !values.is_empty() {
-                    let head = self.literal(&format!("{before}{name}{kind}{between}"));
-                    each.push(format!("{head} ({})", values.join(" | ")));
+                    let head =
+                        |kind: &String| self.literal(&format!("{before}{name}{kind}{between}"));
+                    let heads: Vec<String> = kinds.iter().map(head).collect();
+                    each.push(format!("({}) ({})", heads.join(" | "), values.join(" | ")));
                 }
             }
             let rule = self.rule(&each.join(" | "));
@@ -733,6 +857,18 @@ impl Writer<'_> {
         name
     }
 
+    /// A call up to its arguments. The number of a call is the model's own.
+    fn head(&self, before: &str, tool: &Tool, between: &str) -> String {
+        let written = format!("{before}{}{between}", tool.name);
+        match between.split_once(NUMBER) {
+            Some((_, behind)) => {
+                let begin = &written[..written.len() - behind.len() - NUMBER.len()];
+                format!("{} /[0-9]{{1,3}}/ {}", self.literal(begin), self.literal(behind))
+            }
+            None => self.literal(&written),
+        }
+    }
+
     fn rule(&mut self, body: &str) -> String {
         let name = self.name("rule");
         let _ = writeln!(self.rules, "{name}: {body}");
@@ -746,15 +882,9 @@ impl Writer<'_> {
 
     /// A text in which special tokens are themselves.
     fn literal(&self, text: &str) -> String {
-        let tokens = self.calls.tokenizer.encode(text, false).unwrap_or_default();
-        let special: Vec<(u32, String)> = tokens
-            .into_iter()
-            .filter(|&token| self.calls.tokenizer.is_special(token))
-            .filter_map(|token| Some((token, self.calls.tokenizer.id_to_token(token)?)))
-            .collect();
         let mut parts = Vec::new();
         let mut rest = text;
-        for (token, written) in special {
+        for (token, written) in self.special(text) {
             let Some((before, behind)) = rest.split_once(written.as_str()) else { continue };
             if !before.is_empty() {
                 parts.push(quoted(before));
@@ -766,5 +896,15 @@ impl Writer<'_> {
             parts.push(quoted(rest));
         }
         parts.join(" ")
+    }
+
+    /// The special tokens in a text, in order.
+    fn special(&self, text: &str) -> Vec<(u32, String)> {
+        let tokenizer = self.calls.tokenizer;
+        let tokens = tokenizer.encode(text, false).unwrap_or_default().into_iter();
+        tokens
+            .filter(|&token| tokenizer.is_special(token))
+            .filter_map(|token| Some((token, tokenizer.id_to_token(token)?)))
+            .collect()
     }
 }

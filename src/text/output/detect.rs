@@ -29,11 +29,19 @@ pub fn detect(
         ..ChatTemplateOptions::default()
     };
     let source = template.and_then(|it| it.chosen_source(&options)).unwrap_or_default();
-    let calls = template.and_then(|it| tried(it, &options)).or_else(|| signed(source, &has_token));
+    let calls = match template.and_then(|it| tried(it, &options)) {
+        Some((format, Read::Call)) => Some(format),
+        // What a template says of calls counts more than that it writes names.
+        tried => {
+            signed(source).or(tried.map(|(format, _)| format)).or_else(|| with_token(&has_token))
+        }
+    };
     let plain = ChatTemplateOptions { tools: None, ..options };
     let source = template.and_then(|it| it.chosen_source(&plain)).unwrap_or(source);
+    let thought = template.map(|it| thought(it, &plain)).unwrap_or_default();
     OutputFormats {
-        reasoning: ReasoningFormat::detect(source, has_token),
+        reasoning: ReasoningFormat::detect(source, has_token)
+            .or_else(|| ReasoningFormat::detect(&thought, |_| false)),
         calls,
         ..OutputFormats::default()
     }
@@ -66,8 +74,18 @@ fn probe_tools() -> Value {
     } }])
 }
 
-/// The format that reads what the template makes of a call.
-fn tried(template: &ChatTemplate, options: &ChatTemplateOptions) -> Option<&'static ToolFormat> {
+/// What the template makes of reasoning; nothing where it cannot be rendered.
+fn thought(template: &ChatTemplate, options: &ChatTemplateOptions) -> String {
+    let user = json!({ "role": "user", "content": "probe" });
+    let answer = json!({ "role": "assistant", "content": "probe", "reasoning_content": "probe" });
+    template.render(&json!([user, answer]), options).unwrap_or_default()
+}
+
+/// The format that reads what the template makes of a call, and how much of it.
+fn tried(
+    template: &ChatTemplate,
+    options: &ChatTemplateOptions,
+) -> Option<(&'static ToolFormat, Read)> {
     let arguments = json!({ "text": VALUE, "count": 7 });
     let call = json!({
         "role": "assistant",
@@ -97,11 +115,11 @@ fn tried(template: &ChatTemplate, options: &ChatTemplateOptions) -> Option<&'sta
         let written = &rendered[start..];
         let written = written.split("probe result").next().unwrap_or(written);
         let how = |format| reads(format, written, &tools, &arguments);
-        let found = ALL.iter().copied().find(|format| how(format) == Read::Call);
         // Some templates write earlier calls less exactly than the model is to write its own.
-        let named = || ALL.iter().copied().find(|format| how(format) == Read::Name);
-        if let Some(found) = found.or_else(named) {
-            return Some(found);
+        for read in [Read::Call, Read::Name] {
+            if let Some(found) = ALL.iter().copied().find(|format| how(format) == read) {
+                return Some((found, read));
+            }
         }
     }
     None
@@ -121,6 +139,10 @@ fn reads(format: &'static ToolFormat, written: &str, tools: &Arc<Tools>, expecte
     // A call without a marker stands behind the header of its turn.
     let starts = written.match_indices(['{', '[']).map(|(at, _)| at).chain(written.find(TOOL));
     let bare = starts.take(MOST_STARTS).filter(|_| format.bare.is_some());
+    let compact: String = written.chars().filter(|it| !it.is_whitespace()).collect();
+    if !format.written.iter().all(|it| compact.contains(it)) {
+        return Read::Nothing;
+    }
     let closed = format.closes.is_empty() || format.closes.iter().any(|it| written.contains(it));
     let read = std::iter::once(0).chain(bare).map(|start| {
         let mut parser = OutputParser::new(formats.clone(), Arc::clone(tools), "", false);
@@ -144,13 +166,15 @@ fn reads(format: &'static ToolFormat, written: &str, tools: &Arc<Tools>, expecte
     read.max().unwrap_or(Read::Nothing)
 }
 
-/// The format whose signs a template, or the tokenizer, has.
-fn signed(source: &str, has_token: &impl Fn(&str) -> bool) -> Option<&'static ToolFormat> {
-    ALL.iter().copied().find(|format| {
-        format.signs.iter().any(|sign| source.contains(sign))
-            || (!format.opens.is_empty()
-                && format.opens.iter().any(|it| it.starts_with("<|") && has_token(it)))
-    })
+/// The format whose signs a template has.
+fn signed(source: &str) -> Option<&'static ToolFormat> {
+    ALL.iter().copied().find(|format| format.signs.iter().any(|sign| source.contains(sign)))
+}
+
+/// The format whose first marker is a token of the tokenizer.
+fn with_token(has_token: &impl Fn(&str) -> bool) -> Option<&'static ToolFormat> {
+    let is_token = |it: &&str| it.starts_with("<|") && has_token(it);
+    ALL.iter().copied().find(|format| format.opens.iter().any(|it| is_token(it)))
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ const fn markers(
 
 /// All of them, the more special ones first: where a template has the markers of two, the first
 /// counts.
-pub static ALL: [ReasoningFormat; 18] = [
+pub static ALL: [ReasoningFormat; 19] = [
     ReasoningFormat {
         name: "harmony",
         opens: harmony::OPENERS,
@@ -63,6 +63,7 @@ pub static ALL: [ReasoningFormat; 18] = [
         &["<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"],
     ),
     markers("seed-oss", &["<seed:think>"], &["</seed:think>"], &[]),
+    markers("hy3", &["<think:opensource>"], &["</think:opensource>"], &[]),
     markers("longcat", &["<longcat_think>"], &["</longcat_think>"], &[]),
     markers("minimax-m3", &["<mm:think>"], &["</mm:think>"], &[]),
     markers(
@@ -114,7 +115,12 @@ impl ReasoningFormat {
             "hunyuan" => says("<think>") && says("<answer>"),
             "think-response" => says("<think>") && says("<response>"),
             "kimi-k3" => has_token("<|open|>") && has_token("<|close|>") && has_token("<|sep|>"),
-            "apriel" => self.opens.iter().any(|it| says(it.trim_end())) && says(self.closes[0]),
+            "apriel" => says(self.closes[0]),
+            // Some of its templates only take reasoning away.
+            "gemma4" => {
+                let pair = ["<|channel>", "<channel|>"];
+                pair.iter().all(|it| says(it)) || pair.iter().all(|it| has_token(it))
+            }
             // Qwen's and others' templates name the end alone, and begin it in the prompt or leave
             // that to the model.
             "think" => {

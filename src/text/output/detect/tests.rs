@@ -62,6 +62,8 @@ fn calls_are_tried() {
         ("pythonic", format!("[{{{{ name }}}}({})]", each("{{ k }}={{ v }}{{ ', ' if not loop.last }}"))),
         ("harmony", format!("<|start|>assistant to=functions.{{{{ name }}}}<|channel|>commentary json<|message|>{json}<|call|>")),
         ("glm4", format!("{{{{ name }}}}\n{json}")),
+        ("json-list", format!("[{object}]")),
+        ("nemotron-mini", format!("<toolcall> {object} </toolcall>")),
     ];
     let mut missing: Vec<&str> = ALL.iter().map(|format| format.name).collect();
     for (name, call) in cases {
@@ -78,6 +80,28 @@ fn signs_help_where_a_template_writes_no_calls() {
     let cases = [
         ("Answer with <|tool_call|> and a list.{{ messages[0].content }}", Some("granite")),
         ("{{ raise_exception('no') }}<｜tool▁calls▁begin｜>", Some("deepseek-v3")),
+        // Python writes the arguments in quotes of its own.
+        (
+            "prefix calls with functools[{{ '{' }}{% for m in messages %}{{ m.content }}{% for c in \
+             m.tool_calls or [] %}{\"name\": \"{{ c.function.name }}\", \"arguments\": \
+             {{ c.function.arguments }}}{% endfor %}{% endfor %}",
+            Some("functools"),
+        ),
+        // What is safe makes what it is added to safe, too.
+        (
+            "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}{{- \
+             '[TOOL_CALLS][' }}{% set args = c.function.arguments | tojson | safe %}{{- \
+             '{\"name\": \"' + c.function.name + '\", \"arguments\": ' + args + '}]' }}\
+             {% endfor %}{% endfor %}",
+            Some("mistral"),
+        ),
+        ("{%- set tool_start = \"functools\" -%}{{ messages[0].content }}", Some("functools")),
+        ("<extra_id_0>System {{ messages[0].content }}", Some("nemotron-mini")),
+        ("{{ 'List of tools: [' }}{{ messages[0].content }}", Some("pythonic")),
+        (
+            "[\n    {\"name\": \"func_name1\", \"arguments\": {}}\n]{{ messages[0].content }}",
+            Some("json-list"),
+        ),
         ("{{ messages[0].content }}", None),
     ];
     for (text, expected) in cases {
@@ -94,6 +118,8 @@ fn reasoning_is_found_by_its_markers() {
         ("{{ content.split('</think>')[-1] }}", Some("think")),
         ("<|channel|>analysis<|message|>", Some("harmony")),
         ("<|channel>thought\n<channel|>", Some("gemma4")),
+        ("{{ part.split('<channel|>') }}{{ part.split('<|channel>') }}", Some("gemma4")),
+        ("reply after [BEGIN FINAL RESPONSE].", Some("apriel")),
         ("[THINK]{{ x }}[/THINK]", Some("mistral")),
         ("<|START_THINKING|><|END_THINKING|>", Some("cohere")),
         ("<seed:think></seed:think>", Some("seed-oss")),
@@ -109,4 +135,15 @@ fn reasoning_is_found_by_its_markers() {
         let found = detect(Some(&template), None, None).reasoning.map(|it| it.name);
         assert_eq!(found, expected, "{text}");
     }
+}
+
+#[test]
+fn markers_that_a_template_puts_together_are_found_where_it_writes_reasoning() {
+    let source = "{% set begin = '<think{}>'.format(':opensource') %}\
+                  {% set end = '</think{}>'.format(':opensource') %}{% for m in messages %}\
+                  {% if m.reasoning_content %}{{ begin + m.reasoning_content + end }}{% endif %}\
+                  {{ m.content }}{% endfor %}";
+    let template = ChatTemplate::from_source(source).unwrap();
+    let found = detect(Some(&template), None, None).reasoning.map(|it| it.name);
+    assert_eq!(found, Some("hy3"));
 }

@@ -9,6 +9,7 @@ use crate::text::output::schemas::Tools;
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(guess),
     signs: &[">>>all"],
+    header: Some("all\n"),
     shape: Shape::Named { around: ["", ""], between: Some(">>>"), each: ["", "\n", ""] },
     ..standard("functionary-v3.2", &[">>>"], &[">>>"], read)
 };

@@ -4,7 +4,7 @@ use super::{ToolFormat, json_objects, standard};
 use crate::text::output::call_grammar::Shape;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
-    signs: &["functools["],
+    signs: &["functools[", "\"functools\""],
     shape: Shape::Object {
         around: ["functools[", ", ", "]"],
         each: ["", ""],

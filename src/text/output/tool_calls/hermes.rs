@@ -3,7 +3,7 @@
 use super::{Section, ToolFormat, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
-use crate::text::output::reader::Reader;
+use crate::text::output::reader::{Read, Reader};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     shape: Shape::Object {
@@ -11,11 +11,37 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         each: ["<tool_call>\n", "\n</tool_call>"],
         fields: ["name", "arguments"],
     },
-    ..standard("hermes", &["<tool_call>"], &["</tool_call>"], read)
+    ..standard("hermes", &[BEGIN], &[END], read)
 };
 
+const BEGIN: &str = "<tool_call>";
+const END: &str = "</tool_call>";
+
 fn read(reader: Reader, _: usize) -> Section {
-    Box::pin(async move { json_call::calls(&reader, "</tool_call>").await })
+    Box::pin(async move { section(&reader).await })
+}
+
+/// Small models write the marker twice, or put a fence around the JSON.
+async fn section(reader: &Reader) -> Read<()> {
+    let mut more = 0;
+    reader.skip_space().await?;
+    while reader.accept(BEGIN).await {
+        more += 1;
+        reader.skip_space().await?;
+    }
+    match reader.accept_any(&["```json", "```"]).await {
+        Some(_) => {
+            json_call::calls(reader, "```").await?;
+            json_call::end(reader, END).await?;
+        }
+        None => json_call::calls(reader, END).await?,
+    }
+    for _ in 0..more {
+        if reader.skip_space().await.is_err() || !reader.accept(END).await {
+            break;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -28,6 +54,15 @@ mod tests {
         check(
             &FORMAT,
             &[
+                (
+                    "<tool_call>\n```json\n{\"name\": \"now\", \"arguments\": {}}\n```\n</tool_call>Yes.",
+                    r#"now{} "Yes.""#,
+                ),
+                (
+                    "<tool_call>\n<tool_call>\n{\"name\": \"now\"}\n</tool_call>\n</tool_call>\nYes.",
+                    r#"now{} "Yes.""#,
+                ),
+                ("<tool_call><tool_call>{\"name\": \"now\"}</tool_call> Yes.", r#"now{} "Yes.""#),
                 (
                     "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\", \"days\": 3}}\n</tool_call>",
                     r#"get_weather{"city":"Paris","days":3}"#,

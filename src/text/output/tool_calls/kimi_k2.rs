@@ -14,7 +14,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
         between: Some(""),
         each: [
             "<|tool_call_begin|>functions.",
-            ":0<|tool_call_argument_begin|>",
+            ":{#}<|tool_call_argument_begin|>",
             "<|tool_call_end|>",
         ],
     },

@@ -1,6 +1,7 @@
 //! Kimi K3: `<|open|>tools<|sep|><|open|>call tool="f" index="1"<|sep|><|open|>argument key="x" type="string"<|sep|>…`.
 
 use super::{Section, ToolFormat, standard};
+use crate::text::output::call_grammar::Shape;
 use crate::text::output::json_call;
 use crate::text::output::reader::{Read, Reader};
 use crate::text::output::value::Untyped;
@@ -8,6 +9,12 @@ use crate::text::output::xml_call::{self, Around, Element, Name, Xml, next};
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     ends_reasoning: true,
+    shape: Shape::Elements {
+        around: ["<|open|>tools<|sep|>", "<|close|>tools<|sep|>"],
+        call: ["<|open|>call tool=\"", "\" index=\"{#}\"<|sep|>", "<|close|>call<|sep|>"],
+        argument: ["<|open|>argument key=\"", "<|sep|>", "<|close|>argument<|sep|>"],
+        kinds: ["\" type=\"string\"", "\" type=\"{}\""],
+    },
     ..standard("kimi-k3", &["<|open|>tools<|sep|>"], &["<|close|>tools<|sep|>"], read)
 };
 

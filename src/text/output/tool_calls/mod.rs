@@ -33,6 +33,7 @@ mod hermes;
 mod hunyuan;
 mod hy3;
 mod internlm2;
+mod json_list;
 mod kimi_k2;
 mod kimi_k3;
 mod llama3_json;
@@ -43,6 +44,7 @@ mod minimax_m3;
 mod mistral;
 mod muse;
 mod nemotron;
+mod nemotron_mini;
 mod phi4_mini;
 mod pythonic;
 mod qwen3_coder;
@@ -50,7 +52,7 @@ mod solar;
 
 use std::pin::Pin;
 
-use super::call_grammar::{self, Calls, Shape};
+use super::call_grammar::{self, Calls, Format, Shape};
 use super::json_call;
 use super::reader::{Bare, Read, Reader};
 use crate::error::Result;
@@ -75,6 +77,7 @@ pub static ALL: &[&ToolFormat] = formats![
     mistral,
     cohere,
     nemotron,
+    nemotron_mini,
     hunyuan,
     solar,
     apertus,
@@ -90,6 +93,7 @@ pub static ALL: &[&ToolFormat] = formats![
     hermes,
     command_r,
     pythonic,
+    json_list,
     llama3_json,
     glm4,
 ];
@@ -112,8 +116,12 @@ pub struct ToolFormat {
     pub(super) ends_reasoning: bool,
     /// What a template says that has calls of this format, where it cannot be tried.
     pub(super) signs: &'static [&'static str],
+    /// What a call has beside its markers where a template writes it, spaces aside.
+    pub(super) written: &'static [&'static str],
     /// How a call is written where the model has to make one.
     pub(super) shape: Shape,
+    /// What an answer begins with that is no call, where calls begin with their name.
+    pub header: Option<&'static str>,
     /// Reads calls behind the opener of this index; behind none, where it is the number of openers.
     pub(super) read: fn(Reader, usize) -> Section,
 }
@@ -129,7 +137,9 @@ impl ToolFormat {
     /// # Errors
     /// [`crate::error::Error::Unsupported`] where there is none for this format.
     pub fn grammar(&self, calls: &Calls<'_>) -> Result<String> {
-        call_grammar::write(self.shape, self.opens, self.bare.is_some(), calls)
+        let Self { shape, opens, header, .. } = *self;
+        let has_bare = self.bare.is_some();
+        call_grammar::write(Format { shape, opens, has_bare, header }, calls)
     }
 
     /// The names of all, for an error.
@@ -152,7 +162,9 @@ const fn standard(
         bare: None,
         ends_reasoning: false,
         signs: opens,
-        shape: Shape::Unknown { bare: None },
+        written: &[],
+        shape: Shape::Unknown,
+        header: None,
         read,
     }
 }

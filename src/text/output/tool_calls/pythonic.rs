@@ -8,7 +8,7 @@ use crate::text::output::reader::Reader;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     bare: Some(python_call::guess),
-    signs: &["<|tool_call_start|>", "<|tool_list_start|>", "<|python_start|>"],
+    signs: &["<|tool_call_start|>", "<|tool_list_start|>", "<|python_start|>", "List of tools: ["],
     shape: Shape::Either {
         token: "<|tool_call_start|>",
         with: &Shape::Functions { around: ["<|tool_call_start|>[", "]<|tool_call_end|>"] },
