@@ -142,6 +142,16 @@ describe('a prompt', () => {
     ],
     [[{ role: 'user', content: 'x', tool_calls: 'y' }], 'prompt[0].tool_calls', /an array/],
     [
+      [{ role: 'assistant', tool_calls: [{ function: { name: 'f', arguments: 5 } }] }],
+      'prompt[0].tool_calls[0].function.arguments',
+      /expected an object or its JSON text, got 5/,
+    ],
+    [
+      [{ role: 'assistant', content: '', toolCalls: [] }],
+      'prompt[0].toolCalls',
+      /did you mean tool_calls/,
+    ],
+    [
       [{ role: 'user', content: 'x', extra: Number.NaN }],
       'prompt[0].extra',
       /cannot be written as JSON: NaN/,

@@ -28,6 +28,8 @@ describe('an answer ends', () => {
       matched: { type: 'pattern', value: text.slice(start, start + 6) },
     })
     expect(stopped).not.toHaveProperty('stopString')
+    const loud = new RegExp(text.slice(start, start + 6).toUpperCase(), 'i')
+    expect((await say({ stop: loud })).text).toBe(stopped.text)
   })
 
   it('at a stop string', async () => {
@@ -142,7 +144,7 @@ describe('sampling', () => {
     expect(option({ dryBase: 2 })).toBe('dryBase')
     expect(option({ dynamicTemperatureExponent: 2 })).toBe('dynamicTemperatureExponent')
     expect(option({ stop: /a*/ })).toBe('stop')
-    expect(option({ stop: /a/i })).toBe('stop')
+    expect(option({ stop: /a\b/ })).toBe('stop')
     expect(option({ stop: /^a|b$/ })).toBe('stop')
     expect(option({ stopTokens: [-1] })).toBe('stopTokens[0]')
     expect(option({ bannedStrings: [''] })).toBe('bannedStrings[0]')
@@ -155,5 +157,9 @@ it('the fake model ends at patterns, too', async () => {
   expect(await model.generate('Hi', { stop: [/\d+\./, 'Then'] })).toMatchObject({
     text: 'One. 12 or ',
     matched: { type: 'pattern', value: '345.' },
+  })
+  expect(await model.generate('Hi', { stop: /OR.345/is })).toMatchObject({
+    text: 'One. 12 ',
+    matched: { type: 'pattern', value: 'or 345' },
   })
 })

@@ -193,6 +193,15 @@ describe('a tool choice that cannot be kept', () => {
     [{ toolFormat: 'nobody' }, 'INVALID_ARGUMENT', /hermes/],
     [{ reasoning: { budgetTokens: 5 } }, 'UNSUPPORTED', /a budget needs/],
     [{ reasoningFormat: 'nobody' }, 'INVALID_ARGUMENT', /think/],
+    [
+      {
+        chatTemplate: '{% if enable_thinking %}<think>{% endif %}</think>{{ messages[0].content }}',
+        reasoning: { budgetTokens: 5 },
+        bannedStrings: ['</think>'],
+      },
+      'INVALID_ARGUMENT',
+      /bannedStrings: .*ends the reasoning/,
+    ],
     [{ reasoning: 'low' }, 'UNSUPPORTED', /templateVariables/],
   ])('is refused by the model: %j', async (options, code, message) => {
     await expect(model.generate('Hi', options as object)).rejects.toMatchObject({

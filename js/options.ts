@@ -709,7 +709,9 @@ export function nativeSettings(options: GenerateOptions): Omit<NativeGenerateReq
   if (speculation !== undefined) settings.speculation = nativeSpeculation(speculation)
   const stops = stop === undefined ? [] : typeof stop === 'string' || isRegExp(stop) ? [stop] : stop
   const strings = stops.filter((it) => typeof it === 'string')
-  const patterns = stops.filter((it) => typeof it !== 'string').map((it) => it.source)
+  const patterns = stops
+    .filter((it) => typeof it !== 'string')
+    .map((it) => patternSource(it, 'stop'))
   if (strings.length > 0) settings.stop = strings
   if (patterns.length > 0) settings.stopPatterns = patterns
   for (const name of ['stopTokens', 'bannedStrings', 'drySequenceBreakers'] as const) {

@@ -211,6 +211,28 @@ function checkMessage(message: unknown, where: string): void {
   const calls = message['tool_calls']
   if (calls !== undefined && calls !== null && !Array.isArray(calls))
     throw invalidArgument(`${where}.tool_calls`, `expected an array, got ${show(calls)}`)
+  for (const name of ['toolCalls', 'toolCallId'] as const)
+    if (message[name] !== undefined)
+      throw invalidArgument(`${where}.${name}`, `is not read; did you mean ${SNAKE[name]}?`)
+  if (Array.isArray(calls))
+    calls.forEach((call, index) => {
+      checkCall(call, `${where}.tool_calls[${index}]`)
+    })
+}
+
+/** What results of ours call what templates read by other names. */
+const SNAKE = { toolCalls: 'tool_calls', toolCallId: 'tool_call_id' }
+
+/** Arguments are an object, or its JSON text. */
+function checkCall(call: unknown, where: string): void {
+  if (!isPlainObject(call)) throw invalidArgument(where, `expected an object, got ${show(call)}`)
+  const wrapped = isPlainObject(call['function'])
+  const { arguments: args } = wrapped ? (call['function'] as { arguments?: unknown }) : call
+  if (args === undefined || args === null || typeof args === 'string' || isPlainObject(args)) return
+  throw invalidArgument(
+    `${where}.${wrapped ? 'function.' : ''}arguments`,
+    `expected an object or its JSON text, got ${show(args)}`,
+  )
 }
 
 function checkContent(message: Record<string, unknown>, role: string, where: string): void {

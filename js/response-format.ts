@@ -72,7 +72,7 @@ function one(given: Record<string, unknown>, name: string, option: string): Nati
   throw invalidArgument(`${option}.${name}`, 'is missing')
 }
 
-/** A regular expression's source. Its flags would change what it matches. */
+/** A regular expression's source, with the flags that change what it matches. */
 function pattern(value: unknown, option: string): string {
   return isRegExp(value) ? patternSource(value, option) : nonEmptyString(value, option)
 }
@@ -82,11 +82,15 @@ export function isRegExp(value: unknown): value is RegExp {
   return Object.prototype.toString.call(value) === '[object RegExp]'
 }
 
-/** A regular expression's source, where no flag changes what it matches. */
+/**
+ * A regular expression's source, with those of its flags within that change what it matches. Where
+ * there are no ends of lines to look at, `m` changes nothing.
+ */
 export function patternSource({ source, flags }: RegExp, option: string): string {
-  const changing = flags.replaceAll(/[dguy]/g, '')
-  if (changing !== '') throw invalidArgument(option, `the flag ${changing} cannot be enforced`)
-  return source
+  const others = flags.replaceAll(/[dgimsuy]/g, '')
+  if (others !== '') throw invalidArgument(option, `the flag ${others} cannot be enforced`)
+  const within = flags.replaceAll(/[^is]/g, '')
+  return within === '' ? source : `(?${within}:${source})`
 }
 
 function jsonFormat(given: Record<string, unknown>, option: string): CheckedFormat {

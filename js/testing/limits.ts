@@ -1,5 +1,6 @@
 import type { NativeResult } from '../native.js'
 import type { Script, Step } from './answers.js'
+import { patternWith } from './patterns.js'
 import { decode } from './vocabulary.js'
 
 /** An answer as a generation gives it: with its end. */
@@ -47,7 +48,7 @@ interface Found {
 
 /** Where a pattern first matches: with the first end, and of those the longest. */
 function match(text: string, pattern: string): Found[] {
-  const ending = new RegExp(`(?:${pattern})$`, 'u')
+  const ending = patternWith('', pattern, '$')
   for (let end = 1; end <= text.length; end++) {
     const found = ending.exec(text.slice(0, end))
     if (found) return [{ kind: 'pattern', text: found[0], start: found.index, end }]

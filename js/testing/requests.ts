@@ -2,6 +2,7 @@ import { invalidArgument } from '../errors.js'
 import type { NativeGenerateRequest, NativeResponseFormat } from '../native.js'
 import type { Script, Step } from './answers.js'
 import { count, textIn } from './limits.js'
+import { patternWith } from './patterns.js'
 import { openAnswer } from './template.js'
 
 /** Refuses options that contradict each other, as the engine does. */
@@ -45,13 +46,14 @@ export function checkAnswerFits(script: Script, request: NativeGenerateRequest):
   }
   if (responseFormat === undefined || called.length > 0) return
   const whole = openAnswer(request.prompt) + text
-  if (!fits(whole, responseFormat)) throw unfit(`${JSON.stringify(whole)} is not what responseFormat asks for`)
+  if (!fits(whole, responseFormat))
+    throw unfit(`${JSON.stringify(whole)} is not what responseFormat asks for`)
 }
 
 /** Whether a text is of a format, as far as that can be told without a grammar. */
 function fits(text: string, { schemaJson, pattern, options }: NativeResponseFormat): boolean {
   if (options !== undefined) return options.includes(text)
-  if (pattern !== undefined) return new RegExp(`^(?:${pattern})$`, 'u').test(text)
+  if (pattern !== undefined) return patternWith('^', pattern, '$').test(text)
   if (schemaJson === undefined) return true
   try {
     JSON.parse(text)

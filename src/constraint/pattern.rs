@@ -4,7 +4,8 @@
 //! means within a class, and which escapes there are. What matches by looking around (assertions,
 //! back references) is no regular expression in the strict sense, and cannot be enforced.
 //!
-//! Follows ECMA-262 with the flag `u`, as JSON Schema asks for.
+//! Follows ECMA-262 with the flag `u`, as JSON Schema asks for. A group may set the flags `i`, `m` and
+//! `s` for itself: `(?i:yes|no)`. Ends of lines are looked at nowhere, so `m` changes nothing.
 
 use std::fmt;
 use std::iter::Peekable;
@@ -52,7 +53,8 @@ const MAX_DEPTH: usize = 100;
 
 /// `pattern` in Rust's syntax. It matches what the original does, and has no group with a name.
 pub fn translate(pattern: &str) -> Result<String> {
-    let mut translator = Translator { rest: pattern.chars().peekable(), out: String::new() };
+    let rest = pattern.chars().peekable();
+    let mut translator = Translator { rest, out: String::new(), dot_all: false };
     translator.pattern()?;
     let translated = translator.out;
     match RegexBuilder::new().mk_regex_for_serach(&translated) {
@@ -99,6 +101,8 @@ enum Escape {
 struct Translator<'a> {
     rest: Peekable<Chars<'a>>,
     out: String,
+    /// Whether `.` matches ends of lines, too.
+    dot_all: bool,
 }
 
 impl Translator<'_> {
@@ -108,23 +112,28 @@ impl Translator<'_> {
         let mut opened = Vec::new();
         while let Some(character) = self.rest.next() {
             match character {
-                '.' => self.out.push_str(DOT),
+                '.' => self.out.push_str(if self.dot_all { ANYTHING } else { DOT }),
                 '^' | '$' | '|' => {
                     self.out.push(character);
                     repeatable = false;
                     continue;
                 }
                 '(' => {
+                    opened.push(self.dot_all);
                     self.group()?;
-                    opened.push(());
                     if opened.len() > MAX_DEPTH {
                         return invalid("groups lie too deep in each other");
                     }
                     repeatable = false;
                     continue;
                 }
-                ')' if opened.pop().is_some() => self.out.push(')'),
-                ')' => return invalid("a \")\" closes nothing"),
+                ')' => match opened.pop() {
+                    Some(before) => {
+                        self.dot_all = before;
+                        self.out.push(')');
+                    }
+                    None => return invalid("a \")\" closes nothing"),
+                },
                 '[' => {
                     let class = self.class()?;
                     self.out.push_str(&class);
@@ -172,11 +181,31 @@ impl Translator<'_> {
                         return invalid("the name of a group is not closed");
                     }
                 }
-                Some('i' | 'm' | 's' | '-') => return unenforceable("it sets flags within"),
+                Some(flag @ ('i' | 'm' | 's' | '-')) => return self.flags(flag),
                 _ => return invalid("\"(?\" begins no group"),
             }
         }
         self.out.push_str("(?:");
+        Ok(())
+    }
+
+    /// Flags that a group sets for itself, from the first one on.
+    fn flags(&mut self, first: char) -> Result<()> {
+        let more =
+            std::iter::from_fn(|| self.rest.next_if(|it| matches!(it, 'i' | 'm' | 's' | '-')));
+        let flags: String = std::iter::once(first).chain(more).collect();
+        let (on, off) = flags.split_once('-').unwrap_or((&flags, ""));
+        let all: Vec<char> = on.chars().chain(off.chars()).collect();
+        let is_repeated = (1..all.len()).any(|at| all[..at].contains(&all[at]));
+        if self.rest.next() != Some(':') || all.is_empty() || is_repeated || off.contains('-') {
+            return invalid("\"(?\" begins no group");
+        }
+        self.dot_all = (self.dot_all || on.contains('s')) && !off.contains('s');
+        self.out.push_str(match (on.contains('i'), off.contains('i')) {
+            (true, _) => "(?i:",
+            (_, true) => "(?-i:",
+            _ => "(?:",
+        });
         Ok(())
     }
 

@@ -70,6 +70,29 @@ fn a_regular_expression_matches_the_whole_answer() {
 }
 
 #[test]
+fn a_group_of_a_regular_expression_may_set_flags() {
+    let compile = |pattern: &str| compile(&Grammar::Regex(pattern.to_owned()));
+    let constraint = compile("(?i:yes|\u{e9}[^a])x.(?s:.)").unwrap();
+    for (text, is_right) in [
+        ("yEsx12", true),
+        ("\u{c9}Bx1\n", true),
+        ("\u{e9}Ax12", false),
+        ("yesX12", false),
+        ("yesx\n2", false),
+    ] {
+        assert_eq!(accepts(&constraint, text), is_right, "{text}");
+    }
+    let constraint = compile("(?im-s:a(?-i:b).)").unwrap();
+    assert!(accepts(&constraint, "Abc") && !accepts(&constraint, "aBc"));
+    assert!(!accepts(&constraint, "ab\n"));
+    assert!(accepts(&compile("(?i:^a+$)").unwrap(), "aA"));
+    for wrong in ["(?ii:a)", "(?i)a", "(?-:a)", "(?i", "(?x:a)", "(?i-i:a)"] {
+        let refused = refusal(&Grammar::Regex(wrong.to_owned()));
+        assert!(refused.contains("\"(?\" begins no group"), "{wrong}: {refused}");
+    }
+}
+
+#[test]
 fn a_choice_is_one_of_its_options_whatever_is_in_them() {
     let options = ["a", "ab", "a|b", "(.*)", "zwölf \"x\"\n", "<end>"].map(str::to_owned);
     let constraint = compile(&Grammar::Choice(options.to_vec())).unwrap();

@@ -17,9 +17,11 @@ pub struct ReasoningBudget {
     parser: OutputParser,
     detokenizer: Detokenizer,
     /// The tokens that end reasoning.
-    ending: VecDeque<u32>,
-    /// Whether they come now.
-    ends: bool,
+    ending: Vec<u32>,
+    /// Those of them that come next.
+    coming: VecDeque<u32>,
+    /// Whether they were of no use.
+    failed: bool,
     inner: Option<Box<dyn TokenMask>>,
     only: Vec<u32>,
 }
@@ -37,8 +39,9 @@ impl ReasoningBudget {
             left: budget,
             parser,
             detokenizer: Detokenizer::new(tokenizer),
-            ending: ending.into(),
-            ends: false,
+            ending,
+            coming: VecDeque::new(),
+            failed: false,
             inner,
             only: Vec::new(),
         }
@@ -50,21 +53,22 @@ impl TokenMask for ReasoningBudget {
         if let Some(inner) = &mut self.inner {
             inner.accept(token)?;
         }
-        if self.ends {
-            self.ending.pop_front();
-            return Ok(());
-        }
         let piece = self.detokenizer.piece(token)?;
         self.parser.push(&piece.text, piece.special);
-        if self.parser.reasons() {
+        if self.coming.pop_front().is_some() {
+            self.failed |= self.coming.is_empty() && self.parser.reasons();
+        } else if self.parser.reasons() && !self.failed {
             self.left = self.left.saturating_sub(1);
-            self.ends = self.left == 0;
+            // Reasoning that begins again behind that ends at once.
+            if self.left == 0 {
+                self.coming.extend(&self.ending);
+            }
         }
         Ok(())
     }
 
     fn allowed(&mut self) -> Result<Option<&[u32]>> {
-        let Some(&token) = self.ending.front().filter(|_| self.ends) else {
+        let Some(&token) = self.coming.front() else {
             return match &mut self.inner {
                 Some(inner) => inner.allowed(),
                 None => Ok(None),
@@ -78,7 +82,7 @@ impl TokenMask for ReasoningBudget {
 
     fn forced(&self) -> &[u32] {
         match &self.inner {
-            _ if self.ends => self.ending.as_slices().0,
+            _ if !self.coming.is_empty() => self.coming.as_slices().0,
             Some(inner) => inner.forced(),
             None => &[],
         }

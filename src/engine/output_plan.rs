@@ -14,7 +14,9 @@ use crate::error::{Error, Result};
 use crate::generate::TokenMask;
 use crate::text::Tokenizer;
 use crate::text::output::schemas::Tool;
-use crate::text::output::{Calls, Other, OutputFormats, OutputParser, ToolFormat, Tools};
+use crate::text::output::{
+    Calls, Other, OutputFormats, OutputParser, ReasoningFormat, ToolFormat, Tools,
+};
 
 /// How an answer is taken apart, and what of it is required.
 #[derive(Debug, Clone)]
@@ -166,6 +168,22 @@ impl OutputPlan {
             true => Marker::Tokens(tokens),
             false => Marker::Text(text.to_owned()),
         })
+    }
+
+    /// Refuses to ban what ends reasoning where a budget has to.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for `bannedStrings`.
+    pub fn check_banned(&self, banned: &[String]) -> Result<()> {
+        let reasoning = self.formats.reasoning.filter(|_| self.reasoning_budget.is_some());
+        let Some(ending) = reasoning.map(ReasoningFormat::ending) else { return Ok(()) };
+        match banned.iter().find(|it| ending.contains(it.as_str())) {
+            Some(found) => {
+                let message = format!("{found:?} ends the reasoning, as the budget needs it to");
+                Err(Error::argument("bannedStrings", message))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What limits the tokens, with a budget of reasoning where there is one.

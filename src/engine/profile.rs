@@ -124,6 +124,7 @@ impl Profile {
         }
         let (mut mask, following) = self.constrain(request, &laid_out, plan.as_ref())?.unzip();
         if let Some(plan) = &plan {
+            plan.check_banned(&options.banned_strings)?;
             mask = plan.limited(mask)?;
         }
         if !options.banned_strings.is_empty() {

@@ -421,12 +421,24 @@ impl<B: Backend> ActiveGeneration<B> {
         matched: Option<Matched>,
         backend: &B,
     ) {
+        let mut warnings =
+            self.following.take().map(|it| (it.has_ended(self.completion_tokens), it.warnings));
+        if let (Some((true, warnings)), Some(least)) =
+            (&mut warnings, self.request.options.min_tokens)
+            && self.completion_tokens < least
+        {
+            warnings.push(format!(
+                "minTokens: the answer was complete with {} tokens",
+                self.completion_tokens
+            ));
+        }
+        let warnings = warnings.map(|(_, warnings)| warnings).unwrap_or_default();
         let speculated = self.decoding().and_then(|sequence| backend.speculated(sequence));
         self.release(backend);
         let finished = Finished {
             reason,
             matched,
-            warnings: self.following.take().map(|it| it.warnings).unwrap_or_default(),
+            warnings,
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
             reasoning_tokens: self.writer.as_ref().map_or(0, Writer::reasoning_tokens),

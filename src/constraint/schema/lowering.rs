@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::endless::can_end;
 use super::formats::{Format, format};
 use super::keywords::{ANNOTATIONS, APPLICATORS, allows_everything};
 use super::references::{References, Resource};
@@ -93,6 +94,9 @@ impl<'a> Lowering<'a> {
         self.check_factors(&at)?;
         if !definitions.is_empty() {
             schema.insert("$defs".to_owned(), Value::Object(definitions));
+        }
+        if !can_end(&schema) {
+            return at.problem("\"$ref\" leads back to what needs it: no JSON of this has an end");
         }
         Ok((schema, self.warnings))
     }

@@ -5,6 +5,7 @@
 //! lead to `$defs` of the whole afterwards, patterns are in the parser's syntax, and keywords that
 //! say what simpler ones can say are replaced by those.
 
+mod endless;
 mod formats;
 mod keywords;
 mod lowering;

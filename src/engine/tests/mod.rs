@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod batches;
+mod budgets;
 mod calls_or_answers;
 mod demo;
 mod embed;

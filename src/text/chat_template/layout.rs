@@ -237,10 +237,12 @@ fn lay_out_call(call: &mut Message, form: Calls) {
 }
 
 fn lay_out_arguments(arguments: &mut Value, form: Arguments) {
+    // Some clients send nothing for a call without arguments.
+    if arguments.as_str().is_some_and(|text| text.trim().is_empty()) {
+        *arguments = "{}".into();
+    }
     match (&*arguments, form) {
         (Value::String(text), Arguments::Objects) => {
-            // Some clients send nothing for a call without arguments.
-            let text = if text.trim().is_empty() { "{}" } else { text };
             if let Ok(object @ Value::Object(_)) = convert::parse_json("arguments", text) {
                 *arguments = object;
             }

@@ -96,6 +96,7 @@ fn arguments_are_objects_or_text_as_the_template_reads_them() {
     }
     assert_eq!(text(&calls("{{ '' + f.arguments }}"), call(json!({ "a": 1 }))), "{\"a\":1}");
     assert_eq!(text(&calls("{{ f.arguments | tojson }}"), call(json!(""))), "{}");
+    assert_eq!(text(&calls("{{ '' + f.arguments }}"), call(json!(" "))), "{}");
 }
 
 #[test]
