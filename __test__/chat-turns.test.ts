@@ -81,6 +81,50 @@ describe('a turn that goes on', () => {
   })
 })
 
+describe('an earlier turn', () => {
+  const four = [
+    { role: 'user', content: 'What is the capital of France?' },
+    { role: 'assistant', content: 'The capital of' },
+    { role: 'user', content: 'Thanks.' },
+    { role: 'assistant', content: 'You are welcome.' },
+  ]
+
+  it('is answered again, and what is behind it goes', async () => {
+    const session = chat({ messages: four })
+    const { text } = await session.retry({ at: 1, maxTokens: 8 })
+    expect(session.messages).toEqual([four[0], { role: 'assistant', content: text }])
+    session.messages = four
+    const again = await session.retry({ at: -2, maxTokens: 4 })
+    expect(session.messages).toEqual([
+      ...four.slice(0, 3),
+      { role: 'assistant', content: again.text },
+    ])
+  })
+
+  it('goes on, here or in a copy', async () => {
+    const session = chat({ messages: four })
+    const copy = session.fork({ at: 1 })
+    expect(copy.messages).toEqual(four.slice(0, 2))
+    const { text } = await session.continue({ at: 1, maxTokens: 3 })
+    expect(session.messages).toEqual([
+      four[0],
+      { role: 'assistant', content: `The capital of${text}` },
+    ])
+    expect(copy.messages).toHaveLength(2)
+  })
+
+  it('is refused where there is none', () => {
+    const session = chat({ messages: four })
+    const refused = expect.objectContaining({ code: 'INVALID_ARGUMENT', option: 'at' }) as Error
+    for (const at of [4, -5, 0.5]) {
+      expect(() => session.retry({ at })).toThrow(refused)
+      expect(() => session.continue({ at })).toThrow(refused)
+      expect(() => session.fork({ at })).toThrow(refused)
+    }
+    expect(session.messages).toEqual(four)
+  })
+})
+
 describe('a call that is wrong', () => {
   const asked: unknown[] = []
   const tools = [

@@ -132,6 +132,37 @@ describe('an answer in JSON', () => {
     expect(new Set(seen.map((partial) => JSON.stringify(partial))).size).toBe(seen.length)
   })
 
+  it('says so where it is complete before minTokens', async () => {
+    const format = { type: 'json', schema: { const: 1 } } as const
+    const { object, warnings } = await generate(format, { minTokens: 30 })
+    expect(object).toBe(1)
+    expect(warnings).toEqual([expect.stringMatching(/^minTokens: the answer was complete with 1 /)])
+    expect(await generate(format, { minTokens: 1 })).not.toHaveProperty('warnings')
+  })
+
+  it('comes with the pieces of the answer, behind the text that changed it', async () => {
+    const generation = generate({ type: 'json', schema: CITY })
+    const partials: unknown[] = []
+    for await (const partial of generation.partialObjectStream) partials.push(partial)
+    let text = ''
+    const objects: unknown[] = []
+    for await (const chunk of generation) {
+      if (chunk.type === 'text') text += chunk.text
+      if (chunk.type !== 'object') continue
+      expect(chunk.tokens).toEqual([])
+      objects.push(chunk.object)
+    }
+    expect(objects).toEqual(partials)
+    expect(JSON.parse(text)).toEqual(objects.at(-1))
+    const streamed: unknown[] = []
+    for await (const chunk of generation.stream)
+      if (chunk.type === 'object') streamed.push(chunk.object)
+    expect(streamed).toEqual(objects)
+    const types = new Set<string>()
+    for await (const { type } of generate({ type: 'regex', pattern: '[0-9]' })) types.add(type)
+    expect([...types]).toEqual(['text'])
+  })
+
   it('grows only where it is JSON', () => {
     expect(() => generate({ type: 'regex', pattern: 'a' }).partialObjectStream).toThrow(
       expect.objectContaining({ code: 'INVALID_ARGUMENT', option: 'responseFormat' }) as Error,
@@ -143,6 +174,7 @@ describe('an answer', () => {
   it.each<[ResponseFormat, RegExp]>([
     [{ type: 'regex', pattern: '[A-Z][a-z]{3,8}, \\d{2}' }, /^[A-Z][a-z]{3,8}, \d{2}$/],
     [{ type: 'regex', pattern: /(?:yes|no)!{1,3}/u }, /^(?:yes|no)!{1,3}$/],
+    [{ type: 'regex', pattern: /(?:YES|NO).{2}/is }, /^(?:yes|no).{2}$/is],
     [{ type: 'choice', options: ['Lyon', 'Nice', 'Lyonnaise'] }, /^(?:Lyon|Nice|Lyonnaise)$/],
     [{ type: 'grammar', lark: 'start: "a" b "c"\nb: "b" | "b" b' }, /^ab+c$/],
   ])('of %j is that as a whole', async (format, expected) => {
@@ -233,7 +265,7 @@ describe('a response format that is wrong', () => {
     ['responseFormat.strict', { type: 'json', strict: true }],
     ['responseFormat.schemas', { type: 'json', schemas: {} }],
     ['responseFormat.pattern', { type: 'regex' }],
-    ['responseFormat.pattern', { type: 'regex', pattern: /a/i }],
+    ['responseFormat.pattern', { type: 'regex', pattern: new RegExp('a', 'v') }],
     ['responseFormat.options', { type: 'choice', options: 'yes' }],
     ['responseFormat.options[1]', { type: 'choice', options: ['yes', ''] }],
     ['responseFormat.lark', { type: 'grammar', lark: '' }],

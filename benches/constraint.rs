@@ -1,8 +1,11 @@
-//! What structured output costs: preparing a vocabulary of 150 000 tokens, compiling a schema, and
-//! the tokens that may come next, without a model: `cargo bench --bench constraint`.
+//! What structured output costs: preparing a vocabulary of 150 000 tokens, compiling schemas, the
+//! tokens that may come next, and how much longer an answer takes beside a device that needs some
+//! time for each step, without a model: `cargo bench --bench constraint`.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nodemlx::constraint::{Begin, Grammar, Masks, Vocabulary, Word};
@@ -72,33 +75,94 @@ fn schema() -> Grammar {
 
 const ANSWER: &str = r#"{"name": "Some Body", "email": "somebody@example.com", "age": 42, "role": "editor", "joined": "2026-02-28T09:30:00Z", "tags": ["one", "two words", "three"], "addresses": [{"street": "12 Long Street of the Old Town", "city": "Lyon", "zip": "69001"}], "notes": "A longer text, as models write them, about nothing in particular."}"#;
 
-fn main() {
-    let begun = Instant::now();
-    let vocabulary = Arc::new(Vocabulary::new(words(), &[SIZE as u32 - 1]).unwrap());
-    println!("a vocabulary of {SIZE} tokens: {:.0?}", begun.elapsed());
+/// What an application asks for most often.
+fn ordinary() -> Grammar {
+    let schema = json!({
+        "type": "object",
+        "properties": {
+            "city": { "type": "string" },
+            "country": { "type": "string" },
+            "population": { "type": "integer", "minimum": 0 },
+            "kind": { "enum": ["town", "city", "capital"] },
+            "sights": { "type": "array", "items": { "type": "string" } },
+        },
+        "required": ["city", "country", "population", "kind", "sights"],
+        "additionalProperties": false,
+    });
+    Grammar::Json { schema: schema.to_string(), strict: true }
+}
 
-    let compiled: Vec<Duration> = (0..10)
+/// The answer in tokens, each the longest that there is.
+fn tokens(words: &[Word]) -> Vec<u32> {
+    let known: HashMap<&[u8], u32> = (0..)
+        .zip(words)
+        .filter_map(|(token, word)| match word {
+            Word::Text(bytes) => Some((bytes.as_slice(), token)),
+            _ => None,
+        })
+        .collect();
+    let (mut rest, mut tokens) = (ANSWER.as_bytes(), Vec::new());
+    while !rest.is_empty() {
+        let longest = (1..=rest.len().min(16)).rev().find(|&it| known.contains_key(&rest[..it]));
+        let length = longest.unwrap();
+        tokens.push(known[&rest[..length]]);
+        rest = &rest[length..];
+    }
+    tokens
+}
+
+/// How long the answer takes where the device needs `step` for each token: its logits are computed
+/// while the mask is.
+fn decode(tokens: &[u32], step: Duration, mut masks: Option<Masks>) -> Duration {
+    let begun = Instant::now();
+    for &token in tokens {
+        let queued = Instant::now();
+        if let Some(masks) = &mut masks {
+            let has_ended = masks.accept(token).unwrap();
+            thread::sleep(step.saturating_sub(queued.elapsed()));
+            if !has_ended {
+                assert!(masks.allowed().unwrap().count() > 0);
+            }
+        } else {
+            thread::sleep(step);
+        }
+    }
+    begun.elapsed()
+}
+
+fn compile_time(name: &str, grammar: &Grammar, vocabulary: &Arc<Vocabulary>) {
+    let mut times: Vec<Duration> = (0..20)
         .map(|_| {
             let begun = Instant::now();
-            let constraint = schema().compile(&vocabulary, &Begin::Now).unwrap();
+            let constraint = grammar.compile(vocabulary, &Begin::Now).unwrap();
             // The first mask is part of the wait.
             Masks::start(&constraint).unwrap().allowed().unwrap();
             begun.elapsed()
         })
         .collect();
-    println!(
-        "a schema and its first mask: {:.1?} (the first one {:.1?})",
-        compiled[9], compiled[0]
-    );
+    let first = times[0];
+    times.sort_unstable();
+    println!("{name} and its first mask: {:.1?} median, {first:.1?} the first", times[10]);
+}
+
+fn main() {
+    let words = words();
+    let answer = tokens(&words);
+    let begun = Instant::now();
+    let vocabulary = Arc::new(Vocabulary::new(words, &[SIZE as u32 - 1]).unwrap());
+    println!("a vocabulary of {SIZE} tokens: {:.0?}", begun.elapsed());
+
+    compile_time("an ordinary schema", &ordinary(), &vocabulary);
+    compile_time("one with formats and references", &schema(), &vocabulary);
 
     let constraint = schema().compile(&vocabulary, &Begin::Now).unwrap();
     let mut times = Vec::new();
     for _ in 0..5 {
         let mut masks = Masks::start(&constraint).unwrap();
         masks.allowed().unwrap();
-        for byte in ANSWER.bytes() {
+        for &token in &answer {
             let begun = Instant::now();
-            let has_ended = masks.accept(u32::from(byte)).unwrap();
+            let has_ended = masks.accept(token).unwrap();
             if !has_ended {
                 masks.allowed().unwrap();
             }
@@ -114,4 +178,20 @@ fn main() {
         at(0.99),
         at(1.0)
     );
+
+    for milliseconds in [20, 10, 5, 2] {
+        let step = Duration::from_millis(milliseconds);
+        // In turns, since the machine is not the same all the time.
+        let (mut free, mut constrained) = (Duration::ZERO, Duration::ZERO);
+        for _ in 0..5 {
+            free += decode(&answer, step, None);
+            constrained += decode(&answer, step, Some(Masks::start(&constraint).unwrap()));
+        }
+        let more = constrained.as_secs_f64() / free.as_secs_f64() - 1.0;
+        println!(
+            "{} tokens at {milliseconds} ms a step: {:.1} % slower than free",
+            answer.len(),
+            more * 100.0
+        );
+    }
 }

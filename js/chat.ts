@@ -3,8 +3,19 @@ import { isAsked, openField } from './chat-turn.js'
 import { invalidArgument } from './errors.js'
 import { PulledGeneration } from './generation.js'
 import { messagesJson } from './prompt.js'
-import type { Chat, ChatJson, ChatOptions, GenerateOptions, Generation, Message } from './types.js'
-import { nonEmptyString } from './validate.js'
+import type {
+  Chat,
+  ChatJson,
+  ChatOptions,
+  ChatTurnOptions,
+  GenerateOptions,
+  Generation,
+  Message,
+} from './types.js'
+import { fields, integer, nonEmptyString } from './validate.js'
+
+/** The place of a message. */
+const place = integer(-(2 ** 31), 2 ** 31 - 1)
 
 /** A conversation with a model. */
 export class ModelChat implements Chat {
@@ -45,32 +56,45 @@ export class ModelChat implements Chat {
     return this.#answer([...this.#messages, ...copy(added)], options)
   }
 
-  retry(options: GenerateOptions = {}): Generation {
-    const last = this.#messages.findLastIndex(isAsked)
+  retry({ at, ...options }: ChatTurnOptions = {}): Generation {
+    const messages = this.#upTo(at)
+    const last = messages.findLastIndex(isAsked)
     if (last < 0) throw invalidArgument('messages', 'there is no message to answer again')
-    return this.#answer(this.#messages.slice(0, last + 1), options)
+    return this.#answer(messages.slice(0, last + 1), options)
   }
 
-  continue(options: GenerateOptions = {}): Generation {
-    const last = this.#messages.at(-1)
+  continue({ at, ...options }: ChatTurnOptions = {}): Generation {
+    const messages = this.#upTo(at)
+    const last = messages.at(-1)
     if (last === undefined) throw invalidArgument('messages', 'there is nothing to go on with')
     if (last.role !== 'assistant' || last.tool_calls !== undefined)
-      return this.#answer([...this.#messages], options)
+      return this.#answer(messages, options)
     const field = openField(last)
-    return this.#answer([...this.#messages], {
+    return this.#answer(messages, {
       ...options,
       continueFinalMessage: true,
       ...(field === 'content' ? {} : { continueField: field }),
     })
   }
 
-  fork(): Chat {
+  fork(options?: { at?: number }): Chat {
+    const { at } = fields(options, '', { at: place })
     const { system, ...others } = { ...this.#options, system: this.system }
     return new ModelChat(this.#model, {
       ...others,
       ...(system === undefined ? {} : { system }),
-      messages: this.#messages,
+      messages: this.#upTo(at),
     })
+  }
+
+  /** The messages up to a place, which may be counted from the end. */
+  #upTo(at: unknown): Message[] {
+    if (at === undefined) return [...this.#messages]
+    const { length } = this.#messages
+    const index = place(at, 'at')
+    if (index >= length || index < -length)
+      throw invalidArgument('at', `there is no message ${index}: the chat has ${length}`)
+    return this.#messages.slice(0, index < 0 ? length + index + 1 : index + 1)
   }
 
   toJSON(): ChatJson {

@@ -5,6 +5,7 @@ import { Pieces } from './pieces.js'
 import { checkedFormat, partialObjects, readAnswer, type CheckedFormat } from './response-format.js'
 import { onAbort } from './signal.js'
 import type {
+  AnswerPiece,
   AsyncIterableStream,
   DeepPartial,
   GeneratedToolCall,
@@ -82,13 +83,17 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   readonly [Symbol.toStringTag] = 'Generation'
   readonly #source: Source
   readonly #onPrefill: GenerationHooks['onPrefill']
-  readonly #chunks: GenerationChunk[] = []
+  readonly #chunks: AnswerPiece[] = []
+  /** The same and what the value came to, as far as anyone has asked for that. */
+  readonly #withObjects: GenerationChunk<Value>[] = []
+  #nextObject: ((text: string) => { object: unknown } | undefined) | undefined
+  #seen = 0
   readonly #pieces = new Pieces()
-  readonly #readers = new Set<Reader>()
+  readonly #readers = new Set<Reader<GenerationChunk>>()
   #end: { result: GenerationResult<Value> } | { error: unknown } | undefined
   #pulling: Promise<void> | undefined
   #result: Promise<GenerationResult<Value>> | undefined
-  #stream: AsyncIterableStream<GenerationChunk> | undefined
+  #stream: AsyncIterableStream<GenerationChunk<Value>> | undefined
   #textStream: AsyncIterableStream<string> | undefined
   #objectStream: AsyncIterableStream<DeepPartial<Value>> | undefined
   readonly #format: CheckedFormat | undefined
@@ -121,17 +126,26 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     this.#source.abort()
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<GenerationChunk, undefined> {
-    return this.#read()
+  [Symbol.asyncIterator](): AsyncIterator<GenerationChunk<Value>, undefined> {
+    return this.#read(() => this.#all())
   }
 
-  get stream(): AsyncIterableStream<GenerationChunk> {
-    return (this.#stream ??= toStream(this.#read(), (chunk) => [chunk]))
+  /** What the model wrote, without the values that come of it. */
+  pieces(): AsyncIterableIterator<AnswerPiece, undefined> {
+    return this.#read(() => this.#chunks)
+  }
+
+  get stream(): AsyncIterableStream<GenerationChunk<Value>> {
+    return (this.#stream ??= toStream(
+      this.#read(() => this.#all()),
+      (chunk) => [chunk],
+    ))
   }
 
   get textStream(): AsyncIterableStream<string> {
-    return (this.#textStream ??= toStream(this.#read(), (chunk) =>
-      chunk.type === 'text' && chunk.text !== '' ? [chunk.text] : [],
+    return (this.#textStream ??= toStream(
+      this.#read(() => this.#chunks),
+      (chunk) => (chunk.type === 'text' && chunk.text !== '' ? [chunk.text] : []),
     ))
   }
 
@@ -139,13 +153,25 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     if (this.#format?.json !== true) {
       throw invalidArgument('responseFormat', "partialObjectStream needs the type 'json'")
     }
-    let next: ReturnType<typeof partialObjects> | undefined
-    return (this.#objectStream ??= toStream(this.#read(), (chunk) => {
-      // What is open is known as soon as there is a chunk.
-      const partial =
-        chunk.type === 'text' ? (next ??= partialObjects(this.#open))(chunk.text) : undefined
-      return partial === undefined ? [] : [partial.object as DeepPartial<Value>]
-    }))
+    return (this.#objectStream ??= toStream(
+      this.#read(() => this.#all()),
+      (chunk) => (chunk.type === 'object' ? [chunk.object] : []),
+    ))
+  }
+
+  /** All pieces that there are, and what the value has come to with them. */
+  #all(): readonly GenerationChunk<Value>[] {
+    if (this.#format?.json !== true) return this.#chunks
+    for (const chunk of this.#chunks.slice(this.#seen)) {
+      this.#withObjects.push(chunk)
+      if (chunk.type !== 'text') continue
+      const partial = (this.#nextObject ??= partialObjects(this.#open))(chunk.text)
+      if (partial === undefined) continue
+      const object = partial.object as DeepPartial<Value>
+      this.#withObjects.push({ type: 'object', object, tokens: [] })
+    }
+    this.#seen = this.#chunks.length
+    return this.#withObjects
   }
 
   get result(): Promise<GenerationResult<Value>> {
@@ -175,12 +201,13 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     return this.#end.result
   }
 
-  #read(): Reader {
-    const reader: Reader = new Reader(
+  /** Reads a list of chunks that grows with what is pulled. */
+  #read<Chunk extends GenerationChunk>(chunks: () => readonly Chunk[]): Reader<Chunk> {
+    const reader: Reader<Chunk> = new Reader(
       async (index) => {
         this.#readers.add(reader)
-        while (index >= this.#chunks.length && this.#end === undefined) await this.#pull()
-        const chunk = this.#chunks[index]
+        while (index >= chunks().length && this.#end === undefined) await this.#pull()
+        const chunk = chunks()[index]
         if (chunk !== undefined) return chunk
         this.#readers.delete(reader)
         if (this.#end !== undefined && 'error' in this.#end) throw this.#end.error
@@ -298,19 +325,32 @@ export class UserError extends Error {
   }
 }
 
+/** What the model writes, without the values that come of it: to make these takes time. */
+export function answerPieces(
+  generation: Generation,
+): AsyncIterableIterator<AnswerPiece, undefined> {
+  return generation instanceof PulledGeneration
+    ? (generation as PulledGeneration).pieces()
+    : withoutObjects(generation)
+}
+
+async function* withoutObjects(generation: Generation): AsyncGenerator<AnswerPiece, undefined> {
+  for await (const chunk of generation) if (chunk.type !== 'object') yield chunk
+}
+
 /** Someone who reads a generation from its beginning. */
-class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
-  readonly #at: (index: number) => Promise<GenerationChunk | undefined>
+class Reader<Chunk> implements AsyncIterableIterator<Chunk, undefined> {
+  readonly #at: (index: number) => Promise<Chunk | undefined>
   readonly #leave: () => void
   #index = 0
   #done = false
 
-  constructor(at: (index: number) => Promise<GenerationChunk | undefined>, leave: () => void) {
+  constructor(at: (index: number) => Promise<Chunk | undefined>, leave: () => void) {
     this.#at = at
     this.#leave = leave
   }
 
-  async next(): Promise<IteratorResult<GenerationChunk, undefined>> {
+  async next(): Promise<IteratorResult<Chunk, undefined>> {
     if (this.#done) return { done: true, value: undefined }
     try {
       // The place is taken before waiting, so that calls that do not wait for each other get
@@ -327,7 +367,7 @@ class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
     }
   }
 
-  return(): Promise<IteratorResult<GenerationChunk, undefined>> {
+  return(): Promise<IteratorResult<Chunk, undefined>> {
     if (!this.#done) {
       this.#done = true
       this.#leave()
@@ -341,9 +381,9 @@ class Reader implements AsyncIterableIterator<GenerationChunk, undefined> {
 }
 
 /** A stream that pulls only when it is read, so that the engine waits for who reads it. */
-function toStream<T>(
-  reader: Reader,
-  values: (chunk: GenerationChunk) => T[],
+function toStream<T, Chunk>(
+  reader: Reader<Chunk>,
+  values: (chunk: Chunk) => T[],
 ): AsyncIterableStream<T> {
   const stream = new ReadableStream<T>(
     {

@@ -70,9 +70,11 @@ import type {
   EmbedInput,
   EmbedOptions,
   Embeddings,
+  FormatValue,
   GenerateBatchOptions,
   GenerateOptions,
   Generation,
+  InlineChatOptions,
   HubOptions,
   LoadAdapterOptions,
   LoadModelOptions,
@@ -87,6 +89,7 @@ import type {
   PromptOptions,
   Rankings,
   RerankOptions,
+  ResponseFormat,
   SchemaOutput,
   Score,
   ScoreOptions,
@@ -337,7 +340,11 @@ export class LoadedModel implements Model {
     })
   }
 
-  chat(options?: ChatOptions): Chat {
+  chat<
+    const Schemas extends readonly unknown[] | [] = [],
+    Format extends ResponseFormat | undefined = undefined,
+  >(options?: InlineChatOptions<Schemas, Format>): Chat<FormatValue<Format>>
+  chat(options?: unknown): Chat {
     const checked = chatOptions(options)
     const { messages = [] } = checked
     if (messages.length > 0) messagesJson(messages, 'messages')

@@ -5,7 +5,7 @@ import type {
   ChunkTokens,
   GeneratedLogprob,
   GeneratedToolCall,
-  GenerationChunk,
+  AnswerPiece,
   GenerationResult,
   InvalidToolCall,
 } from './types.js'
@@ -24,12 +24,12 @@ export class Pieces {
   #raw: string | undefined
 
   /** The chunks of a batch, in order. */
-  chunks(batch: SourceBatch): GenerationChunk[] {
+  chunks(batch: SourceBatch): AnswerPiece[] {
     const tokens = Array.from(batch.tokens)
     const logprobs = batch.logprobs && Array.from(batch.logprobs, toLogprob)
     if (batch.pieces === undefined) {
       if (tokens.length === 0 && batch.text === '') return []
-      const chunk: GenerationChunk = { type: 'text', text: batch.text, tokens }
+      const chunk: AnswerPiece = { type: 'text', text: batch.text, tokens }
       return [logprobs === undefined ? chunk : { ...chunk, logprobs }]
     }
     this.#raw = (this.#raw ?? '') + (batch.rawText ?? '')
@@ -43,7 +43,7 @@ export class Pieces {
     })
   }
 
-  #chunk(piece: SourcePiece, own: ChunkTokens): GenerationChunk {
+  #chunk(piece: SourcePiece, own: ChunkTokens): AnswerPiece {
     const { text, index } = piece
     switch (piece.type) {
       case 'text':
@@ -85,7 +85,7 @@ export class Pieces {
   }
 
   /** What all chunks together say. */
-  content(chunks: readonly GenerationChunk[], stopString: string | undefined): Content {
+  content(chunks: readonly AnswerPiece[], stopString: string | undefined): Content {
     const content: Content = {
       text: '',
       reasoning: '',

@@ -624,8 +624,43 @@ export interface FunctionTool<Arguments = never> {
   execute?: ((args: Arguments, context: ToolContext) => unknown) | undefined
 }
 
+/** A tool's function, which gets such arguments. */
+export type ToolFunction<Arguments> = (args: Arguments, context: ToolContext) => unknown
+
 /** A tool in either shape. */
 export type AnyTool = FunctionTool | Tool
+
+/**
+ * The function of a tool: it gets what a library's schema gives. JSON Schema has no type, and a tool
+ * that was made elsewhere says itself what its function gets.
+ */
+export type InlineFunction<Schema> = unknown extends Schema
+  ? // eslint-disable-next-line @typescript-eslint/no-explicit-any -- nothing is known of it
+    ToolFunction<any>
+  : [StandardSchema] extends [Schema]
+    ? ToolFunction<never>
+    : Schema extends StandardSchema
+      ? ToolFunction<SchemaOutput<Schema>>
+      : // eslint-disable-next-line @typescript-eslint/no-explicit-any -- nothing is known of it
+        ToolFunction<any>
+
+/** A tool that is written down where it is used, whose schema says what its function gets. */
+export type InlineTool<Schema> =
+  | (Omit<Tool, 'parameters' | 'execute' | 'function'> & {
+      function?: undefined
+      parameters?: Schema | undefined
+      execute?: InlineFunction<Schema> | undefined
+    })
+  | (Omit<FunctionTool, 'function' | 'execute'> & {
+      function: {
+        name: string
+        description?: string | undefined
+        parameters?: Schema | undefined
+        strict?: boolean | undefined
+        [field: string]: unknown
+      }
+      execute?: InlineFunction<Schema> | undefined
+    })
 
 /** Whether a model may, must not or must call tools; see `GenerateOptions`. */
 export type ToolChoice = 'auto' | 'none' | 'required' | { name: string }
@@ -1053,6 +1088,11 @@ export type WithSchema<Options, Schema extends StandardSchema> = Omit<Options, '
   responseFormat: SchemaFormat<Schema>
 }
 
+/** The type of the value that an answer in a format has, where that is a library's schema. */
+export type FormatValue<Format> = Format extends { schema: infer Schema extends StandardSchema }
+  ? SchemaOutput<Schema>
+  : unknown
+
 /** A response format of JSON, whose schema says which type the value has. */
 export interface SchemaFormat<Schema extends StandardSchema> {
   readonly type: 'json'
@@ -1184,7 +1224,10 @@ export interface GeneratedLogprob extends TokenLogprob {
  * A piece of an answer, of the kind that `type` says. All that was generated since the last piece
  * and is of one kind comes together, usually a token. `generation.textStream` is the text alone.
  */
-export type GenerationChunk =
+export type GenerationChunk<Value = unknown> = AnswerPiece | ObjectChunk<Value>
+
+/** A piece that the model wrote. */
+export type AnswerPiece =
   TextChunk | ReasoningChunk | ToolCallStart | ToolCallDelta | ToolCallEnd | ToolCallInvalid
 
 /** What every piece of an answer has. */
@@ -1210,6 +1253,17 @@ export interface ReasoningChunk extends ChunkTokens {
   type: 'reasoning'
   /** May be empty, as a text's. */
   text: string
+}
+
+/**
+ * With a `responseFormat` of JSON: its value as far as it has come, behind each piece of text that
+ * has changed it. Texts in it grow; numbers come when they are complete.
+ */
+export interface ObjectChunk<Value = unknown> extends ChunkTokens {
+  type: 'object'
+  object: DeepPartial<Value>
+  /** None: those of the value are the text's. */
+  tokens: []
 }
 
 /** The model begins to call a tool. */
@@ -1283,7 +1337,8 @@ type ToolArguments<One> = One extends
   : One extends {
         execute?: ((args: infer Arguments, context: ToolContext) => unknown) | undefined
       }
-    ? [Arguments] extends [never]
+    ? // True of `never` and `any`, which say nothing.
+      0 extends (1 & Arguments) | ([Arguments] extends [never] ? 0 : never)
       ? Record<string, unknown>
       : Arguments
     : Record<string, unknown>
@@ -1413,7 +1468,7 @@ export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
  * is then awaited when it is wanted.
  */
 export interface Generation<Value = unknown, Call = GeneratedToolCall>
-  extends AsyncIterable<GenerationChunk>, PromiseLike<GenerationResult<Value, Call>> {
+  extends AsyncIterable<GenerationChunk<Value>>, PromiseLike<GenerationResult<Value, Call>> {
   /**
    * The whole result, the same promise each time. Asking for it counts as awaiting the generation.
    */
@@ -1426,7 +1481,7 @@ export interface Generation<Value = unknown, Call = GeneratedToolCall>
    */
   readonly partialObjectStream: AsyncIterableStream<DeepPartial<Value>>
   /** The pieces. */
-  readonly stream: AsyncIterableStream<GenerationChunk>
+  readonly stream: AsyncIterableStream<GenerationChunk<Value>>
   /**
    * Stops within a token or a chunk of the prompt; does nothing where the generation has ended. The
    * first reason stays.
@@ -1506,6 +1561,26 @@ export interface ChatOptions extends Omit<
     | undefined
 }
 
+/** Options of a chat whose tools are written down there, by their schemas. */
+export type InlineChatOptions<
+  Schemas extends readonly unknown[],
+  Format extends ResponseFormat | undefined,
+> = Omit<ChatOptions, 'responseFormat' | 'tools'> & {
+  responseFormat?: Format | undefined
+  tools?: { readonly [Index in keyof Schemas]: InlineTool<Schemas[Index]> } | undefined
+}
+
+/** Options of a chat's `retry` and `continue`. */
+export interface ChatTurnOptions extends GenerateOptions {
+  /**
+   * The place of a message in `messages`, also from the end (-1): what is behind it goes, once there
+   * is an answer.
+   *
+   * @defaultValue the last one
+   */
+  at?: number | undefined
+}
+
 /** A conversation as JSON; `model.chat` takes it as options. */
 export interface ChatJson {
   system?: string
@@ -1534,12 +1609,12 @@ export interface Chat<Value = unknown> {
     options: WithSchema<GenerateOptions, Schema>,
   ): Generation<SchemaOutput<Schema>>
   send(message: string | Message | readonly Message[], options?: GenerateOptions): Generation<Value>
-  /** Answers the last message of the user again. */
-  retry(options?: GenerateOptions): Generation<Value>
+  /** Answers the last message of the user again: the last one at the place `at` or before it. */
+  retry(options?: ChatTurnOptions): Generation<Value>
   /** Goes on with the last answer, or answers where there is none yet. */
-  continue(options?: GenerateOptions): Generation<Value>
-  /** A conversation of its own that goes on from here. */
-  fork(): Chat<Value>
+  continue(options?: ChatTurnOptions): Generation<Value>
+  /** A conversation of its own that goes on from here, or from the message at the place `at`. */
+  fork(options?: { at?: number }): Chat<Value>
   /** The conversation, for `JSON.stringify`; `model.chat(json)` goes on with it. */
   toJSON(): ChatJson
 }
@@ -1612,10 +1687,12 @@ export interface Model extends AsyncDisposable {
     options?: WithTools<GenerateOptions, Tools>,
   ): Generation<unknown, ToolCallOf<Tools>>
   /** A conversation, whose turns are answered one after the other. */
-  chat<Schema extends StandardSchema>(
-    options: WithSchema<ChatOptions, Schema>,
-  ): Chat<SchemaOutput<Schema>>
-  chat(options?: ChatOptions): Chat
+  chat<
+    const Schemas extends readonly unknown[] | [] = [],
+    Format extends ResponseFormat | undefined = undefined,
+  >(
+    options?: InlineChatOptions<Schemas, Format>,
+  ): Chat<FormatValue<Format>>
   /**
    * Generates for many prompts, some of them at a time, as they are wanted: the next ones begin
    * while there are not too many results that nobody took. An error of one prompt is its item's

@@ -22,6 +22,13 @@ export async function libraries(model: Model): Promise<void> {
     responseFormat: { type: 'json', schema, name: 'city' },
   })
   const named: Generation<{ city: string; size: number }> = generation
+  for await (const chunk of generation) {
+    if (chunk.type !== 'object') continue
+    const grown: string | undefined = chunk.object.city
+    console.log(grown, chunk.tokens.length)
+    // @ts-expect-error -- there is no such property
+    console.log(chunk.object.country)
+  }
   const { object, incomplete, warnings } = await named
   const size: number | undefined = object?.size
   console.log(size, incomplete?.at, incomplete?.missing, warnings?.join())
@@ -56,7 +63,11 @@ export async function libraries(model: Model): Promise<void> {
 export async function chats(model: Model): Promise<void> {
   const schema = z.object({ city: z.string() })
   const chat: Chat<{ city: string }> = model.chat({ responseFormat: { type: 'json', schema } })
-  const answers = [await chat.send('Hi'), await chat.retry(), await chat.fork().continue()]
+  const answers = [
+    await chat.send('Hi'),
+    await chat.retry({ at: -1 }),
+    await chat.fork({ at: 0 }).continue(),
+  ]
   const cities: (string | undefined)[] = answers.map(({ object }) => object?.city)
   const ages = arkType({ age: 'number' })
   const other = await chat.send('Hi', { responseFormat: { type: 'json', schema: ages } })
@@ -98,6 +109,60 @@ export function tools(model: Model): void {
   })
   // @ts-expect-error -- a tool has a name
   tool({ parameters: {} })
+}
+
+export function inlineTools(model: Model): void {
+  model.chat({
+    tools: [
+      {
+        name: 'weather',
+        parameters: z.object({ city: z.string(), days: z.string().transform(Number) }),
+        execute: ({ city, days }, { id, signal }) =>
+          [city.toUpperCase(), days.toFixed(), id, signal.aborted].join(),
+      },
+      {
+        type: 'function',
+        function: { name: 'openai', parameters: arkType({ n: 'number' }) },
+        execute: async ({ n }) => Promise.resolve(n.toFixed()),
+      },
+      {
+        name: 'json',
+        parameters: { type: 'object', properties: { q: { type: 'string' } } },
+        execute: ({ q }: { q: string }) => q.trim(),
+      },
+      { name: 'now', strict: true, execute: () => Date.now() },
+      tool({ name: 't', parameters: z.object({ d: z.number() }), execute: ({ d }) => d.toFixed() }),
+    ],
+    onToolCall: ({ name }) => name !== 'now',
+  })
+  const schema = z.object({ sunny: z.boolean() })
+  const chat: Chat<{ sunny: boolean }> = model.chat({
+    tools: [
+      {
+        name: 'weather',
+        parameters: z.object({ city: z.string() }),
+        execute: ({ city }) => city.trim(),
+      },
+    ],
+    responseFormat: { type: 'json', schema },
+  })
+  const tools: AnyTool[] = []
+  model.chat({ tools, system: 'Be brief.' })
+  console.log(chat)
+  model.chat({
+    tools: [
+      {
+        name: 'wrong',
+        parameters: z.object({ city: z.string() }),
+        // @ts-expect-error -- there is no such argument
+        execute: ({ country }) => String(country),
+      },
+    ],
+  })
+  // @ts-expect-error -- a tool has a name
+  model.chat({ tools: [{ parameters: {} }] })
+  // @ts-expect-error -- no such option
+  model.chat({ sistem: 'Be brief.' })
 }
 
 export async function calls(model: Model): Promise<void> {

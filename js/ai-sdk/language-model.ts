@@ -8,8 +8,9 @@ import type {
   SharedV4Warning,
 } from '@ai-sdk/provider'
 import { codeOf, NodeMlxError } from '../errors.js'
+import { answerPieces } from '../generation.js'
 import type { Lease, ModelPool } from '../model-pool.js'
-import type { Generation, GenerationChunk, GenerationResult } from '../types.js'
+import type { AnswerPiece, Generation, GenerationResult } from '../types.js'
 import { toOrder, type Order } from './call-options.js'
 import { Parts, toContent, toFinishReason, toMetadata, toUsage } from './parts.js'
 
@@ -39,11 +40,11 @@ class Running {
   }
 
   /** What comes; an option that the model cannot honour and need not is warned of and left out. */
-  async *chunks(): AsyncGenerator<GenerationChunk, undefined> {
+  async *chunks(): AsyncGenerator<AnswerPiece, undefined> {
     for (;;) {
       let hasBegun = false
       try {
-        for await (const chunk of this.#generation as AsyncIterable<GenerationChunk>) {
+        for await (const chunk of answerPieces(this.#generation)) {
           hasBegun = true
           yield chunk
         }

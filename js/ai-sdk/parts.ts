@@ -5,7 +5,7 @@ import type {
   LanguageModelV4Usage,
   SharedV4ProviderMetadata,
 } from '@ai-sdk/provider'
-import type { GenerationChunk, GenerationResult } from '../types.js'
+import type { AnswerPiece, GenerationResult } from '../types.js'
 
 type Part = LanguageModelV4StreamPart
 
@@ -18,7 +18,7 @@ export class Parts {
   readonly #calls = new Map<number, { id: string; name: string; input: string }>()
 
   /** The parts of a piece. */
-  of(chunk: GenerationChunk): Part[] {
+  of(chunk: AnswerPiece): Part[] {
     switch (chunk.type) {
       case 'text':
       case 'reasoning':

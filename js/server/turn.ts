@@ -1,11 +1,12 @@
 import { seedOfAnswer } from '../batch.js'
 import { codeOf, NodeMlxError, optionError } from '../errors.js'
+import { answerPieces } from '../generation.js'
 import type { Lease, ModelPool } from '../model-pool.js'
 import { onAbort } from '../signal.js'
 import type {
   GenerateOptions,
   Generation,
-  GenerationChunk,
+  AnswerPiece,
   GenerationResult,
   Model,
   Prompt,
@@ -140,8 +141,8 @@ export class Turn {
   }
 
   /** The pieces of all answers as they come, with the number of the answer. */
-  async *pieces(): AsyncGenerator<{ index: number; piece: GenerationChunk }, undefined> {
-    const readers = this.#generations.map((generation) => generation[Symbol.asyncIterator]())
+  async *pieces(): AsyncGenerator<{ index: number; piece: AnswerPiece }, undefined> {
+    const readers = this.#generations.map(answerPieces)
     const next = (index: number) =>
       readers[index]?.next().then((result) => ({ index, result })) ?? Promise.reject(new Error())
     const waiting = new Map(readers.map((_, index) => [index, next(index)]))

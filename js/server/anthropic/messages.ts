@@ -1,4 +1,4 @@
-import type { GenerationChunk, GenerationResult } from '../../types.js'
+import type { AnswerPiece, GenerationResult } from '../../types.js'
 import { randomUUID } from 'node:crypto'
 import { limitedTokens } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
@@ -136,7 +136,7 @@ class Blocks {
   /** The kind of the open block, and for a tool the call's id. */
   #open: string | undefined
 
-  events(piece: GenerationChunk): Event[] {
+  events(piece: AnswerPiece): Event[] {
     switch (piece.type) {
       case 'text':
         if (piece.text === '') return []

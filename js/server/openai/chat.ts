@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type {
+  AnswerPiece,
   GenerateOptions,
   GeneratedLogprob,
-  GenerationChunk,
   GenerationResult,
 } from '../../types.js'
 import { boolean, integer, number, oneOf, type Check, type Checked } from '../../validate.js'
@@ -181,7 +181,7 @@ class CallPlaces {
   }
 }
 
-function deltaOf(piece: GenerationChunk, placeOf: (call: number) => number): object | undefined {
+function deltaOf(piece: AnswerPiece, placeOf: (call: number) => number): object | undefined {
   switch (piece.type) {
     case 'text':
       return piece.text === '' ? undefined : { content: piece.text }

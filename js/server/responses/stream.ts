@@ -1,6 +1,6 @@
 import { chatLogprobs } from '../openai/logprobs.js'
 import { frame } from '../sse.js'
-import type { GeneratedLogprob, GenerationChunk, GenerationResult } from '../../types.js'
+import type { AnswerPiece, GeneratedLogprob, GenerationResult } from '../../types.js'
 import { callItem, messageItem, newId, reasoningItem, textPart, type Item } from './output.js'
 
 /** The item that is being written. */
@@ -23,7 +23,7 @@ export class ResponseEvents {
     return frame({ type, sequence_number: this.#sequence++, ...fields }, type)
   }
 
-  piece(piece: GenerationChunk): string[] {
+  piece(piece: AnswerPiece): string[] {
     switch (piece.type) {
       case 'text':
         return piece.text === '' ? [] : this.#text(piece.text, piece.logprobs ?? [])
