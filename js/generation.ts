@@ -203,7 +203,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
 
   /** Reads a list of chunks that grows with what is pulled. */
   #read<Chunk extends GenerationChunk>(chunks: () => readonly Chunk[]): Reader<Chunk> {
-    const reader: Reader<Chunk> = new Reader(
+    const reader: Reader<Chunk> = new Reader<Chunk>(
       async (index) => {
         this.#readers.add(reader)
         while (index >= chunks().length && this.#end === undefined) await this.#pull()

@@ -62,7 +62,6 @@ import type {
   AnyTool,
   BatchItem,
   Chat,
-  ChatOptions,
   ChatTemplateOptions,
   Decision,
   DecideOptions,
