@@ -539,6 +539,11 @@ export interface NativeLoadRequest {
   prefixCacheDirectory?: string
   /** The folder of a smaller model that drafts tokens. */
   draftPath?: string
+  /**
+   * Whether a head of the model that predicts more tokens than the next is loaded; left out for
+   * yes.
+   */
+  predictionHeads?: boolean
 }
 
 /** Logits, row by row. */

@@ -242,6 +242,7 @@ describe('options of loadModel', () => {
     ['prefixCache', 0, /expected false or an object/],
     ['draftModel', '', /is empty/],
     ['draftModel', {}, /a loaded model or the name/],
+    ['predictionHeads', 1, /true or false/],
     ['signal', 'x', /AbortSignal/],
     ['devise', 'cpu', /did you mean device/],
     ['progressCallback', () => undefined, /did you mean onProgress/],

@@ -138,7 +138,7 @@ export function loadRequest(
   draftPath?: string,
 ): NativeLoadRequest {
   const { device = 'auto', dtype = 'auto', threads, precision } = options
-  const { maxSequences, maxStallMs, memoryBytes } = options
+  const { maxSequences, maxStallMs, memoryBytes, predictionHeads } = options
   return {
     path,
     device,
@@ -150,6 +150,7 @@ export function loadRequest(
     ...(memoryBytes === undefined ? {} : { memoryBytes }),
     ...nativePrefixCache(options.prefixCache),
     ...(draftPath === undefined ? {} : { draftPath }),
+    ...(predictionHeads === undefined ? {} : { predictionHeads }),
   }
 }
 

@@ -186,6 +186,7 @@ const LOAD_FIELDS = {
   force: boolean,
   adapter: nonEmptyString,
   draftModel,
+  predictionHeads: boolean,
   device: oneOf('auto', 'gpu', 'cpu'),
   dtype: oneOf('auto', 'float32', 'bfloat16', 'float16'),
   threads: number,

@@ -273,6 +273,14 @@ export interface LoadModelOptions extends HubOptions {
    * @defaultValue none
    */
   draftModel?: Model | string | undefined
+  /**
+   * Load the head that predicts more tokens than the next (multi-token prediction), where the
+   * checkpoint has one and there is no `draftModel`: with `speculation` it guesses tokens. It takes
+   * the memory of about a layer.
+   *
+   * @defaultValue true
+   */
+  predictionHeads?: boolean | undefined
   /** @defaultValue 'auto' */
   device?: Device | undefined
   /** @defaultValue 'auto' */
@@ -520,7 +528,8 @@ export interface ModelWarning {
    * - `'UNUSABLE_FILE'`: a file that only gives hints (`generation_config.json`) cannot be read.
    * - `'UNUSABLE_FIELD'`: a field of such a file has a value that cannot be used.
    * - `'STALE_INDEX'`: `model.safetensors.index.json` does not describe the files beside it.
-   * - `'UNUSED_HEAD'`: the checkpoint has an output head, and the model uses its embedding.
+   * - `'UNUSED_HEAD'`: the checkpoint has an output head, and the model uses its embedding, or a
+   *   prediction head with tensors that are missing or do not fit.
    * - `'DEQUANTIZED'`: matrices that another program has quantized are loaded as numbers, because
    *   MLX has no packed form for them.
    */
@@ -837,8 +846,8 @@ export interface GenerateOptions extends PromptOptions {
   /**
    * Whether several tokens are guessed and then read in one step. The text is the one without
    * guesses, up to the rounding of sums, and comes sooner where the guesses are right. `'auto'`
-   * guesses with the draft model and with what followed the last tokens before, for as long and as
-   * far as that is faster; an object says more.
+   * guesses with the draft model, or else the model's own prediction head, and with what followed
+   * the last tokens before, for as long and as far as that is faster; an object says more.
    *
    * @defaultValue 'auto' where the model was loaded with a `draftModel`, else false
    */

@@ -23,7 +23,8 @@ pub enum WarningCode {
     UnusableField,
     /// `model.safetensors.index.json` does not describe the files that lie beside it.
     StaleIndex,
-    /// The checkpoint has an output head of its own where the embedding is the head.
+    /// The checkpoint has an output head of its own where the embedding is the head, or a
+    /// prediction head with tensors that are missing or do not fit.
     UnusedHead,
     /// Matrices that another program has quantized have no packed form in MLX, and are loaded as
     /// numbers.

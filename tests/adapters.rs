@@ -37,7 +37,7 @@ struct Model {
 
 impl Model {
     fn load(name: &str, device: Device) -> Self {
-        let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+        let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
         let folder = seeded::folder(name);
         let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         let adapters = Adapters::new(loaded.sites, loaded.activations);

@@ -150,7 +150,7 @@ fn logits(folder: &Path) -> Vec<f32> {
 
 fn logits_of(folder: &Path, tokens: &[u32]) -> Vec<f32> {
     let device = Device::cpu(None, Precision::Exact);
-    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
     let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
     let tokens = mlx::from_u32(tokens, &[1, tokens.len() as i32]);
     let logits = loaded.model.logits(&tokens, &mut loaded.model.make_caches()).unwrap();

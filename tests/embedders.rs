@@ -30,7 +30,7 @@ fn golden(folder: &Path) -> Golden {
 }
 
 fn load(folder: &Path, device: Device) -> Result<Loaded> {
-    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
     models::load(folder, &options, &mut |_| ControlFlow::Continue(()))
 }
 

@@ -35,7 +35,9 @@ fn name(folder: &Path) -> String {
 
 fn load(folder: &Path, device: Device, dtype: Option<Dtype>) -> Result<Loaded> {
     mlx::enter(device.kind)?;
-    models::load(folder, &LoadOptions { device, dtype }, &mut |_| ControlFlow::Continue(()))
+    models::load(folder, &LoadOptions { device, dtype, ..LoadOptions::default() }, &mut |_| {
+        ControlFlow::Continue(())
+    })
 }
 
 fn exact() -> Device {

@@ -43,7 +43,7 @@ fn load(name: &str) -> Loaded {
     let demo = root().join("models").join(name);
     let folder = if demo.is_dir() { demo } else { seeded::folder(name) };
     let device = Device::cpu(None, Precision::Exact);
-    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
     models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 

@@ -97,7 +97,7 @@ const SAMPLING: readonly Flag[] = [
   {
     name: 'speculation',
     value: 'HOW',
-    help: 'auto or off: guess tokens from what was said before, or with the draft model',
+    help: 'auto or off: guess tokens from what was said before, with the draft model or a head',
   },
   { name: 'seed', value: 'N', help: 'The same seed gives the same answer' },
   {

@@ -175,7 +175,11 @@ fn build(
         }
     };
     let mut weights = LoadProgress { stage: LoadStage::Weights, loaded_bytes: 0, total_bytes: 0 };
-    let options = models::LoadOptions { device, dtype: request.dtype };
+    let options = models::LoadOptions {
+        device,
+        dtype: request.dtype,
+        prediction_heads: request.prediction_heads && request.draft.is_none(),
+    };
     let loaded = models::load(&request.path, &options, &mut |step| {
         weights.loaded_bytes = step.loaded_bytes;
         weights.total_bytes = step.total_bytes;
@@ -215,6 +219,7 @@ fn build(
         fixed_prefill_chunk: fixed_prefill_chunk(device.kind),
         max_sequences: request.max_sequences.unwrap_or(max_sequences(device.kind)),
         has_draft: draft.is_some(),
+        has_prediction_head: loaded.model.multi_token_predictor().is_some(),
         max_stall: request.max_stall_ms.map_or(max_stall(device.kind), Duration::from_millis),
         memory_bytes: request.memory_bytes,
         prefix_store: store.clone(),

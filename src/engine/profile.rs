@@ -74,6 +74,8 @@ pub struct Profile {
     pub memory_bytes: Option<usize>,
     /// Whether a smaller model drafts tokens.
     pub has_draft: bool,
+    /// Whether it has a head of its own that does.
+    pub has_prediction_head: bool,
     /// Where what sequences have read is kept on disk, if anywhere.
     pub prefix_store: Option<Arc<PrefixStore>>,
 }
@@ -171,7 +173,7 @@ impl Profile {
             true => SpeculationRequest::AUTO,
             false => SpeculationRequest::Off,
         };
-        request.speculation.unwrap_or(standard).options(self.has_draft)
+        request.speculation.unwrap_or(standard).options(self.has_draft || self.has_prediction_head)
     }
 
     /// What limits the tokens of the answer, and what its generation sees of that.

@@ -42,6 +42,9 @@ pub struct LoadRequest {
     pub prefix_disk: Option<PrefixDisk>,
     /// The folder of a smaller model with the same tokenizer that drafts tokens.
     pub draft: Option<PathBuf>,
+    /// Whether a head of the model that predicts more tokens than the next is loaded to draft, where
+    /// there is no such smaller model.
+    pub prediction_heads: bool,
 }
 
 /// A directory for what sequences have read.

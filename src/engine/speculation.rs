@@ -8,7 +8,7 @@ use crate::generate::SpeculationOptions;
 pub enum SpeculationRequest {
     /// Not at all.
     Off,
-    /// With the draft model, where there is one, and more.
+    /// With the draft model or the model's own head, where there is one, and more.
     On {
         /// How many tokens are drafted at once; `None` for as many as pay.
         draft_tokens: Option<usize>,
@@ -26,15 +26,17 @@ impl SpeculationRequest {
         self != Self::Off
     }
 
-    /// How a sequence speculates on a model that has a draft model or not.
+    /// How a sequence speculates on a model that has something to draft with, a draft model or a head
+    /// of its own, or not.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] where nothing is left to speculate with.
-    pub fn options(self, has_draft: bool) -> Result<Option<SpeculationOptions>> {
+    pub fn options(self, has_drafter: bool) -> Result<Option<SpeculationOptions>> {
         let Self::On { draft_tokens, lookup } = self else { return Ok(None) };
-        if !lookup && !has_draft {
+        if !lookup && !has_drafter {
             let message = "leaves nothing to draft with: the model was loaded without a \
-                           draftModel, so lookup must not be false";
+                           draftModel and has no prediction head of its own, so lookup must not \
+                           be false";
             return Err(Error::argument("speculation", message));
         }
         Ok(Some(SpeculationOptions { draft_tokens, lookup }))

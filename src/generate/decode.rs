@@ -3,6 +3,7 @@
 use super::choice::{Choice, Drawn, TokenOutput};
 use super::sequence::{Pending, Sequence, StepInput};
 use super::speculation::Trial;
+use super::speculation::head::StepStates;
 use super::speculator::Speculator;
 use crate::error::{Error, Result};
 use crate::mlx::primitive::Failure;
@@ -20,7 +21,13 @@ enum Next {
     Chosen(Pending),
     /// The same, but for the choice by these logits, `[1, vocabulary]`, which waits for the token
     /// before.
-    Waits { logits: Array, trial: Option<Trial>, failure: Failure, is_shared: bool },
+    Waits {
+        logits: Array,
+        trial: Option<Trial>,
+        states: Option<StepStates>,
+        failure: Failure,
+        is_shared: bool,
+    },
     /// Its step could not be queued, by itself or with others.
     Failed { error: Option<Error> },
 }
@@ -63,7 +70,7 @@ pub fn decode(
         let made = read_all(model, speculator, sequences);
         let going_on =
             sequences.iter_mut().zip(&made).filter(|(it, made)| goes_on(it, Some(*made)));
-        speculator.propose(&mut going_on.map(|(it, _)| &mut **it).collect::<Vec<_>>());
+        speculator.propose(model, &mut going_on.map(|(it, _)| &mut **it).collect::<Vec<_>>());
         let queued = queue_all(model, sequences, &made);
         (made, queued)
     } else {
@@ -128,8 +135,9 @@ fn queue(
     for row in &next {
         match row {
             Next::Chosen(pending) => outputs.extend(pending.outputs()),
-            Next::Waits { logits, trial, .. } => {
+            Next::Waits { logits, trial, states, .. } => {
                 outputs.push(logits);
+                outputs.extend(states.iter().map(|step| &step.states));
                 outputs.extend(trial.iter().flat_map(|trial| &trial.logits));
             }
             Next::Failed { .. } => {}
@@ -154,9 +162,8 @@ fn build(
     let tokens = all_tokens(&inputs)?;
     *positions += tokens.dim(0) as usize;
     let tokens = ops::reshape(&tokens, &[1, tokens.dim(0)])?;
-    let lengths = inputs.iter().map(|input| input.row).collect();
-    let mut caches: Vec<_> = rows.iter_mut().map(|row| row.caches_mut()).collect();
-    let logits = model.forward(&Step::new(&tokens, lengths)?, &mut caches)?;
+    let step = Step::new(&tokens, inputs.iter().map(|input| input.row).collect())?;
+    let (logits, states) = forward(model, rows, &step)?;
     let logits = ops::reshape(&logits, &[-1, logits.dim(-1)])?;
     let plain = choose_plainly(model, rows, &inputs, &logits)?;
     let of_position = |at: i32| match logits.dim(0) {
@@ -167,6 +174,13 @@ fn build(
     let row = |(sequence, input): (&mut &mut Sequence, StepInput)| {
         let behind = at + 1..at + input.row.logits;
         let own = at;
+        let states = match states.as_ref().filter(|_| sequence.has_head()) {
+            Some(states) => Some(StepStates {
+                first: sequence.processed - input.row.logits as usize,
+                states: ops::slice_axis(states, 1, own, behind.end)?,
+            }),
+            None => None,
+        };
         at = behind.end;
         let (mut trial, failure) = (input.trial, failure.clone());
         let is_shared = is_shared || trial.is_some();
@@ -176,7 +190,7 @@ fn build(
                 trial.choices = choices[behind.start as usize..behind.end as usize].to_vec();
             }
             let choice = choices[own as usize].clone();
-            return Ok(Next::Chosen(Pending { choice, trial, failure, is_shared }));
+            return Ok(Next::Chosen(Pending { choice, trial, states, failure, is_shared }));
         }
         let logits = of_position(own)?;
         let waits = sequence.waits_for_token();
@@ -185,11 +199,29 @@ fn build(
             sequence.choose_behind(trial, behind.map(of_position).collect::<Result<_>>()?)?;
         }
         Ok(match choice {
-            Some(choice) => Next::Chosen(Pending { choice, trial, failure, is_shared }),
-            None => Next::Waits { logits, trial, failure, is_shared },
+            Some(choice) => Next::Chosen(Pending { choice, trial, states, failure, is_shared }),
+            None => Next::Waits { logits, trial, states, failure, is_shared },
         })
     };
     rows.iter_mut().zip(inputs).map(row).collect()
+}
+
+/// The logits that the step of `rows` wants, and the hidden states where a head reads those.
+fn forward(
+    model: &dyn LanguageModel,
+    rows: &mut [&mut Sequence],
+    step: &Step,
+) -> Result<(Array, Option<Array>)> {
+    let predictor = model.multi_token_predictor();
+    let predictor = predictor.filter(|_| rows.iter().any(|row| row.has_head()));
+    let mut caches: Vec<_> = rows.iter_mut().map(|row| row.caches_mut()).collect();
+    match predictor {
+        Some(predictor) => {
+            let [logits, states] = predictor.forward_with_states(step, &mut caches)?;
+            Ok((logits, Some(states)))
+        }
+        None => Ok((model.forward(step, &mut caches)?, None)),
+    }
 }
 
 /// The tokens of all inputs, one after the other.
@@ -278,10 +310,10 @@ fn advance(
             Ok(())
         }
         Some(Next::Waits { .. }) if !sequence.goes_on() => Ok(()),
-        Some(Next::Waits { logits, trial, failure, is_shared }) => {
+        Some(Next::Waits { logits, trial, states, failure, is_shared }) => {
             let chosen = failure.scope(|| sequence.choose(&logits)).and_then(|choice| {
                 mlx::async_eval(&choice.outputs().collect::<Vec<_>>())?;
-                Ok(Pending { choice, trial, failure, is_shared })
+                Ok(Pending { choice, trial, states, failure, is_shared })
             });
             chosen.map(|pending| sequence.set_pending(pending))
         }

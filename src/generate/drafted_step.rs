@@ -3,7 +3,8 @@
 
 use super::choice::TokenOutput;
 use super::sequence::{InputTokens, Pending, Sequence, StepInput};
-use super::speculation::draft::{DraftRow, DraftSequence};
+use super::speculation::draft::{DraftChooser, DraftRow, DraftSequence};
+use super::speculation::head::HeadRow;
 use super::speculation::{Room, Trial};
 use crate::cache::Checkpoint;
 use crate::error::Result;
@@ -57,15 +58,38 @@ impl Sequence {
         Some(DraftRow {
             sequence,
             tokens: &self.tokens,
-            sampler: self.chooser.sampler.for_draft(),
-            processors: (!processors.is_empty() && model.vocabulary() == vocabulary)
-                .then(|| processors.clone()),
-            index: self.queued,
+            chooser: DraftChooser {
+                sampler: self.chooser.sampler.for_draft(),
+                processors: (!processors.is_empty() && model.vocabulary() == vocabulary)
+                    .then(|| processors.clone()),
+                index: self.queued,
+            },
             count,
             vocabulary,
             end_tokens,
             drafted: Vec::new(),
         })
+    }
+
+    /// What the model's own head is to draft.
+    pub(super) fn head_row(&mut self, count: usize) -> Option<HeadRow<'_>> {
+        let processors = &self.chooser.processors;
+        Some(HeadRow {
+            sequence: self.speculation.as_mut()?.head.as_mut()?,
+            tokens: &self.tokens,
+            chooser: DraftChooser {
+                sampler: self.chooser.sampler.for_draft(),
+                processors: (!processors.is_empty()).then(|| processors.clone()),
+                index: self.queued,
+            },
+            count,
+            drafted: Vec::new(),
+        })
+    }
+
+    /// Whether the model's own head reads its hidden states.
+    pub(super) fn has_head(&self) -> bool {
+        self.speculation.as_ref().is_some_and(|speculation| speculation.head.is_some())
     }
 
     /// The tokens that are certain and not read, and the drafted ones behind them.
@@ -104,7 +128,7 @@ impl Sequence {
     /// Takes the tokens that a step has chosen: the next one, and those after it for as long as
     /// what was drafted is what is chosen. They are there even if an error comes after them.
     pub(super) fn read_all(&mut self, pending: Pending) -> (Vec<TokenOutput>, Result<()>) {
-        let Pending { choice, trial, failure, .. } = pending;
+        let Pending { choice, trial, failure, states, .. } = pending;
         let mut outputs = Vec::with_capacity(1);
         let mut result = self.read(&choice, &failure).map(|output| outputs.push(output));
         if let Some(trial) = &trial
@@ -117,6 +141,10 @@ impl Sequence {
         {
             let proposal = trial.as_ref().map(|trial| &trial.proposal);
             speculation.read(&self.tokens, outputs.len(), proposal);
+            if let Some(states) = &states {
+                // A position is right if a token was read behind it.
+                speculation.take_states(states, outputs.len());
+            }
         }
         if let Some(trial) = trial
             && !self.take_back(trial, outputs.len().saturating_sub(1))

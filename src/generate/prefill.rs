@@ -1,11 +1,12 @@
 //! Reading prompts, in chunks: one forward pass for those of several sequences.
 
 use super::sequence::{Prefill, Sequence};
+use super::speculation::head::{self, StepStates};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::primitive::Failure;
-use crate::mlx::{self, Array};
-use crate::models::LanguageModel;
+use crate::mlx::{self, ops};
+use crate::models::{LanguageModel, MultiTokenPredictor};
 use crate::nn::{Step, StepRow};
 
 /// What a pass over prompts has done.
@@ -72,23 +73,58 @@ fn read(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Vec<R
     if let Err(error) = failure.scope(|| run(model, rows)) {
         return rows.iter().map(|_| Err(error.clone())).collect();
     }
-    rows.iter_mut().map(|(row, count)| row.processed_chunk(*count, &failure)).collect()
+    let results =
+        rows.iter_mut().map(|(row, count)| row.processed_chunk(*count, &failure)).collect();
+    if let Some(predictor) = model.multi_token_predictor() {
+        read_by_head(predictor, rows);
+    }
+    results
 }
 
-/// Only the caches are computed, no logits.
+/// Lets the model's own head read the hidden states of the prompts that it is to draft for.
+fn read_by_head(predictor: &dyn MultiTokenPredictor, rows: &mut [(&mut Sequence, usize)]) {
+    let mut read: Vec<_> = rows.iter_mut().filter_map(|(row, _)| row.head_row(0)).collect();
+    if !read.is_empty() && head::draft(predictor, &mut read).is_err() {
+        // It is nobody's failure: the sequences go on without the head.
+        let _ = mlx::settle();
+        rows.iter_mut().filter_map(|(row, _)| row.speculation.as_mut()).for_each(|it| {
+            it.lose_model();
+        });
+    }
+}
+
+/// Only the caches are computed, no logits, and the hidden states that a head is to read.
 fn run(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Result<()> {
     let mut tokens = Vec::new();
     let mut lengths = Vec::new();
     for (row, count) in rows.iter() {
         tokens.extend(row.next_chunk(*count));
-        lengths.push(StepRow { length: *count as i32, logits: 0 });
+        let length = *count as i32;
+        lengths.push(StepRow { length, logits: if row.has_head() { length } else { 0 } });
     }
     let tokens = mlx::from_u32(&tokens, &[1, tokens.len() as i32]);
+    let step = Step::new(&tokens, lengths)?;
     let mut caches: Vec<_> = rows.iter_mut().map(|(row, _)| row.caches_mut()).collect();
-    model.forward(&Step::new(&tokens, lengths)?, &mut caches)?;
-    let states: Vec<&Array> =
-        caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays).collect();
-    mlx::eval(&states)?;
+    let states = match step.rows().iter().any(|row| row.logits > 0) {
+        true => Some(model.states(&step, &mut caches)?),
+        false => {
+            model.forward(&step, &mut caches)?;
+            None
+        }
+    };
+    let cached = caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays);
+    mlx::eval(&cached.chain(&states).collect::<Vec<_>>())?;
+    if let Some(states) = states {
+        let mut at = 0;
+        for ((row, count), wanted) in rows.iter_mut().zip(step.rows()) {
+            let end = at + wanted.logits;
+            if let Some(speculation) = row.speculation.as_mut().filter(|_| end > at) {
+                let states = ops::slice_axis(&states, 1, at, end)?;
+                speculation.take_states(&StepStates { first: row.processed, states }, *count);
+            }
+            at = end;
+        }
+    }
     // Where decoding goes on in between, short chunks find their buffers again; giving them back
     // takes a GPU longer than such a chunk.
     let is_long = rows.first().is_some_and(|(row, _)| 2 * tokens.size() >= row.chunk_size());

@@ -6,6 +6,7 @@ use super::options::GenerationOptions;
 use super::processors::Processors;
 use super::prompt_cache::PromptCache;
 use super::sampler::Sampler;
+use super::speculation::head::{HeadSequence, StepStates};
 use super::speculation::{Speculated, Speculation, SpeculationOptions, Trial};
 use super::token_mask::{EndTokens, TokenMask, masked};
 use crate::cache::{Cache, CacheLimits, CachePart};
@@ -66,6 +67,8 @@ pub(super) struct Pending {
     pub choice: Choice,
     /// The drafted tokens behind the one that it was to read.
     pub trial: Option<Trial>,
+    /// The hidden states of these, where the model's own head reads them.
+    pub states: Option<StepStates>,
     /// What of it fails.
     pub failure: Failure,
     /// Whether the step has other rows, too, or drafts: what fails may succeed without these.
@@ -76,7 +79,8 @@ impl Pending {
     /// What is to be computed.
     pub fn outputs(&self) -> impl Iterator<Item = &Array> {
         let behind = self.trial.iter().flat_map(|trial| &trial.choices);
-        std::iter::once(&self.choice).chain(behind).flat_map(Choice::outputs)
+        let states = self.states.iter().map(|step| &step.states);
+        std::iter::once(&self.choice).chain(behind).flat_map(Choice::outputs).chain(states)
     }
 }
 
@@ -228,8 +232,11 @@ impl Sequence {
         // Where it is not known what is in the caches, what is lost cannot be read again.
         let speculates = cached_tokens.is_some() && !generation.deterministic;
         let speculates = speculates && (speculation.is_some() || mask.is_some());
-        let speculation = speculates
-            .then(|| Box::new(Speculation::new(speculation, end_tokens.clone(), vocabulary)));
+        let head = || Some(HeadSequence::new(model.multi_token_predictor()?, &limits));
+        let speculation = speculates.then(|| {
+            let speculation = Speculation::new(speculation, end_tokens.clone(), vocabulary);
+            Box::new(speculation.with_head(head))
+        });
         Ok(Self {
             prompt_tokens: prompt.len(),
             tokens: prompt,
@@ -526,6 +533,7 @@ impl Sequence {
         self.pending = None;
         if let Some(speculation) = &mut self.speculation {
             speculation.forget_draft();
+            speculation.forget_states();
         }
         let tokens = self.knows_tokens.then(|| self.tokens[..length].to_vec());
         let cache = PromptCache::of(std::mem::take(&mut self.caches), tokens, limits);

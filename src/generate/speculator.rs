@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use super::sequence::Sequence;
 use super::speculation::costs::{Costs, Others};
 use super::speculation::draft::{self, DraftRow};
+use super::speculation::head::{self, HeadRow};
 use super::speculation::{Plan, Prospects, Room, Source};
 use crate::mlx;
-use crate::models::LanguageModel;
+use crate::models::{LanguageModel, MultiTokenPredictor};
 
 /// After so many steps that waited for drafts, some do not, to see how long these take now.
 const REMEASURE: usize = 160;
@@ -91,6 +92,7 @@ impl Speculator {
             waits |= sequence.is_on_trial();
             if let (Some(room), Some(speculation)) = (room, &mut sequence.speculation) {
                 speculation.begin(&sequence.tokens);
+                waits |= speculation.is_head_behind();
                 waits |= speculation.plan(self.prospects(), others, room).is_some();
             }
         }
@@ -123,8 +125,8 @@ impl Speculator {
         }
     }
 
-    /// Drafts for `sequences`, nothing of which is in flight.
-    pub(super) fn propose(&mut self, sequences: &mut [&mut Sequence]) {
+    /// Drafts for `sequences` of `model`, nothing of which is in flight.
+    pub(super) fn propose(&mut self, model: &dyn LanguageModel, sequences: &mut [&mut Sequence]) {
         let rooms: Vec<_> = sequences.iter().map(|sequence| sequence.room()).collect();
         let own = |room: &Option<Room>| room.map_or(1, |room| room.own);
         let mut all = Others {
@@ -132,7 +134,7 @@ impl Speculator {
             positions: rooms.iter().map(own).sum(),
             tokens: sequences.len() as f64,
         };
-        let mut of_model = Vec::new();
+        let (mut of_model, mut of_head) = (Vec::new(), Vec::new());
         for (sequence, room) in sequences.iter_mut().zip(rooms) {
             let (Some(room), Some(speculation)) = (room, &mut sequence.speculation) else {
                 continue;
@@ -142,7 +144,13 @@ impl Speculator {
                 positions: all.positions - room.own,
                 tokens: all.tokens - 1.0,
             };
-            let Some(plan) = speculation.plan(self.prospects(), others, room) else { continue };
+            let is_behind = speculation.is_head_behind();
+            let Some(plan) = speculation.plan(self.prospects(), others, room) else {
+                if is_behind {
+                    of_head.push((&mut **sequence, 0));
+                }
+                continue;
+            };
             let Plan { source, length, expected } = plan;
             all.positions += length;
             all.tokens += expected;
@@ -155,18 +163,30 @@ impl Speculator {
                 }
                 Source::Lookup => speculation.look_up(&sequence.tokens, length),
                 Source::Model => {
-                    let vocabulary = self.model.as_ref().map_or(0, |model| model.vocabulary());
-                    if speculation.is_known_to_model(&sequence.tokens, vocabulary) {
+                    let Some(draft) = &self.model else {
+                        of_head.push((&mut **sequence, length));
+                        continue;
+                    };
+                    if speculation.is_known_to_model(&sequence.tokens, draft.vocabulary()) {
                         of_model.push((&mut **sequence, length));
                     }
+                    continue;
                 }
             }
+            if is_behind {
+                of_head.push((&mut **sequence, 0));
+            }
         }
+        self.watch.stop();
         if !of_model.is_empty() {
-            self.watch.stop();
             self.draft(of_model);
-            self.watch.go();
         }
+        if let Some(predictor) = model.multi_token_predictor()
+            && !of_head.is_empty()
+        {
+            self.draft_by_head(predictor, of_head);
+        }
+        self.watch.go();
     }
 
     /// Lets the draft model draft so many tokens for each of `sequences`.
@@ -192,6 +212,35 @@ impl Speculator {
             self.costs.add_draft(started.elapsed() / most as u32);
         }
         for (speculation, tokens) in speculations.zip(drafted) {
+            speculation.propose(Source::Model, tokens);
+        }
+    }
+
+    /// Lets the model's own head draft so many tokens for each of `sequences`, and read what is
+    /// known of them.
+    fn draft_by_head(
+        &mut self,
+        predictor: &dyn MultiTokenPredictor,
+        mut sequences: Vec<(&mut Sequence, usize)>,
+    ) {
+        let started = Instant::now();
+        let mut rows: Vec<HeadRow> =
+            sequences.iter_mut().filter_map(|(it, length)| it.head_row(*length)).collect();
+        let are_near = rows.iter().all(HeadRow::is_near);
+        let done = head::draft(predictor, &mut rows);
+        let drafted: Vec<Vec<u32>> = rows.into_iter().map(|row| row.drafted).collect();
+        let speculations = sequences.iter_mut().filter_map(|(it, _)| it.speculation.as_mut());
+        if done.is_err() {
+            // As with a draft model.
+            let _ = mlx::settle();
+            speculations.for_each(|speculation| speculation.lose_model());
+            return;
+        }
+        let most = drafted.iter().map(Vec::len).max().unwrap_or(0);
+        if are_near && most > 0 {
+            self.costs.add_draft(started.elapsed() / most as u32);
+        }
+        for (speculation, tokens) in speculations.zip(drafted).filter(|(_, it)| !it.is_empty()) {
             speculation.propose(Source::Model, tokens);
         }
     }

@@ -105,6 +105,7 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
         logit_scale: None,
         logit_cap: None,
         unwritten: None,
+        prediction: None,
     })
 }
 

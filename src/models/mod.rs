@@ -107,7 +107,9 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
-use crate::nn::{Activation, Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, Step};
+use crate::nn::{
+    Activation, Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, PredictionHead, Step,
+};
 use crate::warning::{Warning, WarningCode};
 use crate::weights::{Checkpoint, LoadPlan, Sites, Weights};
 
@@ -162,6 +164,11 @@ pub trait LanguageModel {
     /// An empty cache for each layer that needs one.
     fn make_caches(&self) -> Vec<Cache>;
 
+    /// What predicts more tokens than the next, where the model has that.
+    fn multi_token_predictor(&self) -> Option<&dyn MultiTokenPredictor> {
+        None
+    }
+
     /// Number of layers, of which some may have no cache.
     fn layers(&self) -> usize;
 
@@ -176,6 +183,44 @@ pub trait LanguageModel {
     /// What it runs with.
     fn device(&self) -> Device {
         self.embedding().device()
+    }
+}
+
+/// A language model with a head that predicts the token after the next (multi-token prediction):
+/// [`crate::nn::PredictionHead`].
+pub trait MultiTokenPredictor {
+    /// The logits that a step wants, and the hidden states that they are made of,
+    /// `[batch, wanted, dims]`.
+    fn forward_with_states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<[Array; 2]>;
+
+    /// The same of the head, which reads the tokens behind `states`, `[batch, length, dims]`.
+    fn predict(
+        &self,
+        step: &Step,
+        states: &Array,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]>;
+
+    /// Empty caches of the head.
+    fn make_prediction_caches(&self) -> Vec<Cache>;
+}
+
+impl MultiTokenPredictor for Decoder {
+    fn forward_with_states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<[Array; 2]> {
+        Self::forward_with_states(self, step, caches)
+    }
+
+    fn predict(
+        &self,
+        step: &Step,
+        states: &Array,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]> {
+        Self::predict(self, step, states, caches)
+    }
+
+    fn make_prediction_caches(&self) -> Vec<Cache> {
+        self.prediction.iter().map(PredictionHead::make_cache).collect()
     }
 }
 
@@ -195,6 +240,10 @@ impl LanguageModel for Decoder {
 
     fn make_caches(&self) -> Vec<Cache> {
         Self::make_caches(self)
+    }
+
+    fn multi_token_predictor(&self) -> Option<&dyn MultiTokenPredictor> {
+        self.prediction.is_some().then_some(self)
     }
 
     fn layers(&self) -> usize {
@@ -298,6 +347,9 @@ pub struct LoadOptions {
     /// The type of activations and unquantized weights; `None` chooses: what the checkpoint has on
     /// a GPU, `float32` on the CPU.
     pub dtype: Option<Dtype>,
+    /// Whether a head that predicts more tokens than the next is loaded, where the checkpoint has
+    /// one.
+    pub prediction_heads: bool,
 }
 
 /// How far loading has come.
@@ -566,13 +618,14 @@ pub fn load(
     let (model_type, text) = (config.model_type()?, config.text_part_or_whole()?);
     let architecture = find(&text)?;
     let quantization = text.quantization()?;
-    let plan = LoadPlan::new(options.device, options.dtype);
+    let LoadOptions { device, dtype, prediction_heads } = *options;
+    let plan = LoadPlan { prediction_heads, ..LoadPlan::new(device, dtype) };
     let mut checkpoint = Checkpoint::open(dir)?;
     if let Some(foreign) = quantization.foreign {
         checkpoint = checkpoint.translate(foreign, plan)?;
     }
     let total_bytes = checkpoint.bytes();
-    mlx::enter(options.device.kind)?;
+    mlx::enter(device.kind)?;
     let weights = Weights::new(&checkpoint, &quantization, plan, |loaded_bytes| {
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });

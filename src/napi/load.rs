@@ -53,6 +53,9 @@ pub struct NativeLoadRequest {
     pub prefix_cache_directory: Option<String>,
     /// The folder of a smaller model that drafts tokens.
     pub draft_path: Option<String>,
+    /// Whether a head of the model that predicts more tokens than the next is loaded; left out for
+    /// yes.
+    pub prediction_heads: Option<bool>,
 }
 
 /// How far a load has come.
@@ -112,6 +115,7 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
         prefix_disk,
         path: absolute(&request.path),
         draft: request.draft_path.as_deref().map(absolute),
+        prediction_heads: request.prediction_heads.unwrap_or(true),
         device: match request.device.as_str() {
             "auto" => None,
             "gpu" => Some(DeviceKind::Gpu),

@@ -1,125 +1,19 @@
 //! The decoder-only transformer: embedding, layers, norm, head.
 
+use super::decoder_layer::DecoderLayer;
 use super::embedding::Embedding;
 use super::linear::{Linear, TakeLinear};
-use super::mixer::Mixer;
-use super::mlp::FeedForward;
 use super::norm::Norm;
 use super::positions::LearnedPositions;
-use super::residual::{Input, Residual};
-use super::rows::{Rows, StepRows};
+use super::prediction_head::PredictionHead;
+use super::residual::Residual;
+use super::rows::StepRows;
 use super::step::Step;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fused::math::{scaled, soft_cap};
 use crate::mlx::{Array, Dtype, from_u32, ops, scalar};
 use crate::weights::Weights;
-
-/// A layer: a mixer and a feed-forward block, each added to the residual stream.
-#[derive(Debug)]
-pub struct DecoderLayer {
-    /// What mixes positions.
-    pub mixer: Box<dyn Mixer>,
-    /// What works on each position.
-    pub feed_forward: Box<dyn FeedForward>,
-    /// Where the norms stand.
-    pub norms: Norms,
-}
-
-/// Where a layer's norms stand.
-#[derive(Debug)]
-pub enum Norms {
-    /// The blocks one after the other, each with norms of its own.
-    Sequential {
-        /// Around the mixer.
-        mixer: BlockNorms,
-        /// Around the feed-forward block.
-        feed_forward: BlockNorms,
-    },
-    /// x + mixer(norm(x)) + feed_forward(norm(x)).
-    Parallel {
-        /// Before the mixer.
-        mixer: Norm,
-        /// Before the feed-forward block; `None` (GPT-J) for the mixer's.
-        feed_forward: Option<Norm>,
-    },
-    /// norm(x + mixer(x)), and then norm(x + feed_forward(x)) (Vaswani et al. 2017).
-    AfterSum {
-        /// Behind the mixer.
-        mixer: Norm,
-        /// Behind the feed-forward block.
-        feed_forward: Norm,
-    },
-}
-
-/// The norms around a block: x + after(block(before(x))).
-#[derive(Debug, Default)]
-pub struct BlockNorms {
-    /// Of what the block reads; `None` (OLMo 2) for the stream as it is.
-    pub before: Option<Norm>,
-    /// Of what the block gives (Gemma 2).
-    pub after: Option<Norm>,
-    /// α and β, `[dims]` each, of α · x + β · after(block(before(x))); `None` for 1 (Meta 2026,
-    /// "Muse Spark").
-    pub gates: Option<[Array; 2]>,
-}
-
-impl BlockNorms {
-    pub(super) fn before<'a>(&'a self, stream: &'a Residual) -> Result<Input<'a>> {
-        match &self.before {
-            Some(norm) => Ok(stream.normed(norm)),
-            None => Ok(stream.materialize()?.into()),
-        }
-    }
-
-    /// The stream behind the block that read `input`.
-    fn add(&self, input: &Input, output: Array) -> Result<Residual> {
-        let output = match &self.after {
-            Some(norm) => norm.forward(&output)?,
-            None => output,
-        };
-        let Some([alpha, beta]) = &self.gates else { return input.add(output) };
-        let dtype = output.dtype();
-        let gated = |x: &Array, gate| ops::astype(&ops::multiply(x, gate)?, dtype);
-        let kept = Input::from(gated(&input.stream()?, alpha)?);
-        kept.add(gated(&output, beta)?)
-    }
-}
-
-impl DecoderLayer {
-    /// The residual stream behind the layer.
-    pub fn forward(&self, stream: &Residual, rows: &mut Rows) -> Result<Residual> {
-        match &self.norms {
-            Norms::Sequential { mixer, feed_forward } => {
-                let input = mixer.before(stream)?;
-                let mixed = self.mixer.forward(&input, rows)?;
-                let stream = mixer.add(&input, mixed)?;
-                let input = feed_forward.before(&stream)?;
-                let fed = self.feed_forward.forward(&input)?;
-                feed_forward.add(&input, fed)
-            }
-            Norms::Parallel { mixer, feed_forward } => {
-                let input = stream.normed(mixer);
-                // Both blocks read the stream, and most the norm.
-                input.array()?;
-                let mixed = self.mixer.forward(&input, rows)?;
-                let x = input.add(mixed)?.materialize()?;
-                let fed = match feed_forward {
-                    Some(norm) => self.feed_forward.forward(&stream.normed(norm))?,
-                    None => self.feed_forward.forward(&input)?,
-                };
-                Ok(Input::from(x).add(fed)?)
-            }
-            Norms::AfterSum { mixer, feed_forward } => {
-                let input = Input::from(stream.materialize()?);
-                let mixed = self.mixer.forward(&input, rows)?;
-                let input = Input::from(mixer.forward(&input.add(mixed)?.materialize()?)?);
-                let fed = self.feed_forward.forward(&input)?;
-                Ok(Residual::from(feed_forward.forward(&input.add(fed)?.materialize()?)?))
-            }
-        }
-    }
-}
 
 /// What turns the last hidden states into logits.
 #[derive(Debug)]
@@ -215,6 +109,8 @@ pub struct Decoder {
     pub logit_cap: Option<f32>,
     /// Tokens that are never written.
     pub unwritten: Option<Unwritten>,
+    /// What predicts the token after the next, where the checkpoint has that.
+    pub prediction: Option<PredictionHead>,
 }
 
 impl Decoder {
@@ -225,10 +121,43 @@ impl Decoder {
 
     /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
     pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        let stream = self.stream(step, caches)?;
-        step.logits(&stream, self.embedding.dims(), |stream| {
-            stream.normed(&self.norm).array().cloned()
-        })
+        self.normed(step, &self.stream(step, caches)?, &self.norm)
+    }
+
+    /// The logits that a step wants, and the hidden states behind the last norm that they are made
+    /// of, `[batch, wanted, dims]`.
+    pub fn forward_with_states(
+        &self,
+        step: &Step,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]> {
+        let states = self.states(step, caches)?;
+        Ok([self.project(&states)?, states])
+    }
+
+    /// The same of the prediction head, whose step has the tokens behind those of `states`,
+    /// `[batch, length, dims]`, and whose rows have a cache each.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where there is no such head.
+    pub fn predict(
+        &self,
+        step: &Step,
+        states: &Array,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]> {
+        let Some(head) = &self.prediction else {
+            return Err(Error::Unsupported("the model has no prediction head".to_owned()));
+        };
+        let mut rows = StepRows::new(step, caches)?;
+        let stream = head.forward(&self.embed(step.tokens())?, states, &mut rows.layer(0)?)?;
+        let states = self.normed(step, &stream, &head.norm)?;
+        Ok([self.project(&states)?, states])
+    }
+
+    /// The norm of the positions of a stream that a step wants.
+    fn normed(&self, step: &Step, stream: &Residual, norm: &Norm) -> Result<Array> {
+        step.logits(stream, self.embedding.dims(), |stream| stream.normed(norm).array().cloned())
     }
 
     /// The stream behind the last layer.
@@ -266,8 +195,11 @@ impl Decoder {
 
     /// A stream to logits `[batch, length, vocabulary]`.
     fn head(&self, stream: &Residual) -> Result<Array> {
-        let x = stream.normed(&self.norm);
-        let x = x.array()?;
+        self.project(stream.normed(&self.norm).array()?)
+    }
+
+    /// Hidden states behind a last norm to logits.
+    fn project(&self, x: &Array) -> Result<Array> {
         let mut logits = match &self.head {
             Head::Tied => self.embedding.as_linear(x),
             Head::Linear(head) => head.forward(x),

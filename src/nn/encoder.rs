@@ -1,7 +1,7 @@
 //! The encoder: a transformer in which every token sees the whole text (Devlin et al. 2019).
 
 use super::classifier::Classifier;
-use super::decoder::DecoderLayer;
+use super::decoder_layer::DecoderLayer;
 use super::embedding::Embedding;
 use super::norm::Norm;
 use super::positions::LearnedPositions;

@@ -1,7 +1,8 @@
 //! Attention over the depth of a model (Kimi Team 2026, "Attention Residuals"): what a block reads
 //! is a mixture of the sums of earlier groups of layers and of that of its own group.
 
-use super::decoder::{Decoder, Norms};
+use super::decoder::Decoder;
+use super::decoder_layer::Norms;
 use super::residual::{Input, Residual};
 use super::rows::StepRows;
 use super::step::Step;

@@ -1,13 +1,15 @@
 //! The decoder as most checkpoints lay it out: Llama's, but for some choices and names.
 
 use super::attention_config::{AttentionConfig, LayerConfig};
-use super::decoder::{BlockNorms, Decoder, DecoderLayer, Head, Norms, Unwritten};
+use super::decoder::{Decoder, Head, Unwritten};
+use super::decoder_layer::{BlockNorms, DecoderLayer, Norms};
 use super::embedding::Embedding;
 use super::linear::TakeLinear;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::{Norm, TakeNorm};
 use super::positions::LearnedPositions;
+use super::prediction_head::{PredictionConfig, PredictionHead};
 use super::residual_scale::ResidualScale;
 use crate::error::Result;
 use crate::weights::Weights;
@@ -53,6 +55,8 @@ pub struct StandardDecoder {
     pub logit_cap: Option<f32>,
     /// Tokens that are never written; those beyond the vocabulary do not matter.
     pub unwritten: Vec<u32>,
+    /// What checkpoints may have that predicts the token after the next.
+    pub prediction: Option<PredictionConfig>,
 }
 
 /// A table with an embedding for each position.
@@ -242,11 +246,12 @@ impl StandardDecoder {
             "" => w.clone(),
             model => w.at(model),
         };
-        let layer = |index: usize| {
-            let w = match self.later_layers {
-                Some((first, name)) if index >= first => model.at(name).at(index - first),
-                _ => model.at(names.layers).at(index),
-            };
+        let view = |index: usize| match self.later_layers {
+            Some((first, name)) if index >= first => model.at(name).at(index - first),
+            _ => model.at(names.layers).at(index),
+        };
+        // The layer of a view, made like that of this number.
+        let layer = |index: usize, w: Weights| {
             let norm = |name: &str, after: bool| {
                 let eps = self.after_eps.filter(|_| after).unwrap_or(self.eps);
                 (self.norm)(&w.at(name), dims, eps)
@@ -273,7 +278,9 @@ impl StandardDecoder {
             embedding_scale: self.embedding_scale,
             embedding_norm: self.embedding_norm.map(embedding_norm).transpose()?,
             positions: self.positions.map(positions).transpose()?,
-            layers: (0..self.layers.len()).map(layer).collect::<Result<_>>()?,
+            layers: (0..self.layers.len())
+                .map(|index| layer(index, view(index)))
+                .collect::<Result<_>>()?,
             norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
             head: {
                 let (head, sizes) = (w.at(names.head), [dims, self.vocabulary]);
@@ -285,6 +292,14 @@ impl StandardDecoder {
             logit_scale: self.logit_scale,
             logit_cap: self.logit_cap,
             unwritten: Unwritten::of(&self.unwritten, self.vocabulary),
+            prediction: match self.prediction {
+                Some(config) => {
+                    let w = config.view(w, &view(self.layers.len()), &model);
+                    let norm = |w: &Weights| (self.norm)(w, dims, self.eps);
+                    PredictionHead::load(&w, config, dims, norm, |w| layer(config.like, w))?
+                }
+                None => None,
+            },
         })
     }
 }

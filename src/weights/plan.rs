@@ -25,6 +25,8 @@ pub struct LoadPlan {
     pub stacked_projections: bool,
     /// Whether the matrices of single heads are dequantized.
     pub dense_head_matrices: bool,
+    /// Whether heads that predict more tokens than the next are loaded.
+    pub prediction_heads: bool,
 }
 
 impl LoadPlan {
@@ -45,6 +47,7 @@ impl LoadPlan {
             // The CPU multiplies a stack of quantized matrices much more slowly than one of
             // numbers.
             dense_head_matrices: cpu,
+            prediction_heads: false,
         }
     }
 

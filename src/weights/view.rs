@@ -291,6 +291,36 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Takes the tensors of a part that the model runs without, too; `None` with a warning where
+    /// something is wrong with them. They count neither as parameters nor for the quantization.
+    ///
+    /// # Errors
+    /// [`Error::Aborted`].
+    pub fn take_beside<T>(
+        &self,
+        part: &str,
+        take: impl FnOnce() -> Result<T>,
+    ) -> Result<Option<T>> {
+        let shared = &self.shared;
+        let (parameters, formats) = (shared.parameters.get(), shared.formats.borrow().clone());
+        let sites = shared.sites.borrow().clone();
+        let taken = take();
+        shared.parameters.set(parameters);
+        shared.formats.replace(formats);
+        match taken {
+            Ok(taken) => Ok(Some(taken)),
+            Err(error @ Error::Aborted(_)) => Err(error),
+            Err(error) => {
+                let path = shared.checkpoint.path_of(&self.prefix);
+                let message = format!("{part} is left out: {error}");
+                let warning = Warning::new(WarningCode::UnusedHead, &path, message);
+                shared.warnings.borrow_mut().push(warning);
+                shared.sites.replace(sites);
+                Ok(None)
+            }
+        }
+    }
+
     /// What was odd about the tensors that were taken.
     pub fn warnings(&self) -> Vec<Warning> {
         self.shared.warnings.borrow().clone()

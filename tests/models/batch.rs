@@ -72,7 +72,7 @@ fn together(model: &dyn LanguageModel, golden: &Golden, limits: CacheLimits) -> 
 /// What is wrong with the logits of rows that run together.
 fn check(name: &str, device: Device, limits: CacheLimits) -> Option<String> {
     let folder = seeded::folder(name);
-    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
     let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
     let golden = Golden::read(&folder);
     let expected = match alone(&*loaded.model, &golden, limits) {

@@ -138,7 +138,7 @@ fn greedy_by_hand(model: &dyn LanguageModel, prompt: &[u32], count: usize) -> Ve
 /// The model, and the largest error of its logits.
 fn check(folder: &Path, device: Device, tolerance: f64) -> Result<(Loaded, f64), String> {
     let golden = Golden::read(folder);
-    let options = LoadOptions { device, dtype: Some(Dtype::Float32) };
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
     let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(()))
         .map_err(|error| error.to_string())?;
     let model = &*loaded.model;
@@ -224,7 +224,7 @@ fn logits_agree_with_the_reference_on_a_gpu() {
         for dtype in [Dtype::Float32, Dtype::Bfloat16] {
             let error_on = |device: Device, rows: usize| -> Result<f64> {
                 mlx::enter(device.kind)?;
-                let options = LoadOptions { device, dtype: Some(dtype) };
+                let options = LoadOptions { device, dtype: Some(dtype), ..LoadOptions::default() };
                 let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(()))?;
                 in_rows(&*loaded.model, &golden, rows)
             };
@@ -377,7 +377,7 @@ fn every_architecture_goes_on_as_without_drafts() {
             continue;
         }
         let device = Device::cpu(Some(1), Precision::Exact);
-        let load = LoadOptions { device, dtype: Some(Dtype::Float32) };
+        let load = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
         let loaded = models::load(folder, &load, &mut |_| ControlFlow::Continue(())).unwrap();
         let model = &*loaded.model;
         // Twice the same, so that there is something to look up.

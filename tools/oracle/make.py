@@ -23,6 +23,7 @@ PARTS = [
     "sampling",
     "formats",
     "embedders",
+    "prediction_heads",
 ]
 
 

@@ -28,6 +28,7 @@ fn demo() -> LoadRequest {
         prefix_cache_bytes: None,
         prefix_disk: None,
         draft: None,
+        prediction_heads: true,
     }
 }
 

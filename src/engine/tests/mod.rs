@@ -8,6 +8,7 @@ mod calls_or_answers;
 mod demo;
 mod embed;
 mod failures;
+mod prediction_head;
 mod prefix_files;
 mod prefixes;
 mod preparing;
@@ -359,6 +360,7 @@ fn fake_model_with(
             max_stall: PATIENCE,
             memory_bytes: None,
             has_draft: false,
+            has_prediction_head: false,
             prefix_store: None,
         };
         change(&mut profile);

@@ -91,6 +91,7 @@ pub(super) fn load_folder(
         prefix_cache_bytes: Some(prefix_cache_bytes),
         prefix_disk,
         draft: None,
+        prediction_heads: true,
     };
     let (sender, receiver) = channel();
     load(request, Box::new(|_| {}), Box::new(move |model| sender.send(model).unwrap()));

@@ -33,7 +33,7 @@ fn draft_model() -> Box<dyn LanguageModel> {
     models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap().model
 }
 
-fn fixed(length: usize) -> Option<SpeculationOptions> {
+pub(super) fn fixed(length: usize) -> Option<SpeculationOptions> {
     Some(SpeculationOptions { draft_tokens: Some(length), lookup: true })
 }
 
@@ -45,7 +45,11 @@ fn begin(backend: &CoreBackend, prompt: Vec<u32>, options: SequenceOptions) -> S
 }
 
 /// The tokens of a sequence alone.
-fn make(backend: &CoreBackend, sequence: &mut Sequence, count: usize) -> Vec<TokenOutput> {
+pub(super) fn make(
+    backend: &CoreBackend,
+    sequence: &mut Sequence,
+    count: usize,
+) -> Vec<TokenOutput> {
     let mut outputs = Vec::new();
     while outputs.len() < count {
         outputs.extend(backend.decode(&mut [sequence]).remove(0).unwrap());
@@ -53,7 +57,7 @@ fn make(backend: &CoreBackend, sequence: &mut Sequence, count: usize) -> Vec<Tok
     outputs
 }
 
-fn tokens(outputs: &[TokenOutput]) -> Vec<u32> {
+pub(super) fn tokens(outputs: &[TokenOutput]) -> Vec<u32> {
     outputs.iter().map(|output| output.token).collect()
 }
 

@@ -13,7 +13,7 @@ use crate::nn::{Step, StepRow};
 const CHUNK: usize = 128;
 
 /// Reading this many takes about as long as reading one.
-const NEAR: usize = 4;
+pub(super) const NEAR: usize = 4;
 
 /// A sequence as the draft model sees it.
 #[derive(Debug)]
@@ -25,13 +25,9 @@ pub struct DraftSequence {
     trial: Option<(Checkpoint, usize)>,
 }
 
-/// What is to be drafted for a sequence.
+/// How drafted tokens are drawn.
 #[derive(Debug)]
-pub struct DraftRow<'a> {
-    /// What the draft model knows of it.
-    pub sequence: &'a mut DraftSequence,
-    /// What is certain.
-    pub tokens: &'a [u32],
+pub struct DraftChooser {
     /// How the sequence draws. A draft that draws with the same random numbers is right more often
     /// than one that does not, and what is right is for the sequence to say.
     pub sampler: Sampler,
@@ -39,6 +35,31 @@ pub struct DraftRow<'a> {
     pub processors: Option<Processors>,
     /// The number of the next token in the answer.
     pub index: u64,
+}
+
+impl DraftChooser {
+    /// Draws token `number` of the draft by logits `[1, vocabulary]`: `[1]`, `uint32`.
+    pub fn choose(&mut self, mut logits: Array, number: usize) -> Result<Array> {
+        if let Some(processors) = &self.processors {
+            logits = processors.apply(&logits)?;
+        }
+        let token = self.sampler.sample(&logits, self.index + number as u64)?;
+        if let Some(processors) = &mut self.processors {
+            processors.push(&token)?;
+        }
+        Ok(token)
+    }
+}
+
+/// What is to be drafted for a sequence.
+#[derive(Debug)]
+pub struct DraftRow<'a> {
+    /// What the draft model knows of it.
+    pub sequence: &'a mut DraftSequence,
+    /// What is certain.
+    pub tokens: &'a [u32],
+    /// How its tokens are drawn.
+    pub chooser: DraftChooser,
     /// The most tokens to draft.
     pub count: usize,
     /// Tokens of this number and above are none.
@@ -92,18 +113,6 @@ impl DraftRow<'_> {
         self.sequence.unread(self.tokens).len() <= NEAR
     }
 
-    /// Draws the next token by logits `[1, vocabulary]`.
-    fn choose(&mut self, mut logits: Array) -> Result<Array> {
-        if let Some(processors) = &self.processors {
-            logits = processors.apply(&logits)?;
-        }
-        let token = self.sampler.sample(&logits, self.index + self.drafted.len() as u64)?;
-        if let Some(processors) = &mut self.processors {
-            processors.push(&token)?;
-        }
-        Ok(token)
-    }
-
     fn is_wanted(&self) -> bool {
         let ends = self.drafted.last().is_some_and(|last| self.end_tokens.contains(last));
         self.drafted.len() < self.count && !ends
@@ -153,7 +162,7 @@ fn run(model: &dyn LanguageModel, rows: &mut [DraftRow]) -> Result<()> {
                 let own = ops::slice_axis(&logits, 1, at, at + 1)?;
                 at += 1;
                 let own = ops::reshape(&own, &[1, own.dim(-1)])?;
-                Some(row.choose(own)?)
+                Some(row.chooser.choose(own, row.drafted.len())?)
             });
         }
         let states =

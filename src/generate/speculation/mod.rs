@@ -2,12 +2,12 @@
 //!
 //! A step of a few positions takes hardly longer than one of a single position, because each reads
 //! every matrix once. So the next tokens are drafted, by looking up what followed the last ones
-//! before ([`lookup`]), by a smaller model ([`draft`]), or because a grammar leaves no choice, and
-//! the step computes the logits behind each of them. At each position the sequence chooses as it always does, by its own logits,
-//! penalties, mask and random numbers. As long as it chooses what was drafted, the logits of the
-//! next position are those that it would have had. So not only the distribution is the model's, as
-//! with the rejection of Leviathan et al. (2023), but each text is the one that the seed would give
-//! without drafts.
+//! before ([`lookup`]), by a smaller model ([`draft`]), by a head of the model itself ([`head`]), or
+//! because a grammar leaves no choice, and the step computes the logits behind each of them. At each
+//! position the sequence chooses as it always does, by its own logits, penalties, mask and random
+//! numbers. As long as it chooses what was drafted, the logits of the next position are those that
+//! it would have had. So not only the distribution is the model's, as with the rejection of
+//! Leviathan et al. (2023), but each text is the one that the seed would give without drafts.
 //!
 //! How much is drafted follows from how often drafts are right ([`acceptance`]) and from how long
 //! steps take ([`costs`]).
@@ -15,6 +15,7 @@
 mod acceptance;
 pub(super) mod costs;
 pub(super) mod draft;
+pub(super) mod head;
 mod lookup;
 
 use super::choice::Choice;
@@ -23,6 +24,7 @@ use crate::mlx::Array;
 use acceptance::{DraftAcceptance, LookupAcceptance};
 use costs::{Costs, Others, Pays};
 use draft::DraftSequence;
+use head::{HeadSequence, StepStates};
 use lookup::Lookup;
 
 /// The most tokens that are drafted at once, where the caller does not say how many.
@@ -65,6 +67,7 @@ pub(super) enum Source {
     /// The sequence's mask.
     Mask,
     Lookup,
+    /// The draft model, or without one the model's own head.
     Model,
 }
 
@@ -138,9 +141,11 @@ pub(super) struct Speculation {
     of_model: DraftAcceptance,
     /// What the draft model knows of the sequence.
     pub draft: Option<DraftSequence>,
-    /// Whether the draft model has failed, or cannot go on.
+    /// What the model's own head knows of it, where there is one.
+    pub head: Option<HeadSequence>,
+    /// Whether the draft model or the head has failed, or cannot go on.
     lost_model: bool,
-    /// For how many tokens the draft model rests, because it does not pay, and the next time.
+    /// For how many tokens that one rests, because it does not pay, and the next time.
     rest: usize,
     next_rest: usize,
     /// How many drafts are left to be tried after a rest.
@@ -167,11 +172,17 @@ impl Speculation {
             of_lookup: LookupAcceptance::default(),
             of_model: DraftAcceptance::default(),
             draft: None,
+            head: None,
             rest: 0,
             next_rest: FIRST_REST,
             tries: 0,
             speculated: Speculated::default(),
         }
+    }
+
+    /// The same of a model with a head of its own, for which `make` makes the sequence.
+    pub fn with_head(self, make: impl FnOnce() -> Option<HeadSequence>) -> Self {
+        Self { head: if self.is_wanted { make() } else { None }, ..self }
     }
 
     /// What came of it; `None` where it was not asked for.
@@ -231,9 +242,28 @@ impl Speculation {
         }
     }
 
-    /// Goes on without the draft model.
+    /// Goes on without the draft model and the head.
     pub fn lose_model(&mut self) {
-        (self.draft, self.lost_model) = (None, true);
+        (self.draft, self.head, self.lost_model) = (None, None, true);
+    }
+
+    /// Forgets the states that the head has read, and those that it is to read.
+    pub fn forget_states(&mut self) {
+        if let Some(head) = &mut self.head {
+            head.forget();
+        }
+    }
+
+    /// Takes the first `count` hidden states of a step for the head.
+    pub fn take_states(&mut self, step: &StepStates, count: usize) {
+        if self.head.as_mut().is_some_and(|head| head.take(step, count).is_err()) {
+            self.lose_model();
+        }
+    }
+
+    /// Whether the head is to read what is known though nothing is drafted.
+    pub fn is_head_behind(&self) -> bool {
+        self.head.as_ref().is_some_and(HeadSequence::is_behind)
     }
 
     /// Whether a draft model with this `vocabulary` has all `tokens`; goes on without it otherwise.
@@ -255,7 +285,7 @@ impl Speculation {
             let length = room.forced.min(room.most).min(MOST_DRAFTED);
             return Some(Plan { source: Source::Mask, length, expected: length as f64 });
         }
-        let has_model = prospects.has_model && !self.lost_model;
+        let has_model = (prospects.has_model || self.head.is_some()) && !self.lost_model;
         match self.options.draft_tokens {
             Some(length) => self.plan_fixed(length.min(room.most), has_model, room.in_flight),
             None => self.plan_what_pays(prospects.costs?, has_model, others, room),

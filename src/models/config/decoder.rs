@@ -58,6 +58,7 @@ impl ConfigFile {
             logit_scale: None,
             logit_cap: None,
             unwritten: Vec::new(),
+            prediction: None,
         })
     }
 

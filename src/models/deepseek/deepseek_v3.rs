@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
+use crate::nn::PredictionConfig;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -12,7 +13,8 @@ pub(super) const ARCHITECTURE: Architecture =
         .ignoring(is_prediction_layer);
 
 pub(in crate::models) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let decoder = file.latent_decoder(10_000.0, true)?;
-    let layers = file.sparse_layers(decoder.attention.dims)?;
-    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+    let mut latent = file.latent_decoder(10_000.0, true)?;
+    latent.decoder.prediction = Some(PredictionConfig::next_layer(file.layers()?));
+    let layers = file.sparse_layers(latent.attention.dims)?;
+    Ok(Box::new(latent.build(w, |index, w| layers.build(index, w))?))
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
+use crate::nn::PredictionConfig;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -13,7 +14,8 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("q_lora_rank", json!(1536)), ("index_n_heads", json!(64))]);
-    let decoder = file.sparse_latent_decoder(10_000.0, false, vec![true; file.layers()?])?;
-    let layers = file.sparse_layers(decoder.attention.dims)?;
-    Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
+    let mut latent = file.sparse_latent_decoder(10_000.0, false, vec![true; file.layers()?])?;
+    latent.decoder.prediction = Some(PredictionConfig::next_layer(file.layers()?));
+    let layers = file.sparse_layers(latent.attention.dims)?;
+    Ok(Box::new(latent.build(w, |index, w| layers.build(index, w))?))
 }

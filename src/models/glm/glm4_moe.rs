@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Norm, QkNorm};
+use crate::nn::{Norm, PredictionConfig, QkNorm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["glm4_moe", "solar_open"], build)
@@ -28,6 +28,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     if file.flag("use_qk_norm")? {
         decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     }
+    decoder.prediction = Some(PredictionConfig::next_layer(file.layers()?));
     let layers = file.sparse_layers(decoder.attention.dims)?;
     Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
 }

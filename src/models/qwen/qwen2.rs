@@ -4,6 +4,7 @@
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, mlp};
+use crate::nn::{PredictionConfig, PredictionNames, PredictionPlace};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -16,6 +17,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let base = if is_mimo { 10_000.0 } else { 1_000_000.0 };
     let mut decoder = file.decoder(&RopeDefaults::base(base))?;
     decoder.attention.qkv_bias = true;
+    let (place, names) = (PredictionPlace::BesideLayers("mtp_layers.0"), PredictionNames::MIMO);
+    decoder.prediction = is_mimo.then_some(PredictionConfig { place, names, like: 0 });
     let first = file.max_window_layers()?;
     decoder.set_windows(file.windows_if_used(|layer| layer >= first)?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))

@@ -9,7 +9,7 @@ use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, mlp};
 use crate::nn::{
     DeltaProjections, ExpertNames, FeedForward, GatePlace, GatedDelta, Moe, Norm, OutputGate,
-    QkNorm, StandardDecoder, language_model,
+    PredictionConfig, PredictionNames, PredictionPlace, QkNorm, StandardDecoder, language_model,
 };
 use crate::weights::Weights;
 
@@ -59,6 +59,9 @@ pub(super) fn build_hybrid(
         let conv = layers.at(layer).at("linear_attn.conv1d");
         conv.shape("weight").is_some_and(|shape| shape.last() != Some(&1))
     });
+    let (place, names) = (PredictionPlace::BesideHead("mtp"), PredictionNames::QWEN);
+    let attending = (0..decoder.layers.len()).rfind(|&layer| attends(layer));
+    decoder.prediction = attending.map(|like| PredictionConfig { place, names, like });
     decoder.attention.output_gate = Some(OutputGate::sigmoid(GatePlace::WithQueries));
     decoder.norm = if published { Norm::rms_plus_one } else { Norm::rms };
     decoder.attention.qk_norm = Some(QkNorm::each_head(decoder.norm, decoder.eps));

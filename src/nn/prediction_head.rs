@@ -1,0 +1,183 @@
+//! Multi-token prediction (Gloeckle et al. 2024; DeepSeek-AI 2024, section 2.2): a layer behind the
+//! last one that predicts the token after the next, which drafts are made of.
+//!
+//! With h_i the hidden state of position i behind the model's last norm and t_{i+1} the token behind
+//! it, the head computes
+//!
+//! x_i = W · [norm_e(embed(t_{i+1})); norm_h(h_i)],  y_i = norm(layer(x_{≤i})),
+//!
+//! and the model's own output head turns y_i into the logits of t_{i+2}. The layer is one of the
+//! model's own kind with a cache of its own. To predict more tokens the head reads what it has
+//! predicted, and y_i in place of h_{i+1}. That is how transformers (`MtpModel`) and vLLM compute
+//! it; the latter gives DeepSeek V3's and GLM 4.5's heads their own state as it is before the norm.
+
+use super::decoder_layer::DecoderLayer;
+use super::linear::Linear;
+use super::norm::Norm;
+use super::residual::Residual;
+use super::rows::Rows;
+use crate::cache::Cache;
+use crate::error::Result;
+use crate::mlx::{Array, ops};
+use crate::weights::Weights;
+
+/// What predicts the token after the next.
+#[derive(Debug)]
+pub struct PredictionHead {
+    /// Of the token's embedding.
+    embedding_norm: Norm,
+    /// Of the hidden state in front of the token.
+    hidden_norm: Norm,
+    /// Of both side by side, `[2 · dims]` to `[dims]`.
+    projection: Linear,
+    hidden_first: bool,
+    layer: DecoderLayer,
+    /// Behind the layer.
+    pub(super) norm: Norm,
+}
+
+/// Where a checkpoint has a prediction head, and what it is like.
+#[derive(Debug, Clone, Copy)]
+pub struct PredictionConfig {
+    /// Where its tensors lie.
+    pub place: PredictionPlace,
+    /// Their names.
+    pub names: PredictionNames,
+    /// The number of a layer of the same kind.
+    pub like: usize,
+}
+
+/// Where the tensors of a prediction head lie.
+#[derive(Debug, Clone, Copy)]
+pub enum PredictionPlace {
+    /// As those of a layer behind the last one.
+    NextLayer,
+    /// Below a name beside the output head.
+    BesideHead(&'static str),
+    /// Below a name beside the layers.
+    BesideLayers(&'static str),
+}
+
+/// The names of a prediction head's parts.
+#[derive(Debug, Clone, Copy)]
+pub struct PredictionNames {
+    /// The norm of the token's embedding.
+    pub embedding_norm: &'static str,
+    /// The norm of the hidden state.
+    pub hidden_norm: &'static str,
+    /// The projection of both.
+    pub projection: &'static str,
+    /// Whether it has the hidden state in front of the embedding.
+    pub hidden_first: bool,
+    /// The layer; empty where its parts lie beside the others.
+    pub layer: &'static str,
+    /// The norm behind it.
+    pub norm: &'static str,
+}
+
+impl PredictionNames {
+    /// DeepSeek V3's.
+    pub const DEEPSEEK: Self = Self {
+        embedding_norm: "enorm",
+        hidden_norm: "hnorm",
+        projection: "eh_proj",
+        hidden_first: false,
+        layer: "",
+        norm: "shared_head.norm",
+    };
+
+    /// Qwen 3 Next's.
+    pub const QWEN: Self = Self {
+        embedding_norm: "pre_fc_norm_embedding",
+        hidden_norm: "pre_fc_norm_hidden",
+        projection: "fc",
+        hidden_first: false,
+        layer: "layers.0",
+        norm: "norm",
+    };
+
+    /// MiMo's.
+    pub const MIMO: Self = Self {
+        embedding_norm: "token_layernorm",
+        hidden_norm: "hidden_layernorm",
+        projection: "input_proj",
+        hidden_first: true,
+        layer: "",
+        norm: "final_layernorm",
+    };
+}
+
+impl PredictionConfig {
+    /// DeepSeek V3's, behind `layers` layers, of which the last one is of the same kind.
+    pub fn next_layer(layers: usize) -> Self {
+        let like = layers.saturating_sub(1);
+        Self { place: PredictionPlace::NextLayer, names: PredictionNames::DEEPSEEK, like }
+    }
+
+    /// Its view: of a whole checkpoint, `next_layer` behind the last one, and `model`, which holds
+    /// the layers.
+    pub(super) fn view<'a>(
+        &self,
+        whole: &Weights<'a>,
+        next_layer: &Weights<'a>,
+        model: &Weights<'a>,
+    ) -> Weights<'a> {
+        match self.place {
+            PredictionPlace::NextLayer => next_layer.clone(),
+            PredictionPlace::BesideHead(name) => whole.at(name),
+            PredictionPlace::BesideLayers(name) => model.at(name),
+        }
+    }
+}
+
+impl PredictionHead {
+    /// Takes the head's tensors from its view; `norm` takes one of its norms, `layer` its layer from
+    /// that layer's view. `None` where the checkpoint has none, where heads are not loaded, or where
+    /// tensors are missing or do not fit, with a warning: a model runs without, too.
+    pub(super) fn load(
+        w: &Weights,
+        config: PredictionConfig,
+        dims: i32,
+        norm: impl Fn(&Weights) -> Result<Norm>,
+        layer: impl FnOnce(Weights) -> Result<DecoderLayer>,
+    ) -> Result<Option<Self>> {
+        let PredictionNames { projection, hidden_first, .. } = config.names;
+        if !w.plan().prediction_heads || !w.at(projection).has("weight") {
+            return Ok(None);
+        }
+        w.take_beside("the prediction head", || {
+            let names = config.names;
+            Ok(Self {
+                embedding_norm: norm(&w.at(names.embedding_norm))?,
+                hidden_norm: norm(&w.at(names.hidden_norm))?,
+                projection: Linear::new(&w.at(projection), 2 * dims, dims, false)?,
+                hidden_first,
+                layer: layer(w.at(names.layer))?,
+                norm: norm(&w.at(names.norm))?,
+            })
+        })
+    }
+
+    /// The stream behind the layer for embedded tokens and the hidden states in front of them,
+    /// `[batch, length, dims]` each.
+    pub(super) fn forward(
+        &self,
+        embedded: &Array,
+        states: &Array,
+        rows: &mut Rows,
+    ) -> Result<Residual> {
+        let embedded = self.embedding_norm.forward(embedded)?;
+        let states = self.hidden_norm.forward(states)?;
+        let both = match self.hidden_first {
+            true => [&states, &embedded],
+            false => [&embedded, &states],
+        };
+        let x = self.projection.forward(&ops::concatenate(&both, -1)?)?;
+        self.layer.forward(&Residual::from(x), rows)
+    }
+
+    /// An empty cache for its layer.
+    pub fn make_cache(&self) -> Cache {
+        self.layer.mixer.make_cache()
+    }
+}

@@ -1,0 +1,177 @@
+"""Checkpoints with a head that predicts the token after the next, and what transformers' `MtpLayer` computes with it.
+
+A fixture is a published checkpoint of one layer more, whose last one becomes the head's. Of MiMo and Qwen, for whose heads
+transformers has no names, the formula and the names are those of vLLM (`mimo_mtp.py`, `qwen3_next_mtp.py`).
+"""
+
+import copy
+import importlib
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from transformers.modeling_layers import MtpLayer
+
+from . import seeded
+from .checkpoints import drawn, read_config, write_raw
+from .declaration import Fixture, merged
+from .writing import write_json
+
+LENGTH = 24
+KEPT_LOGITS = 16
+DRAFTED = 4
+# The two best logits of a drafted token are at least this far apart, relative to the logits' spread.
+MARGIN = 2e-2
+FILE = "model.safetensors"
+
+
+@dataclass
+class Head:
+    """Where a family has the parts of its head; `{layers}` stands for the number of layers."""
+
+    architecture: str
+    # The layer in the checkpoint of one layer more, and in the published one.
+    layers: str
+    layer: str
+    # The norms of the embedding and of the hidden state, the projection, and the norm behind the layer.
+    parts: tuple[str, str, str, str]
+    # What norms start as.
+    start: float = 1.0
+    hidden_first: bool = False
+    # The number of layers, where the one behind those of the architecture's fixtures would be of another kind.
+    number: int | None = None
+
+
+LAYER = "model.layers.{layers}."
+QWEN_PARTS = ("mtp.pre_fc_norm_embedding", "mtp.pre_fc_norm_hidden", "mtp.fc", "mtp.norm")
+
+
+def next_layer(architecture: str) -> Head:
+    """As DeepSeek V3 has it: a layer behind the last one."""
+    parts = tuple(f"{LAYER}{part}" for part in ("enorm", "hnorm", "eh_proj", "shared_head.norm"))
+    return Head(architecture, LAYER, LAYER, parts)
+
+
+def qwen(architecture: str, layers: str) -> Head:
+    return Head(architecture, layers, "mtp.layers.0.", QWEN_PARTS, start=0.0, number=3)
+
+
+HEADS = {
+    "deepseek-v3": next_layer("deepseek_v3"),
+    "deepseek-v32": next_layer("deepseek_v32"),
+    "glm4-moe": next_layer("glm4_moe"),
+    "glm4-moe-lite": next_layer("glm4_moe_lite"),
+    "qwen3-next": qwen("qwen3_next", LAYER),
+    "qwen3-5": qwen("qwen3_5", "model.language_model.layers.{layers}."),
+    "qwen3-5-moe": qwen("qwen3_5_moe", "model.language_model.layers.{layers}."),
+    "mimo": Head(
+        "mimo",
+        LAYER,
+        "model.mtp_layers.0.",
+        tuple(
+            f"model.mtp_layers.0.{part}"
+            for part in ("token_layernorm", "hidden_layernorm", "input_proj", "final_layernorm")
+        ),
+        hidden_first=True,
+    ),
+}
+
+
+def renamed(tensors: dict[str, torch.Tensor], old: str, new: str) -> dict[str, torch.Tensor]:
+    return {name.replace(old, new) if name.startswith(old) else name: tensor for name, tensor in tensors.items()}
+
+
+def text_part(config: dict) -> dict:
+    return config.get("text_config", config)
+
+
+def make_head(name: str, head: Head, folder: Path) -> None:
+    architecture = importlib.import_module(f"architectures.{head.architecture}").ARCHITECTURE
+    plain = merged(architecture, Fixture(name, "raw"))
+    layers = head.number or text_part(plain)["num_hidden_layers"]
+    old, new = (prefix.format(layers=layers) for prefix in (head.layers, head.layer))
+    parts = [part.format(layers=layers) for part in head.parts]
+    longer = copy.deepcopy(plain)
+    text_part(longer)["num_hidden_layers"] = layers + 1
+    size = text_part(plain)["hidden_size"]
+    with tempfile.TemporaryDirectory() as temporary:
+        whole = Path(temporary)
+        write_raw(architecture, Fixture(name, "raw", config=longer), whole, 0)
+        tensors = renamed(load_file(whole / FILE), old, new)
+        dtype = next(iter(tensors.values())).dtype
+        for part in parts:
+            shape = (size, 2 * size) if part == parts[2] else (size,)
+            start = torch.full(shape, head.start).numpy()
+            value = torch.from_numpy(drawn(f"{part}.norm.weight", shape, start, architecture))
+            tensors[f"{part}.weight"] = value.to(dtype)
+        folder.mkdir(parents=True)
+        save_file(tensors, folder / FILE, metadata={"format": "pt"})
+        rules = seeded.redraw(folder, 0)
+        tensors = load_file(folder / FILE)
+        own = {part: tensors.pop(f"{part}.weight").float() for part in parts}
+        save_file(renamed(tensors, new, old), whole / FILE, metadata={"format": "pt"})
+        model_class = getattr(transformers, architecture.transformers[1])
+        options = {"dtype": torch.float32, "attn_implementation": "eager"}
+        model = model_class.from_pretrained(whole, **options).eval()
+        published = read_config(whole)
+    text_part(published)["num_hidden_layers"] = layers
+    write_json(folder / "config.json", published, infinite=True)
+    save_file(golden(model, layers, own, parts, head), folder / "golden.safetensors")
+    seeded.describe(folder, rules, 0)
+
+
+@torch.no_grad()
+def golden(model, layers: int, own: dict[str, torch.Tensor], parts: list[str], head: Head) -> dict[str, torch.Tensor]:
+    """What the head computes behind each token of a text, and behind those that it then drafts."""
+    decoder = model.get_decoder()
+    config = copy.deepcopy(decoder.config)
+    config.mtp_hidden_states_first = head.hidden_first
+    layer = MtpLayer(config, type(decoder.layers[layers]), type(decoder.norm), layers).eval()
+    layer.mtp_block = decoder.layers[layers]
+    for module, part in zip((layer.enorm, layer.hnorm, layer.eh_proj, layer.post_norm), parts):
+        module.weight.copy_(own[part])
+    decoder.layers, decoder.config.num_hidden_layers = decoder.layers[:layers], layers
+    vocabulary = decoder.embed_tokens.num_embeddings
+    for seed in range(100):
+        tokens = torch.randint(0, vocabulary, (1, LENGTH), generator=torch.Generator().manual_seed(seed))
+        states = decoder(tokens, use_cache=False).last_hidden_state[:, :-1]
+        behind, drafted, logits, margins = tokens[:, 1:], [], [], []
+        for _ in range(DRAFTED):
+            length = behind.shape[1]
+            embedded, positions = decoder.embed_tokens(behind), torch.arange(length)[None]
+            mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
+            output = layer(
+                embedded,
+                states,
+                position_embeddings=decoder.rotary_emb(embedded, position_ids=positions),
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=None,
+            )
+            logits.append(model.lm_head(output)[0])
+            best = logits[-1][-1].topk(2).values
+            margins.append(float((best[0] - best[1]) / logits[-1][-1].std()))
+            drafted.append(int(logits[-1][-1].argmax()))
+            behind = torch.cat([behind, torch.tensor([[drafted[-1]]])], 1)
+            states = torch.cat([states, output[:, -1:]], 1)
+        if min(margins) > MARGIN:
+            break
+    else:
+        raise ValueError("every text has a drafted token that is nearly a tie")
+    return {
+        "tokens": tokens[0].int(),
+        "logits": logits[0][-KEPT_LOGITS:].contiguous(),
+        "drafted": torch.tensor(drafted, dtype=torch.int32),
+        "drafted_logits": torch.stack([of_token[-1] for of_token in logits]),
+    }
+
+
+def make(out: Path) -> None:
+    root = out / "prediction-heads"
+    shutil.rmtree(root, ignore_errors=True)
+    for name, head in HEADS.items():
+        make_head(name, head, root / name)
