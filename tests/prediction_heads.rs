@@ -23,6 +23,12 @@ const KIND: &str = "prediction-heads";
 /// ‖a − b‖ / ‖b‖ that float32 arithmetic in another order stays below.
 const TOLERANCE: f64 = 1e-4;
 
+/// The configuration of float8 blocks.
+const FP8: &str = r#"{
+    "quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128],
+    "activation_scheme": "dynamic"
+}"#;
+
 /// The tokens of an answer.
 const COUNT: usize = 24;
 
@@ -206,15 +212,20 @@ fn foreseeable(folder: &Path, copy: &Path) {
         }
         tensor.data().to_vec()
     };
-    let made: Vec<_> = tensors
-        .iter()
-        .map(|(name, tensor)| (name.to_owned(), changed(name, &tensor), tensor))
-        .collect();
-    let views = made.iter().map(|(name, data, tensor)| {
-        let shape = tensor.shape().to_vec();
-        (name, TensorView::new(tensor.dtype(), shape, data).unwrap())
+    let made = tensors.iter().map(|(name, tensor)| {
+        (name.to_owned(), tensor.dtype(), tensor.shape().to_vec(), changed(name, &tensor))
     });
-    safetensors::serialize_to_file(views, None, &copy.join("model.safetensors")).unwrap();
+    save(copy, &made.collect::<Vec<_>>());
+}
+
+/// A tensor's name, type, shape and bytes.
+type Tensor = (String, safetensors::Dtype, Vec<usize>, Vec<u8>);
+
+fn save(folder: &Path, tensors: &[Tensor]) {
+    let views = tensors.iter().map(|(name, dtype, shape, data)| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
 }
 
 fn sequence(
@@ -378,6 +389,59 @@ fn a_head_that_is_not_whole_is_left_out() {
     let plain = vec![sequence(&*whole.model, &[1, 2, 3], None, &greedy)];
     assert_eq!(tokens, run(&*whole.model, plain).remove(0).0);
     assert_eq!(speculated.unwrap().drafted, 0);
+}
+
+/// DeepSeek publishes the projections of its layers, the head's included, as blocks of float8, but
+/// for that of the head itself.
+#[test]
+fn a_head_of_float8_blocks_computes_the_same() {
+    let folder = seeded::folder_in(KIND, "deepseek-v3");
+    let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let is_packed = |name: &str| {
+        name.contains(".layers.") && name.contains("_proj") && !name.contains("eh_proj")
+    };
+    let (mut plain, mut packed): (Vec<Tensor>, Vec<Tensor>) = (Vec::new(), Vec::new());
+    for (name, tensor) in tensors.iter() {
+        let (dtype, shape) = (tensor.dtype(), tensor.shape().to_vec());
+        let mut values = tensor.data().to_vec();
+        if is_packed(name) {
+            // ±2⁻² and ±2⁻³, which both types have.
+            let mut codes = Vec::new();
+            for value in values.chunks_exact_mut(2) {
+                let number = half::bf16::from_le_bytes([value[0], value[1]]).to_f32();
+                let (rounded, code) = if number.abs() > 0.2 { (0.25, 0x28) } else { (0.125, 0x20) };
+                let sign = number.is_sign_negative();
+                let rounded = half::bf16::from_f32(if sign { -rounded } else { rounded });
+                value.copy_from_slice(&rounded.to_le_bytes());
+                codes.push(code | u8::from(sign) << 7);
+            }
+            packed.push((name.to_owned(), safetensors::Dtype::F8_E4M3, shape.clone(), codes));
+            let one = 1_f32.to_le_bytes().to_vec();
+            packed.push((format!("{name}_scale_inv"), safetensors::Dtype::F32, vec![1, 1], one));
+        } else {
+            packed.push((name.to_owned(), dtype, shape.clone(), values.clone()));
+        }
+        plain.push((name.to_owned(), dtype, shape, values));
+    }
+    assert!(packed.iter().any(|(name, ..)| name.starts_with("model.layers.2.mlp.experts.3.")));
+    let config = std::fs::read(folder.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let golden = Golden::read(&folder);
+    let logits = [(plain, serde_json::Value::Null), (packed, FP8.parse().unwrap())].map(
+        |(tensors, quantization)| {
+            let copy = tempfile::tempdir().unwrap();
+            config["quantization_config"] = quantization;
+            std::fs::write(copy.path().join("config.json"), config.to_string()).unwrap();
+            save(copy.path(), &tensors);
+            let loaded = load(copy.path(), exact());
+            logits(&*loaded.model, &golden.tokens, golden.tokens.len(), &golden.drafted)
+        },
+    );
+    for (packed, plain) in logits[1].iter().zip(&logits[0]) {
+        let error = relative_error(packed, plain);
+        assert!(error < TOLERANCE, "{error:.2e}");
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, LayerType, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{AttentionConfig, AttentionSpan, LayerConfig};
+use crate::nn::{
+    AttentionConfig, AttentionSpan, LayerConfig, PredictionConfig, PredictionNames, PredictionPlace,
+};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mimo_v2_flash"], build)
@@ -36,10 +38,15 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let own = file.rope_parameters_of("full_attention").unwrap_or_else(|| file.clone());
     let share = Some(ROTATED);
-    let decoder =
+    let mut decoder =
         own.decoder(&RopeDefaults { base: Some(5_000_000.0), traditional: false, share })?;
-    let sees_all = layers_that_see_all(file)?;
-    let layers = file.sparse_layers(decoder.attention.dims)?;
+    let mut sees_all = layers_that_see_all(file)?;
+    let mut layers = file.sparse_layers(decoder.attention.dims)?;
+    // The layer of the prediction head looks at a window, and has no experts.
+    sees_all.push(false);
+    layers.sparse.push(false);
+    let (place, names) = (PredictionPlace::BesideLayers("mtp.layers.0"), PredictionNames::MIMO_V2);
+    decoder.prediction = Some(PredictionConfig { place, names, like: file.layers()? });
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| {

@@ -43,7 +43,7 @@ pub struct PredictionConfig {
     pub place: PredictionPlace,
     /// Their names.
     pub names: PredictionNames,
-    /// The number of a layer of the same kind.
+    /// The number of a layer of the same kind: what builds the layers is asked for one like it.
     pub like: usize,
 }
 
@@ -71,6 +71,8 @@ pub struct PredictionNames {
     pub hidden_first: bool,
     /// The layer; empty where its parts lie beside the others.
     pub layer: &'static str,
+    /// The norms before its blocks, where they are not called as those of the other layers.
+    pub layer_norms: Option<[&'static str; 2]>,
     /// The norm behind it.
     pub norm: &'static str,
 }
@@ -83,6 +85,7 @@ impl PredictionNames {
         projection: "eh_proj",
         hidden_first: false,
         layer: "",
+        layer_norms: None,
         norm: "shared_head.norm",
     };
 
@@ -93,6 +96,7 @@ impl PredictionNames {
         projection: "fc",
         hidden_first: false,
         layer: "layers.0",
+        layer_norms: None,
         norm: "norm",
     };
 
@@ -103,7 +107,15 @@ impl PredictionNames {
         projection: "input_proj",
         hidden_first: true,
         layer: "",
+        layer_norms: None,
         norm: "final_layernorm",
+    };
+
+    /// MiMo V2's.
+    pub const MIMO_V2: Self = Self {
+        layer_norms: Some(["input_layernorm", "pre_mlp_layernorm"]),
+        norm: "final_layernorm",
+        ..Self::DEEPSEEK
     };
 }
 
@@ -134,12 +146,12 @@ impl PredictionHead {
     /// Takes the head's tensors from its view; `norm` takes one of its norms, `layer` its layer from
     /// that layer's view. `None` where the checkpoint has none, where heads are not loaded, or where
     /// tensors are missing or do not fit, with a warning: a model runs without, too.
-    pub(super) fn load(
-        w: &Weights,
+    pub(super) fn load<'a>(
+        w: &Weights<'a>,
         config: PredictionConfig,
         dims: i32,
-        norm: impl Fn(&Weights) -> Result<Norm>,
-        layer: impl FnOnce(Weights) -> Result<DecoderLayer>,
+        norm: impl Fn(&Weights<'a>) -> Result<Norm>,
+        layer: impl FnOnce(Weights<'a>) -> Result<DecoderLayer>,
     ) -> Result<Option<Self>> {
         let PredictionNames { projection, hidden_first, .. } = config.names;
         if !w.plan().prediction_heads || !w.at(projection).has("weight") {

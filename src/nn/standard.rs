@@ -250,8 +250,9 @@ impl StandardDecoder {
             Some((first, name)) if index >= first => model.at(name).at(index - first),
             _ => model.at(names.layers).at(index),
         };
+        let layout = |index: usize| *self.layouts.get(index).unwrap_or(&self.layout);
         // The layer of a view, made like that of this number.
-        let layer = |index: usize, w: Weights| {
+        let layer = |index: usize, layout: NormLayout, w: Weights| {
             let norm = |name: &str, after: bool| {
                 let eps = self.after_eps.filter(|_| after).unwrap_or(self.eps);
                 (self.norm)(&w.at(name), dims, eps)
@@ -265,7 +266,7 @@ impl StandardDecoder {
                     Some(factor) => Box::new(ResidualScale::new(factor, feed_forward(index, &w)?)),
                     None => feed_forward(index, &w)?,
                 },
-                norms: self.layouts.get(index).unwrap_or(&self.layout).norms(norm)?,
+                norms: layout.norms(norm)?,
             })
         };
         let embedding = model.at(names.embedding);
@@ -279,7 +280,7 @@ impl StandardDecoder {
             embedding_norm: self.embedding_norm.map(embedding_norm).transpose()?,
             positions: self.positions.map(positions).transpose()?,
             layers: (0..self.layers.len())
-                .map(|index| layer(index, view(index)))
+                .map(|index| layer(index, layout(index), view(index)))
                 .collect::<Result<_>>()?,
             norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
             head: {
@@ -296,7 +297,10 @@ impl StandardDecoder {
                 Some(config) => {
                     let w = config.view(w, &view(self.layers.len()), &model);
                     let norm = |w: &Weights| (self.norm)(w, dims, self.eps);
-                    PredictionHead::load(&w, config, dims, norm, |w| layer(config.like, w))?
+                    let own = config.names.layer_norms.map(NormLayout::pre);
+                    let layout = own.unwrap_or_else(|| layout(config.like));
+                    let layer = |w| layer(config.like, layout, w);
+                    PredictionHead::load(&w, config, dims, norm, layer)?
                 }
                 None => None,
             },

@@ -1,14 +1,14 @@
 """Checkpoints with a head that predicts the token after the next, and what transformers' `MtpLayer` computes with it.
 
 A fixture is a published checkpoint of one layer more, whose last one becomes the head's. Of MiMo and Qwen, for whose heads
-transformers has no names, the formula and the names are those of vLLM (`mimo_mtp.py`, `qwen3_next_mtp.py`).
+transformers has no names, the formula and the names are those of vLLM (`mimo_mtp.py`, `mimo_v2_mtp.py`, `qwen3_next_mtp.py`).
 """
 
 import copy
 import importlib
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from transformers.modeling_layers import MtpLayer
 
 from . import seeded
-from .checkpoints import drawn, read_config, write_raw
+from .checkpoints import NOT_ARGUMENTS, drawn, read_config, write_raw
 from .declaration import Fixture, merged
 from .writing import write_json
 
@@ -42,6 +42,11 @@ class Head:
     # What norms start as.
     start: float = 1.0
     hidden_first: bool = False
+    # What differs in the configuration, and in that of one layer more.
+    config: dict = field(default_factory=dict)
+    longer: dict = field(default_factory=dict)
+    # The names of the layer's parts, where they are others than those of a layer.
+    names: dict[str, str] = field(default_factory=dict)
     # The number of layers, where the one behind those of the architecture's fixtures would be of another kind.
     number: int | None = None
 
@@ -78,11 +83,28 @@ HEADS = {
         ),
         hidden_first=True,
     ),
+    "mimo-v2-flash": Head(
+        "mimo_v2_flash",
+        LAYER,
+        "model.mtp.layers.0.",
+        tuple(f"model.mtp.layers.0.{part}" for part in ("enorm", "hnorm", "eh_proj", "final_layernorm")),
+        config={"sliding_window_size": 8},
+        longer={"hybrid_layer_pattern": [0, 1, 1, 1], "moe_layer_freq": [0, 1, 1, 0]},
+        names={"post_attention_layernorm": "pre_mlp_layernorm"},
+    ),
 }
 
 
-def renamed(tensors: dict[str, torch.Tensor], old: str, new: str) -> dict[str, torch.Tensor]:
-    return {name.replace(old, new) if name.startswith(old) else name: tensor for name, tensor in tensors.items()}
+def renamed(tensors: dict[str, torch.Tensor], old: str, new: str, names: dict[str, str]) -> dict[str, torch.Tensor]:
+    """The tensors of a layer below another name, its parts called otherwise."""
+
+    def of_layer(name: str) -> str:
+        if not name.startswith(old):
+            return name
+        part, _, rest = name.removeprefix(old).partition(".")
+        return f"{new}{names.get(part, part)}.{rest}"
+
+    return {of_layer(name): tensor for name, tensor in tensors.items()}
 
 
 def text_part(config: dict) -> dict:
@@ -91,17 +113,18 @@ def text_part(config: dict) -> dict:
 
 def make_head(name: str, head: Head, folder: Path) -> None:
     architecture = importlib.import_module(f"architectures.{head.architecture}").ARCHITECTURE
-    plain = merged(architecture, Fixture(name, "raw"))
+    plain = merged(architecture, Fixture(name, "raw", config=head.config))
     layers = head.number or text_part(plain)["num_hidden_layers"]
+    text_part(plain)["num_hidden_layers"] = layers
     old, new = (prefix.format(layers=layers) for prefix in (head.layers, head.layer))
     parts = [part.format(layers=layers) for part in head.parts]
-    longer = copy.deepcopy(plain)
+    longer = {**copy.deepcopy(plain), **head.longer}
     text_part(longer)["num_hidden_layers"] = layers + 1
     size = text_part(plain)["hidden_size"]
     with tempfile.TemporaryDirectory() as temporary:
         whole = Path(temporary)
         write_raw(architecture, Fixture(name, "raw", config=longer), whole, 0)
-        tensors = renamed(load_file(whole / FILE), old, new)
+        tensors = renamed(load_file(whole / FILE), old, new, head.names)
         dtype = next(iter(tensors.values())).dtype
         for part in parts:
             shape = (size, 2 * size) if part == parts[2] else (size,)
@@ -113,12 +136,15 @@ def make_head(name: str, head: Head, folder: Path) -> None:
         rules = seeded.redraw(folder, 0)
         tensors = load_file(folder / FILE)
         own = {part: tensors.pop(f"{part}.weight").float() for part in parts}
-        save_file(renamed(tensors, new, old), whole / FILE, metadata={"format": "pt"})
-        model_class = getattr(transformers, architecture.transformers[1])
-        options = {"dtype": torch.float32, "attn_implementation": "eager"}
+        back = {new_name: old_name for old_name, new_name in head.names.items()}
+        save_file(renamed(tensors, new, old, back), whole / FILE, metadata={"format": "pt"})
+        config_class, model_class = (getattr(transformers, it) for it in architecture.transformers)
+        # Not that of the folder, which transformers does not read of all as it is published.
+        arguments = architecture.transformers_arguments(longer)
+        own_config = config_class(**{k: v for k, v in arguments.items() if k not in NOT_ARGUMENTS})
+        options = {"config": own_config, "dtype": torch.float32, "attn_implementation": "eager"}
         model = model_class.from_pretrained(whole, **options).eval()
-        published = read_config(whole)
-    text_part(published)["num_hidden_layers"] = layers
+        published = {**read_config(whole), **plain}
     write_json(folder / "config.json", published, infinite=True)
     save_file(golden(model, layers, own, parts, head), folder / "golden.safetensors")
     seeded.describe(folder, rules, 0)
@@ -143,12 +169,16 @@ def golden(model, layers: int, own: dict[str, torch.Tensor], parts: list[str], h
         for _ in range(DRAFTED):
             length = behind.shape[1]
             embedded, positions = decoder.embed_tokens(behind), torch.arange(length)[None]
-            mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)[None, None]
+            mask = torch.full((length, length), torch.finfo(torch.float32).min).triu(1)
+            kinds, of_layer = getattr(config, "layer_types", None), {}
+            if kinds and kinds[layers] == "sliding_attention":
+                mask += torch.full_like(mask, torch.finfo(torch.float32).min).tril(-config.sliding_window)
+                of_layer = {"layer_type": kinds[layers]}
             output = layer(
                 embedded,
                 states,
-                position_embeddings=decoder.rotary_emb(embedded, position_ids=positions),
-                attention_mask=mask,
+                position_embeddings=decoder.rotary_emb(embedded, position_ids=positions, **of_layer),
+                attention_mask=mask[None, None],
                 position_ids=positions,
                 past_key_values=None,
             )
