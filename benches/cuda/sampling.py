@@ -25,7 +25,7 @@ def prepare(keys):
 
 
 def key(x, vocabulary, rows):
-    return x, int(vocabulary % 8 == 0), next(given for given in (1, 8, 64) if given >= rows)
+    return x, int(vocabulary % 8 == 0), 1 << (rows - 1).bit_length()
 
 
 def settings(rows):
@@ -41,11 +41,29 @@ def settings(rows):
     return arrays
 
 
-def launch(x, logits, wanted, tokens, largest):
-    rows, vocabulary = logits.shape
-    given = key(x, vocabulary, rows)[2]
-    arrays = [logits, *wanted, *wanted[-2:] * (given - rows), tokens, largest]
-    MODULES[key(x, vocabulary, rows)].launch(rows, 1024, 0, arrays, [vocabulary])
+class Rows:
+    """Logits, what is wanted of them, and memory for what comes out."""
+
+    def __init__(self, x, logits, wanted):
+        rows, self.vocabulary = logits.shape
+        self.kernel = MODULES[key(x, self.vocabulary, rows)]
+        given = key(x, self.vocabulary, rows)[2]
+        self.tokens = torch.zeros(rows, dtype=torch.int32, device="cuda")
+        told = torch.zeros(given, 2, dtype=torch.int32, device="cuda")
+        self.told, self.rows = told[:rows], rows
+        inputs = settings(wanted)
+        inputs += inputs[-2:] * (given - rows)
+        self.arrays = [logits, *inputs, self.tokens, *told]
+
+    def launch(self):
+        self.kernel.launch(self.rows, 1024, 0, self.arrays, [self.vocabulary])
+
+    def drawn(self):
+        """Tokens and largest logits."""
+        self.launch()
+        told = self.told.cpu()
+        assert torch.equal(told[:, 0], self.tokens.cpu())
+        return told[:, 0].tolist(), told[:, 1].contiguous().view(torch.float32).tolist()
 
 
 def expected(logits, temperature, top_p, min_p, top_k, uniform):
@@ -99,35 +117,29 @@ def check(cases):
             )
             for _ in range(rows)
         ]
-        tokens = torch.zeros(rows, dtype=torch.int32, device="cuda")
-        largest = torch.zeros(rows, device="cuda")
         # What keeps as many as there are keeps all.
         wanted = [(*w[:3], w[3] if w[3] < vocabulary else 0, w[4]) for w in wanted]
-        launch(x, logits, settings(wanted), tokens, largest)
+        tokens, largest = Rows(x, logits, wanted).drawn()
         values = logits.double().cpu().numpy()
         for row in range(rows):
             most = values[row].max()
             right = {0} if most == -numpy.inf else expected(values[row], *wanted[row])
-            if tokens[row].item() not in right or largest[row].item() != most:
+            if tokens[row] not in right or largest[row] != most:
                 wrong += 1
                 print(
                     "wrong",
                     vocabulary,
                     DTYPES[x],
                     wanted[row],
-                    tokens[row].item(),
+                    tokens[row],
                     right,
                     flush=True,
                 )
     for odd in (torch.nan, torch.inf):
         logits = torch.randn(2, 32000, device="cuda")
         logits[0, 77] = odd
-        tokens, largest = torch.zeros(2, dtype=torch.int32, device="cuda"), torch.zeros(
-            2, device="cuda"
-        )
         prepare([key(2, 32000, 2)])
-        launch(2, logits, settings([(1, 0.9, 0, 10, 0.5)] * 2), tokens, largest)
-        told = largest.tolist()
+        _, told = Rows(2, logits, [(1, 0.9, 0, 10, 0.5)] * 2).drawn()
         told = (told[0] != told[0] if odd != odd else told[0] == odd) and told[1] < 100
         wrong += not told
     print(f"{cases} cases, {wrong} wrong", flush=True)
@@ -149,11 +161,8 @@ def time():
         for vocabulary in vocabularies:
             for rows in (1, 32):
                 logits = (torch.randn(rows, vocabulary, device="cuda") * 2.5).bfloat16()
-                wanted = settings([(*kind, 0.4)] * rows)
-                tokens = torch.zeros(rows, dtype=torch.int32, device="cuda")
-                largest = torch.zeros(rows, device="cuda")
-                arrays = logits, wanted, tokens, largest
-                seconds = replay(lambda: [launch(0, *arrays) for _ in range(20)]) / 20
+                made = Rows(0, logits, [(*kind, 0.4)] * rows)
+                seconds = replay(lambda: [made.launch() for _ in range(20)]) / 20
                 figures.append(seconds * 1e6)
         print(f"{name:16}", " ".join(f"{figure:8.1f}" for figure in figures), "µs", flush=True)
 

@@ -101,20 +101,18 @@ function compare(settings, bench, prompt) {
     )
     const flags = ['--json', '--device', 'cpu', '--rounds', 1]
     const lengths = ['--prompt-tokens', prompt, '--max-tokens', tokens]
-    const ours = measured(
-      settings,
-      process.execPath,
-      cli,
-      'bench',
-      checkpoint,
-      ...flags,
-      ...lengths,
-    )
-    const { promptTokensPerSecond, tokensPerSecond } = ours?.median ?? {}
+    const [fast, fastest] = ['fast', 'fastest'].map((precision) => {
+      const args = ['bench', checkpoint, '--precision', precision, ...flags, ...lengths]
+      return measured(settings, process.execPath, cli, ...args)?.median ?? {}
+    })
     samples.push({
       load,
       bandwidth,
-      ours: { prefill: promptTokensPerSecond, decode: tokensPerSecond },
+      ours: {
+        prefill: fast.promptTokensPerSecond,
+        fastest: fastest.promptTokensPerSecond,
+        decode: fast.tokensPerSecond,
+      },
       theirs: { prefill: best(turns, 'prefill'), decode: best(turns, 'decode') },
     })
     process.stderr.write(`${JSON.stringify({ prompt, ...samples.at(-1) })}\n`)
@@ -131,16 +129,16 @@ function middle(values) {
   return `${figure(median(values))}${rounds}`
 }
 
-function row(what, samples, field) {
+function row(what, samples, field, theirField = field) {
   // Each round has its own ratio: what disturbs a round disturbs both.
   const ratios = samples.map(({ ours, theirs }) =>
-    ours[field] !== undefined && theirs[field] !== undefined
-      ? ours[field] / theirs[field]
+    ours[field] !== undefined && theirs[theirField] !== undefined
+      ? ours[field] / theirs[theirField]
       : undefined,
   )
   const columns = [
     samples.map(({ ours }) => ours[field]),
-    samples.map(({ theirs }) => theirs[field]),
+    samples.map(({ theirs }) => theirs[theirField]),
     ratios,
   ]
   return `| ${what} | ${columns.map(middle).join(' | ')} |`
@@ -162,13 +160,14 @@ function report(settings, results, slow) {
   const cores = os.cpus()
   const length = `${SHORT_PROMPT} tokens of prompt and ${SHORT_ANSWER} of answer`
   return [
-    `On ${cores.length} × ${cores[0].model}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of ${settings.threads.join(' and ')} threads. ` +
+    `On ${cores.length} × ${cores[0].model}${instructions()}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of ${settings.threads.join(' and ')} threads. ` +
       `The shape is that of Llama 3.2 1B with a vocabulary of 32000, random weights of 4.5 bits. Tokens per second, medians:`,
     '',
     `| | nodemlx | node-llama-cpp ${LLAMA} (Q4_0) | ratio |`,
     '|---|---|---|---|',
     ...results.flatMap(({ prompt, samples }) => [
       row(`prefill, ${prompt} tokens`, samples, 'prefill'),
+      row(`the same with precision 'fastest'`, samples, 'fastest', 'prefill'),
       row(`decode after ${prompt} tokens`, samples, 'decode'),
     ]),
     '',
@@ -183,6 +182,12 @@ function report(settings, results, slow) {
         ]
       : []),
   ].join('\n')
+}
+
+/** The instruction set that is asked for in place of the best one. */
+function instructions() {
+  const { NODEMLX_SIMD } = process.env
+  return NODEMLX_SIMD ? ` with ${NODEMLX_SIMD} for nodemlx` : ''
 }
 
 function publish(text) {

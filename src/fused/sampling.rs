@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::device::{Backend, Device};
 use super::{cpu, cuda};
 pub use crate::cpu::sampling::{COLDEST, Penalties, SamplingOptions, WHOLE_ANSWER};
-use crate::error::Result;
-use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, random, scalar};
+use crate::error::{Error, Result};
+use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, queued_elements, random, scalar};
 
 /// The most likely tokens of logits `[…, vocabulary]`: `[…]`, `uint32`.
 pub fn argmax(device: Device, logits: &Array) -> Result<Array> {
@@ -65,22 +65,56 @@ pub struct RowDraw<'a> {
     pub draw: Draw,
 }
 
+/// Tokens that were drawn from rows of logits.
+#[derive(Debug)]
+pub struct DrawnTokens {
+    /// `[rows]`, `uint32`.
+    pub tokens: Array,
+    /// What the host reads of them: of all rows what [`largest_logit`] says of their logits,
+    /// `[rows]`; or, from a card, whose memory is far, for each row an array `[2]`, `uint32`, of its
+    /// token and the bits of that number.
+    pub told: Vec<Array>,
+}
+
+impl DrawnTokens {
+    /// The tokens, and what [`largest_logit`] says of their rows. Waits for them, and for nothing
+    /// that was queued behind them.
+    pub fn read(&self) -> Result<Vec<(u32, f32)>> {
+        match &*self.told {
+            [largest] if largest.dtype() == Dtype::Float32 => {
+                let tokens = queued_elements::<u32>(&self.tokens)?;
+                Ok(tokens.into_iter().zip(queued_elements::<f32>(largest)?).collect())
+            }
+            told => told
+                .iter()
+                .map(|row| match queued_elements::<u32>(row)?[..] {
+                    [token, largest] => Ok((token, f32::from_bits(largest))),
+                    _ => Err(Error::Mlx("a drawn token is not two numbers".to_owned())),
+                })
+                .collect(),
+        }
+    }
+}
+
 /// Draws a token from each of the `rows` of logits, `[rows, vocabulary]`, which need not be
-/// normalized: the tokens, `uint32`, and what [`largest_logit`] says of the logits, `[rows]` each.
-pub fn draw_tokens(device: Device, logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]> {
+/// normalized.
+pub fn draw_tokens(device: Device, logits: &Array, rows: &[RowDraw]) -> Result<DrawnTokens> {
     if device.cuda().is_some()
         && let Some(drawn) = cuda::sampling::draw(logits, rows)?
     {
         return Ok(drawn);
     }
     match device.backend(logits) {
-        Backend::Cpu(node) => cpu::sampling::draw(node, logits, rows),
+        Backend::Cpu(node) => {
+            let [tokens, largest] = cpu::sampling::draw(node, logits, rows)?;
+            Ok(DrawnTokens { tokens, told: vec![largest] })
+        }
         Backend::Mlx | Backend::Plain => draw_tokens_plain(logits, rows),
     }
 }
 
 /// [`draw_tokens`], composed.
-pub fn draw_tokens_plain(logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]> {
+pub fn draw_tokens_plain(logits: &Array, rows: &[RowDraw]) -> Result<DrawnTokens> {
     let tokens = match rows {
         [row] => sample_plain(logits, row)?,
         _ if rows.iter().all(|row| row.sampling.options.temperature == 0.0) => {
@@ -94,7 +128,7 @@ pub fn draw_tokens_plain(logits: &Array, rows: &[RowDraw]) -> Result<[Array; 2]>
             ops::concatenate(&tokens.iter().collect::<Vec<_>>(), 0)?
         }
     };
-    Ok([tokens, largest_logit_plain(logits)?])
+    Ok(DrawnTokens { tokens, told: vec![largest_logit_plain(logits)?] })
 }
 
 /// A token drawn from logits `[1, vocabulary]`: `[1]`.
@@ -408,7 +442,7 @@ pub fn log_probabilities_plain(logits: &Array, token: &Array, count: i32) -> Res
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::mlx::{DeviceKind, enter, to_f32_vec, to_u32_vec};
+    use crate::mlx::{DeviceKind, enter};
 
     #[test]
     fn rows_are_drawn_together_as_each_by_itself() {
@@ -422,14 +456,11 @@ mod tests {
             for all in [&options, &[7, 7, 9, 0].map(|top_k| Sampling::new(warm(top_k)))] {
                 let row = |(index, sampling)| RowDraw { sampling, draw: Draw { seed: 3, index } };
                 let rows: Vec<_> = (5..).zip(all).map(row).collect();
-                let [tokens, largest] = draw_tokens(device, &logits, &rows).unwrap();
-                let (tokens, largest) =
-                    (to_u32_vec(&tokens).unwrap(), to_f32_vec(&largest).unwrap());
+                let all = draw_tokens(device, &logits, &rows).unwrap().read().unwrap();
                 for (at, row) in rows.iter().enumerate() {
                     let own = ops::slice_axis(&logits, 0, at as i32, at as i32 + 1).unwrap();
-                    let [token, most] = draw_tokens(device, &own, &[*row]).unwrap();
-                    assert_eq!(to_u32_vec(&token).unwrap(), [tokens[at]]);
-                    assert_eq!(to_f32_vec(&most).unwrap(), [largest[at]]);
+                    let alone = draw_tokens(device, &own, &[*row]).unwrap().read().unwrap();
+                    assert_eq!(alone, [all[at]]);
                 }
             }
         }

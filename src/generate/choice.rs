@@ -8,7 +8,7 @@ use super::processors::Processors;
 use super::sampler::Sampler;
 use crate::error::{Error, Result};
 use crate::fused::Device;
-use crate::fused::sampling::{RowDraw, draw_tokens, log_probabilities};
+use crate::fused::sampling::{DrawnTokens, RowDraw, draw_tokens, log_probabilities};
 use crate::mlx::{self, Array, ops};
 
 /// A generated token.
@@ -26,17 +26,14 @@ pub struct TokenOutput {
 /// Tokens that were drawn together, and may not be computed yet.
 #[derive(Debug)]
 pub(super) struct Drawn {
-    /// `[rows]`, `uint32`.
-    tokens: Array,
-    /// See [`largest_logit`](crate::fused::sampling::largest_logit); `[rows]`.
-    largest_logits: Array,
-    /// Both, once they were read.
-    read: OnceCell<(Vec<u32>, Vec<f32>)>,
+    all: DrawnTokens,
+    /// Once they were read.
+    read: OnceCell<Vec<(u32, f32)>>,
 }
 
 impl Drawn {
-    fn new([tokens, largest_logits]: [Array; 2]) -> Rc<Self> {
-        Rc::new(Self { tokens, largest_logits, read: OnceCell::new() })
+    fn new(all: DrawnTokens) -> Rc<Self> {
+        Rc::new(Self { all, read: OnceCell::new() })
     }
 
     /// The tokens of all `choices`, `[choices]`, if they are those of one draw in its order.
@@ -51,23 +48,20 @@ impl Drawn {
             }
             count += 1;
         }
-        (first.row == 0 && drawn.tokens.dim(0) == count).then(|| drawn.tokens.clone())
+        (first.row == 0 && drawn.all.tokens.dim(0) == count).then(|| drawn.all.tokens.clone())
     }
 
-    /// What row number `row` is. Waits for it.
+    /// The token of row number `row`, and what is said of its logits. Waits for it.
     fn read(&self, row: i32) -> Result<(u32, f32)> {
-        let (tokens, largest_logits) = match self.read.get() {
-            Some(read) => read,
+        let all = match self.read.get() {
+            Some(all) => all,
             None => {
-                let read = (mlx::to_u32_vec(&self.tokens)?, mlx::to_f32_vec(&self.largest_logits)?);
-                self.read.get_or_init(|| read)
+                let all = self.all.read()?;
+                self.read.get_or_init(|| all)
             }
         };
-        let row = row as usize;
-        match (tokens.get(row), largest_logits.get(row)) {
-            (Some(&token), Some(&largest)) => Ok((token, largest)),
-            _ => Err(Error::Mlx(format!("no token was drawn for row {row}"))),
-        }
+        let row = all.get(row as usize);
+        row.copied().ok_or_else(|| Error::Mlx("a row without a drawn token".to_owned()))
     }
 }
 
@@ -143,7 +137,7 @@ impl Chooser {
         };
         let logits = mask(logits)?;
         let (drawn, surprise) = self.sampler.draw(&logits, index)?;
-        let token = &drawn[0];
+        let token = &drawn.tokens;
         self.processors.push(token)?;
         let logprobs = self.logprobs.map(|count| Logprobs::of(self.device, &logits, token, count));
         let logprobs = logprobs.transpose()?;
@@ -189,9 +183,9 @@ impl Choice {
 
     /// Its token, `[1]`, `uint32`.
     pub fn token(&self) -> Result<Array> {
-        match self.drawn.tokens.dim(0) {
-            1 => Ok(self.drawn.tokens.clone()),
-            _ => ops::slice_axis(&self.drawn.tokens, 0, self.row, self.row + 1),
+        match self.drawn.all.tokens.dim(0) {
+            1 => Ok(self.drawn.all.tokens.clone()),
+            _ => ops::slice_axis(&self.drawn.all.tokens, 0, self.row, self.row + 1),
         }
     }
 
@@ -201,8 +195,8 @@ impl Choice {
             let top = logprobs.top.iter().flat_map(|(ids, values)| [ids, values]);
             std::iter::once(&logprobs.chosen).chain(top)
         });
-        let drawn = [&self.drawn.tokens, &self.drawn.largest_logits];
-        drawn.into_iter().chain(&self.surprise).chain(logprobs)
+        let all = &self.drawn.all;
+        std::iter::once(&all.tokens).chain(&all.told).chain(&self.surprise).chain(logprobs)
     }
 
     /// What was chosen. Waits for it.

@@ -4,8 +4,9 @@ use super::mirostat::Mirostat;
 use crate::error::Result;
 use crate::fused::Device;
 pub use crate::fused::sampling::SamplingOptions;
-use crate::fused::sampling::sample_by_surprise;
-use crate::fused::sampling::{COLDEST, Draw, RowDraw, Sampling, draw_tokens, largest_logit};
+use crate::fused::sampling::{
+    COLDEST, Draw, DrawnTokens, RowDraw, Sampling, draw_tokens, largest_logit, sample_by_surprise,
+};
 use crate::mlx::Array;
 
 /// Draws tokens; its draws depend on the seed and the token's number only.
@@ -44,17 +45,18 @@ impl Sampler {
         (!self.is_adaptive()).then_some(RowDraw { sampling: &self.sampling, draw })
     }
 
-    /// Token number `index` of a sequence from logits `[1, vocabulary]`, what [`largest_logit`] says
-    /// of them, `[1]` each, and its surprise, where the next draw depends on that.
-    pub fn draw(&self, logits: &Array, index: u64) -> Result<([Array; 2], Option<Array>)> {
+    /// Token number `index` of a sequence from logits `[1, vocabulary]`, and its surprise, where the
+    /// next draw depends on that.
+    pub fn draw(&self, logits: &Array, index: u64) -> Result<(DrawnTokens, Option<Array>)> {
         let draw = Draw { seed: self.seed, index };
         let Some(mirostat) = &self.mirostat else {
             let row = RowDraw { sampling: &self.sampling, draw };
             return Ok((draw_tokens(self.device, logits, &[row])?, None));
         };
         let temperature = self.sampling.options.temperature;
-        let [token, surprise] = sample_by_surprise(logits, temperature, mirostat.limit(), draw)?;
-        Ok(([token, largest_logit(self.device, logits)?], Some(surprise)))
+        let [tokens, surprise] = sample_by_surprise(logits, temperature, mirostat.limit(), draw)?;
+        let told = vec![largest_logit(self.device, logits)?];
+        Ok((DrawnTokens { tokens, told }, Some(surprise)))
     }
 
     /// Takes the surprise of the last token.
@@ -88,8 +90,7 @@ impl Sampler {
 
     /// Draws token number `index` of a sequence from logits `[1, vocabulary]`: `[1]`, `uint32`.
     pub fn sample(&self, logits: &Array, index: u64) -> Result<Array> {
-        let ([token, _], _) = self.draw(logits, index)?;
-        Ok(token)
+        Ok(self.draw(logits, index)?.0.tokens)
     }
 }
 

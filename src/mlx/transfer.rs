@@ -1,5 +1,6 @@
 //! Evaluation, and the ways between arrays and the host's memory.
 
+use mlx_rs::ArrayElement;
 use mlx_sys as sys;
 
 use super::call::{Arrays, check};
@@ -88,6 +89,14 @@ pub fn to_f32_vec(array: &Array) -> Result<Vec<f32>> {
 pub fn to_u32_vec(array: &Array) -> Result<Vec<u32>> {
     let array = contiguous(array, Dtype::Uint32)?;
     array.try_as_slice::<u32>().map(<[u32]>::to_vec).or_else(|error| empty_or(&array, error))
+}
+
+/// The elements of an array that lies in row-major order. Waits for it, and, where it was queued, for
+/// nothing that was queued behind it.
+pub fn queued_elements<T: ArrayElement + Clone>(array: &Array) -> Result<Vec<T>> {
+    // SAFETY: `array` is live.
+    check(unsafe { sys::mlx_array_eval(array.as_ptr()) })?;
+    array.try_as_slice::<T>().map(<[T]>::to_vec).or_else(|error| empty_or(array, error))
 }
 
 /// The elements in row-major order as they lie in memory; waits for them.

@@ -4,7 +4,7 @@
 //   NAME  of the kernel
 //   X     type of the logits: 0 bfloat16, 1 float16, 2 float32
 //   WIDE  1: a row begins where 8 logits can be read at once
-//   ROWS  of which settings are given: 1, 8 or 64
+//   ROWS  that there are arguments for: a power of 2 up to 64
 //
 // Filters and the draw look at distances from the largest logit, d = largest - logit, which is as
 // far as rounding goes what they are defined by. Masses exp(-d / temperature) are whole numbers of
@@ -56,16 +56,24 @@ struct Uniform {
   u32 high, low;
 };
 
-// The parameters of all rows, and the same as arguments. Settings stay for a whole answer. Arrays of
-// more than 8 bytes that are new for each token would make the card wait for their memory.
-#define PARAMETERS_1(i) const Settings *__restrict__ s##i, const Uniform *__restrict__ u##i
-#define PARAMETERS_2(i) PARAMETERS_1(i##0), PARAMETERS_1(i##1)
-#define PARAMETERS_4(i) PARAMETERS_2(i##0), PARAMETERS_2(i##1)
-#define PARAMETERS_8(i) PARAMETERS_4(i##0), PARAMETERS_4(i##1)
-#define PARAMETERS_16(i) PARAMETERS_8(i##0), PARAMETERS_8(i##1)
-#define PARAMETERS_32(i) PARAMETERS_16(i##0), PARAMETERS_16(i##1)
-#define PARAMETERS_64(i) PARAMETERS_32(i##0), PARAMETERS_32(i##1)
-#define ARGUMENTS_1(i) {s##i, u##i}
+// The parameters of all rows, and the same as arguments. They are arrays of at most 8 bytes, which
+// MLX keeps where host and card read and write them, but for the settings, which stay for a whole
+// answer.
+#define INPUTS_1(i) const Settings *__restrict__ s##i, const Uniform *__restrict__ u##i
+#define INPUTS_2(i) INPUTS_1(i##0), INPUTS_1(i##1)
+#define INPUTS_4(i) INPUTS_2(i##0), INPUTS_2(i##1)
+#define INPUTS_8(i) INPUTS_4(i##0), INPUTS_4(i##1)
+#define INPUTS_16(i) INPUTS_8(i##0), INPUTS_8(i##1)
+#define INPUTS_32(i) INPUTS_16(i##0), INPUTS_16(i##1)
+#define INPUTS_64(i) INPUTS_32(i##0), INPUTS_32(i##1)
+#define OUTPUTS_1(i) uint2* __restrict__ t##i
+#define OUTPUTS_2(i) OUTPUTS_1(i##0), OUTPUTS_1(i##1)
+#define OUTPUTS_4(i) OUTPUTS_2(i##0), OUTPUTS_2(i##1)
+#define OUTPUTS_8(i) OUTPUTS_4(i##0), OUTPUTS_4(i##1)
+#define OUTPUTS_16(i) OUTPUTS_8(i##0), OUTPUTS_8(i##1)
+#define OUTPUTS_32(i) OUTPUTS_16(i##0), OUTPUTS_16(i##1)
+#define OUTPUTS_64(i) OUTPUTS_32(i##0), OUTPUTS_32(i##1)
+#define ARGUMENTS_1(i) {s##i, u##i, t##i}
 #define ARGUMENTS_2(i) ARGUMENTS_1(i##0), ARGUMENTS_1(i##1)
 #define ARGUMENTS_4(i) ARGUMENTS_2(i##0), ARGUMENTS_2(i##1)
 #define ARGUMENTS_8(i) ARGUMENTS_4(i##0), ARGUMENTS_4(i##1)
@@ -75,9 +83,11 @@ struct Uniform {
 #define JOINED(name, rows) name##_##rows
 #define OF_ROWS(name, rows) JOINED(name, rows)(_)
 
-struct Wanted {
+struct OfRow {
   const Settings* settings;
   const Uniform* uniform;
+  /// The token and its row's largest logit, for the host.
+  uint2* told;
 };
 
 struct Row {
@@ -282,14 +292,15 @@ __device__ float largest_of(const Row& row, int* index) {
 
 extern "C" __global__ void __launch_bounds__(THREADS) NAME(
     const XT* __restrict__ logits,
-    OF_ROWS(PARAMETERS, ROWS),
+    OF_ROWS(INPUTS, ROWS),
     u32* __restrict__ tokens,
-    float* __restrict__ largest,
+    OF_ROWS(OUTPUTS, ROWS),
     int count
 ) {
-  const Wanted of_rows[] = {OF_ROWS(ARGUMENTS, ROWS)};
-  const Settings wanted = *of_rows[blockIdx.x].settings;
-  const Uniform random = *of_rows[blockIdx.x].uniform;
+  const OfRow of_rows[] = {OF_ROWS(ARGUMENTS, ROWS)};
+  const OfRow of_row = of_rows[blockIdx.x];
+  const Settings wanted = *of_row.settings;
+  const Uniform random = *of_row.uniform;
   Row row = {logits + (size_t)blockIdx.x * count, count, 0};
   int token = 0;
   row.largest = largest_of(row, &token);
@@ -328,6 +339,6 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
   }
   if (threadIdx.x == 0) {
     tokens[blockIdx.x] = token;
-    largest[blockIdx.x] = row.largest;
+    *of_row.told = make_uint2(token, __float_as_uint(row.largest));
   }
 }

@@ -2,15 +2,13 @@
 
 use crate::cpu::sampling::SamplingOptions;
 use crate::error::Result;
-use crate::fused::sampling::RowDraw;
+use crate::fused::sampling::{DrawnTokens, RowDraw};
 use crate::mlx::gpu::{Block, Kernel, Number, Source};
 use crate::mlx::{Array, Dtype, from_u32, ops, random};
 
 const THREADS: usize = 1024;
 /// Logits of a row that the kernel has bins for.
 const MOST_LOGITS: i32 = 1 << 21;
-/// Of how many rows a kernel takes settings: each of these numbers is a kernel to be compiled.
-const ROWS: [usize; 3] = [1, 8, MOST_ROWS];
 /// Rows of a launch.
 const MOST_ROWS: usize = 64;
 
@@ -43,11 +41,8 @@ pub fn settings(options: &SamplingOptions) -> Option<Array> {
     Some(from_u32(&[temperature.to_bits(), top_p.to_bits(), reach.to_bits(), top_k], &[4]))
 }
 
-/// A token of each row of logits, `[rows, vocabulary]`, and what [`largest_logit`] says of it,
-/// `[rows]` each; `None` for what the kernel does not do.
-///
-/// [`largest_logit`]: crate::fused::sampling::largest_logit
-pub fn draw(logits: &Array, rows: &[RowDraw]) -> Result<Option<[Array; 2]>> {
+/// A token of each row of logits, `[rows, vocabulary]`; `None` for what the kernel does not do.
+pub fn draw(logits: &Array, rows: &[RowDraw]) -> Result<Option<DrawnTokens>> {
     let x = match logits.dtype() {
         Dtype::Bfloat16 => 0,
         Dtype::Float16 => 1,
@@ -60,22 +55,22 @@ pub fn draw(logits: &Array, rows: &[RowDraw]) -> Result<Option<[Array; 2]>> {
     if rows.len() <= MOST_ROWS {
         return launch(x, logits, rows, &settings).map(Some);
     }
-    let (mut tokens, mut largest) = (Vec::new(), Vec::new());
+    let (mut tokens, mut told) = (Vec::new(), Vec::new());
     let parts = rows.chunks(MOST_ROWS).zip(settings.chunks(MOST_ROWS));
     for (part, (rows, settings)) in parts.enumerate() {
         let start = (part * MOST_ROWS) as i32;
         let logits = ops::slice_axis(logits, 0, start, start + rows.len() as i32)?;
-        let [tokens_of_part, largest_of_part] = launch(x, &logits, rows, settings)?;
-        tokens.push(tokens_of_part);
-        largest.push(largest_of_part);
+        let drawn = launch(x, &logits, rows, settings)?;
+        tokens.push(drawn.tokens);
+        told.extend(drawn.told);
     }
-    let joined = |parts: &[Array]| ops::concatenate(&parts.iter().collect::<Vec<_>>(), 0);
-    Ok(Some([joined(&tokens)?, joined(&largest)?]))
+    let tokens = ops::concatenate(&tokens.iter().collect::<Vec<_>>(), 0)?;
+    Ok(Some(DrawnTokens { tokens, told }))
 }
 
-fn launch(x: i32, logits: &Array, rows: &[RowDraw], settings: &[&Array]) -> Result<[Array; 2]> {
+fn launch(x: i32, logits: &Array, rows: &[RowDraw], settings: &[&Array]) -> Result<DrawnTokens> {
     let vocabulary = logits.dim(-1);
-    let given = ROWS.into_iter().find(|&given| given >= rows.len()).unwrap_or(MOST_ROWS);
+    let given = rows.len().next_power_of_two();
     let wide = i32::from(vocabulary % 8 == 0);
     let source = Source {
         text: include_str!("draw.cu"),
@@ -96,8 +91,10 @@ fn launch(x: i32, logits: &Array, rows: &[RowDraw], settings: &[&Array]) -> Resu
         inputs.extend([settings[row], &uniforms[row]]);
     }
     let count = [rows.len() as i32];
-    let outputs = [(&count[..], Dtype::Uint32), (&count, Dtype::Float32)];
-    let mut arrays = kernel.run(rows.len(), &inputs, &outputs, &[Number::Whole(vocabulary)])?;
-    let largest = arrays.swap_remove(1);
-    Ok([arrays.swap_remove(0), largest])
+    let mut outputs = vec![(&count[..], Dtype::Uint32)];
+    outputs.extend(vec![(&[2][..], Dtype::Uint32); given]);
+    let mut told = kernel.run(rows.len(), &inputs, &outputs, &[Number::Whole(vocabulary)])?;
+    let tokens = told.remove(0);
+    told.truncate(rows.len());
+    Ok(DrawnTokens { tokens, told })
 }

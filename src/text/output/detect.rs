@@ -174,7 +174,7 @@ fn signed(source: &str) -> Option<&'static ToolFormat> {
 /// The format whose first marker is a token of the tokenizer.
 fn with_token(has_token: &impl Fn(&str) -> bool) -> Option<&'static ToolFormat> {
     let is_token = |it: &&str| it.starts_with("<|") && has_token(it);
-    ALL.iter().copied().find(|format| format.opens.iter().any(|it| is_token(it)))
+    ALL.iter().copied().find(|format| format.opens.iter().any(&is_token))
 }
 
 #[cfg(test)]
