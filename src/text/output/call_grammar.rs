@@ -1,11 +1,14 @@
 //! Calls as grammars, in llguidance's dialect of Lark: what a model must write that calls one of
 //! some tools, in its own format.
 
+mod marked;
+mod values;
+
 use std::fmt::Write as _;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::schemas::{self, Tool, Types};
+use super::schemas::Tool;
 use super::value::quoted;
 use crate::error::{Error, Result};
 use crate::text::tokenizer::Tokenizer;
@@ -247,27 +250,6 @@ fn call_schema(tool: &Tool, [name, arguments]: [&str; 2]) -> Value {
     with_definitions(&call, tool)
 }
 
-/// The names of the types that are no strings, of those that a schema allows.
-fn json_types(types: Option<Types>) -> Vec<&'static str> {
-    let every = Types {
-        string: true,
-        integer: true,
-        number: true,
-        boolean: true,
-        null: true,
-        container: true,
-    };
-    let types = types.unwrap_or(every);
-    let names = [
-        (types.number || types.integer, "number"),
-        (types.boolean, "boolean"),
-        (types.null, "null"),
-        (types.container, "object"),
-        (types.container, "array"),
-    ];
-    names.into_iter().filter(|(is_allowed, _)| *is_allowed).map(|(_, name)| name).collect()
-}
-
 /// A text as a regular expression.
 fn escaped(text: &str) -> String {
     let one = |it: char| match it {
@@ -278,45 +260,6 @@ fn escaped(text: &str) -> String {
         it => it.to_string(),
     };
     text.chars().map(one).collect()
-}
-
-/// A pattern that is looked for within a text as one for the whole text; `None` where its ends are
-/// said elsewhere than at its ends.
-fn whole(pattern: &str) -> Option<String> {
-    let (begins, rest) = match pattern.strip_prefix('^') {
-        Some(rest) => (true, rest),
-        None => (false, pattern),
-    };
-    let (ends, rest) = match rest.strip_suffix('$') {
-        Some(rest) if !rest.ends_with('\\') => (true, rest),
-        _ => (false, rest),
-    };
-    let (mut depth, mut in_class, mut is_escaped, mut has_choice) = (0_i32, false, false, false);
-    let mut written = String::with_capacity(rest.len());
-    for character in rest.chars() {
-        if character == '/' && !is_escaped {
-            // It would end the expression.
-            written.push('\\');
-        }
-        written.push(character);
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '[' => in_class = true,
-            ']' => in_class = false,
-            _ if in_class => {}
-            '^' | '$' => return None,
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            '|' if depth == 0 => has_choice = true,
-            _ => {}
-        }
-    }
-    if has_choice && (begins || ends) {
-        return None;
-    }
-    let any = |is_bound: bool| if is_bound { "" } else { "(?s:.*)" };
-    Some(format!("{}(?:{}){}", any(begins), written, any(ends)))
 }
 
 /// Those that are `required` and some that are not, in their order, with commas between them.
@@ -334,36 +277,10 @@ fn joined(required: &[String], optional: &[String], comma: &str) -> String {
     if each.is_empty() { String::new() } else { format!("({})?", each.join(" | ")) }
 }
 
-/// Items with commas between them.
-fn list(item: &str, least: u64, most: Option<u64>) -> String {
-    let more = |least: u64| match most {
-        Some(most) => format!("(\",\" {item}){{{least},{}}}", most.saturating_sub(1)),
-        None => format!("(\",\" {item}){{{least},}}"),
-    };
-    match (least, most) {
-        (_, Some(0)) => String::new(),
-        (0, _) => format!("({item} {})?", more(0)),
-        (least, _) => format!("{item} {}", more(least - 1)),
-    }
-}
-
-/// An argument whose name would be read as something else.
-fn unwritable(tool: &Tool, name: &str) -> Error {
-    let message = format!("this model's format cannot write the argument {name:?}");
-    Error::argument(format!("tools: {}", tool.name), message)
-}
-
 fn not_enforced() -> Error {
     let message = "this model's format of calls cannot be enforced; use 'auto', and tools that \
                    are not strict";
     Error::unsupported("toolChoice", message)
-}
-
-/// What values may be: strings as they are, and JSON.
-#[derive(Default)]
-struct Values {
-    strings: Vec<String>,
-    others: Vec<String>,
 }
 
 struct Writer<'a> {
@@ -513,322 +430,6 @@ impl Writer<'_> {
             Shape::Either { .. } | Shape::Unknown => return Err(not_enforced()),
         };
         Ok(self.rule(&body))
-    }
-
-    /// The arguments, those that are required first, and whether each is.
-    fn sorted<'a>(&self, tool: &'a Tool) -> Result<Vec<(&'a str, &'a Value, bool)>> {
-        let (mut properties, mut required) = (Vec::new(), Vec::new());
-        self.collect(tool, &tool.parameters, &mut properties, &mut required, 0)?;
-        let with_need = |(name, schema)| (name, schema, required.contains(&name));
-        let mut all: Vec<_> = properties.into_iter().map(with_need).collect();
-        all.sort_by_key(|(_, _, is_required)| !is_required);
-        Ok(all)
-    }
-
-    /// Arguments as elements.
-    fn elements(
-        &mut self,
-        tool: &Tool,
-        [before, between, behind]: [&str; 3],
-        [string, other]: [&str; 2],
-    ) -> Result<String> {
-        let mut written = String::new();
-        for (name, schema, is_required) in self.sorted(tool)? {
-            if name.contains(['<', '>', '"', '\n', '\r']) {
-                return Err(unwritable(tool, name));
-            }
-            let mut values = Values::default();
-            self.values(tool, schema, &behind.replace("{}", name), &mut values, 0)?;
-            let types = json_types(schemas::types_of(schema, &tool.parameters));
-            let other = match other.split_once("{}") {
-                Some((begin, end)) => types.iter().map(|it| format!("{begin}{it}{end}")).collect(),
-                None => vec![other.to_owned()],
-            };
-            let mut each = Vec::new();
-            for (kinds, values) in
-                [(vec![string.to_owned()], values.strings), (other, values.others)]
-            {
-                if !values.is_empty() {
-                    let head =
-                        |kind: &String| self.literal(&format!("{before}{name}{kind}{between}"));
-                    let heads: Vec<String> = kinds.iter().map(head).collect();
-                    each.push(format!("({}) ({})", heads.join(" | "), values.join(" | ")));
-                }
-            }
-            let rule = self.rule(&each.join(" | "));
-            let _ = write!(written, " {rule}{}", if is_required { "" } else { "?" });
-        }
-        Ok(written)
-    }
-
-    /// Arguments as `name=value`, with commas between them.
-    fn named(&mut self, tool: &Tool) -> Result<String> {
-        let (mut required, mut optional) = (Vec::new(), Vec::new());
-        for (name, schema, is_required) in self.sorted(tool)? {
-            let is_letter = |it: char| it.is_alphanumeric() || it == '_';
-            if name.starts_with(|it: char| it.is_numeric()) || !name.chars().all(is_letter) {
-                return Err(unwritable(tool, name));
-            }
-            let schema = schemas::resolved(schema, &tool.parameters);
-            let mut value = self.json(tool, &with_definitions(schema, tool))?;
-            // Python's words, where the type is all that the schema says.
-            if listed(schema).is_none() {
-                let allows = |name: &str| match schema.get("type") {
-                    Some(Value::Array(types)) => types.iter().any(|it| it == name),
-                    other => other.is_some_and(|it| it == name),
-                };
-                let words = [("boolean", "\"True\" | \"False\""), ("null", "\"None\"")];
-                for (_, words) in words.into_iter().filter(|(name, _)| allows(name)) {
-                    value = format!("{value} | {words}");
-                }
-            }
-            let head = self.literal(&format!("{name}="));
-            let rule = self.rule(&format!("{head} ({value})"));
-            if is_required { &mut required } else { &mut optional }.push(rule);
-        }
-        Ok(joined(&required, &optional, ", "))
-    }
-
-    /// An object with Gemma's keys and strings.
-    fn marked_object(
-        &mut self,
-        tool: &Tool,
-        schema: &Value,
-        mark: &str,
-        depth: usize,
-    ) -> Result<String> {
-        let (mut properties, mut names) = (Vec::new(), Vec::new());
-        self.collect(tool, schema, &mut properties, &mut names, depth)?;
-        let (mut required, mut optional) = (Vec::new(), Vec::new());
-        for (name, schema) in properties {
-            if name.is_empty() || name.contains([':', ',', '{', '}', '[', ']', '<', '\n']) {
-                return Err(unwritable(tool, name));
-            }
-            let value = self.marked(tool, schema, mark, depth + 1)?;
-            let rule = self.rule(&format!("{} ({value})", self.literal(&format!("{name}:"))));
-            if names.contains(&name) { &mut required } else { &mut optional }.push(rule);
-        }
-        Ok(format!("\"{{\" {} \"}}\"", joined(&required, &optional, ",")))
-    }
-
-    /// A value with Gemma's keys and strings.
-    fn marked(&mut self, tool: &Tool, schema: &Value, mark: &str, depth: usize) -> Result<String> {
-        let schema = schemas::resolved(schema, &tool.parameters);
-        if let Some(listed) = listed(schema) {
-            let each = listed.iter().map(|value| match value {
-                Value::String(text) => self.literal(&format!("{mark}{text}{mark}")),
-                other => quoted(&other.to_string()),
-            });
-            return Ok(each.collect::<Vec<_>>().join(" | "));
-        }
-        if depth > MAX_DEPTH {
-            return self.any_marked(mark);
-        }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(parts) = schema.get(key).and_then(Value::as_array) {
-                let each = parts.iter().map(|part| self.marked(tool, part, mark, depth + 1));
-                return Ok(each.collect::<Result<Vec<_>>>()?.join(" | "));
-            }
-        }
-        let types: Vec<&str> = match schema.get("type") {
-            Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(name)) => vec![name],
-            _ if schema.get("properties").is_some() => vec!["object"],
-            _ => return self.any_marked(mark),
-        };
-        let mut each = Vec::new();
-        for name in types {
-            each.push(match name {
-                "string" => {
-                    format!("{} {}", self.literal(mark), self.string(tool, schema, mark)?)
-                }
-                "object" if schema.get("properties").is_some() => {
-                    self.marked_object(tool, schema, mark, depth)?
-                }
-                "array" => {
-                    let item = match schema.get("items") {
-                        Some(items) => self.marked(tool, items, mark, depth + 1)?,
-                        None => self.any_marked(mark)?,
-                    };
-                    let item = self.rule(&item);
-                    let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
-                    let list = list(&item, limit("minItems").unwrap_or(0), limit("maxItems"));
-                    format!("\"[\" {list} \"]\"")
-                }
-                "object" => self.any_marked(mark)?,
-                scalar => {
-                    let mut scalar_schema = with_definitions(schema, tool);
-                    scalar_schema["type"] = scalar.into();
-                    if let Some(fields) = scalar_schema.as_object_mut() {
-                        OF_STRINGS.iter().for_each(|key| _ = fields.remove(*key));
-                    }
-                    self.json(tool, &scalar_schema)?
-                }
-            });
-        }
-        if schema.get("nullable") == Some(&Value::Bool(true)) {
-            each.push("\"null\"".to_owned());
-        }
-        Ok(each.join(" | "))
-    }
-
-    /// Any value with Gemma's keys and strings.
-    fn any_marked(&mut self, mark: &str) -> Result<String> {
-        if self.any_marked.is_none() {
-            let text = format!("{} {}", self.literal(mark), self.text(mark));
-            let name = self.name("any");
-            let _ = writeln!(
-                self.rules,
-                "{name}: {text} | NUMBER | \"true\" | \"false\" | \"null\" \
-                 | \"[\" ({name} (\",\" {name})*)? \"]\" \
-                 | \"{{\" (KEY {name} (\",\" KEY {name})*)? \"}}\"\n\
-                 NUMBER: /-?[0-9]{{1,15}}([.][0-9]{{1,15}})?/\n\
-                 KEY: /[A-Za-z_][A-Za-z0-9_]*:/"
-            );
-            self.any_marked = Some(name);
-        }
-        self.any_marked.clone().ok_or_else(not_enforced)
-    }
-
-    /// The properties of an object's schema, and the names of those that are required.
-    fn collect<'a>(
-        &self,
-        tool: &'a Tool,
-        schema: &'a Value,
-        properties: &mut Vec<(&'a str, &'a Value)>,
-        required: &mut Vec<&'a str>,
-        depth: usize,
-    ) -> Result<()> {
-        let schema = schemas::resolved(schema, &tool.parameters);
-        let named = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-        properties.extend(named.map(|(name, property)| (name.as_str(), property)));
-        let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
-        required.extend(names.filter_map(Value::as_str));
-        for key in ["anyOf", "oneOf", "patternProperties"] {
-            if schema.get(key).is_some() {
-                (self.calls.leave_out)(tool, &format!("\"{key}\" of the arguments as a whole"))?;
-            }
-        }
-        let all = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
-        for part in all.filter(|_| depth < MAX_DEPTH) {
-            self.collect(tool, part, properties, required, depth + 1)?;
-        }
-        Ok(())
-    }
-
-    /// What a value of a schema may be, with `end` behind it: strings stand as they are, everything
-    /// else is JSON.
-    fn values(
-        &mut self,
-        tool: &Tool,
-        schema: &Value,
-        end: &str,
-        written: &mut Values,
-        depth: usize,
-    ) -> Result<()> {
-        let schema = schemas::resolved(schema, &tool.parameters);
-        if let Some(listed) = listed(schema) {
-            let end = self.literal(end);
-            for value in listed {
-                match value {
-                    Value::String(text) if text.is_empty() => written.strings.push(end.clone()),
-                    Value::String(text) => written.strings.push(format!("{} {end}", quoted(text))),
-                    other => written.others.push(format!("{} {end}", quoted(&other.to_string()))),
-                }
-            }
-            return Ok(());
-        }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(parts) = schema.get(key).and_then(Value::as_array)
-                && depth < MAX_DEPTH
-            {
-                let each = |part: &Value| self.values(tool, part, end, written, depth + 1);
-                return parts.iter().try_for_each(each);
-            }
-        }
-        let types = schemas::types_of(schema, &tool.parameters);
-        match types {
-            Some(types) if !types.string => {
-                let json = self.json(tool, &with_definitions(schema, tool))?;
-                written.others.push(format!("{json} {}", self.literal(end)));
-            }
-            Some(types) if !types.only_string() => {
-                let others = schema.get("type").and_then(Value::as_array).into_iter().flatten();
-                let others: Vec<&Value> = others.filter(|it| **it != "string").collect();
-                let mut other = with_definitions(schema, tool);
-                other["type"] = match others.is_empty() {
-                    // OpenAPI's `nullable`.
-                    true => "null".into(),
-                    false => json!(others),
-                };
-                if let Some(fields) = other.as_object_mut() {
-                    OF_STRINGS.iter().chain(&["nullable"]).for_each(|key| _ = fields.remove(*key));
-                }
-                let json = self.json(tool, &other)?;
-                written.others.push(format!("{json} {}", self.literal(end)));
-                written.strings.push(self.string(tool, schema, end)?);
-            }
-            _ => written.strings.push(self.string(tool, schema, end)?),
-        }
-        Ok(())
-    }
-
-    /// A string of a schema as it is, and `end` behind it.
-    fn string(&mut self, tool: &Tool, schema: &Value, end: &str) -> Result<String> {
-        let mut own = Map::new();
-        own.insert("type".to_owned(), "string".into());
-        for key in OF_STRINGS {
-            if let Some(value) = schema.get(key) {
-                own.insert(key.to_owned(), value.clone());
-            }
-        }
-        if own.len() == 1 {
-            return Ok(self.text(end));
-        }
-        let lowered = (self.calls.lower)(tool, &Value::Object(own))?;
-        let mut limits = Vec::new();
-        let number = |key: &str| lowered.get(key).and_then(Value::as_u64);
-        let (least, most) = (number("minLength"), number("maxLength"));
-        if least.is_some() || most.is_some() {
-            let most = most.map_or(String::new(), |most| most.to_string());
-            limits.push(format!("/(?s:.{{{},{most}}})/", least.unwrap_or(0)));
-        }
-        let parts = lowered.get("allOf").and_then(Value::as_array).into_iter().flatten();
-        for part in std::iter::once(&lowered).chain(parts) {
-            if let Some(pattern) = part.get("pattern").and_then(Value::as_str) {
-                match whole(pattern) {
-                    Some(pattern) => limits.push(format!("/{pattern}/")),
-                    None => (self.calls.leave_out)(tool, &format!("the pattern {pattern:?}"))?,
-                }
-            }
-            if let Some(format) = part.get("format").and_then(Value::as_str) {
-                (self.calls.leave_out)(tool, &format!("the format {format:?}"))?;
-            }
-        }
-        if limits.is_empty() {
-            return Ok(self.text(end));
-        }
-        let name = self.name("LIMITED");
-        // A special token is no text in any case.
-        let literal = self.literal(end);
-        if !literal.starts_with("<[") {
-            limits.push(format!("~/(?s:.*){}(?s:.*)/", escaped(end)));
-        }
-        let _ = writeln!(self.rules, "{name}: {}", limits.join(" & "));
-        Ok(format!("{name} {literal}"))
-    }
-
-    /// Any text, and `end` behind it.
-    fn text(&mut self, end: &str) -> String {
-        let literal = self.literal(end);
-        // A special token is no text, so it ends one by itself.
-        if literal.starts_with("<[") {
-            return format!("/(?s:.*)/ {literal}");
-        }
-        let pattern = escaped(end);
-        let name = self.name("text");
-        let _ = writeln!(self.rules, "{name}[lazy]: /(?s:.*){pattern}/");
-        name
     }
 
     /// The arguments of a call, which are an object whatever the schema leaves open.
