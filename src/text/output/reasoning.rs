@@ -39,7 +39,7 @@ const fn markers(
 
 /// All of them, the more special ones first: where a template has the markers of two, the first
 /// counts.
-pub static ALL: [ReasoningFormat; 19] = [
+pub static ALL: [ReasoningFormat; 20] = [
     ReasoningFormat {
         name: "harmony",
         opens: harmony::OPENERS,
@@ -78,6 +78,7 @@ pub static ALL: [ReasoningFormat; 19] = [
         &["<|end|>"],
         &["<|begin|>assistant", "<|content|>", "<|end|>"],
     ),
+    markers("minicpm3", &["<|thought_start|>"], &["<|thought_end|>"], &[]),
     markers("think-tokens", &["<|think:start|>"], &["<|think:end|>"], &[]),
     markers("apertus", &["<|inner_prefix|>"], &["<|inner_suffix|>"], &[]),
     markers(
@@ -114,7 +115,10 @@ impl ReasoningFormat {
             "solar" => says("<|think|>") && says("<|begin|>assistant"),
             "hunyuan" => says("<think>") && says("<answer>"),
             "think-response" => says("<think>") && says("<response>"),
-            "kimi-k3" => has_token("<|open|>") && has_token("<|close|>") && has_token("<|sep|>"),
+            "kimi-k3" => {
+                let tokens = ["<|open|>", "<|close|>", "<|sep|>"];
+                says(self.opens[0]) || tokens.iter().all(|it| has_token(it))
+            }
             "apriel" => says(self.closes[0]),
             // Some of its templates only take reasoning away.
             "gemma4" => {

@@ -120,6 +120,7 @@ fn reasoning_is_found_by_its_markers() {
         ("<|channel>thought\n<channel|>", Some("gemma4")),
         ("{{ part.split('<channel|>') }}{{ part.split('<|channel>') }}", Some("gemma4")),
         ("reply after [BEGIN FINAL RESPONSE].", Some("apriel")),
+        ("<|thought_start|>{{ m.thought }}<|thought_end|>", Some("minicpm3")),
         ("[THINK]{{ x }}[/THINK]", Some("mistral")),
         ("<|START_THINKING|><|END_THINKING|>", Some("cohere")),
         ("<seed:think></seed:think>", Some("seed-oss")),
@@ -139,11 +140,17 @@ fn reasoning_is_found_by_its_markers() {
 
 #[test]
 fn markers_that_a_template_puts_together_are_found_where_it_writes_reasoning() {
-    let source = "{% set begin = '<think{}>'.format(':opensource') %}\
-                  {% set end = '</think{}>'.format(':opensource') %}{% for m in messages %}\
-                  {% if m.reasoning_content %}{{ begin + m.reasoning_content + end }}{% endif %}\
-                  {{ m.content }}{% endfor %}";
-    let template = ChatTemplate::from_source(source).unwrap();
-    let found = detect(Some(&template), None, None).reasoning.map(|it| it.name);
-    assert_eq!(found, Some("hy3"));
+    let cases = [
+        ("'<think{}>'.format(':opensource')", "'</think{}>'.format(':opensource')", "hy3"),
+        ("'<|open|>' + 'think' + '<|sep|>'", "'<|close|>' + 'think' + '<|sep|>'", "kimi-k3"),
+    ];
+    for (begin, end, expected) in cases {
+        let source = format!(
+            "{{% for m in messages %}}{{% if m.reasoning_content %}}{{{{ {begin} + \
+             m.reasoning_content + {end} }}}}{{% endif %}}{{{{ m.content }}}}{{% endfor %}}"
+        );
+        let template = ChatTemplate::from_source(&source).unwrap();
+        let found = detect(Some(&template), None, None).reasoning.map(|it| it.name);
+        assert_eq!(found, Some(expected));
+    }
 }
