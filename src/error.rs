@@ -241,6 +241,15 @@ impl Error {
         Self::Weights { path: path.into(), message: message.into(), tensor: None, cause: None }
     }
 
+    /// The same error of a configuration or weights, which also says this.
+    pub fn with_note(mut self, note: &str) -> Self {
+        if let Self::Config { message, .. } | Self::Weights { message, .. } = &mut self {
+            message.push_str("; ");
+            message.push_str(note);
+        }
+        self
+    }
+
     /// An [`Error::Weights`] for a tensor in `path`, whose name begins the message.
     pub fn of_tensor(path: impl Into<PathBuf>, tensor: &str, message: impl Display) -> Self {
         Self::Weights {

@@ -3,7 +3,7 @@
 use super::cpu;
 use super::cuda;
 use super::device::{Backend, Device};
-use super::math::scaled;
+use super::math::{scaled, soft_cap, softplus};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, ops, scalar};
 
@@ -42,6 +42,8 @@ pub enum Score {
     Softmax,
     /// The logistic function of each.
     Sigmoid,
+    /// √log(1 + eˣ) of each.
+    SqrtSoftplus,
 }
 
 impl Routing {
@@ -75,6 +77,8 @@ pub struct RouterParams {
     pub correction: Option<Array>,
     /// Multiplies the logits.
     pub logit_scale: f32,
+    /// Bounds the logits, c · tanh(x / c).
+    pub logit_cap: Option<f32>,
 }
 
 /// The experts that `logits`, `[batch, length, experts]`, choose, and their weights,
@@ -104,6 +108,11 @@ pub fn route_top_k(device: Device, logits: &Array, params: &RouterParams) -> Res
 
 /// [`route_top_k`], composed.
 pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array; 2]> {
+    let capped = match params.logit_cap {
+        Some(cap) => Some(soft_cap(&ops::astype(logits, Dtype::Float32)?, cap)?),
+        None => None,
+    };
+    let logits = capped.as_ref().unwrap_or(logits);
     match params.routing {
         Routing::TopThenSoftmax => {
             let chosen = top(logits, params)?;
@@ -119,6 +128,9 @@ pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array
             let scores = match score {
                 Score::Softmax => ops::softmax(&ops::astype(logits, Dtype::Float32)?, -1, true)?,
                 Score::Sigmoid => ops::sigmoid(&ops::astype(logits, Dtype::Float32)?)?,
+                Score::SqrtSoftplus => {
+                    ops::sqrt(&softplus(&ops::astype(logits, Dtype::Float32)?)?)?
+                }
             };
             let mut corrected = match &params.correction {
                 Some(correction) => ops::add(&scores, correction)?,

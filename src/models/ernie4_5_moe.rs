@@ -13,6 +13,7 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["ernie4_5_moe"], build).ignoring(|_, tensor| tensor.contains(".mtp_"));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.renamed(&[("num_experts_per_tok", "moe_k")]);
     let rope = RopeDefaults { base: Some(500_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     let bias = file.flag("use_bias")?;
@@ -33,9 +34,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         count => Some(file.bounded("moe_num_shared_experts", count, 1 << 10)?),
     };
     let sparse = sparse_layers(file)?;
+    let is_said = file.says("moe_layer_start_index");
     Ok(Box::new(decoder.build(w, |index, w| {
         let w = w.at("mlp");
-        if !sparse(index) {
+        // Implementations differ where the first of these layers is not said.
+        let sparse = if is_said { sparse(index) } else { w.at("gate").has("weight") };
+        if !sparse {
             return Ok(Box::new(Mlp::new(&w, dims, dense, bias, Activation::Silu)?));
         }
         let mut router = Router::new(&w.at("gate"), config, false)?;

@@ -26,7 +26,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         (true, true) => Some(Trainer::MlxLm),
         (true, false) => Some(Trainer::Peft),
     };
-    let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(1e11))?;
     let tied = decoder.tied.unwrap_or_else(|| !w.has("lm_head.weight"));
     decoder.tied = Some(tied);
     decoder.layout = NormLayout::pre(["input_layernorm", "pre_ff_layernorm"]);

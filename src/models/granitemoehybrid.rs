@@ -4,6 +4,7 @@
 use serde::Deserialize;
 
 use super::config::{ConfigFile, Mamba2Fields, RopeDefaults};
+use super::granite::set_factors;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
@@ -26,10 +27,7 @@ enum Kind {
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.tied = Some(decoder.tied.unwrap_or(true));
-    decoder.attention.scale = Some(file.require("attention_multiplier")?);
-    decoder.embedding_scale = Some(file.require("embedding_multiplier")?);
-    decoder.residual_scale = Some(file.require("residual_multiplier")?);
-    decoder.logit_scale = Some(file.require::<f32>("logits_scaling")?.recip());
+    set_factors(file, &mut decoder)?;
     if file.optional::<String>("position_embedding_type")?.as_deref() == Some("nope") {
         decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     }

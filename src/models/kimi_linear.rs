@@ -39,9 +39,6 @@ enum ScoreFunction {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    if !file.optional("mla_use_nope")?.unwrap_or(true) {
-        return Err(file.error("\"mla_use_nope\" is false, which is not supported"));
-    }
     let file = &with_defaults(file)?;
     let situ = Situ::read(file)?;
     let mut latent = file.latent_decoder(10_000.0, false)?;
@@ -134,7 +131,7 @@ impl Situ {
         let mlp = |w: &Weights, hidden: i32| -> Result<_> {
             Ok(Mlp::new(w, dims, hidden, false, Activation::Silu)?.combined(self.combine))
         };
-        let Some(config) = layers.experts.filter(|_| layers.sparse[index]) else {
+        let Some(config) = layers.experts.filter(|_| layers.is_sparse(index, w)) else {
             return Ok(Box::new(mlp(w, layers.dense)?));
         };
         let inner = MoeConfig { dims: self.latent.map_or(dims, |(size, _)| size), ..config };
@@ -149,7 +146,7 @@ impl Situ {
                 moe = moe.with_latent_norm(Norm::rms(&w.at("routed_expert_norm"), size, eps)?);
             }
         }
-        if let Some(hidden) = layers.shared {
+        if let Some(hidden) = layers.shared_features(w) {
             moe = moe.with_shared(mlp(&w.at("shared_experts"), hidden)?);
         }
         Ok(Box::new(moe))

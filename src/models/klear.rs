@@ -36,7 +36,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             return dense(index, layer);
         }
         let w = layer.at("mlp");
-        let moe = Moe::new(&w, config, names)?.with_shared_mlp(&w.at("shared_experts"), shared)?;
+        let moe =
+            Moe::new(&w, config, names)?.with_shared_mlp(&w.at("shared_experts"), shared, false)?;
         Ok(Box::new(moe.weighed_by(Linear::new(&w.at("coefficient"), dims, 2, true)?)))
     })?))
 }

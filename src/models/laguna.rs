@@ -1,15 +1,23 @@
 //! Laguna (Poolside 2026): norms over each query and key head, gates of each head, heads and
 //! rotations that differ between layers, and experts as DeepSeek V3's.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{GatePlace, Norm, OutputGate, QkNorm};
+use crate::nn::{GatePlace, MoeConfig, Norm, OutputGate, QkNorm, Routing, Score};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["laguna"], build).with_eps(1e-6);
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ScoreFunction {
+    Sigmoid,
+    SqrtSoftplus,
+}
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.renamed(&[("routed_scaling_factor", "moe_routed_scaling_factor")]);
@@ -18,10 +26,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("head_dim", json!(128)),
         ("num_experts_per_tok", json!(8)),
     ]);
-    file.expect_number("moe_router_logit_softcapping", 0.0)?;
-    if file.optional::<String>("moe_router_score_func")?.is_some_and(|score| score != "sigmoid") {
-        return Err(file.error("\"moe_router_score_func\" is not \"sigmoid\""));
-    }
     let rope = |kind: &str, base: f32, share: f32| -> Result<_> {
         let (file, base, share) = match file.rope_parameters_of(kind) {
             Some(own) => (own, 10_000.0, 1.0),
@@ -66,7 +70,18 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut layers = file.sparse_layers(dims)?;
     layers.shared = Some(file.size_or("shared_expert_intermediate_size", 512)?);
     layers.shared_name = "shared_expert";
+    layers.shared_by_tensors = false;
     layers.names.correction = &["experts.e_score_correction_bias", "gate.e_score_correction_bias"];
+    layers.logit_cap =
+        file.optional("moe_router_logit_softcapping")?.filter(|&cap: &f32| cap > 0.0);
+    if let Some(MoeConfig { routing: Routing::ScoresThenTop { score, .. }, .. }) =
+        &mut layers.experts
+    {
+        *score = match file.optional("moe_router_score_func")? {
+            None | Some(ScoreFunction::Sigmoid) => Score::Sigmoid,
+            Some(ScoreFunction::SqrtSoftplus) => Score::SqrtSoftplus,
+        };
+    }
     let router = |index: usize| w.has(&format!("model.layers.{index}.mlp.gate.proj.weight"));
     if (0..decoder.layers.len()).any(router) {
         layers.names.router = "gate.proj";

@@ -14,8 +14,10 @@ pub(super) const ARCHITECTURE: Architecture =
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Kind {
-    Conv,
     FullAttention,
+    /// Whatever it is called.
+    #[serde(other)]
+    Conv,
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
@@ -37,7 +39,7 @@ pub(super) fn build_hybrid(
     decoder.attention.qk_norm =
         Some(QkNorm::each_head(Norm::rms, decoder.eps).named(["q_layernorm", "k_layernorm"]));
     let attends = attending_layers(file, decoder.layers.len())?;
-    let (kernel, bias) = (file.size("conv_L_cache")?, file.flag("conv_bias")?);
+    let (kernel, bias) = (file.size_or("conv_L_cache", 3)?, file.flag("conv_bias")?);
     let dims = decoder.attention.dims;
     Ok(Box::new(decoder.build_hybrid(
         w,
@@ -61,9 +63,10 @@ fn attending_layers(file: &ConfigFile, layers: usize) -> Result<Vec<bool>> {
     if let Some(indices) = file.optional::<Vec<usize>>("full_attn_idxs")? {
         return Ok((0..layers).map(|layer| indices.contains(&layer)).collect());
     }
-    let kinds: Option<Vec<Kind>> = file.layer_kinds()?;
-    let kinds = kinds.ok_or_else(|| file.error("\"layer_types\" is missing"))?;
-    Ok(kinds.into_iter().map(|kind| kind == Kind::FullAttention).collect())
+    Ok(match file.layer_kinds()? {
+        Some(kinds) => kinds.into_iter().map(|kind: Kind| kind == Kind::FullAttention).collect(),
+        None => vec![true; layers],
+    })
 }
 
 /// The width of the feed-forward blocks: ⅔ of `block_ff_dim` times a factor, rounded up to a
@@ -78,6 +81,6 @@ fn hidden(file: &ConfigFile) -> Result<i32> {
     }
     let factor: f64 = file.optional("block_ffn_dim_multiplier")?.unwrap_or(1.0);
     let adjusted = (f64::from(2 * hidden / 3) * factor).clamp(1.0, f64::from(1 << 24)) as i32;
-    let multiple = file.size("block_multiple_of")?;
+    let multiple = file.size_or("block_multiple_of", 256)?;
     Ok((adjusted + multiple - 1) / multiple * multiple)
 }

@@ -77,7 +77,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             Experts::new(&w, config, ExpertNames { stacked, ..ExpertNames::default() })?
         };
         let moe = Moe::of(Router::new(&w.at("router"), config, false)?, experts);
-        Ok(Box::new(moe.with_shared_mlp(&w.at("shared_expert"), hidden)?))
+        Ok(Box::new(moe.with_shared_mlp(&w.at("shared_expert"), hidden, false)?))
     })?))
 }
 

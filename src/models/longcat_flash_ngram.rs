@@ -22,7 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         file.bounded(field, file.optional(field)?.unwrap_or(default), 1 << 10)
     };
     let (longest, tables) = (count("emb_neighbor_num", 4)?, count("emb_split_num", 4)?);
-    if longest < 2 || dims % (tables * (longest - 1)) != 0 {
+    if longest < 2 || dims < tables * (longest - 1) {
         let message = format!("of length {longest} in {tables} tables do not fit {dims} features");
         return Err(
             file.error(format!("n-grams (\"emb_neighbor_num\", \"emb_split_num\") {message}"))

@@ -630,8 +630,11 @@ pub fn load(
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });
     let parts = Parts::of(&checkpoint);
-    let text = text.with_default_eps(architecture.eps);
-    let model = (architecture.build)(&text, &parts.language_model(&weights))?;
+    let text = text
+        .with_default_eps(architecture.eps)
+        .with_default_sizes(&text.model_type()?, architecture.name);
+    let model = (architecture.build)(&text, &parts.language_model(&weights))
+        .map_err(|error| text.with_used_sizes(error))?;
     weights.finish(|tensor| match parts.without_prefix(tensor) {
         Some(tensor) => is_rotary_frequencies(&tensor) || (architecture.ignores)(&text, &tensor),
         None => true,

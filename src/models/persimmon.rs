@@ -14,7 +14,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["persimmon"], 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("tie_word_embeddings", json!(false))]);
     let share = Some(0.5);
-    let rope = RopeDefaults { base: Some(25_000.0), traditional: false, share };
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = Norm::layer;
     decoder.names.norm = "final_layernorm";

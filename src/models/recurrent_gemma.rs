@@ -7,7 +7,9 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, Mlp, Norm, NormLayout, RecurrentBlock, RecurrentConfig};
+use crate::nn::{
+    Activation, Mlp, Norm, NormLayout, RecurrentBlock, RecurrentConfig, StandardDecoder,
+};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -30,12 +32,17 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     ]);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share: Some(0.5) };
     let mut decoder = file.decoder(&rope)?;
+    if let Some(kv_heads) = kv_heads(w, &decoder) {
+        decoder.attention.kv_heads = kv_heads;
+    }
     let dims = decoder.attention.dims;
     decoder.norm = Norm::rms_plus_one;
     decoder.layout = NormLayout::pre(["temporal_pre_norm", "channel_pre_norm"]);
     decoder.names.attention = "temporal_block";
     decoder.names.norm = "final_norm";
-    decoder.embedding_scale = Some(half::bf16::from_f32((dims as f32).sqrt()).into());
+    if file.optional("embeddings_scale_by_sqrt_dim")?.unwrap_or(true) {
+        decoder.embedding_scale = Some(half::bf16::from_f32((dims as f32).sqrt()).into());
+    }
     decoder.logit_cap = Some(file.optional("logits_soft_cap")?.unwrap_or(30.0));
     decoder.attention.output_bias = true;
     let window = file.size_or("attention_window_size", 2048)?;
@@ -46,7 +53,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         dims,
         width: file.size_or("lru_width", dims)?,
         heads: decoder.attention.heads,
-        kernel: file.size_or("conv1d_width", 4)?,
+        kernel: width_of_convolutions(w).map_or_else(|| file.size_or("conv1d_width", 4), Ok)?,
         activation,
     };
     if recurrent.width % recurrent.heads != 0 {
@@ -64,6 +71,23 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         },
         |_, w| Ok(Box::new(Mlp::new(&w.at("mlp_block"), dims, hidden, true, activation)?)),
     )?))
+}
+
+/// The heads of keys and values that the first layer which attends has: some implementations know
+/// one alone.
+fn kv_heads(w: &Weights, decoder: &StandardDecoder) -> Option<i32> {
+    let keys = |layer| w.at("model.layers").at(layer).at("temporal_block.k_proj");
+    let rows =
+        (0..decoder.layers.len()).find_map(|layer| keys(layer).shape("weight")?.first().copied());
+    rows.map(|rows| rows / decoder.attention.head_dim)
+        .filter(|&found| found > 0 && decoder.attention.heads % found == 0)
+}
+
+/// The positions that convolutions see: those of the first that the checkpoint holds, which is
+/// right whatever the configuration says.
+fn width_of_convolutions(w: &Weights) -> Option<i32> {
+    let first = w.at("model.layers.0.temporal_block.conv_1d");
+    first.shape("weight").and_then(|shape| shape.iter().skip(1).copied().max())
 }
 
 /// The kinds of layers, which begin anew where they end.

@@ -28,8 +28,9 @@ pub enum Head {
 
 impl Head {
     /// Takes `weight` of `lm_head`, unless the embedding serves as the head: a copy of it, which
-    /// some checkpoints hold all the same, is left aside. Where the configuration does not say
-    /// (`None`), a checkpoint without a head is tied.
+    /// some checkpoints hold all the same, is left aside, and another head is taken, as in
+    /// transformers. Where the configuration does not say (`None`), a checkpoint without a head is
+    /// tied.
     pub fn new(
         w: &Weights,
         embedding: &Weights,
@@ -48,12 +49,21 @@ impl Head {
         tied: Option<bool>,
         [dims, vocabulary]: [i32; 2],
     ) -> Result<Self> {
-        if tied.unwrap_or_else(|| !w.has("weight")) {
+        let tied = tied.unwrap_or_else(|| !w.has("weight"));
+        if tied && !w.contradicts(embedding) {
+            if w.has("bias") {
+                let head = linear(embedding, dims, vocabulary, false)?;
+                let bias = w.take("bias", &[vocabulary])?;
+                w.leave_copy_of(embedding);
+                return Ok(Self::Linear(head.with_bias(bias)));
+            }
             w.leave_copy_of(embedding);
-            Ok(Self::Tied)
-        } else {
-            Ok(Self::Linear(linear(w, dims, vocabulary, w.has("bias"))?))
+            return Ok(Self::Tied);
         }
+        if tied {
+            w.warn_untied(embedding);
+        }
+        Ok(Self::Linear(linear(w, dims, vocabulary, w.has("bias"))?))
     }
 }
 

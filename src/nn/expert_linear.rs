@@ -104,7 +104,7 @@ fn join_factors(factors: &[Option<Array>]) -> Result<Option<Array>> {
 
 /// Arrays of one shape along a new first axis; computed at once, so that the parts need not stay in
 /// memory.
-fn stack(parts: &[Array]) -> Result<Array> {
+pub(super) fn stack(parts: &[Array]) -> Result<Array> {
     let rows = parts.iter().map(|part| ops::expand_dims(part, 0)).collect::<Result<Vec<_>>>()?;
     stack_rows(&rows)
 }

@@ -186,6 +186,12 @@ impl Linear {
         Self::of(w, matrix, [inputs, outputs], false)
     }
 
+    /// The same with this bias.
+    pub fn with_bias(mut self, bias: Array) -> Self {
+        self.weights.bias = Some(bias);
+        self
+    }
+
     /// The layer of the outputs that `rows` names, in its order.
     pub fn with_rows(self, rows: &Array) -> Result<Self> {
         let LinearWeights { matrix, bias, additions } = self.weights;

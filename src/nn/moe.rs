@@ -1,6 +1,6 @@
 //! Mixture of experts (Shazeer et al. 2017): a router sends each token to a few of many MLPs.
 
-use super::expert_linear::{ExpertLinear, ExpertMatrix};
+use super::expert_linear::{ExpertLinear, ExpertMatrix, stack};
 use super::linear::Linear;
 use super::mlp::{FeedForward, Mlp};
 use super::moe_config::MoeConfig;
@@ -101,9 +101,15 @@ impl Moe {
 
     /// Adds an MLP of `hidden` features that sees every token as it is: one expert, or several
     /// together.
-    pub fn with_shared_mlp(self, w: &Weights, hidden: i32) -> Result<Self> {
+    pub fn with_shared_mlp(self, w: &Weights, hidden: i32, bias: bool) -> Result<Self> {
         let dims = self.router.dims();
-        Ok(self.with_shared(Mlp::new(w, dims, hidden, false, Activation::Silu)?))
+        Ok(self.with_shared(Mlp::new(w, dims, hidden, bias, Activation::Silu)?))
+    }
+
+    /// The same that bounds the logits of its router.
+    pub fn with_logit_cap(mut self, cap: f32) -> Self {
+        self.router = self.router.with_logit_cap(cap);
+        self
     }
 
     /// Adds an expert that sees every token.
@@ -339,7 +345,8 @@ impl Experts {
         ]
     }
 
-    /// Takes a projection of all experts, one by one below `experts.N` or stacked, by its names.
+    /// Takes a projection of all experts, one by one below `experts.N` or stacked, by its names,
+    /// and its biases, where there are any.
     pub fn projection(
         w: &Weights,
         [single, stacked]: [&str; 2],
@@ -349,7 +356,15 @@ impl Experts {
     ) -> Result<ExpertLinear> {
         let single = |expert| w.at("experts").at(expert).at(single);
         let matrix = ExpertMatrix::new(&w.at(stacked), single, inputs, outputs, experts)?;
+        let bias = if w.at(stacked).has("bias") {
+            Some(w.at(stacked).take("bias", &[experts, outputs])?)
+        } else if single(0).has("bias") {
+            let rows = (0..experts).map(|expert| single(expert).take("bias", &[outputs]));
+            Some(stack(&rows.collect::<Result<Vec<_>>>()?)?)
+        } else {
+            None
+        };
         let additions = w.at(stacked).expert_site(experts, [inputs, outputs]);
-        Ok(ExpertLinear::new(matrix, None).with_additions(additions))
+        Ok(ExpertLinear::new(matrix, bias).with_additions(additions))
     }
 }

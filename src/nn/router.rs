@@ -24,7 +24,8 @@ impl Router {
     pub fn new(w: &Weights, config: MoeConfig, bias: bool) -> Result<Self> {
         let MoeConfig { dims, experts, active, routing, .. } = config;
         let linear = Linear::new(w, dims, experts, bias)?;
-        let params = RouterParams { experts, active, routing, correction: None, logit_scale: 1.0 };
+        let (correction, logit_scale, logit_cap) = (None, 1.0, None);
+        let params = RouterParams { experts, active, routing, correction, logit_scale, logit_cap };
         Ok(Self { linear, params, dims, device: w.device() })
     }
 
@@ -37,6 +38,12 @@ impl Router {
     /// The same whose logits are multiplied.
     pub fn with_logit_scale(mut self, factor: f32) -> Self {
         self.params.logit_scale = factor;
+        self
+    }
+
+    /// The same that bounds its logits.
+    pub fn with_logit_cap(mut self, cap: f32) -> Self {
+        self.params.logit_cap = Some(cap);
         self
     }
 

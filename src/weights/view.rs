@@ -251,8 +251,30 @@ impl<'a> Weights<'a> {
         Err(self.error(name, format!("holds {found}, expected {expected}")))
     }
 
-    /// Leaves the tensors of this view aside: a copy of those of another one. Where they differ,
-    /// the configuration, which says that they are the same, wins with a warning.
+    /// Whether the matrix of this view, stored as that of another one, has other values.
+    pub fn contradicts(&self, other: &Weights) -> bool {
+        let checkpoint = self.shared.checkpoint;
+        let (own, other) = (self.path("weight"), other.path("weight"));
+        let entries = checkpoint.entry(&own).zip(checkpoint.entry(&other));
+        entries.is_some_and(|(one, two)| one.shape == two.shape && one.stored == two.stored)
+            && !checkpoint.seem_equal(&own, &other)
+    }
+
+    /// Tells that the head of this view is used, though the configuration calls it that of another
+    /// one.
+    pub fn warn_untied(&self, embedding: &Weights) {
+        let (own, other) = (&self.prefix, &embedding.prefix);
+        let message = format!(
+            "\"tie_word_embeddings\" is not followed: \"{own}\" differs from \"{other}\", and is \
+             the head"
+        );
+        let path = self.shared.checkpoint.path_of(&self.path("weight"));
+        let warning = Warning::new(WarningCode::UnusableField, &path, message);
+        self.shared.warnings.borrow_mut().push(warning);
+    }
+
+    /// Leaves the tensors of this view aside: a copy of those of another one. Where they are packed
+    /// otherwise, the configuration, which says that they are the same, wins with a warning.
     pub fn leave_copy_of(&self, other: &Weights) {
         let checkpoint = self.shared.checkpoint;
         let mut differs = false;

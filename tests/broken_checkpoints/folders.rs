@@ -9,6 +9,7 @@ use nodemlx::mlx::quantized::Mode;
 use nodemlx::mlx::{self, DeviceKind};
 use nodemlx::models::{self, Info, LoadOptions};
 use nodemlx::warning::WarningCode;
+use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -206,11 +207,25 @@ fn a_copy_of_a_tied_head_is_left_aside_in_every_architecture() {
 }
 
 #[test]
-fn another_head_of_a_tied_model_is_told() {
-    let info = load(&copy_of("llama-raw-spare-head")).unwrap();
+fn another_head_of_a_tied_model_is_used() {
+    let dir = copy_of("llama-raw-spare-head");
+    let tied = load(&dir).unwrap();
+    assert!(tied.warnings.is_empty(), "{:?}", tied.warnings);
+    let path = dir.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let embedding = tensors.tensor("model.embed_tokens.weight").unwrap();
+    let other: Vec<u8> = embedding.data().iter().rev().copied().collect();
+    let other = TensorView::new(embedding.dtype(), embedding.shape().to_vec(), &other).unwrap();
+    let mut all = tensors.tensors();
+    all.retain(|(name, _)| name != "lm_head.weight");
+    all.push(("lm_head.weight".to_owned(), other));
+    fs::write(path, safetensors::serialize(all, None).unwrap()).unwrap();
+    let info = load(&dir).unwrap();
     let codes: Vec<_> = info.warnings.iter().map(|warning| warning.code).collect();
-    assert_eq!(codes, [WarningCode::UnusedHead], "{:?}", info.warnings);
+    assert_eq!(codes, [WarningCode::UnusableField], "{:?}", info.warnings);
     assert!(info.warnings[0].message.contains("\"lm_head\""));
+    assert!(info.parameters > tied.parameters);
 }
 
 #[test]

@@ -24,6 +24,7 @@ PARTS = [
     "formats",
     "embedders",
     "prediction_heads",
+    "defaults",
 ]
 
 

@@ -17,7 +17,7 @@ use crate::mlx::{Array, Dtype};
 /// What the kernel is told of a router; `None` for what it does not do.
 pub fn top_k(params: &RouterParams) -> Option<TopK> {
     let RouterParams { active, experts, routing, .. } = *params;
-    if !(1..=experts).contains(&active) {
+    if !(1..=experts).contains(&active) || params.logit_cap.is_some() {
         return None;
     }
     let active = active as usize;
@@ -28,6 +28,7 @@ pub fn top_k(params: &RouterParams) -> Option<TopK> {
             let scoring = match score {
                 Score::Softmax => Scoring::Softmax,
                 Score::Sigmoid => Scoring::Sigmoid,
+                Score::SqrtSoftplus => return None,
             };
             of(scoring, normalize && score.normalizes(params.active), scale)
         }

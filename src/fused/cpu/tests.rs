@@ -685,8 +685,14 @@ fn experts_are_chosen_as_composed() {
     enter(DeviceKind::Cpu).unwrap();
     let logits = numbers(&[2, 7, 16], 13);
     let routing = Routing::softmax(true);
-    let params =
-        RouterParams { experts: 16, active: 4, routing, correction: None, logit_scale: 1.0 };
+    let params = RouterParams {
+        experts: 16,
+        active: 4,
+        routing,
+        correction: None,
+        logit_scale: 1.0,
+        logit_cap: None,
+    };
     let top_k = TopK { active: 4, scoring: Scoring::Softmax, normalize: true, scale: 1.0 };
     assert_eq!(experts::top_k(&params), Some(top_k));
     let [chosen, weights] = experts::route_top_k(options(), &logits, None, top_k).unwrap();

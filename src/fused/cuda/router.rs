@@ -36,6 +36,7 @@ impl<'a> Choice<'a> {
                     Score::Softmax if params.correction.is_some() => return None,
                     Score::Softmax => 0,
                     Score::Sigmoid => 2,
+                    Score::SqrtSoftplus => return None,
                 };
                 (scoring, normalize && score.normalizes(active), scale)
             }
@@ -46,6 +47,7 @@ impl<'a> Choice<'a> {
         let correction = params.correction.as_ref();
         let fits = (1..=experts.min(32)).contains(&active)
             && experts <= 1024
+            && params.logit_cap.is_none()
             && correction.is_none_or(|it| it.dtype() == Dtype::Float32);
         fits.then_some(Self { experts, active, scoring, normalize, correction, scale })
     }

@@ -27,9 +27,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 
 /// The decoder and its feed-forward blocks.
 pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, SparseLayers)> {
-    if file.flag("use_bias")? {
-        return Err(file.error("\"use_bias\" is not supported"));
-    }
     let file = &file.with_defaults([("topk_group", json!(4))]);
     let share = Some(1.0);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
@@ -45,12 +42,14 @@ pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, 
     decoder.attention.qkv = &["query_key_value"];
     decoder.attention.qkv_bias = file.flag("use_qkv_bias")?;
     decoder.attention.output = "dense";
-    decoder.attention.output_bias = false;
+    let bias = file.flag("use_bias")?;
+    decoder.attention.output_bias = bias;
     if file.flag("use_qk_norm")? {
         let norm = QkNorm::each_head(Norm::rms, decoder.eps);
         decoder.attention.qk_norm = Some(norm.named(["query_layernorm", "key_layernorm"]));
     }
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
+    layers.bias = bias;
     let corrected = file.flag("moe_router_enable_expert_bias")?;
     layers.names.correction = if corrected { &["gate.expert_bias"] } else { &[] };
     if (0..decoder.layers.len())

@@ -67,7 +67,7 @@ impl ConfigFile {
         let dims = self.size("hidden_size")?;
         let heads = "num_attention_heads";
         let heads = self.bounded(heads, self.require(heads)?, 1 << 14)?;
-        let kv_heads = self.size_or("num_key_value_heads", heads)?;
+        let kv_heads = self.kv_heads(heads)?;
         let head_dim = match self.optional("head_dim")? {
             Some(head_dim) => self.bounded("head_dim", head_dim, 1 << 14)?,
             None if dims % heads == 0 => dims / heads,
@@ -112,6 +112,13 @@ impl ConfigFile {
             output_head_norm: None,
             output_norm: None,
         })
+    }
+
+    /// `num_key_value_heads`; where it is not said, what the architecture has, or `heads` where
+    /// these are no multiple of that.
+    fn kv_heads(&self, heads: i32) -> Result<i32> {
+        let kv_heads = self.size_or("num_key_value_heads", heads)?;
+        Ok(if self.says("num_key_value_heads") || heads % kv_heads == 0 { kv_heads } else { heads })
     }
 
     /// The epsilon of the norms, by the names that it goes by.

@@ -30,6 +30,15 @@ pub(in crate::models) struct SparseLayers {
     pub(in crate::models) shared_name: &'static str,
     /// Which layers have experts.
     pub(in crate::models) sparse: Vec<bool>,
+    /// Whether the configuration leaves to the architecture's defaults which layers have experts,
+    /// so that the tensors decide.
+    pub(in crate::models) by_tensors: bool,
+    /// The same of the experts that see every token.
+    pub(in crate::models) shared_by_tensors: bool,
+    /// Whether every projection has a bias.
+    pub(in crate::models) bias: bool,
+    /// Bounds the logits of the router.
+    pub(in crate::models) logit_cap: Option<f32>,
     /// The names of the router and the experts below the block's.
     pub(in crate::models) names: ExpertNames,
     /// The name of the block.
@@ -53,15 +62,34 @@ impl SparseLayers {
         w: &Weights,
     ) -> Result<Box<dyn FeedForward>> {
         match self.experts {
-            Some(config) if self.sparse[layer] => {
-                let moe = Moe::new(w, config, self.names)?;
-                Ok(Box::new(match self.shared {
-                    Some(hidden) => moe.with_shared_mlp(&w.at(self.shared_name), hidden)?,
+            Some(config) if self.is_sparse(layer, w) => {
+                let mut moe = Moe::new(w, config, self.names)?;
+                if let Some(cap) = self.logit_cap {
+                    moe = moe.with_logit_cap(cap);
+                }
+                Ok(Box::new(match self.shared_features(w) {
+                    Some(hidden) => {
+                        moe.with_shared_mlp(&w.at(self.shared_name), hidden, self.bias)?
+                    }
                     None => moe,
                 }))
             }
-            _ => Ok(Box::new(Mlp::new(w, self.dims, self.dense, false, Activation::Silu)?)),
+            _ => Ok(Box::new(Mlp::new(w, self.dims, self.dense, self.bias, Activation::Silu)?)),
         }
+    }
+
+    /// Whether a layer has experts.
+    pub(in crate::models) fn is_sparse(&self, layer: usize, w: &Weights) -> bool {
+        let named = self.sparse[layer];
+        if self.by_tensors { w.at(self.names.router).has("weight") } else { named }
+    }
+
+    /// Features inside the experts of a layer that see every token.
+    pub(in crate::models) fn shared_features(&self, w: &Weights) -> Option<i32> {
+        if !self.shared_by_tensors {
+            return self.shared;
+        }
+        w.at(self.shared_name).at("gate_proj").shape("weight")?.first().copied()
     }
 }
 
@@ -77,6 +105,10 @@ impl ConfigFile {
             shared: None,
             shared_name: "shared_experts",
             sparse: self.layers_with_experts()?,
+            by_tensors: self.leaves_experts_open(),
+            shared_by_tensors: !self.says("n_shared_experts"),
+            bias: false,
+            logit_cap: None,
             names: ExpertNames { correction, ..ExpertNames::default() },
             block: "mlp",
         };
@@ -90,6 +122,14 @@ impl ConfigFile {
             layers.shared = Some(self.bounded("n_shared_experts", shared, 1 << 24)?);
         }
         Ok(layers)
+    }
+
+    /// Whether the configuration does not say how many experts there are, or where.
+    fn leaves_experts_open(&self) -> bool {
+        let mut places = ["mlp_layer_types", "is_moe_layer", "first_k_dense_replace"].into_iter();
+        let listed = self.value("moe_layer_freq").is_some_and(Value::is_array);
+        let is_placed = listed || places.any(|field| self.says(field));
+        !(is_placed && self.says("n_routed_experts"))
     }
 
     /// Which layers have experts: those that `mlp_layer_types`, `is_moe_layer` or a list of
@@ -127,18 +167,20 @@ impl ConfigFile {
         })
     }
 
-    /// `num_experts_per_tok`, of `experts`.
+    /// `num_experts_per_tok`, of `experts`; where it is not said and there are fewer experts than
+    /// an architecture is used to choose, one of them.
     pub(in crate::models) fn active_experts(
         &self,
         experts: i32,
         default: Option<i64>,
     ) -> Result<i32> {
         let field = "num_experts_per_tok";
-        let active = match default {
-            Some(default) => self.optional(field)?.unwrap_or(default),
-            None => self.require(field)?,
-        };
-        self.bounded(field, active, experts.into())
+        if self.says(field) {
+            return self.bounded(field, self.require(field)?, experts.into());
+        }
+        let usual: Option<i64> = self.optional(field)?.or(default);
+        let usual = usual.map_or_else(|| self.require(field), Ok)?;
+        Ok(if usual > experts.into() { 1 } else { self.bounded(field, usual, experts.into())? })
     }
 
     /// `n_group` groups of experts, of which `topk_group` are kept, each `judged_by` so many of its
@@ -158,7 +200,8 @@ impl ConfigFile {
                  or more"
             )));
         }
-        let kept = self.bounded("topk_group", self.require("topk_group")?, count.into())?;
+        let kept =
+            self.bounded("topk_group", self.optional("topk_group")?.unwrap_or(1), count.into())?;
         let active = self.active_experts(experts, None)?;
         if kept * (experts / count) < active {
             return Err(self.error(format!(

@@ -1,6 +1,7 @@
 //! `config.json`, and the hints of `generation_config.json`.
 
 mod decoder;
+mod defaults;
 mod experts;
 mod generation;
 mod latent;
@@ -9,8 +10,10 @@ mod recurrent;
 mod rope;
 mod windows;
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -35,6 +38,12 @@ pub(super) struct ConfigFile {
     is_part: bool,
     /// The epsilon of norms where no field says it.
     eps: Option<f32>,
+    /// The sizes of the architecture where no field says them.
+    sizes: Option<&'static Map<String, Value>>,
+    /// Which of them were looked at.
+    used_sizes: Rc<RefCell<BTreeSet<&'static str>>>,
+    /// The fields among `values` that the architecture has filled in.
+    assumed: BTreeSet<String>,
     /// Fields and the architecture's own names of them.
     names: &'static [(&'static str, &'static str)],
 }
@@ -69,7 +78,16 @@ impl ConfigFile {
         let Value::Object(values) = values else {
             return Err(Error::config(path, "not an object"));
         };
-        Ok(Self { path, values, is_part: false, eps: None, names: &[] })
+        Ok(Self {
+            path,
+            values,
+            is_part: false,
+            eps: None,
+            sizes: None,
+            used_sizes: Rc::default(),
+            assumed: BTreeSet::new(),
+            names: &[],
+        })
     }
 
     /// Its fields.
@@ -107,12 +125,37 @@ impl ConfigFile {
         self.named_value(field).map(|(_, value)| value)
     }
 
+    /// The value that the file has of a field, or the architecture's own of a size that the file
+    /// says nothing of.
     fn named_value(&self, field: &str) -> Option<(&String, &Value)> {
+        self.given(field).or_else(|| {
+            let sizes = self.sizes?;
+            let is_said = self.names_of(field).any(|name| self.values.contains_key(name));
+            let mut names = self.names_of(field).filter(|_| !is_said);
+            let (name, value) = names.find_map(|name| sizes.get_key_value(name))?;
+            self.used_sizes.borrow_mut().insert(name);
+            Some((name, value))
+        })
+    }
+
+    /// The value that the file has of a field, and the name that it goes by there.
+    fn given(&self, field: &str) -> Option<(&String, &Value)> {
+        self.names_of(field)
+            .filter_map(|name| self.values.get_key_value(name))
+            .find(|(_, value)| !value.is_null())
+    }
+
+    /// Whether the file itself says anything of a field.
+    pub(super) fn says(&self, field: &str) -> bool {
+        self.given(field).is_some_and(|(name, _)| !self.assumed.contains(name))
+    }
+
+    /// The names of a field, the architecture's own first.
+    fn names_of<'a>(&'a self, field: &'a str) -> impl Iterator<Item = &'a str> {
         let others = OTHER_NAMES.iter().find(|names| names.contains(&field));
-        let names = [self.own_name(field), field]
+        [self.own_name(field), field]
             .into_iter()
-            .chain(others.into_iter().copied().flatten().copied());
-        names.filter_map(|name| self.values.get_key_value(name)).find(|(_, value)| !value.is_null())
+            .chain(others.into_iter().copied().flatten().copied())
     }
 
     /// A field that may be absent or null.
@@ -185,13 +228,7 @@ impl ConfigFile {
         let mut values = self.values.clone();
         values.remove("text_config");
         values.extend(part);
-        Ok(Self {
-            path: self.path.clone(),
-            values,
-            is_part: true,
-            eps: self.eps,
-            names: self.names,
-        })
+        Ok(Self { values, is_part: true, ..self.clone() })
     }
 
     /// Whether the language model is one of several parts.
@@ -208,8 +245,9 @@ impl ConfigFile {
     pub(super) fn with_defaults<const N: usize>(&self, defaults: [(&str, Value); N]) -> Self {
         let mut file = self.clone();
         for (field, value) in defaults {
-            if !file.values.contains_key(field) && file.value(field).is_none() {
+            if !file.values.contains_key(field) && file.given(field).is_none() {
                 file.values.insert(field.to_owned(), value);
+                file.assumed.insert(field.to_owned());
             }
         }
         file

@@ -27,11 +27,16 @@ impl RopeDefaults {
 
 impl ConfigFile {
     /// The same configuration with the `rope_parameters` of one kind of layer, where they are said
-    /// for each kind.
+    /// for each kind; none for a kind of which they say nothing.
     pub(in crate::models) fn rope_parameters_of(&self, layers: &str) -> Option<Self> {
-        let parameters = self.value("rope_parameters")?.get(layers)?;
+        let kinds = self.value("rope_parameters")?.as_object()?;
+        let parameters = match kinds.get(layers) {
+            Some(parameters) => parameters.clone(),
+            None if kinds.values().any(Value::is_object) => Value::Null,
+            None => return None,
+        };
         let mut file = self.clone();
-        file.values.insert("rope_parameters".to_owned(), parameters.clone());
+        file.values.insert("rope_parameters".to_owned(), parameters);
         // Older configurations extend the layers that see all positions only.
         if layers != "full_attention" {
             file.values.remove("rope_scaling");

@@ -14,7 +14,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.layout = NormLayout::POST;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
-    if file.optional::<i32>("sliding_window")?.is_some() {
+    if file.unless_null("sliding_window", 4096)?.is_some() {
         for (layer, window) in decoder.layers.iter_mut().zip(file.windows(4096, 4)?) {
             layer.span = window.into();
             layer.rope = layer.rope.take().filter(|_| window.is_some());

@@ -91,8 +91,10 @@ fn with_defaults(text: &ConfigFile) -> Result<ConfigFile> {
         ("vocab_size", json!(262_144)),
         ("vocab_size_per_layer_input", json!(262_144)),
         ("hidden_size_per_layer_input", json!(256)),
-        ("num_kv_shared_layers", json!(20)),
-        ("use_double_wide_mlp", json!(true)),
+        (
+            "num_kv_shared_layers",
+            json!(if text.layers().is_ok_and(|it| it <= 20) { 0 } else { 20 }),
+        ),
         ("final_logit_softcapping", json!(30.0)),
         ("tie_word_embeddings", json!(true)),
         (
@@ -112,6 +114,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     file.refuse_looking_ahead()?;
     let rope = RopeDefaults::base(10_000.0);
     let whole = file.rope_parameters_of("full_attention").unwrap_or_else(|| file.clone());
+    // Which share is rotated matters to the rule alone that counts it itself.
+    let whole = whole.without_rope_parameter("partial_rotary_factor");
     let mut decoder = whole.without(PER_LAYER).decoder(&rope)?;
     decoder.layout = NormLayout::SANDWICH;
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
@@ -147,7 +151,14 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let own = file.layers_with_own_cache()?;
     let caches = shared_caches(&windows, own).ok_or_else(|| file.nothing_to_share())?;
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    let wide = file.flag("use_double_wide_mlp")?;
+    let wide = match file.optional("use_double_wide_mlp")? {
+        Some(wide) => wide,
+        // Implementations differ where it is not said.
+        None => {
+            let first = language_model(w).at("layers").at(own).at("mlp.gate_proj");
+            first.shape("weight").is_some_and(|shape| shape.first() == Some(&(2 * hidden)))
+        }
+    };
     let mut experts = None;
     if file.flag("enable_moe_block")? {
         // The block takes the norm before it.

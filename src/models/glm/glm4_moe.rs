@@ -16,14 +16,16 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["glm4_moe", "s
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let is_solar = file.model_type()? == "solar_open";
     let dense = if is_solar { 0 } else { 1 };
+    let file = &file.with_defaults([("first_k_dense_replace", json!(dense))]);
     // Where every layer has experts, there is no size of the others.
-    let file = &file.with_defaults([
-        ("first_k_dense_replace", json!(dense)),
-        ("intermediate_size", json!(1)),
-        ("rope_theta", json!(1_000_000.0)),
-    ]);
-    let share = Some(if is_solar { 1.0 } else { 0.5 });
-    let mut decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
+    let file = &if is_solar {
+        file.with_defaults([("intermediate_size", json!(1))])
+    } else {
+        file.clone()
+    };
+    let (base, share) = if is_solar { (1_000_000.0, 1.0) } else { (10_000.0, 0.5) };
+    let rope = RopeDefaults { base: Some(base), traditional: false, share: Some(share) };
+    let mut decoder = file.decoder(&rope)?;
     decoder.attention.output_bias = false;
     if file.flag("use_qk_norm")? {
         decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));

@@ -1,8 +1,6 @@
 //! Hunyuan Large (Tencent 2024): norms over each query and key head behind the rotation, experts
 //! beside one that sees every token, and keys and values that layers share.
 
-use serde_json::json;
-
 use super::hunyuan_v1_dense::with_base;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
@@ -16,7 +14,8 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["hunyuan"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("tie_word_embeddings", json!(true))]);
+    // The head is the embedding, whatever the configuration says, unless there is one.
+    let file = &file.without("tie_word_embeddings");
     Ok(Box::new(decoder(file, w, false)?))
 }
 
@@ -90,6 +89,6 @@ fn sparse_layers(
         let moe = Moe::new(&w, config, ExpertNames { router, ..ExpertNames::default() })?;
         let Some(shared) = &shared else { return Ok(Box::new(moe)) };
         let hidden = width.saturating_mul(shared[index]);
-        Ok(Box::new(moe.with_shared_mlp(&w.at("shared_mlp"), hidden)?))
+        Ok(Box::new(moe.with_shared_mlp(&w.at("shared_mlp"), hidden, false)?))
     })
 }

@@ -20,7 +20,7 @@ struct Growth {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rotation = file.without_rope_parameter("llama_4_scaling_beta");
-    let mut decoder = rotation.decoder(&RopeDefaults::base(1_000_000.0))?;
+    let mut decoder = rotation.decoder(&RopeDefaults::base(10_000.0))?;
     file.set_windows(&mut decoder, true)?;
     let temperature = Some(temperature(file)?);
     decoder.layers.iter_mut().for_each(|layer| layer.temperature = temperature);

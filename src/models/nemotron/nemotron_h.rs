@@ -34,8 +34,14 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         Some(_) => file.without("rms_norm_eps"),
         None => file.clone(),
     };
-    // Biases of the mixers are said under either name.
-    let bias = file.flag("use_bias")? || file.flag("mamba_proj_bias")?;
+    // Biases of the mixers are said under either name. Where one denies them, the tensors decide.
+    let bias = match (file.optional("use_bias")?, file.optional("mamba_proj_bias")?) {
+        (Some(one), Some(other)) if one != other => {
+            let layer = |index| w.at("backbone.layers").at(index).at("mixer.in_proj");
+            (0..kinds(file)?.len()).any(|index| layer(index).has("bias"))
+        }
+        (one, other) => one.or(other).unwrap_or(false),
+    };
     let file = &file.with([("mamba_proj_bias", json!(bias))]);
     let kinds = kinds(file)?;
     let attention = file.attention()?;

@@ -29,7 +29,7 @@ const CONVERTED: [(&str, &str); 4] = [
 ];
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let converted = file.optional::<i64>("model_dim")?.is_some();
+    let converted = !file.values().contains_key("n_embd");
     let names = if converted { &CONVERTED } else { &PUBLISHED };
     let file = &file.renamed(names).with_defaults([
         ("hidden_size", json!(2560)),

@@ -1,6 +1,7 @@
 //! Qwen 3 (Yang et al. 2025): Llama with a norm over each query and key head. Of
 //! checkpoints that also see images, the language model.
 
+use super::base;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, mlp};
@@ -11,7 +12,7 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["qwen3", "qwen3_vl"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: None, traditional: false, share: None };
+    let rope = RopeDefaults::base(base(file)?);
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let first = file.max_window_layers()?;

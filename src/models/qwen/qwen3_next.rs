@@ -19,7 +19,8 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["qwen3_next"],
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(0.25);
-    let decoder = file.decoder(&RopeDefaults { base: None, traditional: false, share })?;
+    let decoder =
+        file.decoder(&RopeDefaults { base: Some(10_000.0), traditional: false, share })?;
     let dims = decoder.attention.dims;
     let (sparse, dense) = (sparse_layers(file)?, mlp(file, dims)?);
     let experts = experts_and_shared(file, dims)?;

@@ -32,6 +32,8 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("afmoe", "mlx", length=30, config={"mup_enabled": False, "route_norm": False, "rms_norm_eps": 1e-2}),
+        # Which layers have experts, and how wide the one that sees every token is, the tensors say.
+        Fixture("afmoe-open", "mlx", config={"num_dense_layers": ABSENT, "num_shared_experts": ABSENT}, length=30),
         Fixture(
             "afmoe-4bit",
             "mlx",

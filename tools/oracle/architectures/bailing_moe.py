@@ -36,6 +36,7 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("bailing-moe", "mlx", config={"use_qkv_bias": True, "rms_norm_eps": 1e-2}),
+        Fixture("bailing-moe-biases", "mlx", config={"use_bias": True}),
         Fixture("bailing-moe-unit-head", "mlx", config={"norm_head": True, "num_hidden_layers": 1}),
         Fixture(
             "bailing-moe-groups",

@@ -22,6 +22,8 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("codegen-raw", "raw", oracle="transformers", reason=REASON),
+        # The head is the embedding, and has a bias all the same.
+        Fixture("codegen-raw-tied", "raw", config={"tie_word_embeddings": True}, oracle="transformers", reason=REASON),
         Fixture(
             "codegen-raw-inner",
             "raw",

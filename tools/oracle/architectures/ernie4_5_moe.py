@@ -29,6 +29,12 @@ ARCHITECTURE = Architecture(
         Fixture(
             "ernie4-5-moe", "mlx", config={"moe_num_shared_experts": 0, "moe_layer_interval": 2, "rms_norm_eps": 1e-2}
         ),
+        # What it leaves out is something else in transformers: the first layer with experts is what the tensors say.
+        Fixture(
+            "ernie4-5-moe-biases",
+            "mlx",
+            config={"use_bias": True, "moe_layer_start_index": ABSENT, "moe_k": ABSENT, "tie_word_embeddings": False},
+        ),
         Fixture(
             "ernie4-5-moe-4bit",
             "mlx",

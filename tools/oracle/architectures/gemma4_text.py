@@ -73,6 +73,16 @@ ARCHITECTURE = Architecture(
             dtype="float16",
             length=30,
         ),
+        # No rule but one counts the features that are rotated; what is said of one kind of layer is not of the others.
+        Fixture(
+            "gemma4-text-plain-rope",
+            "mlx",
+            config={
+                "rope_parameters": {"full_attention": {"partial_rotary_factor": 0.25, "rope_theta": 1000000.0}},
+                "use_double_wide_mlp": ABSENT,
+            },
+            length=30,
+        ),
         Fixture(
             "gemma4-text-untied",
             "mlx",

@@ -59,6 +59,12 @@ ARCHITECTURE = Architecture(
     fixtures=[
         Fixture("laguna", "mlx", config={"rms_norm_eps": 1e-2, "qkv_bias": True}, length=30),
         Fixture(
+            "laguna-softplus",
+            "mlx",
+            config={"moe_router_score_func": "sqrtsoftplus", "moe_router_logit_softcapping": 1.5},
+            length=30,
+        ),
+        Fixture(
             "laguna-4bit",
             "mlx",
             config={

@@ -176,9 +176,7 @@ ARCHITECTURE = Architecture(
             },
             dtype="float16",
             # Some tied checkpoints hold the head all the same.
-            extra_tensors=lambda config: {
-                "lm_head.weight": np.full((config["vocab_size"], config["hidden_size"]), 0.5, np.float16)
-            },
+            published=lambda tensors, _: {**tensors, "lm_head.weight": tensors["model.embed_tokens.weight"].clone()},
         ),
         Fixture(
             "llama-raw-nested-rope",
