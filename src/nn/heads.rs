@@ -78,7 +78,9 @@ impl HeadMatrices {
     }
 
     fn quantized(w: &Weights, tensor: QuantizedTensor) -> Result<Self> {
-        if !w.plan().dense_head_matrices {
+        // MLX's products on a CUDA card refuse stacks whose rows have one scale each.
+        let has_one_group = tensor.scales.dim(-1) == 1 && cfg!(not(target_os = "macos"));
+        if !w.plan().dense_head_matrices && !has_one_group {
             return Ok(Self { stored: Stored::Quantized(tensor), transposed: false });
         }
         let dense = quantized::dequantize(&tensor)?;
