@@ -81,6 +81,16 @@ export declare class NativeModel {
   dispose(): Promise<void>
 }
 
+/** What is known of a model. */
+export declare class NativeOutline {
+  /** Positions the model is made for. */
+  get contextLength(): number | null
+  /** The bytes of one more token, as long as no window is full. */
+  get cacheBytesPerToken(): number
+  /** The bytes that the caches of a sequence take for so many tokens. */
+  cacheBytes(tokens: number): number
+}
+
 /** A prompt cache. Collected as garbage it is forgotten. */
 export declare class NativePromptCache {
   /** The number by which a request names it. */
@@ -121,8 +131,9 @@ export declare function foreignFormat(name: string): string | null
 export declare function loadModel(request: NativeLoadRequest, onProgress?: ((arg: NativeLoadProgress) => void) | undefined | null): NativeLoad
 
 /**
- * Takes the lock of a file, which is made where there is none; `null` where somebody has it. The
- * lock is that of `flock(2)`, as Python's filelock takes it.
+ * Takes the lock of a file, which is made where there is none; `null` where somebody has it, or has
+ * removed the file meanwhile, whose lock keeps nobody out. The lock is that of `flock(2)`, as
+ * Python's filelock takes it.
  */
 export declare function lockFile(path: string): NativeFileLock | null
 
@@ -837,6 +848,12 @@ export interface NativeWarning {
   /** The file that it is about. */
   path: string
 }
+
+/**
+ * The outline of the model in a folder, of which no more than `config.json` needs to be there.
+ * `headers` are those of its safetensors files, as far as they are known.
+ */
+export declare function outlineModel(folder: string, headers: Array<string>, device: 'gpu' | 'cpu', limits: NativeCacheLimits): Promise<NativeOutline>
 
 /** What this machine has. Never throws. */
 export declare function systemInfo(): NativeSystemInfo

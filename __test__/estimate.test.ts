@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { estimateModel, loadModel } from '../js/index.js'
+import { getNative } from '../js/native.js'
 import { ROOT } from './support/child.js'
 import { CONFIG, HubFixture } from './support/hub-fixtures.js'
 
@@ -48,6 +49,21 @@ describe('the estimate', () => {
     await model.dispose()
   })
 
+  it('of the peak is about what generations take', async () => {
+    const model = await loadModel('demo', { device: 'cpu', prefixCache: false })
+    for (const length of [20, 130, 1000]) {
+      const tokens = Array.from({ length }, (_, at) => 10 + (at % 1000))
+      const { peakMemoryBytes } = await model.generate({ tokens }, { maxTokens: 3, minTokens: 3 })
+      const { peakBytes } = await estimateModel('demo', {
+        contextLength: length + 3,
+        device: 'cpu',
+      })
+      expect(peakBytes / peakMemoryBytes).toBeGreaterThan(0.9)
+      expect(peakBytes / peakMemoryBytes).toBeLessThan(1.6)
+    }
+    await model.dispose()
+  })
+
   it('counts what MLX has no packed form for as numbers of 16 bits', async () => {
     const path = mkdtempSync(join(folder, 'formats-'))
     const config = JSON.parse(readFileSync(join(ROOT, 'models/demo/config.json'), 'utf8')) as object
@@ -78,6 +94,38 @@ describe('the estimate', () => {
     expect(four.cacheBytes).toBe(4 * one.cacheBytes)
     expect(packed.cacheBytes).toBeLessThan(one.cacheBytes)
     expect(one.peakBytes).toBeGreaterThan(one.weightsBytes + one.cacheBytes)
+  })
+
+  it('says what cannot run, and does not call that fitting', async () => {
+    const path = mkdtempSync(join(folder, 'kinds-'))
+    const config = JSON.parse(readFileSync(join(ROOT, 'models/demo/config.json'), 'utf8')) as object
+    const write = (more: object): void => {
+      writeFileSync(join(path, 'config.json'), JSON.stringify({ ...config, ...more }))
+    }
+    sparseWeights(join(path, 'model.safetensors'), 1000)
+    write({ model_type: 'clip' })
+    await expect(estimateModel(path)).rejects.toMatchObject({ code: 'UNKNOWN_ARCHITECTURE' })
+    write({})
+    const long = await estimateModel(path, { contextLength: 1_000_000, device: 'cpu' })
+    expect(long.maxContextLength).toBeLessThan(1_000_000)
+    expect(long.reason).toMatch(/made for \d+ tokens/)
+    if (getNative().systemInfo().defaultDevice === 'cpu') {
+      const gpu = estimateModel(path, { device: 'gpu' })
+      await expect(gpu).rejects.toMatchObject({ code: 'DEVICE_UNAVAILABLE' })
+    }
+    rmSync(join(path, 'model.safetensors'))
+    writeFileSync(join(path, 'model.gguf'), '')
+    await expect(estimateModel(path)).rejects.toMatchObject({
+      message: expect.stringMatching(/model\.gguf is .*GGUF/) as string,
+    })
+  })
+
+  it('that is aborted says so, with the reason', async () => {
+    const signal = AbortSignal.abort('enough')
+    await expect(estimateModel('demo', { signal })).rejects.toMatchObject({
+      code: 'ABORTED',
+      cause: 'enough',
+    })
   })
 
   it.each([

@@ -1,20 +1,20 @@
-import { readFile } from 'node:fs/promises'
-import { totalmem } from 'node:os'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { cachePlan, STEP, type CachePlan } from './cache-plan.js'
-import { NodeMlxError } from './errors.js'
+import { aborted, fromNative, NodeMlxError } from './errors.js'
 import { growthOf, type Growth } from './formats.js'
+import { names, RepositoryCache } from './hub/cache.js'
 import { HubClient } from './hub/client.js'
 import { cacheFolder, endpointAddress, findToken, isOffline } from './hub/environment.js'
-import { RepositoryCache } from './hub/cache.js'
 import { listFiles } from './hub/listing.js'
 import { localSnapshot } from './hub/local.js'
 import { locate } from './hub/locate.js'
 import type { Repository } from './hub/repository.js'
-import { CONFIG } from './hub/selection.js'
-import { folderTensorBytes, RemoteFiles } from './hub/tensors.js'
+import { CONFIG, isWeightFile } from './hub/selection.js'
+import { outlineOfFolder, RemoteFiles, type TensorOutline } from './hub/tensors.js'
 import { transport } from './hub/transport.js'
-import { getNative } from './native.js'
+import { noModel } from './hub/wanted.js'
+import { getNative, type NativeOutline } from './native.js'
 import type { Device, EstimateModelOptions, LoadModelOptions, MemoryEstimate } from './types.js'
 import { isPlainObject } from './validate.js'
 
@@ -22,34 +22,53 @@ import { isPlainObject } from './validate.js'
 const USUAL_CONTEXT = 4096
 /** How many tokens of a prompt are read at once. */
 const CHUNK = { gpu: 2048, cpu: 128 }
+/** Shorter prompts take what these tokens do. */
+const SHORTEST = 32
+/** How many layers are computed ahead of the first that is done with its memory. */
+const LAYERS = { gpu: 1, cpu: 8 }
 /** What can be used of a device's memory; the rest is the system's. */
 const SHARE = { gpu: 0.9, cpu: 0.95 }
-/** More than any model's context. */
-const LONGEST = 2 ** 31
+/** The context of models that name none, as positions are counted. */
+const LONGEST = 2 ** 31 - 1
 
 /** What is known of a model before it is loaded. */
-interface Outline {
+export interface Outline {
   config: Record<string, unknown>
   /** Bytes of the tensors. */
   weightsBytes: number
+  /** Where it would run. */
+  device: 'gpu' | 'cpu'
+  /** What its caches take. */
+  caches: NativeOutline
 }
+
+/** What of the options changes an outline. */
+type OutlineOptions = Pick<EstimateModelOptions, 'device' | 'kvBits'>
 
 /**
- * The outline of a folder; `undefined` where it is not that of a model, which loading says better.
+ * The outline of a folder with a configuration; `undefined` where its weights cannot be read, which
+ * loading says better.
+ *
+ * @param tensors - What is known of the weights where they are somewhere else.
  */
-async function outlineOf(folder: string, weightsBytes?: number): Promise<Outline | undefined> {
-  const text = await readFile(join(folder, CONFIG), 'utf8').catch(() => '')
-  return outline(text, async (growth) => weightsBytes ?? (await folderTensorBytes(folder, growth)))
-}
-
-async function outline(
-  text: string,
-  bytesOf: (growth: Growth) => Promise<number | undefined>,
+async function outlineOf(
+  folder: string,
+  { device = 'auto', kvBits }: OutlineOptions,
+  tensors?: (growth: Growth) => Promise<TensorOutline | undefined>,
 ): Promise<Outline | undefined> {
+  const text = await readFile(join(folder, CONFIG), 'utf8').catch(() => '')
   const config = parsed(text)
   if (config === undefined) return undefined
-  const weightsBytes = await bytesOf(growthOf(config))
-  return weightsBytes === undefined ? undefined : { config, weightsBytes }
+  const native = getNative()
+  // What cannot run needs no memory.
+  native.architectureOf(folder)
+  const growth = growthOf(config)
+  const found = await (tensors?.(growth) ?? outlineOfFolder(folder, growth))
+  if (found === undefined) return undefined
+  const kind = device === 'auto' ? native.systemInfo().defaultDevice : device
+  const limits = kvBits === undefined ? {} : { kvBits }
+  const caches = await native.outlineModel(folder, found.headers, kind, limits)
+  return { config, weightsBytes: found.bytes, device: kind, caches }
 }
 
 function parsed(config: string): Record<string, unknown> | undefined {
@@ -69,23 +88,38 @@ function parsed(config: string): Record<string, unknown> | undefined {
  * configuration and the headers alone.
  */
 export async function findOutline(model: string, options: EstimateModelOptions): Promise<Outline> {
-  const { folder, repository } = await locate(model, options.revision)
-  const found =
-    folder === undefined ? await outlineOfRepository(repository, options) : await outlineOf(folder)
-  if (found !== undefined) return found
-  throw new NodeMlxError(
-    'INVALID_WEIGHTS',
-    `${model} has no config.json or no safetensors that can be read`,
-  )
+  const { signal } = options
+  try {
+    signal?.throwIfAborted()
+    const { folder, repository } = await locate(model, options.revision)
+    if (folder === undefined) return await outlineOfRepository(repository, options)
+    return (await outlineOf(folder, options)) ?? (await throwNoModel(model, folder))
+  } catch (error) {
+    if (signal?.aborted === true) throw aborted('The estimate', signal.reason)
+    throw fromNative(error)
+  }
+}
+
+/** Says what a folder has in the place of weights that can be read. */
+async function throwNoModel(model: string, folder: string): Promise<never> {
+  const files = await names(folder)
+  if (!files.some(isWeightFile)) {
+    throw noModel(
+      model,
+      files.map((name) => ({ name })),
+    )
+  }
+  throw new NodeMlxError('INVALID_WEIGHTS', `${model} has safetensors that cannot be read`)
 }
 
 async function outlineOfRepository(
   { id, revision }: Repository,
   options: EstimateModelOptions,
-): Promise<Outline | undefined> {
+): Promise<Outline> {
   const cache = new RepositoryCache(cacheFolder(options.cacheDir), id)
   const local = await localSnapshot(cache, revision)
-  if (local !== undefined && local.missing === undefined) return outlineOf(local.path)
+  if (local !== undefined && local.missing === undefined)
+    return (await outlineOf(local.path, options)) ?? (await throwNoModel(id, local.path))
   if (isOffline(options.offline))
     throw new NodeMlxError(
       'OFFLINE',
@@ -94,92 +128,81 @@ async function outlineOfRepository(
   const signal = options.signal ?? new AbortController().signal
   const address = endpointAddress(options.endpoint)
   const client = new HubClient(address, await findToken(options.token), transport(options.fetch))
-  const files = new RemoteFiles(client, id, await listFiles(client, id, revision, signal), signal)
+  const listing = await listFiles(client, id, revision, signal)
+  const files = new RemoteFiles(client, id, listing, signal)
   const config = await files.read(CONFIG)
-  if (config === undefined) return undefined
-  return outline(config.toString(), (growth) => files.tensorBytes(growth))
+  if (config === undefined) throw noModel(id, listing.files)
+  const folder = await mkdtemp(join(tmpdir(), 'nodemlx-'))
+  try {
+    await writeFile(join(folder, CONFIG), config)
+    const found = await outlineOf(folder, options, (growth) => files.outline(growth))
+    if (found === undefined) throw noModel(id, listing.files)
+    return found
+  } catch (error) {
+    const known = fromNative(error)
+    if (!(known instanceof NodeMlxError) || !known.message.includes(folder)) throw known
+    // The folder is none that anybody knows.
+    throw new NodeMlxError(known.code, known.message.replaceAll(folder, id), { cause: error })
+  } finally {
+    await rm(folder, { recursive: true, force: true })
+  }
 }
 
 /** How much memory a model takes on this machine. */
 export function estimate(
-  { config, weightsBytes }: Outline,
-  { contextLength, sequences = 1, kvBits, device = 'auto' }: EstimateModelOptions,
+  { config, weightsBytes, device, caches }: Outline,
+  { contextLength, sequences = 1 }: EstimateModelOptions,
 ): MemoryEstimate {
-  const kind = device === 'auto' ? getNative().systemInfo().defaultDevice : device
-  const availableBytes = memoryOf(kind)
+  const availableBytes = memoryOf(device)
   const text = isPlainObject(config['text_config']) ? config['text_config'] : config
   const size = (name: string): number => {
     const value = text[name]
     return typeof value === 'number' && value > 0 ? value : 0
   }
-  const longest = size('max_position_embeddings') || LONGEST
+  const longest = caches.contextLength ?? LONGEST
   const length = contextLength ?? Math.min(USUAL_CONTEXT, longest)
-  const plan = cachePlan(config)
-  const bytes = bytesOfNumbers(config, kind, kvBits)
-  const cacheOf = (tokens: number): number =>
-    plan === undefined ? 0 : sequences * cacheBytes(plan, tokens, bytes)
-  const fixed = weightsBytes + workspace(size, kind)
-  const fitsWith = (tokens: number): boolean => fixed + cacheOf(tokens) <= availableBytes
-  const peakBytes = Math.ceil(fixed + cacheOf(length))
-  const maxContextLength = largest(longest, fitsWith)
-  const fits = peakBytes <= availableBytes
-  const perToken = plan?.layers.reduce((sum, layer) => sum + layer.perPosition, 0) ?? 0
-  return {
+  const cacheOf = (tokens: number): number => sequences * caches.cacheBytes(tokens)
+  const peakOf = (tokens: number): number => {
+    const cacheBytes = cacheOf(tokens)
+    return weightsBytes + cacheBytes + workspace(size, device, tokens, cacheBytes)
+  }
+  const fitsWith = (tokens: number): boolean => peakOf(tokens) <= availableBytes
+  const peakBytes = Math.ceil(peakOf(length))
+  const facts = {
     weightsBytes,
-    cacheBytesPerToken: perToken * bytes.cached,
-    cacheBytes: Math.ceil(cacheOf(length)),
     peakBytes,
     availableBytes,
     contextLength: length,
-    maxContextLength,
-    fits,
-    reason: reasonOf({
-      fits,
-      weightsBytes,
-      peakBytes,
-      availableBytes,
-      maxContextLength,
-      length,
-      kind,
-    }),
+    maxContextLength: largest(longest, fitsWith),
+    fits: peakBytes <= availableBytes,
+  }
+  return {
+    ...facts,
+    cacheBytesPerToken: caches.cacheBytesPerToken,
+    cacheBytes: cacheOf(length),
+    reason: reasonOf(facts, device, longest),
   }
 }
 
-/** Bytes of a number in caches that grow, and in states. */
-function bytesOfNumbers(
-  config: Record<string, unknown>,
+/**
+ * What computing a chunk of a prompt takes, and the logits. Measured with models of 2 to 48 layers:
+ * so many of them have their results in memory at once, and beside them a third more and the cache
+ * of a layer that grows.
+ */
+function workspace(
+  size: (name: string) => number,
   kind: 'gpu' | 'cpu',
-  kvBits: number | undefined,
-): { cached: number; state: number } {
-  const text = isPlainObject(config['text_config']) ? config['text_config'] : {}
-  const dtype = text['torch_dtype'] ?? text['dtype'] ?? config['torch_dtype'] ?? config['dtype']
-  const plain = dtype === 'float32' ? 4 : 2
-  const scales = kind === 'cpu' ? 4 : plain
-  // Packed in groups of 64 with a scale and a bias each.
-  const cached = kvBits === undefined ? plain : kvBits / 8 + (2 * scales) / 64
-  return { cached, state: 4 }
-}
-
-function cacheBytes(
-  plan: CachePlan,
   tokens: number,
-  bytes: { cached: number; state: number },
+  cacheBytes: number,
 ): number {
-  const held = Math.ceil(tokens / STEP) * STEP
-  const numbers = plan.layers.reduce(
-    // What has a window grows a step ahead, until that is full.
-    (sum, { perPosition, positions }) =>
-      sum + perPosition * (positions === Infinity ? held : Math.min(held + STEP, positions)),
-    0,
-  )
-  return numbers * bytes.cached + plan.state * bytes.state
-}
-
-/** What a chunk of a prompt takes on its way through a layer, and the logits. */
-function workspace(size: (name: string) => number, kind: 'gpu' | 'cpu'): number {
   const experts = size('num_experts_per_tok') * size('moe_intermediate_size')
   const inner = Math.max(size('intermediate_size'), experts)
-  return CHUNK[kind] * 4 * (8 * size('hidden_size') + 3 * inner) + 8 * size('vocab_size')
+  const layers = size('num_hidden_layers') || LAYERS[kind]
+  const read = Math.min(CHUNK[kind], Math.max(tokens, SHORTEST))
+  const layer = read * 4 * (8 * size('hidden_size') + 3 * inner)
+  return (
+    (4 / 3) * Math.min(layers, LAYERS[kind]) * layer + cacheBytes / layers + 8 * size('vocab_size')
+  )
 }
 
 /** The largest context that fits, 0 where none does. */
@@ -202,25 +225,22 @@ function memoryOf(kind: 'gpu' | 'cpu'): number {
   // A container may have less than the machine.
   const limit = kind === 'cpu' ? process.constrainedMemory() : 0
   const memory = known ?? totalmem()
-  return SHARE[kind] * (limit > 0 ? Math.min(limit, memory) : memory)
+  return Math.floor(SHARE[kind] * (limit > 0 ? Math.min(limit, memory) : memory))
 }
 
-function reasonOf(facts: {
-  fits: boolean
-  weightsBytes: number
-  peakBytes: number
-  availableBytes: number
-  maxContextLength: number
-  length: number
-  kind: Device
-}): string {
-  const { fits, weightsBytes, peakBytes, availableBytes, maxContextLength, length, kind } = facts
+function reasonOf(
+  facts: Omit<MemoryEstimate, 'cacheBytesPerToken' | 'cacheBytes' | 'reason'>,
+  kind: Device,
+  longest: number,
+): string {
+  const { fits, weightsBytes, peakBytes, availableBytes, maxContextLength, contextLength } = facts
   const amount = (bytes: number): string =>
     bytes < 1e9 ? `${(bytes / 1e6).toFixed(0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`
   const device = `the ${kind.toUpperCase()} can use ${amount(availableBytes)}`
-  if (fits) return `it takes ${amount(peakBytes)}, and ${device}`
+  const beyond = contextLength > longest ? `; the model is made for ${longest} tokens` : ''
+  if (fits) return `it takes ${amount(peakBytes)}, and ${device}${beyond}`
   if (maxContextLength > 0)
-    return `with ${length} tokens it takes ${amount(peakBytes)}, and ${device}: enough for ${maxContextLength} tokens`
+    return `with ${contextLength} tokens it takes ${amount(peakBytes)}, and ${device}: enough for ${maxContextLength} tokens${beyond}`
   return `its weights alone take ${amount(weightsBytes)}, and ${device}`
 }
 
@@ -234,9 +254,14 @@ export async function checkMemory(
   { device, force }: LoadModelOptions,
   weightsBytes?: number,
 ): Promise<number | undefined> {
-  const found = await outlineOf(folder, weightsBytes)
+  const tensors =
+    weightsBytes === undefined
+      ? undefined
+      : () => Promise.resolve({ bytes: weightsBytes, headers: [] })
+  // What is wrong with its files loading says, with all that it knows.
+  const found = await outlineOf(folder, { device }, tensors).catch(() => undefined)
   if (found === undefined) return undefined
-  const { maxContextLength, reason } = estimate(found, { device })
+  const { maxContextLength, reason } = estimate(found, {})
   if (maxContextLength > 0 || force === true) return maxContextLength
   throw new NodeMlxError(
     'INSUFFICIENT_MEMORY',

@@ -26,6 +26,7 @@ export type {
   NativeLogprob,
   NativeModel,
   NativeModelInfo,
+  NativeOutline,
   NativePiece,
   NativePrompt,
   NativePromptCache,
@@ -53,6 +54,7 @@ export type Native = Omit<
   | 'NativeGeneration'
   | 'NativeLoad'
   | 'NativeModel'
+  | 'NativeOutline'
   | 'NativePromptCache'
 > &
   // An addon of an earlier version finds out later.

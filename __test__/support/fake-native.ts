@@ -290,6 +290,11 @@ export class FakeNative implements Native {
     return this.info.architecture
   }
 
+  outlineModel(): ReturnType<Native['outlineModel']> {
+    const cacheBytes = (tokens: number): number => tokens
+    return Promise.resolve({ contextLength: 4096, cacheBytesPerToken: 1, cacheBytes })
+  }
+
   foreignFormat(): null {
     return null
   }

@@ -22,23 +22,28 @@ const LEFT_ASIDE =
 /** Reads some bytes of a file from its beginning; fewer where it ends. */
 export type ReadStart = (length: number) => Promise<Buffer>
 
-/**
- * The bytes that the tensors which a model loads from a safetensors file take, by its header alone;
- * `undefined` where it is none, or shorter than it says.
- */
-export async function tensorBytes(
+/** What the headers of safetensors files tell. */
+export interface TensorOutline {
+  /** The bytes that the tensors which a model loads take. */
+  bytes: number
+  headers: string[]
+}
+
+/** What a safetensors file's header tells; `undefined` where it is none, or longer than the file. */
+export async function outlineOfFile(
   read: ReadStart,
   size: number,
   growth: Growth,
-): Promise<number | undefined> {
+): Promise<TensorOutline | undefined> {
   let start = await read(Math.min(FIRST_READ, size))
   if (start.length < 8) return undefined
   const length = Number(start.readBigUInt64LE(0))
   if (length > MAX_HEADER || length + 8 > size) return undefined
   if (start.length < length + 8) start = await read(length + 8)
+  const text = start.toString('utf8', 8, length + 8)
   let header: unknown
   try {
-    header = JSON.parse(start.toString('utf8', 8, length + 8))
+    header = JSON.parse(text)
   } catch {
     return undefined
   }
@@ -51,28 +56,39 @@ export async function tensorBytes(
       return undefined
     if (!LEFT_ASIDE.test(name)) bytes += (to - from) * growth(String(dtype))
   }
-  return bytes
+  return { bytes, headers: [text] }
 }
 
-/** The bytes of the tensors that a folder's model loads. */
-export async function folderTensorBytes(
+/** What all files tell; `undefined` where one of them does not, or there is nothing. */
+async function outlineOfAll<T>(
+  files: readonly T[],
+  outlineOf: (file: T) => Promise<TensorOutline | undefined>,
+): Promise<TensorOutline | undefined> {
+  const all: TensorOutline = { bytes: 0, headers: [] }
+  for (const file of files) {
+    const outline = await outlineOf(file)
+    if (outline === undefined) return undefined
+    all.bytes += outline.bytes
+    all.headers.push(...outline.headers)
+  }
+  return all.bytes === 0 ? undefined : all
+}
+
+/** What the weights in a folder tell. */
+export async function outlineOfFolder(
   folder: string,
   growth: Growth,
-): Promise<number | undefined> {
+): Promise<TensorOutline | undefined> {
   const index = await readFile(join(folder, INDEX), 'utf8').catch(() => undefined)
   const weights =
     (index === undefined ? undefined : indexedFiles(index)) ??
     (await names(folder)).filter(isWeightFile)
-  let sum = 0
-  for (const name of weights) {
-    const bytes = await fileTensorBytes(join(folder, name), growth).catch(() => undefined)
-    if (bytes === undefined) return undefined
-    sum += bytes
-  }
-  return sum === 0 ? undefined : sum
+  return outlineOfAll(weights, (name) =>
+    outlineOfPath(join(folder, name), growth).catch(() => undefined),
+  )
 }
 
-async function fileTensorBytes(path: string, growth: Growth): Promise<number | undefined> {
+async function outlineOfPath(path: string, growth: Growth): Promise<TensorOutline | undefined> {
   const { size } = await stat(path)
   const file = await open(path)
   try {
@@ -80,7 +96,7 @@ async function fileTensorBytes(path: string, growth: Growth): Promise<number | u
       const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0)
       return buffer.subarray(0, bytesRead)
     }
-    return await tensorBytes(read, size, growth)
+    return await outlineOfFile(read, size, growth)
   } finally {
     await file.close()
   }
@@ -122,19 +138,17 @@ export class RemoteFiles {
     })
   }
 
-  async tensorBytes(growth: Growth): Promise<number | undefined> {
+  /** What the weights tell. */
+  async outline(growth: Growth): Promise<TensorOutline | undefined> {
     const { commit, files } = this.#listing
     const index = (await this.read(INDEX))?.toString()
     const indexed = index === undefined ? undefined : indexedFiles(index)
-    let sum = 0
-    for (const file of files.filter(({ name }) => indexed?.includes(name) ?? isWeightFile(name))) {
+    const weights = files.filter(({ name }) => indexed?.includes(name) ?? isWeightFile(name))
+    return outlineOfAll(weights, async (file) => {
       const { size = 0 } = await describe(this.#client, this.#id, commit, file, this.#signal)
       const read: ReadStart = async (length) =>
         (await this.read(file.name, length)) ?? Buffer.alloc(0)
-      const bytes = await tensorBytes(read, size, growth)
-      if (bytes === undefined) return undefined
-      sum += bytes
-    }
-    return sum === 0 ? undefined : sum
+      return outlineOfFile(read, size, growth)
+    })
   }
 }

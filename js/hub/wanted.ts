@@ -54,8 +54,21 @@ export function weightsBy(
   )
 }
 
+/** The error for a selection that leaves nothing of a repository. */
+export function nothingSelected(
+  id: string,
+  files: readonly Pick<ListedFile, 'name'>[],
+): NodeMlxError {
+  const shown = files.slice(0, 10).map(({ name }) => name)
+  const more = files.length > shown.length ? ', …' : ''
+  return new NodeMlxError(
+    'FILE_NOT_FOUND',
+    `${id} has no files of these patterns, but ${shown.join(', ')}${more}.`,
+  )
+}
+
 /** The error for a repository without a model that could be loaded. */
-export function noModel(id: string, files: readonly ListedFile[]): NodeMlxError {
+export function noModel(id: string, files: readonly Pick<ListedFile, 'name'>[]): NodeMlxError {
   const kinds = files.map(({ name }) => [name, getNative().foreignFormat(name)] as const)
   const [name, kind] = kinds.find(([, known]) => known !== null) ?? []
   const what = kind === undefined || kind === null ? '' : `; ${name ?? ''} is ${kind}`

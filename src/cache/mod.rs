@@ -12,6 +12,7 @@ mod parts;
 pub mod prefix_store;
 mod prefix_tree;
 mod rotating;
+mod size;
 mod standard;
 mod state;
 
@@ -22,6 +23,7 @@ pub use kv_tensor::{KvQuantization, KvTensor};
 pub use parts::CachePart;
 pub use prefix_tree::{PrefixTree, Removed};
 pub use rotating::RotatingCache;
+pub use size::CacheSize;
 pub use standard::StandardCache;
 
 use crate::error::{Error, Result};
@@ -293,25 +295,6 @@ impl Cache {
     pub fn nbytes(&self) -> usize {
         self.arrays().iter().map(|array| array.nbytes()).sum()
     }
-
-    /// The most bytes that a cache like this one, which holds at least a position, takes for so
-    /// many, one prompt and tokens that come one by one.
-    pub fn nbytes_of(&self, positions: i32) -> usize {
-        let capacity = match self {
-            Self::Standard(_) => positions.saturating_add(STEP - 1) / STEP * STEP,
-            // Steps begin where the prompt ends.
-            Self::Rotating(cache) => positions.saturating_add(STEP - 1).min(cache.max_size),
-            Self::Chunked(cache) => cache.capacity_of(positions),
-            Self::Arrays(_) => return self.nbytes(),
-            Self::List(parts) => return parts.iter().map(|it| it.nbytes_of(positions)).sum(),
-        };
-        let arrays = self.arrays();
-        // A layer may have a cache and not use it.
-        let Some(held) = arrays.first().map(|array| array.dim(kv_tensor::POSITIONS as i32)) else {
-            return 0;
-        };
-        self.nbytes() / held.max(1) as usize * capacity as usize
-    }
 }
 
 impl KvCache for Cache {
@@ -415,49 +398,5 @@ mod tests {
             Cache::standard().list(1).unwrap_err(),
         ];
         assert!(refused.iter().all(|error| error.code() == "UNSUPPORTED"));
-    }
-
-    #[test]
-    fn what_positions_take_is_known_from_the_first_one() {
-        mlx::enter(DeviceKind::Cpu).unwrap();
-        let packed = Some(KvQuantization { group_size: None, bits: 8 });
-        let limits = CacheLimits { max_size: None, quantization: packed };
-        let caches = [
-            Cache::standard(),
-            Cache::standard().limited(&limits),
-            Cache::rotating(100, 4),
-            Cache::rotating(1000, 0),
-            Cache::chunked(64),
-            Cache::List(vec![Cache::standard(), Cache::rotating(100, 0), Cache::standard()]),
-        ];
-        let key =
-            |length: usize| mlx::from_f32(&vec![1.0; 2 * 32 * length], &[1, 2, length as i32, 32]);
-        for (mut cache, prompt) in caches.into_iter().flat_map(|it| [(it.clone(), 1), (it, 90)]) {
-            let feed = |cache: &mut Cache, length| {
-                let parts = match cache {
-                    // The last one is not used.
-                    Cache::List(parts) => &mut parts[..2],
-                    cache => std::slice::from_mut(cache),
-                };
-                for part in parts {
-                    part.update_and_fetch(&key(length), &key(length)).unwrap();
-                }
-            };
-            let mut first = cache.clone();
-            feed(&mut first, 1);
-            feed(&mut cache, prompt);
-            while cache.offset() < 700 {
-                feed(&mut cache, 1);
-                if [2, 100, 256, 257, 700].contains(&cache.offset()) {
-                    let (counted, held) = (first.nbytes_of(cache.offset()), cache.nbytes());
-                    assert!(counted >= held, "{} {counted} {held}", cache.kind());
-                    assert!(counted <= 6 * held, "{} {counted} {held}", cache.kind());
-                    assert!(!matches!(cache, Cache::Standard(_)) || counted == held);
-                }
-            }
-        }
-        let mut state = Cache::arrays_of(1);
-        state.state().unwrap().set(0, mlx::from_f32(&[1.0, 2.0], &[2]));
-        assert_eq!((state.nbytes_of(1), state.nbytes_of(1000)), (8, 8));
     }
 }

@@ -12,8 +12,7 @@ use crate::generate::{
     logprobs, prefill, read_texts,
 };
 use crate::mlx;
-use crate::models::{EmbedOptions, Embedder, LanguageModel};
-use crate::nn::Step;
+use crate::models::{EmbedOptions, Embedder, LanguageModel, cache_sizes};
 
 /// A language model.
 pub struct CoreBackend {
@@ -72,16 +71,11 @@ impl CoreBackend {
         Sequence::resume(&*self.model, prompt, options, cache)
     }
 
-    /// The bytes that caches within `limits` take for so many tokens: what the graph of a first
-    /// token, which is never computed, says of one.
+    /// The bytes that caches within `limits` take for so many tokens.
     pub fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize> {
-        let caches = self.model.make_caches().into_iter();
-        let mut caches: Vec<_> = caches.map(|cache| cache.limited(&limits)).collect();
-        let first = mlx::from_u32(&[0], &[1, 1]);
-        let step = Step::of_one(&first).without_logits();
-        self.model.forward(&step, &mut [&mut caches])?;
+        let caches = cache_sizes(&*self.model, limits)?;
         let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
-        Ok(caches.iter().map(|cache| cache.nbytes_of(tokens)).fold(0, usize::saturating_add))
+        Ok(caches.iter().map(|cache| cache.bytes(tokens)).fold(0, usize::saturating_add))
     }
 
     /// How many of the prompt's tokens were in the cache.

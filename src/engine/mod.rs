@@ -26,6 +26,7 @@ mod memory;
 mod model;
 mod model_adapter;
 mod open_answer;
+mod outline;
 mod output_plan;
 mod pace;
 pub mod pool;
@@ -51,6 +52,7 @@ pub use evaluation::{AbortFlag, Scored};
 pub use load::load;
 pub use model::{Engine, Generation, HeldPromptCache, Model, ModelInfo};
 pub use model_adapter::ModelAdapter;
+pub use outline::{OutlineRequest, outline};
 pub use profile::Profile;
 pub use prompt_caches::PromptCacheId;
 pub use request::{

@@ -76,6 +76,14 @@ impl MappedFile {
         Ok(Self(Arc::new(map)))
     }
 
+    /// No file: memory without content.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn none() -> std::io::Result<Self> {
+        MmapMut::map_anon(1).map(|map| Self(Arc::new(map)))
+    }
+
     /// All of the bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0

@@ -29,8 +29,8 @@ pub use mapped::MappedFile;
 pub use metal::check as check_machine;
 pub use mlx_rs::{Array, Dtype};
 pub use transfer::{
-    async_eval, eval, from_bytes, from_f32, from_u32, item_f32, item_u32, queued_elements, scalar,
-    to_bytes, to_f32_vec, to_u32_vec,
+    GraphsOnly, async_eval, eval, from_bytes, from_f32, from_u32, item_f32, item_u32,
+    queued_elements, scalar, to_bytes, to_f32_vec, to_u32_vec,
 };
 
 /// The name of a data type as checkpoints and users write it.

@@ -1,5 +1,8 @@
 //! Evaluation, and the ways between arrays and the host's memory.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
+
 use mlx_rs::ArrayElement;
 use mlx_sys as sys;
 
@@ -7,14 +10,48 @@ use super::call::{Arrays, check};
 use super::{Array, Dtype, ops};
 use crate::error::{Error, Result};
 
+thread_local! {
+    /// Whether this thread builds graphs that are never computed.
+    static GRAPHS_ONLY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While it lives, its thread builds graphs and computes none but those whose values are read: what
+/// they would take is known by their shapes and types alone.
+#[derive(Debug)]
+pub struct GraphsOnly {
+    before: bool,
+    _of_this_thread: PhantomData<*const ()>,
+}
+
+impl GraphsOnly {
+    /// Begins.
+    #[expect(clippy::new_without_default, reason = "it does something")]
+    pub fn new() -> Self {
+        Self { before: GRAPHS_ONLY.replace(true), _of_this_thread: PhantomData }
+    }
+}
+
+impl Drop for GraphsOnly {
+    fn drop(&mut self) {
+        GRAPHS_ONLY.set(self.before);
+    }
+}
+
 /// Computes `arrays` and waits for them.
 pub fn eval(arrays: &[&Array]) -> Result<()> {
+    if GRAPHS_ONLY.get() { Ok(()) } else { compute(arrays) }
+}
+
+fn compute(arrays: &[&Array]) -> Result<()> {
     // SAFETY: the vector is live for the call.
     check(unsafe { sys::mlx_eval(Arrays::of(arrays).handle()) })
 }
 
 /// Queues the computation of `arrays` without waiting for it (on the CPU it may still wait).
 pub fn async_eval(arrays: &[&Array]) -> Result<()> {
+    if GRAPHS_ONLY.get() {
+        return Ok(());
+    }
     // SAFETY: the vector is live for the call.
     check(unsafe { sys::mlx_async_eval(Arrays::of(arrays).handle()) })
 }
@@ -75,7 +112,7 @@ pub fn item_f32(array: &Array) -> Result<f32> {
 
 fn contiguous(array: &Array, dtype: Dtype) -> Result<Array> {
     let array = ops::contiguous(&ops::astype(array, dtype)?)?;
-    eval(&[&array])?;
+    compute(&[&array])?;
     Ok(array)
 }
 
@@ -102,7 +139,7 @@ pub fn queued_elements<T: ArrayElement + Clone>(array: &Array) -> Result<Vec<T>>
 /// The elements in row-major order as they lie in memory; waits for them.
 pub fn to_bytes(array: &Array) -> Result<Vec<u8>> {
     let bytes = ops::view(&ops::contiguous(array)?, Dtype::Uint8)?;
-    eval(&[&bytes])?;
+    compute(&[&bytes])?;
     bytes.try_as_slice::<u8>().map(<[u8]>::to_vec).or_else(|error| empty_or(&bytes, error))
 }
 

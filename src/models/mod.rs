@@ -71,6 +71,7 @@ mod nemotron;
 mod olmo;
 mod openelm;
 mod opt;
+mod outline;
 mod parts;
 mod persimmon;
 mod phi;
@@ -97,6 +98,7 @@ use std::path::Path;
 use config::ConfigFile;
 pub use config::GenerationDefaults;
 pub use layout::{Layout, Modules, Quantizing, Tensors, layout};
+pub use outline::{ModelOutline, cache_sizes, check_tensors};
 use parts::Parts;
 pub use sentence::{
     EmbedOptions, Embedder, EmbedderInfo, LabelActivation, PooledText, Pooling, to_rows,
@@ -602,6 +604,27 @@ fn find(text: &ConfigFile) -> Result<&'static Architecture> {
         .ok_or(Error::UnknownArchitecture { model_type })
 }
 
+/// Builds the language model of a checkpoint, each of whose tensors belongs to it or is known to be
+/// left aside.
+fn build(
+    architecture: &Architecture,
+    text: &ConfigFile,
+    checkpoint: &Checkpoint,
+    weights: &Weights,
+) -> Result<Box<dyn LanguageModel>> {
+    let parts = Parts::of(checkpoint);
+    let text = text
+        .with_default_eps(architecture.eps)
+        .with_default_sizes(&text.model_type()?, architecture.name);
+    let model = (architecture.build)(&text, &parts.language_model(weights))
+        .map_err(|error| text.with_used_sizes(error))?;
+    weights.finish(|tensor| match parts.without_prefix(tensor) {
+        Some(tensor) => is_rotary_frequencies(&tensor) || (architecture.ignores)(&text, &tensor),
+        None => true,
+    })?;
+    Ok(model)
+}
+
 /// Loads the model of a folder, on this thread.
 ///
 /// # Errors
@@ -629,16 +652,7 @@ pub fn load(
     let weights = Weights::new(&checkpoint, &quantization, plan, |loaded_bytes| {
         progress(Progress { loaded_bytes, total_bytes }).is_continue()
     });
-    let parts = Parts::of(&checkpoint);
-    let text = text
-        .with_default_eps(architecture.eps)
-        .with_default_sizes(&text.model_type()?, architecture.name);
-    let model = (architecture.build)(&text, &parts.language_model(&weights))
-        .map_err(|error| text.with_used_sizes(error))?;
-    weights.finish(|tensor| match parts.without_prefix(tensor) {
-        Some(tensor) => is_rotary_frequencies(&tensor) || (architecture.ignores)(&text, &tensor),
-        None => true,
-    })?;
+    let model = build(architecture, &text, &checkpoint, &weights)?;
     warnings.extend_from_slice(checkpoint.warnings());
     warnings.extend(weights.warnings());
     let (quantization, mixed_quantization) = weights.quantization();

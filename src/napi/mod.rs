@@ -16,6 +16,7 @@ mod file_lock;
 mod generation;
 mod load;
 mod model;
+mod outline;
 mod promise;
 mod prompt_cache;
 mod request;

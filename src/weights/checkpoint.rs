@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::file::{Entry, WeightFile};
+use super::file::{Entry, TensorOutline, WeightFile};
 use super::folder::weight_files;
 use super::formats::{Made, Source};
 use crate::error::{Error, Result};
-use crate::mlx::Array;
 use crate::mlx::quantized::QuantizationParams;
+use crate::mlx::{Array, Dtype, ops};
 use crate::warning::Warning;
 
 /// The tensors of a model folder's safetensors files.
@@ -20,6 +20,17 @@ pub struct Checkpoint {
     /// How layers are packed whose tensors are made of those of other programs.
     formats: BTreeMap<String, QuantizationParams>,
     warnings: Vec<Warning>,
+    outline: Option<Outline>,
+}
+
+/// How the tensors of a checkpoint are known that has no content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outline {
+    /// They are what will be there: a tensor that is missing or different is an error.
+    Exact,
+    /// Their names say what parts there are. Whatever is taken is as it is wanted, of the type that
+    /// most of them have, or this one where they do not say.
+    Rough(Dtype),
 }
 
 /// Where a tensor comes from.
@@ -52,6 +63,44 @@ impl Checkpoint {
         Ok((Self::of(vec![Arc::new(file)], Vec::new())?, texts))
     }
 
+    /// A checkpoint that is known by its tensors' names, shapes and types alone: arrays of it may
+    /// be parts of graphs, and hold nothing.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] for two tensors of the same name.
+    pub fn outline(path: &Path, tensors: Vec<TensorOutline>, outline: Outline) -> Result<Self> {
+        let file = WeightFile::outline(path.to_owned(), tensors)?;
+        let checkpoint = Self::of(vec![Arc::new(file)], Vec::new())?;
+        let outline = match outline {
+            Outline::Exact => Outline::Exact,
+            Outline::Rough(dtype) => Outline::Rough(checkpoint.float_dtype().unwrap_or(dtype)),
+        };
+        Ok(Self { outline: Some(outline), ..checkpoint })
+    }
+
+    /// The type of most floating-point numbers.
+    pub(super) fn float_dtype(&self) -> Option<Dtype> {
+        let count = |dtype| -> u64 {
+            let those = self.placed().filter(|(_, _, entry)| entry.dtype == dtype);
+            let numbers = |shape: &[i32]| -> u64 {
+                shape.iter().map(|&dim| u64::from(dim.unsigned_abs())).product()
+            };
+            those.map(|(_, _, entry)| numbers(&entry.shape)).sum()
+        };
+        let types = [Dtype::Float16, Dtype::Bfloat16, Dtype::Float32];
+        let (most, dtype) =
+            types.map(|dtype| (count(dtype), dtype)).into_iter().max_by_key(|it| it.0)?;
+        (most > 0).then_some(dtype)
+    }
+
+    /// The type of everything that is taken, where the tensors are known roughly alone.
+    pub(super) fn rough_dtype(&self) -> Option<Dtype> {
+        match self.outline {
+            Some(Outline::Rough(dtype)) => Some(dtype),
+            _ => None,
+        }
+    }
+
     fn of(files: Vec<Arc<WeightFile>>, warnings: Vec<Warning>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (place, file) in files.iter().enumerate() {
@@ -65,7 +114,7 @@ impl Checkpoint {
                 }
             }
         }
-        Ok(Self { files, places, formats: BTreeMap::new(), warnings })
+        Ok(Self { files, places, formats: BTreeMap::new(), warnings, outline: None })
     }
 
     /// Leaves tensors out, and takes in what is made of them: tensors by their names, and how the
@@ -190,6 +239,9 @@ impl Checkpoint {
             return Some(made.array());
         }
         self.find(name).map(|(file, entry)| {
+            if self.outline.is_some() {
+                return ops::zeros(&entry.shape, entry.dtype);
+            }
             file.mapping
                 .array(entry.range.clone(), &entry.shape, entry.dtype)
                 .map_err(|error| Error::weights(&file.path, error.to_string()).caused_by(error))

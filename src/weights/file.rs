@@ -20,6 +20,17 @@ pub(super) struct Entry {
     pub(super) stored: safetensors::Dtype,
 }
 
+/// What is known of a tensor without its content.
+#[derive(Debug, Clone)]
+pub struct TensorOutline {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<i32>,
+    /// The type that a file has it in.
+    pub stored: safetensors::Dtype,
+}
+
 /// A safetensors file. No tensor is read before it is taken.
 pub(super) struct WeightFile {
     pub(super) path: PathBuf,
@@ -59,6 +70,16 @@ impl WeightFile {
         }
         let texts = metadata.metadata().clone().unwrap_or_default();
         Ok(Self { path, mapping, entries, texts })
+    }
+
+    /// A file of tensors that are known by their names, shapes and types alone.
+    pub(super) fn outline(path: PathBuf, tensors: Vec<TensorOutline>) -> Result<Self> {
+        let mapping = MappedFile::none().map_err(|error| Error::io(&path, error))?;
+        let entry = |TensorOutline { name, shape, stored }: TensorOutline| {
+            Some((name, Entry { range: 0..0, shape, dtype: dtype_of(stored)?, stored }))
+        };
+        let entries = tensors.into_iter().filter_map(entry).collect();
+        Ok(Self { path, mapping, entries, texts: HashMap::new() })
     }
 
     pub(super) fn holds(&self, tensor: &str) -> bool {

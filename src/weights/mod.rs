@@ -12,7 +12,8 @@ mod plan;
 mod sites;
 mod view;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, Outline};
+pub use file::TensorOutline;
 pub use formats::{Foreign, Refusal, e8m0};
 pub use plan::LoadPlan;
 pub use sites::{LinearSite, Place, Site, Sites, Trainer};

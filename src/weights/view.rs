@@ -238,6 +238,9 @@ impl<'a> Weights<'a> {
     /// [`Error::Weights`] if the tensor is missing, has another shape or holds anything else.
     pub fn take_bytes(&self, name: &str, shape: &[i32], float: Option<Float8>) -> Result<Array> {
         let array = self.take_raw(name, shape)?;
+        if self.shared.checkpoint.rough_dtype().is_some() {
+            return ops::zeros(shape, Dtype::Uint8);
+        }
         let stored = self.shared.checkpoint.entry(&self.path(name)).map(|entry| entry.stored);
         let found = match stored {
             Some(safetensors::Dtype::U8) => return Ok(array),
@@ -525,6 +528,10 @@ impl<'a> Weights<'a> {
     fn take_raw(&self, name: &str, shape: &[i32]) -> Result<Array> {
         let path = self.path(name);
         let shared = &self.shared;
+        if let Some(dtype) = shared.checkpoint.rough_dtype() {
+            shared.taken.borrow_mut().insert(path);
+            return ops::zeros(shape, dtype);
+        }
         let Some(entry) = shared.checkpoint.entry(&path) else {
             return Err(self.error(name, format!("is missing (expected shape {shape:?})")));
         };
@@ -555,6 +562,9 @@ impl<'a> Weights<'a> {
     pub fn format(&self, inputs: i32) -> Result<Option<QuantizationParams>> {
         if let Some(format) = self.shared.checkpoint.format(&self.prefix) {
             return Ok(Some(format));
+        }
+        if self.shared.checkpoint.rough_dtype().is_some() {
+            return Ok(None);
         }
         let quantization = self.shared.quantization;
         if let Some(format) = quantization.layers.get(&self.prefix) {
@@ -610,7 +620,9 @@ impl<'a> Weights<'a> {
     /// 16 bits the one that is eight times as precise: keys and values, unlike the residual stream,
     /// stay far below its greatest number.
     pub fn cache_dtype(&self) -> Option<Dtype> {
-        let half = matches!(self.stored_dtype(), Some(Dtype::Bfloat16 | Dtype::Float16));
+        // Packed matrices may have no floating-point numbers, and come before all that do.
+        let stored = self.stored_dtype().or_else(|| self.shared.checkpoint.float_dtype());
+        let half = matches!(stored, Some(Dtype::Bfloat16 | Dtype::Float16));
         (half && self.shared.plan.half_caches).then_some(Dtype::Float16)
     }
 
@@ -623,7 +635,9 @@ impl<'a> Weights<'a> {
         let checkpoint = self.shared.checkpoint;
         let left: Vec<&str> =
             checkpoint.names().filter(|name| !taken.contains(*name) && !ignore(name)).collect();
-        let Some(first) = left.first() else { return Ok(()) };
+        let Some(first) = left.first().filter(|_| checkpoint.rough_dtype().is_none()) else {
+            return Ok(());
+        };
         let shown = left.iter().take(5).map(|name| format!("\"{name}\"")).collect::<Vec<_>>();
         let more = if left.len() > shown.len() { ", …" } else { "" };
         Err(Error::weights(

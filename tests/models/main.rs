@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod batch;
+mod outline;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -74,12 +74,20 @@ impl ConfigFile {
                 found.unwrap_or_default()
             )));
         }
-        let values = whole_numbers(Value::Object(read_object(&path)?));
-        let Value::Object(values) = values else {
+        let values = read_object(&path)?;
+        Self::of(&path, values)
+    }
+
+    /// A configuration that is, or will be, at `path`.
+    ///
+    /// # Errors
+    /// None today: any object is a configuration.
+    pub(super) fn of(path: &Path, values: Map<String, Value>) -> Result<Self> {
+        let Value::Object(values) = whole_numbers(Value::Object(values)) else {
             return Err(Error::config(path, "not an object"));
         };
         Ok(Self {
-            path,
+            path: path.to_owned(),
             values,
             is_part: false,
             eps: None,

@@ -1,0 +1,107 @@
+//! Models without their weights: what follows from a configuration and the names, shapes and types
+//! of tensors alone. Their graphs are built as those of loaded models are, and never computed.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::config::ConfigFile;
+use super::{LanguageModel, build, encoder, find};
+use crate::cache::{CacheLimits, CacheSize};
+use crate::error::Result;
+use crate::fused::Device;
+use crate::mlx::{self, Dtype, GraphsOnly};
+use crate::nn::Step;
+use crate::weights::{Checkpoint, LoadPlan, Outline, Quantization, TensorOutline, Weights};
+
+/// What the caches of a model within `limits` take: what the graph of a first token, which is never
+/// computed, says of one.
+///
+/// # Errors
+/// Those of building the graph.
+pub fn cache_sizes(model: &dyn LanguageModel, limits: CacheLimits) -> Result<Vec<CacheSize>> {
+    let caches = model.make_caches().into_iter();
+    let mut caches: Vec<_> = caches.map(|cache| cache.limited(&limits)).collect();
+    let first = mlx::from_u32(&[0], &[1, 1]);
+    let step = Step::of_one(&first).without_logits();
+    let abilities = model.abilities();
+    match (abilities.writes, abilities.labels) {
+        (true, _) => model.forward(&step, &mut [&mut caches])?,
+        (false, Some(_)) => model.classify(&step, &mut [&mut caches])?,
+        (false, None) => model.states(&step, &mut [&mut caches])?,
+    };
+    Ok(caches.iter().flat_map(CacheSize::of).collect())
+}
+
+/// Checks that a checkpoint of these tensors would load. `path` is where messages say that it is.
+///
+/// # Errors
+/// As those of [`super::load`].
+pub fn check_tensors(
+    path: &Path,
+    config: &Map<String, Value>,
+    tensors: Vec<TensorOutline>,
+) -> Result<()> {
+    let config = ConfigFile::of(path, config.clone())?;
+    let text = config.text_part_or_whole()?;
+    let checkpoint = Checkpoint::outline(path, tensors, Outline::Exact)?;
+    outline(&text, &text.quantization()?, &checkpoint, Device::default()).map(drop)
+}
+
+/// What is known of a model before its weights are there.
+#[derive(Debug, Clone)]
+pub struct ModelOutline {
+    /// Positions the model is made for.
+    pub context_length: Option<usize>,
+    /// What the caches of a sequence take.
+    pub caches: Vec<CacheSize>,
+}
+
+impl ModelOutline {
+    /// The outline of a model on a device, by its configuration and what is known of its tensors:
+    /// their names say what parts there are, and their types what numbers have.
+    ///
+    /// # Errors
+    /// As those of [`super::load`] about the configuration.
+    pub fn new(
+        path: &Path,
+        tensors: Vec<TensorOutline>,
+        device: Device,
+        limits: CacheLimits,
+    ) -> Result<Self> {
+        mlx::enter(device.kind)?;
+        let config = ConfigFile::read(path)?;
+        let text = config.text_part_or_whole()?;
+        text.quantization()?;
+        let dtype = declared(&text).unwrap_or(Dtype::Bfloat16);
+        let checkpoint = Checkpoint::outline(path, tensors, Outline::Rough(dtype))?;
+        let _graphs = GraphsOnly::new();
+        let model = outline(&text, &Quantization::default(), &checkpoint, device)?;
+        Ok(Self {
+            context_length: config.context_length().map(|it| it - encoder::reserved(&text, it)),
+            caches: cache_sizes(&*model, limits)?,
+        })
+    }
+}
+
+fn outline(
+    text: &ConfigFile,
+    quantization: &Quantization,
+    checkpoint: &Checkpoint,
+    device: Device,
+) -> Result<Box<dyn LanguageModel>> {
+    let _graphs = GraphsOnly::new();
+    let plan = LoadPlan::new(device.plain(), None);
+    let weights = Weights::new(checkpoint, quantization, plan, |_| true);
+    build(find(text)?, text, checkpoint, &weights)
+}
+
+/// The type that the configuration names.
+fn declared(text: &ConfigFile) -> Option<Dtype> {
+    let name = ["torch_dtype", "dtype"]
+        .into_iter()
+        .find_map(|field| text.optional::<String>(field).ok().flatten())?;
+    [Dtype::Float16, Dtype::Bfloat16, Dtype::Float32]
+        .into_iter()
+        .find(|&dtype| mlx::dtype_name(dtype) == name)
+}
