@@ -1,6 +1,14 @@
 // Conversions of the embedded model, by the API and by the command line.
 
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -142,8 +150,16 @@ describe('a conversion', () => {
     writeFileSync(join(target, 'mark'), '')
     await expect(convertModel(numbers, target)).rejects.toMatchObject({ option: 'target' })
     expect(existsSync(join(target, 'mark'))).toBe(true)
+    // No conversion writes such a file.
+    await expect(convertModel(numbers, target, { overwrite: true })).rejects.toMatchObject({
+      option: 'target',
+      message: expect.stringContaining('"mark"') as string,
+    })
+    expect(existsSync(join(target, 'mark'))).toBe(true)
+    rmSync(join(target, 'mark'))
+    const { ino } = statSync(target)
     await convertModel(numbers, target, { overwrite: true })
-    expect(existsSync(join(target, 'mark'))).toBe(false)
+    expect(statSync(target).ino).not.toBe(ino)
     await expect(convertModel(target, target, { overwrite: true })).rejects.toMatchObject({
       option: 'target',
     })

@@ -95,7 +95,7 @@ describe('weights', () => {
     ['model-Q4_K_M.gguf', /model-Q4_K_M\.gguf.*llama\.cpp/],
     ['pytorch_model.bin', /pytorch_model\.bin.*pickle.*mlx_lm\.convert/],
     ['weights.npz', /weights\.npz.*mlx_lm\.convert/],
-    ['adapters.safetensors', /adapters\.safetensors.*adapter.*mlx_lm\.fuse/],
+    ['adapters.safetensors', /adapters\.safetensors.*adapter.*nodemlx fuse/],
     ['model.onnx', /model\.onnx.*ONNX/],
     ['consolidated.safetensors', /consolidated\.safetensors.*Mistral/],
   ])('of another kind are named: %s', async (name, message) => {

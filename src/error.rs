@@ -186,6 +186,7 @@ impl Error {
             Self::Logits(_) => "INVALID_LOGITS",
             Self::Mlx(_) => "MLX_ERROR",
             Self::EngineFailed(_) => "ENGINE_FAILED",
+            Self::Io { cause: Some(cause), .. } if is_full(cause.downcast_ref()) => "DISK_FULL",
             Self::Io { .. } => "IO_ERROR",
         }
     }
@@ -290,7 +291,10 @@ impl Error {
 
     /// An [`Error::Io`] for `path`.
     pub fn io(path: impl Into<PathBuf>, error: std::io::Error) -> Self {
-        let message = error.to_string();
+        let mut message = error.to_string();
+        if is_full(Some(&error)) {
+            message.push_str("; make room, or name a place on another disk");
+        }
         Self::Io { path: path.into(), message, cause: Some(Arc::new(error)) }
     }
 
@@ -333,6 +337,12 @@ impl Error {
     }
 }
 
+/// Whether a disk takes no more.
+fn is_full(error: Option<&std::io::Error>) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    error.is_some_and(|it| matches!(it.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+}
+
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;
@@ -347,6 +357,11 @@ mod tests {
         let cause = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
         assert_eq!(cause.map(std::io::Error::kind), Some(std::io::ErrorKind::PermissionDenied));
         assert!(Error::config("config.json", "expected an object").source().is_none());
+        assert_eq!(error.code(), "IO_ERROR");
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let error = Error::io("model.safetensors", full);
+        assert_eq!(error.code(), "DISK_FULL");
+        assert!(error.to_string().contains("make room"), "{error}");
         let broken = serde_json::from_str::<u8>("{").unwrap_err();
         let error = Error::config("config.json", format!("not JSON: {broken}")).caused_by(broken);
         let cause = error.source().and_then(|cause| cause.downcast_ref::<Cause>());

@@ -29,7 +29,7 @@ const KINDS: [Kind; 9] = [
                 || ["adapter_model.", "adapters."].iter().any(|start| name.starts_with(start))
         },
         what: "an adapter (LoRA) without the model that it belongs to",
-        advice: "fuse both with mlx_lm.fuse",
+        advice: "load its model with the option \"adapter\", or make one of both with `nodemlx fuse`",
     },
     Kind {
         is: |name| {

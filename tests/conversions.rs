@@ -17,7 +17,7 @@ use nodemlx::models::{self, LoadOptions};
 use safetensors::tensor::TensorView;
 use safetensors::{SafeTensors, View};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -279,18 +279,204 @@ fn a_target_that_is_there_is_kept_unless_it_is_a_model_and_may_be_replaced() {
     let error = run(&source, &target, &options).unwrap_err();
     assert_eq!((error.code(), error.option()), ("INVALID_ARGUMENT", Some("target")));
     options.overwrite = true;
-    std::fs::write(target.join("old"), "").unwrap();
+    // What the source has, too, and what checkpoints consist of.
+    for name in ["golden.json", "vocab.json", "model-00002-of-00002.safetensors"] {
+        std::fs::copy(source.join("golden.json"), target.join(name)).unwrap();
+    }
     run(&source, &target, &options).unwrap();
-    assert!(!target.join("old").exists());
+    assert!(target.join("golden.json").exists() && !target.join("vocab.json").exists());
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     // Neither what is no model, nor the source, nor what it lies in.
     let other = folder.path().join("other");
     std::fs::create_dir(&other).unwrap();
     std::fs::write(other.join("letter.txt"), "").unwrap();
-    for place in [&other, &target, folder.path()] {
-        run(&target, place, &options).unwrap_err();
+    for place in [&other, &target, folder.path(), &target.join("within"), &other.join("letter.txt")]
+    {
+        let error = run(&target, place, &options).unwrap_err();
+        assert_eq!(error.option(), Some("target"), "{error}");
     }
+    assert!(!target.join("within").exists());
     assert!(other.join("letter.txt").exists() && target.join("config.json").exists());
+}
+
+/// A folder as tools write them that is no model's, and what it must still hold.
+fn application(folder: &Path) -> impl Fn() -> bool + use<> {
+    let folder = folder.to_owned();
+    std::fs::create_dir_all(folder.join("src")).unwrap();
+    std::fs::write(folder.join("config.json"), r#"{"port": 80}"#).unwrap();
+    std::fs::write(folder.join("src/app.js"), "").unwrap();
+    move || folder.join("config.json").exists() && folder.join("src/app.js").exists()
+}
+
+#[test]
+fn what_no_conversion_writes_is_never_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("llama-raw"), folder.path().join("target"));
+    let mut options = options("4bit");
+    options.overwrite = true;
+    let is_whole = application(&folder.path().join("project"));
+    run(&source, &folder.path().join("project"), &options).unwrap_err();
+    assert!(is_whole());
+    run(&source, &target, &options).unwrap();
+    let write = |name: &str| {
+        let path = target.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "mine").unwrap();
+    };
+    let mine = [
+        "notes.txt",
+        "adapters.safetensors",
+        ".git/HEAD",
+        "src/app.js",
+        "1_Pooling/notes.txt",
+        "additional_chat_templates/notes.txt",
+        "golden.json",
+    ];
+    for name in mine {
+        write(name);
+        let error = run(&source, &target, &options).unwrap_err();
+        let first = name.split('/').next().unwrap();
+        assert!(error.to_string().contains(first), "{name}: {error}");
+        assert_eq!(std::fs::read(target.join(name)).unwrap(), b"mine");
+        if first == name {
+            std::fs::remove_file(target.join(name)).unwrap();
+        } else {
+            std::fs::remove_dir_all(target.join(first)).unwrap();
+        }
+    }
+    run(&source, &target, &options).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_comes_to_the_target_meanwhile_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("llama-raw"), folder.path().join("target"));
+    for overwrite in [false, true] {
+        let mut options = options("4bit");
+        options.overwrite = overwrite;
+        let error = convert(&source, &target, &options, &mut |_| {
+            assert!(application(&target)());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(error.unwrap_err().option(), Some("target"));
+        assert!(application(&target)());
+        std::fs::remove_dir_all(&target).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    // An empty folder is none that anybody misses.
+    std::fs::create_dir(&target).unwrap();
+    run(&source, &target, &options("4bit")).unwrap();
+}
+
+#[test]
+fn of_two_conversions_to_one_target_the_second_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("llama-raw"), folder.path().join("target"));
+    let mut options = options("4bit");
+    options.overwrite = true;
+    let mut second = None;
+    convert(&source, &target, &options, &mut |_| {
+        second.get_or_insert_with(|| run(&source, &target, &options).unwrap_err());
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let second = second.unwrap();
+    assert_eq!((second.code(), second.option()), ("INVALID_ARGUMENT", Some("target")));
+    assert!(logits(&target).iter().all(|logit| logit.is_finite()));
+}
+
+#[test]
+fn what_a_killed_conversion_left_is_cleared_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, target) = (seeded::folder("llama-raw"), folder.path().join("target"));
+    let left = folder.path().join(".target.incomplete");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("model-00001-of-00009.safetensors"), "").unwrap();
+    run(&source, &target, &options("4bit")).unwrap();
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert!(!target.join("model-00001-of-00009.safetensors").exists());
+    // Somebody's own folder of that name is none.
+    let is_whole = application(&left);
+    let other = folder.path().join("target/../target");
+    std::fs::remove_dir_all(&target).unwrap();
+    run(&source, &other, &options("4bit")).unwrap_err();
+    assert!(is_whole());
+}
+
+/// Copies a fixture with another header of its weights.
+fn with_header(fixture: &str, folder: &Path, edit: impl Fn(&mut serde_json::Map<String, Value>)) {
+    for entry in std::fs::read_dir(seeded::folder(fixture)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let path = folder.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    edit(&mut header);
+    let mut header = Value::Object(header).to_string().into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let length = (header.len() as u64).to_le_bytes();
+    let all = [
+        &length[..],
+        &header,
+        &bytes[8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize..],
+    ];
+    std::fs::write(&path, all.concat()).unwrap();
+}
+
+#[test]
+fn nothing_is_written_that_would_not_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let embedding = "model.embed_tokens.weight";
+    let cases: [(&str, &str, fn(&mut serde_json::Map<String, Value>, &str)); 2] = [
+        ("missing", embedding, |header, name| {
+            let tensor = header.remove(name).unwrap();
+            header.insert("elsewhere.weight".to_owned(), tensor);
+        }),
+        ("foreign", "model.somewhere.weight", |header, name| {
+            let end = header.values().filter_map(|it| it["data_offsets"][1].as_u64()).max();
+            let tensor = json!({ "dtype": "F32", "shape": [0], "data_offsets": [end, end] });
+            header.insert(name.to_owned(), tensor);
+        }),
+    ];
+    for (case, name, edit) in cases {
+        let source = folder.path().join(case);
+        std::fs::create_dir(&source).unwrap();
+        with_header("llama-raw", &source, |header| edit(header, name));
+        let target = folder.path().join("target");
+        let mut steps = 0;
+        let error = convert(&source, &target, &options("4bit"), &mut |_| {
+            steps += 1;
+            ControlFlow::Continue(())
+        });
+        let error = error.unwrap_err();
+        assert_eq!((error.code(), steps), ("INVALID_WEIGHTS", 0), "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+        assert!(!target.exists());
+    }
+}
+
+#[test]
+fn numbers_that_have_no_codes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    with_header("llama-raw", folder.path(), |_| {});
+    let path = folder.path().join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let name = "model.layers.0.mlp.up_proj.weight";
+    let at = {
+        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        tensors.tensor(name).unwrap().data().as_ptr() as usize - bytes.as_ptr() as usize
+    };
+    bytes[at..at + 4].fill(0xff);
+    std::fs::write(&path, bytes).unwrap();
+    let target = folder.path().with_extension("4bit");
+    let error = run(folder.path(), &target, &options("4bit")).unwrap_err();
+    assert!(error.code() == "INVALID_WEIGHTS" && error.to_string().contains(name), "{error}");
+    assert!(!target.exists());
 }
 
 #[test]

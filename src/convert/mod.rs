@@ -28,7 +28,7 @@ pub use pattern::Pattern;
 use plan::Plan;
 pub use plan::Recipe;
 pub use report::{LayerReport, Report};
-use shards::Shards;
+use shards::{Output, Shards};
 use target::Target;
 
 /// What affine quantization packs a number in.
@@ -154,6 +154,8 @@ fn write(
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
 ) -> Result<Report> {
     let outputs: Vec<_> = jobs.iter().flat_map(Job::outputs).collect();
+    // Before hours of work: what is written must load.
+    models::check_tensors(source, config, outputs.iter().map(Output::outline).collect())?;
     let total_bytes = outputs.iter().map(|output| output.bytes() as u64).sum();
     let parameters = jobs.iter().map(Job::parameters).sum();
     let mut shards = Shards::create(target.folder(), outputs, parameters)?;
@@ -169,6 +171,12 @@ fn write(
     tell(0)?;
     for job in jobs {
         if let Some(layer) = job.run(&mut shards, &mut tell)? {
+            if !layer.error.is_finite() {
+                let name = format!("{}.weight", layer.path);
+                let message = " holds numbers that are not finite, which have no codes; leave it as \
+                               it is (`layers` with null), or repair the source";
+                return Err(Error::of_tensor(source, &name, message));
+            }
             report.layers.push(layer);
         }
         mlx::memory::clear_cache()?;

@@ -181,8 +181,11 @@ impl Plan {
             self.formats.insert(path.to_owned(), params);
         }
         if let Some(at) = used.iter().position(|used| !used) {
-            let message =
-                format!("\"{}\" names no module that can be quantized", options.layers[at].0);
+            let pattern = &options.layers[at].0;
+            let is_head = pattern.to_string().contains("lm_head");
+            let tied = is_head && tensors.names(|name| name.contains("lm_head.")).is_empty();
+            let hint = if tied { "; the head of this model is its \"embed_tokens\"" } else { "" };
+            let message = format!("\"{pattern}\" names no module that can be quantized{hint}");
             return Err(Error::argument("layers", message));
         }
         if options.must_change && self.formats.len() == repacked {

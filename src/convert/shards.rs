@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::mlx::Dtype;
+use crate::weights::TensorOutline;
 
 /// As mlx-lm has it; a larger tensor has a file of its own.
 const SHARD_BYTES: usize = 5 << 30;
@@ -26,27 +27,32 @@ impl Output {
         self.shape.iter().map(|&dim| dim.unsigned_abs() as usize).product::<usize>() * self.width()
     }
 
-    fn width(&self) -> usize {
-        self.stored().1
+    /// What is known of it before it is written.
+    pub(super) fn outline(&self) -> TensorOutline {
+        TensorOutline { name: self.name.clone(), shape: self.shape.clone(), stored: self.stored() }
     }
 
-    /// The name of its type in files, and the bytes of an element.
-    fn stored(&self) -> (&'static str, usize) {
+    fn width(&self) -> usize {
+        self.stored().bitsize() / 8
+    }
+
+    /// Its type in files.
+    fn stored(&self) -> safetensors::Dtype {
         match self.dtype {
-            Dtype::Bool => ("BOOL", 1),
-            Dtype::Uint8 => ("U8", 1),
-            Dtype::Int8 => ("I8", 1),
-            Dtype::Uint16 => ("U16", 2),
-            Dtype::Int16 => ("I16", 2),
-            Dtype::Float16 => ("F16", 2),
-            Dtype::Bfloat16 => ("BF16", 2),
-            Dtype::Uint32 => ("U32", 4),
-            Dtype::Int32 => ("I32", 4),
-            Dtype::Float32 => ("F32", 4),
-            Dtype::Uint64 => ("U64", 8),
-            Dtype::Int64 => ("I64", 8),
-            Dtype::Float64 => ("F64", 8),
-            Dtype::Complex64 => ("C64", 8),
+            Dtype::Bool => safetensors::Dtype::BOOL,
+            Dtype::Uint8 => safetensors::Dtype::U8,
+            Dtype::Int8 => safetensors::Dtype::I8,
+            Dtype::Uint16 => safetensors::Dtype::U16,
+            Dtype::Int16 => safetensors::Dtype::I16,
+            Dtype::Float16 => safetensors::Dtype::F16,
+            Dtype::Bfloat16 => safetensors::Dtype::BF16,
+            Dtype::Uint32 => safetensors::Dtype::U32,
+            Dtype::Int32 => safetensors::Dtype::I32,
+            Dtype::Float32 => safetensors::Dtype::F32,
+            Dtype::Uint64 => safetensors::Dtype::U64,
+            Dtype::Int64 => safetensors::Dtype::I64,
+            Dtype::Float64 => safetensors::Dtype::F64,
+            Dtype::Complex64 => safetensors::Dtype::C64,
         }
     }
 }
@@ -104,7 +110,7 @@ impl Shards {
             let start = end;
             end += output.bytes();
             let entry = json!({
-                "dtype": output.stored().0,
+                "dtype": output.stored(),
                 "shape": output.shape,
                 "data_offsets": [start, end],
             });
