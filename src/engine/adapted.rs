@@ -173,6 +173,10 @@ impl Backend for AdaptedBackend {
         self.core.cache_bytes(limits, tokens)
     }
 
+    fn put_aside(&self, sequence: &mut AdaptedSequence) -> bool {
+        self.core.put_aside(&mut sequence.sequence)
+    }
+
     fn load_adapter(&self, id: AdapterId, path: &Path) -> Result<AdapterInfo> {
         self.adapters.load(id, path)
     }

@@ -47,6 +47,10 @@ pub trait Backend {
     /// The bytes that the caches of a sequence within `limits` take for so many tokens.
     fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize>;
 
+    /// Frees the caches of a sequence that makes tokens, which reads again what it needs when it goes
+    /// on; whether it can.
+    fn put_aside(&self, sequence: &mut Self::Sequence) -> bool;
+
     /// Loads the adapter of a folder, by a number that no other has.
     fn load_adapter(&self, id: AdapterId, path: &Path) -> Result<AdapterInfo>;
 

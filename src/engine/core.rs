@@ -78,6 +78,12 @@ impl CoreBackend {
         Ok(caches.iter().map(|cache| cache.bytes(tokens)).fold(0, usize::saturating_add))
     }
 
+    /// Frees the caches of a sequence; see [`Sequence::put_aside`].
+    pub fn put_aside(&self, sequence: &mut Sequence) -> bool {
+        self.interrupt();
+        sequence.put_aside(&*self.model)
+    }
+
     /// How many of the prompt's tokens were in the cache.
     pub fn cached_tokens(&self, sequence: &Sequence) -> usize {
         sequence.cached_tokens()

@@ -39,6 +39,8 @@ pub struct ActiveGeneration<B: Backend> {
     pub last_read: u64,
     completion_tokens: usize,
     max_tokens: usize,
+    /// Whether its caches were given up while its consumer was far behind.
+    is_aside: bool,
     /// See [`ActiveGeneration::cache_bytes`].
     cache_bytes: usize,
 }
@@ -73,6 +75,9 @@ pub enum Next {
     Nothing,
 }
 
+/// Whose turn is first: the priority, and the number among those of the same.
+pub type Rank = (Reverse<i32>, u64);
+
 impl<B: Backend> ActiveGeneration<B> {
     /// A generation whose prompt is being prepared, asked for at `requested`. It gets its prompt
     /// cache at once, so that those who come later find it in use, in their order.
@@ -99,6 +104,7 @@ impl<B: Backend> ActiveGeneration<B> {
             last_read: 0,
             completion_tokens: 0,
             max_tokens: usize::MAX,
+            is_aside: false,
             cache_bytes: 0,
         };
         if let Some(cache) = generation.request.prompt_cache {
@@ -131,13 +137,19 @@ impl<B: Backend> ActiveGeneration<B> {
             Stage::Queued(_) => Next::Start,
             Stage::Prefill(_) => Next::Prefill,
             Stage::Decode(_) if self.producer.must_pause() => Next::Wait,
+            Stage::Decode(_) if self.is_aside => Next::Start,
             Stage::Decode(_) => Next::Decode,
         }
     }
 
     /// Those of a higher priority come first, and of these the ones that were asked for first.
-    pub fn rank(&self) -> (Reverse<i32>, u64) {
+    pub fn rank(&self) -> Rank {
         (Reverse(self.request.options.priority.unwrap_or_default()), self.id.0)
+    }
+
+    /// Whether its prompt is being prepared.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.stage, Stage::Preparing)
     }
 
     /// The sequence, where its prompt is being read.
@@ -223,11 +235,31 @@ impl<B: Backend> ActiveGeneration<B> {
 
     /// Whether it has caches.
     pub fn is_running(&self) -> bool {
-        matches!(self.stage, Stage::Prefill(_) | Stage::Decode(_))
+        matches!(self.stage, Stage::Prefill(_) | Stage::Decode(_)) && !self.is_aside
+    }
+
+    /// Whether it has caches, and makes no tokens because its consumer is far behind.
+    pub fn is_paused(&self) -> bool {
+        self.is_running() && matches!(self.stage, Stage::Decode(_)) && self.poll() == Next::Wait
+    }
+
+    /// Gives its caches to others; it reads its tokens again when it goes on.
+    pub fn put_aside(&mut self, backend: &B) {
+        if let Stage::Decode(sequence) = &mut self.stage {
+            self.is_aside = backend.put_aside(sequence);
+        }
     }
 
     /// Begins its sequence.
     pub fn start(&mut self, backend: &B, profile: &Profile) {
+        if std::mem::take(&mut self.is_aside) {
+            // Its tokens are read again.
+            self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
+                Stage::Decode(sequence) => Stage::Prefill(sequence),
+                other => other,
+            };
+            return;
+        }
         match std::mem::replace(&mut self.stage, Stage::Preparing) {
             Stage::Queued(prepared) => match self.begin(*prepared, backend, profile) {
                 Ok(sequence) => self.stage = Stage::Prefill(sequence),
@@ -266,11 +298,12 @@ impl<B: Backend> ActiveGeneration<B> {
                 // The last token is left to the first step, but is as good as read.
                 let read = if progress.done { progress.total } else { progress.processed };
                 let went_on = read != std::mem::replace(&mut self.read_tokens, read);
-                if went_on {
+                // What is read again was reported before.
+                if went_on && self.clock.prefilled.is_none() {
                     self.producer.prefill(read, progress.total);
                 }
                 if progress.done {
-                    self.clock.prefilled = Some(Instant::now());
+                    self.clock.prefilled.get_or_insert_with(Instant::now);
                     self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
                         Stage::Prefill(sequence) => Stage::Decode(sequence),
                         other => other,

@@ -29,7 +29,7 @@ use super::pool;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCaches};
 use super::request::GenerateRequest;
-use super::running::{ActiveGeneration, GenerationId, Next};
+use super::running::{ActiveGeneration, GenerationId, Next, Rank};
 use super::status::Reply;
 use super::stream::Producer;
 use crate::adapters::AdapterId;
@@ -126,7 +126,10 @@ impl<B: Backend> Scheduler<B> {
         let has_room = || {
             let queued = self.generations.iter().filter(|it| it.poll() == Next::Start);
             let first = queued.min_by_key(|generation| generation.rank());
-            first.is_some_and(|generation| generation.cache_bytes() <= self.free_bytes())
+            first.is_some_and(|generation| {
+                generation.cache_bytes() <= self.free_bytes().saturating_add(self.paused_bytes())
+                    && self.prepared_before(generation.rank()) < self.profile.max_sequences
+            })
         };
         !self.evaluations.is_empty()
             || self.generations.iter().any(|generation| runs(generation.poll()))
@@ -135,11 +138,39 @@ impl<B: Backend> Scheduler<B> {
             || self.backend.has_unsaved()
     }
 
+    /// How many whose turn is before `rank` are still being prepared: they keep their place.
+    fn prepared_before(&self, rank: Rank) -> usize {
+        let preparing = self.generations.iter().filter(|it| it.is_preparing());
+        preparing.filter(|generation| generation.rank() < rank).count()
+    }
+
     /// The bytes that are left for the caches of more generations.
     fn free_bytes(&self) -> usize {
         let with_caches = self.generations.iter().filter(|it| it.is_running());
         let taken = with_caches.map(|it| it.cache_bytes()).sum();
         self.profile.memory_bytes.unwrap_or(usize::MAX).saturating_sub(taken)
+    }
+
+    /// The bytes that those have who wait for their consumers.
+    fn paused_bytes(&self) -> usize {
+        self.generations.iter().filter(|it| it.is_paused()).map(|it| it.cache_bytes()).sum()
+    }
+
+    /// Frees the caches of those who wait for their consumers until there are `bytes`, if that is
+    /// enough: who is not read must not keep out those who are.
+    fn free(&mut self, bytes: usize) {
+        if self.free_bytes().saturating_add(self.paused_bytes()) < bytes {
+            return;
+        }
+        for place in 0..self.generations.len() {
+            if self.free_bytes() >= bytes {
+                return;
+            }
+            let generation = &mut self.generations[place];
+            if generation.is_paused() {
+                generation.put_aside(&self.backend);
+            }
+        }
     }
 
     fn receive(&mut self, message: Message) -> ControlFlow<()> {
@@ -216,15 +247,17 @@ impl<B: Backend> Scheduler<B> {
     fn admit(&mut self) {
         let running = self.count(&[Next::Prefill, Next::Decode]);
         let mut room = self.profile.max_sequences.saturating_sub(running);
-        let mut free = self.free_bytes();
         let places = 0..self.generations.len();
         let mut queued: Vec<usize> =
             places.filter(|&place| self.generations[place].poll() == Next::Start).collect();
         queued.sort_by_key(|&place| self.generations[place].rank());
         for place in queued {
-            if room == 0 {
+            // Long prompts take longer to prepare, and do not lose their turn by that.
+            if room <= self.prepared_before(self.generations[place].rank()) {
                 return;
             }
+            self.free(self.generations[place].cache_bytes());
+            let free = self.free_bytes();
             let (before, rest) = self.generations.split_at_mut(place);
             let Some((generation, after)) = rest.split_first_mut() else { continue };
             if generation.cache_bytes() > free {
@@ -233,7 +266,6 @@ impl<B: Backend> Scheduler<B> {
             }
             if !generation.waits_for(before.iter_mut().chain(after), &self.backend) {
                 generation.start(&self.backend, &self.profile);
-                free -= generation.cache_bytes();
                 room -= 1;
             }
         }

@@ -548,6 +548,17 @@ impl Sequence {
         (self.state, self.is_suspect) = (CacheState::Sound, true);
     }
 
+    /// Gives up its caches, so that its tokens are read again when it goes on; whether it can: not
+    /// where nobody knows what is in them.
+    pub fn put_aside(&mut self, model: &dyn LanguageModel) -> bool {
+        let can = self.knows_tokens && !self.has_ended();
+        if can {
+            let length = self.tokens_read() - 1;
+            self.lose_caches().go_back(model, length);
+        }
+        can
+    }
+
     /// Forgets the choices that were not read.
     pub(super) fn restart_choices(&mut self) {
         let (prompt, answer) = self.tokens.split_at(self.prompt_tokens);

@@ -174,6 +174,10 @@ impl Backend for Fake {
         Ok(10 * tokens)
     }
 
+    fn put_aside(&self, _: &mut FakeSequence) -> bool {
+        true
+    }
+
     fn load_adapter(&self, _: AdapterId, path: &Path) -> Result<AdapterInfo> {
         Err(Error::adapter(path, "the fake model has none"))
     }
