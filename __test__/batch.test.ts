@@ -1,6 +1,6 @@
 // Many prompts at once, with the real engine and the embedded model.
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { loadModel } from '../js/index.js'
 import { runBatch } from '../js/batch.js'
 import type { NodeMlxError } from '../js/errors.js'
@@ -155,6 +155,41 @@ describe('a batch', () => {
     await expect(all(broken())).rejects.toThrow('no more prompts')
   })
 
+  it('gives what had begun before its prompts throw', async () => {
+    function* broken(): Generator<Prompt> {
+      yield* PROMPTS.slice(0, 3)
+      throw new Error('line 4')
+    }
+    const items: BatchItem[] = []
+    const read = async (): Promise<void> => {
+      for await (const item of model.generateBatch(broken(), { ...OPTIONS, maxTokens: 3 }))
+        items.push(item)
+    }
+    await expect(read()).rejects.toThrow('line 4')
+    expect(items).toHaveLength(3)
+    for (const { result } of items) expect(result?.finishReason).toMatch(/^(length|stop)$/)
+  })
+
+  it('closes prompts that it waits for when its loop is left', async () => {
+    let closed = false
+    const source: AsyncIterableIterator<Prompt> = {
+      next: vi
+        .fn()
+        .mockResolvedValueOnce({ done: false, value: PROMPTS[0] })
+        .mockReturnValue(new Promise(() => undefined)),
+      return: () => {
+        closed = true
+        return new Promise(() => undefined)
+      },
+      [Symbol.asyncIterator]: () => source,
+    }
+    for await (const item of model.generateBatch(source, { ...OPTIONS, maxTokens: 2 })) {
+      expect(item.error).toBeUndefined()
+      break
+    }
+    expect(closed).toBe(true)
+  })
+
   it('refuses what is no list of prompts, and wrong options, at once', () => {
     const wrong = [
       [() => model.generateBatch('Hi' as never), /prompts/],
@@ -175,6 +210,22 @@ describe('a batch', () => {
     await other.dispose()
     await refused
     expect(() => other.generateBatch([])).toThrow(/disposed/)
+  })
+})
+
+describe('what waits for its turn', () => {
+  it('has it in the order of the calls, however long its prompt takes to prepare', async () => {
+    const one = await loadModel('demo', { maxSequences: 1 })
+    const order: number[] = []
+    const prompts = [{ text: 'word '.repeat(3000) }, 'x', { text: 'word '.repeat(1000) }, 'y', 'z']
+    await Promise.all(
+      prompts.map(async (prompt, at) => {
+        await one.generate(prompt, { maxTokens: 1 })
+        order.push(at)
+      }),
+    )
+    expect(order).toEqual([0, 1, 2, 3, 4])
+    await one.dispose()
   })
 })
 

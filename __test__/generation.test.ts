@@ -378,6 +378,16 @@ describe('errors', () => {
     expect(source.aborts).toBe(1)
   })
 
+  it('of an asynchronous callback come out, too', async () => {
+    const mine = new Error('mine')
+    const prefill = { prefill: { processed: 1, total: 2 } }
+    const { source, generation } = start([prefill, ...words('a', 'b', 'c')], {
+      onPrefill: (() => Promise.reject(mine)) as () => void,
+    })
+    await expect(generation.then()).rejects.toBe(mine)
+    expect(source.aborts).toBe(1)
+  })
+
   it('are thrown at nobody where nobody reads or awaits', async () => {
     const unhandled = vi.fn()
     process.on('unhandledRejection', unhandled)

@@ -70,7 +70,9 @@ class Batch {
   /** Whether a prompt is being asked for, and whether there are no more. */
   #asks = false
   #ended = false
-  /** What ends the whole batch: the prompts have thrown, or the model is no more. */
+  /** What the prompts have thrown, which comes behind what had begun. */
+  #thrown: { error: unknown } | undefined
+  /** What ends the whole batch: the model is no more. */
   #failure: { error: unknown } | undefined
   #wake: () => void = () => undefined
   readonly #forgetSignal: (() => void) | undefined
@@ -100,7 +102,10 @@ class Batch {
       const item = this.#take()
       if (item !== undefined) return item
       if (this.#failure !== undefined) throw this.#failure.error
-      if (this.#ended && this.#taken === this.#begun) return undefined
+      if (this.#ended && this.#taken === this.#begun) {
+        if (this.#thrown !== undefined) throw this.#thrown.error
+        return undefined
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
@@ -113,8 +118,11 @@ class Batch {
     const exhausted = this.#ended && this.#settings.signal?.aborted !== true
     this.#ended = true
     for (const generation of this.#running) generation.abort()
+    if (exhausted) return
+    const closed = this.#prompts.return?.()
     // Prompts that are being waited for would hold up their end.
-    if (!exhausted && !this.#asks) await this.#prompts.return?.()
+    if (!this.#asks) await closed
+    else if (closed !== undefined && 'then' in closed) closed.then(undefined, () => undefined)
   }
 
   #take(): BatchItem | undefined {
@@ -145,7 +153,7 @@ class Batch {
         if ('then' in next) this.#wait(next)
         else this.#found(next)
       } catch (error) {
-        this.#fail(error)
+        this.#endWith(error)
       }
     }
   }
@@ -160,13 +168,18 @@ class Batch {
         },
         (error: unknown) => {
           this.#asks = false
-          this.#fail(error)
+          this.#endWith(error)
         },
       )
       .finally(() => {
         this.#beginMore()
         this.#wake()
       })
+  }
+
+  #endWith(error: unknown): void {
+    this.#thrown ??= { error }
+    this.#ended = true
   }
 
   #found(next: IteratorResult<Prompt, unknown>): void {

@@ -1,4 +1,5 @@
 import { resolve } from 'node:path'
+import { callBack } from './callbacks.js'
 import { aborted, fromNative, invalidArgument } from './errors.js'
 import { adapterFolder } from './hub/adapter.js'
 import { ensure } from './hub/download.js'
@@ -120,11 +121,9 @@ class Converting {
   #report(progress: LoadProgress): void {
     // Reports can come late.
     if (this.#ended !== undefined) return
-    try {
-      this.#options.onProgress?.({ ...progress })
-    } catch (error) {
+    callBack(this.#options.onProgress, { ...progress }, (error) => {
       this.#end(error)
-    }
+    })
   }
 
   /** Throws where the conversion was ended. */

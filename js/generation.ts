@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks'
+import { callBack } from './callbacks.js'
 import { fromNative, invalidArgument } from './errors.js'
 import type { NativeBatch, NativePiece, NativeResult } from './native.js'
 import { Pieces } from './pieces.js'
@@ -91,6 +92,8 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   readonly #pieces = new Pieces()
   readonly #readers = new Set<Reader<GenerationChunk>>()
   #end: { result: GenerationResult<Value> } | { error: unknown } | undefined
+  /** What a callback has thrown. */
+  #thrown: UserError | undefined
   #pulling: Promise<void> | undefined
   #result: Promise<GenerationResult<Value>> | undefined
   #stream: AsyncIterableStream<GenerationChunk<Value>> | undefined
@@ -238,6 +241,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
       if (batch.openText !== undefined) this.#open = batch.openText
       if (batch.prefill !== undefined && this.#abort === undefined)
         this.#reportPrefill(batch.prefill)
+      if (this.#thrown !== undefined) throw this.#thrown
       // What the engine had done ahead of an abort was seen by nobody, and is not part of the
       // answer.
       if (this.#abort === undefined) this.#chunks.push(...this.#pieces.chunks(batch))
@@ -257,12 +261,11 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   }
 
   #reportPrefill(progress: PrefillProgress): void {
-    try {
-      this.#onPrefill?.({ processed: progress.processed, total: progress.total })
-    } catch (error) {
+    const { processed, total } = progress
+    callBack(this.#onPrefill, { processed, total }, (error) => {
+      this.#thrown = new UserError(error)
       this.#source.abort()
-      throw new UserError(error)
-    }
+    })
   }
 
   #finish(end: { result: GenerationResult<Value> } | { error: unknown }): void {
