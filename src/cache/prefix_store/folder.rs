@@ -53,6 +53,10 @@ impl Folder {
     pub(super) fn create(root: &Path, name: &str, limit: u64) -> io::Result<Self> {
         let folder = Self { root: root.to_owned(), path: root.join(name), limit };
         folder.make()?;
+        // The limit may be lower than that of those who wrote what is there.
+        if let Ok(_lock) = folder.lock() {
+            folder.make_room(0, SystemTime::now(), None);
+        }
         Ok(folder)
     }
 
@@ -97,12 +101,21 @@ impl Folder {
 
     pub(super) fn touch(&self, name: &str, used: SystemTime) {
         // Without this it is taken for older than it is.
-        let _ = File::open(self.path.join(name)).and_then(|file| file.set_modified(used));
+        let _ = self.open(name).and_then(|file| file.set_modified(used));
+    }
+
+    /// Opens a file: a pipe, which somebody has put in its place, would wait for whoever writes it.
+    fn open(&self, name: &str) -> io::Result<File> {
+        let path = self.path.join(name);
+        match fs::metadata(&path)?.is_file() {
+            true => File::open(path),
+            false => Err(io::Error::other("not a file")),
+        }
     }
 
     /// Whether the file's content is what was written.
     pub(super) fn is_whole(&self, name: &str) -> bool {
-        let read = File::open(self.path.join(name)).and_then(checksum);
+        let read = self.open(name).and_then(checksum);
         read.is_ok_and(|checksum| checksum_in(name) == Some(checksum))
     }
 
@@ -122,7 +135,11 @@ impl Folder {
         let mut options = File::options();
         options.create(true).truncate(false).write(true);
         #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            // Opening a pipe of that name would wait for whoever reads it.
+            options.mode(0o600).custom_flags(libc::O_NONBLOCK);
+        }
         let file = options.open(self.root.join(LOCK))?;
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -333,6 +333,37 @@ fn what_a_crash_leaves_behind_is_removed_and_what_is_being_written_is_not() {
 }
 
 #[test]
+fn a_lower_limit_holds_as_soon_as_the_directory_is_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), ENOUGH);
+    for seed in 0..4 {
+        save(&store, &tokens(seed, 300), later(u64::from(seed)));
+        flush(&store);
+    }
+    drop(store);
+    let all = bytes_of(directory.path());
+    let store = open(directory.path(), all / 2);
+    assert!(bytes_of(directory.path()) <= all / 2);
+    assert!(find(&store, &tokens(3, 300)) > 0);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path(), ENOUGH);
+    save(&store, &tokens(1, 300), later(0));
+    flush(&store);
+    let lock = directory.path().join("lock");
+    for path in files(directory.path()).into_iter().chain([lock]) {
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    }
+    assert_eq!(read(&store, &tokens(1, 300)), 0);
+    save(&store, &tokens(2, 300), later(1));
+    flush(&store);
+}
+
+#[test]
 fn a_file_that_another_process_removes_is_missed_once() {
     let directory = tempfile::tempdir().unwrap();
     let (one, other) = (open(directory.path(), ENOUGH), open(directory.path(), ENOUGH));
