@@ -301,6 +301,7 @@ fn what_cannot_be_added_is_refused_by_name() {
         ("lora_alpha", json!(1e300)),
         ("use_dora", json!(true)),
         ("alpha_pattern", json!({ "q_proj": [] })),
+        ("r", json!(8)),
     ] {
         refused(set("peft-lora", field, value).path(), "INVALID_ADAPTER", "");
     }
@@ -308,6 +309,7 @@ fn what_cannot_be_added_is_refused_by_name() {
         ("fine_tune_type", json!("sparse")),
         ("lora_parameters", json!({ "rank": 4, "alpha": 3 })),
         ("lora_parameters", json!(4)),
+        ("lora_parameters", json!({ "rank": 0, "scale": 1.0 })),
         ("fine_tune_type", json!("dora")),
     ] {
         refused(set("lora", field, value).path(), "INVALID_ADAPTER", "");

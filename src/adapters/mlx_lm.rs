@@ -40,6 +40,19 @@ fn scale(config: &AdapterConfig) -> Result<f32> {
     }
 }
 
+/// Refuses matrices of another rank than the configuration says.
+fn check_rank(config: &AdapterConfig, path: &str, rank: i32) -> Result<()> {
+    let parameters = config.optional::<Map<String, Value>>("lora_parameters")?.unwrap_or_default();
+    match parameters.get("rank").filter(|said| !said.is_null()) {
+        Some(said) if said.as_i64() != Some(i64::from(rank)) => {
+            let message =
+                format!("\"lora_parameters.rank\" is {said}, and the rank of \"{path}\" {rank}");
+            Err(config.error(message))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn low_rank(
     config: &AdapterConfig,
     kind: AdapterKind,
@@ -60,10 +73,12 @@ fn low_rank(
         let (a, b) = (matrix("lora_a")?, matrix("lora_b")?);
         let update = if a.ndim() == 3 && b.ndim() == 3 && kind == AdapterKind::Lora {
             let [down, up] = tensors.low_rank(path, [a, b], scale)?;
+            check_rank(config, path, down.dim(1))?;
             Update::Experts { down, up }
         } else if a.ndim() == 2 && b.ndim() == 2 {
             let turned = [ops::transpose(&a, &[1, 0])?, ops::transpose(&b, &[1, 0])?];
             let [down, up] = tensors.low_rank(path, turned, scale)?;
+            check_rank(config, path, down.dim(0))?;
             let magnitude = match kind {
                 AdapterKind::Dora => Some(tensors.take(&format!("{path}.m"), &[1])?),
                 _ => None,

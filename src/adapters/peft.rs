@@ -102,6 +102,8 @@ struct Scales<'a> {
     alpha: f32,
     /// Other numbers for the modules whose paths end so.
     patterns: Vec<(String, f32)>,
+    /// The ranks that modules may have; empty where nothing is said.
+    ranks: Vec<i32>,
     /// Whether the rank counts by its square root (Kalajdzievski 2023, "rsLoRA").
     rank_stabilized: bool,
 }
@@ -121,8 +123,11 @@ impl<'a> Scales<'a> {
             }
             Ok((name, config.number("alpha_pattern", alpha)?))
         });
+        let rank = config.optional::<i32>("r")?;
+        let others = config.optional::<BTreeMap<String, i32>>("rank_pattern")?.unwrap_or_default();
         Ok(Self {
             config,
+            ranks: rank.map_or_else(Vec::new, |rank| others.into_values().chain([rank]).collect()),
             alpha,
             patterns: patterns.collect::<Result<_>>()?,
             rank_stabilized: config.says("use_rslora"),
@@ -133,6 +138,10 @@ impl<'a> Scales<'a> {
         let fits = |name: &str| {
             path.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
         };
+        if !self.ranks.is_empty() && !self.ranks.contains(&rank) {
+            let message = format!("\"r\" is not the rank of \"{path}\", which is {rank}");
+            return Err(self.config.error(message));
+        }
         let own = self.patterns.iter().find(|(name, _)| fits(name));
         let alpha = own.map_or(self.alpha, |(_, alpha)| *alpha);
         let rank = rank as f32;
