@@ -126,6 +126,18 @@ describe('nodemlx download, models and rm', () => {
     expect((await runCli(['rm', 'owner/demo'], { environment })).code).toBe(1)
   })
 
+  it('go on behind a name that fails', async () => {
+    const both = ['owner/nowhere', 'owner/demo']
+    const downloaded = await runCli(['download', ...both, '--verify'], { environment })
+    expect(downloaded.code).toBe(1)
+    expect(downloaded.stderr).toContain('There is no model owner/nowhere')
+    expect(readdirSync(downloaded.stdout.trim())).toContain('model.safetensors')
+    const removed = await runCli(['rm', ...both, 'owner/other'], { environment })
+    expect(removed.code).toBe(1)
+    for (const said of ['owner/nowhere is not in', 'are free again', 'owner/other is not in'])
+      expect(removed.stderr).toContain(said)
+  })
+
   it('take revisions and patterns, and print JSON', async () => {
     hub.server.add('owner/demo', DEMO, 'v1')
     const args = [
@@ -151,6 +163,7 @@ describe('nodemlx download, models and rm', () => {
   it.each<[string[], RegExp]>([
     [['download'], /name a model/],
     [['download', 'nothing'], /expected an alias or "owner\/name"/],
+    [['download', 'demo'], /"demo", which is here already/],
     [['download', 'owner/demo', '--revision', '..'], /--revision: is no branch/],
     [['rm'], /name a model/],
     [['rm', '/etc'], /expected an alias/],

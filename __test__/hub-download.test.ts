@@ -124,6 +124,81 @@ describe('downloadModel', () => {
     expect(existsSync(join(path, 'model.safetensors'))).toBe(false)
   })
 
+  it('leaves a branch at a model that is whole where a part of a newer one comes', async () => {
+    const first = hub.server.add('owner/moved', modelFiles('one'))
+    await downloadModel('owner/moved', hub.options)
+    const second = hub.server.add('owner/moved', modelFiles('two'))
+    const part = await downloadModel('owner/moved', { ...hub.options, include: ['README.md'] })
+    expect(part.revision).toBe(second)
+    expect(existsSync(join(part.path, 'README.md'))).toBe(true)
+    const reference = (): string =>
+      readFileSync(join(hub.cacheDir, 'models--owner--moved', 'refs', 'main'), 'utf8')
+    expect(reference()).toBe(first)
+    await downloadModel('owner/moved', { ...hub.options, exclude: ['*.safetensors'] })
+    expect(reference()).toBe(first)
+    await downloadModel('owner/moved', hub.options)
+    expect(reference()).toBe(second)
+    // Of what is nowhere whole a part is better than nothing.
+    hub.server.add('owner/part', modelFiles())
+    await downloadModel('owner/part', { ...hub.options, include: ['config.json'] })
+    expect(hub.names('owner/part', 'refs')).toEqual(['main'])
+  })
+
+  it.each([{ include: ['*.gguf'] }, { exclude: ['*'] }, { include: ['*.md'], exclude: ['*'] }])(
+    'says what there is where nothing is selected: %j',
+    async (selection) => {
+      hub.server.add('owner/none', modelFiles())
+      const nothing = downloadModel('owner/none', { ...hub.options, ...selection })
+      await expect(nothing).rejects.toMatchObject({
+        code: 'FILE_NOT_FOUND',
+        message: expect.stringContaining('model.safetensors') as string,
+      })
+      expect(hub.names('owner/none', 'refs')).toEqual([])
+    },
+  )
+
+  it.each(['names', 'tree'] as const)(
+    'mends what is damaged, if asked to (%s)',
+    async (listing) => {
+      const id = `owner/damaged-${listing}`
+      hub.server.listing = listing
+      const links = listing === 'names' ? undefined : '1'
+      if (links !== undefined) process.env['HF_HUB_DISABLE_SYMLINKS'] = links
+      hub.server.add(id, modelFiles())
+      const { path, bytes } = await downloadModel(id, hub.options)
+      const text = Buffer.from('{"version": "1.0"}')
+      const damaged = { 'tokenizer.json': text, 'model.safetensors': noise(300_000) }
+      for (const [name, content] of Object.entries(damaged))
+        writeFileSync(join(path, name), Buffer.alloc(content.length, 'x'))
+      expect(await downloadModel(id, hub.options)).toMatchObject({ downloadedBytes: 0 })
+      const mended = await downloadModel(id, { ...hub.options, verify: true })
+      expect(mended).toMatchObject({ path, bytes })
+      expect(mended.downloadedBytes).toBe(text.length + 300_000)
+      for (const [name, content] of Object.entries(damaged))
+        expect(readFileSync(join(path, name)).equals(content)).toBe(true)
+      expect(await downloadModel(id, { ...hub.options, verify: true })).toMatchObject({
+        downloadedBytes: 0,
+      })
+      await expect(
+        downloadModel(id, { ...hub.options, verify: true, offline: true }),
+      ).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', option: 'verify' })
+    },
+  )
+
+  it('ends with what its callback throws or rejects with', async () => {
+    hub.server.add('owner/callback', modelFiles())
+    const fails: (() => void)[] = [
+      () => {
+        throw new Error('no more')
+      },
+      () => Promise.reject(new Error('no more')),
+    ]
+    for (const onProgress of fails) {
+      const download = downloadModel('owner/callback', { ...hub.options, onProgress })
+      await expect(download).rejects.toThrow('no more')
+    }
+  })
+
   it('names branches, tags, references and commits, whole or not', async () => {
     const first = hub.server.add('owner/revisions', modelFiles('one'), 'v1')
     hub.server.add('owner/revisions', modelFiles('two'), 'refs/pr/1')
@@ -322,6 +397,7 @@ describe('loadModel', () => {
     // The weights are noise, which is found out only once they are looked at.
     await expect(loadModel('owner/offline', options)).rejects.toMatchObject({
       code: 'INVALID_WEIGHTS',
+      message: expect.stringContaining('"nodemlx download --verify owner/offline"') as string,
     })
     await expect(loadModel('owner/offline', hub.options)).rejects.toMatchObject({
       code: 'INVALID_WEIGHTS',

@@ -44,6 +44,8 @@ describe('the endpoint', () => {
     expect(endpointAddress(undefined, { HF_ENDPOINT: 'https://a/b/' }).href).toBe('https://a/b')
     expect(endpointAddress('http://c//', { HF_ENDPOINT: 'https://a' }).href).toBe('http://c/')
     expect(() => endpointAddress(undefined, { HF_ENDPOINT: 'a' })).toThrow(/HF_ENDPOINT: expected/)
+    const secret = (): URL => endpointAddress(undefined, { HF_ENDPOINT: 'http://me:secret@a' })
+    expect(secret).toThrow(/^(?!.*secret).*HF_ENDPOINT: has a user name or password/)
   })
 })
 
@@ -124,6 +126,14 @@ describe('names', () => {
     ['owner/name@v1.0', { id: 'owner/name', revision: 'v1.0' }],
     ['owner/name@refs/pr/1', { id: 'owner/name', revision: 'refs/pr/1' }],
     ['o_w.n-e1/N.a_m-e', { id: 'o_w.n-e1/N.a_m-e', revision: 'main' }],
+    ['https://huggingface.co/owner/name', { id: 'owner/name', revision: 'main' }],
+    ['https://hf.co/owner/name/tree/v1.0?x=1', { id: 'owner/name', revision: 'v1.0' }],
+    [
+      'https://huggingface.co/owner/name/tree/refs/pr/1/',
+      { id: 'owner/name', revision: 'refs/pr/1' },
+    ],
+    ['https://huggingface.co/owner', undefined],
+    ['https://example.com/owner/name', undefined],
     ['owner', undefined],
     ['owner/', undefined],
     ['/name', undefined],

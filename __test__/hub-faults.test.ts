@@ -1,6 +1,14 @@
 // Downloading from a hub, and over a network, that misbehave.
 
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { downloadModel, type DownloadedModel, type LoadProgress } from '../js/index.js'
@@ -519,5 +527,46 @@ describe('a disk', () => {
     await expect(download('owner/file', { cacheDir: path })).rejects.toMatchObject({
       code: 'IO_ERROR',
     })
+  })
+})
+
+describe('a cache that another tool empties while a file comes', () => {
+  it('never shows the half of a file', async () => {
+    hub.server.add('owner/emptied', modelFiles(WEIGHTS))
+    let requests = 0
+    hub.server.fault = (seen) =>
+      isContent(seen) ? { slowMs: requests++ === 0 ? 20 : 60 } : undefined
+    const first = download('owner/emptied').catch((error: unknown) => error)
+    await expect.poll(() => requests).toBe(1)
+    await expect.poll(() => existsSync(partial('owner/emptied'))).toBe(true)
+    for (const folder of ['models--owner--emptied', '.locks/models--owner--emptied'])
+      rmSync(join(hub.cacheDir, folder), { recursive: true })
+    const second = download('owner/emptied')
+    expect(await first).toMatchObject({
+      code: 'IO_ERROR',
+      message: expect.stringContaining('was removed') as string,
+    })
+    expect(weightsOf(await second).equals(WEIGHTS)).toBe(true)
+  })
+})
+
+describe('a file that somebody else downloads', () => {
+  it('is waited for, and its progress is seen', async () => {
+    const weights = noise(6_000_000)
+    hub.server.add('owner/shared', modelFiles(weights))
+    hub.server.fault = (seen) => (isContent(seen) ? { slowMs: 4 } : undefined)
+    const first = download('owner/shared')
+    await expect.poll(() => existsSync(partial('owner/shared'))).toBe(true)
+    const reports: LoadProgress[] = []
+    const second = await download('owner/shared', {
+      onProgress: (report: LoadProgress) => reports.push(report),
+    })
+    expect(second.downloadedBytes).toBe(0)
+    const bytes = reports.filter(({ file }) => file === 'model.safetensors')
+    const seen = bytes.map(({ fileLoadedBytes = 0 }) => fileLoadedBytes)
+    expect(seen.some((loaded) => loaded > 0 && loaded < weights.length)).toBe(true)
+    expect(seen).toEqual([...seen].sort((a, b) => a - b))
+    expect(reports.at(-1)?.loadedBytes).toBe(second.bytes)
+    await first
   })
 })

@@ -83,6 +83,7 @@ describe('a proxy', () => {
     process.env['HTTP_PROXY'] = 'http://127.0.0.1:9'
     await expect(downloadModel('owner/name', hub.options)).rejects.toMatchObject({
       code: 'NETWORK_ERROR',
+      message: expect.stringContaining('through the proxy 127.0.0.1:9 (HTTP_PROXY') as string,
     })
   })
 

@@ -1,10 +1,10 @@
 // What the cache holds: listed, and removed.
 
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { downloadModel, listModels, removeModel } from '../js/index.js'
-import { CONFIG, HubFixture, modelFiles } from './support/hub-fixtures.js'
+import { CONFIG, HubFixture, modelFiles, noise } from './support/hub-fixtures.js'
 
 const hub = new HubFixture()
 
@@ -63,10 +63,37 @@ describe('removeModel', () => {
     const { bytes } = await downloadModel('a/name', hub.options)
     expect(await removeModel('a/name', { cacheDir: hub.cacheDir })).toEqual({ bytes })
     expect(existsSync(join(hub.cacheDir, 'models--a--name'))).toBe(false)
-    expect(readdirSync(join(hub.cacheDir, '.locks'))).toEqual([])
     await expect(removeModel('a/name', { cacheDir: hub.cacheDir })).rejects.toMatchObject({
       code: 'MODEL_NOT_FOUND',
     })
+  })
+
+  it('counts nothing of what a link leads to', async () => {
+    hub.server.add('a/linked', modelFiles('one'))
+    await downloadModel('a/linked', hub.options)
+    const folder = join(hub.cacheDir, 'models--a--linked')
+    renameSync(folder, join(hub.cacheDir, 'elsewhere'))
+    symlinkSync(join(hub.cacheDir, 'elsewhere'), folder)
+    expect(await removeModel('a/linked', { cacheDir: hub.cacheDir })).toEqual({ bytes: 0 })
+    expect(existsSync(folder)).toBe(false)
+    expect(existsSync(join(hub.cacheDir, 'elsewhere', 'blobs'))).toBe(true)
+  })
+
+  it('waits for no download that is under way, and takes nothing from it', async () => {
+    hub.server.add('a/busy', modelFiles())
+    hub.server.fault = ({ at, method }) =>
+      at === 'content' && method === 'GET' ? { slowMs: 20 } : undefined
+    const download = downloadModel('a/busy', hub.options)
+    await expect
+      .poll(() => hub.names('a/busy', 'blobs').some((name) => name.endsWith('.incomplete')))
+      .toBe(true)
+    await expect(removeModel('a/busy', { cacheDir: hub.cacheDir })).rejects.toMatchObject({
+      code: 'IO_ERROR',
+      message: expect.stringContaining('is being downloaded') as string,
+    })
+    const { path } = await download
+    expect(readFileSync(join(path, 'model.safetensors')).equals(noise(300_000))).toBe(true)
+    await removeModel('a/busy', { cacheDir: hub.cacheDir })
   })
 
   it('takes away what a download left that was cut off', async () => {

@@ -7,9 +7,11 @@ import { ModelChat } from './chat.js'
 import { CheckedSource } from './checked-source.js'
 import { checkInputs, embedOrder, embeddings } from './embed.js'
 import { aborted, codeOf, fromNative, NodeMlxError } from './errors.js'
+import { callBack } from './callbacks.js'
 import { checkMemory } from './estimate.js'
 import { NOTHING, PulledGeneration, type Source } from './generation.js'
 import { adapterFolder } from './hub/adapter.js'
+import { RepositoryCache } from './hub/cache.js'
 import { ensure } from './hub/download.js'
 import { locate } from './hub/locate.js'
 import {
@@ -169,6 +171,17 @@ export function hubOptions(options: LoadModelOptions): HubOptions {
   return { token, endpoint, cacheDir, offline, fetch }
 }
 
+/** What files that are damaged are told from. */
+const DAMAGED = new Set(['INVALID_WEIGHTS', 'INVALID_CONFIG', 'INVALID_TOKENIZER'])
+
+/** Says how files of the cache are mended that may have been damaged since they came. */
+function withAdvice(error: NodeMlxError, folder: string): NodeMlxError {
+  const id = RepositoryCache.idOfSnapshot(folder)
+  if (id !== undefined && DAMAGED.has(error.code))
+    error.message += `. "nodemlx download --verify ${id}" mends files that are damaged.`
+  return error
+}
+
 /** A model that is being loaded, with a name and options that have been checked. */
 export class Loading {
   readonly model: Promise<LoadedModel>
@@ -239,7 +252,9 @@ export class Loading {
       loadRequest(path, options, draft),
       onProgress === undefined ? undefined : report,
     )
-    const model = await this.#native.promise()
+    const model = await this.#native.promise().catch((error: unknown) => {
+      throw withAdvice(fromNative(error), path)
+    })
     this.#native = undefined
     try {
       this.#goOn()
@@ -256,11 +271,9 @@ export class Loading {
   #report(progress: LoadProgress, onProgress: LoadModelOptions['onProgress']): void {
     // Reports can come late.
     if (this.#ended !== undefined) return
-    try {
-      onProgress?.({ ...progress })
-    } catch (error) {
+    callBack(onProgress, { ...progress }, (error) => {
       this.#end(error)
-    }
+    })
   }
 
   /** Throws where the loading was ended. */

@@ -122,6 +122,7 @@ const DOWNLOAD_FIELDS = {
   ...HUB_FIELDS,
   include: patterns,
   exclude: patterns,
+  verify: boolean,
   onProgress: callback<(progress: LoadProgress) => void>(),
   signal: abortSignal,
 } satisfies FieldsOf<DownloadModelOptions>

@@ -85,6 +85,12 @@ export interface DownloadModelOptions extends HubOptions {
   /** Leave out the files of these patterns. */
   exclude?: readonly string[] | undefined
   /**
+   * Read the files that are there, and download those again whose hash is another than the hub's.
+   *
+   * @defaultValue false
+   */
+  verify?: boolean | undefined
+  /**
    * Called while files come, about ten times in a second. An exception thrown in it ends the
    * download, which then rejects with it.
    */

@@ -261,6 +261,10 @@ export const COMMANDS: readonly Command[] = [
         many: true,
         help: 'Files to leave out; may be repeated',
       },
+      {
+        name: 'verify',
+        help: 'Read the files that are there, and download those again that are damaged',
+      },
       JSON_FLAG,
       ...COMMON,
     ],
@@ -311,7 +315,7 @@ export const COMMANDS: readonly Command[] = [
     ],
     examples: [
       ['nodemlx convert owner/name --out name-4bit --bits 4', 'Four bits for each number'],
-      ['nodemlx convert name -o out -b 4 --layer lm_head=8', 'Eight of them for the head'],
+      ['nodemlx convert name -o out -b 4 --layer down_proj=8', 'Eight of them for some matrices'],
     ],
   },
   {

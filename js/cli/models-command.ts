@@ -3,10 +3,10 @@ import { downloadModel, listModels, removeModel } from '../models.js'
 import { RECOMMENDED_MODELS } from '../recommended-models.js'
 import type { StoredModel } from '../types.js'
 import type { Arguments } from './arguments.js'
-import { EXIT, UsageError } from './errors.js'
+import { EXIT, Interrupted, UsageError } from './errors.js'
 import { bytes } from './format.js'
 import { interruptible, withBar } from './loading.js'
-import { write } from './output.js'
+import { OutputClosed, write } from './output.js'
 import { checked } from './settings.js'
 import { styleFor } from './style.js'
 
@@ -16,18 +16,48 @@ export async function downloadCommand({ flags, positionals }: Arguments): Promis
   const include = flags.all('include')
   const exclude = flags.all('exclude')
   const revision = flags.get('revision')
-  return interruptible(async (signal) => {
-    for (const name of positionals) {
+  const verify = flags.has('verify')
+  return interruptible((signal) =>
+    forEachName(positionals, async (name) => {
       const model = await checked(() =>
         withBar(name, (onProgress) =>
-          downloadModel(name, { revision, include, exclude, onProgress, signal }),
+          downloadModel(name, { revision, include, exclude, verify, onProgress, signal }),
         ),
       )
       if (flags.has('json')) await write(`${JSON.stringify({ model: name, ...model })}\n`)
       else await write(`${model.path}\n`)
+    }),
+  )
+}
+
+/** Does something for each name, also where it fails for another one. */
+async function forEachName(
+  names: readonly string[],
+  run: (name: string) => Promise<void>,
+): Promise<number> {
+  let failure: { error: unknown } | undefined
+  for (const name of names) {
+    try {
+      await run(name)
+    } catch (error) {
+      if (error instanceof OutputClosed || isInterruption(error)) throw error
+      // The last one is told, and seen in the exit code, as that of a single name is.
+      if (failure !== undefined) process.stderr.write(`nodemlx: ${messageOf(failure.error)}\n`)
+      failure = { error }
     }
-    return EXIT.ok
-  })
+  }
+  if (failure !== undefined) throw failure.error
+  return EXIT.ok
+}
+
+function isInterruption(error: unknown): boolean {
+  return (
+    error instanceof Interrupted || (error instanceof Error && error.cause instanceof Interrupted)
+  )
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** `nodemlx models`: what is in the cache. */
@@ -49,12 +79,11 @@ export async function modelsCommand({ flags, positionals }: Arguments): Promise<
 /** `nodemlx rm`: removes models from the cache. */
 export async function removeCommand({ flags, positionals }: Arguments): Promise<number> {
   if (positionals.length === 0) throw new UsageError('name a model to remove', 'rm')
-  for (const name of positionals) {
+  return forEachName(positionals, async (name) => {
     const { bytes: freed } = await checked(() => removeModel(name))
     if (flags.has('json')) await write(`${JSON.stringify({ model: name, bytes: freed })}\n`)
     else process.stderr.write(`${name}: ${bytes(freed)} are free again.\n`)
-  }
-  return EXIT.ok
+  })
 }
 
 function table(models: readonly StoredModel[]): string {

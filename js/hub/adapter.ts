@@ -29,10 +29,16 @@ export async function adapterFolder(name: string, options: DownloadModelOptions)
     )
   }
   const include = [CONFIG, ...WEIGHTS]
-  const { path } = await download(repository, { ...options, include })
-  if (await isWhole(path)) return path
+  const path = await download(repository, { ...options, include }).then(
+    ({ path }) => path,
+    (error: unknown) => {
+      if (error instanceof NodeMlxError && error.code === 'FILE_NOT_FOUND') return undefined
+      throw error
+    },
+  )
+  if (path !== undefined && (await isWhole(path))) return path
   const message = `${repository.id} is no adapter: it has no ${CONFIG}, or no ${WEIGHTS.join(' or ')}`
-  throw new NodeMlxError('INVALID_ADAPTER', message, { path })
+  throw new NodeMlxError('INVALID_ADAPTER', message, path === undefined ? {} : { path })
 }
 
 async function isWhole(folder: string): Promise<boolean> {

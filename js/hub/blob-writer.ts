@@ -1,4 +1,5 @@
-import { open, type FileHandle } from 'node:fs/promises'
+import { open, stat, type FileHandle } from 'node:fs/promises'
+import { NodeMlxError } from '../errors.js'
 import { fileError } from './errors.js'
 import { checksumOf, type Batch, type Hashing, type Piece, type StreamHash } from './hashing.js'
 
@@ -113,6 +114,17 @@ export class BlobWriter {
   async settle(): Promise<void> {
     this.#flush()
     while (this.#writing.length > 0) await this.#reclaim()
+  }
+
+  /** Fails where the file has been removed or replaced: its name means another one now. */
+  async checkPlace(): Promise<void> {
+    const own = await this.#file?.stat()
+    const there = await stat(this.#path).catch(() => undefined)
+    if (own?.ino === there?.ino && own?.dev === there?.dev) return
+    throw new NodeMlxError(
+      'IO_ERROR',
+      `${this.#path} was removed while it was being downloaded. Download it again.`,
+    )
   }
 
   /** Throws everything away, to begin again. */

@@ -31,6 +31,12 @@ export class RepositoryCache {
     return owner === undefined || name === undefined ? undefined : `${owner}/${name}`
   }
 
+  /** The repository of a snapshot's folder; `undefined` for any other folder. */
+  static idOfSnapshot(path: string): string | undefined {
+    const [, folder = ''] = /([^/\\]+)[/\\]snapshots[/\\][0-9a-f]{40}$/.exec(path) ?? []
+    return RepositoryCache.idOf(folder)
+  }
+
   get locks(): string {
     return this.#locks
   }

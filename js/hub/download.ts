@@ -1,6 +1,7 @@
 import { mkdir, readFile, statfs, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { aborted, fromNative, NodeMlxError } from '../errors.js'
+import { callBack } from '../callbacks.js'
+import { aborted, fromNative, invalidArgument, NodeMlxError } from '../errors.js'
 import { getNative } from '../native.js'
 import { onAbort } from '../signal.js'
 import type { DownloadModelOptions, DownloadedModel } from '../types.js'
@@ -12,12 +13,13 @@ import { fileError } from './errors.js'
 import { downloadBlob, type DownloadContext } from './file-download.js'
 import { Hashing } from './hashing.js'
 import { describe, listFiles, type ListedFile, type Listing, type RemoteFile } from './listing.js'
-import { folderBytes, localSnapshot, type LocalSnapshot } from './local.js'
+import { describeSnapshot, folderBytes, localSnapshot, type LocalSnapshot } from './local.js'
 import { DownloadProgress } from './progress.js'
 import { isCommit, isShortCommit, type Repository } from './repository.js'
 import { CONFIG, INDEX, indexedFiles, isTextFile, matcher } from './selection.js'
 import { transport } from './transport.js'
-import { noModel, select, weightsBy } from './wanted.js'
+import { removeDamaged } from './verification.js'
+import { noModel, nothingSelected, select, weightsBy } from './wanted.js'
 
 /** Files, and connections for parts of them, at the same time. */
 const FILES = 4
@@ -26,7 +28,7 @@ const CONNECTIONS = 8
 const SPARE_BYTES = 16 << 20
 
 /** The part of the options that says where to look, and whom to tell. */
-export type EnsureOptions = Omit<DownloadModelOptions, 'include' | 'exclude'>
+export type EnsureOptions = Omit<DownloadModelOptions, 'include' | 'exclude' | 'verify'>
 
 /** Asked before the weights come, with the folder that has the configuration; may throw. */
 export type Admission = (folder: string, weightsBytes: number) => Promise<void>
@@ -48,12 +50,10 @@ export async function download(
     })
   const progress = new DownloadProgress((report) => {
     if (controller.signal.aborted) return
-    try {
-      options.onProgress?.(report)
-    } catch (error) {
+    callBack(options.onProgress, report, (error) => {
       thrown = { error }
       controller.abort(error)
-    }
+    })
   })
   const throwReported = (): void => {
     if (thrown !== undefined) throw thrown.error
@@ -143,10 +143,12 @@ class SnapshotDownload {
 
   async run(): Promise<DownloadedModel> {
     const { id, revision } = this.#repository
-    const { endpoint, token, fetch, offline, include, exclude } = this.#options
-    const isWhole = include === undefined && exclude === undefined
+    const { endpoint, token, fetch, offline, include, exclude, verify = false } = this.#options
+    const isWhole = include === undefined && exclude === undefined && !verify
     const local = await localSnapshot(this.#cache, revision)
     if (isOffline(offline)) {
+      if (verify)
+        throw invalidArgument('verify', 'needs the hub, of which nothing may be asked offline')
       const path = available(local, this.#repository, this.#cache)
       return await this.#result(local?.commit ?? '', path)
     }
@@ -164,10 +166,13 @@ class SnapshotDownload {
       progress: this.#progress,
       signal: this.#controller.signal,
     }
+    const [wanted, unwanted] = [matcher(include ?? ['*']), matcher(exclude ?? [])]
+    const chosen = listing.files.filter(({ name }) => wanted(name) && !unwanted(name))
+    if (chosen.length === 0 && listing.files.length > 0) throw nothingSelected(id, listing.files)
+    if (verify) await removeDamaged(this.#cache, listing.commit, chosen, context.signal)
     if (include === undefined) await this.#fetchModel(listing, context)
-    else
-      await this.#fetch(select(listing.files, matcher(include), exclude), context, { report: true })
-    await this.#refer(listing.commit)
+    else await this.#fetch(select(chosen, wanted, exclude), context, { report: true })
+    if (await this.#isBetter(listing.commit, local)) await this.#refer(listing.commit)
     return this.#result(listing.commit, this.#cache.snapshot(listing.commit))
   }
 
@@ -297,12 +302,20 @@ class SnapshotDownload {
     const { bavail, bsize } = await statfs(blobs).catch(() => ({ bavail: Infinity, bsize: 1 }))
     const room = bavail * bsize
     if (needed + SPARE_BYTES <= room) return
-    const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1)
+    const amount = (bytes: number): string =>
+      bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`
     throw new NodeMlxError(
       'DISK_FULL',
-      `${this.#repository.id} needs ${gigabytes(needed)} GB more, and the disk of ${blobs} has ${gigabytes(room)} GB. ` +
+      `${this.#repository.id} needs ${amount(needed)} more, and the disk of ${blobs} has ${amount(room)}. ` +
         'Make room, or name a folder on another disk with the option "cacheDir" or HF_HUB_CACHE.',
     )
+  }
+
+  /** Whether a part of a commit does not take the place of a whole model. */
+  async #isBetter(commit: string, local: LocalSnapshot | undefined): Promise<boolean> {
+    if (local === undefined || local.missing !== undefined) return true
+    const { missing, complete } = await describeSnapshot(this.#cache, commit)
+    return missing === undefined && (complete || !local.complete)
   }
 
   /** Notes the commit of a branch or tag, now that all its files are there. */

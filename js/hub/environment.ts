@@ -36,9 +36,13 @@ function home(environment: Environment): string {
 export function endpointAddress(option?: string, environment: Environment = process.env): URL {
   const text = option ?? filled(environment, 'HF_ENDPOINT') ?? DEFAULT_ENDPOINT
   const url = URL.canParse(text) ? new URL(text) : undefined
+  const name = option === undefined ? 'HF_ENDPOINT' : 'endpoint'
+  // It is not shown, either.
+  if (url !== undefined && (url.username !== '' || url.password !== ''))
+    throw invalidArgument(name, 'has a user name or password, which are not sent: leave them out')
   if (url === undefined || !/^https?:$/.test(url.protocol)) {
     const message = `expected an address such as ${DEFAULT_ENDPOINT}, got ${JSON.stringify(text)}`
-    throw invalidArgument(option === undefined ? 'HF_ENDPOINT' : 'endpoint', message)
+    throw invalidArgument(name, message)
   }
   url.pathname = url.pathname.replace(/\/+$/, '')
   url.search = ''

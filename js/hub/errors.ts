@@ -1,6 +1,7 @@
 import { NodeMlxError } from '../errors.js'
 import type { Token } from './environment.js'
 import { Transient, retryAfter } from './failures.js'
+import { throughProxy } from './proxy.js'
 import { didYouMean } from './repository.js'
 import type { HubResponse } from './transport.js'
 
@@ -34,7 +35,9 @@ export function refusal(
     const wait = retryAfter(headers.get('retry-after'))
     const seconds = wait > 0 ? `; it asks to wait for ${Math.ceil(wait / 1000)} s` : ''
     const why = status === 429 ? 'has had too many requests' : 'has a problem of its own'
-    const message = `${name}: the hub ${endpoint.host} ${why} (HTTP ${status})${seconds}. Try again later.`
+    const way = throughProxy(endpoint)
+    const who = way === '' ? `the hub ${endpoint.host}` : `the hub ${endpoint.host}, asked${way},`
+    const message = `${name}: ${who} ${why} (HTTP ${status})${seconds}. Try again later.`
     return new Transient(new NodeMlxError('HUB_ERROR', message), { wait })
   }
   if (code === 'GatedRepo') {
@@ -54,7 +57,10 @@ export function refusal(
   }
   const isRefused = /invalid (credentials|username)/i.test(headers.get('x-error-message') ?? '')
   if (status === 404 || (code === 'RepoNotFound' && !isRefused)) {
-    const login = asked.token === undefined ? ` If it is private, ${withToken(asked)}.` : ''
+    const login =
+      asked.token === undefined
+        ? ` If it is private, ${withToken(asked)}.`
+        : ` The token from ${asked.token.from} was sent: it may be one without access to it.`
     return new NodeMlxError(
       'MODEL_NOT_FOUND',
       `There is no model ${id} at ${at}, or none that may be seen${didYouMean(id) || '.'}${login}`,
@@ -75,9 +81,10 @@ export function unreachable(error: unknown, { id, endpoint }: Asked, host: strin
   const codes = errorCodes(error)
   const unreached = codes.some((code) => UNREACHED.test(code))
   const through = host === endpoint.host ? '' : `, for ${endpoint.host}`
+  const way = throughProxy(new URL(`${endpoint.protocol}//${host}`))
   const message =
-    `${id}: no connection to ${host}${through} (${codes[0] ?? messageOf(error)}). Check the network` +
-    ', and HTTPS_PROXY where there is a proxy; what has been downloaded is kept.'
+    `${id}: no connection to ${host}${through}${way} (${codes[0] ?? messageOf(error)}). Check the ` +
+    'network, and HTTPS_PROXY where there is a proxy; what has been downloaded is kept.'
   const final = new NodeMlxError('NETWORK_ERROR', message, { cause: error })
   return new Transient(final, { unreached })
 }

@@ -39,12 +39,19 @@ export async function downloadBlob(file: RemoteFile, context: DownloadContext): 
     progress.found(file.name, file.size ?? 0)
     return
   }
-  const lock = await acquire(cache.lock(file.etag), signal)
+  // What somebody else downloads comes here, too.
+  let theirs = 0
+  const lock = await acquire(cache.lock(file.etag), signal, async () => {
+    const growing = await stat(cache.incomplete(file.etag, true)).catch(() => undefined)
+    progress.found(file.name, (growing?.size ?? theirs) - theirs)
+    theirs = growing?.size ?? theirs
+  })
   try {
     if (await isThere(blob, file.size)) {
-      progress.found(file.name, file.size ?? 0)
+      progress.found(file.name, (file.size ?? theirs) - theirs)
       return
     }
+    progress.found(file.name, -theirs)
     const partial = cache.incomplete(file.etag, lock.exclusive)
     try {
       await new FileDownload(file, partial, context).run()
@@ -108,6 +115,7 @@ class FileDownload {
         complete = await this.#attempt(writer)
       }
       if (!complete) throw this.#mismatch()
+      await writer.checkPlace()
     } finally {
       await writer.close()
       // What is known to be wrong helps nobody.

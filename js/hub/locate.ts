@@ -4,6 +4,7 @@ import { unpacked } from '../asar.js'
 import { invalidArgument, NodeMlxError } from '../errors.js'
 import { getNative } from '../native.js'
 import { demoFolder } from '../package-folder.js'
+import { exists as isHereAt } from '../files.js'
 import { exists, RepositoryCache } from './cache.js'
 import { cacheFolder, expand } from './environment.js'
 import { localSnapshot } from './local.js'
@@ -44,7 +45,8 @@ export async function locate(model: string, revision?: string): Promise<Place> {
 export function repositoryOf(name: string, revision?: string): Repository {
   const repository = parseRepository(aliased(name) ?? name)
   if (repository !== undefined) return atRevision(repository, revision)
-  const message = `expected an alias or "owner/name", got ${JSON.stringify(name)}`
+  const here = name === 'demo' || isHereAt(expand(name)) ? ', which is here already' : ''
+  const message = `expected an alias or "owner/name", got ${JSON.stringify(name)}${here}`
   throw invalidArgument('id', `${message}${didYouMean(name)}`)
 }
 

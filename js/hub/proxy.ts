@@ -25,6 +25,14 @@ export function proxyFor(url: URL, environment: Environment = process.env): URL 
   )
 }
 
+/** What a message says of the proxy on the way to an address; nothing where there is none. */
+export function throughProxy(url: URL): string {
+  const proxy = proxyFor(url)
+  if (proxy === undefined) return ''
+  const variable = url.protocol === 'https:' ? 'HTTPS_PROXY' : 'HTTP_PROXY'
+  return ` through the proxy ${proxy.host} (${variable} or ALL_PROXY)`
+}
+
 /** Whether `NO_PROXY` names a host: itself, a domain above it, an address range, or with a port. */
 function isExempt(url: URL, list: string): boolean {
   const host = url.hostname.replace(/^\[(.*)\]$/, '$1').toLowerCase()

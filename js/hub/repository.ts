@@ -11,8 +11,17 @@ export interface Repository {
   revision: string
 }
 
-/** `owner/name` or `owner/name@revision`; `undefined` where `text` is neither. */
+/** The address of a model's page on the public hub, at a revision or not. */
+const PAGE =
+  /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#]+\/[^/?#]+)(?:\/tree\/([^?#]+?))?\/?(?:[?#].*)?$/
+
+/**
+ * `owner/name`, `owner/name@revision` or the address of a model's page; `undefined` where `text` is
+ * none of these.
+ */
 export function parseRepository(text: string): Repository | undefined {
+  const [, page, tree] = PAGE.exec(text) ?? []
+  if (page !== undefined) return parseRepository(tree === undefined ? page : `${page}@${tree}`)
   const at = text.indexOf('@')
   const id = at === -1 ? text : text.slice(0, at)
   const revision = at === -1 ? MAIN : text.slice(at + 1)
@@ -64,6 +73,7 @@ export function didYouMean(name: string): string {
     ? closest(name, repositories)
     : closest(name.toLowerCase(), aliases)
   const related = aliases.filter((alias) => family !== '' && /^[a-z]*/.exec(alias)?.[0] === family)
-  const names = [...new Set([...(near === undefined ? [] : [near]), ...related])].slice(0, 8)
+  const found = new Set([...(near === undefined ? [] : [near]), ...related])
+  const names = [...found].filter((it) => it !== name).slice(0, 8)
   return names.length === 0 ? '' : `. Did you mean ${names.join(', ')}?`
 }

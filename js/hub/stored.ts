@@ -1,10 +1,11 @@
-import { readFile, readlink, rm, stat } from 'node:fs/promises'
+import { lstat, readFile, readlink, rm, stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { NodeMlxError } from '../errors.js'
 import { getNative } from '../native.js'
 import type { StoredModel, StoredRevision } from '../types.js'
 import { names, RepositoryCache } from './cache.js'
 import { fileError } from './errors.js'
+import { acquireAll } from './locks.js'
 import { describeSnapshot, folderBytes, walk } from './local.js'
 import { isCommit, type Repository } from './repository.js'
 import { CONFIG } from './selection.js'
@@ -76,12 +77,21 @@ export async function removeStored(
   if (isThere === undefined)
     throw new NodeMlxError('MODEL_NOT_FOUND', `${id} is not in the cache ${root}.`)
   const commit = whole ? undefined : await cache.commitOf(revision)
+  // The lock files stay: others may be waiting for the same ones.
+  const lock = await acquireAll(cache.locks)
+  if (lock === undefined) {
+    throw new NodeMlxError(
+      'IO_ERROR',
+      `${id} is being downloaded at this moment, and nothing was removed: abort that first, or wait for it.`,
+    )
+  }
   const kept = model.revisions.filter((it) => it.revision !== commit)
   try {
     if (whole || (kept.length === 0 && model.revisions.length > 0)) {
+      // What a link leads to stays.
+      const isLink = (await lstat(cache.folder)).isSymbolicLink()
       await rm(cache.folder, { recursive: true, force: true })
-      await rm(cache.locks, { recursive: true, force: true })
-      return model.bytes
+      return isLink ? 0 : model.bytes
     }
     if (commit === undefined || kept.length === model.revisions.length) {
       const known = model.revisions.flatMap((it) => [...it.references, it.revision.slice(0, 7)])
@@ -93,6 +103,8 @@ export async function removeStored(
     await removeRevision(cache, commit, kept)
   } catch (error) {
     throw fileError(error, cache.folder)
+  } finally {
+    lock.release()
   }
   return model.bytes - (await storedModel(cache)).bytes
 }

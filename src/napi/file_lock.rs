@@ -1,8 +1,9 @@
 //! Locks of files, which JavaScript cannot take itself.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use napi::Env;
 use napi_derive::napi;
@@ -25,8 +26,9 @@ impl NativeFileLock {
     }
 }
 
-/// Takes the lock of a file, which is made where there is none; `null` where somebody has it. The
-/// lock is that of `flock(2)`, as Python's filelock takes it.
+/// Takes the lock of a file, which is made where there is none; `null` where somebody has it, or has
+/// removed the file meanwhile, whose lock keeps nobody out. The lock is that of `flock(2)`, as
+/// Python's filelock takes it.
 #[napi]
 pub fn lock_file(env: &Env, path: String) -> Result<Option<NativeFileLock>> {
     let path = PathBuf::from(path);
@@ -38,7 +40,8 @@ pub fn lock_file(env: &Env, path: String) -> Result<Option<NativeFileLock>> {
         .open(&path)
         .map_err(|error| throw(env, &Error::io(&path, error)))?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(NativeFileLock { file: Some(file) })),
+        Ok(()) if is_at(&file, &path) => Ok(Some(NativeFileLock { file: Some(file) })),
+        Ok(()) => Ok(None),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(throw(
             env,
@@ -54,4 +57,11 @@ pub fn lock_file(env: &Env, path: String) -> Result<Option<NativeFileLock>> {
             },
         )),
     }
+}
+
+/// Whether the file at `path` is still this one.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |it: Metadata| (it.dev(), it.ino());
+    let there = path.metadata().map(identity);
+    there.is_ok_and(|there| file.metadata().map(identity).is_ok_and(|own| own == there))
 }
