@@ -3,6 +3,8 @@
 
 import { fork, type ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
@@ -214,19 +216,24 @@ describe('loading', () => {
 
 describe('an adapter', () => {
   it('is loaded by the host, by name or with the model', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'nodemlx-adapter-'))
+    ends.push(() => {
+      rmSync(folder, { recursive: true })
+    })
+    writeFileSync(join(folder, 'adapter_config.json'), '{"r":2}')
     const fake = fakeModel({ answers: 'Hi!' })
     const { client } = local('', { load: () => Promise.resolve(fake) })
     const last = () => fake.requests.at(-1)?.options
     const model = await client.loadModel('x')
-    const adapter = await model.loadAdapter(__dirname)
-    expect(adapter.info).toMatchObject({ kind: 'lora', path: __dirname })
+    const adapter = await model.loadAdapter(folder)
+    expect(adapter.info).toMatchObject({ kind: 'lora', rank: 2, path: folder })
     await model.generate('Hi', { adapter })
     expect(last()).toEqual({ adapter: 1 })
     adapter.dispose()
     expect(() => model.generate('Hi', { adapter })).toThrow(
       expect.objectContaining({ code: 'DISPOSED' }),
     )
-    const adapted = await client.loadModel('x', { adapter: __dirname })
+    const adapted = await client.loadModel('x', { adapter: folder })
     await adapted.generate('Hi')
     expect(last()).toEqual({ adapter: 2 })
     await adapted.generate('Hi', { adapter: null })

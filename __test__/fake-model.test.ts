@@ -1,8 +1,11 @@
 import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
+import { NodeMlxError } from '../js/errors.js'
+import { loadModel } from '../js/index.js'
 import { getNative } from '../js/native.js'
 import { OPTION_LIMITS } from '../js/option-limits.js'
 import { checkOptionRanges } from '../js/option-ranges.js'
+import { REASONING_FORMATS, TOOL_FORMATS } from '../js/testing/checks.js'
 import { fakeModel, type FakeAnswer } from '../js/testing/index.js'
 import type { GenerateOptions, GenerationChunk, Message, ToolDefinition } from '../js/types.js'
 
@@ -270,6 +273,22 @@ describe('a model without', () => {
     await expect(plain.generate([{ role: 'user', content: 'Hi' }])).rejects.toMatchObject({
       code: 'NO_CHAT_TEMPLATE',
     })
+  })
+})
+
+describe('the formats that can be named', () => {
+  it.each([
+    ['toolFormat', TOOL_FORMATS],
+    ['reasoningFormat', [...REASONING_FORMATS, 'none']],
+  ])('are those of the addon: %s', async (option, names) => {
+    const model = await loadModel('demo', { device: 'cpu' })
+    const generation = model.generate('Hi', { [option]: 'nope' })
+    const { problem = '' } = await generation.result.then(
+      () => new NodeMlxError('INTERNAL_ERROR', 'it was taken'),
+      (error: unknown) => error as NodeMlxError,
+    )
+    await model.dispose()
+    expect(problem.replace('is none of ', '').split(', ').sort()).toEqual([...names].sort())
   })
 })
 

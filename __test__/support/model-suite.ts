@@ -310,6 +310,66 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
     })
 
     describe('what is wrong is refused', () => {
+      it.each<[GenerateOptions, string]>([
+        [{ stop: /^x/ }, 'stop: /^x/ has "^" or "$"'],
+        [{ stop: /a(?=b)/ }, 'stop: /a(?=b)/ cannot be enforced: it looks ahead'],
+        [{ stop: /\bx/ }, 'stop: /\\bx/ cannot be enforced: it asks for the edge of a word'],
+        [{ stop: /x*/ }, 'stop: /x*/ matches an empty text'],
+        [{ stopTokens: [99_999_999] }, 'stopTokens: 99999999 is outside of the vocabulary of '],
+        [
+          { responseFormat: { type: 'regex', pattern: '(' } },
+          'responseFormat.pattern: is no regular expression: a group is not closed',
+        ],
+        [
+          { responseFormat: { type: 'regex', pattern: '(a)\\1' } },
+          'responseFormat.pattern: cannot be enforced: it refers to a group before',
+        ],
+        [
+          { responseFormat: { type: 'choice', options: [] } },
+          'responseFormat.options: must have 1 to 10000 options',
+        ],
+        [{ responseFormat: { type: 'grammar', lark: 'x' } }, 'responseFormat.lark: '],
+        [{ speculation: { lookup: false } }, 'speculation: leaves nothing to draft with'],
+        [{ toolFormat: 'nope' }, 'toolFormat: is none of '],
+        [{ reasoningFormat: 'nope' }, 'reasoningFormat: is none of '],
+      ])('by an answer: %o', async (options, message) => {
+        await expect((async () => model.generate(FRANCE, options))()).rejects.toMatchObject({
+          name: 'NodeMlxError',
+          code: 'INVALID_ARGUMENT',
+          option: message.replace(/: .*/s, ''),
+          message: expect.stringContaining(message) as string,
+        })
+      })
+
+      it('in messages, tokens and files', async () => {
+        const stranger = [{ role: 'x', content: 'y' }] as unknown as Message[]
+        await expect((async () => model.generate(stranger))()).rejects.toMatchObject({
+          code: 'TEMPLATE_ERROR',
+          message: expect.stringContaining('Unknown role: x') as string,
+        })
+        await expect(model.detokenize([0, 99_999_999])).rejects.toMatchObject({
+          option: 'tokens[1]',
+          message: expect.stringMatching(/99999999 is outside of the vocabulary of \d+/) as string,
+        })
+        await expect(model.logits([])).rejects.toMatchObject({
+          option: 'tokens',
+          message: 'tokens: is empty: at least one token is needed',
+        })
+        await expect(model.loadAdapter(folder)).rejects.toMatchObject({
+          code: 'INVALID_ADAPTER',
+          message: expect.stringContaining("so its folder is no adapter's") as string,
+        })
+        await expect(model.loadPromptCache(join(folder, 'none'))).rejects.toMatchObject({
+          code: 'INVALID_PROMPT_CACHE',
+          message: expect.stringContaining('there is no such file') as string,
+        })
+      })
+
+      it('but not a least length above the most', async () => {
+        const result = await model.generate(FRANCE, { ...GREEDY, minTokens: 3000, maxTokens: 3 })
+        expect(result).toMatchObject({ finishReason: 'length', usage: { completionTokens: 3 } })
+      })
+
       it.each<[object, string, string]>([
         [{ temprature: 1 }, 'temprature', 'is not an option; did you mean temperature?'],
         [{ temperature: 11 }, 'temperature', 'expected a number from 0 to 10, got 11'],

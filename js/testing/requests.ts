@@ -21,7 +21,9 @@ export function checkRequest(request: NativeGenerateRequest): void {
  * keep to.
  */
 export function checkAnswerFits(script: Script, request: NativeGenerateRequest): void {
-  const { bannedStrings = [], minTokens = 0, requiredTools, responseFormat } = request
+  const { bannedStrings = [], requiredTools, responseFormat } = request
+  // What ends an answer early ends it in any case.
+  const minTokens = Math.min(request.minTokens ?? 0, request.maxTokens ?? Infinity)
   const { steps } = script
   const isConstrained = responseFormat !== undefined || requiredTools !== undefined
   if (bannedStrings.length > 0 && isConstrained)

@@ -21,6 +21,7 @@ import type {
 import { checkOptionRanges } from '../option-ranges.js'
 import type { Message, ModelInfo, ToolDefinition } from '../types.js'
 import { script, type FakeAnswer, type FakeRequest } from './answers.js'
+import { checkEnforceable, checkReadable, checkStop, checkTokens, readAdapter } from './checks.js'
 import { limit } from './limits.js'
 import { checkAnswerFits, checkRequest, readAs } from './requests.js'
 import { ScriptedGeneration, type Plan } from './scripted-generation.js'
@@ -69,6 +70,7 @@ export class ScriptedModel implements NativeModel {
     this.#alive()
     checkOptionRanges(request)
     checkRequest(request)
+    for (const pattern of request.stopPatterns ?? []) checkStop(pattern)
     const asked = this.#ask(request)
     this.requests.push(asked)
     const cache = this.#checkOut(request.promptCache)
@@ -96,6 +98,7 @@ export class ScriptedModel implements NativeModel {
   async detokenize(tokens: Uint32Array, skipSpecialTokens: boolean): Promise<string> {
     this.#alive()
     this.#needsTokenizer()
+    checkReadable(tokens, this.#info.vocabularySize)
     return Promise.resolve(decode(tokens, skipSpecialTokens))
   }
 
@@ -128,18 +131,20 @@ export class ScriptedModel implements NativeModel {
   /** An adapter that changes nothing: what a model with it says, the script says. */
   async loadAdapter(path: string): Promise<NativeAdapter> {
     this.#alive()
+    const { rank } = await readAdapter(path)
     const id = ++this.#adapters
-    return Promise.resolve({
+    return {
       id: () => id,
-      info: () => ({ kind: 'lora', rank: 0, modules: 0, parameters: 0, bytes: 0, path }),
+      info: () => ({ kind: 'lora', rank, modules: 0, parameters: 0, bytes: 0, path }),
       dispose: () => undefined,
-    })
+    }
   }
 
   /** Each token's successor in the list is the likeliest, and the end after the last one. */
   async logits(tokens: Uint32Array): Promise<{ data: Float32Array; shape: number[] }> {
     this.#alive()
     const { vocabularySize } = this.#info
+    checkTokens('tokens', tokens, vocabularySize)
     const data = new Float32Array(tokens.length * vocabularySize)
     tokens.forEach((_, row) => {
       data[row * vocabularySize + (tokens[row + 1] ?? END_TOKEN)] = 10
@@ -298,6 +303,7 @@ export class ScriptedModel implements NativeModel {
     prompt: number[],
   ): Promise<Plan> {
     if (cache instanceof NodeMlxError) throw cache
+    checkEnforceable(request, this.#info.vocabularySize)
     for (const token of this.#tokens(request.prompt)) prompt.push(token)
     const { contextLength = 2 ** 31 - 1, generationDefaults } = this.#info
     const room = contextLength - prompt.length
@@ -457,8 +463,14 @@ class ScriptedPromptCache implements NativePromptCache {
 
 /** The tokens of a fake model's prompt cache in a file. */
 async function readTokens(path: string): Promise<number[]> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw new NodeMlxError('INVALID_PROMPT_CACHE', `${path}: there is no such file`, {
+      cause,
+      path,
+    })
+  })
   try {
-    const content = JSON.parse(await readFile(path, 'utf8')) as { fakePromptCache?: unknown }
+    const content = JSON.parse(text) as { fakePromptCache?: unknown }
     if (!Array.isArray(content.fakePromptCache)) throw new Error('another kind of file')
     return unspell(content.fakePromptCache as (string | number)[])
   } catch (cause) {

@@ -17,6 +17,8 @@ interface TemplateMessage {
   [field: string]: unknown
 }
 
+const ROLES = new Set(['system', 'developer', 'user', 'assistant', 'tool'])
+
 /** The fake model's chat template: ChatML, with a call of a tool as JSON in its own tags. */
 export function render(messagesJson: string, optionsJson: string): string {
   const messages = JSON.parse(messagesJson) as TemplateMessage[]
@@ -26,6 +28,9 @@ export function render(messagesJson: string, optionsJson: string): string {
       'UNSUPPORTED',
       'chatTemplate: a fake model has a template of its own only',
     )
+  const stranger = messages.find(({ role }) => !ROLES.has(role))
+  if (stranger !== undefined)
+    throw new NodeMlxError('TEMPLATE_ERROR', `Unknown role: ${stranger.role}`)
   const described = [...(options.tools ?? []), ...(options.documents ?? [])]
   const given =
     described.length === 0

@@ -52,9 +52,14 @@ async function loadShared(model: string, options: TestModelOptions): Promise<Loa
 
 class TestModel extends SharedModel {
   override generate(prompt: Prompt, options?: GenerateOptions): Generation {
-    if (options === undefined) return super.generate(prompt, GREEDY)
-    if (!isPlainObject(options)) return super.generate(prompt, options)
-    const given = Object.entries(options).filter(([, value]) => value !== undefined)
-    return super.generate(prompt, { ...GREEDY, ...Object.fromEntries(given) })
+    if (options !== undefined && !isPlainObject(options)) return super.generate(prompt, options)
+    const { speculation = false } = options ?? {}
+    const given = Object.entries(options ?? {}).filter(([, value]) => value !== undefined)
+    return super.generate(prompt, {
+      ...GREEDY,
+      // Other tests run at the same time. How much is guessed follows from time in any case.
+      ...(speculation === false ? { deterministic: true } : {}),
+      ...Object.fromEntries(given),
+    })
   }
 }
