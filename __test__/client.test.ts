@@ -4,6 +4,7 @@
 import { fork, type ChildProcess } from 'node:child_process'
 import { EventEmitter } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -214,6 +215,144 @@ describe('loading', () => {
   })
 })
 
+describe('a model of several clients', () => {
+  const ask = async (model: Model) => (await model.generate('Hi')).text
+  const client = (load: () => Promise<Model>): Client => {
+    const { port1, port2 } = new MessageChannel()
+    const host = serve(port1, { load })
+    ends.push(() => host.close())
+    return connect(port2)
+  }
+
+  it('that the host had before stays', async () => {
+    const own = fakeModel({ answers: 'Hi!' })
+    const load = () => Promise.resolve(own as Model)
+    const [one, other] = [client(load), client(load)]
+    const [first, second] = [await one.loadModel('x'), await other.loadModel('x')]
+    await first.dispose()
+    await expect(first.tokenize('a')).rejects.toMatchObject({ code: 'DISPOSED' })
+    expect(await ask(second)).toBe('Hi!')
+    other.close()
+    expect(await ask(own)).toBe('Hi!')
+    expect(await ask(await one.loadModel('x'))).toBe('Hi!')
+  })
+
+  it('that was loaded for them goes with the last one', async () => {
+    let model: Promise<Model> | undefined
+    const load = () => (model ??= Promise.resolve(fakeModel({ answers: 'Hi!' })))
+    const [one, other] = [client(load), client(load)]
+    const [first, second] = [await one.loadModel('x'), await other.loadModel('x')]
+    one.close()
+    expect(await ask(second)).toBe('Hi!')
+    expect(await ask((await model) as Model)).toBe('Hi!')
+    await expect(first.tokenize('a')).rejects.toMatchObject({ code: 'HOST_GONE' })
+    await second.dispose()
+    expect((await model)?.disposed).toBe(true)
+    await expect(other.loadModel('x')).rejects.toMatchObject({
+      code: 'DISPOSED',
+      message: expect.stringMatching(/^load: .* load it anew/) as string,
+    })
+  })
+
+  it('ends only what the one did who gives it back', async () => {
+    const own = fakeModel({ answers: { text: 'a b c', tokenMs: 20 } })
+    const load = () => Promise.resolve(own as Model)
+    const [one, other] = [client(load), client(load)]
+    const [first, second] = [await one.loadModel('x'), await other.loadModel('x')]
+    const cache = first.createPromptCache()
+    const lost = first.generate('Hi').result
+    const kept = second.generate('Hi').result
+    const refused = expect(lost).rejects.toMatchObject({ code: 'DISPOSED' })
+    await first.dispose()
+    await refused
+    await expect(cache.size()).rejects.toMatchObject({ code: 'DISPOSED' })
+    expect((await kept).text).toBe('a b c')
+  })
+})
+
+describe('a host that is silent', () => {
+  const silent = () => {
+    const { port1, port2 } = new MessageChannel()
+    ends.push(() => {
+      port1.close()
+    })
+    return port2
+  }
+
+  it('can be given up', async () => {
+    const controller = new AbortController()
+    for (const port of [silent(), () => new Promise<Port>(() => undefined)]) {
+      const loading = connect(port).loadModel('x', { signal: controller.signal })
+      const refused = expect(loading).rejects.toMatchObject({ code: 'ABORTED', cause: 'enough' })
+      setTimeout(() => {
+        controller.abort('enough')
+      }, 20)
+      await refused
+    }
+  })
+
+  it('is given up after a while', async () => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const loading = connect(silent()).loadModel('x')
+      const refused = expect(loading).rejects.toMatchObject({
+        code: 'HOST_GONE',
+        message: expect.stringContaining('call serve()') as string,
+      })
+      while (vi.getTimerCount() === 0) await new Promise((resolve) => setImmediate(resolve))
+      await vi.advanceTimersByTimeAsync(30_000)
+      await refused
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})
+
+describe('paths', () => {
+  it('are those of the client', async () => {
+    const child = fork(HOST, { serialization: 'advanced', execArgv: [], cwd: tmpdir() })
+    ends.push(() => child.kill())
+    const client = connect(child)
+    for (const name of ['./models/demo', 'models/demo']) {
+      const model = await client.loadModel(name, { device: 'cpu' })
+      expect(model.info.path).toBe(join(ROOT, 'models', 'demo'))
+      await model.dispose()
+    }
+    await expect(client.loadModel('./nowhere')).rejects.toMatchObject({
+      code: 'MODEL_NOT_FOUND',
+      message: expect.stringContaining(join(ROOT, 'nowhere')) as string,
+    })
+  })
+
+  it('of options are, too, and names stay names for who loads by rules of his own', async () => {
+    const asked: [string, LoadModelOptions][] = []
+    const draft = fakeModel({ answers: 'Hi!', info: { path: join(ROOT, 'models', 'demo') } })
+    const { client } = local('Hi!', {
+      load: (...args) => {
+        asked.push(args)
+        return Promise.resolve(fakeModel({ answers: 'Hi!' }))
+      },
+    })
+    const prefixCache = { diskBytes: 1e6, directory: 'prefixes' }
+    await client.loadModel('models', { draftModel: draft, cacheDir: './hub', prefixCache })
+    await client.loadModel('./models', { draftModel: 'owner/name' })
+    await client.loadModel('demo', { draftModel: './models/demo' })
+    const demo = join(ROOT, 'models', 'demo')
+    expect(asked).toMatchObject([
+      [
+        'models',
+        {
+          draftModel: demo,
+          cacheDir: join(ROOT, 'hub'),
+          prefixCache: { diskBytes: 1e6, directory: join(ROOT, 'prefixes') },
+        },
+      ],
+      [join(ROOT, 'models'), { draftModel: 'owner/name' }],
+      ['demo', { draftModel: demo }],
+    ])
+  })
+})
+
 describe('an adapter', () => {
   it('is loaded by the host, by name or with the model', async () => {
     const folder = mkdtempSync(join(tmpdir(), 'nodemlx-adapter-'))
@@ -323,7 +462,107 @@ describe('a host that ends', () => {
   })
 })
 
+/** Two connected ports, of which a host serves one, and what it gave. */
+function hosted(answers: FakeAnswers) {
+  const { port1, port2 } = new MessageChannel()
+  const given: Model[] = []
+  const load = () => {
+    given.push(fakeModel({ answers }))
+    return Promise.resolve(given.at(-1) as Model)
+  }
+  const host = serve(port1, { load })
+  ends.push(() => {
+    port1.close()
+  })
+  return { host, port: port2, given }
+}
+
 describe('a client that ends', () => {
+  it.each(['a port', 'a function'])('ends what runs in the host for it, with %s', async (kind) => {
+    const { host, port, given } = hosted({ text: 'a b c', tokenMs: 100_000 })
+    const client = connect(kind === 'a port' ? port : () => port)
+    const model = await client.loadModel('x')
+    const pending = model.generate('Hi').result
+    client.close()
+    await expect(pending).rejects.toMatchObject({ code: 'HOST_GONE' })
+    await host.closed
+    expect(given.map(({ disposed }) => disposed)).toEqual([true])
+    client.close()
+  })
+
+  it('ends a load that is under way', async () => {
+    const { port1, port2 } = new MessageChannel()
+    ends.push(() => {
+      port1.close()
+    })
+    let signal: AbortSignal | undefined
+    const host = serve(port1, {
+      load: (_, options) => {
+        signal = options.signal
+        return new Promise(() => undefined)
+      },
+    })
+    const client = connect(port2)
+    const loading = client.loadModel('x')
+    await vi.waitFor(() => {
+      expect(signal).toBeDefined()
+    })
+    client.close()
+    await expect(loading).rejects.toMatchObject({ code: 'HOST_GONE' })
+    await host.closed
+    expect(signal?.aborted).toBe(true)
+  })
+
+  it.each(['a port', 'a function'])('ends a host by itself: a child of %s', async (kind) => {
+    const child = forkHost()
+    const client = connect(kind === 'a port' ? child : () => child)
+    await client.loadModel('demo', { device: 'cpu' })
+    const exited = new Promise((resolve) => child.once('exit', resolve))
+    client.close()
+    expect(await exited).toBe(0)
+  })
+
+  it('ends a host by itself: a thread', async () => {
+    const worker = new Worker(HOST)
+    const client = connect(() => worker)
+    await client.loadModel('demo', { device: 'cpu' })
+    const exited = new Promise((resolve) => worker.once('exit', resolve))
+    client.close()
+    expect(await exited).toBe(0)
+  })
+
+  it("ends a host by itself: Electron's utility process", async () => {
+    const stub = join(ROOT, '__test__', 'support', 'electron-stub.cjs')
+    const { utilityProcess } = createRequire(stub)(stub) as {
+      utilityProcess: { fork: (file: string) => EventEmitter & Port }
+    }
+    const host = utilityProcess.fork(HOST)
+    const client = connect(() => host)
+    await client.loadModel('demo', { device: 'cpu' })
+    const exited = new Promise((resolve) => host.once('exit', resolve))
+    client.close()
+    expect(await exited).toBe(0)
+  })
+
+  it('while its host starts has none', async () => {
+    const { host, port } = hosted('Hi!')
+    let start: ((port: Port) => void) | undefined
+    const client = connect(
+      () =>
+        new Promise<Port>((resolve) => {
+          start = resolve
+        }),
+    )
+    const refused = expect(client.loadModel('x')).rejects.toMatchObject({ code: 'HOST_GONE' })
+    await vi.waitFor(() => {
+      expect(start).toBeDefined()
+    })
+    client.close()
+    start?.(port)
+    await host.closed
+    await refused
+  })
+
   it('leaves nothing behind in the host', async () => {
     const models: { dispose: ReturnType<typeof vi.spyOn> }[] = []
     const { client, host } = local('Hi!', {

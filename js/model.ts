@@ -285,9 +285,17 @@ export class Loading {
 /** The number of the last evaluation, by which it is cancelled. */
 let evaluations = 0
 
+let models = 0
+
+/** How many models there have been: the number of the latest one. */
+export function modelsMade(): number {
+  return models
+}
+
 export class LoadedModel implements Model {
   readonly info: ModelInfo
   readonly #native: NativeModel
+  readonly #number = ++models
   /** That of generations which name no other. */
   #adapter: LoadedAdapter | undefined
   #disposing: Promise<void> | undefined;
@@ -303,6 +311,11 @@ export class LoadedModel implements Model {
   /** The addon's model, for those who wrap it. */
   get native(): NativeModel {
     return this.#native
+  }
+
+  /** Which one it is of all that there have been. */
+  get number(): number {
+    return this.#number
   }
 
   get disposed(): boolean {

@@ -18,7 +18,10 @@ export interface Channel {
   post(message: Message): void
   /** Whether what is going on keeps the process alive. */
   hold(held: boolean): void
+  /** Listens no more. What others do with the port goes on. */
   close(): void
+  /** Says something last, and ends the port itself, as far as its kind can be ended. */
+  end(last: Message): void
 }
 
 /** What the different kinds of ports have, some of them this and some that. */
@@ -31,6 +34,8 @@ interface AnyPort {
   removeEventListener?: (event: string, listener: (value: unknown) => void) => void
   start?: () => void
   close?: () => void
+  connected?: boolean
+  disconnect?: () => void
   ref?: () => void
   unref?: () => void
   channel?: { ref?: () => void; unref?: () => void } | null
@@ -88,12 +93,18 @@ export function openChannel(port: unknown, option: string, listener: Listener): 
     ),
   )
   any.start?.()
+  const post = (message: Message, posted: () => void): void => {
+    if (any.postMessage === undefined) {
+      // A channel that is closing says so by an error, and then by an event.
+      any.send?.(message, posted)
+      return
+    }
+    any.postMessage(message)
+    posted()
+  }
   return {
     post(message) {
-      if (!isOpen) return
-      if (any.postMessage !== undefined) any.postMessage(message)
-      // A channel that is closing says so by an error, and then by an event.
-      else any.send?.(message, () => undefined)
+      if (isOpen) post(message, () => undefined)
     },
     hold(held) {
       const which = held ? 'ref' : 'unref'
@@ -102,6 +113,14 @@ export function openChannel(port: unknown, option: string, listener: Listener): 
     },
     close() {
       end('it was closed')
+    },
+    end(last) {
+      if (!isOpen) return
+      end('it was closed')
+      post(last, () => {
+        any.close?.()
+        if (any.connected === true) any.disconnect?.()
+      })
     },
   }
 }

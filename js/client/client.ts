@@ -3,12 +3,17 @@ import { aborted, NodeMlxError } from '../errors.js'
 import { adapterFolder } from '../hub/adapter.js'
 import { hubOptions, LoadedModel } from '../model.js'
 import { loadOptions } from '../options.js'
-import { onAbort } from '../signal.js'
+import { onAbort, unlessAborted } from '../signal.js'
 import type { LoadModelOptions, LoadProgress, Model } from '../types.js'
 import { nonEmptyString } from '../validate.js'
 import type { Port } from './channel.js'
 import { Connection } from './connection.js'
+import { sentName, sentOptions, type SentName } from './paths.js'
+import type { SentLoadOptions } from './protocol.js'
 import { RemoteModel } from './remote-model.js'
+
+/** How long a host may take to answer for the first time. */
+const GREETING_MS = 30_000
 
 /** A connection to a host that runs models. */
 export interface Client {
@@ -18,8 +23,8 @@ export interface Client {
    */
   loadModel(model: string, options?: LoadModelOptions): Promise<Model>
   /**
-   * Ends the connection: the host disposes of what this client has loaded. A host that was started
-   * for this is the caller's to end.
+   * Ends the connection: the host disposes of what this client has loaded, and a host by itself
+   * (`nodemlx/client/host`) ends. What else a thread or process does is the caller's to end.
    */
   close(): void
 }
@@ -54,7 +59,9 @@ class Connecting implements Client {
         option: 'fetch',
       })
     if (signal?.aborted === true) throw aborted('Loading the model', signal.reason)
-    const connection = await this.#connect()
+    // What the caller may have changed by the time a host is there.
+    const [named, placed] = await Promise.all([sentName(name), sentOptions(sent)])
+    const connection = await this.#connected(signal)
     const id = connection.newId()
     const loading = new RemoteLoading(connection, id, onProgress)
     const forget =
@@ -68,7 +75,7 @@ class Connecting implements Client {
     try {
       // The revision is that of the model.
       const folder = adapter && (await adapterFolder(adapter, hubOptions(sent)))
-      return await loading.run(name, sent, folder)
+      return await loading.run(named, placed, folder)
     } finally {
       forget?.()
     }
@@ -83,14 +90,27 @@ class Connecting implements Client {
 
   close(): void {
     this.#closed = true
-    this.#open?.close()
+    this.#open?.close(this.#startsHosts)
+  }
+
+  get #startsHosts(): boolean {
+    return typeof this.#port === 'function'
+  }
+
+  /** The connection, unless the signal comes first: a host may never answer. */
+  async #connected(signal: AbortSignal | undefined): Promise<Connection> {
+    try {
+      return await unlessAborted(this.#connect(), signal)
+    } catch (error) {
+      if (signal?.aborted === true) throw aborted('Loading the model', signal.reason)
+      throw error
+    }
   }
 
   #connect(): Promise<Connection> {
-    if (this.#closed)
-      return Promise.reject(new NodeMlxError('HOST_GONE', 'the client has been closed'))
+    if (this.#closed) return Promise.reject(closed())
     const isOver = this.#open !== undefined && !this.#open.isOpen
-    if (isOver && typeof this.#port === 'function') this.#connection = undefined
+    if (isOver && this.#startsHosts) this.#connection = undefined
     this.#connection ??= this.#greet()
     // A host that did not answer is asked again.
     this.#connection.catch(() => {
@@ -104,9 +124,28 @@ class Connecting implements Client {
       typeof this.#port === 'function'
         ? this.open(await this.#port())
         : (this.#open ?? this.open(this.#port))
-    await connection.greet()
+    if (this.#isClosed()) {
+      connection.close(this.#startsHosts)
+      throw closed()
+    }
+    try {
+      await connection.greet(GREETING_MS)
+    } catch (error) {
+      // Another host may answer.
+      if (this.#startsHosts) connection.close(true)
+      throw error
+    }
     return connection
   }
+
+  /** It may have been closed while a host started. */
+  #isClosed(): boolean {
+    return this.#closed
+  }
+}
+
+function closed(): NodeMlxError {
+  return new NodeMlxError('HOST_GONE', 'the client has been closed')
 }
 
 function isAborted(signal: AbortSignal): boolean {
@@ -138,13 +177,13 @@ class RemoteLoading {
   }
 
   async run(
-    name: string,
-    options: LoadModelOptions,
+    named: SentName,
+    options: SentLoadOptions,
     adapter: string | undefined,
   ): Promise<LoadedModel> {
     const model = this.#id
     const progress = this.#onProgress !== undefined
-    const load = () => this.#connection.call({ method: 'load', model, name, options, progress })
+    const load = () => this.#connection.call({ method: 'load', model, ...named, options, progress })
     try {
       this.#goOn()
       const report = this.#report.bind(this)

@@ -38,9 +38,25 @@ export class Connection {
     this.#channel.hold(false)
   }
 
-  /** Finds out whether there is a host that this client can talk to. */
-  async greet(): Promise<void> {
-    await this.call({ method: 'hello', protocol: PROTOCOL, probe: new Uint8Array(1) })
+  /** Finds out within a time whether there is a host that this client can talk to. */
+  async greet(ms: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const silent = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(
+          new NodeMlxError(
+            'HOST_GONE',
+            `no host has answered for ${ms} ms: call serve() at the other end of the port`,
+          ),
+        )
+      }, ms)
+    })
+    const hello = this.call({ method: 'hello', protocol: PROTOCOL, probe: new Uint8Array(1) })
+    try {
+      await Promise.race([hello, silent])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   get isOpen(): boolean {
@@ -93,7 +109,18 @@ export class Connection {
     this.#garbage.register(object, id)
   }
 
-  close(): void {
+  /**
+   * Has the host dispose of all that is this client's.
+   *
+   * @param withPort - Whether the port is the client's to end.
+   */
+  close(withPort: boolean): void {
+    const bye: Message = { nodemlx: true, kind: 'order', order: { order: 'bye' } }
+    if (withPort) {
+      this.#channel.end(bye)
+      return
+    }
+    this.#channel.post(bye)
     this.#channel.close()
   }
 

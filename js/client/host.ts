@@ -2,9 +2,10 @@ import { parentPort } from 'node:worker_threads'
 import { invalidArgument, NodeMlxError } from '../errors.js'
 import { load, LoadedModel } from '../model.js'
 import type { NativeAdapter, NativeBatch, NativeGeneration, NativePromptCache } from '../native.js'
-import type { LoadModelOptions, Model } from '../types.js'
+import type { LoadModelOptions, LoadProgress, Model } from '../types.js'
 import { callback, fields } from '../validate.js'
 import { openChannel, type Channel, type Port } from './channel.js'
+import { ModelShare } from './shared.js'
 import {
   PROTOCOL,
   sendError,
@@ -18,7 +19,8 @@ import {
 export interface ServeOptions {
   /**
    * Loads what the client asks for, in place of `loadModel`: to allow some models only, or to give
-   * the client one that is loaded already.
+   * the client one that is loaded already. What is loaded for a client is disposed of when no
+   * client uses it any more; a model that was there before stays.
    */
   load?: ((model: string, options: LoadModelOptions) => Promise<Model>) | undefined
 }
@@ -27,6 +29,8 @@ export interface ServeOptions {
 export interface Host {
   /** Ends the connection, and disposes of the client's models. */
   close(): Promise<void>
+  /** Settles when either side has ended the connection, and the client's models are gone. */
+  readonly closed: Promise<void>
 }
 
 /**
@@ -48,34 +52,44 @@ function parent(): Port {
   throw invalidArgument('port', 'is missing: this is neither a worker thread nor a child process')
 }
 
-/** A generation, or why it could not begin. */
-type Started = { native: NativeGeneration } | { error: unknown }
+/** A generation of a model, or why it could not begin. */
+type Started = { model: number } & ({ native: NativeGeneration } | { error: unknown })
+
+/** A part of a model that a client holds by a number. */
+interface Held<Part> {
+  model: number
+  part: Part
+}
 
 class Serving implements Host {
   readonly #channel: Channel
   readonly #load: NonNullable<ServeOptions['load']>
   readonly #loads = new Map<number, AbortController>()
-  readonly #models = new Map<number, LoadedModel>()
+  readonly #models = new Map<number, ModelShare>()
   readonly #generations = new Map<number, Started>()
-  readonly #caches = new Map<number, NativePromptCache>()
-  readonly #adapters = new Map<number, NativeAdapter>()
-  #closed: Promise<void> | undefined
+  readonly #caches = new Map<number, Held<NativePromptCache>>()
+  readonly #adapters = new Map<number, Held<NativeAdapter>>()
+  readonly closed: Promise<void>
 
   constructor(port: Port, loading: NonNullable<ServeOptions['load']>) {
     this.#load = loading
+    let ended: (end: Promise<void>) => void = () => undefined
+    this.closed = new Promise((resolve) => {
+      ended = resolve
+    })
     this.#channel = openChannel(port, 'port', {
       onMessage: (message) => {
         this.#receive(message)
       },
       onEnd: () => {
-        this.#closed ??= this.#end()
+        ended(this.#end())
       },
     })
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
     this.#channel.close()
-    await this.#closed
+    return this.closed
   }
 
   #receive(message: Message): void {
@@ -118,15 +132,16 @@ class Serving implements Host {
       case 'judge':
         return this.#model(call.model).judge(this.#adapted(call.request))
       case 'loadPromptCache':
-        this.#caches.set(call.cache, await this.#model(call.model).loadPromptCache(call.path))
+        await this.#loadPromptCache(call)
         return undefined
       case 'clearPrefixCache':
         await this.#model(call.model).clearPrefixCache()
         return undefined
       case 'loadAdapter': {
-        const adapter = await this.#model(call.model).loadAdapter(call.path)
-        this.#adapters.set(call.adapter, adapter)
-        return adapter.info()
+        const { model, adapter, path } = call
+        const part = await this.#model(model).loadAdapter(path)
+        this.#hold(this.#adapters, adapter, { model, part })
+        return part.info()
       }
       case 'cacheSize': {
         const { tokens, bytes } = await this.#cache(call.cache).size()
@@ -136,7 +151,7 @@ class Serving implements Host {
         await this.#cache(call.cache).save(call.path)
         return undefined
       case 'disposeModel':
-        await this.#models.get(call.model)?.dispose()
+        await this.#giveBack(call.model)
         return undefined
     }
   }
@@ -148,7 +163,8 @@ class Serving implements Host {
         return
       case 'promptCache':
         try {
-          this.#caches.set(order.cache, this.#model(order.model).promptCache(order.limits))
+          const { model, cache, limits } = order
+          this.#caches.set(cache, { model, part: this.#model(model).promptCache(limits) })
         } catch {
           // Whoever uses it finds none.
         }
@@ -157,10 +173,13 @@ class Serving implements Host {
         this.#abort(order.target)
         return
       case 'cancel':
-        this.#models.get(order.model)?.native.cancel(order.evaluation)
+        this.#models.get(order.model)?.model.native.cancel(order.evaluation)
         return
       case 'forget':
         this.#forget(order.target)
+        return
+      case 'bye':
+        this.#channel.close()
     }
   }
 
@@ -169,9 +188,9 @@ class Serving implements Host {
       const { promptCache, ...others } = request
       const cached = promptCache === undefined ? {} : { promptCache: this.#cache(promptCache).id() }
       const native = this.#model(model).generate({ ...this.#adapted(others), ...cached })
-      return { native }
+      return { model, native }
     } catch (error) {
-      return { error }
+      return { model, error }
     }
   }
 
@@ -188,6 +207,8 @@ class Serving implements Host {
       if ('error' in started) throw started.error
       const batch = await started.native.next()
       if (batch.done !== undefined) this.#generations.delete(id)
+      // Others may go on with the model.
+      this.#model(started.model)
       return batch
     } catch (error) {
       this.#generations.delete(id)
@@ -196,50 +217,57 @@ class Serving implements Host {
   }
 
   async #loadModel(call: Extract<Call, { method: 'load' }>): Promise<Answers['load']> {
-    const { model: id, name, options, progress } = call
+    const { model: id, options, progress } = call
+    // Who loads by rules of its own knows names, and not the client's folders.
+    const name = this.#load === load ? (call.path ?? call.name) : call.name
     const controller = new AbortController()
     this.#loads.set(id, controller)
     try {
-      const model = await this.#load(name, {
-        ...options,
-        signal: controller.signal,
-        ...(progress
-          ? {
-              onProgress: (report) => {
-                this.#channel.post({ nodemlx: true, kind: 'progress', model: id, progress: report })
-              },
-            }
-          : {}),
-      })
-      if (!(model instanceof LoadedModel))
+      const onProgress = (report: LoadProgress): void => {
+        this.#channel.post({ nodemlx: true, kind: 'progress', model: id, progress: report })
+      }
+      const share = await ModelShare.of(async () => {
+        const model = await this.#load(name, {
+          ...options,
+          signal: controller.signal,
+          ...(progress ? { onProgress } : {}),
+        })
+        if (model instanceof LoadedModel) return model
         throw invalidArgument('load', 'did not give a model of loadModel')
+      })
       if (controller.signal.aborted) {
-        await model.dispose()
+        await share.giveBack()
         throw new NodeMlxError('ABORTED', 'Loading the model was aborted')
       }
-      this.#models.set(id, model)
-      return { info: model.info }
+      this.#models.set(id, share)
+      return { info: share.model.info }
     } finally {
       this.#loads.delete(id)
     }
   }
 
   #model(id: number): LoadedModel['native'] {
-    const model = this.#models.get(id)
-    if (model !== undefined) return model.native
+    const share = this.#models.get(id)
+    if (share !== undefined) return share.model.native
     throw new NodeMlxError('DISPOSED', 'the model has been disposed of')
   }
 
   #cache(id: number): NativePromptCache {
     const cache = this.#caches.get(id)
-    if (cache !== undefined) return cache
+    if (cache !== undefined) return this.#partOf(cache)
     throw invalidArgument('promptCache', 'has been disposed of, or belongs to another model')
   }
 
   #adapter(id: number): NativeAdapter {
     const adapter = this.#adapters.get(id)
-    if (adapter !== undefined) return adapter
+    if (adapter !== undefined) return this.#partOf(adapter)
     throw invalidArgument('adapter', 'has been disposed of, or belongs to another model')
+  }
+
+  /** Throws where the model was disposed of. */
+  #partOf<Part>({ model, part }: Held<Part>): Part {
+    this.#model(model)
+    return part
   }
 
   #abort(id: number): void {
@@ -248,28 +276,54 @@ class Serving implements Host {
     if (generation !== undefined && 'native' in generation) generation.native.abort()
   }
 
+  async #loadPromptCache({
+    model,
+    cache,
+    path,
+  }: Extract<Call, { method: 'loadPromptCache' }>): Promise<void> {
+    const part = await this.#model(model).loadPromptCache(path)
+    this.#hold(this.#caches, cache, { model, part })
+  }
+
+  /** Holds a part of a model, unless that was given back while the part was made. */
+  #hold<Part extends { dispose: () => void }>(
+    all: Map<number, Held<Part>>,
+    id: number,
+    held: Held<Part>,
+  ): void {
+    if (this.#models.has(held.model)) all.set(id, held)
+    else held.part.dispose()
+  }
+
   /** The client has no use for it any more. */
   #forget(id: number): void {
     this.#abort(id)
     this.#generations.delete(id)
-    this.#caches.get(id)?.dispose()
-    this.#caches.delete(id)
-    this.#adapters.get(id)?.dispose()
-    this.#adapters.delete(id)
-    void this.#models
-      .get(id)
-      ?.dispose()
-      .catch(() => undefined)
+    for (const all of [this.#caches, this.#adapters]) {
+      const held = all.get(id)
+      all.delete(id)
+      if (held !== undefined && this.#models.has(held.model)) held.part.dispose()
+    }
+    this.#giveBack(id).catch(() => undefined)
+  }
+
+  /** Ends what the client does with a model, and disposes of it where nobody else uses it. */
+  async #giveBack(id: number): Promise<void> {
+    const share = this.#models.get(id)
     this.#models.delete(id)
+    if (share === undefined) return
+    for (const started of this.#generations.values())
+      if (started.model === id && 'native' in started) started.native.abort()
+    for (const { model, part } of [...this.#caches.values(), ...this.#adapters.values()])
+      if (model === id) part.dispose()
+    await share.giveBack()
   }
 
   async #end(): Promise<void> {
     const all = [this.#loads, this.#generations, this.#caches, this.#adapters]
     const ids = all.flatMap((some) => [...some.keys()])
     for (const id of ids) this.#forget(id)
-    const models = [...this.#models.values()]
-    this.#models.clear()
-    await Promise.allSettled(models.map((model) => model.dispose()))
+    await Promise.allSettled([...this.#models.keys()].map((id) => this.#giveBack(id)))
   }
 }
 

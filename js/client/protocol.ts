@@ -19,7 +19,7 @@ import type { LoadModelOptions, LoadProgress, ModelInfo } from '../types.js'
 // the host has made it.
 
 /** Raised where the messages change: both sides must be of the same kind. */
-export const PROTOCOL = 2
+export const PROTOCOL = 3
 
 /** The options of a load that can be sent. */
 export type SentLoadOptions = Omit<LoadModelOptions, 'signal' | 'onProgress' | 'fetch' | 'adapter'>
@@ -27,7 +27,15 @@ export type SentLoadOptions = Omit<LoadModelOptions, 'signal' | 'onProgress' | '
 /** What the client asks; each has an answer. */
 export type Call =
   | { method: 'hello'; protocol: number; probe: Uint8Array }
-  | { method: 'load'; model: number; name: string; options: SentLoadOptions; progress: boolean }
+  | {
+      method: 'load'
+      model: number
+      name: string
+      /** Where the model is, as the client sees it. */
+      path?: string
+      options: SentLoadOptions
+      progress: boolean
+    }
   | { method: 'next'; generation: number }
   | { method: 'tokenize' | 'countTokens'; model: number; prompt: NativePrompt }
   | { method: 'detokenize'; model: number; tokens: Uint32Array; skipSpecialTokens: boolean }
@@ -50,6 +58,8 @@ export type Order =
   | { order: 'abort'; target: number }
   | { order: 'cancel'; model: number; evaluation: number }
   | { order: 'forget'; target: number }
+  /** The client ends the connection. */
+  | { order: 'bye' }
 
 /** An error on its way. */
 export interface SentError extends ErrorDetails {
