@@ -22,6 +22,10 @@ export class CheckedSource implements Source {
   readonly #contextLength: number | undefined
   /** The calls that have begun and not ended, by their index. */
   readonly #open = new Map<number, { id: string; name: string; json: string }>()
+  #interrupt: () => void = () => undefined
+  readonly #aborted = new Promise<void>((resolve) => {
+    this.#interrupt = resolve
+  })
 
   constructor(source: Source, options: GenerateOptions, { contextLength }: ModelInfo) {
     this.#source = source
@@ -30,6 +34,7 @@ export class CheckedSource implements Source {
   }
 
   abort(): void {
+    this.#interrupt()
     this.#source.abort()
   }
 
@@ -57,7 +62,11 @@ export class CheckedSource implements Source {
     this.#open.delete(index)
     const { id, name, json } = open
     const args = JSON.parse(json) as Record<string, unknown>
-    const error = await callProblem(this.#tools, name, args)
+    // A tool's own schema may take as long as it likes.
+    const error = await Promise.race([
+      callProblem(this.#tools, name, args),
+      this.#aborted.then((): undefined => undefined),
+    ])
     if (error === undefined) return piece
     const raw = `{"name":${JSON.stringify(name)},"arguments":${json}}`
     const call: GeneratedToolCall = { id, name, arguments: args }

@@ -1,9 +1,15 @@
 import { AsyncResource } from 'node:async_hooks'
 import { callBack } from './callbacks.js'
-import { fromNative, invalidArgument } from './errors.js'
+import { codeOf, fromNative, invalidArgument } from './errors.js'
 import type { NativeBatch, NativePiece, NativeResult } from './native.js'
 import { Pieces } from './pieces.js'
-import { checkedFormat, partialObjects, readAnswer, type CheckedFormat } from './response-format.js'
+import {
+  checkedFormat,
+  partialObjects,
+  readAnswer,
+  type CheckedFormat,
+  type ReadAnswer,
+} from './response-format.js'
 import { onAbort } from './signal.js'
 import type {
   AnswerPiece,
@@ -103,6 +109,10 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   /** What of an answer in a format the prompt has begun. */
   #open = ''
   #abort: { reason: unknown } | undefined
+  #interrupt: () => void = () => undefined
+  readonly #aborted = new Promise<void>((resolve) => {
+    this.#interrupt = resolve
+  })
   #forgetSignal: (() => void) | undefined
 
   constructor(source: Source, { onPrefill, signal, responseFormat }: GenerationHooks = {}) {
@@ -125,6 +135,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   abort(reason?: unknown): void {
     if (this.#end !== undefined || this.#abort !== undefined) return
     this.#abort = { reason }
+    this.#interrupt()
     this.#forgetSignal?.()
     this.#source.abort()
   }
@@ -279,8 +290,21 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     const { text, toolCalls, invalidToolCalls } = result
     const called = text.trim() === '' && toolCalls.length + invalidToolCalls.length > 0
     if (this.#format?.json !== true || called) return result
-    const answer = await readAnswer(this.#open + text, this.#format)
+    const answer = await this.#readAnswer(this.#open + text, this.#format)
+    if (answer === undefined) return this.#toResult(done, calls)
     return { ...result, ...(answer as { object?: Value }) }
+  }
+
+  /** What an answer came to; nothing where an abort ends the checks of the schema's own code. */
+  async #readAnswer(text: string, format: CheckedFormat): Promise<ReadAnswer | undefined> {
+    try {
+      return await Promise.race([
+        readAnswer(text, format),
+        this.#aborted.then((): undefined => undefined),
+      ])
+    } catch (error) {
+      throw codeOf(error) === 'INVALID_OUTPUT' ? error : new UserError(error)
+    }
   }
 
   #toResult(done: SourceEnd, calls?: boolean): GenerationResult<Value> {

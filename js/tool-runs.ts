@@ -31,7 +31,7 @@ async function toolResult(call: GeneratedToolCall, runs: ToolRuns): Promise<stri
     const refused = onToolCall && (await verdict(onToolCall, call, signal))
     if (refused !== undefined) return `Error: ${refused}`
     const tool = tools.find((it) => toolName(it) === call.name)
-    const parsed = tool && (await parsedArguments(tool, call.arguments))
+    const parsed = tool && (await waited(() => parsedArguments(tool, call.arguments), signal))
     if (tool?.execute === undefined || parsed === undefined)
       return `Error: there is no tool ${show(call.name)}; there are ${tools.map(toolName).join(', ')}`
     if ('problem' in parsed) return `Error: the arguments are invalid: ${parsed.problem}`
@@ -73,7 +73,7 @@ async function verdict(
 }
 
 /** What a function gives, unless the signal comes first. */
-function waited(run: () => unknown, signal: AbortSignal): Promise<unknown> {
+function waited<T>(run: () => T | Promise<T>, signal: AbortSignal): Promise<T> {
   signal.throwIfAborted()
   const running = Promise.resolve().then(run)
   // Where nobody waits any longer, its errors are nobody's.
