@@ -28,6 +28,31 @@ function setUp(answers: FakeAnswers = 'Hello.') {
   return { fake, model, ask, stream }
 }
 
+it.each<[Partial<LanguageModelV4CallOptions>, string]>([
+  [{ maxOutputTokens: 0 }, 'maxOutputTokens: '],
+  [{ stopSequences: [''] }, 'stopSequences[0]: '],
+  [{ topP: 2 }, 'topP: '],
+])('an option that is wrong has the name that it was given by: %j', async (call, message) => {
+  await expect(setUp().ask(call)).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    option: message.replace(/: $/, ''),
+    message: expect.stringContaining(message) as string,
+  })
+})
+
+it('an effort that nobody knows is warned of', async () => {
+  const { fake, ask } = setUp()
+  const { warnings } = await ask({ reasoning: 'huge' as never })
+  expect(warnings).toEqual([
+    {
+      type: 'unsupported',
+      feature: 'reasoning',
+      details: expect.stringContaining("there is no effort 'huge'") as string,
+    },
+  ])
+  expect(fake.requests[0]?.options).not.toHaveProperty('reasoning')
+})
+
 describe('a model', () => {
   it('says what it is', () => {
     const { model } = setUp()

@@ -1,19 +1,26 @@
 // What is the same for the server's models and the AI SDK's, where neither can see it.
 
+import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, it, vi } from 'vitest'
+import { NodeMlxError } from '../js/errors.js'
 import { ModelPool, type ModelPoolOptions } from '../js/model-pool.js'
 import { namedSource } from '../js/model-sources.js'
 import { fakeModel } from '../js/testing/index.js'
 import type { Model } from '../js/types.js'
 
-/** A pool of models that take 10 bytes each and some time to load. */
-function pool(options: Partial<ModelPoolOptions['keeping']> = {}, whenFull: 'wait' | 'load') {
-  const loaded: Record<string, Model[]> = { a: [], b: [] }
+/** A pool of models of some bytes that take some time to load. */
+function pool(
+  options: Partial<ModelPoolOptions['keeping']> = {},
+  whenFull: 'wait' | 'load',
+  sizes: Readonly<Record<string, number>> = { a: 10, b: 10 },
+) {
+  const names = Object.entries(sizes)
+  const loaded: Record<string, Model[]> = Object.fromEntries(names.map(([id]) => [id, []]))
   const source = (id: string) =>
     namedSource(
       async () => {
         await new Promise((resolve) => setTimeout(resolve, 10))
-        const model = fakeModel({ answers: 'Hi.', info: { bytes: 10 } }) as Model
+        const model = fakeModel({ answers: 'Hi.', info: { bytes: sizes[id] ?? 0 } }) as Model
         loaded[id]?.push(model)
         return model
       },
@@ -22,7 +29,7 @@ function pool(options: Partial<ModelPoolOptions['keeping']> = {}, whenFull: 'wai
     )
   const made = new ModelPool({
     sources: new Map(
-      ['a', 'b'].map((id) => [id, { ...source(id), bytes: () => Promise.resolve(10) }]),
+      names.map(([id, bytes]) => [id, { ...source(id), bytes: () => Promise.resolve(bytes) }]),
     ),
     keeping: { memoryBytes: Infinity, idleMs: Infinity, ...options },
     other: (id) => {
@@ -57,9 +64,11 @@ describe('a pool of models', () => {
   it('loads a model anew whose engine has died, once', async () => {
     const { pool: models, loaded } = pool({}, 'wait')
     const [one, other] = [await models.use('a', undefined), await models.use('a', undefined)]
-    one.discard()
+    const dead = new NodeMlxError('ENGINE_FAILED', 'dead')
+    expect(one.discardDead(new NodeMlxError('UNSUPPORTED', 'alive'))).toBe(false)
+    expect(one.discardDead(dead)).toBe(false)
     const { model } = await models.use('a', undefined)
-    other.discard()
+    other.discardDead(dead)
     expect(loaded['a']).toHaveLength(2)
     expect([one.model.disposed, model.disposed]).toEqual([true, false])
   })
@@ -90,5 +99,85 @@ describe('a pool of models', () => {
     const { pool: models } = pool({}, 'load')
     await expect(models.use('c', undefined)).rejects.toThrow('no c')
     expect(models.models.map(({ id }) => id)).toEqual(['a', 'b'])
+  })
+
+  it('gives up a load that waits for room and that nobody wants any more', async () => {
+    const { pool: models, loaded } = pool({ memoryBytes: 15 }, 'wait')
+    const first = await models.use('a', undefined)
+    const leaving = new AbortController()
+    const second = models.use('b', leaving.signal)
+    await turn()
+    leaving.abort(new Error('enough'))
+    await expect(second).rejects.toThrow('enough')
+    first.release()
+    await new Promise((resolve) => setTimeout(resolve, 60))
+    expect(loaded['b']).toEqual([])
+    expect(first.model.disposed).toBe(false)
+    // Who comes later has it.
+    expect((await models.use('b', undefined)).model.disposed).toBe(false)
+  })
+
+  it('loads what fits while another waits for room', async () => {
+    const { pool: models } = pool({ memoryBytes: 25 }, 'wait', { a: 20, b: 10, c: 5 })
+    const first = await models.use('a', undefined)
+    const second = models.use('b', undefined)
+    await turn()
+    const third = await models.use('c', undefined)
+    expect(first.model.disposed).toBe(false)
+    third.release()
+    first.release()
+    expect((await second).model.disposed).toBe(false)
+  })
+
+  it('unloads nothing for a model that has to wait all the same', async () => {
+    const { pool: models } = pool({ memoryBytes: 30 }, 'wait', { a: 20, b: 15, c: 5 })
+    const idle = await models.use('c', undefined)
+    idle.release()
+    const first = await models.use('a', undefined)
+    const leaving = new AbortController()
+    const second = models.use('b', leaving.signal)
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    expect(idle.model.disposed).toBe(false)
+    leaving.abort()
+    await expect(second).rejects.toThrow()
+    first.release()
+  })
+
+  it('loads others while a function never gives its model, and ends all the same', async () => {
+    const models = new ModelPool({
+      sources: new Map([
+        ['never', namedSource(() => new Promise(() => undefined), 'never', {})],
+        ['demo', namedSource('demo', 'demo', {})],
+      ]),
+      keeping: { memoryBytes: Infinity, idleMs: Infinity },
+      other: (id) => {
+        throw new Error(`no ${id}`)
+      },
+      whenFull: 'wait',
+    })
+    const waiting = models.use('never', undefined)
+    const { model } = await models.use('demo', undefined)
+    expect(model.info.modelType).not.toBe('')
+    const over = expect(waiting).rejects.toThrow('over')
+    await models.dispose(new Error('over'))
+    await over
+    expect(model.disposed).toBe(true)
+  })
+
+  it('starts again once with a new model where its own has died', async () => {
+    const { pool: models, loaded } = pool({}, 'wait')
+    const gone = new NodeMlxError('HOST_GONE', 'gone')
+    const seen: Model[] = []
+    const used = await models.with('a', undefined, (model) => {
+      seen.push(model)
+      return seen.length === 1 ? Promise.reject(gone) : Promise.resolve('used')
+    })
+    expect(used).toBe('used')
+    expect(seen).toEqual(loaded['a'])
+    const run = () => Promise.reject(gone)
+    await expect(models.with('a', undefined, run)).rejects.toBe(gone)
+    expect(loaded['a']).toHaveLength(3)
+    // The next one has a model that lives.
+    expect((await models.use('a', undefined)).model.disposed).toBe(false)
   })
 })

@@ -107,10 +107,17 @@ describe('messages', () => {
     expect(body.content[0].text).toMatch(/^ ?Paris/)
   })
 
-  it('are not disturbed by asking a model that never thinks not to', async () => {
+  it('are not disturbed by asking a model that never thinks to do so, or not to', async () => {
     const plain = await ask(message())
-    for (const type of ['disabled', 'adaptive']) {
-      const { status, body } = await ask(message({ thinking: { type } }))
+    const asking = [
+      { thinking: { type: 'disabled' } },
+      { thinking: { type: 'adaptive' } },
+      { thinking: { type: 'enabled', budget_tokens: 2000 } },
+      { thinking: { type: 'adaptive' }, output_config: { effort: 'high' } },
+      { output_config: { effort: 'low' } },
+    ]
+    for (const fields of asking) {
+      const { status, body } = await ask(message(fields))
       expect({ status, error: body.error }).toEqual({ status: 200, error: undefined })
       expect(body.content).toEqual(plain.body.content)
     }
@@ -238,13 +245,13 @@ describe('messages', () => {
     [{ tools: [{ type: 'bash_20250124', name: 'bash' }] }, 400, 'invalid_request_error', /tools/],
     [{ tool_choice: { type: 'any' } }, 400, 'invalid_request_error', /tool_choice/],
     [
-      { thinking: { type: 'enabled', budget_tokens: 5 } },
+      { thinking: { type: 'enabled', budget_tokens: -5 } },
       400,
       'invalid_request_error',
-      /^thinking: /,
+      /^thinking\.budget_tokens: /,
     ],
     [
-      { thinking: { type: 'adaptive' }, output_config: { effort: 'high' } },
+      { thinking: { type: 'adaptive' }, output_config: { effort: 'some' } },
       400,
       'invalid_request_error',
       /^output_config\.effort: /,

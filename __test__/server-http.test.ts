@@ -170,6 +170,48 @@ describe('a client that leaves', () => {
   })
 })
 
+describe('a client that does not read', () => {
+  const body = JSON.stringify({ model: 'demo', prompt: 'Once', stream: true, max_tokens: 1000 })
+
+  it('loses its place to others, and its connection', async () => {
+    // More than the system's buffers take.
+    const answers = { text: Array.from({ length: 400 }, () => 'x'.repeat(100_000)) }
+    const info = { contextLength: 100_000_000 }
+    const fake = fakeModel({ answers, info })
+    const limits = { concurrent: 1, stallMs: 400 }
+    const server = await started({ models: { demo: fake }, limits })
+    const ended = new Promise((resolve) => {
+      const socket = connect(server.port, '127.0.0.1', () => {
+        socket.write(
+          `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n` +
+            `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+        )
+      })
+      socket.once('readable', () => undefined)
+      socket.once('error', resolve).once('close', resolve)
+      socket.pause()
+      void until(async () => (await metric(server, 'nodemlx_aborted_total')) === 1).then(() => {
+        socket.resume()
+      })
+    })
+    await until(async () => (await metric(server, 'nodemlx_running')) === 1)
+    const other = await post(server, { prompt: 'Hi', max_tokens: 1 })
+    expect(other.status).toBe(200)
+    await ended
+    expect(server.handler.active).toBe(0)
+  })
+
+  it('has a stream that fails, without a port as well', async () => {
+    const handler = createHandler({ models: { demo: model }, limits: { stallMs: 30 } })
+    const headers = { 'content-type': 'application/json' }
+    const url = 'http://localhost/v1/completions'
+    const unread = await handler(new Request(url, { method: 'POST', headers, body }))
+    await until(() => Promise.resolve(handler.active === 0))
+    await expect(unread.text()).rejects.toThrow('nobody has read the stream for 30 ms')
+    await handler.close()
+  })
+})
+
 describe('limits', () => {
   const LONG = { prompt: 'Once', max_tokens: 3000, logit_bias: { 2: -100, 0: -100 } }
 

@@ -1,8 +1,13 @@
 // Which models are loaded, when, and how long they stay.
 
+import { fork, type ChildProcess } from 'node:child_process'
+import { join } from 'node:path'
+import { MessageChannel } from 'node:worker_threads'
 import { afterEach, describe, expect, it } from 'vitest'
+import { connect, serve } from '../js/client/index.js'
 import { estimateModel, NodeMlxError, type Model } from '../js/index.js'
 import { fakeModel } from '../js/testing/index.js'
+import { ROOT } from './support/child.js'
 import { Client, type Json } from './support/http.js'
 
 const clients: Client[] = []
@@ -102,6 +107,57 @@ describe('a model', () => {
     expect(one.loaded[0]?.disposed).toBe(true)
   })
 })
+
+describe('a model of another process', () => {
+  it('that has crashed is loaded anew', async () => {
+    const children: ChildProcess[] = []
+    const host = connect(() => {
+      const options = { serialization: 'advanced', execArgv: [] } as const
+      const child = fork(join(ROOT, 'dist', 'client', 'main.js'), options)
+      children.push(child)
+      return child
+    })
+    const served = client({ models: { one: () => host.loadModel('demo') } })
+    const requests: [string, object][] = [
+      ['/v1/completions', { prompt: 'x' }],
+      ['/v1/messages/count_tokens', { messages: [{ role: 'user', content: 'x' }] }],
+    ]
+    for (const [path, body] of [...requests, ...requests]) {
+      const { status } = await served.post(path, { model: 'one', ...body })
+      expect(status).toBe(200)
+      const child = children.at(-1)
+      const gone = new Promise((resolve) => child?.once('exit', resolve))
+      child?.kill('SIGKILL')
+      await gone
+    }
+    expect(children).toHaveLength(4)
+    host.close()
+  })
+
+  it("that is the caller's own is said to have gone", async () => {
+    const { port1, port2 } = new MessageChannel()
+    const remote = serve(port1, { load: () => Promise.resolve(fakeModel({ answers: 'Hi.' })) })
+    const own = await connect(port2).loadModel('x')
+    const served = client({ models: { own } })
+    expect((await ask(served, 'own')).status).toBe(200)
+    await remote.close()
+    port1.close()
+    await until(() => isGone(own))
+    const response = await ask(served, 'own')
+    expect(response.status).toBe(503)
+    const { error } = (await response.json()) as Json
+    expect(error.message).toContain('the host of the model has gone')
+  })
+})
+
+function isGone(model: Model): boolean {
+  try {
+    void model.generate('x').result.catch(() => undefined)
+    return false
+  } catch {
+    return true
+  }
+}
 
 describe('room for models', () => {
   it('is made by what was not used for longest', async () => {

@@ -205,10 +205,27 @@ describe('chat completions', () => {
     [{ seed: 1.5 }, 400, 'seed', /whole number/],
     [{ seed: 1e20 }, 400, 'seed', /whole number/],
     [{ store: true }, 400, 'store', /keeps no completions/],
-    [{ reasoning_effort: 'low' }, 400, 'reasoning_effort', /^reasoning_effort: /],
     [{ max_completion_tokens: -1 }, 400, 'max_completion_tokens', /^max_completion_tokens: /],
     [{ messages: [{ role: 'bogus', content: 'x' }] }, 400, 'messages', /./],
     [{ messages: [{ role: 3, content: 'x' }] }, 400, 'messages[0].role', /^messages\[0\]\.role: /],
+    [
+      { messages: [FRANCE, { role: 'tool', tool_call_id: 'a', content: 'x' }] },
+      400,
+      'messages[1].tool_call_id',
+      /has to answer one of the tool_calls/,
+    ],
+    [{ functions: [{ name: 'f' }] }, 400, 'functions', /use tools/],
+    [
+      {
+        response_format: {
+          type: 'json_schema',
+          json_schema: { name: 'x', schema: { type: 'strange' } },
+        },
+      },
+      400,
+      'response_format.json_schema.schema',
+      /^response_format\.json_schema\.schema: .*is none of array/,
+    ],
     [{ modalities: ['audio'] }, 400, 'modalities', /text/],
     [{ tool_choice: 'required' }, 400, 'tool_choice', /only goes with tools/],
     [{ response_format: { type: 'xml' } }, 400, 'response_format.type', /json_schema/],
@@ -229,6 +246,65 @@ describe('chat completions', () => {
       expect(answer.body.error.param).toBe(param)
       expect(answer.body.error.type).toBe('invalid_request_error')
     }
+  })
+})
+
+it('what changes nothing is taken, and no share of likely tokens is the likeliest', async () => {
+  const plain = await ask(CHAT, chat())
+  const { status, body } = await ask(
+    CHAT,
+    chat({ temperature: 2, top_p: 0, verbosity: 'low', functions: [], seed: 3 }),
+  )
+  expect(status).toBe(200)
+  expect(body.choices[0].message).toEqual(plain.body.choices[0].message)
+  const response = await ask('/v1/responses', {
+    model: 'demo',
+    input: 'Hi',
+    truncation: 'auto',
+    text: { verbosity: 'high' },
+    max_output_tokens: 2,
+    top_p: 0,
+  })
+  expect(response.status).toBe(200)
+})
+
+it('a body that is packed is refused', async () => {
+  const headers = { 'content-encoding': 'gzip' }
+  expect((await client.post(CHAT, chat(), { headers })).status).toBe(415)
+})
+
+describe('a format', () => {
+  it('of JSON is an object, in chats and responses', async () => {
+    const counted = { role: 'user', content: 'How much is 1 + 1? Answer with a number.' }
+    const options = { temperature: 1, seed: 1, max_tokens: 30 }
+    const response_format = { type: 'json_object' }
+    const answers = await Promise.all([
+      ask(CHAT, chat({ ...options, messages: [counted], response_format })),
+      ask('/v1/responses', {
+        model: 'demo',
+        input: [counted],
+        max_output_tokens: 30,
+        text: { format: response_format },
+      }),
+    ])
+    const [first, second] = answers.map(({ body }) => body)
+    expect(first?.choices[0].message.content).toMatch(/^\s*\{/)
+    expect(second?.output[0].content[0].text).toMatch(/^\s*\{/)
+  })
+})
+
+describe('how much to think', () => {
+  it.each(['low', 'high', 'xhigh'])('is nothing to a model that does not: %s', async (effort) => {
+    const plain = await ask(CHAT, chat())
+    const { status, body } = await ask(CHAT, chat({ reasoning_effort: effort, n: 2 }))
+    expect(status).toBe(200)
+    for (const { message } of body.choices as Json[])
+      expect(message).toEqual(plain.body.choices[0].message)
+    const streamed = await client.post(CHAT, chat({ reasoning_effort: effort, stream: true }))
+    const deltas = events(await streamed.text()).map(
+      ({ data }) => (data.choices?.[0]?.delta?.content ?? '') as string,
+    )
+    expect(deltas.join('')).toBe(plain.body.choices[0].message.content)
   })
 })
 

@@ -269,6 +269,22 @@ describe('an answer that fails', () => {
     ])
   })
 
+  it('is answered, whatever who is told of it does', async () => {
+    const model = fakeModel({ answers: { error: { code: 'MLX_ERROR' } } })
+    const tellers = [
+      () => {
+        throw new Error('mine')
+      },
+      () => Promise.reject(new Error('mine')) as unknown as undefined,
+    ]
+    for (const onError of tellers) {
+      const client = new Client({ models: { fake: model }, onError })
+      clients.push(client)
+      const { status } = await client.post(CHAT, { model: 'fake', messages: ASKED })
+      expect(status).toBe(500)
+    }
+  })
+
   it('because the engine died has the model loaded anew', async () => {
     let loads = 0
     const load = () => {
@@ -283,6 +299,16 @@ describe('an answer that fails', () => {
     const second = await ask(client, CHAT, { messages: ASKED })
     expect(second.choices[0].message.content).toBe('Hello!')
   })
+})
+
+it.each([
+  [CHAT, { messages: ASKED, response_format: { type: 'json_object' } }],
+  [RESPONSES, { input: ASKED, text: { format: { type: 'json_object' } } }],
+])('an object is asked for where a format of JSON is: %s', async (path, body) => {
+  const { client, model } = answering({ object: {} })
+  expect((await client.post(path, { model: 'fake', ...body })).status).toBe(200)
+  const { responseFormat } = model.requests[0]?.options as { responseFormat: Json }
+  expect(JSON.parse(responseFormat.schemaJson as string)).toEqual({ type: 'object' })
 })
 
 it('what a conversation had before is not read again, and told in each API', async () => {

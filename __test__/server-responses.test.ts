@@ -174,7 +174,8 @@ describe('responses', () => {
     [{ text: { format: { type: 'xml' } } }, 400, 'text.format.type'],
     [{ max_tokens: 3 }, 400, 'max_tokens'],
     [{ max_output_tokens: 0 }, 400, 'max_output_tokens'],
-    [{ reasoning: { effort: 'medium' } }, 400, 'reasoning.effort'],
+    [{ input: [{ type: 'function_call_output', call_id: 'a', output: 'x' }] }, 400, 'input'],
+    [{ reasoning: { effort: 'some' } }, 400, 'reasoning.effort'],
     [{ input: [{ role: 'bogus', content: 'x' }] }, 400, 'input'],
   ])('refuse %j', async (fields, status, param) => {
     const answer = await ask({ ...FRANCE, ...fields })

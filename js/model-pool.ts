@@ -7,8 +7,12 @@ import type { Model } from './types.js'
 export interface Lease {
   readonly model: Model
   release(): void
-  /** Has the model loaded anew for who asks next: its engine died. */
-  discard(): void
+  /**
+   * Has the model loaded anew for who asks next, where an error says that it is dead.
+   *
+   * @returns Whether asking again is of use.
+   */
+  discardDead(error: unknown): boolean
 }
 
 /** How long models stay. */
@@ -39,12 +43,17 @@ export interface PooledModel {
   readonly loading: boolean
 }
 
+/** The model's engine or its host died, or others have disposed of it. */
+const DEAD = new Set<unknown>(['ENGINE_FAILED', 'HOST_GONE', 'DISPOSED'])
+
 class Entry implements PooledModel {
   readonly id: string
   readonly source: ModelSource
   model: Model | undefined
   /** The load that everyone waits for who wants the model now. */
   pending: Promise<Model> | undefined
+  /** The room that a load counts on which is under way. */
+  reserved: number | undefined
   users = 0
   lastUsed = 0
   timer: NodeJS.Timeout | undefined
@@ -67,6 +76,10 @@ class Entry implements PooledModel {
   get isIdle(): boolean {
     return this.isOwn && this.users === 0 && !this.loading
   }
+
+  get bytes(): number {
+    return this.model?.info.bytes ?? this.reserved ?? 0
+  }
 }
 
 /**
@@ -77,7 +90,7 @@ export class ModelPool {
   readonly #entries: Map<string, Entry>
   readonly #options: ModelPoolOptions
   #loads = new AbortController()
-  /** Loads one at a time, so that two do not count on the same room. */
+  /** Models of names are loaded one at a time, so that two do not count on the same memory. */
   #turn: Promise<unknown> = Promise.resolve()
   /** Memory is free only once these have ended. */
   readonly #unloads = new Set<Promise<void>>()
@@ -115,8 +128,11 @@ export class ModelPool {
           released = true
           this.#leave(entry)
         },
-        discard: () => {
-          if (entry.model === model && entry.isOwn) void this.#unload(entry)
+        discardDead: (error) => {
+          if (!DEAD.has(codeOf(error)) || entry.source.given !== undefined) return false
+          if (entry.model === model) void this.#unload(entry)
+          // A request that has killed an engine would do so again.
+          return codeOf(error) !== 'ENGINE_FAILED'
         },
       }
     } catch (error) {
@@ -131,16 +147,31 @@ export class ModelPool {
     signal: AbortSignal | undefined,
     run: (model: Model) => Promise<T>,
   ): Promise<T> {
-    const lease = await this.use(id, signal)
-    try {
-      return await run(lease.model)
-    } catch (error) {
-      if (codeOf(error) === 'ENGINE_FAILED') lease.discard()
-      // Who aborts gets the signal's reason, as with fetch and the AI SDK's own functions.
-      signal?.throwIfAborted()
-      throw error
-    } finally {
-      lease.release()
+    const { lease, value } = await this.start(id, signal, (lease) => run(lease.model))
+    lease.release()
+    return value
+  }
+
+  /**
+   * Starts something with a model, which stays until its lease is released. Where the model has died
+   * since it was last used, as one does whose host has crashed, that is tried with a new one.
+   */
+  async start<T>(
+    id: string,
+    signal: AbortSignal | undefined,
+    start: (lease: Lease) => T | Promise<T>,
+  ): Promise<{ lease: Lease; value: T }> {
+    for (let isFirst = true; ; isFirst = false) {
+      const lease = await this.use(id, signal)
+      try {
+        return { lease, value: await start(lease) }
+      } catch (error) {
+        const again = lease.discardDead(error)
+        lease.release()
+        // Who aborts gets the signal's reason, as with fetch and the AI SDK's own functions.
+        signal?.throwIfAborted()
+        if (!again || !isFirst) throw error
+      }
     }
   }
 
@@ -149,7 +180,8 @@ export class ModelPool {
     this.#loads.abort(reason)
     this.#loads = new AbortController()
     this.#wake()
-    await this.#turn.catch(() => undefined)
+    await Promise.allSettled([...this.#entries.values()].map(({ pending }) => pending))
+    await this.#turn
     for (const entry of this.#entries.values()) {
       clearTimeout(entry.timer)
       if (entry.isOwn) void this.#unload(entry)
@@ -177,31 +209,28 @@ export class ModelPool {
   }
 
   /**
-   * The load goes on where who asked for it has gone: who asks again after a timeout finds it
-   * further on.
+   * A load that is under way goes on where who asked for it has gone: who asks again after a timeout
+   * finds it further on.
    */
   #load(entry: Entry): Promise<Model> {
     if (entry.model !== undefined) return Promise.resolve(entry.model)
     if (entry.pending !== undefined) return entry.pending
     const { signal } = this.#loads
-    const pending = this.#turn
-      .catch(() => undefined)
-      .then(() => this.#loadNow(entry, signal))
-      .finally(() => {
-        entry.pending = undefined
-        // Everyone who asked for it may have gone.
-        this.#rest(entry)
-      })
+    const pending = unlessAborted(this.#loadNow(entry, signal), signal).finally(() => {
+      if (entry.pending === pending) entry.pending = undefined
+      this.#wake()
+      // Everyone who asked for it may have gone.
+      this.#rest(entry)
+    })
     entry.pending = pending
-    this.#turn = pending
     pending.catch(() => undefined)
     return pending
   }
 
   async #loadNow(entry: Entry, signal: AbortSignal): Promise<Model> {
-    signal.throwIfAborted()
+    const { source } = entry
     const { memoryBytes } = this.#options.keeping
-    const bytes = Number.isFinite(memoryBytes) ? await entry.source.bytes() : 0
+    const bytes = Number.isFinite(memoryBytes) ? await source.bytes() : 0
     if (bytes > memoryBytes) {
       throw new NodeMlxError(
         'INSUFFICIENT_MEMORY',
@@ -209,34 +238,87 @@ export class ModelPool {
           `and models may take ${memoryBytes} (memoryBytes)`,
       )
     }
-    await this.#makeRoom(entry, memoryBytes - bytes, signal)
+    // Others need not wait for a download, nor for a function that may take as long as it likes.
+    await this.#unloadingOthers(async () => source.download?.(signal))
     for (;;) {
-      signal.throwIfAborted()
-      await Promise.all(this.#unloads)
+      await this.#room(entry, bytes, signal)
+      const load = () => this.#loadWhereRoom(entry, bytes, signal)
+      const model = await (source.download === undefined ? load() : this.#inTurn(load))
+      if (model !== undefined) return model
+    }
+  }
+
+  /** Loads a model, unless another took its room meanwhile. */
+  async #loadWhereRoom(
+    entry: Entry,
+    bytes: number,
+    signal: AbortSignal,
+  ): Promise<Model | undefined> {
+    signal.throwIfAborted()
+    this.#throwWhereUnwanted(entry)
+    if (!this.#makeRoom(entry, bytes)) return undefined
+    entry.reserved = bytes
+    try {
+      const model = await this.#unloadingOthers(async () => {
+        await Promise.all(this.#unloads)
+        return unlessAborted(loadedFor(entry.source, signal), signal)
+      })
+      entry.model = model
+      // What it takes is known only now where a function has loaded it.
+      while (this.#loadedBytes() > this.#options.keeping.memoryBytes && this.#unloadOldest());
+      return model
+    } finally {
+      entry.reserved = undefined
+    }
+  }
+
+  /** Tries something again as long as another model's memory may be what it lacks. */
+  async #unloadingOthers<T>(run: () => Promise<T>): Promise<T> {
+    for (;;) {
       try {
-        entry.model = await entry.source.load(signal)
-        // What it takes is known only now where a function has loaded it.
-        while (this.#loadedBytes() > memoryBytes && this.#unloadOldest());
-        return entry.model
+        return await run()
       } catch (error) {
-        // What another model holds may be what is missing.
         if (codeOf(error) !== 'INSUFFICIENT_MEMORY' || !this.#unloadOldest()) throw error
+        await Promise.all(this.#unloads)
       }
     }
   }
 
-  /** Unloads what was not used for longest until no more than `bytes` are loaded. */
-  async #makeRoom(entry: Entry, bytes: number, signal: AbortSignal): Promise<void> {
-    while (this.#loadedBytes() > bytes) {
-      signal.throwIfAborted()
-      if (this.#unloadOldest()) continue
-      const others = [...this.#entries.values()].some((other) => other !== entry && other.isOwn)
-      // The caller's own models do not leave.
-      if (this.#options.whenFull === 'load' || !others) return
+  async #inTurn<T>(run: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(run)
+    this.#turn = turn.catch(() => undefined)
+    return turn
+  }
+
+  /** Waits until there is room, as long as somebody wants the model. */
+  async #room(entry: Entry, bytes: number, signal: AbortSignal): Promise<void> {
+    while (!this.#makeRoom(entry, bytes)) {
       await new Promise<void>((resolve) => {
         this.#freed.push(resolve)
       })
+      signal.throwIfAborted()
+      this.#throwWhereUnwanted(entry)
     }
+  }
+
+  #throwWhereUnwanted(entry: Entry): void {
+    if (entry.users > 0) return
+    // Who comes from now on has it loaded anew.
+    entry.pending = undefined
+    throw new NodeMlxError('ABORTED', `nobody waits for the model ${entry.id} any more`)
+  }
+
+  /** Unloads what was not used for longest, where that makes the room that a model takes. */
+  #makeRoom(entry: Entry, bytes: number): boolean {
+    const most = this.#options.keeping.memoryBytes - bytes
+    const others = [...this.#entries.values()].filter((other) => other !== entry)
+    const sum = (some: readonly Entry[]): number => some.reduce((all, { bytes }) => all + bytes, 0)
+    const used = others.filter(({ isIdle }) => !isIdle)
+    // The caller's own models do not leave.
+    const leaves = used.some(({ isOwn, reserved }) => isOwn || reserved !== undefined)
+    if (sum(used) > most && this.#options.whenFull === 'wait' && leaves) return false
+    while (sum(others) > most && this.#unloadOldest());
+    return true
   }
 
   #wake(): void {
@@ -244,7 +326,7 @@ export class ModelPool {
   }
 
   #loadedBytes(): number {
-    return this.models.reduce((sum, { model }) => sum + (model?.info.bytes ?? 0), 0)
+    return [...this.#entries.values()].reduce((sum, { bytes }) => sum + bytes, 0)
   }
 
   /** Whether there was one that nobody uses. */
@@ -265,4 +347,11 @@ export class ModelPool {
     await unload
     this.#unloads.delete(unload)
   }
+}
+
+/** Loads a model; one that comes when its signal has been aborted goes at once. */
+async function loadedFor(source: ModelSource, signal: AbortSignal): Promise<Model> {
+  const model = await source.load(signal)
+  if (signal.aborted) await Promise.resolve(model.dispose()).catch(() => undefined)
+  return model
 }

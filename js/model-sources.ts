@@ -1,5 +1,5 @@
 import { invalidArgument } from './errors.js'
-import { load } from './model.js'
+import { load, modelFolder } from './model.js'
 import { estimateModel } from './models.js'
 import { loadOptions } from './options.js'
 import type { LoadModelOptions, Model } from './types.js'
@@ -9,6 +9,8 @@ import { isPlainObject, nonEmptyString } from './validate.js'
 export interface ModelSource {
   /** A model of the caller's, which nobody else unloads. */
   readonly given?: Model
+  /** Gets what loading needs; missing where nobody knows how `load` gets it. */
+  download?(signal: AbortSignal): Promise<unknown>
   load(signal: AbortSignal): Promise<Model>
   /** Bytes of its weights, as they are estimated before it is loaded; 0 where nothing is known. */
   bytes(): Promise<number>
@@ -28,6 +30,7 @@ export function sourceOf(name: string, options: LoadModelOptions): ModelSource {
   const { revision, token, endpoint, cacheDir, offline, fetch, device } = options
   const hub = { revision, token, endpoint, cacheDir, offline, fetch, device }
   return {
+    download: (signal) => modelFolder(name, { ...options, signal }),
     load: (signal) => load(name, { ...options, signal }),
     async bytes() {
       try {

@@ -132,3 +132,15 @@ test('a model that never thinks, asked not to', async () => {
     (error) => error instanceof Anthropic.BadRequestError && /thinking: /.test(error.message),
   )
 })
+
+test('thinking that the model knows nothing of changes nothing', async () => {
+  const plain = await client.messages.create(FRANCE)
+  const thinking = { type: 'enabled', budget_tokens: 1024 }
+  const asked = { ...FRANCE, max_tokens: 2048, thinking }
+  const { content } = await client.messages.create(asked)
+  assert.deepEqual(content, plain.content)
+  const final = await client.messages.stream(asked).finalMessage()
+  assert.deepEqual(final.content, plain.content)
+  const effort = { ...FRANCE, output_config: { effort: 'high' } }
+  assert.deepEqual((await client.messages.create(effort)).content, plain.content)
+})

@@ -264,3 +264,24 @@ test('500 requests, 32 at once, of which some are left', async () => {
   await Promise.all(Array.from({ length: 32 }, ask))
   assert.equal(answered, 500 - Math.ceil((500 - 3) / 7))
 })
+
+test('JSON mode gives an object', async () => {
+  const messages = [{ role: 'user', content: 'How much is 1 + 1? Answer with a number.' }]
+  const request = { ...FRANCE, messages, max_completion_tokens: 30 }
+  const format = { type: 'json_object' }
+  const { choices } = await client.chat.completions.create({ ...request, response_format: format })
+  assert.match(choices[0].message.content, /^\s*\{/)
+  const response = await client.responses.create({
+    model: 'demo',
+    input: messages,
+    max_output_tokens: 30,
+    text: { format },
+  })
+  assert.match(response.output_text, /^\s*\{/)
+})
+
+test('an effort that the model knows nothing of changes nothing', async () => {
+  const plain = await client.chat.completions.create(FRANCE)
+  const { choices } = await client.chat.completions.create({ ...FRANCE, reasoning_effort: 'high' })
+  assert.equal(choices[0].message.content, plain.choices[0].message.content)
+})

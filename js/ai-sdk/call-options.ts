@@ -3,7 +3,7 @@ import type {
   LanguageModelV4FunctionTool,
   SharedV4Warning,
 } from '@ai-sdk/provider'
-import { invalidArgument } from '../errors.js'
+import { invalidArgument, NodeMlxError, optionError } from '../errors.js'
 import type { GenerateOptions, Message, ToolDefinition } from '../types.js'
 import { boolean, isPlainObject, show } from '../validate.js'
 import { toMessages } from './prompt.js'
@@ -47,6 +47,18 @@ const CALLED_OTHERWISE = {
 } as const
 
 type CalledOtherwise = keyof typeof CALLED_OTHERWISE
+
+/** An error about an option, by the name that the AI SDK has for it. */
+export function byCalledName(error: unknown): unknown {
+  if (!(error instanceof NodeMlxError)) return error
+  const { code, option = '', problem } = error
+  const [, name = '', rest = ''] = /^(\w+)(.*)$/s.exec(option) ?? []
+  const called = Object.hasOwn(CALLED_OTHERWISE, name)
+    ? CALLED_OTHERWISE[name as CalledOtherwise]
+    : undefined
+  if (called === undefined || called === name || problem === undefined) return error
+  return optionError(code, `${called}${rest}`, problem)
+}
 
 /** What a call asks of a model. */
 export interface Order {
@@ -139,6 +151,15 @@ function reasoningOption(
   warnings: SharedV4Warning[],
 ): object {
   if (reasoning === undefined || reasoning === 'provider-default') return {}
+  // Programs without types may give anything.
+  if (!Object.hasOwn(EFFORTS, reasoning)) {
+    warnings.push({
+      type: 'unsupported',
+      feature: 'reasoning',
+      details: `there is no effort '${reasoning}'; there are ${Object.keys(EFFORTS).join(', ')}`,
+    })
+    return {}
+  }
   const effort = EFFORTS[reasoning]
   if (effort !== reasoning && reasoning !== 'none')
     warnings.push({

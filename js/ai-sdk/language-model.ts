@@ -7,11 +7,11 @@ import type {
   LanguageModelV4StreamResult,
   SharedV4Warning,
 } from '@ai-sdk/provider'
-import { codeOf, NodeMlxError } from '../errors.js'
+import { NodeMlxError } from '../errors.js'
 import { answerPieces } from '../generation.js'
 import type { Lease, ModelPool } from '../model-pool.js'
 import type { AnswerPiece, Generation, GenerationResult } from '../types.js'
-import { toOrder, type Order } from './call-options.js'
+import { byCalledName, toOrder, type Order } from './call-options.js'
 import { Parts, toContent, toFinishReason, toMetadata, toUsage } from './parts.js'
 
 /** An answer that is being generated, by a model that stays until it ends. */
@@ -107,7 +107,7 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
         warnings,
       }
     } catch (error) {
-      discardDead(lease, error)
+      lease.discardDead(error)
       throw error
     } finally {
       lease.release()
@@ -132,7 +132,7 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
           yield* made.of(next.value)
         }
       } catch (error) {
-        discardDead(lease, error)
+        lease.discardDead(error)
         throw error
       } finally {
         await chunks.return(undefined)
@@ -156,12 +156,11 @@ export class NodeMlxLanguageModel implements LanguageModelV4 {
 
   async #begin(call: LanguageModelV4CallOptions): Promise<Running> {
     const order = toOrder(call, this.provider)
-    const lease = await this.#pool.use(this.modelId, call.abortSignal)
+    const start = (lease: Lease): Running => new Running(lease, order)
     try {
-      return new Running(lease, order)
+      return (await this.#pool.start(this.modelId, call.abortSignal, start)).value
     } catch (error) {
-      lease.release()
-      throw error
+      throw byCalledName(error)
     }
   }
 }
@@ -176,11 +175,6 @@ async function settled<T>(promise: Promise<T>): Promise<() => T> {
       throw error
     }
   }
-}
-
-/** The next call gets a model that lives. */
-function discardDead(lease: Lease, error: unknown): void {
-  if (codeOf(error) === 'ENGINE_FAILED') lease.discard()
 }
 
 function throwIfAborted(signal: AbortSignal | undefined): void {

@@ -1,3 +1,4 @@
+import { show } from '../validate.js'
 import { Failure } from './failure.js'
 import type { Limits } from './limits.js'
 
@@ -17,6 +18,12 @@ export async function readJson(request: Request, limits: Limits): Promise<unknow
       `the body has to be JSON, with the content type application/json; got ${got}`,
     )
   }
+  const encoding = request.headers.get('content-encoding') ?? 'identity'
+  if (encoding.toLowerCase() !== 'identity')
+    throw new Failure(
+      'media-type',
+      `the body has to come as it is, without the content encoding ${show(encoding)}`,
+    )
   const text = decode(await readBytes(request, limits))
   const value = parse(text)
   checkDepth(value)

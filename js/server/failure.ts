@@ -71,6 +71,7 @@ const KINDS: Readonly<Record<string, FailureKind>> = {
   INSUFFICIENT_MEMORY: 'unavailable',
   DISPOSED: 'unavailable',
   ENGINE_FAILED: 'unavailable',
+  HOST_GONE: 'unavailable',
 }
 
 /** What an API calls options of `generate`, such as `max_tokens` for `maxTokens`. */

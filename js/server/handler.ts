@@ -71,7 +71,7 @@ class HandlerServer {
       metrics: new Metrics(),
       responses: new ResponseStore(),
       report: ({ kind, cause }) => {
-        if (kind === 'internal') options.onError(cause)
+        if (kind === 'internal') told(options.onError, cause)
       },
     }
   }
@@ -131,7 +131,7 @@ class HandlerServer {
       const hasBody = route.method === 'POST' && route.bodyless !== true
       const body = hasBody ? await readJson(request, this.#options.limits) : undefined
       const call: Call = { ...parts, engine: this.#engine, lifetime }
-      return whenRead(await route.run(call, body), done)
+      return whenRead(await route.run(call, body), this.#options.limits.stallMs, done)
     } catch (error) {
       done()
       return this.#failed(error, api, id)
@@ -187,6 +187,16 @@ class HandlerServer {
   }
 }
 
+/** Tells of an error. What goes wrong with that is told to nobody: the answer goes on. */
+function told(onError: CheckedOptions['onError'], cause: unknown): void {
+  // It may give a promise.
+  const tell: (error: unknown) => unknown = onError
+  const telling = new Promise((resolve) => {
+    resolve(tell(cause))
+  })
+  telling.catch(() => undefined)
+}
+
 function wanted({ method }: Request): string {
   return method === 'HEAD' ? 'GET' : method
 }
@@ -222,8 +232,11 @@ function decoded(path: string): string {
   }
 }
 
-/** The response; `done` is called when nothing is left to do for it. */
-function whenRead(response: Response, done: () => void): Response {
+/**
+ * The response; `done` is called when nothing is left to do for it. A stream that is not read for
+ * `stallMs` is ended, so that who does not read holds no place for long.
+ */
+function whenRead(response: Response, stallMs: number, done: () => void): Response {
   const body: ReadableStream<Uint8Array> | null = response.body
   const isStream = response.headers.get('content-type')?.startsWith('text/event-stream') === true
   if (body === null || !isStream) {
@@ -231,13 +244,32 @@ function whenRead(response: Response, done: () => void): Response {
     return response
   }
   const reader = body.getReader()
+  const leave = async (reason: unknown): Promise<void> => {
+    try {
+      await reader.cancel(reason)
+    } finally {
+      done()
+    }
+  }
+  let stalled: NodeJS.Timeout | undefined
+  const watch = (controller: ReadableStreamDefaultController<Uint8Array>): void => {
+    stalled = setTimeout(() => {
+      const reason = new Failure('timeout', `nobody has read the stream for ${stallMs} ms`)
+      controller.error(reason)
+      leave(reason).catch(() => undefined)
+    }, stallMs)
+    stalled.unref()
+  }
   const watched = new ReadableStream<Uint8Array>(
     {
+      start: watch,
       async pull(controller) {
+        clearTimeout(stalled)
         try {
           const { done: ended, value } = await reader.read()
           if (!ended) {
             controller.enqueue(value)
+            watch(controller)
             return
           }
           controller.close()
@@ -247,11 +279,8 @@ function whenRead(response: Response, done: () => void): Response {
         done()
       },
       async cancel(reason) {
-        try {
-          await reader.cancel(reason)
-        } finally {
-          done()
-        }
+        clearTimeout(stalled)
+        await leave(reason)
       },
     },
     { highWaterMark: 0 },

@@ -22,6 +22,8 @@ export interface Limits {
   prompts: number
   /** After how long a silent stream says that it is alive. @defaultValue 15000 */
   keepAliveMs: number
+  /** How long a reader may leave a stream unread before that is ended. @defaultValue 60000 */
+  stallMs: number
   /** Connections at the same time, of `serve`. @defaultValue 1024 */
   connections: number
 }
@@ -39,6 +41,7 @@ const DEFAULTS: Limits = {
   choices: 8,
   prompts: 256,
   keepAliveMs: 15_000,
+  stallMs: 60_000,
   connections: 1024,
 }
 
@@ -53,6 +56,7 @@ const LIMIT_FIELDS = {
   choices: integer(1, 1000),
   prompts: integer(1, 100_000),
   keepAliveMs: integer(1, LONGEST),
+  stallMs: integer(1, LONGEST),
   connections: integer(1, 1_000_000),
 }
 

@@ -33,8 +33,12 @@ async function answer(
     await send(await (request instanceof Response ? request : handler(request)), outgoing, gone)
   } catch {
     // What the handler could not answer; a broken connection ends here, too.
-    if (!outgoing.headersSent) outgoing.writeHead(500)
-    outgoing.end()
+    if (outgoing.headersSent) {
+      outgoing.destroy()
+    } else {
+      outgoing.writeHead(500)
+      outgoing.end()
+    }
   }
   // What of a refused body is still to come is nobody's.
   if (!incoming.complete) {
@@ -113,10 +117,13 @@ async function send(
   gone.signal.addEventListener('abort', cancel, { once: true })
   // A stream's status is to be seen before its first event.
   outgoing.flushHeaders()
+  // It fails where the stream is ended because the client does not read.
+  const failed = reader.closed.then(() => new Promise<never>(() => undefined))
+  failed.catch(() => undefined)
   for (;;) {
     const { done, value } = await reader.read()
     if (done) break
-    if (!outgoing.write(value)) await drained(outgoing)
+    if (!outgoing.write(value)) await Promise.race([drained(outgoing), failed])
   }
   gone.signal.removeEventListener('abort', cancel)
   outgoing.end()

@@ -1,20 +1,13 @@
 import { seedOfAnswer } from '../batch.js'
-import { codeOf, NodeMlxError, optionError } from '../errors.js'
-import { answerPieces } from '../generation.js'
+import { NodeMlxError, optionError } from '../errors.js'
 import type { Lease, ModelPool } from '../model-pool.js'
 import { onAbort } from '../signal.js'
-import type {
-  GenerateOptions,
-  Generation,
-  AnswerPiece,
-  GenerationResult,
-  Model,
-  Prompt,
-} from '../types.js'
+import type { AnswerPiece, GenerateOptions, GenerationResult, Model, Prompt } from '../types.js'
 import { Failure, type Names } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
 import type { Queue } from './queue.js'
+import { Answering } from './answering.js'
 import type { ResponseStore } from './responses/store.js'
 
 /** What answers requests. */
@@ -77,7 +70,7 @@ export class Lifetime {
 /** The generations of a request, while they have places and their model stays loaded. */
 export class Turn {
   readonly #metrics: Metrics
-  readonly #generations: readonly Generation[]
+  readonly #answers: readonly Answering[]
   readonly #lease: Lease
   readonly #lifetime: Lifetime
   readonly #leave: () => void
@@ -94,18 +87,20 @@ export class Turn {
     this.#lease = lease
     this.#lifetime = lifetime
     this.#leave = leave
-    const generations: Generation[] = []
-    this.#generations = generations
+    const answers: Answering[] = []
+    this.#answers = answers
     const { model } = lease
     try {
       for (const [index, prompt] of order.prompts.entries()) {
         for (let choice = 0; choice < order.choices; choice++) {
-          const begin = (): Generation => model.generate(prompt, this.#options(order, choice))
-          generations.push(order.prompts.length === 1 ? begin() : aboutPrompt(index, begin))
+          const options = this.#options(order, choice)
+          const begin = (): Answering =>
+            new Answering((options) => model.generate(prompt, options), options)
+          answers.push(order.prompts.length === 1 ? begin() : aboutPrompt(index, begin))
         }
       }
     } catch (error) {
-      for (const generation of generations) generation.abort()
+      for (const answer of answers) answer.abort()
       throw error
     }
   }
@@ -116,12 +111,11 @@ export class Turn {
     const { signal } = lifetime
     const places = order.prompts.length * Math.max(order.choices, 1)
     const leave = await engine.queue.enter(places, signal)
-    let lease: Lease | undefined
     try {
-      lease = await engine.models.use(order.model, signal)
-      return new Turn(engine, order, lease, lifetime, leave)
+      const start = (lease: Lease): Turn => new Turn(engine, order, lease, lifetime, leave)
+      const { value } = await engine.models.start(order.model, signal, start)
+      return value
     } catch (error) {
-      lease?.release()
       leave()
       throw error
     }
@@ -142,10 +136,10 @@ export class Turn {
 
   /** The pieces of all answers as they come, with the number of the answer. */
   async *pieces(): AsyncGenerator<{ index: number; piece: AnswerPiece }, undefined> {
-    const readers = this.#generations.map(answerPieces)
     const next = (index: number) =>
-      readers[index]?.next().then((result) => ({ index, result })) ?? Promise.reject(new Error())
-    const waiting = new Map(readers.map((_, index) => [index, next(index)]))
+      this.#answers[index]?.next().then((result) => ({ index, result })) ??
+      Promise.reject(new Error())
+    const waiting = new Map(this.#answers.map((_, index) => [index, next(index)]))
     while (waiting.size > 0) {
       const { index, result } = await this.#checked(Promise.race(waiting.values()))
       if (result.done === true) {
@@ -160,9 +154,9 @@ export class Turn {
 
   /** A finished answer. */
   async answer(index: number): Promise<GenerationResult> {
-    const generation = this.#generations[index]
-    if (generation === undefined) throw new Error(`there is no answer ${index}`)
-    const answer = await this.#checked(generation.result)
+    const answering = this.#answers[index]
+    if (answering === undefined) throw new Error(`there is no answer ${index}`)
+    const answer = await this.#checked(answering.result())
     this.#throwWhereEnded()
     this.#count(answer)
     return answer
@@ -170,14 +164,14 @@ export class Turn {
 
   /** All answers. */
   answers(): Promise<GenerationResult[]> {
-    return Promise.all(this.#generations.map((_, index) => this.answer(index)))
+    return Promise.all(this.#answers.map((_, index) => this.answer(index)))
   }
 
   /** Ends what still runs, and gives the places and the model back. */
   async end(): Promise<void> {
-    for (const generation of this.#generations) generation.abort()
+    for (const answer of this.#answers) answer.abort()
     // Until then the engine works for it.
-    const ends = await Promise.allSettled(this.#generations.map(({ result }) => result))
+    const ends = await Promise.allSettled(this.#answers.map((answer) => answer.result()))
     for (const end of ends) {
       if (end.status === 'fulfilled' && end.value.finishReason === 'abort')
         this.#metrics.aborted.add(1)
@@ -205,7 +199,7 @@ export class Turn {
     try {
       return await promise
     } catch (error) {
-      if (codeOf(error) === 'ENGINE_FAILED') this.#lease.discard()
+      this.#lease.discardDead(error)
       throw error
     }
   }

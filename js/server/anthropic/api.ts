@@ -20,6 +20,7 @@ const NAMES: Names = {
   stop: 'stop_sequences',
   responseFormat: 'output_config.format',
   reasoning: 'thinking',
+  'reasoning.budgetTokens': 'thinking.budget_tokens',
   toolChoice: 'tool_choice',
   parallelToolCalls: 'tool_choice.disable_parallel_tool_use',
   prompt: 'messages',

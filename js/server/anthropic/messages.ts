@@ -1,6 +1,6 @@
 import type { AnswerPiece, GenerationResult } from '../../types.js'
 import { randomUUID } from 'node:crypto'
-import { limitedTokens } from '../ask.js'
+import { limitedTokens, nucleus } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
 import { readFields, required } from '../fields.js'
 import { frame } from '../sse.js'
@@ -31,18 +31,12 @@ export async function messages(call: Call, body: unknown): Promise<Response> {
 export async function countTokens(call: Call, body: unknown): Promise<Response> {
   const fields = readFields(body, '', COUNT_FIELDS, unknownField)
   const { messages: conversation, options } = asked(fields)
-  const lease = await call.engine.models.use(required(fields.model, 'model'), call.lifetime.signal)
-  try {
-    const { tools, splitSpecialTokens, continueFinalMessage } = options
-    const count = await lease.model.countTokens(conversation, {
-      tools,
-      splitSpecialTokens,
-      continueFinalMessage,
-    })
-    return json({ input_tokens: count })
-  } finally {
-    lease.release()
-  }
+  const name = required(fields.model, 'model')
+  const { tools, splitSpecialTokens, continueFinalMessage } = options
+  const count = await call.engine.models.with(name, call.lifetime.signal, (model) =>
+    model.countTokens(conversation, { tools, splitSpecialTokens, continueFinalMessage }),
+  )
+  return json({ input_tokens: count })
 }
 
 function orderOf({ engine }: Call, fields: MessageFields): Order {
@@ -62,7 +56,7 @@ function orderOf({ engine }: Call, fields: MessageFields): Order {
       ...thinkingOptions(fields),
       maxTokens: limitedTokens(maxTokens, engine.limits),
       temperature: fields.temperature,
-      topP: fields.top_p,
+      topP: nucleus(fields.top_p),
       topK: fields.top_k,
       stop: stop === undefined || stop.length === 0 ? undefined : stop,
     },

@@ -40,6 +40,7 @@ const NAMES: Names = {
   logitBias: 'logit_bias',
   logprobs: 'top_logprobs',
   responseFormat: 'response_format',
+  'responseFormat.schema': 'response_format.json_schema.schema',
   reasoning: 'reasoning_effort',
   toolChoice: 'tool_choice',
   parallelToolCalls: 'parallel_tool_calls',
@@ -92,6 +93,7 @@ export const RESPONSES: Api = {
     prompt: 'input',
     reasoning: 'reasoning.effort',
     responseFormat: 'text.format',
+    'responseFormat.schema': 'text.format.schema',
   }),
   failed: (failure) => frame({ ...errorEvent(failure), sequence_number: 0 }, 'error'),
 }

@@ -34,8 +34,10 @@ const CHAT_FIELDS = {
   reasoning_effort: oneOf('none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'),
   modalities: only([['text']], 'this server answers with text'),
   store: only([false], 'this server keeps no completions'),
-  verbosity: only(['medium'], 'the models here know no verbosity'),
+  verbosity: oneOf('low', 'medium', 'high'),
   prediction: anything,
+  functions: only([[]], 'is of an earlier version of the API; use tools'),
+  function_call: only(['none', 'auto'], 'is of an earlier version of the API; use tool_choice'),
   // Of other servers of local models.
   chat_template_kwargs: record,
   documents: records,

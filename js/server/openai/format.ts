@@ -4,6 +4,9 @@ import { invalidField } from '../failure.js'
 import { boolean, oneOf, string } from '../../validate.js'
 import { unknownField } from './api.js'
 
+/** What `json_object` means: an object, and not just any JSON. */
+export const JSON_OBJECT = { type: 'json', schema: { type: 'object' } } as const
+
 const SCHEMA_FIELDS = { name: string, description: string, schema: record, strict: boolean }
 
 /** The `response_format` of a chat, or `undefined` for text. */
@@ -18,7 +21,7 @@ export function responseFormat(
     unknownField,
   )
   if (required(type, 'response_format.type') !== 'json_schema')
-    return type === 'json_object' ? { type: 'json' } : undefined
+    return type === 'json_object' ? JSON_OBJECT : undefined
   return schemaFormat(
     required(json_schema, 'response_format.json_schema'),
     'response_format.json_schema',

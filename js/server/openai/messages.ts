@@ -6,7 +6,28 @@ import { invalidField } from '../failure.js'
 export function chatMessages(value: unknown): Message[] {
   if (!Array.isArray(value) || value.length === 0)
     throw invalidField('messages', `messages: expected a non-empty array, got ${show(value)}`)
-  return value.map((message: unknown, index) => chatMessage(message, `messages[${index}]`))
+  const messages = value.map((message: unknown, index) =>
+    chatMessage(message, `messages[${index}]`),
+  )
+  checkResults(messages)
+  return messages
+}
+
+/** Refuses results of tools that answer no call, as the API does. */
+function checkResults(messages: readonly Message[]): void {
+  const called = new Set<unknown>()
+  messages.forEach(({ role, tool_calls: calls, tool_call_id: id }, index) => {
+    // What else is wrong with a call is for others to say.
+    if (Array.isArray(calls))
+      for (const call of calls as unknown[])
+        called.add(isPlainObject(call) ? call['id'] : undefined)
+    if (role !== 'tool' || (id === undefined ? called.size > 0 : called.has(id))) return
+    const where = `messages[${index}]`
+    throw invalidField(
+      id === undefined ? `${where}.role` : `${where}.tool_call_id`,
+      `${where}: a message of the role 'tool' has to answer one of the tool_calls before it`,
+    )
+  })
 }
 
 function chatMessage(message: unknown, where: string): Message {

@@ -1,4 +1,5 @@
 import type { GenerateOptions } from '../../types.js'
+import { nucleus } from '../ask.js'
 import { anything, record } from '../fields.js'
 import { arrayOf, boolean, integer, number, oneOf, string, type Check } from '../../validate.js'
 import { seed } from '../../seed.js'
@@ -96,7 +97,7 @@ export function samplingOptions(fields: Sampling): GenerateOptions {
   const stop = stops?.filter((text) => text !== '')
   return {
     temperature: fields.temperature,
-    topP: fields.top_p,
+    topP: nucleus(fields.top_p),
     // Others have -1 for no limit.
     topK: fields.top_k === -1 ? 0 : fields.top_k,
     minP: fields.min_p,

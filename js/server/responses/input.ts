@@ -60,6 +60,19 @@ export function inputMessages(items: readonly InputItem[]): Message[] {
   return all
 }
 
+/** Refuses results of calls that nobody has made, as the API does. */
+export function checkResults(messages: readonly Message[]): void {
+  const called = new Set(
+    messages.flatMap(({ tool_calls: calls = [] }) => calls.map(({ id }) => id)),
+  )
+  const stray = messages.find(({ role, tool_call_id: id }) => role === 'tool' && !called.has(id))
+  if (stray !== undefined)
+    throw invalidField(
+      'input',
+      `input: there is no call ${show(stray.tool_call_id)} for its output`,
+    )
+}
+
 function addItem(all: Message[], item: InputItem, where: string): void {
   const { type } = item
   switch (type) {

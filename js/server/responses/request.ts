@@ -13,7 +13,8 @@ import { invalidField } from '../failure.js'
 import { anything, only, readFields, record, records } from '../fields.js'
 import { unknownField } from '../openai/api.js'
 import { effort } from '../openai/effort.js'
-import { schemaFormat } from '../openai/format.js'
+import { JSON_OBJECT, schemaFormat } from '../openai/format.js'
+import { nucleus } from '../ask.js'
 import { functionTool, toolChoice, toolOptions } from '../openai/tools.js'
 
 export const RESPONSE_FIELDS = {
@@ -34,7 +35,7 @@ export const RESPONSE_FIELDS = {
   include: anything,
   store: boolean,
   previous_response_id: string,
-  truncation: only(['disabled'], 'a conversation that is too long is refused'),
+  truncation: oneOf('disabled', 'auto'),
   background: only([false], 'this server answers at once'),
   conversation: only([], 'this server keeps no conversations; use previous_response_id'),
   prompt: only([], 'this server keeps no prompts'),
@@ -56,7 +57,7 @@ export function responseOptions(fields: ResponseFields): GenerateOptions {
   const { format } = readFields(
     text,
     'text',
-    { format: record, verbosity: only(['medium'], 'the models here know no verbosity') },
+    { format: record, verbosity: oneOf('low', 'medium', 'high') },
     unknownField,
   )
   const thinking = readFields(
@@ -72,7 +73,7 @@ export function responseOptions(fields: ResponseFields): GenerateOptions {
   )
   return {
     temperature: fields.temperature,
-    topP: fields.top_p,
+    topP: nucleus(fields.top_p),
     logprobs: fields.top_logprobs ?? (includesLogprobs(fields.include) ? 0 : undefined),
     reasoning: effort(thinking.effort),
     responseFormat: textFormat(format),
@@ -98,7 +99,7 @@ function textFormat(
   const { type, ...rest } = format
   const kind = oneOf('text', 'json_object', 'json_schema')(type, 'text.format.type')
   if (kind === 'json_schema') return schemaFormat(rest, 'text.format')
-  return kind === 'json_object' ? { type: 'json' } : undefined
+  return kind === 'json_object' ? JSON_OBJECT : undefined
 }
 
 function responseTool(tool: Record<string, unknown>, where: string): ToolDefinition {

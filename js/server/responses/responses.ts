@@ -17,7 +17,7 @@ import {
   type FinishedResponse,
   type Item,
 } from './output.js'
-import { inputItems, inputMessages, type InputItem } from './input.js'
+import { checkResults, inputItems, inputMessages, type InputItem } from './input.js'
 import { RESPONSE_FIELDS, responseOptions, type ResponseFields } from './request.js'
 import { ResponseEvents } from './stream.js'
 
@@ -103,8 +103,11 @@ function conversation(
   input: readonly InputItem[],
 ): Message[] {
   const now = inputMessages(input)
-  if (previous === undefined) return now
-  return [...engine.responses.get(previous, 'previous_response_id').messages, ...now]
+  const before =
+    previous === undefined ? [] : engine.responses.get(previous, 'previous_response_id').messages
+  const said = [...before, ...now]
+  checkResults(said)
+  return said
 }
 
 function orderOf({ engine }: Call, fields: ResponseFields, said: readonly Message[]): Order {
