@@ -25,6 +25,17 @@ impl Cache {
     }
 
     fn is_like(&self, cache: &Self, positions: i32) -> bool {
+        if let (Self::Arrays(made), Self::Arrays(cache)) = (self, cache)
+            && made.grows
+        {
+            let mut pairs = made.entries().iter().zip(cache.entries());
+            return cache.offset() == positions
+                && made.entries().len() == cache.entries().len()
+                && pairs.all(|pair| match pair {
+                    (Some(made), Some(array)) => is_like(made, array, Some(1)),
+                    _ => true,
+                });
+        }
         let same_place = match (self, cache) {
             (Self::Standard(_), Self::Standard(_)) => true,
             (Self::Rotating(made), Self::Rotating(cache)) => cache.max_size <= made.max_size,
@@ -47,17 +58,18 @@ impl Cache {
                 || matches!(cache, Self::Arrays(_)) && made_arrays.is_empty();
         }
         // The axis of positions grows; a recurrence has the same shapes always.
-        let grows = !matches!(cache, Self::Arrays(_));
+        let grows = (!matches!(cache, Self::Arrays(_))).then_some(POSITIONS);
         cache.offset() == positions
             && arrays.len() == made_arrays.len()
             && made_arrays.iter().zip(arrays).all(|(made, array)| is_like(made, array, grows))
     }
 }
 
-fn is_like(made: &Array, array: &Array, grows: bool) -> bool {
+/// Whether types fit, and all lengths but that of the axis that grows.
+fn is_like(made: &Array, array: &Array, grows: Option<usize>) -> bool {
     let lengths = |array: &Array| -> Vec<i32> {
         let axes = array.shape().iter().enumerate();
-        axes.filter(|(axis, _)| !grows || *axis != POSITIONS).map(|(_, &dim)| dim).collect()
+        axes.filter(|(axis, _)| Some(*axis) != grows).map(|(_, &dim)| dim).collect()
     };
     // Another precision is another writer's choice, which the cache keeps.
     let same_type = made.dtype() == array.dtype()

@@ -1,5 +1,5 @@
-//! The state of layers that carry a fixed number of arrays from token to token, whatever the
-//! length: the last inputs of a convolution, the hidden state of a recurrence.
+//! The state of layers that carry a fixed number of arrays from token to token: the last inputs of
+//! a convolution, the hidden state of a recurrence, the sums of groups of positions.
 
 use crate::mlx::Array;
 
@@ -8,16 +8,30 @@ use crate::mlx::Array;
 pub struct ArraysCache {
     entries: Vec<Option<Array>>,
     offset: i32,
+    /// The most positions that entries which grow with the length may stand for.
+    max_size: Option<i32>,
+    /// Whether entries `[batch, length, …]` grow with the length, or come with it.
+    pub(super) grows: bool,
 }
 
 impl ArraysCache {
     pub(super) fn new(entries: usize) -> Self {
-        Self { entries: vec![None; entries], offset: 0 }
+        Self { entries: vec![None; entries], offset: 0, max_size: None, grows: false }
+    }
+
+    /// The same of entries that grow with the length, or come with it.
+    pub(super) fn growing(self) -> Self {
+        Self { grows: true, ..self }
+    }
+
+    /// The same for so many positions at most.
+    pub(super) fn within(self, max_size: Option<i32>) -> Self {
+        Self { max_size, ..self }
     }
 
     /// Arrays that `positions` positions went into.
     pub(super) fn of(entries: Vec<Option<Array>>, positions: i32) -> Self {
-        Self { entries, offset: positions }
+        Self { entries, offset: positions, max_size: None, grows: false }
     }
 
     pub(super) fn entries(&self) -> &[Option<Array>] {
@@ -27,6 +41,11 @@ impl ArraysCache {
     /// Positions that went in.
     pub fn offset(&self) -> i32 {
         self.offset
+    }
+
+    /// The most positions that entries which grow with the length may stand for; `None` for all.
+    pub fn max_size(&self) -> Option<i32> {
+        self.max_size
     }
 
     /// An entry; `None` before the first step.
@@ -83,6 +102,24 @@ mod tests {
         assert!(state.get(1).is_none());
         state.set(1, mlx::from_f32(&[1.0], &[1]));
         assert!(state.get(0).is_none() && state.get(1).is_some());
+    }
+
+    #[test]
+    fn arrays_that_grow_are_alike_whatever_their_length() {
+        mlx::enter(DeviceKind::Cpu).unwrap();
+        let cache = |mut cache: Cache, length: i32, features: i32| {
+            let array = mlx::ops::zeros(&[1, length, features], mlx::Dtype::Float32).unwrap();
+            let state = cache.state().unwrap();
+            state.set(0, array);
+            state.advance(length);
+            cache
+        };
+        let grown = [cache(Cache::arrays_of(2), 7, 4)];
+        let made = [cache(Cache::growing_arrays_of(2), 1, 4)];
+        assert!(Cache::all_alike(&made, &grown));
+        assert!(!Cache::all_alike(&[cache(Cache::arrays_of(2), 1, 4)], &grown));
+        assert!(!Cache::all_alike(&made, &[cache(Cache::arrays_of(2), 7, 3)]));
+        assert!(!Cache::all_alike(&made, &[cache(Cache::arrays_of(1), 7, 4)]));
     }
 
     #[test]

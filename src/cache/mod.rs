@@ -115,9 +115,14 @@ impl Cache {
         Self::Arrays(ArraysCache::new(entries))
     }
 
+    /// The same of arrays `[batch, length, …]` that grow with the positions, or come with them.
+    pub fn growing_arrays_of(entries: usize) -> Self {
+        Self::Arrays(ArraysCache::new(entries).growing())
+    }
+
     /// The same, still empty, within `limits`: what holds every position keeps the last ones only,
     /// what holds a larger window or chunk a smaller window. The state of a recurrence has no
-    /// positions to leave out, and no keys and values to pack.
+    /// positions to leave out, and no keys and values to pack; that of groups leaves out groups.
     pub fn limited(self, limits: &CacheLimits) -> Self {
         match self {
             Self::Standard(cache) => match limits.max_size {
@@ -141,7 +146,7 @@ impl Cache {
                 }
                 _ => Self::Chunked(ChunkedCache { quantization: limits.quantization, ..cache }),
             },
-            Self::Arrays(_) => self,
+            Self::Arrays(cache) => Self::Arrays(cache.within(limits.max_size)),
             Self::List(parts) => {
                 Self::List(parts.into_iter().map(|part| part.limited(limits)).collect())
             }

@@ -84,6 +84,13 @@ pub fn clipped_swiglu(gate: &Array, up: &Array, [limit, alpha]: [f32; 2]) -> Res
     ops::multiply(&gated, &ops::add(&up, &number(1.0)?)?)
 }
 
+/// silu(min(gate, limit)) · up, with up between −limit and limit (DeepSeek-AI 2026, "DeepSeek-V4").
+pub fn limited_swiglu(gate: &Array, up: &Array, [limit, _]: [f32; 2]) -> Result<Array> {
+    let precise = ops::minimum(&ops::astype(gate, Dtype::Float32)?, &scalar(limit))?;
+    let up = clipped(&ops::astype(up, Dtype::Float32)?, limit)?;
+    ops::astype(&ops::multiply(&Activation::Silu.apply(&precise)?, &up)?, gate.dtype())
+}
+
 /// β tanh(gate / β) · σ(gate) · γ tanh(up / γ), γ = ∞ for up as it is (Kimi Team 2026, "SiTU").
 pub fn situ(gate: &Array, up: &Array, [beta, gamma]: [f32; 2]) -> Result<Array> {
     let bounded = |x: &Array, limit: f32| {

@@ -37,6 +37,10 @@ unary! {
     abs = mlx_abs;
     /// The natural logarithm.
     log = mlx_log;
+    /// The logarithm to base 2.
+    log2 = mlx_log2;
+    /// The least whole numbers that are not below.
+    ceil = mlx_ceil;
     /// −x.
     negative = mlx_negative;
     /// x².
@@ -56,6 +60,8 @@ binary! {
     multiply = mlx_multiply;
     /// a / b, element by element.
     divide = mlx_divide;
+    /// aᵇ, element by element.
+    power = mlx_power;
     /// ⌊a / b⌋, element by element.
     floor_divide = mlx_floor_divide;
     /// a − b · ⌊a / b⌋, element by element.
@@ -104,6 +110,11 @@ pub fn astype(a: &Array, dtype: Dtype) -> Result<Array> {
 /// The same bytes as another element type of a size that divides the last axis.
 pub fn view(a: &Array, dtype: Dtype) -> Result<Array> {
     op!(mlx_view(a.as_ptr(), dtype.into()))
+}
+
+/// Numbers as the bytes of the nearest float8 (e4m3).
+pub fn to_fp8(a: &Array) -> Result<Array> {
+    op!(mlx_to_fp8(a.as_ptr()))
 }
 
 /// Bytes, each an 8-bit float (e4m3), as numbers of another type.

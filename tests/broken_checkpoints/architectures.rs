@@ -243,6 +243,12 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("longcat-flash-ngram", "emb_split_num", &[json!(0), json!(1000)]);
     let absurd = [json!(0), json!(1_u64 << 40)];
     expect_refusal("longcat-flash-ngram", "ngram_vocab_size_ratio", &absurd);
+    expect_refusal("deepseek-v41", "engram_layer_ids", &[json!([1])]);
+    expect_refusal("deepseek-v41", "scoring_func", &[json!("tanh")]);
+    expect_refusal("deepseek-v41", "o_groups", &[json!(3), json!(0)]);
+    expect_refusal("deepseek-v41", "index_head_dim", &[json!(4), json!(-1)]);
+    expect_refusal("deepseek-v41", "compress_ratios", &[json!([0, 4, 2]), json!([0, -4, -4])]);
+    expect_refusal("deepseek-v41", "hc_mult", &[json!(0), json!(1 << 20)]);
     expect_refusal("muse-spark", "num_shared_experts", &[json!(1)]);
     expect_refusal("phi3small", "blocksparse_block_size", &absurd);
     expect_refusal("phi3small", "blocksparse_vert_stride", &absurd);

@@ -1,6 +1,6 @@
 //! Matrices of float8 with a scale for each block, as DeepSeek V3 is published and transformers
 //! saves them (`weight_scale_inv`, in spite of its name a factor), and with a scale for a matrix or
-//! for each of its rows, as of FBGEMM and vLLM (`weight_scale`).
+//! for each of its rows, as of FBGEMM and vLLM (`weight_scale`); of DeepSeek's own names (`scale`).
 
 use serde_json::Value;
 
@@ -33,12 +33,15 @@ impl Fp8 {
     }
 
     pub(super) fn convert(self, layer: &Layer) -> Result<Converted> {
-        let scale = layer.optional("weight_scale_inv").or_else(|| layer.optional("weight_scale"));
+        let scale = layer
+            .optional("weight_scale_inv")
+            .or_else(|| layer.optional("weight_scale"))
+            .or_else(|| layer.optional("scale"));
         let scale = scale.map_or_else(|| layer.source("weight_scale_inv", "weight"), Ok)?;
         let weight = layer.source("weight", "weight_scale_inv")?;
         match weight.stored() {
             // Of experts: two to a byte.
-            safetensors::Dtype::I8 => float4(layer, &weight, &scale, None),
+            safetensors::Dtype::I8 | safetensors::Dtype::U8 => float4(layer, &weight, &scale, None),
             _ => float8(layer, &weight, &scale, self.block),
         }
     }

@@ -135,7 +135,7 @@ impl Foreign {
             Format::Awq(_) => &["qweight", "qzeros", "scales"],
             Format::Gptq(_) => &["qweight", "qzeros", "scales", "g_idx"],
             Format::BitNet(_) => &["weight_scale", "weight"],
-            Format::Fp8(_) => &["weight_scale_inv", "weight_scale", "weight"],
+            Format::Fp8(_) => &["weight_scale_inv", "weight_scale", "scale", "weight"],
             Format::ModelOpt(_) => &["weight_scale", "weight_scale_2", "weight"],
             Format::BitsAndBytes => &[
                 "SCB",

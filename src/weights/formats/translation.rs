@@ -50,7 +50,13 @@ impl Foreign {
         let endings = self.endings();
         let weight = endings.iter().position(|ending| *ending == "weight");
         let telling = &endings[..weight.unwrap_or(endings.len())];
-        let layer = |ending: &&str| name.strip_suffix(*ending)?.strip_suffix('.');
+        let layer = |ending: &&str| {
+            let layer = name.strip_suffix(*ending)?.strip_suffix('.')?;
+            // Others than matrices have scales, too.
+            let is_one =
+                *ending != "scale" || checkpoint.entry(&format!("{layer}.weight")).is_some();
+            is_one.then_some(layer)
+        };
         telling.iter().find_map(layer).or_else(|| {
             // Bytes that nobody says how to read.
             let stored = checkpoint.entry(name)?.stored;
