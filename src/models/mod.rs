@@ -23,6 +23,7 @@ mod cohere2;
 mod config;
 mod dbrx;
 mod deepseek;
+mod diffllama;
 mod dots1;
 mod encoder;
 mod ernie4_5;
@@ -89,6 +90,7 @@ mod stablelm;
 mod starcoder2;
 mod step3p5;
 mod talkie;
+mod xglm;
 mod youtu_llm;
 
 use std::collections::BTreeMap;
@@ -476,6 +478,7 @@ const FAMILIES: &[&[Architecture]] = &[
         cohere,
         cohere2,
         dbrx,
+        diffllama,
         dots1,
         ernie4_5,
         ernie4_5_moe,
@@ -527,6 +530,7 @@ const FAMILIES: &[&[Architecture]] = &[
         starcoder2,
         step3p5,
         talkie,
+        xglm,
         youtu_llm,
     ],
     bailing::ARCHITECTURES,

@@ -4,7 +4,7 @@ use super::decoder_layer::DecoderLayer;
 use super::embedding::Embedding;
 use super::linear::{Linear, TakeLinear};
 use super::norm::Norm;
-use super::positions::LearnedPositions;
+use super::positions::Positions;
 use super::prediction_head::PredictionHead;
 use super::residual::Residual;
 use super::rows::StepRows;
@@ -106,7 +106,7 @@ pub struct Decoder {
     /// After that.
     pub embedding_norm: Option<Norm>,
     /// What is added to them for their positions.
-    pub positions: Option<LearnedPositions>,
+    pub positions: Option<Positions>,
     /// First to last.
     pub layers: Vec<DecoderLayer>,
     /// After the last layer.
@@ -174,7 +174,7 @@ impl Decoder {
     fn stream(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Residual> {
         let mut x = self.embed(step.tokens())?;
         if let Some(positions) = &self.positions {
-            x = ops::add(&x, &positions.forward(step, caches)?)?;
+            x = ops::add(&x, &positions.forward(step, caches, x.dtype())?)?;
         }
         let mut stream = Residual::from(x);
         let mut rows = StepRows::new(step, caches)?;

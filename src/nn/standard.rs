@@ -8,7 +8,7 @@ use super::linear::TakeLinear;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::{Norm, TakeNorm};
-use super::positions::LearnedPositions;
+use super::positions::{LearnedPositions, Positions};
 use super::prediction_head::{PredictionConfig, PredictionHead};
 use super::residual_scale::ResidualScale;
 use crate::error::Result;
@@ -272,7 +272,8 @@ impl StandardDecoder {
         let embedding = model.at(names.embedding);
         let embedding_norm = |name: &str| (self.norm)(&model.at(name), dims, self.eps);
         let positions = |table: PositionTable| {
-            LearnedPositions::new(&model.at(table.name), table.positions, table.first, dims)
+            let (w, PositionTable { positions, first, .. }) = (model.at(table.name), table);
+            LearnedPositions::new(&w, positions, first, dims).map(Positions::Learned)
         };
         Ok(Decoder {
             embedding: Embedding::new(&embedding, self.vocabulary, dims)?,
