@@ -68,6 +68,7 @@ async function fillHub(): Promise<void> {
   const demo = filesOf(join(ROOT, 'models', 'demo'))
   for (const name of ['Qwen3-0.6B-4bit', 'Qwen3-4B-4bit', 'Qwen3-8B-4bit'])
     hub.add(`mlx-community/${name}`, demo)
+  hub.add('Qwen/Qwen3.5-9B', demo)
   hub.add('someone/qwen3-4b-lawyer-lora', adapterFiles(2, 0.01))
   hub.add('Qwen/Qwen3-Embedding-0.6B', filesOf(writeBert(join(folder, 'bert'), 'embeds')))
   await convertModel('demo', join(folder, 'dense'), { dequantize: true })

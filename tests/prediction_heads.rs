@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use nodemlx::cache::Cache;
+use nodemlx::convert::{ConvertOptions, convert};
 use nodemlx::fused::{Device, Precision};
 use nodemlx::generate::{
     GenerationOptions, Sequence, SequenceOptions, Speculated, SpeculationOptions, Speculator,
@@ -453,5 +454,26 @@ fn heads_are_loaded_on_demand() {
         let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         assert!(loaded.model.multi_token_predictor().is_none(), "{name}");
         assert_eq!(loaded.info.warnings, [], "{name}");
+    }
+}
+
+/// As mlx-lm leaves them out.
+#[test]
+fn conversions_leave_heads_out() {
+    for name in ["glm4-moe", "qwen3-next", "mimo", "mimo-v2-flash"] {
+        let (source, parent) = (seeded::folder_in(KIND, name), tempfile::tempdir().unwrap());
+        let target = parent.path().join("converted");
+        let go_on = &mut |_| ControlFlow::Continue(());
+        convert(&source, &target, &ConvertOptions::default(), go_on).unwrap();
+        let loaded = load(&target, exact());
+        assert!(loaded.model.multi_token_predictor().is_none(), "{name}");
+        assert_eq!(loaded.info.warnings, [], "{name}");
+        let tokens = mlx::from_u32(&Golden::read(&source).tokens, &[1, 24]);
+        let [converted, published] = [loaded, load(&source, exact())].map(|loaded| {
+            let mut caches = loaded.model.make_caches();
+            mlx::to_f32_vec(&loaded.model.logits(&tokens, &mut caches).unwrap()).unwrap()
+        });
+        let error = relative_error(&converted, &published);
+        assert!(error < TOLERANCE, "{name}: {error:.2e}");
     }
 }
