@@ -183,7 +183,7 @@ fn main() {
         let step = Duration::from_millis(milliseconds);
         // In turns, since the machine is not the same all the time.
         let (mut free, mut constrained) = (Duration::ZERO, Duration::ZERO);
-        for _ in 0..5 {
+        for _ in 0..3 {
             free += decode(&answer, step, None);
             constrained += decode(&answer, step, Some(Masks::start(&constraint).unwrap()));
         }
