@@ -112,8 +112,8 @@ describe('a model of another process', () => {
   it('that has crashed is loaded anew', async () => {
     const children: ChildProcess[] = []
     const host = connect(() => {
-      const options = { serialization: 'advanced', execArgv: [] } as const
-      const child = fork(join(ROOT, 'dist', 'client', 'main.js'), options)
+      const main = join(ROOT, 'dist', 'client', 'main.js')
+      const child = fork(main, { serialization: 'advanced', execArgv: [] })
       children.push(child)
       return child
     })
