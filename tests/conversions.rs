@@ -430,9 +430,10 @@ fn with_header(fixture: &str, folder: &Path, edit: impl Fn(&mut serde_json::Map<
 
 #[test]
 fn nothing_is_written_that_would_not_load() {
+    type Edit = fn(&mut serde_json::Map<String, Value>, &str);
     let folder = tempfile::tempdir().unwrap();
     let embedding = "model.embed_tokens.weight";
-    let cases: [(&str, &str, fn(&mut serde_json::Map<String, Value>, &str)); 2] = [
+    let cases: [(&str, &str, Edit); 2] = [
         ("missing", embedding, |header, name| {
             let tensor = header.remove(name).unwrap();
             header.insert("elsewhere.weight".to_owned(), tensor);
