@@ -2,9 +2,8 @@
 
 use super::cpu;
 use super::device::{Backend, Device};
-use super::linear::Matrix;
+use super::linear::{Matrix, quantized_rows_plain};
 use crate::error::Result;
-use crate::mlx::quantized::{self, QuantizedTensor};
 use crate::mlx::{Array, Dtype, ops};
 
 /// What an adapter adds to token embeddings.
@@ -68,15 +67,4 @@ pub fn embedding(
             Backend::Mlx | Backend::Plain => quantized_rows_plain(table, tokens),
         },
     }
-}
-
-/// Rows of a quantized table, composed.
-pub fn quantized_rows_plain(table: &QuantizedTensor, tokens: &Array) -> Result<Array> {
-    let rows = |part: &Array| ops::take(part, tokens, 0);
-    quantized::dequantize(&QuantizedTensor {
-        weight: rows(&table.weight)?,
-        scales: rows(&table.scales)?,
-        biases: table.biases.as_ref().map(rows).transpose()?,
-        ..*table
-    })
 }

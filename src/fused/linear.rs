@@ -4,7 +4,6 @@ use super::adapter::Additions;
 use super::cpu;
 use super::cuda::{self, products::Operand};
 use super::device::{Backend, Device};
-use super::embedding::quantized_rows_plain;
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;
 use crate::mlx::quantized::{self, QuantizedTensor};
@@ -175,6 +174,17 @@ impl LinearWeights {
     pub(super) fn only_quantized(&self) -> Option<&QuantizedTensor> {
         self.only_matrix()?.quantized()
     }
+}
+
+/// Rows of a quantized table, composed.
+pub fn quantized_rows_plain(table: &QuantizedTensor, tokens: &Array) -> Result<Array> {
+    let rows = |part: &Array| ops::take(part, tokens, 0);
+    quantized::dequantize(&QuantizedTensor {
+        weight: rows(&table.weight)?,
+        scales: rows(&table.scales)?,
+        biases: table.biases.as_ref().map(rows).transpose()?,
+        ..*table
+    })
 }
 
 /// x · wᵀ: `[…, inputs]` to `[…, outputs]`.
