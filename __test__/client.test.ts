@@ -244,7 +244,7 @@ describe('a model of several clients', () => {
     const [first, second] = [await one.loadModel('x'), await other.loadModel('x')]
     one.close()
     expect(await ask(second)).toBe('Hi!')
-    expect(await ask((await model) as Model)).toBe('Hi!')
+    expect(await ask(await load())).toBe('Hi!')
     await expect(first.tokenize('a')).rejects.toMatchObject({ code: 'HOST_GONE' })
     await second.dispose()
     expect((await model)?.disposed).toBe(true)
@@ -467,8 +467,9 @@ function hosted(answers: FakeAnswers) {
   const { port1, port2 } = new MessageChannel()
   const given: Model[] = []
   const load = () => {
-    given.push(fakeModel({ answers }))
-    return Promise.resolve(given.at(-1) as Model)
+    const model = fakeModel({ answers })
+    given.push(model)
+    return Promise.resolve(model)
   }
   const host = serve(port1, { load })
   ends.push(() => {

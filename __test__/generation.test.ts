@@ -380,9 +380,10 @@ describe('errors', () => {
 
   it('of an asynchronous callback come out, too', async () => {
     const mine = new Error('mine')
+    const rejects: () => unknown = () => Promise.reject(mine)
     const prefill = { prefill: { processed: 1, total: 2 } }
     const { source, generation } = start([prefill, ...words('a', 'b', 'c')], {
-      onPrefill: (() => Promise.reject(mine)) as () => void,
+      onPrefill: rejects,
     })
     await expect(generation.then()).rejects.toBe(mine)
     expect(source.aborts).toBe(1)

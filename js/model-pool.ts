@@ -180,7 +180,7 @@ export class ModelPool {
     this.#loads.abort(reason)
     this.#loads = new AbortController()
     this.#wake()
-    await Promise.allSettled([...this.#entries.values()].map(({ pending }) => pending))
+    await Promise.allSettled([...this.#entries.values()].flatMap(({ pending }) => pending ?? []))
     await this.#turn
     for (const entry of this.#entries.values()) {
       clearTimeout(entry.timer)

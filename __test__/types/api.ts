@@ -47,6 +47,9 @@ export async function results(): Promise<void> {
         break
       case 'tool-call-invalid':
         console.log(chunk.raw.trim(), chunk.error.trim())
+        break
+      case 'object':
+        console.log(chunk.object)
     }
     // @ts-expect-error -- a call has no text
     console.log(chunk.text)
