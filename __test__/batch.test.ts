@@ -229,6 +229,23 @@ describe('what waits for its turn', () => {
   })
 })
 
+describe('an answer that nobody reads', () => {
+  it('keeps no memory from others, and goes on as it was', async () => {
+    const one = await loadModel('demo', {
+      memoryBytes: 5e6,
+      precision: 'exact',
+      prefixCache: false,
+    })
+    const options = { temperature: 0, minTokens: 320, maxTokens: 320 }
+    const alone = await one.generate('Once', options)
+    const unread = one.generate('Once', options)
+    const other = await one.generate('Two', { temperature: 0, maxTokens: 60 })
+    expect(other.text).not.toBe('')
+    expect((await unread).tokens).toEqual(alone.tokens)
+    await one.dispose()
+  })
+})
+
 describe('the order of results', () => {
   /** A batch whose answers end when the test says so. */
   function batch(ordered: boolean): {
