@@ -20,12 +20,14 @@ after(async () => {
   client.close()
 })
 
-/** Ends the host as a crash does. */
+/** Ends the host as a crash does. A client's child keeps no program running, so a timer does. */
 async function crash() {
   const child = children.at(-1)
+  const timer = setInterval(() => {}, 100)
   const gone = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGKILL')
   await gone
+  clearInterval(timer)
 }
 
 test('a host that has crashed is started again', async () => {

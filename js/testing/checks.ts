@@ -59,6 +59,7 @@ export const REASONING_FORMATS = [
   'minimax-m3',
   'kimi-k3',
   'solar',
+  'minicpm3',
   'think-tokens',
   'apertus',
   'apriel',
