@@ -19,7 +19,7 @@ use std::time::Instant;
 
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
 use nodemlx::cache::Cache;
-use nodemlx::fused::sampling::argmax;
+use nodemlx::fused::sampling::{Draw, RowDraw, Sampling, SamplingOptions, draw_tokens};
 use nodemlx::mlx::{self, Array, DeviceKind, MappedFile, ops};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
@@ -56,9 +56,12 @@ impl<'a> Sequences<'a> {
         self.positions += tokens.dim(-1) as usize;
         let logits = self.model.logits(tokens, &mut self.caches).unwrap();
         let last = ops::slice_axis(&logits, 1, logits.dim(1) - 1, logits.dim(1)).unwrap();
-        let token = argmax(self.model.device(), &last).unwrap();
-        mlx::async_eval(&[&token]).unwrap();
-        token
+        let last = ops::squeeze(&last, 1).unwrap();
+        let greedy = Sampling::new(SamplingOptions { temperature: 0.0, ..Default::default() });
+        let row = RowDraw { sampling: &greedy, draw: Draw { seed: 0, index: 0 } };
+        let drawn = draw_tokens(self.model.device(), &last, &vec![row; self.batch]).unwrap();
+        mlx::async_eval(&[&drawn.tokens]).unwrap();
+        ops::expand_dims(&drawn.tokens, -1).unwrap()
     }
 
     /// Seconds of a step, the median of `steps`, each queued before the one before is waited for,

@@ -26,7 +26,7 @@ from few_rows import (
     scale_bytes,
 )
 
-ROUTE = (KERNELS / "choose.cuh").read_text() + (KERNELS / "route.cu").read_text()
+ROUTE = "".join((KERNELS / name).read_text() for name in ("logits.cuh", "choose.cuh", "route.cu"))
 
 
 def spec(

@@ -10,7 +10,7 @@ import numpy
 import torch
 from card import KERNELS, compile_all, replay, start
 
-SOURCE = (KERNELS / "draw.cu").read_text()
+SOURCE = (KERNELS / "logits.cuh").read_text() + (KERNELS / "draw.cu").read_text()
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 MODULES = {}
 

@@ -11,14 +11,6 @@ pub use crate::cpu::sampling::{COLDEST, Penalties, SamplingOptions, WHOLE_ANSWER
 use crate::error::{Error, Result};
 use crate::mlx::{Array, Dtype, from_f32, from_u32, ops, queued_elements, random, scalar};
 
-/// The most likely tokens of logits `[…, vocabulary]`: `[…]`, `uint32`.
-pub fn argmax(device: Device, logits: &Array) -> Result<Array> {
-    match device.backend(logits) {
-        Backend::Cpu(options) => cpu::sampling::argmax(options, logits),
-        Backend::Mlx | Backend::Plain => ops::argmax(logits, -1),
-    }
-}
-
 /// The random numbers of one token: they depend on the sequence's seed and the token's number
 /// alone.
 #[derive(Debug, Clone, Copy)]

@@ -7,6 +7,7 @@ use super::speculation::costs::{Costs, Others};
 use super::speculation::draft::{self, DraftRow};
 use super::speculation::head::{self, HeadRow};
 use super::speculation::{Plan, Prospects, Room, Source};
+use crate::error::Result;
 use crate::mlx;
 use crate::models::{LanguageModel, MultiTokenPredictor};
 
@@ -199,19 +200,34 @@ impl Speculator {
             .collect();
         let are_near = rows.iter().all(DraftRow::is_near);
         let done = draft::draft(model, &mut rows);
-        let drafted: Vec<Vec<u32>> = rows.into_iter().map(|row| row.drafted).collect();
+        let drafted = rows.into_iter().map(|row| row.drafted).collect();
+        let took = are_near.then(|| started.elapsed());
+        self.take_drafts(sequences, done.map(|()| drafted), took);
+    }
+
+    /// Takes what was drafted for each of `sequences`, and how long that took where it says what a
+    /// draft costs.
+    fn take_drafts(
+        &mut self,
+        mut sequences: Vec<(&mut Sequence, usize)>,
+        drafted: Result<Vec<Vec<u32>>>,
+        took: Option<Duration>,
+    ) {
         let speculations = sequences.iter_mut().filter_map(|(it, _)| it.speculation.as_mut());
-        if done.is_err() {
+        let Ok(drafted) = drafted else {
             // It is nobody's failure: the sequences go on without drafts.
             let _ = mlx::settle();
             speculations.for_each(|speculation| speculation.lose_model());
             return;
-        }
+        };
         let most = drafted.iter().map(Vec::len).max().unwrap_or(0);
-        if are_near && most > 0 {
-            self.costs.add_draft(started.elapsed() / most as u32);
+        if let Some(took) = took
+            && most > 0
+        {
+            self.costs.add_draft(took / most as u32);
         }
-        for (speculation, tokens) in speculations.zip(drafted) {
+        // Where a head has only read, what another source proposes stays.
+        for (speculation, tokens) in speculations.zip(drafted).filter(|(_, it)| !it.is_empty()) {
             speculation.propose(Source::Model, tokens);
         }
     }
@@ -228,20 +244,8 @@ impl Speculator {
             sequences.iter_mut().filter_map(|(it, length)| it.head_row(*length)).collect();
         let are_near = rows.iter().all(HeadRow::is_near);
         let done = head::draft(predictor, &mut rows);
-        let drafted: Vec<Vec<u32>> = rows.into_iter().map(|row| row.drafted).collect();
-        let speculations = sequences.iter_mut().filter_map(|(it, _)| it.speculation.as_mut());
-        if done.is_err() {
-            // As with a draft model.
-            let _ = mlx::settle();
-            speculations.for_each(|speculation| speculation.lose_model());
-            return;
-        }
-        let most = drafted.iter().map(Vec::len).max().unwrap_or(0);
-        if are_near && most > 0 {
-            self.costs.add_draft(started.elapsed() / most as u32);
-        }
-        for (speculation, tokens) in speculations.zip(drafted).filter(|(_, it)| !it.is_empty()) {
-            speculation.propose(Source::Model, tokens);
-        }
+        let drafted = rows.into_iter().map(|row| row.drafted).collect();
+        let took = are_near.then(|| started.elapsed());
+        self.take_drafts(sequences, done.map(|()| drafted), took);
     }
 }

@@ -78,9 +78,11 @@ impl HeadMatrices {
     }
 
     fn quantized(w: &Weights, tensor: QuantizedTensor) -> Result<Self> {
-        // MLX's products on a CUDA card refuse stacks whose rows have one scale each.
-        let has_one_group = tensor.scales.dim(-1) == 1 && cfg!(not(target_os = "macos"));
-        if !w.plan().dense_head_matrices && !has_one_group {
+        let is_dense = match tensor.scales.dim(-1) {
+            1 => w.plan().dense_heads_of_one_group,
+            _ => w.plan().dense_head_matrices,
+        };
+        if !is_dense {
             return Ok(Self { stored: Stored::Quantized(tensor), transposed: false });
         }
         let dense = quantized::dequantize(&tensor)?;

@@ -25,6 +25,8 @@ pub struct LoadPlan {
     pub stacked_projections: bool,
     /// Whether the matrices of single heads are dequantized.
     pub dense_head_matrices: bool,
+    /// Whether those are whose rows have one scale each.
+    pub dense_heads_of_one_group: bool,
     /// Whether heads that predict more tokens than the next are loaded.
     pub prediction_heads: bool,
 }
@@ -47,6 +49,8 @@ impl LoadPlan {
             // The CPU multiplies a stack of quantized matrices much more slowly than one of
             // numbers.
             dense_head_matrices: cpu,
+            // MLX's products on a CUDA card refuse stacks of them.
+            dense_heads_of_one_group: cpu || cfg!(not(target_os = "macos")),
             prediction_heads: false,
         }
     }

@@ -8,35 +8,13 @@ use crate::cpu::sampling::{Logits, Penalties, SamplingOptions, largest};
 use crate::cpu::{ExecOptions, Isa};
 use crate::error::Result;
 use crate::fused::sampling::RowDraw;
-use crate::mlx::primitive::{Element, Input, Output, custom_one};
+use crate::mlx::primitive::{Element, Input, Output};
 use crate::mlx::{Array, Dtype, random};
 
 /// Writes the only element of an output.
 fn put<T: Element>(output: &mut Output, value: T) -> Result<()> {
     output.slice()?.fill(value);
     Ok(())
-}
-
-struct Argmax;
-
-impl CpuKernel for Argmax {
-    const NAME: &'static CStr = c"Argmax";
-
-    fn run(&self, inputs: &[Input], outputs: &mut [Output], exec: ExecOptions) -> Result<()> {
-        let (values, tokens) = (inputs[0].values()?, outputs[0].slice()?);
-        let vocabulary = (values.len() / tokens.len().max(1)).max(1);
-        for (token, logits) in tokens.iter_mut().zip(values.chunks_exact(vocabulary)) {
-            *token = Logits::new(logits, exec.isa).most_likely();
-        }
-        Ok(())
-    }
-}
-
-/// The most likely token of logits `[…, vocabulary]`: `[…]`.
-pub fn argmax(options: NodeOptions, logits: &Array) -> Result<Array> {
-    let shape = logits.shape();
-    let shape = &shape[..shape.len().saturating_sub(1)];
-    custom_one(options.node(Argmax), &[logits], shape, Dtype::Uint32)
 }
 
 struct LargestLogit;
@@ -185,6 +163,7 @@ pub fn log_probabilities(
 mod tests {
     use super::super::tests::options;
     use super::*;
+    use crate::fused::sampling::{Draw, Sampling};
     use crate::mlx::{DeviceKind, enter, from_f32, from_u32, ops, to_f32_vec, to_u32_vec};
 
     /// Logits with a largest one in a different place of each row.
@@ -197,9 +176,12 @@ mod tests {
     fn the_most_likely_tokens_are_those_of_mlx() {
         enter(DeviceKind::Cpu).unwrap();
         // Rows that do not follow one another, too.
+        let greedy = Sampling::new(SamplingOptions { temperature: 0.0, ..Default::default() });
+        let row = RowDraw { sampling: &greedy, draw: Draw { seed: 0, index: 0 } };
         for logits in [rows(), ops::slice_axis(&rows(), 2, 17, 140).unwrap()] {
-            let (ours, theirs) =
-                (argmax(options(), &logits).unwrap(), ops::argmax(&logits, -1).unwrap());
+            let logits = ops::squeeze(&logits, 1).unwrap();
+            let [ours, _] = draw(options(), &logits, &[row; 3]).unwrap();
+            let theirs = ops::argmax(&logits, -1).unwrap();
             assert_eq!(ours.shape(), theirs.shape());
             assert_eq!(to_u32_vec(&ours).unwrap(), to_u32_vec(&theirs).unwrap());
         }

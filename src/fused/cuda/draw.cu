@@ -1,8 +1,7 @@
 // The next token of each row of logits: the largest, or one drawn from those that filters leave.
 //
-// A block has a row. Settings, defined before this text:
+// A block has a row; logits.cuh stands before this text. Settings, defined before both:
 //   NAME  of the kernel
-//   X     type of the logits: 0 bfloat16, 1 float16, 2 float32
 //   WIDE  1: a row begins where 8 logits can be read at once
 //   ROWS  that there are arguments for: a power of 2 up to 64
 //
@@ -12,22 +11,6 @@
 
 typedef unsigned int u32;
 typedef unsigned long long u64;
-
-#if X == 2
-typedef float XT;
-__device__ __forceinline__ float to_float(float f) { return f; }
-#else
-typedef unsigned short XT;
-__device__ __forceinline__ float to_float(XT bits) {
-#if X == 1
-  float f;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(bits));
-  return f;
-#else
-  return __uint_as_float((u32)bits << 16);
-#endif
-}
-#endif
 
 namespace {
 

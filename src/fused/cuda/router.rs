@@ -90,7 +90,11 @@ pub fn route_top_k(logits: &Array, params: &RouterParams) -> Result<Option<[Arra
     };
     let Some(choice) = Choice::of(params) else { return Ok(None) };
     let source = Source {
-        text: concat!(include_str!("choose.cuh"), include_str!("route.cu")),
+        text: concat!(
+            include_str!("logits.cuh"),
+            include_str!("choose.cuh"),
+            include_str!("route.cu")
+        ),
         name: c"nodemlx_route",
         settings: [("X", x)].into_iter().chain(choice.settings()).collect(),
     };

@@ -73,7 +73,7 @@ fn launch(x: i32, logits: &Array, rows: &[RowDraw], settings: &[&Array]) -> Resu
     let given = rows.len().next_power_of_two();
     let wide = i32::from(vocabulary % 8 == 0);
     let source = Source {
-        text: include_str!("draw.cu"),
+        text: concat!(include_str!("logits.cuh"), include_str!("draw.cu")),
         name: c"nodemlx_draw",
         settings: vec![("X", x), ("WIDE", wide), ("ROWS", given as i32)],
     };
