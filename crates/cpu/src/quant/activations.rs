@@ -28,11 +28,18 @@ pub enum Form {
     /// ones, then the low bytes likewise: as codes of 4 bits are unpacked with the least work, and
     /// one pointer leads to all.
     Halves,
+    /// The same of [`Self::Bytes`], without low ones.
+    ByteHalves,
 }
 
 impl Form {
     fn integer(self) -> bool {
         self != Self::Floats
+    }
+
+    /// Whether there are no low bytes.
+    fn bytes(self) -> bool {
+        matches!(self, Self::Bytes | Self::ByteHalves)
     }
 }
 
@@ -51,10 +58,10 @@ pub struct Activations {
 /// One prepared row.
 #[derive(Clone, Copy)]
 pub struct Row {
-    /// As integers, `x ≈ scale · (256 · high + low)`, or `scale · high` of [`Form::Bytes`]: the
-    /// high bytes.
+    /// As integers, `x ≈ scale · (256 · high + low)`, or `scale · high` where there
+    /// are no low bytes: the high bytes.
     pub high: *const i8,
-    /// The low bytes, but of [`Form::Bytes`].
+    /// The low bytes, if there are any.
     pub low: *const i8,
     /// Both, where they are [`Form::Halves`] (and then not where `high` and `low` point).
     pub halves: *const i8,
@@ -95,7 +102,7 @@ impl Activations {
     fn row_floats(&self) -> usize {
         let integers = match self.form {
             Form::Floats => 0,
-            Form::Bytes => 2 * self.units + self.cols / 4,
+            Form::Bytes | Form::ByteHalves => 2 * self.units + self.cols / 4,
             Form::Integers | Form::Halves => 2 * self.units + self.cols / 2,
         };
         (self.cols + self.units + 16 + integers).next_multiple_of(16)
@@ -159,7 +166,7 @@ impl Kernel for Prepare<'_> {
             std::ptr::write_bytes(scales.add(own), 0, rest);
             std::ptr::write_bytes(integer_sums.add(own), 0, rest);
             std::ptr::write_bytes(high.add(x.len()), 0, cols - x.len());
-            if form != Form::Bytes {
+            if !form.bytes() {
                 std::ptr::write_bytes(low.add(x.len()), 0, cols - x.len());
             }
         }
@@ -179,14 +186,14 @@ impl Kernel for Prepare<'_> {
                 continue;
             }
             let most = S::max_lane(most);
-            let greatest = if form == Form::Bytes { MOST_BYTE } else { MOST };
+            let greatest = if form.bytes() { MOST_BYTE } else { MOST };
             let scale = most / greatest;
             // Where the scale is too small to be inverted, all become 0: an error below 1e-33.
             let inverse = if most > 1e-33 { greatest / most } else { 0.0 };
             let mut sum = S::splat(0.0);
             for i in (0..unit).step_by(S::LANES) {
                 let whole = S::round(S::mul(S::load(from.add(i)), S::splat(inverse)));
-                if form == Form::Bytes {
+                if form.bytes() {
                     sum = S::add(sum, whole);
                     S::store_i8(high.add(u * unit + i), whole);
                     continue;
@@ -203,30 +210,34 @@ impl Kernel for Prepare<'_> {
             *integer_sums.add(u) = S::sum(sum) * scale;
         }
         *flag = S::sum(zeros);
-        if form == Form::Halves {
-            let mut natural = Scratch::of_bytes(2 * cols);
-            let natural = natural.bytes();
+        if matches!(form, Form::Halves | Form::ByteHalves) {
             // The low bytes follow the high ones.
-            let to = std::slice::from_raw_parts_mut(high.cast::<u8>(), 2 * cols);
+            let bytes = if form.bytes() { cols } else { 2 * cols };
+            let mut natural = Scratch::of_bytes(bytes);
+            let natural = natural.bytes();
+            let to = std::slice::from_raw_parts_mut(high.cast::<u8>(), bytes);
             natural.copy_from_slice(to);
-            split(natural, to);
+            if form.bytes() {
+                split::<1>(natural, to);
+            } else {
+                split::<2>(natural, to);
+            }
         }
     }
 }
 
-/// Turns high bytes, followed by as many low bytes, into [`Form::Halves`].
+/// Turns `KINDS` kinds of bytes, all of one after all of the other, into those of every two blocks
+/// behind each other, of each kind first those at even places.
 #[inline(always)]
-fn split(natural: &[u8], to: &mut [u8]) {
-    let (high, low) = natural.split_at(natural.len() / 2);
-    let (to, _) = to.as_chunks_mut::<{ 4 * BLOCK }>();
-    let (high, _) = high.as_chunks::<{ 2 * BLOCK }>();
-    let (low, _) = low.as_chunks::<{ 2 * BLOCK }>();
-    for ((to, high), low) in to.iter_mut().zip(high).zip(low) {
-        for i in 0..BLOCK {
-            to[i] = high[2 * i];
-            to[BLOCK + i] = high[2 * i + 1];
-            to[2 * BLOCK + i] = low[2 * i];
-            to[3 * BLOCK + i] = low[2 * i + 1];
+fn split<const KINDS: usize>(natural: &[u8], to: &mut [u8]) {
+    for kind in 0..KINDS {
+        let each = natural.len() / KINDS;
+        let (from, _) = natural[kind * each..(kind + 1) * each].as_chunks::<{ 2 * BLOCK }>();
+        let (to, _) = to.as_chunks_mut::<{ 2 * BLOCK }>();
+        for (to, from) in to[kind..].iter_mut().step_by(KINDS).zip(from) {
+            for i in 0..BLOCK {
+                (to[i], to[BLOCK + i]) = (from[2 * i], from[2 * i + 1]);
+            }
         }
     }
 }

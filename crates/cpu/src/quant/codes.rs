@@ -38,6 +38,8 @@ pub trait Codes {
 
 /// A kind of code of 4 bits.
 pub trait Nibbles: Codes {
+    /// Of how many products of two codes with two bytes 16 bits hold the sum: 4 or 8.
+    const RUN: usize;
     /// Reads [`BLOCK`] bytes: the codes at even places and those at odd ones.
     unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2];
     /// The same of the bytes in a vector.
@@ -90,6 +92,7 @@ impl<const BITS: usize> Codes for Int<BITS> {
 }
 
 impl Nibbles for Int<4> {
+    const RUN: usize = 8;
     #[inline(always)]
     unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2] {
         S::split(from)
@@ -141,6 +144,7 @@ impl Codes for Fp4 {
 }
 
 impl Nibbles for Fp4 {
+    const RUN: usize = 4;
     #[inline(always)]
     unsafe fn split<S: Simd>(from: *const u8) -> [S::Q; 2] {
         let [even, odd] = S::split(from);

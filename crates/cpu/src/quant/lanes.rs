@@ -7,7 +7,7 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::activations::Row;
+use super::activations::{Form, Row};
 use super::codes::{Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
 use crate::scratch::Scratch;
@@ -31,8 +31,12 @@ const UNITS: usize = 128;
 /// Products of at least so many rows of activations are better computed in tiles.
 pub const MANY: usize = 20;
 
+/// Where the precision allows bytes, so many rows are computed with them: a few are limited by the
+/// memory anyway.
+pub const BYTES: usize = 8;
+
 /// Computes a piece. The matrix has at least as many rows as there are lanes, and activations are
-/// [`Form::Halves`](super::activations::Form::Halves).
+/// [`Form::Halves`] or [`Form::ByteHalves`].
 pub struct Lanes<'a, C>(Piece<'a>, PhantomData<C>);
 
 impl<'a, C: Nibbles> Lanes<'a, C> {
@@ -67,16 +71,25 @@ impl<C: Nibbles> Kernel for Lanes<'_, C> {
                 S::enter(Transpose { tile, rows: floats.add(2 * most * S::LANES) });
                 let mut i = 0;
                 while i < piece.order.len() {
-                    // Of five rows three and two, because one by itself gains nothing.
-                    i += match piece.order.len() - i {
-                        1 | 2 => multiply::<S, C, 2>(tile, i),
-                        3 | 5 => multiply::<S, C, 3>(tile, i),
-                        _ => multiply::<S, C, 4>(tile, i),
+                    let rows = at_once::<S>(piece.order.len() - i);
+                    i += if piece.x.form() == Form::ByteHalves {
+                        pass::<S, C, false>(tile, i, rows)
+                    } else {
+                        pass::<S, C, true>(tile, i, rows)
                     };
                 }
             }
         }
     }
+}
+
+/// How many of so many rows of activations are multiplied next: of equal parts one, as each pass
+/// transposes the codes again, and one row by itself gains nothing. Two sums of each row, of high
+/// and of low bytes, are to stay in registers.
+#[inline(always)]
+fn at_once<S: Simd>(rows: usize) -> usize {
+    let most = S::REGISTERS / 4;
+    rows.div_ceil(rows.div_ceil(most))
 }
 
 /// As many rows of the weights as there are lanes, and some of their units.
@@ -151,22 +164,94 @@ unsafe fn copy(from: *const u8, stride: usize, to: *mut u8, row: usize) {
     to.cast::<[u8; SPAN]>().write(from.cast::<[u8; SPAN]>().read());
 }
 
+/// [`Multiply`] for `rows` rows or a few more, as not every number of rows has code of its own;
+/// gives their number back.
+#[inline(always)]
+unsafe fn pass<S: Simd, C: Nibbles, const LOW: bool>(
+    tile: Tile,
+    first: usize,
+    rows: usize,
+) -> usize {
+    if S::REGISTERS >= 32 && rows > 4 {
+        match rows {
+            5 | 6 => multiply::<S, C, LOW, 6>(tile, first),
+            _ => multiply::<S, C, LOW, 8>(tile, first),
+        }
+    } else if LOW && rows < 4 {
+        match rows {
+            3 => multiply::<S, C, LOW, 3>(tile, first),
+            _ => multiply::<S, C, LOW, 2>(tile, first),
+        }
+    } else {
+        multiply::<S, C, LOW, 4>(tile, first)
+    }
+}
+
 /// [`Multiply`]; gives the number of rows back.
 #[inline(always)]
-unsafe fn multiply<S: Simd, C: Nibbles, const M: usize>(tile: Tile, first: usize) -> usize {
-    S::enter(Multiply::<C, M> { tile, first, codes: PhantomData });
+unsafe fn multiply<S: Simd, C: Nibbles, const LOW: bool, const M: usize>(
+    tile: Tile,
+    first: usize,
+) -> usize {
+    S::enter(Multiply::<C, LOW, M> { tile, first, codes: PhantomData });
     M
 }
 
-/// Multiplies up to `M` rows of activations, from `first`. A kernel of its own, so that it has all
-/// registers to itself.
-struct Multiply<'a, C, const M: usize> {
+/// Adds the products of the codes of [`COLUMNS`] columns with high and, if `LOW`, low bytes of `M`
+/// rows of activations.
+#[inline(always)]
+unsafe fn add<S: Simd, C: Nibbles, const LOW: bool, const M: usize>(
+    (high, low): (&mut [S::I; M], &mut [S::I; M]),
+    words: [S::I; 4],
+    x: &[Row; M],
+    start: usize,
+) {
+    if !S::PAIRS {
+        for k in 0..4 {
+            let [even, odd] = C::nibbles::<S>(words[k]);
+            for (codes, at) in [(even, start), (odd, start + BLOCK)] {
+                for m in 0..M {
+                    let x = x[m].halves.add(at).cast::<i32>().add(k);
+                    high[m] = S::dot4::<false>(high[m], codes, S::splat_i(*x));
+                    if LOW {
+                        let x = x.add(2 * BLOCK / 4);
+                        low[m] = S::dot4::<false>(low[m], codes, S::splat_i(*x));
+                    }
+                }
+            }
+        }
+        return;
+    }
+    // Sums of 16 bits are widened before they can be too large. There are registers for those of
+    // one kind of bytes.
+    for (acc, first) in [(high, 0), (low, 2 * BLOCK)].into_iter().take(if LOW { 2 } else { 1 }) {
+        for from in (0..4).step_by(C::RUN / 2) {
+            let mut sums = [S::zero_i(); M];
+            for k in from..from + C::RUN / 2 {
+                let [even, odd] = C::nibbles::<S>(words[k]);
+                for (codes, at) in [(even, start), (odd, start + BLOCK)] {
+                    for m in 0..M {
+                        let x = x[m].halves.add(first + at).cast::<i32>().add(k);
+                        sums[m] = S::add_pairs(sums[m], codes, S::splat_i(*x));
+                    }
+                }
+            }
+            for m in 0..M {
+                acc[m] = S::add_sums(acc[m], sums[m]);
+            }
+        }
+    }
+}
+
+/// Multiplies up to `M` rows of activations, from `first`; `LOW` says that they have low bytes. A
+/// kernel of its own, so that it has all registers to itself.
+struct Multiply<'a, C, const LOW: bool, const M: usize> {
     tile: Tile<'a>,
     first: usize,
     codes: PhantomData<C>,
 }
 
-impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
+impl<C: Nibbles, const LOW: bool, const M: usize> Kernel for Multiply<'_, C, LOW, M> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
@@ -207,19 +292,11 @@ impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
                     if let Some(row) = rows.next() {
                         copy(following, row_bytes, now, row);
                     }
-                    let at = column / (2 * BLOCK) * (4 * BLOCK) + column % (2 * BLOCK) / 2;
+                    // Of two blocks those at even places, those at odd ones, and the low bytes.
+                    let pair = if LOW { 4 * BLOCK } else { 2 * BLOCK };
+                    let at = column / (2 * BLOCK) * pair + column % (2 * BLOCK) / 2;
                     let words = S::columns(codes, stride);
-                    for k in 0..4 {
-                        let [even, odd] = C::nibbles::<S>(words[k]);
-                        for (codes, at) in [(even, at), (odd, at + BLOCK)] {
-                            for m in 0..M {
-                                let x = x[m].halves.add(at).cast::<i32>().add(k);
-                                high[m] = S::dot4::<false>(high[m], codes, S::splat_i(*x));
-                                let x = x.add(2 * BLOCK / 4);
-                                low[m] = S::dot4::<false>(low[m], codes, S::splat_i(*x));
-                            }
-                        }
-                    }
+                    add::<S, C, LOW, M>((&mut high, &mut low), words, &x, at);
                     next = next.wrapping_add(S::LANES * PIECE);
                     codes = codes.wrapping_add(PIECE);
                 }
@@ -228,7 +305,8 @@ impl<C: Nibbles, const M: usize> Kernel for Multiply<'_, C, M> {
                 for m in 0..M {
                     let x_scale = S::splat(*x[m].scales.add(u));
                     let x_sum = S::splat(*x[m].integer_sums.add(u));
-                    let dot = S::to_f32(S::add_i(S::times_256(high[m]), low[m]));
+                    let whole = S::add_i(S::times_256(high[m]), low[m]);
+                    let dot = S::to_f32(if LOW { whole } else { high[m] });
                     acc[m] = S::fma(S::mul(dot, x_scale), scale, S::fma(bias, x_sum, acc[m]));
                 }
             }

@@ -7,9 +7,9 @@
 //! for each group (of at most 64), and multiplied as two signed bytes. Eight bits would be twice as
 //! fast again where the arithmetic is the limit, but their error, 0.6 % of every product, is one
 //! that is seen in the logits; that of 16 bits, 0.003 %, drowns in that of the weights. With
-//! [`Precision::Fastest`] those eight bits are taken where tiles are, which is where they pay. With
-//! [`Precision::Exact`], and for mxfp8, everything is f32. A row of activations that holds a NaN or
-//! an infinity is always computed in f32.
+//! [`Precision::Fastest`] those eight bits are taken where tiles or many lanes are, which is where
+//! they pay. With [`Precision::Exact`], and for mxfp8, everything is f32. A row of activations that
+//! holds a NaN or an infinity is always computed in f32.
 
 mod activations;
 mod codes;
@@ -155,7 +155,7 @@ pub fn gather_matmul_each(
 }
 
 /// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in
-/// units that are too small. Where the precision allows it, bytes for tiles.
+/// units that are too small. Where the precision allows it, bytes for tiles and for many lanes.
 fn form(
     weights: &[Weights],
     routes: &[Route],
@@ -165,22 +165,22 @@ fn form(
 ) -> Form {
     let first = &weights[0];
     let halves = matches!(first.format, Format::Affine { bits: 4, .. } | Format::Mxfp4);
-    let many = || {
-        let lanes_fit = halves && weights.iter().all(|w| w.rows >= lanes);
-        let most = if lanes_fit { lanes::MANY } else { TILED };
-        let mut counts = vec![0; first.slabs];
-        routes.iter().any(|route| {
-            counts[route.slab] += 1;
-            counts[route.slab] >= most
-        })
-    };
-    // Where it decides nothing, routes are not counted.
-    let tiles = integer && (halves || precision == Precision::Fastest) && many();
-    match (halves, tiles) {
-        _ if !integer => Form::Floats,
-        (_, true) if precision == Precision::Fastest => Form::Bytes,
-        (true, false) => Form::Halves,
-        _ => Form::Integers,
+    let fastest = precision == Precision::Fastest;
+    if !integer || !halves && !fastest {
+        // How many rows a matrix has decides nothing.
+        return if integer { Form::Integers } else { Form::Floats };
+    }
+    let mut counts = vec![0; first.slabs];
+    for route in routes {
+        counts[route.slab] += 1;
+    }
+    let most = counts.into_iter().max().unwrap_or_default();
+    let lanes_fit = halves && weights.iter().all(|w| w.rows >= lanes);
+    match if lanes_fit { lanes::MANY } else { TILED } {
+        tiled if most >= tiled && fastest => Form::Bytes,
+        tiled if most >= tiled || !halves => Form::Integers,
+        _ if fastest && lanes_fit && most >= lanes::BYTES => Form::ByteHalves,
+        _ => Form::Halves,
     }
 }
 
@@ -199,7 +199,8 @@ impl Way {
     fn new(weights: &Weights, x: &Activations, lanes: usize, count: usize, kind: bool) -> Self {
         // Where one row of activations is all there is, the memory is the limit either way, and
         // there it is read in its order.
-        if kind && x.form() == Form::Halves && weights.rows >= lanes && count > 1 {
+        let by_lanes = x.form() == Form::Halves && weights.rows >= lanes && count > 1;
+        if kind && (by_lanes || x.form() == Form::ByteHalves) {
             Self::Lanes
         } else if count >= TILED || kind && x.form() == Form::Bytes {
             Self::Tiles

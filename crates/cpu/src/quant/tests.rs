@@ -194,7 +194,7 @@ fn products_of_bytes_equal_those_of_the_rounded_activations() {
     for format in formats() {
         let cols = 5 * format.group();
         let mut matrix = Matrix::new(&mut random, format, 1, 19, cols);
-        for (m, extreme) in [(21, false), (40, true)] {
+        for (m, extreme) in [(9, false), (13, true), (21, false), (40, true)] {
             let mut x: Vec<_> = (0..m * cols).map(|_| random.below(255) as f32 - 127.0).collect();
             x.iter_mut().step_by(16).for_each(|x| *x = 127.0);
             if extreme {
