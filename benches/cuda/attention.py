@@ -35,6 +35,7 @@ class Case:
         batch=1,
         kv_heads=8,
         at=(600,),
+        fill=0,
     ):
         self.x, self.dim, self.heads, self.rope, self.traditional = x, dim, heads, rope, traditional
         self.rope_dim = dim if rope_dim is None else rope_dim
@@ -46,6 +47,8 @@ class Case:
             kv_heads,
             at,
         )
+        # Rows of the kernel that no block is for.
+        self.fill = fill
 
     def defines(self):
         first = dict(
@@ -57,7 +60,7 @@ class Case:
             ROPE_DIM=self.rope_dim,
             NORM=self.norm,
             CAP=self.cap,
-            ROWS=len(self.at),
+            ROWS=len(self.at) + self.fill,
         )
         return first, dict(X=self.x, DIM=self.dim, HEADS=self.heads, SINKS=self.sinks, SHARES=512)
 
@@ -112,11 +115,13 @@ def run(case, kernels, check=True):
     rows = len(table)
     q, k, v = randn(rows, b, kv * g, d), randn(rows, b, kv, d), randn(rows, b, kv, d)
     weights = [1 + 0.1 * randn(d) for _ in range(2)]
+    table += [[2**31 - 1, 1, 0, 1]] * case.fill
     on_card = torch.tensor(table, dtype=torch.int32, device="cuda")
     base, scale, gain, eps, cap = 10000.0, 0.5, 1.1, 1e-5, 20.0
     exponents = torch.arange(0, case.rope_dim, 2, device="cuda").double() / max(case.rope_dim, 1)
     # With arrays, each row has its own.
     wavelengths = [(base * (1 + row * (case.rope == 2))) ** exponents for row in range(rows)]
+    wavelengths += wavelengths[-1:] * case.fill
     sinks = randn(kv * g)
     found = torch.full((blocks, g, d + 2), float("nan"), device="cuda")
     out = torch.full((rows, b, kv * g, d), float("nan"), device="cuda", dtype=dtype)
@@ -127,7 +132,7 @@ def run(case, kernels, check=True):
 
     def launch():
         kernels[0].launch(
-            blocks, 256, 8 * 256 * g * 4, [*caches, q, k, v, on_card, *extra, found], numbers
+            blocks, 256, 8 * 256 * g * 4, [*caches, *(caches[-2:] * case.fill), q, k, v, on_card, *extra, found], numbers
         )
         kernels[1].launch(
             rows * b * kv * g,
@@ -190,8 +195,10 @@ def check():
     ):
         cases += [Case(at=(at,), batch=batch, **more) for at, batch in [(0, 1), (77, 2), (1300, 1)]]
         cases += [Case(at=at, **more) for at in [(0, 5000, 1), (64, 63, 65, 700)]]
-    for x, rows in itertools.product(DTYPES, (2, 7, 16)):
-        cases.append(Case(x=x, at=tuple(37 * row * row for row in range(rows))))
+    for x, (rows, fill), rope in itertools.product(
+        DTYPES, [(2, 0), (7, 1), (16, 0), (17, 7), (32, 0)], (1, 2)
+    ):
+        cases.append(Case(x=x, rope=rope, at=tuple(37 * row * row for row in range(rows)), fill=fill))
     keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
     texts = [source(name) for name in SOURCES]
     kernels = compile_all(
@@ -222,7 +229,7 @@ def time():
     sources = [source(name) for name in SOURCES]
     compiled = functools.cache(lambda rows: compile_all(list(zip(sources, case.defines()))))
     global SHARE
-    for rows, SHARE, at in itertools.product((1, 8), (32, 64, 128), (100, 640, 2048, 8192, 32768)):
+    for rows, SHARE, at in itertools.product((1, 8, 32), (32, 64, 128), (100, 640, 2048, 8192, 32768)):
         case.at = (at,) * rows
         kernels = compiled(rows)
         launches = [

@@ -280,6 +280,16 @@ extern "C" int nodemlx_gpu_kernel_new(
 
 extern "C" void nodemlx_gpu_kernel_free(nodemlx_gpu_kernel* kernel) { delete kernel; }
 
+extern "C" bool nodemlx_gpu_is_scheduled(mlx_array array) {
+  return mlx_array_get_(array).status() != mx::array::Status::unscheduled;
+}
+
+extern "C" bool nodemlx_gpu_is_own(mlx_array array, size_t handles) {
+  const auto& own = mlx_array_get_(array);
+  return own.status() != mx::array::Status::unscheduled && own.flags().row_contiguous &&
+         gpu_description_of(own).use_count() == static_cast<long>(handles);
+}
+
 extern "C" int nodemlx_gpu_run(
     mlx_vector_array* outputs,
     nodemlx_gpu_kernel* kernel,

@@ -66,6 +66,13 @@ struct nodemlx_gpu_number {
   float real;
 };
 
+/// Whether `array` is computed, or will be by what has been handed to the device.
+bool nodemlx_gpu_is_scheduled(mlx_array array);
+
+/// Whether `array` is scheduled, contiguous, and named by so many handles only, so that a kernel
+/// may write it where it lies.
+bool nodemlx_gpu_is_own(mlx_array array, size_t handles);
+
 /// Adds a launch to the graph. The kernel's arguments are the inputs, the outputs and the numbers;
 /// inputs that are not contiguous are copied first. `shapes` are the outputs' shapes, one after
 /// another.

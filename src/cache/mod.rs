@@ -285,7 +285,7 @@ impl Cache {
         }
     }
 
-    /// The arrays held, for evaluation.
+    /// The arrays held and what writes into them, for evaluation.
     pub fn arrays(&self) -> Vec<&Array> {
         match self {
             Self::Standard(cache) => cache.arrays(),
@@ -298,7 +298,11 @@ impl Cache {
 
     /// The bytes held.
     pub fn nbytes(&self) -> usize {
-        self.arrays().iter().map(|array| array.nbytes()).sum()
+        match self {
+            Self::Standard(cache) => cache.held().map(Array::nbytes).sum(),
+            Self::List(parts) => parts.iter().map(Self::nbytes).sum(),
+            _ => self.arrays().iter().map(|array| array.nbytes()).sum(),
+        }
     }
 }
 
@@ -333,6 +337,12 @@ impl KvCache for Cache {
         // No other kind gave any.
         if let Self::Standard(cache) = self {
             cache.put(buffers, length);
+        }
+    }
+
+    fn written(&mut self, by: &Array, length: i32) {
+        if let Self::Standard(cache) = self {
+            cache.written(by, length);
         }
     }
 }

@@ -190,6 +190,7 @@ fn evaluated(caches: Vec<Cache>) -> Result<Vec<Cache>> {
 impl StandardCache {
     /// The first `length` positions, in buffers without room: who adds to them makes a copy.
     fn beginning(&self, length: i32) -> Result<Self> {
+        self.settle()?;
         let Some((keys, values)) = &self.buffers else { return Ok(self.clone()) };
         let buffers = match length {
             0 => None,

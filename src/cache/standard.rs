@@ -5,6 +5,7 @@ use super::{STEP, mask};
 use crate::error::{Error, Result};
 use crate::fused::kv::KvBuffers;
 use crate::mlx::fast::Mask;
+use crate::mlx::gpu::is_scheduled;
 use crate::mlx::{Array, Dtype, async_eval, ops};
 
 /// Keys and values of every position, in buffers that grow by [`STEP`] positions.
@@ -13,6 +14,8 @@ pub struct StandardCache {
     pub(super) buffers: Option<(KvTensor, KvTensor)>,
     pub(super) offset: i32,
     pub(super) quantization: Option<KvQuantization>,
+    /// When this is computed, all positions are in the buffers.
+    pub(super) writer: Option<Array>,
 }
 
 impl StandardCache {
@@ -25,6 +28,7 @@ impl StandardCache {
         keys: &Array,
         values: &Array,
     ) -> Result<(KvTensor, KvTensor)> {
+        self.settle()?;
         let start = self.offset;
         let end = start + keys.dim(2);
         let new_keys = KvTensor::new(keys, self.quantization)?;
@@ -45,6 +49,7 @@ impl StandardCache {
 
     /// The buffers of numbers with room for `new` positions, `[batch, heads, length, head_dim]`.
     pub(super) fn with_room(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
+        self.settle()?;
         let [batch, heads, length, head_dim] = new;
         let (start, end) = (self.offset, self.offset + length);
         let room = |buffer: Option<KvTensor>| {
@@ -70,7 +75,22 @@ impl StandardCache {
         self.offset += length;
     }
 
+    /// Takes note of `length` new positions that are in the buffers when `by` is computed.
+    pub(super) fn written(&mut self, by: &Array, length: i32) {
+        self.writer = Some(by.clone());
+        self.offset += length;
+    }
+
+    /// Hands what writes into the buffers to the device, so that it comes before what reads them.
+    pub(super) fn settle(&self) -> Result<()> {
+        match &self.writer {
+            Some(writer) if !is_scheduled(writer) => async_eval(&[writer]),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {
+        self.settle()?;
         let Some((keys, values)) = &self.buffers else { return Ok(None) };
         Ok(Some((keys.take_prefix(self.offset)?, values.take_prefix(self.offset)?)))
     }
@@ -91,8 +111,13 @@ impl StandardCache {
         count
     }
 
+    /// The buffers.
+    pub(super) fn held(&self) -> impl Iterator<Item = &Array> {
+        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(KvTensor::arrays)
+    }
+
     pub(super) fn arrays(&self) -> Vec<&Array> {
-        self.buffers.iter().flat_map(|(k, v)| [k, v]).flat_map(KvTensor::arrays).collect()
+        self.held().chain(&self.writer).collect()
     }
 }
 
@@ -128,5 +153,55 @@ fn with_room(
                 _ => Ok(room),
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::gpu::is_own;
+    use crate::mlx::{DeviceKind, enter, eval};
+
+    #[test]
+    fn what_writes_into_buffers_comes_before_what_reads_them() {
+        enter(DeviceKind::Cpu).unwrap();
+        let new = || ops::zeros(&[1, 2, 3, 8], Dtype::Float32).unwrap();
+        let mut cache = StandardCache::default();
+        cache.update_and_fetch(&new(), &new()).unwrap();
+        eval(&cache.arrays()).unwrap();
+        let bytes: usize = cache.held().map(Array::nbytes).sum();
+        let reads: [fn(&mut StandardCache); 3] = [
+            |cache| drop(cache.last().unwrap()),
+            |cache| drop(cache.with_room([1, 2, 1, 8], Dtype::Float32).unwrap()),
+            |cache| {
+                let one = ops::zeros(&[1, 2, 1, 8], Dtype::Float32).unwrap();
+                cache.update_and_fetch(&one, &one).unwrap();
+            },
+        ];
+        for read in reads {
+            let writer = ops::add(&new(), &new()).unwrap();
+            cache.written(&writer, 1);
+            assert!(!is_scheduled(&writer));
+            assert_eq!(cache.arrays().len(), 3, "evaluated with the buffers");
+            assert_eq!(cache.held().map(Array::nbytes).sum::<usize>(), bytes);
+            read(&mut cache);
+            assert!(is_scheduled(&writer));
+        }
+        assert_eq!(cache.offset(), 7);
+    }
+
+    #[test]
+    fn buffers_are_written_where_they_lie_if_nobody_else_has_them() {
+        enter(DeviceKind::Cpu).unwrap();
+        let buffer = ops::zeros(&[1, 2, 256, 8], Dtype::Float32).unwrap();
+        assert!(!is_own(&buffer, 1), "nothing is there yet");
+        eval(&[&buffer]).unwrap();
+        assert!(is_own(&buffer, 1));
+        let other = buffer.clone();
+        assert!(!is_own(&buffer, 1) && is_own(&other, 2));
+        let part = ops::slice_axis(&buffer, 2, 0, 3).unwrap();
+        eval(&[&part]).unwrap();
+        assert!(!is_own(&part, 1), "it is not contiguous");
     }
 }

@@ -35,7 +35,7 @@ const LIST: &str = "CacheList";
 /// The name of a cache's class in mlx-lm, and its state.
 pub(super) fn of(cache: &Cache) -> (&'static str, State) {
     match cache {
-        Cache::Standard(StandardCache { buffers, offset, quantization }) => {
+        Cache::Standard(StandardCache { buffers, offset, quantization, .. }) => {
             let mut state = rows(buffers.as_ref());
             state.push(number(*offset));
             let class = match quantization {
@@ -97,7 +97,7 @@ pub(super) fn restore(class: &str, state: &State, positions: i32) -> Option<Cach
         ("KVCache", [keys, values, offset]) => Cache::Standard(StandardCache {
             buffers: buffers(keys, values, None)?,
             offset: offset.as_length()?,
-            quantization: None,
+            ..StandardCache::default()
         }),
         ("QuantizedKVCache", [keys, values, offset, group_size, bits]) => {
             let quantization = quantization(group_size, bits)?;
@@ -105,6 +105,7 @@ pub(super) fn restore(class: &str, state: &State, positions: i32) -> Option<Cach
                 buffers: buffers(keys, values, Some(quantization))?,
                 offset: offset.as_length()?,
                 quantization: Some(quantization),
+                ..StandardCache::default()
             })
         }
         ("RotatingKVCache", [keys, values, window @ ..]) => {

@@ -53,4 +53,8 @@ pub trait KvCache {
 
     /// Takes buffers that [`KvCache::with_room`] gave and that hold `length` new positions by now.
     fn put(&mut self, buffers: KvBuffers, length: i32);
+
+    /// Takes note of `length` new positions in its own buffers, which are written when `by` is
+    /// computed.
+    fn written(&mut self, by: &Array, length: i32);
 }

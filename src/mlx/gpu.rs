@@ -97,6 +97,8 @@ unsafe extern "C" {
         shared_memory: c_int,
     ) -> c_int;
     fn nodemlx_gpu_kernel_free(kernel: *mut RawKernel);
+    fn nodemlx_gpu_is_scheduled(array: sys::mlx_array) -> bool;
+    fn nodemlx_gpu_is_own(array: sys::mlx_array, handles: usize) -> bool;
     fn nodemlx_gpu_run(
         outputs: *mut sys::mlx_vector_array,
         kernel: *mut RawKernel,
@@ -113,6 +115,19 @@ unsafe extern "C" {
         number_count: usize,
         stream: sys::mlx_stream,
     ) -> c_int;
+}
+
+/// Whether an array is computed, or will be by what has been handed to the device.
+pub fn is_scheduled(array: &Array) -> bool {
+    // SAFETY: the handle is live.
+    unsafe { nodemlx_gpu_is_scheduled(array.as_ptr()) }
+}
+
+/// Whether a kernel may write an array where it lies: it is scheduled and contiguous, and has no
+/// more than these `handles`.
+pub fn is_own(array: &Array, handles: usize) -> bool {
+    // SAFETY: the handle is live.
+    unsafe { nodemlx_gpu_is_own(array.as_ptr(), handles) }
 }
 
 /// CUDA source of a kernel and its settings.

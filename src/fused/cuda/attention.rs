@@ -10,12 +10,14 @@ use crate::fused::kv::KvCache;
 use crate::fused::norm::NormParams;
 use crate::fused::rope::{RopeFreqs, RopeParams};
 use crate::mlx::fast::Mask;
-use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
+use crate::mlx::gpu::{Block, Card, Kernel, Number, Source, is_own};
 use crate::mlx::{Array, Dtype, from_u32, ops};
 
 const THREADS: usize = 256;
 /// Rows of a launch. Each has arguments of its own.
-pub const MOST_ROWS: usize = 16;
+pub const MOST_ROWS: usize = 32;
+/// Rows that there are kernels for, where each row may come twice.
+const KERNEL_ROWS: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, MOST_ROWS];
 /// Positions that a block looks at, at least.
 const SHARE: usize = 64;
 
@@ -136,7 +138,7 @@ pub fn cached_attention<C: KvCache>(
     let batch = new.keys.dim(0);
     let positions = [batch, params.kv_heads, 1, params.head_dim];
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
-    let mut buffers = Vec::with_capacity(2 * rows.len());
+    let mut buffers: Vec<Array> = Vec::with_capacity(2 * rows.len());
     for row in &*rows {
         let [keys, values] = row.cache.with_room(positions, dtype)?;
         let room = [batch, params.kv_heads, keys.dim(2), params.head_dim];
@@ -150,14 +152,31 @@ pub fn cached_attention<C: KvCache>(
     let starts: Vec<_> = rows.iter().map(|row| row.cache.offset()).collect();
     let heads = (batch * params.kv_heads) as usize;
     let most = (2 * card.processors()).div_ceil(heads);
-    let (table, shares) = shared_out(&starts, &buffers, heads, most);
-    let table = on_card(&table)?;
-    let (buffers, attended) = attend_in_place(new, rows, &buffers, &table, (shares, most), params)?;
-    let mut buffers = buffers.into_iter();
-    for row in rows {
-        if let (Some(keys), Some(values)) = (buffers.next(), buffers.next()) {
-            row.cache.put([keys, values], 1);
+    let (mut table, shares) = shared_out(&starts, &buffers, heads, most);
+    // Of the cache and of `buffers`.
+    let own = buffers.iter().all(|buffer| is_own(buffer, 2));
+    if !own {
+        let table = on_card(&table)?;
+        let launch = Launch { new, rows, params, table: &table, shares, most };
+        let (buffers, attended) = launch.attend_updating(&buffers)?;
+        let mut buffers = buffers.into_iter();
+        for row in rows {
+            if let (Some(keys), Some(values)) = (buffers.next(), buffers.next()) {
+                row.cache.put([keys, values], 1);
+            }
         }
+        return Ok(attended);
+    }
+    let kernel_rows = KERNEL_ROWS.into_iter().find(|&count| count >= rows.len());
+    // No block is one of those that only fill up the arguments.
+    for _ in rows.len()..kernel_rows.unwrap_or_default() {
+        table.extend([i32::MAX as u32, 1, 0, 1]);
+    }
+    let table = on_card(&table)?;
+    let launch = Launch { new, rows, params, table: &table, shares, most };
+    let attended = launch.attend_in_place(&buffers)?;
+    for row in rows {
+        row.cache.written(&attended, 1);
     }
     Ok(attended)
 }
@@ -178,51 +197,109 @@ fn shared_out(starts: &[i32], buffers: &[Array], heads: usize, most: usize) -> (
     (table, before)
 }
 
-/// [`cached_attention`] in buffers with room, whose positions are shared out by `table`: into so
-/// many shares, and so many of a row at most.
-fn attend_in_place<C: KvCache>(
-    new: &Qkv,
-    rows: &[AttentionRow<C>],
-    buffers: &[Array],
-    table: &Array,
-    (shares, most): (usize, usize),
-    params: &AttentionParams,
-) -> Result<(Vec<Array>, Array)> {
-    let AttentionParams { heads: query_heads, kv_heads, head_dim, .. } = *params;
-    let (batch, dtype) = (new.keys.dim(0), buffers[0].dtype());
-    let heads = batch * kv_heads;
-    let norms =
-        params.qk_norm.as_ref().map(|norms| norms.each_ref().map(NormParams::root_mean_square));
-    let norms = norms.unwrap_or([None; 2]);
-    let rope = rows[0].rope.as_ref();
-    let mut inputs = vec![new.queries, new.keys, new.values, table];
-    inputs.extend(rows.iter().filter_map(|row| row.rope.as_ref()?.explicit_freqs()));
-    inputs.extend(norms.iter().filter_map(|norm| norm.and_then(|(weight, _)| weight)));
-    let base = rope.map_or(1.0, |rope| match rope.freqs {
-        RopeFreqs::Base(base) => base,
-        RopeFreqs::Explicit(_) => 1.0,
-    });
-    let [query_eps, key_eps] = norms.map(|norm| norm.map_or(0.0, |(_, eps)| eps));
-    let numbers = [
-        Number::Whole(heads),
-        Number::Real(params.scale),
-        Number::Real(params.soft_cap.unwrap_or(1.0)),
-        Number::Real(base.log2()),
-        Number::Real(rope.map_or(1.0, |rope| rope.scale)),
-        Number::Real(rope.map_or(1.0, |rope| rope.attention_factor)),
-        Number::Real(query_eps),
-        Number::Real(key_eps),
-    ];
-    let blocks = heads as usize * shares;
-    let found = [blocks as i32, query_heads / kv_heads, head_dim + 2];
-    let found = [(&found[..], Dtype::Float32)];
-    let kernel = kernel(rope, rows.len(), params, dtype)?;
-    let (buffers, found) = kernel.run_updating(blocks, buffers, &inputs, &found, &numbers)?;
-    let join = join_kernel(params, dtype, most)?;
-    let shape = [batch, rows.len() as i32, query_heads * head_dim];
-    let inputs: Vec<_> = found.iter().chain(&params.sinks).chain([table]).collect();
-    let numbers = [Number::Whole(heads), Number::Whole(query_heads)];
-    let blocks = rows.len() * (batch * query_heads) as usize;
-    let mut attended = join.run(blocks, &inputs, &[(&shape, dtype)], &numbers)?;
-    Ok((buffers, attended.swap_remove(0)))
+/// [`cached_attention`] in buffers with room.
+struct Launch<'a, 'b, C> {
+    new: &'a Qkv<'a>,
+    rows: &'a [AttentionRow<'b, C>],
+    params: &'a AttentionParams,
+    /// How positions are shared out, for each row of the kernel.
+    table: &'a Array,
+    /// The shares of all rows.
+    shares: usize,
+    /// The most shares of a row.
+    most: usize,
+}
+
+impl<C: KvCache> Launch<'_, '_, C> {
+    /// With buffers that others may have, too: they come out anew.
+    fn attend_updating(&self, buffers: &[Array]) -> Result<(Vec<Array>, Array)> {
+        let dtype = buffers[0].dtype();
+        let kernel = kernel(self.rope(), self.rows.len(), self.params, dtype)?;
+        let (inputs, blocks, found) = (self.inputs(self.rows.len()), self.blocks(), self.found());
+        let found = [(&found[..], Dtype::Float32)];
+        let (buffers, found) =
+            kernel.run_updating(blocks, buffers, &inputs, &found, &self.numbers())?;
+        Ok((buffers, self.join(&found, dtype)?))
+    }
+
+    /// With buffers that nobody else has. MLX takes them for what the kernel reads, which spares it
+    /// an array for each: hundreds for each token of many sequences.
+    fn attend_in_place(&self, buffers: &[Array]) -> Result<Array> {
+        let (dtype, rows) = (buffers[0].dtype(), self.table.size() / 4);
+        let last = &buffers[buffers.len() - 2..];
+        let filled = buffers.iter().chain(last.iter().cycle()).take(2 * rows);
+        let inputs: Vec<_> = filled.chain(self.inputs(rows)).collect();
+        let kernel = kernel(self.rope(), rows, self.params, dtype)?;
+        let found = self.found();
+        let found = [(&found[..], Dtype::Float32)];
+        let found = kernel.run(self.blocks(), &inputs, &found, &self.numbers())?;
+        self.join(&found, dtype)
+    }
+
+    /// That of all rows, but for its wavelengths.
+    fn rope(&self) -> Option<&RopeParams> {
+        self.rows[0].rope.as_ref()
+    }
+
+    fn heads(&self) -> i32 {
+        self.new.keys.dim(0) * self.params.kv_heads
+    }
+
+    fn blocks(&self) -> usize {
+        self.heads() as usize * self.shares
+    }
+
+    /// The shape of what the blocks find.
+    fn found(&self) -> [i32; 3] {
+        let AttentionParams { heads, kv_heads, head_dim, .. } = *self.params;
+        [self.blocks() as i32, heads / kv_heads, head_dim + 2]
+    }
+
+    fn norms(&self) -> [Option<(Option<&Array>, f32)>; 2] {
+        let norms = self.params.qk_norm.as_ref();
+        norms.map_or([None; 2], |norms| norms.each_ref().map(NormParams::root_mean_square))
+    }
+
+    /// Arguments behind the buffers of so many rows.
+    fn inputs(&self, rows: usize) -> Vec<&Array> {
+        let Qkv { queries, keys, values, .. } = *self.new;
+        let wavelengths = self.rows.iter().filter_map(|row| row.rope.as_ref()?.explicit_freqs());
+        let mut wavelengths: Vec<_> = wavelengths.collect();
+        if let Some(&last) = wavelengths.last() {
+            wavelengths.resize(rows, last);
+        }
+        let norms = self.norms().into_iter().filter_map(|norm| norm?.0);
+        [queries, keys, values, self.table].into_iter().chain(wavelengths).chain(norms).collect()
+    }
+
+    fn numbers(&self) -> [Number; 8] {
+        let (params, rope) = (self.params, self.rope());
+        let base = rope.map_or(1.0, |rope| match rope.freqs {
+            RopeFreqs::Base(base) => base,
+            RopeFreqs::Explicit(_) => 1.0,
+        });
+        let [query_eps, key_eps] = self.norms().map(|norm| norm.map_or(0.0, |(_, eps)| eps));
+        [
+            Number::Whole(self.heads()),
+            Number::Real(params.scale),
+            Number::Real(params.soft_cap.unwrap_or(1.0)),
+            Number::Real(base.log2()),
+            Number::Real(rope.map_or(1.0, |rope| rope.scale)),
+            Number::Real(rope.map_or(1.0, |rope| rope.attention_factor)),
+            Number::Real(query_eps),
+            Number::Real(key_eps),
+        ]
+    }
+
+    /// What the shares found, put together.
+    fn join(&self, found: &[Array], dtype: Dtype) -> Result<Array> {
+        let AttentionParams { heads: query_heads, head_dim, sinks, .. } = self.params;
+        let (batch, rows) = (self.new.keys.dim(0), self.rows.len());
+        let join = join_kernel(self.params, dtype, self.most)?;
+        let shape = [batch, rows as i32, query_heads * head_dim];
+        let inputs: Vec<_> = found.iter().chain(sinks).chain([self.table]).collect();
+        let numbers = [Number::Whole(self.heads()), Number::Whole(*query_heads)];
+        let blocks = rows * (batch * query_heads) as usize;
+        Ok(join.run(blocks, &inputs, &[(&shape, dtype)], &numbers)?.swap_remove(0))
+    }
 }

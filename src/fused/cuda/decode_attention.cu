@@ -17,7 +17,8 @@
 //   ROPE_DIM     features that are rotated, the first ones
 //   NORM         1: queries and keys are normed (root-mean-square); 2: with weights
 //   CAP          1: scores are bounded by cap · tanh(score / cap)
-//   ROWS         sequences with a cache of their own, 1 to 16
+//   ROWS         sequences with a cache of their own, 1 to 32; those behind the last one have a first
+//                block that there is not
 
 // What ROW stands for, for each row.
 #define ROWS_1 ROW(0)
@@ -36,6 +37,22 @@
 #define ROWS_14 ROWS_13 ROW(13)
 #define ROWS_15 ROWS_14 ROW(14)
 #define ROWS_16 ROWS_15 ROW(15)
+#define ROWS_17 ROWS_16 ROW(16)
+#define ROWS_18 ROWS_17 ROW(17)
+#define ROWS_19 ROWS_18 ROW(18)
+#define ROWS_20 ROWS_19 ROW(19)
+#define ROWS_21 ROWS_20 ROW(20)
+#define ROWS_22 ROWS_21 ROW(21)
+#define ROWS_23 ROWS_22 ROW(22)
+#define ROWS_24 ROWS_23 ROW(23)
+#define ROWS_25 ROWS_24 ROW(24)
+#define ROWS_26 ROWS_25 ROW(25)
+#define ROWS_27 ROWS_26 ROW(26)
+#define ROWS_28 ROWS_27 ROW(27)
+#define ROWS_29 ROWS_28 ROW(28)
+#define ROWS_30 ROWS_29 ROW(29)
+#define ROWS_31 ROWS_30 ROW(30)
+#define ROWS_32 ROWS_31 ROW(31)
 #define JOINED(a, b) a##b
 #define OF_EACH_ROW(rows) JOINED(ROWS_, rows)
 
@@ -91,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
   int row = 0;
 #pragma unroll
   for (int r = 1; r < ROWS; ++r) {
-    row += rows[r].x <= blockIdx.x;
+    row += rows[r].x <= (int)blockIdx.x;
   }
   const int4 own_row = rows[row];
   const int shares = own_row.y, at = own_row.z, seen = at + 1;
