@@ -162,6 +162,7 @@ ARCHITECTURE = Architecture(
             },
             dtype="float16",
             length=24,
+            measures_rounding=True,
         ),
         Fixture(
             "deepseek-v41-4bit",
@@ -193,6 +194,7 @@ ARCHITECTURE = Architecture(
             )
             | {name: tensor for name, tensor in tensors.items() if not name.startswith(("model.", "lm_head."))},
             length=24,
+            measures_rounding=True,
         ),
         Fixture(
             "deepseek-v41-raw-packed",

@@ -153,6 +153,7 @@ ARCHITECTURE = Architecture(
                 "model.language_model.layers.1.mlp.experts.up_proj": {"group_size": 32, "bits": 8},
             },
             length=30,
+            measures_rounding=True,
         ),
         Fixture(
             "muse-spark-raw",
@@ -178,6 +179,7 @@ ARCHITECTURE = Architecture(
             },
             dtype="float16",
             length=30,
+            measures_rounding=True,
             oracle="transformers",
             reason="mlx-lm refuses layers without experts",
         ),

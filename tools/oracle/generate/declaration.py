@@ -42,6 +42,8 @@ class Fixture:
     cached_agrees: bool = True
     # Whether mlx-lm gets the tokens one by one only, as its passes over several are wrong.
     one_by_one: bool = False
+    # Whether to note what the reference itself loses in bfloat16: where that is much, others may lose as much.
+    measures_rounding: bool = False
     # Why transformers gives other logits for this checkpoint, where it does.
     transformers_differs: str | None = None
     # Who computes the golden values: transformers only where mlx-lm is known to be wrong, with the reason.

@@ -43,23 +43,23 @@ class NearlyTied(Exception):
 
 
 class MlxOracle:
-    """A checkpoint in mlx-lm: stored values, floating-point parameters cast to float32, on the CPU."""
+    """A checkpoint in mlx-lm: stored values, floating-point parameters cast to `dtype`, on the CPU."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, dtype: mx.Dtype = mx.float32):
         # transformers 5 nests what mlx-lm reads at the top level in most of its models.
         nested = read_config(folder).get("rope_parameters")
         overrides = (
             {"rope_theta": nested["rope_theta"], "rope_scaling": nested} if nested and "rope_theta" in nested else None
         )
         self.model, _ = load_model(folder, model_config=overrides)
-        self.model.set_dtype(mx.float32)
+        self.model.set_dtype(dtype)
 
     def start(self):
         return make_prompt_cache(self.model)
 
     def step(self, tokens: np.ndarray, cache) -> np.ndarray:
         """Logits `[n, vocab]` of `n` more tokens."""
-        return np.array(self.model(mx.array(tokens[None].astype(np.int32)), cache=cache)[0])
+        return np.array(self.model(mx.array(tokens[None].astype(np.int32)), cache=cache)[0].astype(mx.float32))
 
 
 class SteppingOracle(MlxOracle):
@@ -121,6 +121,21 @@ def golden(oracle, vocabulary: int, fixture: Fixture) -> dict[str, np.ndarray]:
     return values if agree else {**values, "logits_cached": single}
 
 
+def bfloat16_error(first, folder: Path, architecture: Architecture, values: dict[str, np.ndarray]) -> float:
+    """What the reference `first` loses in bfloat16: the median of the relative errors of positions."""
+    if isinstance(first, TransformersOracle):
+        attention = first.model.config._attn_implementation
+        model = type(first.model).from_pretrained(folder, dtype=torch.bfloat16, attn_implementation=attention)
+        rounded = TransformersOracle(model.eval())
+    else:
+        rounded = type(first)(folder, mx.bfloat16)
+        architecture.mend(rounded.model)
+    exact = values["logits"]
+    logits = rounded.step(values["tokens"], rounded.start())[-KEPT_LOGITS:]
+    errors = np.linalg.norm(logits - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
+    return float(np.median(errors))
+
+
 def make_fixture(architecture: Architecture, fixture: Fixture, folder: Path) -> None:
     """Makes a fixture with the first seed whose greedy tokens are certain."""
     for seed in range(16):
@@ -152,6 +167,8 @@ def make_seeded(architecture: Architecture, fixture: Fixture, folder: Path, seed
         "cached_agrees": fixture.cached_agrees,
         "versions": versions(),
     }
+    if fixture.measures_rounding:
+        notes["bfloat16"] = float(f"{bfloat16_error(first, folder, architecture, values):.2f}")
     if second is not None and fixture.oracle == "mlx-lm":
         others = second.step(values["tokens"], second.start())[-KEPT_LOGITS:]
         difference = relative_error(others, values["logits"])
