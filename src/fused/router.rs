@@ -141,20 +141,12 @@ pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array
             }
             let chosen = top(&corrected, params)?;
             let mut scores = ops::take_along(&scores, &chosen, -1)?;
-            if normalize && score.normalizes(params.active) {
+            if normalize {
                 scores = normalized(&scores)?;
             }
             Ok([chosen, if scale == 1.0 { scores } else { scaled(&scores, scale)? }])
         }
         Routing::SparseMixer(jitter) => sparse_mixer(logits, params, jitter),
-    }
-}
-
-impl Score {
-    /// Whether the weights of so many experts can be divided by their sum: the logistic function of
-    /// a single one stays.
-    pub(super) fn normalizes(self, active: i32) -> bool {
-        active > 1 || self == Self::Softmax
     }
 }
 

@@ -20,6 +20,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let used = file.with([("use_sliding_window", json!(true))]);
     decoder.set_windows(used.windows_if_used(|layer| layer >= first)?);
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
+    layers.bias = file.flag("mlp_bias")?;
     layers.names.stacked = ["experts.gate_proj", "experts.up_proj", "experts.down_proj"];
     Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
 }

@@ -4,7 +4,7 @@
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mlp};
+use crate::nn::Mlp;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["ernie4_5"], build);
@@ -16,7 +16,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qkv_bias = bias;
     decoder.attention.output_bias = bias;
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    Ok(Box::new(decoder.build(w, |_, w| {
-        Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, bias, Activation::Silu)?))
-    })?))
+    let activation = file.activation()?;
+    Ok(Box::new(
+        decoder.build(w, |_, w| {
+            Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, bias, activation)?))
+        })?,
+    ))
 }

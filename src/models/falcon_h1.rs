@@ -11,8 +11,7 @@ use super::config::{ConfigFile, Mamba2Fields, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
-    Activation, Branch, Branches, FeedForward, GatedNorm, Mamba2, Mamba2Config, Mlp, NormLayout,
-    ResidualScale,
+    Branch, Branches, FeedForward, GatedNorm, Mamba2, Mamba2Config, Mlp, NormLayout, ResidualScale,
 };
 use crate::weights::{Trainer, Weights};
 
@@ -38,7 +37,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.scale = Some(factors.keys / head_dim.sqrt());
     let mamba = mamba(file, factors.projection)?;
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    let bias = file.flag("mlp_bias")?;
+    let (bias, activation) = (file.flag("mlp_bias")?, file.activation()?);
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| {
@@ -56,7 +55,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         },
         |_, w| {
             let w = w.at("feed_forward");
-            let mut mlp = Mlp::new(&w, dims, hidden, bias, Activation::Silu)?;
+            let mut mlp = Mlp::new(&w, dims, hidden, bias, activation)?;
             if let Some(factor) = factors.gate {
                 mlp = mlp.with_gate_scale(factor);
             }

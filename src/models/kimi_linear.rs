@@ -41,7 +41,8 @@ enum ScoreFunction {
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &with_defaults(file)?;
     let situ = Situ::read(file)?;
-    let mut latent = file.latent_decoder(10_000.0, false)?;
+    // Nothing is rotated, so that no rule of that scales the scores.
+    let mut latent = file.without_rope_scaling().latent_decoder(10_000.0, false)?;
     latent.rope = None;
     if file.flag("mla_use_output_gate")? {
         latent.attention.output_gate = Some(GatePlace::EachFeature);
@@ -59,8 +60,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let mut experts = file.sparse_layers(dims)?;
     if let Some(config) = &mut experts.experts
-        && let Routing::ScoresThenTop { score, .. } = &mut config.routing
+        && let Routing::ScoresThenTop { score, normalize, .. } = &mut config.routing
     {
+        // Kimi K3 leaves the score of a single expert as it is.
+        *normalize &= situ.is_none() || config.active > 1;
         *score = match file.optional("moe_router_activation_func")? {
             None | Some(ScoreFunction::Sigmoid) => Score::Sigmoid,
             Some(ScoreFunction::Softmax) => Score::Softmax,

@@ -111,9 +111,7 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
-use crate::nn::{
-    Activation, Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, PredictionHead, Step,
-};
+use crate::nn::{Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, PredictionHead, Step};
 use crate::warning::{Warning, WarningCode};
 use crate::weights::{Checkpoint, LoadPlan, Sites, Weights};
 
@@ -553,8 +551,9 @@ fn mlp(
     dims: i32,
 ) -> Result<impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>> + use<>> {
     let (hidden, bias) = (file.size("intermediate_size")?, file.flag("mlp_bias")?);
+    let activation = file.activation()?;
     Ok(move |_, w: &Weights| -> Result<Box<dyn FeedForward>> {
-        Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, bias, Activation::Silu)?))
+        Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, bias, activation)?))
     })
 }
 

@@ -30,7 +30,7 @@ pub fn top_k(params: &RouterParams) -> Option<TopK> {
                 Score::Sigmoid => Scoring::Sigmoid,
                 Score::SqrtSoftplus => return None,
             };
-            of(scoring, normalize && score.normalizes(params.active), scale)
+            of(scoring, normalize, scale)
         }
         Routing::ScoresThenTop { groups: Some(_), .. }
         | Routing::SparseMixer(_)

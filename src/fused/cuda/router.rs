@@ -38,7 +38,7 @@ impl<'a> Choice<'a> {
                     Score::Sigmoid => 2,
                     Score::SqrtSoftplus => return None,
                 };
-                (scoring, normalize && score.normalizes(active), scale)
+                (scoring, normalize, scale)
             }
             Routing::ScoresThenTop { groups: Some(_), .. }
             | Routing::SparseMixer(_)

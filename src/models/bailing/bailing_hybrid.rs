@@ -10,6 +10,7 @@ use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
 use crate::nn::{
     GatePlace, KimiDelta, KimiDeltaConfig, LightningAttention, LightningConfig, Mla, MlaConfig,
+    MoeConfig, Routing,
 };
 use crate::weights::Weights;
 
@@ -24,8 +25,13 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         |name: &str| (0..file.layers().unwrap_or(0)).any(|it| layer(it).at(name).has("weight"));
     // Both have one `model_type`. What is not known of a layer is asked of its tensors: counted by
     // `layer_group_size`, the last layers differ between implementations.
-    let is_delta = has("f_proj") || has("f_a_proj");
+    let is_latent = |it: usize| layer(it).at("kv_a_proj_with_mqa").has("weight");
+    let is_delta = has("f_proj")
+        || has("f_a_proj")
+        || (0..file.layers()?).any(|it| is_latent(it) && layer(it).at("g_proj").has("weight"));
     let file = &with_defaults(file, is_delta, has("q_a_proj"));
+    // Every head has keys and values of its own.
+    let file = &file.with([("num_key_value_heads", json!(file.size("num_attention_heads")?))]);
     let (decoder, mut experts) = parts(file, w)?;
     let dims = decoder.attention.dims;
     let latent = file.latent_attention(dims)?;
@@ -38,8 +44,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let interleaved = file.optional("rope_interleave")?.unwrap_or(true);
     let rope = file.rope(mla.qk_rope_head_dim, Some(6_000_000.0), interleaved)?;
-    let mut attention = decoder.attention;
-    attention.kv_heads = attention.heads;
+    let attention = decoder.attention;
     let delta = KimiDeltaConfig {
         dims,
         heads: attention.heads,
@@ -56,6 +61,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         (is_delta, experts.shared, file.optional::<i64>(SHARED_WIDTH)?)
     {
         experts.shared = Some(file.size(SHARED_WIDTH)?);
+    }
+    if let (true, Some(MoeConfig { routing: Routing::ScoresThenTop { normalize, .. }, .. })) =
+        (is_delta, &mut experts.experts)
+    {
+        // That of a single expert, too.
+        *normalize = file.flag("norm_topk_prob")?;
     }
     let layers = decoder.layers.len();
     Ok(Box::new(decoder.build_hybrid(

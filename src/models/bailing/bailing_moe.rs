@@ -64,7 +64,8 @@ pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, 
                 Some(ScoreFunction::Softmax) | None => Score::Softmax,
             },
             groups: file.expert_groups(config.experts, 2)?,
-            normalize: file.flag("norm_topk_prob")?,
+            // The score of a single expert stays.
+            normalize: config.active > 1 && file.flag("norm_topk_prob")?,
             scale: file.optional("routed_scaling_factor")?.unwrap_or(1.0),
         };
     }

@@ -19,7 +19,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         |layer: usize| (layer + 1).is_multiple_of(group) || layer >= layers / group * group;
     let mut attention = decoder.attention;
     attention.kv_heads = attention.heads;
-    attention.head_dim = attention.dims / attention.heads;
+    // `head_dim` is that of the other layers.
+    let whole = parts(&file.without("head_dim"), w)?.0;
+    attention.head_dim = whole.attention.head_dim;
     let norm_groups = lightning_groups(file, &attention)?;
     Ok(Box::new(decoder.build_hybrid(
         w,
@@ -29,7 +31,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             }
             let (eps, before) = (decoder.eps, index.saturating_sub(1));
             let config = LightningConfig { attention, norm_groups, eps, before, layers };
-            let layer = decoder.layers[index].clone();
+            let layer = whole.layers[index].clone();
             Ok(Box::new(LightningAttention::new(&w.at("attention"), &config, layer)?))
         },
         |index, w| feed_forward.build(index, w),

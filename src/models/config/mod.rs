@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::nn::Activation;
 pub(super) use decoder::LayerType;
 pub(super) use experts::SparseLayers;
 pub use generation::GenerationDefaults;
@@ -317,6 +318,11 @@ impl ConfigFile {
     /// A switch that is off unless the configuration says otherwise.
     pub(super) fn flag(&self, field: &str) -> Result<bool> {
         Ok(self.optional(field)?.unwrap_or(false))
+    }
+
+    /// `hidden_act`, SiLU where it is not said.
+    pub(super) fn activation(&self) -> Result<Activation> {
+        Ok(self.optional("hidden_act")?.unwrap_or(Activation::Silu))
     }
 
     /// `num_hidden_layers`, refused before anything is made for each where no model has so many.

@@ -208,6 +208,7 @@ impl Layers {
         if let Some(scaling) = &mut scaling {
             scaling.remove("type");
             scaling.insert("rope_type".to_owned(), json!("yarn"));
+            scaling.entry("factor").or_insert(json!(1.0));
             scaling.insert("attention_factor".to_owned(), json!(1.0));
         }
         let of_groups = file.with([

@@ -4,7 +4,7 @@
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, Mlp, NormLayout};
+use crate::nn::{Mlp, NormLayout};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -24,8 +24,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ]);
     }
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    let activation = file.activation()?;
     Ok(Box::new(decoder.build(w, |_, w| {
         let (w, names) = (w.at("mlp"), ["gate_up_proj", "down_proj"]);
-        Ok(Box::new(Mlp::fused(&w, names, dims, hidden, false, Activation::Silu)?))
+        Ok(Box::new(Mlp::fused(&w, names, dims, hidden, false, activation)?))
     })?))
 }

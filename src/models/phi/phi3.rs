@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, Mlp};
+use crate::nn::Mlp;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phi3"], build);
@@ -18,8 +18,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qkv = &["qkv_proj"];
     decoder.set_windows(vec![file.window_if_given()?; decoder.layers.len()]);
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
+    let activation = file.activation()?;
     Ok(Box::new(decoder.build(w, |_, w| {
         let (w, names) = (w.at("mlp"), ["gate_up_proj", "down_proj"]);
-        Ok(Box::new(Mlp::fused(&w, names, dims, hidden, false, Activation::Silu)?))
+        Ok(Box::new(Mlp::fused(&w, names, dims, hidden, false, activation)?))
     })?))
 }
