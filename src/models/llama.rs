@@ -9,13 +9,23 @@ use crate::error::Result;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(
-    &["llama", "mistral", "iquestcoder", "xverse", "telechat3", "mistral3", "llava", "pixtral"],
+    &[
+        "llama",
+        "mistral",
+        "ministral",
+        "iquestcoder",
+        "xverse",
+        "telechat3",
+        "mistral3",
+        "llava",
+        "pixtral",
+    ],
     build,
 )
 .with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let is_mistral = file.model_type()? == "mistral";
+    let is_mistral = ["mistral", "ministral"].contains(&file.model_type()?.as_str());
     let file = &if file.is_part() { with_defaults(file, is_mistral) } else { file.clone() };
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     file.set_windows(&mut decoder, is_mistral)?;

@@ -21,9 +21,11 @@ mod bloom;
 mod cohere;
 mod cohere2;
 mod config;
+mod cwm;
 mod dbrx;
 mod deepseek;
 mod diffllama;
+mod doge;
 mod dots1;
 mod encoder;
 mod ernie4_5;
@@ -42,6 +44,7 @@ mod hunyuan;
 mod internlm2;
 mod internlm3;
 mod iquestloopcoder;
+mod jais2;
 mod jamba;
 mod kimi_linear;
 mod klear;
@@ -475,8 +478,10 @@ const FAMILIES: &[&[Architecture]] = &[
         bloom,
         cohere,
         cohere2,
+        cwm,
         dbrx,
         diffllama,
+        doge,
         dots1,
         ernie4_5,
         ernie4_5_moe,
@@ -489,6 +494,7 @@ const FAMILIES: &[&[Architecture]] = &[
         internlm2,
         internlm3,
         iquestloopcoder,
+        jais2,
         jamba,
         kimi_linear,
         klear,

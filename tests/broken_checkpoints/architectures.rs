@@ -250,6 +250,8 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("deepseek-v41", "compress_ratios", &[json!([0, 4, 2]), json!([0, -4, -4])]);
     expect_refusal("deepseek-v41", "hc_mult", &[json!(0), json!(1 << 20)]);
     expect_refusal("muse-spark", "num_shared_experts", &[json!(1)]);
+    expect_refusal("doge-raw", "is_moe", &[json!(true)]);
+    expect_refusal("doge-raw", "keep_window_size", &absurd);
     expect_refusal("phi3small", "blocksparse_block_size", &absurd);
     expect_refusal("phi3small", "blocksparse_vert_stride", &absurd);
     expect_refusal("phi3small", "dense_attention_every_n_layers", &[json!(-1)]);

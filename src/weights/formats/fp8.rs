@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::floats::{float4, float8};
+use super::floats::{float4, float8, mxfp8};
 use super::layer::Layer;
 use super::made::Converted;
 use super::{Refusal, block_of, unsupported};
@@ -14,6 +14,8 @@ use crate::error::Result;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fp8 {
     block: Option<[usize; 2]>,
+    /// Whether each 32 of a row share a power of two, which is stored as one (MiniMax M3).
+    is_mx: bool,
 }
 
 impl Fp8 {
@@ -24,7 +26,8 @@ impl Fp8 {
             return Err(unsupported(format!("8-bit floats of {format}")));
         }
         let field = "weight_block_size";
-        Ok(Self { block: block_of(field, &config[field])? })
+        let is_mx = config["quant_method"] == "mxfp8";
+        Ok(Self { block: block_of(field, &config[field])?, is_mx })
     }
 
     /// Rows and columns of blocks, where matrices are scaled by blocks.
@@ -39,6 +42,9 @@ impl Fp8 {
             .or_else(|| layer.optional("scale"));
         let scale = scale.map_or_else(|| layer.source("weight_scale_inv", "weight"), Ok)?;
         let weight = layer.source("weight", "weight_scale_inv")?;
+        if self.is_mx {
+            return mxfp8(&weight, &scale);
+        }
         match weight.stored() {
             // Of experts: two to a byte.
             safetensors::Dtype::I8 | safetensors::Dtype::U8 => float4(layer, &weight, &scale, None),

@@ -95,7 +95,7 @@ impl Foreign {
             "bitnet" => BitNet::of(config).map(Format::BitNet),
             "bitsandbytes" => Ok(Format::BitsAndBytes),
             "compressed-tensors" => Compressed::of(config).map(Format::Compressed),
-            "fp8" | "fbgemm_fp8" => Fp8::of(config).map(Format::Fp8),
+            "fp8" | "fbgemm_fp8" | "mxfp8" => Fp8::of(config).map(Format::Fp8),
             "gptq" => Gptq::of(config).map(Format::Gptq),
             "modelopt" | "modelopt_fp4" => ModelOpt::of(config).map(Format::ModelOpt),
             _ => return Err(Refusal::Unsupported(format!("the method \"{method}\""))),

@@ -158,7 +158,7 @@ ARCHITECTURE = Architecture(
         Fixture(
             "falcon-h1-converted",
             "raw",
-            config={**SMALL, **FACTORS},
+            config={**SMALL, **FACTORS, "num_hidden_layers": 1},
             published=converted,
             dtype="float32",
             oracle="transformers",

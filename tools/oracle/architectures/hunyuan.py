@@ -87,7 +87,7 @@ ARCHITECTURE = Architecture(
         Fixture(
             "hunyuan-raw",
             "raw",
-            config={"num_hidden_layers": 2},
+            config={"num_hidden_layers": 2, "intermediate_size": 24},
             published=unstacked(EXPERTS),
         ),
         Fixture(

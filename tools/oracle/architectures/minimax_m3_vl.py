@@ -1,6 +1,7 @@
 """minimax_m3_vl: MiniMax M3, whose layers look at the blocks of positions that an indexer chooses."""
 
 from generate.declaration import ABSENT, Architecture, Fixture
+from generate.packing import mxfp8_packed, mxfp8_rounded
 from generate.parameters import rounded_norms
 from generate.seeing import tower
 
@@ -83,6 +84,27 @@ def published(tensors, _):
     return result
 
 
+def is_packed(name: str) -> bool:
+    """Projections within layers, and experts."""
+    return ".layers." in name and ("_proj" in name or ".experts." in name)
+
+
+def rounded(name, value):
+    """Projections as mxfp8 stores them."""
+    return mxfp8_rounded(value) if is_packed(name) else value
+
+
+def packed(tensors, config):
+    """The published tensors, with projections in 8 bits."""
+    result = {}
+    for name, tensor in published(tensors, config).items():
+        if is_packed(name):
+            result[name], result[f"{name}_scale_inv"] = mxfp8_packed(tensor)
+        else:
+            result[name] = tensor
+    return result
+
+
 def config(**others) -> dict:
     return {"text_config": {key: value for key, value in {**TEXT, **others}.items() if value is not ABSENT}}
 
@@ -141,6 +163,28 @@ ARCHITECTURE = Architecture(
             config=config(swiglu_alpha=ABSENT, use_qk_norm=ABSENT, use_gemma_norm=ABSENT, routed_scaling_factor=ABSENT),
             extra_tensors=tower("vision_tower."),
             published=published,
+            length=30,
+        ),
+        Fixture(
+            "minimax-m3-raw-packed",
+            "raw",
+            config={
+                **config(
+                    intermediate_size=32,
+                    dense_intermediate_size=32,
+                    shared_intermediate_size=32,
+                    num_attention_heads=2,
+                    num_key_value_heads=1,
+                    num_local_experts=2,
+                    num_experts_per_tok=1,
+                    head_dim=16,
+                    rotary_dim=8,
+                    sparse_attention_config=sparse([0, 1], sparse_num_index_heads=1),
+                ),
+                "quantization_config": {"quant_method": "mxfp8"},
+            },
+            adjust=rounded,
+            published=packed,
             length=30,
         ),
     ],

@@ -40,6 +40,8 @@ ARCHITECTURE = Architecture(
                 "transformer.h.1.moe.switch_mlp.fc1": {"group_size": 64, "bits": 8},
             },
         ),
-        Fixture("phixtral-raw", "raw", published=expert_by_expert, dtype="float16"),
+        Fixture(
+            "phixtral-raw", "raw", config={"num_layers": 1, "num_local_experts": 3}, published=expert_by_expert, dtype="float16"
+        ),
     ],
 )

@@ -64,7 +64,7 @@ ARCHITECTURE = Architecture(
             "raw",
             config={"text_config": {**TEXT, "norm_topk_prob": False, "num_experts_per_tok": 3}},
             published=fused,
-            dtype="float32",
+            dtype="float16",
             length=40,
         ),
     ],

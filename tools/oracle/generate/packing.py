@@ -5,7 +5,8 @@ import torch
 
 # The values of the codes of float4 e2m1; those with the highest bit are negative.
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
-MXFP4_GROUP = 32
+# Of mxfp4 and mxfp8.
+MX_GROUP = 32
 # The largest value of float8 e4m3.
 E4M3_MAX = 448.0
 FP8_BLOCK = 128
@@ -16,7 +17,7 @@ def mxfp4_parts(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     A group's largest value becomes 4 or 6 times its power of two, so that doing it again changes nothing.
     """
-    groups = weights.reshape(*weights.shape[:-1], -1, MXFP4_GROUP)
+    groups = weights.reshape(*weights.shape[:-1], -1, MX_GROUP)
     exponents = np.floor(np.log2(np.abs(groups).max(-1))).astype(np.int32) - 2
     scaled = groups / np.exp2(exponents)[..., None]
     codes = np.abs(np.abs(scaled)[..., None] - E2M1).argmin(-1) + 8 * (scaled < 0)
@@ -34,6 +35,25 @@ def mxfp4_packed(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     codes, exponents = mxfp4_parts(weights.float().numpy())
     blocks = codes[..., ::2] | codes[..., 1::2] << 4
     return torch.from_numpy(blocks), torch.from_numpy((exponents + 127).astype(np.uint8))
+
+
+def mxfp8_parts(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """float8 `[…, in]`, and the exponents `[…, groups]` of the powers of two by which each 32 of them are multiplied."""
+    groups = weights.float().unflatten(-1, (-1, MX_GROUP))
+    exponents = torch.ceil(torch.log2(groups.abs().amax(-1) / E4M3_MAX))
+    return (groups / torch.exp2(exponents)[..., None]).flatten(-2).to(torch.float8_e4m3fn), exponents
+
+
+def mxfp8_rounded(weights: np.ndarray) -> np.ndarray:
+    packed, exponents = mxfp8_parts(torch.from_numpy(weights))
+    values = packed.float().unflatten(-1, (-1, MX_GROUP)) * torch.exp2(exponents)[..., None]
+    return values.flatten(-2).numpy()
+
+
+def mxfp8_packed(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """float8 `[…, in]`, and biased exponents `[…, groups]`, uint8."""
+    packed, exponents = mxfp8_parts(weights)
+    return packed, (exponents + 127).to(torch.uint8)
 
 
 def fp8_blocks(weights: np.ndarray):
