@@ -11,7 +11,14 @@ import { programs } from './support/programs.js'
 const HOME = join(ROOT, '.build', 'ai-sdk')
 const APP = join(HOME, 'app')
 const SUITES = join(ROOT, '__test__', 'ai-sdk')
-const TOOLS = { ai: '7.0.173', zod: '4.6.7', ...NEWER_NODE }
+const TOOLS = {
+  '@ai-sdk/react': '4.0.177',
+  ai: '7.0.173',
+  react: '19.3.1',
+  'react-test-renderer': '19.3.1',
+  zod: '4.6.7',
+  ...NEWER_NODE,
+}
 const node = newerNode(HOME)
 
 beforeAll(() => {
@@ -31,8 +38,8 @@ describe('the AI SDK', () => {
       copyFileSync(join(SUITES, name), join(APP, name))
       const { code, stdout, stderr } = await runProgram(
         node,
-        ['--test', '--test-reporter=spec', join(APP, name)],
-        { cwd: APP, timeoutMs: 300_000 },
+        ['--test', '--test-reporter=spec', '--test-timeout=60000', join(APP, name)],
+        { cwd: APP, timeoutMs: 120_000 },
       )
       expect(code, stdout + stderr).toBe(0)
     },
