@@ -2,15 +2,22 @@
 // copied: with the tools themselves, which are installed into .build/ when they are first needed.
 
 import { execFileSync } from 'node:child_process'
-import { cpSync, linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, linkSync, mkdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { build as vite } from 'vite'
+import { build as vite, type SSROptions } from 'vite'
 import { installTools, makeApp, PLATFORM } from './support/app.js'
 import { ROOT, runProgram } from './support/child.js'
 
-const TOOLS = { '@vercel/nft': '1.11.5', esbuild: '0.28.2', webpack: '5.113.0' }
+const TOOLS = {
+  '@rollup/plugin-commonjs': '29.0.3',
+  '@rollup/plugin-node-resolve': '16.0.3',
+  '@vercel/nft': '1.11.5',
+  esbuild: '0.28.2',
+  rollup: '4.68.8',
+  webpack: '5.113.0',
+}
 
 /** Outside of what git knows, and on the same disk as the addon. */
 const HOME = join(ROOT, '.build', 'bundlers')
@@ -88,34 +95,52 @@ async function report(file: string): Promise<Report> {
   return JSON.parse(stdout) as Report
 }
 
+type Bundler = (file: string) => Promise<unknown[]>
+
 /** Each makes a bundle of main.mjs, and gives what it complained about. */
-const BUNDLERS: Record<string, (file: string) => Promise<unknown[]>> = {
+const BUNDLERS: Record<string, Bundler> = {
   'esbuild, a module': (file) => esbuild(file, 'esm'),
   'esbuild, CommonJS': (file) => esbuild(file, 'cjs'),
-  'webpack, CommonJS': (file) => webpack(file, { output: {} }),
+  'webpack, CommonJS': (file) => webpack(file, {}),
   'webpack, a module': (file) =>
     webpack(file, {
       output: { module: true, chunkFormat: 'module', library: { type: 'module' } },
       experiments: { outputModule: true },
     }),
-  'vite, a module': async (file) => {
-    await vite({
-      root: APP,
-      configFile: false,
-      logLevel: 'silent',
-      ssr: { noExternal: true },
-      build: {
-        ssr: 'main.mjs',
-        outDir: dirname(file),
-        emptyOutDir: false,
-        rolldownOptions: { output: { entryFileNames: file.slice(dirname(file).length + 1) } },
-      },
-    })
-    return []
-  },
+  'rollup, a module': (file) => rollup(file, 'es'),
+  'rollup, CommonJS': (file) => rollup(file, 'cjs'),
+  'vite, a module': (file) => bundleByVite(file, { noExternal: true }),
 }
 
-async function esbuild(outfile: string, format: 'cjs' | 'esm'): Promise<unknown[]> {
+/** The settings of the page on bundlers, which leave the package where it is installed. */
+const EXTERNAL: Record<string, Bundler> = {
+  esbuild: (file) => esbuild(file, 'esm', ['nodemlx']),
+  rollup: (file) => rollup(file, 'es', [/^nodemlx\b/]),
+  vite: (file) => bundleByVite(file, { external: ['nodemlx'] }),
+  webpack: (file) => webpack(file, { externalsType: 'node-commonjs', externals: [/^nodemlx\b/] }),
+}
+
+async function bundleByVite(file: string, ssr: SSROptions): Promise<unknown[]> {
+  await vite({
+    root: APP,
+    configFile: false,
+    logLevel: 'silent',
+    ssr,
+    build: {
+      ssr: 'main.mjs',
+      outDir: dirname(file),
+      emptyOutDir: false,
+      rolldownOptions: { output: { entryFileNames: basename(file) } },
+    },
+  })
+  return []
+}
+
+async function esbuild(
+  outfile: string,
+  format: 'cjs' | 'esm',
+  external: string[] = [],
+): Promise<unknown[]> {
   const { build } = requireTool('esbuild') as {
     build: (options: object) => Promise<{ warnings: unknown[] }>
   }
@@ -125,15 +150,49 @@ async function esbuild(outfile: string, format: 'cjs' | 'esm'): Promise<unknown[
     bundle: true,
     platform: 'node',
     format,
+    external,
     outfile,
     logLevel: 'silent',
   })
   return warnings
 }
 
+async function rollup(
+  file: string,
+  format: 'cjs' | 'es',
+  external: RegExp[] = [],
+): Promise<unknown[]> {
+  interface Bundle {
+    write: (options: object) => Promise<unknown>
+    close: () => Promise<void>
+  }
+  const { rollup: bundle } = requireTool('rollup') as {
+    rollup: (options: object) => Promise<Bundle>
+  }
+  const { nodeResolve } = requireTool('@rollup/plugin-node-resolve') as {
+    nodeResolve: (options: object) => object
+  }
+  const commonjs = requireTool('@rollup/plugin-commonjs') as (options?: object) => object
+  const warnings: unknown[] = []
+  const made = await bundle({
+    input: join(APP, 'main.mjs'),
+    external,
+    plugins: [nodeResolve({ exportConditions: ['node'], preferBuiltins: true }), commonjs()],
+    onwarn: (warning: { message: string }) => warnings.push(warning.message),
+  })
+  await made.write({ file, format, inlineDynamicImports: true })
+  await made.close()
+  return warnings
+}
+
 function webpack(
   file: string,
-  options: { output: object; experiments?: object },
+  options: {
+    output?: object
+    experiments?: object
+    externalsType?: string
+    externals?: RegExp[]
+  },
 ): Promise<unknown[]> {
   interface Stats {
     toJson: () => { errors: unknown[]; warnings: unknown[] }
@@ -150,7 +209,7 @@ function webpack(
     ...options,
     output: {
       path: dirname(file),
-      filename: file.slice(dirname(file).length + 1),
+      filename: basename(file),
       ...options.output,
     },
   }
@@ -193,6 +252,18 @@ describe.each(Object.entries(BUNDLERS))('a bundle of %s', (name, bundle) => {
       execFileSync('mv', [hidden, join(APP, 'node_modules')])
     }
   })
+})
+
+describe('a bundle without the package', () => {
+  it.each(Object.entries(EXTERNAL))(
+    'of %s finds it where it is installed',
+    async (name, bundle) => {
+      const file = join(APP, 'out', `${name}-external.${name === 'webpack' ? 'cjs' : 'mjs'}`)
+      expect(await bundle(file)).toEqual([])
+      expect(statSync(file).size).toBeLessThan(8000)
+      expect(await report(file)).toMatchObject({ supported: true, entries: ENTRIES_WORK })
+    },
+  )
 })
 
 describe('a program whose files @vercel/nft has traced', () => {
