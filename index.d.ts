@@ -659,10 +659,12 @@ export interface NativePiece {
 
 /** How far a prompt has been read. */
 export interface NativePrefill {
-  /** The tokens that have been read. */
+  /** The tokens that have been read, or were cached. */
   processed: number
   /** All tokens of the prompt. */
   total: number
+  /** The tokens that were cached: they need not be read. */
+  cached: number
 }
 
 /** What to continue: exactly one of `text`, `tokens` and `messagesJson`. */

@@ -159,16 +159,16 @@ describe('taking an answer', () => {
     const onPrefill = vi.fn()
     const { generation } = start(
       [
-        { prefill: { processed: 2, total: 4 } },
-        { prefill: { processed: 4, total: 4 } },
+        { prefill: { processed: 2, total: 4, cached: 1 } },
+        { prefill: { processed: 4, total: 4, cached: 1 } },
         ...words('a').slice(1),
       ],
       { onPrefill },
     )
     await generation
     expect(onPrefill.mock.calls).toEqual([
-      [{ processed: 2, total: 4 }],
-      [{ processed: 4, total: 4 }],
+      [{ processed: 2, total: 4, cached: 1 }],
+      [{ processed: 4, total: 4, cached: 1 }],
     ])
   })
 })
@@ -381,7 +381,7 @@ describe('errors', () => {
   it('of an asynchronous callback come out, too', async () => {
     const mine = new Error('mine')
     const rejects: () => unknown = () => Promise.reject(mine)
-    const prefill = { prefill: { processed: 1, total: 2 } }
+    const prefill = { prefill: { processed: 1, total: 2, cached: 0 } }
     const { source, generation } = start([prefill, ...words('a', 'b', 'c')], {
       onPrefill: rejects,
     })

@@ -272,8 +272,8 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
   }
 
   #reportPrefill(progress: PrefillProgress): void {
-    const { processed, total } = progress
-    callBack(this.#onPrefill, { processed, total }, (error) => {
+    const { processed, total, cached } = progress
+    callBack(this.#onPrefill, { processed, total, cached }, (error) => {
       this.#thrown = new UserError(error)
       this.#source.abort()
     })

@@ -758,10 +758,12 @@ export interface PromptOptions extends ChatTemplateOptions {
 
 /** How much of a prompt has been read. */
 export interface PrefillProgress {
-  /** Tokens read so far. */
+  /** Tokens read so far, with those that were cached. */
   processed: number
   /** Tokens of the prompt. */
   total: number
+  /** Tokens of the prompt that were cached and need not be read: `usage.cachedTokens`. */
+  cached: number
 }
 
 /**

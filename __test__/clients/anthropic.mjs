@@ -34,6 +34,18 @@ test('a streamed message', async () => {
   assert.equal(events.at(-1), 'message_stop')
 })
 
+test('a streamed message tells first what was cached', async () => {
+  await client.messages.create(FRANCE)
+  const stream = client.messages.stream(FRANCE)
+  let first
+  stream.on('streamEvent', ({ type, message }) => {
+    if (type === 'message_start') first = { ...message.usage }
+  })
+  const { usage } = await stream.finalMessage()
+  assert.ok(first.cache_read_input_tokens > 0)
+  assert.deepEqual(first, { ...usage, output_tokens: 0 })
+})
+
 test('a count of tokens', async () => {
   const { model, messages: asked } = FRANCE
   const { input_tokens: count } = await client.messages.countTokens({ model, messages: asked })

@@ -117,7 +117,7 @@ export function result(
 /** The events of an answer of words, one token each. */
 export function words(...texts: string[]): Partial<NativeBatch>[] {
   return [
-    { prefill: { processed: 5, total: 5 } },
+    { prefill: { processed: 5, total: 5, cached: 0 } },
     ...texts.map((text, index) => ({ text, tokens: Uint32Array.of(10 + index) })),
     { done: result('stop', texts.length) },
   ]

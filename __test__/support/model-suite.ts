@@ -182,8 +182,8 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
       it('report how the prompt is read', async () => {
         const onPrefill = vi.fn()
         const { usage } = await model.generate(FRANCE, { ...GREEDY, onPrefill })
-        const total = usage.promptTokens
-        expect(onPrefill).toHaveBeenLastCalledWith({ processed: total, total })
+        const { promptTokens: total, cachedTokens: cached } = usage
+        expect(onPrefill).toHaveBeenLastCalledWith({ processed: total, total, cached })
       })
 
       it('fail with what a callback throws', async () => {

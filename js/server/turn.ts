@@ -2,7 +2,14 @@ import { seedOfAnswer } from '../batch.js'
 import { NodeMlxError, optionError } from '../errors.js'
 import type { Lease, ModelPool } from '../model-pool.js'
 import { onAbort } from '../signal.js'
-import type { AnswerPiece, GenerateOptions, GenerationResult, Model, Prompt } from '../types.js'
+import type {
+  AnswerPiece,
+  GenerateOptions,
+  GenerationResult,
+  Model,
+  PrefillProgress,
+  Prompt,
+} from '../types.js'
 import { Failure, type Names } from './failure.js'
 import type { Limits } from './limits.js'
 import type { Metrics } from './metrics.js'
@@ -74,7 +81,8 @@ export class Turn {
   readonly #lease: Lease
   readonly #lifetime: Lifetime
   readonly #leave: () => void
-  #promptTokens = 0
+  readonly #begun: Promise<PrefillProgress>
+  #begin: (progress: PrefillProgress) => void = () => undefined
 
   private constructor(
     { metrics }: Engine,
@@ -87,6 +95,9 @@ export class Turn {
     this.#lease = lease
     this.#lifetime = lifetime
     this.#leave = leave
+    this.#begun = new Promise((resolve) => {
+      this.#begin = resolve
+    })
     const answers: Answering[] = []
     this.#answers = answers
     const { model } = lease
@@ -129,9 +140,9 @@ export class Turn {
     return this.#lifetime.signal
   }
 
-  /** The tokens of the first prompt, as soon as they have been counted. */
-  get promptTokens(): number {
-    return this.#promptTokens
+  /** Settles when one of the prompts begins to be read, while somebody waits for the answers. */
+  get begun(): Promise<PrefillProgress> {
+    return this.#begun
   }
 
   /** The pieces of all answers as they come, with the number of the answer. */
@@ -189,9 +200,7 @@ export class Turn {
       ...(Object.fromEntries(given) as GenerateOptions),
       ...(seed === undefined ? {} : { seed: seedOfAnswer(seed, choice) }),
       signal: this.#lifetime.signal,
-      onPrefill: ({ total }) => {
-        this.#promptTokens ||= total
-      },
+      onPrefill: this.#begin,
     }
   }
 

@@ -134,12 +134,12 @@ export class ScriptedGeneration implements NativeGeneration {
     const end = await this.#wait(plan, this.#started + plan.promptMs)
     if (end !== undefined) return end
     this.#promptRead = this.#clock = performance.now()
-    const { promptTokens: total, openText } = plan
+    const { promptTokens: total, cachedTokens: cached, openText } = plan
     return {
       text: '',
       tokens: new Uint32Array(),
       ...(openText === '' ? {} : { openText }),
-      prefill: { processed: total, total },
+      prefill: { processed: total, total, cached },
     }
   }
 

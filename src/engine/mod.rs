@@ -57,8 +57,8 @@ pub use profile::Profile;
 pub use prompt_caches::PromptCacheId;
 pub use request::{
     Batch, Candidate, FinishReason, Finished, GenerateRequest, LoadProgress, LoadRequest,
-    LoadStage, Matched, OutputContent, OutputOptions, OutputPiece, PrefixDisk, Prompt,
-    PromptEncoding, Timings, TokenLogprob, Written,
+    LoadStage, Matched, OutputContent, OutputOptions, OutputPiece, PrefillProgress, PrefixDisk,
+    Prompt, PromptEncoding, Timings, TokenLogprob, Written,
 };
 pub use score::{Continuation, ScoreRequest, Scores};
 pub use speculation::SpeculationRequest;

@@ -202,6 +202,17 @@ impl GenerateRequest {
     }
 }
 
+/// How far a prompt has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PrefillProgress {
+    /// The tokens that have been read, or were cached.
+    pub processed: usize,
+    /// All tokens of the prompt.
+    pub total: usize,
+    /// The tokens that were cached: they need not be read.
+    pub cached: usize,
+}
+
 /// What a generation made since the last pull.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
@@ -217,8 +228,8 @@ pub struct Batch {
     pub raw_text: String,
     /// What of an answer in a format the prompt has begun, in the first batch.
     pub open_text: Option<String>,
-    /// The prompt's tokens that have been read, and all of them; where that changed.
-    pub prefill: Option<(usize, usize)>,
+    /// How far the prompt has been read; where that changed.
+    pub prefill: Option<PrefillProgress>,
     /// How the generation ended, in the last batch.
     pub done: Option<Arc<Finished>>,
 }

@@ -8,7 +8,9 @@ use super::backend::Backend;
 use super::follower::Following;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCaches};
-use super::request::{FinishReason, Finished, GenerateRequest, Matched, Timings, Written};
+use super::request::{
+    FinishReason, Finished, GenerateRequest, Matched, PrefillProgress, Timings, Written,
+};
 use super::stream::Producer;
 use super::writer::Writer;
 use crate::error::{Error, Result};
@@ -300,7 +302,11 @@ impl<B: Backend> ActiveGeneration<B> {
                 let went_on = read != std::mem::replace(&mut self.read_tokens, read);
                 // What is read again was reported before.
                 if went_on && self.clock.prefilled.is_none() {
-                    self.producer.prefill(read, progress.total);
+                    self.producer.prefill(PrefillProgress {
+                        processed: read,
+                        total: progress.total,
+                        cached: self.cached_tokens,
+                    });
                 }
                 if progress.done {
                     self.clock.prefilled.get_or_insert_with(Instant::now);

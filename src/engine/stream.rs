@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::request::{Batch, Finished, TokenLogprob, Written};
+use super::request::{Batch, Finished, PrefillProgress, TokenLogprob, Written};
 use super::status::{Callback, Status};
 use crate::error::{Error, Result};
 
@@ -139,10 +139,10 @@ impl Producer {
         self.stream.update(|state| state.ready.open_text = Some(text));
     }
 
-    /// Says how far the prompt has been read: `processed` of `total` tokens.
-    pub fn prefill(&self, processed: usize, total: usize) {
+    /// Says how far the prompt has been read.
+    pub fn prefill(&self, progress: PrefillProgress) {
         self.stream.update(|state| {
-            state.ready.prefill = Some((processed, total));
+            state.ready.prefill = Some(progress);
             state.has_ready = true;
         });
     }

@@ -85,10 +85,12 @@ pub struct NativeCandidate {
 /// How far a prompt has been read.
 #[napi(object, object_from_js = false)]
 pub struct NativePrefill {
-    /// The tokens that have been read.
+    /// The tokens that have been read, or were cached.
     pub processed: u32,
     /// All tokens of the prompt.
     pub total: u32,
+    /// The tokens that were cached: they need not be read.
+    pub cached: u32,
 }
 
 /// What of a request ended its generation.
@@ -224,9 +226,10 @@ impl From<Batch> for NativeBatch {
             raw_text: batch.pieces.is_some().then_some(batch.raw_text),
             pieces: batch.pieces.map(|pieces| pieces.into_iter().map(Into::into).collect()),
             open_text: batch.open_text,
-            prefill: batch.prefill.map(|(processed, total)| NativePrefill {
-                processed: processed as u32,
-                total: total as u32,
+            prefill: batch.prefill.map(|progress| NativePrefill {
+                processed: progress.processed as u32,
+                total: progress.total as u32,
+                cached: progress.cached as u32,
             }),
             done: batch.done.as_deref().map(Into::into),
         }

@@ -1,4 +1,4 @@
-import type { AnswerPiece, GenerationResult } from '../../types.js'
+import type { AnswerPiece, GenerationResult, PrefillProgress } from '../../types.js'
 import { randomUUID } from 'node:crypto'
 import { limitedTokens, nucleus } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
@@ -84,39 +84,45 @@ function ending({ finishReason, stopString }: GenerationResult): object {
   }
 }
 
-/** The tokens of a prompt are told in two parts: those that were read, and those that were known. */
 function usage({ usage }: GenerationResult): object {
+  const { promptTokens: total, cachedTokens: cached, completionTokens } = usage
+  return { ...inputUsage({ total, cached }), output_tokens: completionTokens }
+}
+
+/** The tokens of a prompt are told in two parts: those that were read, and those that were known. */
+function inputUsage({ total, cached }: Pick<PrefillProgress, 'total' | 'cached'>): object {
   return {
-    input_tokens: usage.promptTokens - usage.cachedTokens,
+    input_tokens: total - cached,
     cache_creation_input_tokens: 0,
-    cache_read_input_tokens: usage.cachedTokens,
-    output_tokens: usage.completionTokens,
+    cache_read_input_tokens: cached,
   }
 }
+
+/** Of a model that does not tell how it reads its prompt. */
+const NOTHING_TOLD = { total: 0, cached: 0 }
 
 async function* frames(turn: Turn, head: object): AsyncGenerator<string, undefined> {
   const event = (type: string, fields: object): string => frame({ type, ...fields }, type)
   const blocks = new Blocks()
-  let begun = false
-  const begin = (): string[] => {
-    if (begun) return []
-    begun = true
-    const none = { cache_creation_input_tokens: 0, cache_read_input_tokens: 0, output_tokens: 0 }
-    const message = {
-      ...head,
-      content: [],
-      stop_reason: null,
-      stop_sequence: null,
-      usage: { input_tokens: turn.promptTokens, ...none },
-    }
-    return [event('message_start', { message })]
+  const pieces = turn.pieces()
+  let next = pieces.next()
+  // It also rejects where nobody waits any more.
+  next.catch(() => undefined)
+  // What fails before the prompt is read is thrown by the pieces.
+  const prompt = await Promise.race([turn.begun, next.then(() => NOTHING_TOLD)])
+  const message = {
+    ...head,
+    content: [],
+    stop_reason: null,
+    stop_sequence: null,
+    usage: { ...inputUsage(prompt), output_tokens: 0 },
   }
-  for await (const { piece } of turn.pieces()) {
-    yield* begin()
-    for (const [type, fields] of blocks.events(piece)) yield event(type, fields)
+  yield event('message_start', { message })
+  for (let read = await next; read.done !== true; read = await next) {
+    for (const [type, fields] of blocks.events(read.value.piece)) yield event(type, fields)
+    next = pieces.next()
   }
   const answer = await turn.answer(0)
-  yield* begin()
   for (const [type, fields] of blocks.end()) yield event(type, fields)
   yield event('message_delta', { delta: ending(answer), usage: usage(answer) })
   yield event('message_stop', {})

@@ -550,7 +550,7 @@ fn prefill_progress_is_told() {
             break;
         }
     }
-    assert_eq!(seen.last(), Some(&(12, 12)));
+    assert_eq!(seen.last(), Some(&PrefillProgress { processed: 12, total: 12, cached: 0 }));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! as without a prefix cache, and read nothing twice that they need not.
 
 use std::fs;
+use std::iter;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -324,6 +325,11 @@ fn aborts_leave_what_was_read() {
         while running.wait_next().unwrap().prefill.is_none() {}
         running.abort();
         collect(&running).unwrap();
+        let again = shared.model.generate(request(&prompt, limits)).unwrap();
+        let told = iter::from_fn(|| again.wait_next().ok()).find_map(|it| it.prefill).unwrap();
+        let (_, done) = collect(&again).unwrap();
+        assert_eq!(told.cached, done.cached_tokens, "{name}");
+        assert!(told.processed > told.cached && told.total == 1000, "{name}: {told:?}");
         let answer = ask(&shared, &prompt, limits);
         assert!(answer.done.cached_tokens >= 128, "{name}: {}", answer.done.cached_tokens);
         assert_same(name, "after a part", &answer, &ask(&plain, &prompt, limits));
