@@ -21,7 +21,7 @@ afterAll(async () => {
   rmSync(home, { recursive: true })
 })
 
-it.each(['openai', 'anthropic', 'ai-sdk', 'langchain'])(
+it.each(['openai', 'agents', 'anthropic', 'ai-sdk', 'langchain'])(
   '%s understands it',
   async (client) => {
     const { code, stdout, stderr } = await runClient(client, server.url)

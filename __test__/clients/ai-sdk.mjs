@@ -1,9 +1,11 @@
-// npm's `@ai-sdk/openai-compatible` with `ai` against the server at BASE_URL.
+// npm's `@ai-sdk/openai-compatible`, `@ai-sdk/openai` and `@ai-sdk/anthropic` with `ai` against the server at BASE_URL.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { createAnthropic } from '@ai-sdk/anthropic'
+import { createOpenAI } from '@ai-sdk/openai'
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
-import { generateText, stepCountIs, streamText, tool } from 'ai'
+import { generateText, Output, stepCountIs, streamText, tool, ToolLoopAgent } from 'ai'
 import { z } from 'zod'
 
 const provider = createOpenAICompatible({
@@ -67,3 +69,35 @@ test('tools, in several steps', async () => {
   assert.match(await streamText(request).text, /21/)
   assert.deepEqual(asked, ['Paris', 'Paris'])
 })
+
+const own = { baseURL: `${process.env.BASE_URL}/v1`, apiKey: 'secret' }
+const openai = createOpenAI(own)
+const others = {
+  "OpenAI's responses": openai('demo'),
+  "OpenAI's chats": openai.chat('demo'),
+  "Anthropic's messages": createAnthropic(own)('demo'),
+}
+for (const [name, model] of Object.entries(others)) {
+  test(`the provider of ${name}`, async () => {
+    const request = { model, temperature: 0, maxOutputTokens: 100, maxRetries: 0 }
+    const tools = {
+      get_weather: tool({
+        description: 'Get the weather in a city',
+        inputSchema: z.object({ city: z.string() }),
+        execute: ({ city }) => ({ city, temperature: 21, condition: 'sunny' }),
+      }),
+    }
+    const prompt = 'What is the weather in Paris?'
+    const { text } = await new ToolLoopAgent({ ...request, tools }).generate({ prompt })
+    assert.match(text, /sunny/)
+    const streamed = streamText({ ...request, prompt, tools, stopWhen: stepCountIs(3) })
+    const types = new Set()
+    for await (const { type } of streamed.fullStream) types.add(type)
+    assert.ok(types.has('tool-input-delta') && types.has('tool-result'))
+    assert.match(await streamed.text, /sunny/)
+    assert.ok((await streamed.usage).inputTokenDetails.cacheReadTokens > 0)
+    const output = Output.object({ schema: z.object({ city: z.string().max(20) }) })
+    const named = await generateText({ ...request, prompt: 'Name a city.', output })
+    assert.equal(typeof named.output.city, 'string')
+  })
+}

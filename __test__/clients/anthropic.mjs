@@ -3,6 +3,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import Anthropic from '@anthropic-ai/sdk'
+import { betaZodTool } from '@anthropic-ai/sdk/helpers/beta/zod'
+import { zodOutputFormat } from '@anthropic-ai/sdk/helpers/zod'
+import { z } from 'zod'
 
 const client = new Anthropic({ baseURL: process.env.BASE_URL, apiKey: 'secret', maxRetries: 0 })
 const FRANCE = {
@@ -125,6 +128,44 @@ test('a call of a tool, and an object from its result', async () => {
   })
   assert.equal(next.stop_reason, 'end_turn')
   assert.ok(Number.isInteger(JSON.parse(next.content[0].text).temperature))
+})
+
+test("the client's own runner of tools", async () => {
+  const weather = betaZodTool({
+    ...{ name: 'get_weather', description: 'Get the weather in a city' },
+    inputSchema: z.object({ city: z.string().describe('The name of the city') }),
+    run: () => RESULT,
+  })
+  const request = { ...FRANCE, messages, tools: [weather] }
+  const { content } = await client.beta.messages.toolRunner(request)
+  assert.match(content[0].text, /sunny/)
+  const streamed = client.beta.messages.toolRunner({ ...request, stream: true })
+  const types = []
+  for await (const stream of streamed) for await (const { type } of stream) types.push(type)
+  assert.equal(types.filter((type) => type === 'message_stop').length, 2)
+  const held = client.beta.messages.thread({ ...FRANCE, messages: [] })
+  await assert.rejects(held.send(messages), /this server keeps no conversations/)
+})
+
+test('an edit that keeps everything', async () => {
+  const edits = [{ type: 'clear_thinking_20251015', keep: 'all' }]
+  const request = { ...FRANCE, context_management: { edits } }
+  const { content } = await client.beta.messages.create(request)
+  assert.match(content[0].text, /Paris/)
+  const clear = { edits: [{ type: 'clear_tool_uses_20250919' }] }
+  await assert.rejects(
+    client.beta.messages.create({ ...FRANCE, context_management: clear }),
+    /edits.0: this server edits no conversations/,
+  )
+})
+
+test('an object of a schema of zod', async () => {
+  const format = zodOutputFormat(z.object({ city: z.string() }))
+  const { parsed_output: object } = await client.messages.parse({
+    ...FRANCE,
+    output_config: { format },
+  })
+  assert.match(object.city, /Paris/)
 })
 
 test('a streamed call of a tool', async () => {

@@ -3,6 +3,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import OpenAI from 'openai'
+import { zodResponseFormat, zodTextFormat } from 'openai/helpers/zod'
+import { z } from 'zod'
 
 const client = new OpenAI({
   baseURL: `${process.env.BASE_URL}/v1`,
@@ -202,6 +204,59 @@ test('a call of a tool in a response', async () => {
   const call = output.find(({ type }) => type === 'function_call')
   assert.equal(call.name, 'get_weather')
   assert.deepEqual(JSON.parse(call.arguments), { city: 'Paris' })
+})
+
+test('the tokens of a request are counted', async () => {
+  const request = {
+    model: 'demo',
+    input: messages,
+    instructions: 'Be brief.',
+    tools: [{ type: 'function', ...describe, parameters: WEATHER, strict: false }],
+  }
+  const { object, input_tokens: count } = await client.responses.inputTokens.count(request)
+  const { usage } = await client.responses.create({ ...request, max_tool_calls: 3 })
+  assert.deepEqual([object, count], ['response.input_tokens', usage.input_tokens])
+})
+
+test("the client's own runner of tools", async () => {
+  const own = { ...describe, parameters: WEATHER, parse: JSON.parse }
+  const called = []
+  const run = (city) => {
+    called.push(city)
+    return { ...city, temperature: 21, condition: 'sunny' }
+  }
+  for (const stream of [false, true]) {
+    const tools = [{ type: 'function', function: { ...own, function: run } }]
+    const runner = client.chat.completions.runTools({ ...FRANCE, messages, tools, stream })
+    assert.match(await runner.finalContent(), /sunny/)
+  }
+  assert.deepEqual(called, [{ city: 'Paris' }, { city: 'Paris' }])
+})
+
+test('objects of a schema of zod', async () => {
+  const schema = z.object({ city: z.string() })
+  const request = { ...FRANCE, response_format: zodResponseFormat(schema, 'answer') }
+  const { choices } = await client.chat.completions.parse(request)
+  assert.match(choices[0].message.parsed.city, /Paris/)
+  const text = { format: zodTextFormat(schema, 'answer') }
+  const asked = { model: 'demo', input: FRANCE.messages, temperature: 0, text }
+  const { output_parsed: object } = await client.responses.parse(asked)
+  assert.match(object.city, /Paris/)
+})
+
+test('a streamed call of a tool in a response, and an answer from its result', async () => {
+  const strict = { ...WEATHER, additionalProperties: false }
+  const tools = [{ type: 'function', ...describe, parameters: strict, strict: true }]
+  const request = { model: 'demo', temperature: 0, tools }
+  const stream = client.responses.stream({ ...request, input: messages })
+  let written = ''
+  stream.on('response.function_call_arguments.delta', ({ delta }) => (written += delta))
+  const { id, output } = await stream.finalResponse()
+  const call = output.find(({ type }) => type === 'function_call')
+  assert.deepEqual([JSON.parse(written), call.arguments], [{ city: 'Paris' }, written])
+  const result = { type: 'function_call_output', call_id: call.call_id, output: RESULT }
+  const next = client.responses.stream({ ...request, previous_response_id: id, input: [result] })
+  assert.match((await next.finalResponse()).output_text, /sunny/)
 })
 
 test('a model that never reasons, asked not to, and to', async () => {

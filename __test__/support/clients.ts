@@ -5,10 +5,13 @@ import { ROOT, runProgram, type Outcome } from './child.js'
 
 /** The clients that people use, in fixed versions; they are installed when they are first needed. */
 export const CLIENTS = {
+  '@ai-sdk/anthropic': '4.0.105',
+  '@ai-sdk/openai': '4.0.118',
   '@ai-sdk/openai-compatible': '3.0.92',
   '@anthropic-ai/sdk': '1.14.0',
   '@langchain/core': '1.4.0',
   '@langchain/openai': '1.6.0',
+  '@openai/agents': '0.20.0',
   ai: '7.0.173',
   openai: '7.59.0',
   zod: '4.6.7',

@@ -36,6 +36,8 @@ export class Failure extends Error {
   /** A stable word for programs, where an API has one. */
   readonly code: string | undefined
   readonly headers: Readonly<Record<string, string>>
+  /** More for programs, where an API has it. */
+  readonly details: Readonly<Record<string, unknown>> | undefined
 
   constructor(
     kind: FailureKind,
@@ -44,6 +46,7 @@ export class Failure extends Error {
       param?: string | undefined
       code?: string | undefined
       headers?: Record<string, string>
+      details?: Record<string, unknown>
       cause?: unknown
     } = {},
   ) {
@@ -52,6 +55,7 @@ export class Failure extends Error {
     this.param = details.param
     this.code = details.code
     this.headers = details.headers ?? {}
+    this.details = details.details
   }
 }
 

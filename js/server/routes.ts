@@ -9,6 +9,7 @@ import { describeModel, listModels } from './openai/models.js'
 import { rerank } from './openai/rerank.js'
 import {
   cancelResponse,
+  countInput,
   deleteResponse,
   inputItemsOf,
   responses,
@@ -34,6 +35,7 @@ const POSTS: Readonly<Record<string, Route['run']>> = {
   '/v1/chat/completions': chatCompletions,
   '/v1/completions': completions,
   '/v1/responses': responses,
+  '/v1/responses/input_tokens': countInput,
   '/v1/messages': messages,
   '/v1/messages/count_tokens': countTokens,
   '/v1/embeddings': embeddings,

@@ -26,8 +26,9 @@ const NAMES: Names = {
   prompt: 'messages',
 }
 
-function body({ message, kind }: Failure, id: string): unknown {
-  const error = { type: TYPES[kind] ?? 'invalid_request_error', message }
+function body({ message, kind, details }: Failure, id: string): unknown {
+  const type = TYPES[kind] ?? 'invalid_request_error'
+  const error = { type, message, ...(details === undefined ? {} : { details }) }
   return { type: 'error', error, request_id: id }
 }
 

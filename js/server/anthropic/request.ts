@@ -8,7 +8,7 @@ import {
   type Checked,
 } from '../../validate.js'
 import type { GenerateOptions, Message, ToolDefinition } from '../../types.js'
-import { invalidField } from '../failure.js'
+import { Failure, invalidField } from '../failure.js'
 import { anything, only, readFields, record, records, required } from '../fields.js'
 import { unknownField } from './api.js'
 import { conversation, isPrefilled } from './conversation.js'
@@ -25,7 +25,27 @@ const PROMPT_FIELDS = {
   output_format: record,
   cache_control: anything,
   mcp_servers: only([[]], 'this server calls no tools of others'),
-  context_management: only([{}, { edits: [] }], 'this server edits no conversations'),
+  context_management: keepsAll,
+  thread: noThread,
+}
+
+/** Edits that leave the conversation as it is, which is all that this server does. */
+function keepsAll(value: unknown, path: string): unknown {
+  const { edits } = readFields(value, path, { edits: records }, unknownField)
+  for (const [index, edit] of (edits ?? []).entries()) {
+    const { type, keep } = edit
+    if (typeof type !== 'string' || !type.startsWith('clear_thinking_') || keep !== 'all')
+      throw invalidField(path, `${path}.edits.${index}: this server edits no conversations`)
+  }
+  return value
+}
+
+/** Clients that can send the whole conversation do so when they are told this. */
+function noThread(value: unknown, path: string): never {
+  throw new Failure('invalid', `${path}: this server keeps no conversations; send all messages`, {
+    param: path,
+    details: { error_code: 'thread_unsupported_request', unsupported: [path] },
+  })
 }
 
 export const COUNT_FIELDS = PROMPT_FIELDS satisfies Record<string, Check<unknown>>

@@ -39,7 +39,8 @@ export const RESPONSE_FIELDS = {
   background: only([false], 'this server answers at once'),
   conversation: only([], 'this server keeps no conversations; use previous_response_id'),
   prompt: only([], 'this server keeps no prompts'),
-  max_tool_calls: only([], 'this server calls no tools'),
+  // It limits tools that the server calls itself, and there are none.
+  max_tool_calls: integer(1, Number.MAX_SAFE_INTEGER),
   // They change nothing here.
   metadata: record,
   user: anything,

@@ -46,6 +46,19 @@ export async function responses(call: Call, body: unknown): Promise<Response> {
   })
 }
 
+/** `POST /v1/responses/input_tokens` */
+export async function countInput(call: Call, body: unknown): Promise<Response> {
+  const fields = readFields(body, '', RESPONSE_FIELDS, unknownField)
+  const said = conversation(call, fields, inputItems(fields.input ?? [], call.engine.responses))
+  const { model: name, prompts, options } = orderOf(call, fields, said)
+  const { tools, toolChoice, splitSpecialTokens } = options
+  const asked = { tools: toolChoice === 'none' ? undefined : tools, splitSpecialTokens }
+  const count = await call.engine.models.with(name, call.lifetime.signal, (model) =>
+    model.countTokens(prompts[0] as Message[], asked),
+  )
+  return json({ object: 'response.input_tokens', input_tokens: count })
+}
+
 /** What becomes of a response. */
 interface Endings {
   finish: (answer: GenerationResult, output: readonly Item[]) => FinishedResponse
