@@ -276,6 +276,76 @@ mod tests {
         }
     }
 
+    /// What a text without hidden parts gives: the first that is complete, of those the longest.
+    fn expected(stops: &[String], text: &str) -> (String, Option<usize>) {
+        let found = stops.iter().enumerate().filter(|(_, stop)| !stop.is_empty()).filter_map(
+            |(index, stop)| text.find(stop).map(|start| (start + stop.len(), start, index)),
+        );
+        match found.min() {
+            Some((_, start, index)) => (text[..start].to_owned(), Some(index)),
+            None => (text.to_owned(), None),
+        }
+    }
+
+    /// Few signs, so that strings, patterns and texts often meet.
+    fn random_text(random: &mut impl FnMut(usize) -> usize, longest: usize) -> String {
+        let signs = ['a', 'b', 'é', '日', '\n'];
+        (0..random(longest + 1)).map(|_| signs[random(signs.len())]).collect()
+    }
+
+    #[test]
+    fn random_texts_do_not_depend_on_the_pieces() {
+        let patterns = ["a+b", "(a|é)[^a]b", r"\n.", "(?:ab){2,3}", "[^b]日|日日a"];
+        let mut seed = 1_u64;
+        let mut random = move |below: usize| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) as usize % below
+        };
+        for round in 0..3000 {
+            let stops: Vec<String> = (0..random(4)).map(|_| random_text(&mut random, 4)).collect();
+            let pattern = patterns[random(patterns.len())];
+            let of_patterns = || match round % 2 {
+                0 => Vec::new(),
+                _ => vec![StopPattern::new(pattern).unwrap()],
+            };
+            let hides = round % 3 == 0;
+            let parts: Vec<(String, bool)> = (0..random(5))
+                .map(|_| (random_text(&mut random, 9), hides && random(3) == 0))
+                .collect();
+            let run = |pieces: &[(&str, bool)]| {
+                let mut matcher = StopMatcher::new(stops.clone(), of_patterns());
+                let (mut text, mut stopped) = (String::new(), None);
+                for &(piece, hidden) in pieces {
+                    let state =
+                        if hidden { matcher.push_hidden(piece) } else { matcher.push(piece) };
+                    text += &state.emit;
+                    stopped = state.stopped;
+                }
+                text += &matcher.finish();
+                (text, stopped, matcher.matched().to_owned())
+            };
+            let whole: Vec<_> =
+                parts.iter().map(|(text, hidden)| (text.as_str(), *hidden)).collect();
+            let mut cut = Vec::new();
+            for &(text, hidden) in &whole {
+                let mut rest = text;
+                while !rest.is_empty() {
+                    let count = 1 + random(3);
+                    let at = rest.char_indices().nth(count).map_or(rest.len(), |it| it.0);
+                    let (piece, more) = rest.split_at(at);
+                    cut.push((piece, hidden));
+                    rest = more;
+                }
+            }
+            let found = run(&whole);
+            assert_eq!(found, run(&cut), "{stops:?}, {pattern} in {cut:?}");
+            if !hides && round % 2 == 0 {
+                let text: String = whole.iter().map(|it| it.0).collect();
+                assert_eq!((found.0, found.1), expected(&stops, &text), "{stops:?} in {text:?}");
+            }
+        }
+    }
+
     #[test]
     fn nothing_is_emitted_after_a_stop() {
         let mut matcher = StopMatcher::new(vec!["x".into()], Vec::new());

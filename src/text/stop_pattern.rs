@@ -29,10 +29,24 @@ impl StopPattern {
     /// # Errors
     /// What is wrong with it.
     pub fn new(pattern: &str) -> Result<Self, String> {
-        let is_anchor = |(at, sign)| sign == '$' || sign == '^' && !pattern[..at].ends_with('[');
+        let is_anchor = |(at, sign)| match sign {
+            '$' => true,
+            '^' => !pattern[..at].ends_with('['),
+            'A' | 'z' => is_escaped(&pattern[..at]),
+            _ => false,
+        };
         if pattern.char_indices().any(is_anchor) {
             // The library would pass over them.
-            return Err("has \"^\" or \"$\", and nothing around a match is looked at".to_owned());
+            return Err(
+                "has \"^\", \"$\", \"\\A\" or \"\\z\", and nothing around a match is looked at"
+                    .to_owned(),
+            );
+        }
+        let is_lookahead = |(at, _)| !is_escaped(&pattern[..at]);
+        if ["(?<stop>", "(?P<stop>"].iter().any(|it| pattern.match_indices(it).any(is_lookahead)) {
+            return Err("has a group of the name \"stop\", which means something else here; \
+                give it another name"
+                .to_owned());
         }
         let mut builder = RegexBuilder::new();
         let compiled =
@@ -72,6 +86,11 @@ impl StopPattern {
     }
 }
 
+/// Whether a backslash before a sign makes it an escape.
+fn is_escaped(before: &str) -> bool {
+    before.bytes().rev().take_while(|&byte| byte == b'\\').count() % 2 == 1
+}
+
 impl fmt::Debug for StopPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StopPattern").finish_non_exhaustive()
@@ -98,8 +117,25 @@ mod tests {
 
     #[test]
     fn patterns_that_are_of_no_use_are_refused() {
-        for pattern in ["a*", "", "(", "^a", "a$"] {
+        for pattern in [
+            "a*",
+            "",
+            "(",
+            "^a",
+            "a$",
+            r"\Aa",
+            r"a\z",
+            r"\\\Aa",
+            r"\ba",
+            "(?<stop>a)",
+            "b(?P<stop>a)",
+            r"(?-u:\xc3)",
+            r"(?-u:[^a])",
+        ] {
             assert!(StopPattern::new(pattern).is_err(), "{pattern}");
+        }
+        for pattern in [r"\\A", "A", "z", "(?<end>a)", r"\(?<stop>", "[^a]"] {
+            assert!(StopPattern::new(pattern).is_ok(), "{pattern}");
         }
     }
 }
