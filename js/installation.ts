@@ -15,6 +15,17 @@ export const DEMO_FOLDER: string | undefined = join(__dirname, '..', 'models', '
 /** The server's chat page, as it is built. */
 export const PAGE_FOLDER: string | undefined = join(__dirname, '..', 'dist', 'server', 'page')
 
+/**
+ * The packages of the platforms, beside this one. They are found by their names; their folders are
+ * named for tools that would else copy the addon without the libraries that it loads (Next.js).
+ */
+export const ADDON_FOLDERS: readonly string[] = [
+  join(__dirname, '..', '..', '@nodemlx', 'linux-x64-cuda13'),
+  join(__dirname, '..', '..', '@nodemlx', 'linux-x64'),
+  join(__dirname, '..', '..', '@nodemlx', 'linux-arm64'),
+  join(__dirname, '..', '..', '@nodemlx', 'darwin-arm64'),
+]
+
 /** The addon of an installed package. Throws where that is not installed. */
 export function requireAddon(platform: string): unknown {
   return requireFrom(__filename)(unpacked(addonFile(platform), 'ADDON_UNAVAILABLE'))

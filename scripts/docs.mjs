@@ -70,7 +70,7 @@ function examplesPage() {
       })
     return `## ${entry} {#${anchor(entry)}}\n${shown.join('')}`
   })
-  const intro = 'Programs to copy. The tests run them as they stand here, of Next.js the route.'
+  const intro = 'Programs to copy. The tests run them as they stand here.'
   return `# Examples\n\n${intro}\n\n${sections.join('\n')}`
 }
 
