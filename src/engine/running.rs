@@ -212,7 +212,8 @@ impl<B: Backend> ActiveGeneration<B> {
     /// memory that generations may have.
     pub fn queue(&mut self, prepared: Result<Prepared>, backend: &B, profile: &Profile) {
         match prepared {
-            _ if !matches!(self.stage, Stage::Preparing) => {}
+            // Who was aborted meanwhile has no prompt perhaps, and ends as all others do.
+            _ if self.producer.is_aborted() || !matches!(self.stage, Stage::Preparing) => {}
             Ok(prepared) => {
                 self.clock.preparation = prepared.duration;
                 self.prompt_tokens = prepared.prompt.len();

@@ -77,3 +77,18 @@ fn a_model_that_everyone_forgets_while_a_prompt_is_prepared_ends() {
     assert!(status.wait_ended(Instant::now() + PATIENCE));
     drop(busy);
 }
+
+#[test]
+fn who_is_aborted_before_the_prompt_turns_out_wrong_ends_with_the_abort() {
+    let (control, permits) = Control::gated();
+    let model = fake_model(&control);
+    let running = model.generate(request(&[10], 2)).unwrap();
+    permits.send(()).unwrap();
+    control.wait_for("its beginning", |it| it.count(Event::Prefill(10)) == 1);
+    // The engine waits in a step: it hears of the wrong prompt and of the abort at once.
+    let aborted = model.generate(request(&[5000], 5)).unwrap();
+    aborted.abort();
+    drop(permits);
+    assert_eq!(collect(&aborted).unwrap().1.reason, FinishReason::Abort);
+    assert_eq!(collect(&running).unwrap().0.len(), 2);
+}
