@@ -23,14 +23,16 @@ fn main() {
     }
 }
 
-/// Compiles the C++ that hangs our kernels into MLX's graph and gives it mapped files, against the
-/// headers that mlx-sys (or the configuration that stands in for its build script) names.
+/// Compiles the C++ that hangs our kernels into MLX's graph, gives it mapped files and lets it run
+/// out of memory, against the headers that mlx-sys (or the configuration that stands in for its build script) names.
 fn compile_primitives() {
     println!("cargo::rerun-if-changed=native/primitives");
     println!("cargo::rerun-if-changed=native/mlxc");
     let mut build = cc::Build::new();
     build.cpp(true).std("c++20").opt_level(2);
-    build.files(["custom", "gpu", "mapped"].map(|name| format!("native/primitives/{name}.cpp")));
+    build.files(
+        ["custom", "gpu", "mapped", "memory"].map(|name| format!("native/primitives/{name}.cpp")),
+    );
     if let Some(include) = env::var_os("DEP_MLX_INCLUDE") {
         for folder in env::split_paths(&include) {
             // As system headers: their warnings are not ours.

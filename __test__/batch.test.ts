@@ -229,6 +229,31 @@ describe('what waits for its turn', () => {
   })
 })
 
+describe('what a caller throws', () => {
+  it('ends its own generation, and leaves those beside it', async () => {
+    const single: string[] = []
+    for (const prompt of PROMPTS) single.push((await model.generate(prompt, OPTIONS)).text)
+    const mine = new Error('mine')
+    const fromCallback = model.generate('Tell me a story.', {
+      ...endless(),
+      onPrefill: () => {
+        throw mine
+      },
+    })
+    const fromLoop = async (): Promise<void> => {
+      for await (const { text } of model.generate('Tell me a story.', endless())) {
+        if (text !== '') throw mine
+      }
+    }
+    const failures = [fromCallback.then(() => undefined), fromLoop()].map((failure) =>
+      expect(failure).rejects.toBe(mine),
+    )
+    const beside = await Promise.all(PROMPTS.map((prompt) => model.generate(prompt, OPTIONS)))
+    await Promise.all(failures)
+    expect(beside.map(({ text }) => text)).toEqual(single)
+  })
+})
+
 describe('an answer that nobody reads', () => {
   it('keeps no memory from others, and goes on as it was', async () => {
     const one = await loadModel('demo', {

@@ -56,6 +56,7 @@ pub fn init() {
     static INIT: Once = Once::new();
     INIT.call_once(|| {
         install_error_handler();
+        super::memory::fail_without_memory();
         #[cfg(target_os = "linux")]
         if gpu_available() {
             super::kernel_images::announce();

@@ -296,3 +296,33 @@ fn logits_that_are_no_numbers_are_told_with_their_place() {
     // Raw logits are what they are.
     assert!(backend.logits(&[NAN], &mut backend.caches()).unwrap()[0].is_nan());
 }
+
+#[test]
+fn a_sequence_whose_logits_are_no_numbers_ends_alone() {
+    let backend = backend();
+    for poisoned_first in [true, false] {
+        let (mut poisoned, mut sound) = (start(&backend, NAN - 9, None), start(&backend, 0, None));
+        let (mut made, mut soundly_made, mut error) = (Vec::new(), Vec::new(), None);
+        while soundly_made.len() < 20 {
+            let mut outputs = match (&error, poisoned_first) {
+                (None, true) => backend.decode(&mut [&mut poisoned, &mut sound]),
+                (None, false) => backend.decode(&mut [&mut sound, &mut poisoned]),
+                (Some(_), _) => backend.decode(&mut [&mut sound]),
+            };
+            if poisoned_first {
+                outputs.reverse();
+            }
+            let mut outputs = outputs.into_iter();
+            let tokens = |outputs: Vec<TokenOutput>| outputs.into_iter().map(|it| it.token);
+            soundly_made.extend(tokens(outputs.next().unwrap().unwrap()));
+            match outputs.next() {
+                Some(Ok(outputs)) => made.extend(tokens(outputs)),
+                Some(Err(failure)) => error = Some(failure),
+                None => {}
+            }
+        }
+        assert_eq!(made, (NAN - 4..=NAN).collect::<Vec<_>>(), "all before the failure");
+        assert_eq!(soundly_made, (5..25).collect::<Vec<_>>());
+        assert_eq!(error.unwrap().code(), "INVALID_LOGITS");
+    }
+}
