@@ -75,6 +75,21 @@ impl AdaptedBackend {
         Some((PrefixOwner::new(model, fingerprint(adapter), limits), prefixes))
     }
 
+    /// What is known of a sequence's beginning to who drafts for it.
+    fn begin_drafts(
+        &self,
+        prefixes: &mut PrefixCache,
+        owner: &PrefixOwner,
+        sequence: &Sequence,
+    ) -> Option<(Vec<Cache>, usize)> {
+        if !sequence.speculates() {
+            return None;
+        }
+        self.core.with_drafter(|drafter| {
+            prefixes.begin_drafts(drafter?, owner, sequence.tokens(), sequence.cached_tokens())
+        })
+    }
+
     /// Gives up what is kept for others after a failure of MLX: the memory may be short.
     fn make_room<T>(&self, results: &[Result<T>]) {
         if results.iter().any(|result| matches!(result, Err(Error::Mlx(_))))
@@ -146,7 +161,11 @@ impl Backend for AdaptedBackend {
             let mut sequence = self
                 .adapters
                 .scope(adapter.as_ref(), || self.core.start(prompt, options, &mut { begun }))?;
-            prefixes.borrow().plan_stops(&owner, &mut sequence);
+            let mut prefixes = prefixes.borrow_mut();
+            prefixes.plan_stops(&owner, &mut sequence);
+            if let Some((begun, length)) = self.begin_drafts(&mut prefixes, &owner, &sequence) {
+                sequence.begin_drafts(begun, length);
+            }
             return Ok(AdaptedSequence { sequence, adapter, owner: Some(owner) });
         }
         let of_another =
@@ -169,8 +188,8 @@ impl Backend for AdaptedBackend {
         started.map(|sequence| AdaptedSequence { sequence, adapter, owner: None })
     }
 
-    fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize> {
-        self.core.cache_bytes(limits, tokens)
+    fn cache_bytes(&self, limits: CacheLimits, tokens: usize, speculates: bool) -> Result<usize> {
+        self.core.cache_bytes(limits, tokens, speculates)
     }
 
     fn put_aside(&self, sequence: &mut AdaptedSequence) -> bool {
@@ -209,9 +228,13 @@ impl Backend for AdaptedBackend {
     }
 
     fn keep(&self, sequence: AdaptedSequence) {
-        let AdaptedSequence { sequence, adapter, owner } = sequence;
+        let AdaptedSequence { mut sequence, adapter, owner } = sequence;
         if let (Some(owner), Some(prefixes)) = (&owner, &self.prefixes) {
-            self.adapters.scope(adapter.as_ref(), || prefixes.borrow_mut().keep(owner, sequence));
+            self.adapters.scope(adapter.as_ref(), || {
+                sequence.catch_up(self.core.model());
+                self.core
+                    .with_drafter(|drafter| prefixes.borrow_mut().keep(owner, drafter, sequence));
+            });
         }
     }
 
@@ -231,12 +254,23 @@ impl Backend for AdaptedBackend {
         // As in `share`.
         let adapter = self.hold(adapter).ok()?;
         let (owner, prefixes) = self.sharing(options, adapter.as_ref())?;
-        prefixes.borrow().fetch(&owner, prompt)
+        let prefixes = prefixes.borrow();
+        let own = prefixes.fetch(&owner, prompt);
+        let drafts = self.core.with_drafter(|drafter| {
+            let drafter = drafter.filter(|_| options.speculation.is_some())?;
+            prefixes.fetch(&owner.of_drafter(drafter)?, prompt)
+        });
+        match own {
+            Some(own) => Some(own.and(drafts)),
+            None => drafts,
+        }
     }
 
     fn admit(&self, restored: RestoredPrefix) {
         if let Some(prefixes) = &self.prefixes {
-            prefixes.borrow_mut().admit(self.core.model(), restored);
+            self.core.with_drafter(|drafter| {
+                prefixes.borrow_mut().admit(self.core.model(), drafter, restored);
+            });
         }
     }
 

@@ -44,8 +44,9 @@ pub trait Backend {
         cache: &mut Option<Self::PromptCache>,
     ) -> Result<Self::Sequence>;
 
-    /// The bytes that the caches of a sequence within `limits` take for so many tokens.
-    fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize>;
+    /// The bytes that the caches of a sequence within `limits` take for so many tokens, and, if it
+    /// `speculates`, those of who drafts for it.
+    fn cache_bytes(&self, limits: CacheLimits, tokens: usize, speculates: bool) -> Result<usize>;
 
     /// Frees the caches of a sequence that makes tokens, which reads again what it needs when it goes
     /// on; whether it can.

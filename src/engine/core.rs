@@ -7,12 +7,12 @@ use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    EmbeddedText, Likelihood, PromptCache, Reading, ScoredRow, Segmented, Sequence,
+    Drafter, EmbeddedText, Likelihood, PromptCache, Reading, ScoredRow, Segmented, Sequence,
     SequenceOptions, Speculator, TextPart, TokenOutput, classify, decode, embeddings, guarded,
     logprobs, prefill, read_texts,
 };
 use crate::mlx;
-use crate::models::{EmbedOptions, Embedder, LanguageModel, cache_sizes};
+use crate::models::{EmbedOptions, Embedder, LanguageModel, cache_sizes, head_cache_sizes};
 
 /// A language model.
 pub struct CoreBackend {
@@ -36,8 +36,8 @@ impl CoreBackend {
         Self { embedder, ..self }
     }
 
-    /// The same with a model that drafts tokens.
-    pub fn with_draft(self, draft: Option<Box<dyn LanguageModel>>) -> Self {
+    /// The same with a model that drafts tokens, and what tells that from others.
+    pub fn with_draft(self, draft: Option<(Box<dyn LanguageModel>, String)>) -> Self {
         Self { speculator: RefCell::new(Speculator::new(draft)), ..self }
     }
 
@@ -71,9 +71,25 @@ impl CoreBackend {
         Sequence::resume(&*self.model, prompt, options, cache)
     }
 
-    /// The bytes that caches within `limits` take for so many tokens.
-    pub fn cache_bytes(&self, limits: CacheLimits, tokens: usize) -> Result<usize> {
-        let caches = cache_sizes(&*self.model, limits)?;
+    /// Does something with who drafts for the model's sequences, if anybody does.
+    pub fn with_drafter<T>(&self, run: impl FnOnce(Option<Drafter>) -> T) -> T {
+        run(self.speculator.borrow().drafter(&*self.model))
+    }
+
+    /// The bytes that caches within `limits` take for so many tokens, those of who drafts for a
+    /// sequence that `speculates` included.
+    pub fn cache_bytes(
+        &self,
+        limits: CacheLimits,
+        tokens: usize,
+        speculates: bool,
+    ) -> Result<usize> {
+        let mut caches = cache_sizes(&*self.model, limits)?;
+        caches.extend(self.with_drafter(|drafter| match drafter.filter(|_| speculates) {
+            None => Ok(Vec::new()),
+            Some(Drafter::Model(draft, _)) => cache_sizes(draft, limits),
+            Some(Drafter::Head(model, head)) => head_cache_sizes(model, head, limits),
+        })?);
         let tokens = i32::try_from(tokens).unwrap_or(i32::MAX);
         Ok(caches.iter().map(|cache| cache.bytes(tokens)).fold(0, usize::saturating_add))
     }

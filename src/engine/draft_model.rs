@@ -5,11 +5,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::text::Text;
+use crate::cache::prefix_store::stamp;
 use crate::error::{Error, Result};
-use crate::models::{self, LanguageModel, LoadOptions};
+use crate::models::{self, LanguageModel, LoadOptions, Loaded};
 use crate::text::Tokenizer;
 
-/// Loads the draft model of `folder`, for a model that reads and writes `text`.
+/// Loads the draft model of `folder`, for a model that reads and writes `text`; and what tells it
+/// from others.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] for one with another tokenizer, [`Error::Aborted`] once `aborted` is
@@ -20,7 +22,7 @@ pub fn load_draft(
     vocabulary: usize,
     text: &Text,
     aborted: &AtomicBool,
-) -> Result<Box<dyn LanguageModel>> {
+) -> Result<(Box<dyn LanguageModel>, String)> {
     let loaded = models::load(folder, options, &mut |_| match aborted.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
@@ -57,5 +59,6 @@ pub fn load_draft(
         }
         _ => {}
     }
-    Ok(loaded.model)
+    let Loaded { model, info, .. } = loaded;
+    Ok((model, format!("{} {}", info.fingerprint, stamp(folder))))
 }

@@ -497,7 +497,8 @@ impl<B: Backend> ActiveGeneration<B> {
 fn cache_bytes<B: Backend>(prepared: &Prepared, limit: usize, backend: &B) -> Result<usize> {
     let Prepared { prompt, options, .. } = prepared;
     let tokens = prompt.len().saturating_add(options.generation.max_tokens.unwrap_or(0));
-    let bytes = backend.cache_bytes(options.generation.cache_limits(), tokens)?;
+    let speculates = options.speculation.is_some();
+    let bytes = backend.cache_bytes(options.generation.cache_limits(), tokens, speculates)?;
     if bytes > limit {
         return Err(Error::InsufficientMemory(format!(
             "the prompt and maxTokens may take {bytes} bytes, and memoryBytes allows {limit}: ask \

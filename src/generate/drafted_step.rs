@@ -6,7 +6,7 @@ use super::sequence::{InputTokens, Pending, Sequence, StepInput};
 use super::speculation::draft::{DraftChooser, DraftRow, DraftSequence};
 use super::speculation::head::HeadRow;
 use super::speculation::{Room, Trial};
-use crate::cache::Checkpoint;
+use crate::cache::{Cache, Checkpoint};
 use crate::error::Result;
 use crate::mlx::primitive::Failure;
 use crate::mlx::{self, Array};
@@ -85,6 +85,30 @@ impl Sequence {
             count,
             drafted: Vec::new(),
         })
+    }
+
+    /// Lets who drafts for it go on from caches that hold so many of its first positions, if it
+    /// speculates.
+    pub fn begin_drafts(&mut self, caches: Vec<Cache>, positions: usize) {
+        let Some(speculation) = &mut self.speculation else { return };
+        match speculation.head.take() {
+            Some(head) => speculation.head = Some(head.behind(caches, positions)),
+            None => speculation.draft = Some(DraftSequence::behind(caches, positions)),
+        }
+    }
+
+    /// How many of its tokens who drafts for it has read, and the caches that these are in.
+    pub(super) fn take_drafts(&mut self) -> Option<(usize, Vec<Cache>)> {
+        let speculation = self.speculation.as_mut()?;
+        match (speculation.head.take(), speculation.draft.take()) {
+            (Some(head), _) => head.into_caches(),
+            (None, draft) => draft?.into_caches(),
+        }
+    }
+
+    /// Whether it speculates by more than its mask.
+    pub fn speculates(&self) -> bool {
+        self.speculated().is_some()
     }
 
     /// Whether the model's own head reads its hidden states.

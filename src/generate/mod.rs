@@ -30,7 +30,7 @@ pub(crate) use options::number_options;
 pub use prefill::{Reading, prefill};
 pub use prefix_cache::PrefixCache;
 pub use prefix_disk::{PrefixFetch, RestoredPrefix};
-pub use prefix_owner::PrefixOwner;
+pub use prefix_owner::{Drafter, PrefixOwner};
 pub use processors::{Penalties, Processors, WHOLE_ANSWER};
 pub use prompt_cache::PromptCache;
 pub use reading::{EmbeddedText, Segmented, TextPart, classify, embeddings, guarded, read_texts};

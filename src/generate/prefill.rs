@@ -132,6 +132,13 @@ fn run(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Result
 }
 
 impl Sequence {
+    /// Lets the model's own head read what is known of it, for whoever begins alike.
+    pub fn catch_up(&mut self, model: &dyn LanguageModel) {
+        if let Some(predictor) = model.multi_token_predictor() {
+            read_by_head(predictor, &mut [(self, 0)]);
+        }
+    }
+
     /// [`prefill`] of this sequence alone, in a chunk of its own size.
     pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
         let count = self.chunk_size();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::prefix_disk::{DiskTier, PrefixFetch, RestoredPrefix};
-use super::prefix_owner::{Key, PrefixOwner, WORTH_WAITING};
+use super::prefix_owner::{Drafter, Key, PrefixOwner, WORTH_WAITING};
 use super::prompt_cache::PromptCache;
 use super::sequence::Sequence;
 use crate::cache::prefix_store::{Beginning, PrefixStore};
@@ -96,15 +96,20 @@ impl PrefixCache {
         if owner.has_positions {
             files.extend(longest(CachePart::Positions, tokens).1);
         }
-        Some(PrefixFetch::new(disk.store(), owner.clone(), files))
+        Some(PrefixFetch::new(disk.store(), owner, files))
     }
 
     /// Takes in what was read back from files, for a sequence that begins next.
-    pub fn admit(&mut self, model: &dyn LanguageModel, restored: RestoredPrefix) {
+    pub fn admit(
+        &mut self,
+        model: &dyn LanguageModel,
+        drafter: Option<Drafter>,
+        restored: RestoredPrefix,
+    ) {
         let Some(disk) = &self.disk else { return };
-        let (owner, parts) = restored.into_parts(disk.store(), model);
-        for (Beginning { part, tokens, .. }, caches) in parts {
-            self.insert_unlimited(&(owner.clone(), part), &tokens, caches);
+        for (owner, beginning, caches) in restored.into_parts(disk.store(), model, drafter) {
+            let Beginning { part, tokens, .. } = beginning;
+            self.insert_unlimited(&(owner, part), &tokens, caches);
         }
     }
 
@@ -147,20 +152,47 @@ impl PrefixCache {
         owner: &PrefixOwner,
         prompt: &[u32],
     ) -> Option<PromptCache> {
-        let begun = self.join(model, owner, prompt);
+        let tokens = &prompt[..self.known(owner, prompt)];
+        let begun = self.join(owner.caches(model), owner, tokens, tokens.len());
         // What was read back may be beyond it.
         self.shrink();
-        begun
+        Some(PromptCache::of(begun?, Some(tokens.to_vec()), owner.limits()))
     }
 
-    fn join(
+    /// The caches of who drafts for a sequence of `owner` that is to continue `prompt`, `cached` of
+    /// whose first tokens it need not read; and how many positions they hold. A head has read one
+    /// token more than these are: of each position it sees the token behind.
+    pub fn begin_drafts(
         &mut self,
-        model: &dyn LanguageModel,
+        drafter: Drafter,
         owner: &PrefixOwner,
         prompt: &[u32],
-    ) -> Option<PromptCache> {
-        let tokens = &prompt[..self.known(owner, prompt)];
-        if tokens.is_empty() {
+        cached: usize,
+    ) -> Option<(Vec<Cache>, usize)> {
+        let own = owner.of_drafter(drafter)?;
+        let (tokens, positions) = match drafter {
+            Drafter::Model(..) => {
+                let known = self.known(&own, prompt);
+                (&prompt[..known], known)
+            }
+            Drafter::Head(..) => {
+                let read = self.longest(&own, CachePart::Positions, &prompt[..=cached]);
+                (&prompt[..read], read.saturating_sub(1))
+            }
+        };
+        let caches = self.join(drafter.caches(owner.limits()), &own, tokens, positions)?;
+        Some((caches, positions))
+    }
+
+    /// Caches like `empty` that hold `length` positions, made of what is known of `tokens`.
+    fn join(
+        &mut self,
+        empty: Vec<Cache>,
+        owner: &PrefixOwner,
+        tokens: &[u32],
+        length: usize,
+    ) -> Option<Vec<Cache>> {
+        if length == 0 {
             return None;
         }
         let mut part = |part, has: bool| match has {
@@ -170,9 +202,8 @@ impl PrefixCache {
         };
         let positions = part(CachePart::Positions, owner.has_positions);
         let state = part(CachePart::State, owner.has_state);
-        let (empty, length) = (owner.caches(model), i32::try_from(tokens.len()).ok()?);
-        let caches = CachePart::join(empty, positions.as_deref(), state.as_deref(), length).ok()?;
-        Some(PromptCache::of(caches?, Some(tokens.to_vec()), owner.limits()))
+        let length = i32::try_from(length).ok()?;
+        CachePart::join(empty, positions.as_deref(), state.as_deref(), length).ok()?
     }
 
     /// How many of a prompt's first tokens are known, the last one excluded: what follows it is
@@ -283,15 +314,27 @@ impl PrefixCache {
         false
     }
 
-    /// Keeps what a sequence has read.
-    pub fn keep(&mut self, owner: &PrefixOwner, sequence: Sequence) {
+    /// Keeps what a sequence has read, and who drafts for it.
+    pub fn keep(&mut self, owner: &PrefixOwner, drafter: Option<Drafter>, mut sequence: Sequence) {
+        let drafts = drafter.and_then(|drafter| {
+            let (length, caches) = sequence.take_drafts()?;
+            let tokens = sequence.tokens().get(..length)?.to_vec();
+            Some((owner.of_drafter(drafter)?, tokens, caches))
+        });
         let Some((tokens, caches)) = sequence.into_caches() else { return };
+        self.insert_parts(owner, &tokens, caches);
+        if let Some((owner, tokens, caches)) = drafts {
+            self.insert_parts(&owner, &tokens, caches);
+        }
+    }
+
+    fn insert_parts(&mut self, owner: &PrefixOwner, tokens: &[u32], caches: Vec<Cache>) {
         let (positions, state) = CachePart::split(caches);
         if owner.has_positions {
-            self.insert(owner, CachePart::Positions, &tokens, positions);
+            self.insert(owner, CachePart::Positions, tokens, positions);
         }
         if owner.has_state {
-            self.insert(owner, CachePart::State, &tokens, state);
+            self.insert(owner, CachePart::State, tokens, state);
         }
     }
 

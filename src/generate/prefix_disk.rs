@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use super::prefix_owner::{Key, PrefixOwner, WORTH_WAITING};
+use super::prefix_owner::{Drafter, Key, PrefixOwner, WORTH_WAITING};
 use crate::cache::file::CacheBytes;
 use crate::cache::prefix_store::{Beginning, PrefixStore, Restored};
 use crate::cache::{Cache, CachePart, Removed};
@@ -114,47 +114,60 @@ impl DiskTier {
 /// Files that are to be read for a sequence.
 pub struct PrefixFetch {
     store: Arc<PrefixStore>,
-    owner: PrefixOwner,
-    names: Vec<String>,
+    /// Whose they are.
+    names: Vec<(PrefixOwner, String)>,
 }
 
 /// What was read back for a sequence.
 pub struct RestoredPrefix {
-    owner: PrefixOwner,
-    files: Vec<Restored>,
+    files: Vec<(PrefixOwner, Restored)>,
 }
 
 impl PrefixFetch {
-    pub(super) fn new(store: &Arc<PrefixStore>, owner: PrefixOwner, names: Vec<String>) -> Self {
-        Self { store: Arc::clone(store), owner, names }
+    pub(super) fn new(store: &Arc<PrefixStore>, owner: &PrefixOwner, names: Vec<String>) -> Self {
+        let names = names.into_iter().map(|name| (owner.clone(), name)).collect();
+        Self { store: Arc::clone(store), names }
+    }
+
+    /// The files of both.
+    pub fn and(mut self, other: Option<Self>) -> Self {
+        self.names.extend(other.into_iter().flat_map(|other| other.names));
+        self
     }
 
     /// Reads the files, which may be slow; `None` where one is of no use, and not found again.
     pub fn run(self) -> Option<RestoredPrefix> {
         // All of them, so that none that is broken stays.
-        let files: Vec<Option<Restored>> =
-            self.names.iter().map(|name| self.store.fetch(name)).collect();
-        let files = files.into_iter().collect::<Option<_>>()?;
-        Some(RestoredPrefix { owner: self.owner, files })
+        let Self { store, names } = self;
+        let fetched = |(owner, name): (PrefixOwner, String)| Some((owner, store.fetch(&name)?));
+        let files: Vec<Option<_>> = names.into_iter().map(fetched).collect();
+        Some(RestoredPrefix { files: files.into_iter().collect::<Option<_>>()? })
     }
 }
 
 impl RestoredPrefix {
-    /// Whose it is, and the parts that could be a sequence's of `model`.
+    /// How many files they come from.
+    #[cfg(test)]
+    pub fn files(&self) -> usize {
+        self.files.len()
+    }
+
+    /// The parts that could be those of a sequence of `model`, or of who drafts for it.
     pub(super) fn into_parts(
         self,
         store: &PrefixStore,
         model: &dyn LanguageModel,
-    ) -> (PrefixOwner, Vec<(Beginning, Vec<Cache>)>) {
+        drafter: Option<Drafter>,
+    ) -> Vec<(PrefixOwner, Beginning, Vec<Cache>)> {
         let mut parts = Vec::new();
-        for file in self.files {
+        for (owner, file) in self.files {
             let name = file.name().to_owned();
-            match usable(file, &self.owner, model) {
-                Ok(Some(part)) => parts.push(part),
+            match usable(file, &owner, model, drafter) {
+                Ok(Some((beginning, caches))) => parts.push((owner, beginning, caches)),
                 _ => store.refuse(&name),
             }
         }
-        (self.owner, parts)
+        parts
     }
 }
 
@@ -163,9 +176,9 @@ fn usable(
     file: Restored,
     owner: &PrefixOwner,
     model: &dyn LanguageModel,
+    drafter: Option<Drafter>,
 ) -> Result<Option<(Beginning, Vec<Cache>)>> {
     let (beginning, caches) = file.into_caches()?;
-    let mut made = owner.caches(model);
-    model.logits(&mlx::from_u32(&[0], &[1, 1]), &mut made)?;
+    let made = owner.begun(model, drafter)?;
     Ok(beginning.part.is_like(made, &caches).then_some((beginning, caches)))
 }

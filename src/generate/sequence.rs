@@ -308,7 +308,7 @@ impl Sequence {
     }
 
     /// The prompt, and the answer as far as it was read.
-    pub(super) fn tokens(&self) -> &[u32] {
+    pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }
 
@@ -554,6 +554,9 @@ impl Sequence {
         let can = self.knows_tokens && !self.has_ended();
         if can {
             let length = self.tokens_read() - 1;
+            if let Some(speculation) = &mut self.speculation {
+                speculation.draft = None;
+            }
             self.lose_caches().go_back(model, length);
         }
         can

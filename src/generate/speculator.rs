@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::prefix_owner::Drafter;
 use super::sequence::Sequence;
 use super::speculation::costs::{Costs, Others};
 use super::speculation::draft::{self, DraftRow};
@@ -21,6 +22,8 @@ const MEASURED: usize = 4;
 #[derive(Default)]
 pub struct Speculator {
     model: Option<Box<dyn LanguageModel>>,
+    /// What tells that model from others.
+    name: String,
     costs: Costs,
     /// How many steps in a row have waited.
     waited: usize,
@@ -62,9 +65,18 @@ impl std::fmt::Debug for Speculator {
 }
 
 impl Speculator {
-    /// With a draft model, or without one.
-    pub fn new(model: Option<Box<dyn LanguageModel>>) -> Self {
-        Self { model, ..Self::default() }
+    /// With a draft model and its name, or without one.
+    pub fn new(draft: Option<(Box<dyn LanguageModel>, String)>) -> Self {
+        let (model, name) = draft.unzip();
+        Self { model, name: name.unwrap_or_default(), ..Self::default() }
+    }
+
+    /// Who drafts for `model`, if anybody does.
+    pub fn drafter<'a>(&'a self, model: &'a dyn LanguageModel) -> Option<Drafter<'a>> {
+        match &self.model {
+            Some(draft) => Some(Drafter::Model(&**draft, &self.name)),
+            None => Some(Drafter::Head(model, model.multi_token_predictor()?)),
+        }
     }
 
     /// Notes that the device does something else before the step in flight is read.

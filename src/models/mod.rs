@@ -103,7 +103,7 @@ use std::path::Path;
 use config::ConfigFile;
 pub use config::GenerationDefaults;
 pub use layout::{Layout, Modules, Quantizing, Tensors, layout};
-pub use outline::{ModelOutline, cache_sizes, check_tensors};
+pub use outline::{ModelOutline, begun, cache_sizes, check_tensors, head_begun, head_cache_sizes};
 use parts::Parts;
 pub use sentence::{
     EmbedOptions, Embedder, EmbedderInfo, LabelActivation, PooledText, Pooling, to_rows,

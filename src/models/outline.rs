@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::config::ConfigFile;
-use super::{LanguageModel, build, encoder, find};
-use crate::cache::{CacheLimits, CacheSize};
+use super::{LanguageModel, MultiTokenPredictor, build, encoder, find};
+use crate::cache::{Cache, CacheLimits, CacheSize};
 use crate::error::Result;
 use crate::fused::Device;
 use crate::mlx::{self, Dtype, GraphsOnly};
@@ -20,8 +20,29 @@ use crate::weights::{Checkpoint, LoadPlan, Outline, Quantization, TensorOutline,
 /// # Errors
 /// Those of building the graph.
 pub fn cache_sizes(model: &dyn LanguageModel, limits: CacheLimits) -> Result<Vec<CacheSize>> {
-    let caches = model.make_caches().into_iter();
-    let mut caches: Vec<_> = caches.map(|cache| cache.limited(&limits)).collect();
+    let caches = model.make_caches().into_iter().map(|cache| cache.limited(&limits)).collect();
+    Ok(begun(model, caches)?.iter().flat_map(CacheSize::of).collect())
+}
+
+/// The same of the caches of a model's own head.
+///
+/// # Errors
+/// Those of building the graph.
+pub fn head_cache_sizes(
+    model: &dyn LanguageModel,
+    head: &dyn MultiTokenPredictor,
+    limits: CacheLimits,
+) -> Result<Vec<CacheSize>> {
+    let caches = head.make_prediction_caches().into_iter();
+    let caches = caches.map(|cache| cache.limited(&limits)).collect();
+    Ok(head_begun(model, head, caches)?.iter().flat_map(CacheSize::of).collect())
+}
+
+/// Empty `caches` of a model after a first token, which is never computed.
+///
+/// # Errors
+/// Those of building the graph.
+pub fn begun(model: &dyn LanguageModel, mut caches: Vec<Cache>) -> Result<Vec<Cache>> {
     let first = mlx::from_u32(&[0], &[1, 1]);
     let step = Step::of_one(&first).without_logits();
     let abilities = model.abilities();
@@ -30,7 +51,23 @@ pub fn cache_sizes(model: &dyn LanguageModel, limits: CacheLimits) -> Result<Vec
         (false, Some(_)) => model.classify(&step, &mut [&mut caches])?,
         (false, None) => model.states(&step, &mut [&mut caches])?,
     };
-    Ok(caches.iter().flat_map(CacheSize::of).collect())
+    Ok(caches)
+}
+
+/// The same of a model's own head.
+///
+/// # Errors
+/// Those of building the graph.
+pub fn head_begun(
+    model: &dyn LanguageModel,
+    head: &dyn MultiTokenPredictor,
+    mut caches: Vec<Cache>,
+) -> Result<Vec<Cache>> {
+    let first = mlx::from_u32(&[0], &[1, 1]);
+    let step = Step::of_one(&first);
+    let states = model.states(&step, &mut [&mut model.make_caches()])?;
+    head.predict(&step, &states, &mut [&mut caches])?;
+    Ok(caches)
 }
 
 /// Checks that a checkpoint of these tensors would load. `path` is where messages say that it is.

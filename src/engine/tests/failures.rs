@@ -265,13 +265,13 @@ fn a_failure_leaves_nothing_for_others_and_changes_nothing_that_others_have_left
         for _ in 0..3 {
             step(&backend, &mut sound).unwrap();
         }
-        prefixes.keep(&owner, sound);
+        prefixes.keep(&owner, None, sound);
         let bytes = prefixes.nbytes();
         let mut failing = start(&backend, culprit - 20, begun(&mut prefixes));
         assert_eq!(failing.cached_tokens(), 4);
         assert!((0..30).any(|_| step(&backend, &mut failing).is_err()));
         assert!(!prefixes.share(&owner, &prompt, &mut [&mut failing]));
-        prefixes.keep(&owner, failing);
+        prefixes.keep(&owner, None, failing);
         assert_eq!(prefixes.nbytes(), bytes);
         let mut next = start(&backend, culprit - 20, begun(&mut prefixes));
         assert_eq!(step(&backend, &mut next).unwrap().token, culprit - 15);
@@ -279,7 +279,7 @@ fn a_failure_leaves_nothing_for_others_and_changes_nothing_that_others_have_left
     // The step in flight fails.
     let mut failing = start(&backend, BAD - 5, None);
     assert_eq!(step(&backend, &mut failing).unwrap().token, BAD);
-    prefixes.keep(&owner, failing);
+    prefixes.keep(&owner, None, failing);
     let prompt: Vec<u32> = (BAD - 5..BAD + 5).collect();
     assert!(prefixes.begin(backend.model(), &owner, &prompt).is_none());
 }

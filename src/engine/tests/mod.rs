@@ -9,6 +9,7 @@ mod demo;
 mod embed;
 mod failures;
 mod prediction_head;
+mod prefix_drafts;
 mod prefix_files;
 mod prefixes;
 mod preparing;
@@ -170,7 +171,7 @@ impl Backend for Fake {
         })
     }
 
-    fn cache_bytes(&self, _: CacheLimits, tokens: usize) -> Result<usize> {
+    fn cache_bytes(&self, _: CacheLimits, tokens: usize, _: bool) -> Result<usize> {
         Ok(10 * tokens)
     }
 

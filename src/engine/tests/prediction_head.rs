@@ -15,9 +15,9 @@ use crate::nn::{Embedding, Step};
 
 /// What the head of a model has done, and is to do.
 #[derive(Default)]
-struct Head {
+pub(super) struct Head {
     /// The positions that it has read.
-    read: Cell<usize>,
+    pub(super) read: Cell<usize>,
     /// The most of them in a pass.
     longest: Cell<usize>,
     /// How many passes it makes before all fail.
@@ -97,7 +97,7 @@ impl MultiTokenPredictor for WithHead {
     }
 }
 
-fn backend(passes: usize, is_wrong: bool) -> (CoreBackend, Rc<Head>) {
+pub(super) fn backend(passes: usize, is_wrong: bool) -> (CoreBackend, Rc<Head>) {
     let head = Rc::new(Head { passes: Cell::new(passes), is_wrong, ..Head::default() });
     let model = WithHead(counting(), Rc::clone(&head));
     (CoreBackend::new(Box::new(model), "counting".to_owned()), head)

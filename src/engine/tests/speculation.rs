@@ -17,7 +17,7 @@ use crate::models::{self, LanguageModel, LoadOptions};
 
 /// What counts as counting on: every draft is right.
 fn with_right_drafts() -> CoreBackend {
-    backend().with_draft(Some(counting()))
+    backend().with_draft(Some((counting(), String::new())))
 }
 
 /// The smallest model that writes texts.
@@ -85,7 +85,7 @@ fn a_seed_gives_the_same_text_with_drafts() {
     for drafts in [false, true] {
         for speculation in [fixed(1), fixed(5), Some(auto.clone())] {
             let draft = drafts.then(draft_model);
-            let backend = small().with_draft(draft);
+            let backend = small().with_draft(draft.map(|draft| (draft, String::new())));
             let mut accepted = 0;
             let sequences = repeating(&backend, speculation.as_ref());
             for (mut sequence, expected) in sequences.zip(&expected) {
@@ -114,7 +114,7 @@ fn a_seed_gives_the_same_text_with_drafts() {
 
 #[test]
 fn sequences_with_and_without_drafts_share_their_steps() {
-    let backend = demo(Precision::Exact).with_draft(Some(draft_model()));
+    let backend = demo(Precision::Exact).with_draft(Some((draft_model(), String::new())));
     let expected = alone(&demo(Precision::Exact), false);
     let mut sequences: Vec<_> = different()
         .into_iter()

@@ -77,6 +77,16 @@ impl DraftSequence {
         Self { caches, processed: 0, trial: None }
     }
 
+    /// The same that goes on from `caches`, which hold so many tokens.
+    pub fn behind(caches: Vec<Cache>, processed: usize) -> Self {
+        Self { caches, processed, trial: None }
+    }
+
+    /// How many tokens it has read, and its caches; `None` where these hold something else.
+    pub fn into_caches(mut self) -> Option<(usize, Vec<Cache>)> {
+        self.settle(0).then_some((self.processed, self.caches))
+    }
+
     /// The tokens that it has not read.
     pub fn unread<'a>(&self, tokens: &'a [u32]) -> &'a [u32] {
         &tokens[self.processed..]

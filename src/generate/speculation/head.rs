@@ -12,6 +12,11 @@ use crate::nn::{Step, StepRow};
 /// So many hidden states wait for a draft before they are read without one.
 const MOST_UNREAD: usize = 64;
 
+/// So many hidden states may be missing between what a sequence has left and what the next one
+/// reads: that of the last position, whose token behind differs, and that of a last token that was
+/// not waited for.
+const MOST_MISSING: usize = 2;
+
 /// A sequence as the head sees it.
 #[derive(Debug)]
 pub struct HeadSequence {
@@ -56,6 +61,18 @@ impl HeadSequence {
         Self { caches: empty.clone(), empty, next: 0, states: Vec::new() }
     }
 
+    /// The same that goes on from `caches`, which hold so many positions.
+    pub fn behind(self, caches: Vec<Cache>, positions: usize) -> Self {
+        Self { caches, next: positions, ..self }
+    }
+
+    /// How many tokens it has read, one more than the positions in its caches, and these; `None`
+    /// where its text began later than the sequence's.
+    pub fn into_caches(self) -> Option<(usize, Vec<Cache>)> {
+        let is_whole = self.caches.iter().all(|cache| cache.offset() as usize == self.next);
+        is_whole.then_some((self.next + 1, self.caches))
+    }
+
     fn unread(&self) -> usize {
         self.states.iter().map(|states| states.dim(1) as usize).sum()
     }
@@ -66,11 +83,19 @@ impl HeadSequence {
     }
 
     /// Takes the first `count` hidden states of a step. Where those before them are not known,
-    /// because their positions were in the caches, its text begins with them.
+    /// because their positions were in the caches, its text begins with them. The last ones behind
+    /// what a sequence before has left are zeros instead, so that the others keep their places.
     pub fn take(&mut self, step: &StepStates, count: usize) -> Result<()> {
-        if step.first > self.next + self.unread() {
-            self.forget();
-            self.next = step.first;
+        match step.first.saturating_sub(self.next + self.unread()) {
+            0 => {}
+            missing @ 1..=MOST_MISSING if self.next > 0 => {
+                let shape = [1, missing as i32, step.states.dim(2)];
+                self.states.push(ops::zeros(&shape, step.states.dtype())?);
+            }
+            _ => {
+                self.forget();
+                self.next = step.first;
+            }
         }
         let known = self.next + self.unread() - step.first;
         if known < count {
@@ -352,6 +377,24 @@ mod tests {
         let (tokens, read) = drafted(&head, &mut [(&mut sequence, 24, 1)]);
         assert_eq!((&*tokens, &*read), (&[vec![31]][..], &[vec![20, 21, 22]][..]));
         assert_eq!(sequence.caches[0].offset(), 3);
+    }
+
+    #[test]
+    fn what_a_sequence_left_is_gone_on_from_with_zeros_for_what_nobody_has() {
+        let (head, mut sequence) = begin();
+        sequence.take(&states(0, 5), 5).unwrap();
+        drafted(&head, &mut [(&mut sequence, 6, 0)]);
+        let (read, caches) = sequence.into_caches().unwrap();
+        assert_eq!((read, caches[0].offset()), (5, 4));
+        let mut next = begin().1.behind(caches, 4);
+        next.take(&states(6, 8), 2).unwrap();
+        assert_eq!((next.unread(), next.next), (4, 4));
+        let states = ops::concatenate(&next.states.iter().collect::<Vec<_>>(), 1).unwrap();
+        assert_eq!(mlx::to_f32_vec(&states).unwrap(), [0.0, 0.0, 6.0, 7.0]);
+        // One that lacks more begins anew, and is nothing to go on from.
+        next.take(&StepStates { first: 11, states }, 4).unwrap();
+        assert_eq!((next.unread(), next.next), (4, 11));
+        assert!(next.into_caches().is_none());
     }
 
     #[test]
