@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
+use crate::nn::PredictionConfig;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -26,7 +27,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("num_experts_per_tok", json!(8)),
         ("routed_scaling_factor", json!(2.5)),
     ]);
-    let decoder = file.sparse_latent_decoder(10_000.0, true, layers_with_indexers(file)?)?;
+    let own = layers_with_indexers(file)?;
+    // The layer of the prediction head has an indexer, too.
+    let like = own.iter().rposition(|&has_indexer| has_indexer).unwrap_or_default();
+    let mut decoder = file.sparse_latent_decoder(10_000.0, true, own)?;
+    decoder.decoder.prediction =
+        Some(PredictionConfig { like, ..PredictionConfig::next_layer(file.layers()?) });
     let layers = file.sparse_layers(decoder.attention.dims)?;
     Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
 }

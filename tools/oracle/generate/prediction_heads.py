@@ -51,6 +51,18 @@ class Head:
     number: int | None = None
 
 
+class StateOf(torch.nn.Module):
+    """A layer whose output is the hidden state alone: GLM 5's also says where it has looked."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, *args, **kwargs) -> torch.Tensor:
+        output = self.layer(*args, **kwargs)
+        return output[0] if isinstance(output, tuple) else output
+
+
 LAYER = "model.layers.{layers}."
 QWEN_PARTS = ("mtp.pre_fc_norm_embedding", "mtp.pre_fc_norm_hidden", "mtp.fc", "mtp.norm")
 
@@ -70,6 +82,7 @@ HEADS = {
     "deepseek-v32": next_layer("deepseek_v32"),
     "glm4-moe": next_layer("glm4_moe"),
     "glm4-moe-lite": next_layer("glm4_moe_lite"),
+    "glm-moe-dsa": next_layer("glm_moe_dsa"),
     "qwen3-next": qwen("qwen3_next", LAYER),
     "qwen3-5": qwen("qwen3_5", "model.language_model.layers.{layers}."),
     "qwen3-5-moe": qwen("qwen3_5_moe", "model.language_model.layers.{layers}."),
@@ -157,7 +170,7 @@ def golden(model, layers: int, own: dict[str, torch.Tensor], parts: list[str], h
     config = copy.deepcopy(decoder.config)
     config.mtp_hidden_states_first = head.hidden_first
     layer = MtpLayer(config, type(decoder.layers[layers]), type(decoder.norm), layers).eval()
-    layer.mtp_block = decoder.layers[layers]
+    layer.mtp_block = StateOf(decoder.layers[layers])
     for module, part in zip((layer.enorm, layer.hnorm, layer.eh_proj, layer.post_norm), parts):
         module.weight.copy_(own[part])
     decoder.layers, decoder.config.num_hidden_layers = decoder.layers[:layers], layers
