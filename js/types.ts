@@ -315,9 +315,10 @@ export interface LoadModelOptions extends HubOptions {
    */
   maxStallMs?: number | undefined
   /**
-   * How many bytes the keys, values and states of running generations may take. Each is counted
-   * with its prompt and all of its `maxTokens`; one that does not fit beside the others waits, one
-   * that never could is refused with the code `INSUFFICIENT_MEMORY`.
+   * How many bytes the keys, values and states of running generations may take, those of a draft
+   * model or a prediction head included. Each is counted with its prompt and all of its
+   * `maxTokens`; one that does not fit beside the others waits, one that never could is refused
+   * with the code `INSUFFICIENT_MEMORY`.
    *
    * @defaultValue no limit
    */
