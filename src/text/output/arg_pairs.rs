@@ -1,5 +1,6 @@
 //! Calls that are a name and pairs of a key and a value between tags.
 
+use super::json_call;
 use super::reader::{Read, Reader, invalid};
 use super::schemas::Types;
 use super::value::{Untyped, escaped, quoted, typed};
@@ -19,16 +20,25 @@ pub(super) struct Tags {
     pub value_end: &'static str,
 }
 
-/// Reads a call through its closing tag.
+/// Reads a call through its closing tag. Models write some as JSON: all of it, or the arguments.
 pub(super) async fn call(reader: &Reader, tags: &Tags) -> Read<()> {
+    reader.skip_space().await?;
+    if reader.peek().await? == '{' {
+        json_call::object(reader).await?;
+        return json_call::close(reader, tags.close).await;
+    }
     let mut name = String::new();
-    reader.stream_to(&[tags.key, tags.close], |text| name.push_str(text)).await?;
+    let end = reader.stream_to(&[tags.key, tags.close, "{"], |text| name.push_str(text)).await?;
     let name = name.trim();
     let name = name.strip_suffix(tags.name_end).unwrap_or(name).trim();
-    if name.is_empty() || name.contains(['<', '{', '\n']) {
+    if name.is_empty() || name.contains('<') || name.contains(char::is_whitespace) {
         return invalid("the call has no name");
     }
     reader.start_call(name, None);
+    if end == 2 {
+        json_call::arguments(reader).await?;
+        return json_call::close(reader, tags.close).await;
+    }
     reader.arguments("{");
     let mut first = true;
     loop {

@@ -126,12 +126,21 @@ pub(super) async fn close(reader: &Reader, closer: &str) -> Read<()> {
 
 /// Reads one call or a list of calls. `closer` ends a single call, or the list.
 pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
+    calls_before(reader, closer, &[]).await
+}
+
+/// [`calls`]; what begins with one of `others` ends a single call, too, and is not read.
+pub(super) async fn calls_before(reader: &Reader, closer: &str, others: &[&str]) -> Read<()> {
     reader.skip_space().await?;
     if !reader.accept("[").await {
         loop {
             object(reader).await?;
             // Where an answer ends there is no next one.
             let _ = reader.skip_space().await;
+            if reader.peek_any(others).await.is_some() {
+                reader.end_call();
+                return Ok(());
+            }
             if reader.peek_any(&["{", ","]).await.is_none() {
                 return close(reader, closer).await;
             }

@@ -105,7 +105,10 @@ async fn key(reader: &Reader, syntax: Syntax, out: &mut (dyn FnMut(&str) + Send)
             while reader.peek().await? != ':' {
                 name.push(reader.next().await?);
             }
-            out(&quoted(name.trim()));
+            // Some are quoted as JSON's are.
+            let name = name.trim();
+            let inner = name.strip_prefix('"').and_then(|name| name.strip_suffix('"'));
+            out(&quoted(inner.unwrap_or(name)));
         }
         Syntax::Marked(mark) => marked(reader, mark, out).await?,
         _ if next == '"' || (next == '\'' && syntax == Syntax::Python) => {

@@ -47,6 +47,14 @@ pub(super) struct Xml {
     pub untyped: Untyped,
     /// The attribute of an argument that says its type: `string="true"` or `type="string"`.
     pub type_attribute: Option<&'static str>,
+    /// What ends an argument that is not closed. It belongs to what follows.
+    pub unclosed: &'static [&'static str],
+}
+
+impl Xml {
+    fn value_ends(&self) -> Vec<&'static str> {
+        [self.argument.close].iter().chain(self.unclosed).copied().collect()
+    }
 }
 
 /// Reads a call, behind the beginning of its opening tag, through its closing tag.
@@ -106,7 +114,9 @@ async fn argument(reader: &Reader, xml: &Xml, tool: &str) -> Read<()> {
     if string {
         return text(reader, xml).await;
     }
-    let (value, _) = reader.until(&[xml.argument.close]).await?;
+    let mut value = String::new();
+    reader.stream_to(&xml.value_ends(), |text| value.push_str(text)).await?;
+    reader.accept(xml.argument.close).await;
     let value = if xml.around == Around::Line { unline(&value) } else { &value };
     reader.arguments(&typed(cdata(value), types, untyped));
     Ok(())
@@ -126,14 +136,18 @@ async fn text(reader: &Reader, xml: &Xml) -> Read<()> {
     } else {
         let mut held = "";
         let line = xml.around == Around::Line;
-        reader
-            .stream_to(&[close], |text| {
+        let end = reader
+            .stream_to(&xml.value_ends(), |text| {
                 let kept = text.strip_suffix('\n').filter(|_| line);
                 reader.arguments(held);
                 reader.arguments(&escaped(kept.unwrap_or(text)));
                 held = if kept.is_some() { "\\n" } else { "" };
             })
             .await?;
+        if end > 0 {
+            reader.arguments("\"");
+            return Ok(());
+        }
     }
     if !reader.accept(close).await {
         return reader.unexpected(&[close]);

@@ -38,6 +38,7 @@ const XML: Xml = Xml {
     around: Around::Nothing,
     untyped: Untyped::Json,
     type_attribute: Some("string"),
+    unclosed: &[],
 };
 
 fn read(reader: Reader, opener: usize) -> Section {

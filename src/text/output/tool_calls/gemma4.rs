@@ -29,6 +29,7 @@ mod tests {
         check(
             &FORMAT,
             &[
+                (r#"<|tool_call>call:f{o:{"k":1}}<tool_call|>"#, r#"f{"o":{"k":1}}"#),
                 (
                     r#"<|tool_call>call:get_weather{city:<|"|>a "b", {c}<|"|>,days:3,tags:[<|"|>x<|"|>,{y:null}],metric:true}<tool_call|><|tool_call>call:now{}<tool_call|>"#,
                     r#"get_weather{"city":"a \"b\", {c}","days":3,"tags":["x",{"y":null}],"metric":true} now{}"#,

@@ -7,6 +7,7 @@ use crate::text::output::reader::Reader;
 
 pub(super) static FORMAT: ToolFormat = ToolFormat {
     signs: &["<arg_key>"],
+    written: &["<arg_key>"],
     shape: Shape::Elements {
         around: ["", ""],
         call: ["<tool_call>", "\n", "</tool_call>"],
@@ -47,6 +48,11 @@ mod tests {
                     r#"So.<tool_call>f<arg_key>x</arg_key><arg_value>{"a": 1}</arg_value><arg_key>y</arg_key><arg_value>some text</arg_value></tool_call><tool_call>now</tool_call>"#,
                     r#""So." f{"x":{"a":1},"y":"some text"} now{}"#,
                 ),
+                (
+                    "<tool_call>{\"name\": \"f\", \"arguments\": {\"x\": 1}}</tool_call><tool_call>f\n{\"x\": 2}\n</tool_call>.",
+                    r#"f{"x":1} f{"x":2} ".""#,
+                ),
+                ("<tool_call>f x=1 y=2</tool_call>.", r#"!"<tool_call>f x=1 y=2</tool_call>" ".""#),
                 (
                     "<tool_call>f<arg_key>x</arg_key>5</tool_call>!",
                     r#"f{"x": !"<tool_call>f<arg_key>x</arg_key>5</tool_call>" "!""#,

@@ -34,7 +34,7 @@ async fn section(reader: &Reader) -> Read<()> {
             json_call::calls(reader, "```").await?;
             json_call::end(reader, END).await?;
         }
-        None => json_call::calls(reader, END).await?,
+        None => json_call::calls_before(reader, END, &[BEGIN]).await?,
     }
     for _ in 0..more {
         if reader.skip_space().await.is_err() || !reader.accept(END).await {
@@ -86,6 +86,10 @@ mod tests {
                 (
                     "<tool_call>{\"arguments\": {}}</tool_call>",
                     r#"!"<tool_call>{\"arguments\": {}}</tool_call>""#,
+                ),
+                (
+                    "<tool_call>{\"name\": \"now\"}\n<tool_call>{\"name\": \"f\"}</tool_call>.",
+                    r#"now{} f{} ".""#,
                 ),
                 ("a <tool_call> b", r#""a" !"<tool_call> b""#),
                 ("1 < 2 <tool_cal", r#""1 < 2 <tool_cal""#),

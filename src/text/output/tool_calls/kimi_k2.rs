@@ -22,6 +22,7 @@ pub(super) static FORMAT: ToolFormat = ToolFormat {
 };
 
 const END: &str = "<|tool_calls_section_end|>";
+const CALL_END: &str = "<|tool_call_end|>";
 
 fn read(reader: Reader, _: usize) -> Section {
     Box::pin(async move {
@@ -44,8 +45,12 @@ async fn call(reader: &Reader) -> Read<()> {
         return invalid("the call has no name");
     }
     reader.start_call(name, Some(id.to_owned()));
-    json_call::arguments(reader).await?;
-    json_call::close(reader, "<|tool_call_end|>").await
+    if reader.comes_next(&[CALL_END]).await {
+        reader.arguments("{}");
+    } else {
+        json_call::arguments(reader).await?;
+    }
+    json_call::close(reader, CALL_END).await
 }
 
 #[cfg(test)]
@@ -61,6 +66,10 @@ mod tests {
                 (
                     r#"Well.<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Ulm"}<|tool_call_end|><|tool_call_begin|>functions.now:1<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>"#,
                     r#""Well." get_weather#functions.get_weather:0{"city":"Ulm"} now#functions.now:1{}"#,
+                ),
+                (
+                    "<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|><|tool_call_end|><|tool_calls_section_end|>",
+                    "now#functions.now:0{}",
                 ),
                 (
                     r#"<|tool_calls_section_begin|><|tool_call_begin|>functions.now:0<|tool_call_argument_begin|>{"a""#,

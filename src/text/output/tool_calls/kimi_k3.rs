@@ -34,6 +34,7 @@ const XML: Xml = Xml {
     around: Around::Nothing,
     untyped: Untyped::Json,
     type_attribute: Some("type"),
+    unclosed: &[],
 };
 
 fn read(reader: Reader, _: usize) -> Section {

@@ -33,6 +33,7 @@ const XML: Xml = Xml {
     around: Around::Nothing,
     untyped: Untyped::Container,
     type_attribute: None,
+    unclosed: &[],
 };
 
 fn read(reader: Reader, _: usize) -> Section {

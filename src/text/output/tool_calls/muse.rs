@@ -32,6 +32,7 @@ const XML: Xml = Xml {
     around: Around::Nothing,
     untyped: Untyped::Json,
     type_attribute: None,
+    unclosed: &[],
 };
 
 fn read(reader: Reader, _: usize) -> Section {

@@ -32,6 +32,7 @@ const XML: Xml = Xml {
     around: Around::Line,
     untyped: Untyped::Container,
     type_attribute: None,
+    unclosed: &["\n</function>\n</tool_call>", "\n</function>\n</seed:tool_call>", "\n<parameter="],
 };
 
 fn read(reader: Reader, opener: usize) -> Section {
@@ -75,7 +76,15 @@ mod tests {
                 ),
                 (
                     "<tool_call>\n<function=f>\n<parameter=x>\n1\n</function>\n</tool_call>",
-                    r#"f{"x": !"<tool_call>\n<function=f>\n<parameter=x>\n1\n</function>\n</tool_call>""#,
+                    r#"f{"x":"1"}"#,
+                ),
+                (
+                    "<tool_call>\n<function=get_weather>\n<parameter=city>\nUlm\n<parameter=days>\n3\n</function>\n</tool_call>\nDone.",
+                    r#"get_weather{"city":"Ulm","days":3} "Done.""#,
+                ),
+                (
+                    "<tool_call>\n<function=f>\n<parameter=x>\n1\n</tool_call>",
+                    r#"f{"x": !"<tool_call>\n<function=f>\n<parameter=x>\n1\n</tool_call>""#,
                 ),
             ],
         );
