@@ -37,7 +37,7 @@ pub(super) fn finish(
     config: &mut Map<String, Value>,
     quantization: Option<&Map<String, Value>>,
     options: &ConvertOptions,
-    undeclared_head: bool,
+    declared: Vec<(&'static str, Value)>,
 ) {
     for field in ["_name_or_path", "vision_config", "quantization", "quantization_config"] {
         config.remove(field);
@@ -53,12 +53,11 @@ pub(super) fn finish(
     if let Some(dtype) = options.dtype {
         set_dtype(config, dtype_name(dtype));
     }
-    if undeclared_head {
-        let text = config.get_mut("text_config").and_then(Value::as_object_mut);
-        if let Some(text) = text {
-            text.insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+    for (field, value) in declared {
+        if let Some(Value::Object(text)) = config.get_mut("text_config") {
+            text.insert(field.to_owned(), value.clone());
         }
-        config.insert("tie_word_embeddings".to_owned(), Value::Bool(false));
+        config.insert(field.to_owned(), value);
     }
     config.sort_keys();
 }

@@ -140,7 +140,7 @@ pub fn convert(
         None => BTreeMap::new(),
     };
     let plan = Plan::of(&layout, &config, packed, unpacked, options)?;
-    config::finish(&mut config, plan.quantization.as_ref(), options, layout.undeclared_head);
+    config::finish(&mut config, plan.quantization.as_ref(), options, layout.declared);
     let jobs = plan.jobs(layout.tensors)?;
     write(target, source, &config, jobs, progress)
 }
@@ -157,6 +157,7 @@ fn write(
     // Before hours of work: what is written must load.
     models::check_tensors(source, config, outputs.iter().map(Output::outline).collect())?;
     let total_bytes = outputs.iter().map(|output| output.bytes() as u64).sum();
+    target::check_room(target.folder(), total_bytes)?;
     let parameters = jobs.iter().map(Job::parameters).sum();
     let mut shards = Shards::create(target.folder(), outputs, parameters)?;
     let mut report = Report::new(parameters, total_bytes);

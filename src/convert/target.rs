@@ -58,6 +58,9 @@ const MODEL_TEXTS: [&str; 36] = [
     ".gitattributes",
 ];
 
+/// What a file system needs beside the weights, and the files that are copied with them.
+const SPARE_BYTES: u64 = 16 << 20;
+
 /// A folder of chat templates.
 const TEMPLATES: &str = "additional_chat_templates";
 
@@ -318,6 +321,22 @@ fn is_same_file(source: &Path, copy: &Path) -> bool {
     small.is_some() && small == length(source) && fs::read(source).ok() == fs::read(copy).ok()
 }
 
+/// Checks that the disk of a folder has room for so many bytes.
+///
+/// # Errors
+/// [`Error::Io`] for a disk that is too full.
+pub(super) fn check_room(folder: &Path, bytes: u64) -> Result<()> {
+    // Who knows nothing of the disk finds out while writing.
+    let Ok(disk) = rustix::fs::statvfs(folder) else { return Ok(()) };
+    let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if bytes.saturating_add(SPARE_BYTES) <= room {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let message = format!("needs {} MiB, and the disk has {} MiB", mib(bytes), mib(room));
+    Err(Error::io(folder, std::io::Error::new(ErrorKind::StorageFull, message)))
+}
+
 /// Removes a model that was replaced, and nothing that has come to it since.
 fn remove_model(source: &Path, folder: &Path) -> std::io::Result<()> {
     if foreign_to_model(source, folder).is_none() {
@@ -378,4 +397,19 @@ pub(super) fn copy_files(source: &Path, target: &Path) -> Result<()> {
         fs::copy(&path, &copy).map_err(|error| Error::io(&copy, error))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = check_room(folder.path(), 1 << 60).unwrap_err();
+        assert_eq!(error.code(), "DISK_FULL");
+        assert!(error.to_string().contains("MiB, and the disk has"), "{error}");
+        check_room(folder.path(), 0).unwrap();
+    }
 }

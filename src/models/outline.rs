@@ -1,6 +1,7 @@
 //! Models without their weights: what follows from a configuration and the names, shapes and types
 //! of tensors alone. Their graphs are built as those of loaded models are, and never computed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -83,6 +84,23 @@ pub fn check_tensors(
     let text = config.text_part_or_whole()?;
     let checkpoint = Checkpoint::outline(path, tensors, Outline::Exact)?;
     outline(&text, &text.quantization()?, &checkpoint, Device::default()).map(drop)
+}
+
+/// The paths of the modules of a checkpoint that can be packed: those that adapters can add to.
+///
+/// # Errors
+/// As those of [`super::load`].
+pub(super) fn modules(
+    text: &ConfigFile,
+    quantization: &Quantization,
+    checkpoint: &Checkpoint,
+) -> Result<BTreeSet<String>> {
+    let _graphs = GraphsOnly::new();
+    let plan = LoadPlan::new(Device::default().plain(), None);
+    let weights = Weights::new(checkpoint, quantization, plan, |_| true);
+    build(find(text)?, text, checkpoint, &weights)?;
+    let paths = weights.sites().by_path.keys().cloned().collect();
+    Ok(paths)
 }
 
 /// What is known of a model before its weights are there.

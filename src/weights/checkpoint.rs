@@ -101,6 +101,11 @@ impl Checkpoint {
         }
     }
 
+    /// Whether its tensors have values.
+    pub(super) fn has_content(&self) -> bool {
+        self.outline.is_none()
+    }
+
     fn of(files: Vec<Arc<WeightFile>>, warnings: Vec<Warning>) -> Result<Self> {
         let mut places = BTreeMap::new();
         for (place, file) in files.iter().enumerate() {

@@ -24,15 +24,14 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 
+import converted
 import make
-from generate import gathering, models, prompt_caches
+from generate import prompt_caches
 
 # Relative error ‖a − b‖ / ‖b‖ that the same computation may show on another processor.
 REPRODUCED = 1e-5
 # Relative error within which an engine agrees with the oracle.
 AGREES = 1e-4
-# The same, of a checkpoint that was converted: factors that are multiplied into 16 bits are rounded.
-CONVERTED = 5e-3
 # What is measured, or says what it was measured with, is free to change.
 NOT_COMPARED = {"relative_error", "versions"}
 
@@ -130,28 +129,6 @@ def check_results(folder: Path) -> list[str]:
     return faults
 
 
-def check_converted(folder: Path) -> list[str]:
-    """Faults of checkpoints that an engine converted: mlx-lm does not load them, or computes something else."""
-    gathering.install()
-    faults = []
-    for converted in sorted(path.parent for path in folder.glob("*/config.json")):
-        own = converted / "golden.safetensors"
-        fixture = environment.FIXTURES / "models" / converted.name / own.name
-        golden = mx.load(str(own if own.exists() else fixture))
-        try:
-            oracle = models.MlxOracle(converted)
-            logits = oracle.step(np.array(golden["tokens"]), oracle.start())
-            logits = logits[-golden["logits"].shape[0] :]
-        except (KeyError, TypeError, ValueError) as error:
-            faults.append(f"{converted.name}: {error!r}")
-            continue
-        error = relative_error(logits, np.array(golden["logits"]))
-        print(f"{converted.name}: relative error {error:.1e}")
-        if error > CONVERTED:
-            faults.append(f"{converted.name}: relative error {error:.1e}")
-    return faults
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, help="a folder of what an engine computed")
@@ -159,7 +136,7 @@ def main() -> None:
     parser.add_argument("--prompt-caches", type=Path, help="a folder of prompt-cache files that an engine wrote")
     arguments = parser.parse_args()
     if arguments.converted:
-        faults = check_converted(arguments.converted)
+        faults = converted.check(arguments.converted)
     elif arguments.prompt_caches:
         faults = prompt_caches.check(arguments.prompt_caches)
     else:

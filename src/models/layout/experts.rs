@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::config::ConfigFile;
 use super::tensors::{Tensors, halves, stack};
 use crate::error::{Error, Result};
 use crate::mlx::{Dtype, ops};
@@ -21,7 +22,7 @@ impl GateUp {
     pub(super) fn of(model_type: &str) -> Option<Self> {
         Some(match model_type {
             "gemma4" | "gemma4_text" | "gemma4_unified" => Self::Rows("experts.switch_glu"),
-            "qwen3_5" | "qwen3_5_moe" => Self::Rows("switch_mlp"),
+            "qwen3_5" | "qwen3_5_moe" | "mistral4" => Self::Rows("switch_mlp"),
             "qwen3_vl_moe" => Self::Columns("switch_mlp"),
             "llama4" | "llama4_text" => Self::Columns("experts"),
             "gpt_oss" => Self::InTurn,
@@ -33,14 +34,15 @@ impl GateUp {
 /// Stacks what a checkpoint has of each expert by itself: `experts.0.w1.weight`, …
 pub(super) fn stack_single(tensors: &mut Tensors, model_type: &str) -> Result<()> {
     let target = match model_type {
-        "afmoe" | "dots1" | "Klear" => "experts",
+        "afmoe" | "dots1" | "Klear" | "muse_spark" => "experts",
         // mlx-lm has each expert by itself.
         "dbrx" => return Ok(()),
         _ => "switch_mlp",
     };
+    let within = if model_type == "phixtral" { ".mlp." } else { ".experts." };
     let mut stacks: BTreeMap<String, BTreeMap<usize, String>> = BTreeMap::new();
     for (name, _) in tensors.iter() {
-        let Some((block, rest)) = name.split_once(".experts.") else { continue };
+        let Some((block, rest)) = name.split_once(within) else { continue };
         let Some((expert, rest)) = rest.split_once('.') else { continue };
         let (Ok(expert), Some((projection, leaf))) = (expert.parse(), rest.rsplit_once('.')) else {
             continue;
@@ -132,4 +134,39 @@ fn split_in_turn(tensors: &mut Tensors) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// MiniMax M3: MLPs of layers without experts by their own name, and gate and up by themselves, also
+/// of an expert that sees every token and is published as one more of the others.
+pub(super) fn minimax_m3(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
+    const PROJECTIONS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
+    tensors.rename(|name| match name.split_once(".block_sparse_moe.") {
+        Some((layer, rest)) if PROJECTIONS.iter().any(|it| is_leaf_of(rest, it)) => {
+            format!("{layer}.mlp.{rest}")
+        }
+        _ => name,
+    });
+    let experts = config.size("num_local_experts")?;
+    for name in tensors.names(|name| name.contains(".block_sparse_moe.switch_mlp.")) {
+        let Some(array) = tensors.get(&name).filter(|array| array.dim(0) == experts + 1) else {
+            continue;
+        };
+        let of_some = ops::slice_axis(array, 0, 0, experts)?;
+        let of_all = ops::squeeze(&ops::slice_axis(array, 0, experts, experts + 1)?, 0)?;
+        tensors.insert(name.replace("switch_mlp", "shared_experts"), of_all);
+        tensors.insert(name, of_some);
+    }
+    for name in tensors.names(|name| name.contains(".gate_up_proj.")) {
+        let joint = tensors.require(&name)?;
+        let axis = joint.ndim() - 2;
+        for (part, projection) in halves(&joint, axis)?.into_iter().zip(["gate_proj", "up_proj"]) {
+            tensors.insert(name.replace("gate_up_proj", projection), part);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a path is of a tensor of this module.
+fn is_leaf_of(path: &str, module: &str) -> bool {
+    path.strip_prefix(module).is_some_and(|leaf| leaf.starts_with('.'))
 }

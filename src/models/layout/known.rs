@@ -1,13 +1,35 @@
-//! The values of `model_type` whose layout in mlx-lm is known: `tests/conversions.rs` compares what
-//! is written of each with what `mlx_lm.convert` writes, but for the last ones, which mlx-lm takes
-//! for others.
+//! Which models mlx-lm has.
 
+use super::super::config::ConfigFile;
+use crate::error::Result;
+
+/// The type by whose name mlx-lm has a model: that of the language model where the one of the whole
+/// says no more than that it has several parts.
+pub(super) fn model_type(config: &ConfigFile, text: &ConfigFile) -> Result<String> {
+    let (model_type, part) = (config.model_type()?, text.model_type()?);
+    let architectures: Vec<String> = config.optional("architectures")?.unwrap_or_default();
+    let is_v3 = architectures.iter().any(|name| name == "BailingMoeV3ForCausalLM");
+    Ok(match (model_type.as_str(), part.as_str()) {
+        ("mistral3", "mistral4") => part,
+        ("bailing_hybrid", _) if is_v3 => "bailing_moe_v3".to_owned(),
+        ("deepseek_v41_text", _) => "deepseek_v41".to_owned(),
+        _ => model_type,
+    })
+}
+
+/// The values of `model_type` whose layout in mlx-lm is known: `tests/conversions` compares what
+/// is written of each with what `mlx_lm.convert` writes, but for the last ones, which mlx-lm takes
+/// for others.
 pub(super) const MODEL_TYPES: &[&str] = &[
     "Klear",
+    "afm7",
     "afmoe",
     "apertus",
+    "baichuan_m1",
+    "bailing_hybrid",
     "bailing_moe",
     "bailing_moe_linear",
+    "bailing_moe_v3",
     "cohere",
     "cohere2",
     "dbrx",
@@ -15,13 +37,16 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "deepseek_v2",
     "deepseek_v3",
     "deepseek_v32",
+    "deepseek_v41",
     "dots1",
     "ernie4_5",
     "ernie4_5_moe",
+    "exaone",
     "exaone4",
     "exaone_moe",
     "falcon_h1",
     "falcon_mamba",
+    "gear",
     "gemma",
     "gemma2",
     "gemma3",
@@ -47,6 +72,12 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "hunyuan_v1_dense",
     "internlm2",
     "internlm3",
+    "iquestloopcoder",
+    "jamba",
+    "kimi_k25",
+    "kimi_k3",
+    "kimi_linear",
+    "kimi_vl",
     "laguna",
     "lfm2",
     "lfm2_moe",
@@ -55,6 +86,8 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "llama4",
     "llama4_text",
     "llava",
+    "longcat_flash",
+    "longcat_flash_ngram",
     "mamba",
     "mamba2",
     "mellum",
@@ -62,23 +95,36 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "mimo_v2_flash",
     "minicpm",
     "minicpm3",
+    "minimax",
     "minimax_m2",
+    "minimax_m3_vl",
     "ministral3",
     "mistral",
     "mistral3",
+    "mistral4",
     "mixtral",
+    "muse_glimmer",
+    "muse_spark",
     "nanbeige",
+    "nanochat",
     "nemotron",
     "nemotron-nas",
     "nemotron_h",
     "olmo2",
     "olmo3",
+    "olmo_hybrid",
     "olmoe",
     "openelm",
     "phi",
     "phi3",
+    "phi3small",
     "phimoe",
+    "phixtral",
     "pixtral",
+    "plamo",
+    "plamo2",
+    "plamo3",
+    "prism_hadamard_qwen35",
     "qwen",
     "qwen2",
     "qwen2_5_vl",
@@ -91,12 +137,16 @@ pub(super) const MODEL_TYPES: &[&str] = &[
     "qwen3_next",
     "qwen3_vl",
     "qwen3_vl_moe",
+    "recurrent_gemma",
+    "rwkv7",
     "seed_oss",
     "smollm3",
     "solar_open",
+    "spark2_5",
     "stablelm",
     "starcoder2",
     "step3p5",
+    "talkie",
     "telechat3",
     "youtu_llm",
     "gemma4_unified",

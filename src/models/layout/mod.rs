@@ -5,9 +5,13 @@
 //! Nothing is computed here: an array of [`Tensors`] is a graph over mapped files.
 
 mod experts;
+mod heads;
+mod kimi;
 mod known;
 mod modules;
+mod muse;
 mod published;
+mod renamed;
 mod tensors;
 
 use std::collections::HashMap;
@@ -21,7 +25,7 @@ use super::parts::Parts;
 use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::fused::linear::AdjustedMatrix;
-use crate::mlx::quantized::{QuantizationParams, QuantizedTensor};
+use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype};
 use crate::weights::{Checkpoint, Foreign, LoadPlan, Quantization, Trainer};
 use experts::GateUp;
@@ -37,43 +41,49 @@ pub struct Layout {
     pub quantization: Quantization,
     /// Which modules can be quantized, and how.
     pub modules: Modules,
-    /// Whether the checkpoint has an output head of its own, and the configuration does not say.
-    pub undeclared_head: bool,
+    /// What the tensors are made for, where the configuration does not say.
+    pub declared: Vec<(&'static str, Value)>,
     /// The bytes of the checkpoint.
     pub bytes: usize,
     /// The one program whose adapters belong to the tensors (see [`crate::weights::Sites`]).
     pub trainer: Option<Trainer>,
 }
 
-/// The checkpoint of a model's folder in mlx-lm's layout.
+/// The checkpoint of a model's folder in mlx-lm's layout; where mlx-lm lacks the model, as it was
+/// published.
 ///
 /// # Errors
 /// Those of [`super::load`] about the configuration and the files, and
-/// [`crate::error::Error::Unsupported`] for a layout that nothing is known of.
+/// [`crate::error::Error::Unsupported`] for what mlx-lm's layout has no place for.
 pub fn layout(dir: &Path) -> Result<Layout> {
     let config = ConfigFile::read(dir)?;
-    let (model_type, text) = (config.model_type()?, config.text_part_or_whole()?);
+    let text = config.text_part_or_whole()?;
     let architecture = super::find(&text)?;
-    if !known::MODEL_TYPES.contains(&model_type.as_str()) {
-        return Err(Error::Unsupported(format!(
-            "the layout in which mlx-lm has models of the type \"{model_type}\" is not known here, so \
-             that they cannot be converted"
-        )));
-    }
+    let model_type = known::model_type(&config, &text)?;
+    let is_known = known::MODEL_TYPES.contains(&model_type.as_str());
     let mut quantization = text.quantization()?;
     let mut checkpoint = Checkpoint::open(dir)?;
-    // mlx-lm has them as numbers.
+    // mlx-lm has them as numbers, but for those of DeepSeek V4.1.
     let float8 = quantization.foreign.and_then(Foreign::float8_block);
+    let float8 = float8.filter(|_| model_type != "deepseek_v41");
     if let Some(foreign) = quantization.foreign.filter(|_| float8.is_none()) {
         let plan = LoadPlan::new(Device::default(), None);
         checkpoint = checkpoint.translate(foreign, plan)?;
         quantization.default = most_common(&checkpoint);
+    }
+    // As mlx-lm has blocks of 32 by 32 with scales that are powers of two, whatever else there is.
+    if model_type == "deepseek_v41" && quantization.foreign.is_some() {
+        quantization.default = Some(MXFP8);
     }
     let parts = Parts::of(&checkpoint);
     let has_parts = config.optional::<Value>("text_config")?.is_some();
     let is_whole = !has_parts && !WRAPPED.contains(&model_type.as_str());
     let rename = |tensor: &str| {
         let name = parts.without_prefix(tensor)?;
+        if !is_known {
+            let ignored = is_rotary_frequencies(&name) || (architecture.ignores)(&text, &name);
+            return (!ignored).then(|| tensor.to_owned());
+        }
         // mlx-lm has matrices of Gemma 3n that neither it nor others use.
         let unused = model_type == "gemma3n" && text.is_of_shared_layer(&name);
         let ignored = is_rotary_frequencies(&name) || (architecture.ignores)(&text, &name);
@@ -89,13 +99,26 @@ pub fn layout(dir: &Path) -> Result<Layout> {
             numbers_of_adjusted(&mut tensors, path, params)?;
         }
     }
+    let is_published = tensors.has("model.embed_tokens.weight");
     let source = Source { model_type: &model_type, config: &text };
-    source.convert(&mut tensors)?;
-    let declared = text.optional::<bool>("tie_word_embeddings")?;
+    if is_known {
+        source.convert(&mut tensors)?;
+    }
+    let mut declared = Vec::new();
     let has_head = !tensors.names(|name| name.ends_with("lm_head.weight")).is_empty();
+    if has_head && text.optional::<bool>("tie_word_embeddings")?.is_none() {
+        declared.push(("tie_word_embeddings", Value::Bool(false)));
+    }
+    // mlx-lm has another one in its own layout.
+    if model_type == "nanochat" && text.optional::<f64>("rms_norm_eps")?.is_none() && is_published {
+        declared.push(("rms_norm_eps", Value::from(1e-6)));
+    }
     Ok(Layout {
-        modules: Modules::new(&model_type, &text)?,
-        undeclared_head: has_head && declared.is_none(),
+        modules: match is_known {
+            true => Modules::new(&model_type, &text, &tensors)?,
+            false => Modules::of(super::outline::modules(&text, &quantization, &checkpoint)?),
+        },
+        declared,
         quantization,
         bytes: checkpoint.bytes(),
         tensors,
@@ -142,15 +165,21 @@ fn most_common(checkpoint: &Checkpoint) -> Option<QuantizationParams> {
     most.map(|(params, _)| params)
 }
 
+const MXFP8: QuantizationParams = QuantizationParams { mode: Mode::Mxfp8, group_size: 32, bits: 8 };
+
 /// Model types whose language model mlx-lm has as one of several parts, also where the configuration
 /// knows none.
-const WRAPPED: [&str; 4] = ["qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe"];
+const WRAPPED: [&str; 5] =
+    ["qwen2_vl", "qwen2_5_vl", "qwen3_5", "qwen3_5_moe", "prism_hadamard_qwen35"];
 
 /// mlx-lm's name of a tensor that the language model would have under `name` by itself.
 fn named(model_type: &str, is_whole: bool, name: String) -> String {
     match name.strip_prefix("model.") {
-        _ if is_whole => name,
-        Some(rest) if model_type == "gemma3n" => format!("model.language_model.{rest}"),
+        _ if is_whole || model_type == "muse_glimmer" => name,
+        None if model_type == "muse_spark" => name,
+        Some(rest) if matches!(model_type, "gemma3n" | "muse_spark") => {
+            format!("model.language_model.{rest}")
+        }
         _ => format!("language_model.{name}"),
     }
 }
@@ -171,9 +200,8 @@ impl Source<'_> {
         }
         match self.model_type {
             "deepseek_v3" | "deepseek_v32" | "glm_moe_dsa" | "kimi_k2" | "kimi_k25"
-            | "joyai_llm_flash" | "glm4_moe_lite" => {
-                published::latent_heads(tensors, self.config)?;
-            }
+            | "joyai_llm_flash" | "glm4_moe_lite" | "mistral4" | "longcat_flash"
+            | "bailing_moe_v3" => heads::latent(tensors, self.config)?,
             "granitemoe" => {
                 split_linear(tensors, "block_sparse_moe", "block_sparse_moe.switch_mlp")?
             }
@@ -186,16 +214,33 @@ impl Source<'_> {
             "falcon_h1" => published::falcon_h1(tensors, self.config)?,
             "apertus" => published::single_numbers(tensors)?,
             "bailing_moe" | "bailing_moe_linear" => published::bailing_moe(tensors, self.config)?,
+            "bailing_hybrid" => {
+                renamed::bailing_router(tensors);
+                heads::latent(tensors, self.config)?;
+            }
+            "baichuan_m1" => heads::unit_rows(tensors)?,
+            "deepseek_v41" => renamed::deepseek_v41(tensors, self.config)?,
+            "kimi_linear" => kimi::linear(tensors, self.config)?,
+            "kimi_k3" => kimi::k3(tensors, self.config)?,
+            "longcat_flash_ngram" => {
+                heads::latent(tensors, self.config)?;
+                renamed::embedding(tensors, "model.ngram_embeddings.word_embeddings");
+            }
+            "minimax_m3_vl" => experts::minimax_m3(tensors, self.config)?,
+            "muse_spark" => muse::spark(tensors, self.config)?,
+            "nanochat" => renamed::nanochat(tensors),
+            "rwkv7" => heads::rwkv7(tensors, self.config)?,
+            "spark2_5" => renamed::embedding(tensors, "model.embedding"),
             "dbrx" => published::dbrx(tensors, self.config)?,
             "exaone_moe" => tensors.rename(|name| {
                 name.replace(".mlp.e_score_correction_bias", ".mlp.gate.e_score_correction_bias")
             }),
             "gpt2" => published::gpt2(tensors)?,
             "hunyuan" => published::hunyuan(tensors, self.config)?,
-            "laguna" => published::laguna(tensors),
+            "laguna" => renamed::laguna(tensors),
             "step3p5" => published::step3p5(tensors)?,
-            "gpt_neox" => published::gpt_neox(tensors),
-            "gptj" => published::gptj(tensors, self.config)?,
+            "gpt_neox" => renamed::gpt_neox(tensors),
+            "gptj" => renamed::gptj(tensors),
             "lfm2_moe" => tensors.rename(|name| {
                 let names = [("w1", "gate_proj"), ("w2", "down_proj"), ("w3", "up_proj")];
                 names.iter().fold(name, |name, (old, new)| {
@@ -215,7 +260,8 @@ impl Source<'_> {
     fn drop_head(&self, tensors: &mut Tensors) -> Result<()> {
         let tied = match self.model_type {
             "gemma" | "gemma2" | "cohere" | "cohere2" | "lfm2" => true,
-            "gpt_oss" | "phi" => false,
+            // What is there is the head.
+            "gpt_oss" | "phi" | "recurrent_gemma" => false,
             _ => self.config.optional("tie_word_embeddings")?.unwrap_or(false),
         };
         // Gemma 3 has a head wherever the checkpoint has one.

@@ -2,16 +2,15 @@
 
 use super::super::config::ConfigFile;
 use super::tensors::{Tensors, halves, times};
-use crate::error::{Error, Result};
-use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
+use crate::error::Result;
 use crate::mlx::{Array, Dtype, from_f32, ops};
 use crate::weights::e8m0;
 
 /// Convolutions with a channel's one input last, `[channels, kernel, 1]`, in place of
 /// `[channels, 1, kernel]`; whether there were any.
 pub(super) fn convolutions(tensors: &mut Tensors) -> Result<bool> {
-    let names =
-        tensors.names(|name| name.ends_with("conv1d.weight") || name.ends_with("conv.weight"));
+    const NAMES: [&str; 3] = ["conv1d.weight", "conv_1d.weight", "conv.weight"];
+    let names = tensors.names(|name| NAMES.iter().any(|ending| name.ends_with(ending)));
     let mut found = false;
     for name in names {
         let array = tensors.require(&name)?;
@@ -69,58 +68,7 @@ fn powers_of_two(codes: &Array) -> Result<Array> {
     ops::take(&from_f32(&table, &[256]), &ops::astype(codes, Dtype::Uint32)?, 0)
 }
 
-/// The matrices of keys (transposed) and of values of each head, out of `kv_b_proj`, which has both.
-pub(super) fn latent_heads(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
-    let (heads, latent) = (config.size("num_attention_heads")?, config.size("kv_lora_rank")?);
-    let (nope, values) = (config.size("qk_nope_head_dim")?, config.size("v_head_dim")?);
-    for name in tensors.names(|name| name.ends_with(".kv_b_proj.weight")) {
-        let base = name.trim_end_matches(".weight");
-        let attention = base.trim_end_matches("kv_b_proj");
-        let weight = tensors.require(&name)?;
-        let scales = tensors.remove(&format!("{base}.scales"));
-        let biases = tensors.remove(&format!("{base}.biases"));
-        let mut params = None;
-        let joint = match scales {
-            Some(scales) => {
-                let dtype = scales.dtype();
-                let of = QuantizationParams {
-                    mode: Mode::Affine,
-                    group_size: latent / last(&scales).max(1),
-                    bits: last(&weight) * 32 / latent,
-                };
-                params = Some(of);
-                let packed = QuantizedTensor { weight, scales, biases, params: of, dtype };
-                quantized::dequantize(&packed)?
-            }
-            None => weight,
-        };
-        let joint = ops::reshape(&joint, &[heads, nope + values, latent])?;
-        let keys = ops::swap_axes(&ops::slice_axis(&joint, 1, 0, nope)?, -1, -2)?;
-        let values = ops::slice_axis(&joint, 1, nope, nope + values)?;
-        for (name, matrix) in [("embed_q", keys), ("unembed_out", values)] {
-            let mut put =
-                |leaf: &str, array| tensors.insert(format!("{attention}{name}.{leaf}"), array);
-            match params {
-                None => put("weight", ops::contiguous(&matrix)?),
-                Some(params) => {
-                    let packed = quantized::quantize(&matrix, params)?;
-                    put("weight", packed.weight);
-                    put("scales", packed.scales);
-                    if let Some(biases) = packed.biases {
-                        put("biases", biases);
-                    }
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-fn last(array: &Array) -> i32 {
-    array.shape().last().copied().unwrap_or(1)
-}
-
-/// Falcon H1's factors, multiplied into the matrices.
+/// Falcon H1's factors, multiplied into the matrices, and those of outputs into biases.
 pub(super) fn falcon_h1(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
     let published = |(name, array): (&str, &Array)| {
         name.ends_with("mamba.conv1d.weight")
@@ -141,6 +89,12 @@ pub(super) fn falcon_h1(tensors: &mut Tensors, config: &ConfigFile) -> Result<()
         ("out_proj.weight", number("ssm_out_multiplier")?),
         ("gate_proj.weight", gate),
         ("down_proj.weight", down),
+        // Of values the factor of the input is that of attention's output here.
+        ("v_proj.bias", attention.recip()),
+        ("o_proj.bias", number("attention_out_multiplier")? / attention),
+        ("out_proj.bias", number("ssm_out_multiplier")?),
+        ("gate_proj.bias", gate),
+        ("down_proj.bias", down),
     ];
     let factor = |name: &str| factors.iter().find(|(ending, _)| name.ends_with(ending));
     tensors.change(
@@ -164,6 +118,13 @@ pub(super) fn falcon_h1(tensors: &mut Tensors, config: &ConfigFile) -> Result<()
             let rows = times(&ops::astype(&rows, array.dtype())?, whole)?;
             ops::multiply(array, &rows)
         },
+    )?;
+    tensors.change(
+        |name| name.ends_with("in_proj.bias"),
+        |_, array| {
+            let rows = ops::astype(&ops::reshape(&rows, &[-1])?, array.dtype())?;
+            ops::multiply(array, &rows)
+        },
     )
 }
 
@@ -178,10 +139,7 @@ pub(super) fn single_numbers(tensors: &mut Tensors) -> Result<()> {
 /// The router of Ling by mlx-lm's name, and the output head divided by the norms of its columns,
 /// where the configuration says so.
 pub(super) fn bailing_moe(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
-    tensors.rename(|name| {
-        let name = name.replace(".mlp.gate.weight", ".mlp.gate.gate_proj.weight");
-        name.replace(".mlp.gate.bias", ".mlp.gate.gate_proj.bias")
-    });
+    super::renamed::bailing_router(tensors);
     if !config.flag("norm_head")? {
         return Ok(());
     }
@@ -196,7 +154,8 @@ pub(super) fn bailing_moe(tensors: &mut Tensors, config: &ConfigFile) -> Result<
     )
 }
 
-/// GPT 2, whose published matrices have inputs before outputs.
+/// GPT 2, whose published matrices have inputs before outputs. What has a head of its own keeps it,
+/// which mlx-lm lacks.
 pub(super) fn gpt2(tensors: &mut Tensors) -> Result<()> {
     const MATRICES: [&str; 4] =
         ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
@@ -204,34 +163,11 @@ pub(super) fn gpt2(tensors: &mut Tensors) -> Result<()> {
         |name| !name.starts_with("model.") && MATRICES.iter().any(|matrix| name.ends_with(matrix)),
         |_, array| ops::transpose(array, &[1, 0]),
     )?;
-    tensors.rename(|name| match name.starts_with("model.") {
+    tensors.rename(|name| match name.starts_with("model.") || name.starts_with("lm_head.") {
         true => name,
         false => format!("model.{}", name.strip_prefix("transformer.").unwrap_or(&name)),
     });
     Ok(())
-}
-
-/// GPT-J by mlx-lm's names, which has no MLP that is not four times as wide.
-pub(super) fn gptj(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
-    let (dims, hidden) = (config.size("n_embd")?, config.optional::<i32>("n_inner")?);
-    if let Some(hidden) = hidden.filter(|&hidden| hidden != 4 * dims) {
-        return Err(Error::Unsupported(format!(
-            "mlx-lm has no GPT-J with MLPs of {hidden} features (\"n_inner\"): they are 4 x {dims}"
-        )));
-    }
-    tensors.rename(|name| match name.strip_prefix("transformer.") {
-        Some(rest) => format!("model.{rest}"),
-        None => name,
-    });
-    Ok(())
-}
-
-/// GPT NeoX by mlx-lm's names.
-pub(super) fn gpt_neox(tensors: &mut Tensors) {
-    tensors.rename(|name| {
-        let name = if name.starts_with("model.") { name } else { format!("model.{name}") };
-        name.replace(".gpt_neox.layers.", ".h.").replace(".gpt_neox.", ".")
-    });
 }
 
 /// Hunyuan's projections that are published as one, by themselves: queries, keys and values lie
@@ -259,15 +195,6 @@ pub(super) fn hunyuan(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> 
         }
     }
     Ok(())
-}
-
-/// Laguna's router by mlx-lm's names.
-pub(super) fn laguna(tensors: &mut Tensors) {
-    const CORRECTION: &str = ".e_score_correction_bias";
-    tensors.rename(|name| {
-        let name = name.replace(".mlp.gate.weight", ".mlp.gate.proj.weight");
-        name.replace(&format!(".experts{CORRECTION}"), &format!(".gate{CORRECTION}"))
-    });
 }
 
 /// Step 3.5 by mlx-lm's names, with norms that are published less 1.

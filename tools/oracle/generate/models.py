@@ -8,8 +8,6 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import torch
-from mlx_lm.models.cache import make_prompt_cache
-from mlx_lm.utils import load_model
 from safetensors.numpy import save_file
 
 import architectures
@@ -17,6 +15,7 @@ import architectures
 from . import gathering, seeded
 from .checkpoints import read_config, versions, write_mlx, write_raw
 from .declaration import Architecture, Fixture
+from .oracle import MlxOracle
 from .writing import write_json
 
 GREEDY_TOKENS = 32
@@ -40,26 +39,6 @@ def relative_error(a: np.ndarray, b: np.ndarray) -> float:
 
 class NearlyTied(Exception):
     """Every prompt has a greedy step that is nearly a tie."""
-
-
-class MlxOracle:
-    """A checkpoint in mlx-lm: stored values, floating-point parameters cast to `dtype`, on the CPU."""
-
-    def __init__(self, folder: Path, dtype: mx.Dtype = mx.float32):
-        # transformers 5 nests what mlx-lm reads at the top level in most of its models.
-        nested = read_config(folder).get("rope_parameters")
-        overrides = (
-            {"rope_theta": nested["rope_theta"], "rope_scaling": nested} if nested and "rope_theta" in nested else None
-        )
-        self.model, _ = load_model(folder, model_config=overrides)
-        self.model.set_dtype(dtype)
-
-    def start(self):
-        return make_prompt_cache(self.model)
-
-    def step(self, tokens: np.ndarray, cache) -> np.ndarray:
-        """Logits `[n, vocab]` of `n` more tokens."""
-        return np.array(self.model(mx.array(tokens[None].astype(np.int32)), cache=cache)[0].astype(mx.float32))
 
 
 class SteppingOracle(MlxOracle):
