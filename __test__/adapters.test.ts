@@ -135,6 +135,7 @@ describe('what is no adapter of the model', () => {
     await expect(model.loadAdapter(folder)).rejects.toMatchObject({ code: 'INVALID_ADAPTER' })
     await expect(model.loadAdapter(join(folder, 'nowhere'))).rejects.toMatchObject({
       code: 'MODEL_NOT_FOUND',
+      message: expect.stringContaining('There is no adapter') as string,
     })
     await expect(loadModel('demo', { adapter: wrong })).rejects.toMatchObject({
       code: 'INVALID_ADAPTER',

@@ -12,6 +12,7 @@ import {
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { downloadModel, type DownloadedModel, type LoadProgress } from '../js/index.js'
+import { getNative } from '../js/native.js'
 import { runModule } from './support/child.js'
 import { HubFixture, modelFiles, noise } from './support/hub-fixtures.js'
 import type { Fault, Seen } from './support/hub-server.js'
@@ -127,8 +128,13 @@ describe('a server', () => {
       return { status: 429, headers: { 'retry-after': value() } }
     }
     const start = performance.now()
-    await download('owner/wait')
+    const reasons: (string | undefined)[] = []
+    await download('owner/wait', {
+      onProgress: ({ waiting }: LoadProgress) => reasons.push(waiting),
+    })
     expect(performance.now() - start).toBeGreaterThan(900)
+    expect(reasons[0]).toMatch(/tries again in \d s, after: .*too many requests/)
+    expect(reasons.at(-1)).toBeUndefined()
   })
 
   it('that asks for too long a wait is left', async () => {
@@ -568,5 +574,25 @@ describe('a file that somebody else downloads', () => {
     expect(seen).toEqual([...seen].sort((a, b) => a - b))
     expect(reports.at(-1)?.loadedBytes).toBe(second.bytes)
     await first
+  })
+
+  it('and that does not grow, is named as what is waited for', async () => {
+    hub.server.add('owner/held', modelFiles(WEIGHTS))
+    await download('owner/held')
+    rmSync(join(hub.cacheDir, 'models--owner--held'), { recursive: true })
+    const folder = join(hub.cacheDir, '.locks', 'models--owner--held')
+    const locks = readdirSync(folder).map((name) => getNative().lockFile(join(folder, name)))
+    let told: (reason: string) => void = () => undefined
+    const reason = new Promise<string>((resolve) => {
+      told = resolve
+    })
+    const second = download('owner/held', {
+      onProgress: ({ waiting }: LoadProgress) => {
+        if (waiting !== undefined) told(waiting)
+      },
+    })
+    expect(await reason).toContain('another process')
+    for (const lock of locks) lock?.release()
+    expect(weightsOf(await second).equals(WEIGHTS)).toBe(true)
   })
 })

@@ -3,7 +3,7 @@
 import { existsSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { downloadModel, listModels, removeModel } from '../js/index.js'
+import { downloadModel, listModels, loadModel, removeModel } from '../js/index.js'
 import { CONFIG, HubFixture, modelFiles, noise } from './support/hub-fixtures.js'
 
 const hub = new HubFixture()
@@ -37,6 +37,22 @@ describe('listModels', () => {
       ].sort((a, b) => (String(a[0]) < String(b[0]) ? -1 : 1)),
     )
     expect(Date.now() - (models[1]?.lastUsed.getTime() ?? 0)).toBeLessThan(60_000)
+  })
+})
+
+describe('a repository without an owner', () => {
+  it('is listed, loaded from the cache and removed', async () => {
+    hub.server.add('a/name', modelFiles('one'))
+    await downloadModel('a/name', hub.options)
+    const { cacheDir } = hub
+    renameSync(join(cacheDir, 'models--a--name'), join(cacheDir, 'models--gpt2'))
+    expect(await listModels({ cacheDir })).toMatchObject([{ id: 'gpt2' }])
+    // It is found: what is wrong with it is its content.
+    await expect(loadModel('gpt2', hub.options)).rejects.toMatchObject({ code: 'INVALID_WEIGHTS' })
+    await expect(loadModel('gpt3', hub.options)).rejects.toMatchObject({ code: 'MODEL_NOT_FOUND' })
+    const { bytes } = await removeModel('gpt2', { cacheDir })
+    expect(bytes).toBeGreaterThan(3)
+    expect(await listModels({ cacheDir })).toEqual([])
   })
 })
 

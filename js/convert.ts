@@ -80,7 +80,8 @@ class Converting {
   }
 
   async #folder(name: string): Promise<string> {
-    const { folder, repository } = await locate(name, this.#options.revision)
+    const { revision, cacheDir } = this.#options
+    const { folder, repository } = await locate(name, revision, cacheDir)
     if (folder !== undefined) return folder
     // Nothing is loaded as a whole, so any size will do.
     return ensure(repository, this.#download(), () => Promise.resolve())

@@ -158,7 +158,7 @@ export function loadRequest(
 
 /** The folder of a model's files, which are downloaded where they are missing. */
 export async function modelFolder(name: string, options: LoadModelOptions): Promise<string> {
-  const { folder, repository } = await locate(name, options.revision)
+  const { folder, repository } = await locate(name, options.revision, options.cacheDir)
   if (folder !== undefined) return folder
   return ensure(repository, options, async (snapshot, weightsBytes) => {
     await checkMemory(snapshot, options, weightsBytes)

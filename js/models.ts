@@ -1,7 +1,7 @@
 import { estimate, findOutline } from './estimate.js'
 import { download } from './hub/download.js'
 import { cacheFolder } from './hub/environment.js'
-import { repositoryOf } from './hub/locate.js'
+import { repositoryOf, storedRepositoryOf } from './hub/locate.js'
 import { removeStored, storedModels } from './hub/stored.js'
 import { downloadOptions, estimateOptions, listOptions, removeOptions } from './options.js'
 import type {
@@ -62,6 +62,6 @@ export async function removeModel(
   const { revision, cacheDir } = removeOptions(options)
   const name = nonEmptyString(id, 'id')
   const whole = revision === undefined && !name.includes('@')
-  const repository = repositoryOf(name, revision)
+  const repository = storedRepositoryOf(name, revision)
   return { bytes: await removeStored(cacheFolder(cacheDir), repository, whole) }
 }

@@ -46,6 +46,11 @@ export interface LoadProgress {
   rate?: number
   /** While downloading: how long it will take at this rate. */
   remainingSeconds?: number
+  /**
+   * While nothing comes: what is waited for, such as another process that downloads the file, or a
+   * hub that asks for patience.
+   */
+  waiting?: string
 }
 
 /** Where models that are named `owner/name` come from, and where they are kept. */

@@ -66,11 +66,15 @@ export class ProgressBar {
         ),
       ]
     }
-    const amount = [amountOf(loadedBytes, totalBytes), ...speed(progress)].join(' · ')
+    const amount = [amountOf(loadedBytes, totalBytes), ...state(progress)].join(' · ')
     const whole = this.#bar('Downloading', this.#label, loadedBytes, totalBytes, amount)
-    if (file === undefined) return [whole]
+    const { waiting } = progress
+    const room = (this.#output.columns ?? 80) - 1
+    const why = waiting === undefined ? [] : [waiting.slice(0, room)]
+    if (file === undefined) return [whole, ...why]
     const ofFile = amountOf(fileLoadedBytes, fileTotalBytes)
-    return [whole, this.#bar('', file, fileLoadedBytes, fileTotalBytes, ofFile)]
+    const second = this.#bar('', file, fileLoadedBytes, fileTotalBytes, ofFile)
+    return [whole, second, ...why]
   }
 
   #bar(verb: string, label: string, done: number, total: number, amount: string): string {
@@ -110,8 +114,15 @@ export class ProgressBar {
       amountOf(loadedBytes, totalBytes),
       ...speed({ loadedBytes, totalBytes, ...progress }),
     ]
-    this.#output.write(`Downloading ${this.#label}: ${amount.join(' · ')}\n`)
+    const { waiting } = progress
+    const why = waiting === undefined ? '' : ` · waits: ${waiting}`
+    this.#output.write(`Downloading ${this.#label}: ${amount.join(' · ')}${why}\n`)
   }
+}
+
+/** How fast it goes, or that nothing does. */
+function state(progress: LoadProgress): string[] {
+  return progress.waiting === undefined ? speed(progress) : ['waits']
 }
 
 function amountOf(done: number, total: number): string {

@@ -14,7 +14,13 @@ const WEIGHTS = ['adapter_model.safetensors', 'adapters.safetensors']
 
 /** The folder of an adapter, which is downloaded where it is missing. */
 export async function adapterFolder(name: string, options: DownloadModelOptions): Promise<string> {
-  const { folder, repository } = await locate(name, options.revision)
+  const { folder, repository } = await locate(name, options.revision, options.cacheDir).catch(
+    (error: unknown) => {
+      if (!(error instanceof NodeMlxError) || error.code !== 'MODEL_NOT_FOUND') throw error
+      const message = `There is no adapter ${name}: it is neither a folder nor "owner/name"`
+      throw new NodeMlxError('MODEL_NOT_FOUND', message, { cause: error })
+    },
+  )
   if (folder !== undefined) return folder
   const cacheDir = cacheFolder(options.cacheDir)
   const local = await localSnapshot(

@@ -5,7 +5,7 @@ import { wantsNoLinks } from './environment.js'
 import { fileError } from './errors.js'
 import { isCommit, isShortCommit } from './repository.js'
 
-const FOLDER = /^models--([^-].*?)--(.+)$/
+const FOLDER = /^models--([^-].*?)(?:--(.+))?$/
 
 /**
  * A repository's folder in the cache that all tools for the hub share, as huggingface_hub lays it
@@ -28,7 +28,8 @@ export class RepositoryCache {
   /** The repository of a folder in the cache; `undefined` where that holds no model. */
   static idOf(folder: string): string | undefined {
     const [, owner, name] = FOLDER.exec(folder) ?? []
-    return owner === undefined || name === undefined ? undefined : `${owner}/${name}`
+    // The hub's oldest repositories have no owner.
+    return name === undefined ? owner : `${owner ?? ''}/${name}`
   }
 
   /** The repository of a snapshot's folder; `undefined` for any other folder. */

@@ -28,6 +28,8 @@ export interface ByteRange {
 export class HubClient {
   readonly endpoint: URL
   readonly token: Token | undefined
+  /** Told why nothing happens, before each wait. */
+  onWait: (reason: string) => void = () => undefined
   readonly #transport: Transport
   readonly #patience = milliseconds('HF_HUB_DOWNLOAD_TIMEOUT', 30_000)
 
@@ -49,7 +51,7 @@ export class HubClient {
    * while that can help.
    */
   async json(url: URL, asked: Asked, signal: AbortSignal): Promise<{ value: unknown; next?: URL }> {
-    return persistently(signal, () =>
+    return this.persistently(signal, () =>
       this.exchange(url, 'GET', {}, asked, signal, async ({ response, url: from }, touch) => {
         if (response.status !== 200) throw refusal(response, asked)
         const parts: Uint8Array[] = []
@@ -70,6 +72,13 @@ export class HubClient {
         }
       }),
     )
+  }
+
+  /** Runs something until it succeeds or cannot be helped. */
+  persistently<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T> {
+    return persistently(signal, run, (reason) => {
+      this.onWait(reason)
+    })
   }
 
   #senseless({ id }: Asked, what: string): NodeMlxError {

@@ -156,6 +156,9 @@ class SnapshotDownload {
       return await this.#result(revision, local.path)
     const address = endpointAddress(endpoint)
     const client = new HubClient(address, await findToken(token), transport(fetch))
+    client.onWait = (reason) => {
+      this.#progress.waitsAtAll(reason)
+    }
     const listing = await listFiles(client, id, revision, this.#controller.signal)
     const context: DownloadContext = {
       client,

@@ -35,11 +35,14 @@ const LONGEST_WAIT_MS = 5 * 60_000
  */
 export class Backoff {
   readonly #signal: AbortSignal
+  readonly #onWait: (reason: string) => void
   #failures = 0
   #succeeded = false
 
-  constructor(signal: AbortSignal) {
+  /** @param onWait - Told why nothing happens, before each wait. */
+  constructor(signal: AbortSignal, onWait: (reason: string) => void = () => undefined) {
     this.#signal = signal
+    this.#onWait = onWait
   }
 
   /** Something went well: the next failure counts as the first. */
@@ -55,13 +58,19 @@ export class Backoff {
     if (this.#failures >= retries || error.wait > LONGEST_WAIT_MS) throw error.final
     const grown = FIRST_WAIT_MS * 2 ** this.#failures++
     const wait = Math.max(error.wait, grown * (0.5 + Math.random()))
+    const seconds = Math.ceil(wait / 1000)
+    this.#onWait(`tries again in ${seconds} s, after: ${error.final.message}`)
     await sleep(wait, undefined, { signal: this.#signal })
   }
 }
 
 /** Runs something until it succeeds or cannot be helped. */
-export async function persistently<T>(signal: AbortSignal, run: () => Promise<T>): Promise<T> {
-  const backoff = new Backoff(signal)
+export async function persistently<T>(
+  signal: AbortSignal,
+  run: () => Promise<T>,
+  onWait?: (reason: string) => void,
+): Promise<T> {
+  const backoff = new Backoff(signal, onWait)
   for (;;) {
     try {
       return await run()

@@ -44,6 +44,8 @@ export async function downloadBlob(file: RemoteFile, context: DownloadContext): 
   const lock = await acquire(cache.lock(file.etag), signal, async () => {
     const growing = await stat(cache.incomplete(file.etag, true)).catch(() => undefined)
     progress.found(file.name, (growing?.size ?? theirs) - theirs)
+    if ((growing?.size ?? theirs) === theirs)
+      progress.waits(file.name, 'for another process, which downloads it')
     theirs = growing?.size ?? theirs
   })
   try {
@@ -79,6 +81,7 @@ class FileDownload {
   readonly #path: string
   readonly #context: DownloadContext
   readonly #content: Content
+  readonly #onWait: (reason: string) => void
   readonly #backoff: Backoff
   #inParts: boolean
   /** The content is known to be another one than was announced. */
@@ -94,7 +97,10 @@ class FileDownload {
     this.#context = context
     const address = contentAddress(client, cache.id, commit, file.name)
     this.#content = new Content(client, address, asked, file.size)
-    this.#backoff = new Backoff(signal)
+    this.#onWait = (reason) => {
+      context.progress.waits(file.name, reason)
+    }
+    this.#backoff = new Backoff(signal, this.#onWait)
     this.#inParts = file.size !== undefined && file.size >= 2 * PART
   }
 
@@ -185,9 +191,9 @@ class FileDownload {
       if (next >= size) return
       const end = Math.min(next + PART, size)
       const range = { from: next, end }
-      parts.push(
-        new Part(this.#content, range, writer, this.#context.connections, controller.signal),
-      )
+      const { connections } = this.#context
+      const backoff = new Backoff(controller.signal, this.#onWait)
+      parts.push(new Part(this.#content, range, writer, connections, backoff, controller.signal))
       next = end
     }
     try {
@@ -239,11 +245,12 @@ class Part {
     { from, end }: { from: number; end: number },
     writer: BlobWriter,
     slots: Slots,
+    backoff: Backoff,
     signal: AbortSignal,
   ) {
     this.#writer = writer
     this.ended = slots
-      .use(signal, () => this.#run(content, from, end, signal))
+      .use(signal, () => this.#run(content, from, end, backoff, signal))
       .then(
         () => {
           this.#state = 'done'
@@ -257,8 +264,13 @@ class Part {
       })
   }
 
-  async #run(content: Content, from: number, end: number, signal: AbortSignal): Promise<void> {
-    const backoff = new Backoff(signal)
+  async #run(
+    content: Content,
+    from: number,
+    end: number,
+    backoff: Backoff,
+    signal: AbortSignal,
+  ): Promise<void> {
     let at = from
     while (at < end) {
       signal.throwIfAborted()

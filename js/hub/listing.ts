@@ -1,7 +1,6 @@
 import { NodeMlxError } from '../errors.js'
 import type { HubClient } from './client.js'
 import { refusal, type Asked } from './errors.js'
-import { persistently } from './failures.js'
 import { isCommit, isShortCommit } from './repository.js'
 
 /** A file of a repository as the list of files has it. */
@@ -142,7 +141,7 @@ export async function describe(
       },
       ({ headers }) => headers.has('x-linked-etag'),
     )
-  const described = await persistently(signal, async () => (await ask('HEAD')) ?? ask('GET'))
+  const described = await client.persistently(signal, async () => (await ask('HEAD')) ?? ask('GET'))
   if (described === undefined) throw noHub(asked, `does not describe ${file.name}`)
   return described
 }

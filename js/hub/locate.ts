@@ -14,6 +14,7 @@ import {
   isRevision,
   MAIN,
   parseRepository,
+  parseWithoutOwner,
   type Repository,
 } from './repository.js'
 
@@ -25,13 +26,14 @@ export type Place =
  * Finds out what a name means: `'demo'`, a folder, an alias or `owner/name[@revision]`, in this
  * order. Asks nothing of the network.
  */
-export async function locate(model: string, revision?: string): Promise<Place> {
+export async function locate(model: string, revision?: string, cacheDir?: string): Promise<Place> {
   const folder = await folderOf(model)
   if (folder !== undefined) {
     if (revision === undefined) return { folder }
     throw invalidArgument('revision', `has no meaning for ${model}, which is a folder`)
   }
-  const repository = parseRepository(aliased(model) ?? model)
+  const repository =
+    parseRepository(aliased(model) ?? model) ?? (await cachedWithoutOwner(model, cacheDir))
   if (repository === undefined) {
     throw new NodeMlxError(
       'MODEL_NOT_FOUND',
@@ -41,6 +43,21 @@ export async function locate(model: string, revision?: string): Promise<Place> {
   return { repository: atRevision(repository, revision) }
 }
 
+/**
+ * A repository without an owner, as the hub's oldest ones are: such a name means it where the cache
+ * has it. What is not there is named by the address of its page, so that a name which is mistyped
+ * is asked of nobody.
+ */
+async function cachedWithoutOwner(
+  name: string,
+  cacheDir?: string,
+): Promise<Repository | undefined> {
+  const repository = parseWithoutOwner(name)
+  if (repository === undefined) return undefined
+  const cached = await exists(new RepositoryCache(cacheFolder(cacheDir), repository.id).folder)
+  return cached ? repository : undefined
+}
+
 /** The repository that a name means, where it cannot be a folder. */
 export function repositoryOf(name: string, revision?: string): Repository {
   const repository = parseRepository(aliased(name) ?? name)
@@ -48,6 +65,14 @@ export function repositoryOf(name: string, revision?: string): Repository {
   const here = name === 'demo' || isHereAt(expand(name)) ? ', which is here already' : ''
   const message = `expected an alias or "owner/name", got ${JSON.stringify(name)}${here}`
   throw invalidArgument('id', `${message}${didYouMean(name)}`)
+}
+
+/** The same of what is in the cache, where names without an owner are clear. */
+export function storedRepositoryOf(name: string, revision?: string): Repository {
+  const repository = aliased(name) === undefined ? parseWithoutOwner(name) : undefined
+  // It is not the embedded model.
+  if (repository === undefined || name === 'demo') return repositoryOf(name, revision)
+  return atRevision(repository, revision)
 }
 
 function atRevision(repository: Repository, revision: string | undefined): Repository {

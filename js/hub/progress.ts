@@ -57,6 +57,23 @@ export class DownloadProgress {
     this.#add(name, bytes)
   }
 
+  /** Tells what a file waits for. */
+  waits(name: string, reason: string): void {
+    const file = this.#files.get(name)
+    if (this.#begun && file !== undefined) this.#tell(name, file, performance.now(), reason)
+    else this.waitsAtAll(reason)
+  }
+
+  /** Tells what the download waits for before files come. */
+  waitsAtAll(reason: string): void {
+    this.#report({
+      stage: 'download',
+      loadedBytes: this.#loaded,
+      totalBytes: this.#total,
+      waiting: reason,
+    })
+  }
+
   #add(name: string, bytes: number): void {
     const file = this.#files.get(name)
     if (file === undefined) return
@@ -69,7 +86,7 @@ export class DownloadProgress {
       this.#tell(name, file, now)
   }
 
-  #tell(name: string, file: FileProgress, now: number): void {
+  #tell(name: string, file: FileProgress, now: number, waiting?: string): void {
     this.#last = now
     this.#samples.push({ at: now, received: this.#received })
     while (this.#samples.length > 2 && now - (this.#samples[0]?.at ?? now) > RATE_OVER)
@@ -85,6 +102,7 @@ export class DownloadProgress {
       fileLoadedBytes: file.loaded,
       fileTotalBytes: file.total,
       ...(rate > 0 ? { rate, remainingSeconds: (this.#total - this.#loaded) / rate } : {}),
+      ...(waiting === undefined ? {} : { waiting }),
     })
   }
 }

@@ -6,14 +6,14 @@ export const MAIN = 'main'
 
 /** A repository on the hub, at a branch, a tag, a commit or a reference such as `refs/pr/1`. */
 export interface Repository {
-  /** `owner/name`. */
+  /** `owner/name`, or of some old ones `name`. */
   id: string
   revision: string
 }
 
 /** The address of a model's page on the public hub, at a revision or not. */
 const PAGE =
-  /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#]+\/[^/?#]+)(?:\/tree\/([^?#]+?))?\/?(?:[?#].*)?$/
+  /^https?:\/\/(?:www\.)?(?:huggingface\.co|hf\.co)\/([^/?#]+(?:\/(?!tree(?:\/|$))[^/?#]+)?)(?:\/tree\/([^?#]+?))?\/?(?:[?#].*)?$/
 
 /**
  * `owner/name`, `owner/name@revision` or the address of a model's page; `undefined` where `text` is
@@ -21,17 +21,28 @@ const PAGE =
  */
 export function parseRepository(text: string): Repository | undefined {
   const [, page, tree] = PAGE.exec(text) ?? []
-  if (page !== undefined) return parseRepository(tree === undefined ? page : `${page}@${tree}`)
+  if (page !== undefined) return parse(tree === undefined ? page : `${page}@${tree}`)
+  const repository = parse(text)
+  return repository?.id.includes('/') === true ? repository : undefined
+}
+
+/** `name` or `name@revision` of a repository without an owner, as the hub's oldest ones are. */
+export function parseWithoutOwner(text: string): Repository | undefined {
+  const repository = parse(text)
+  return repository?.id.includes('/') === false ? repository : undefined
+}
+
+function parse(text: string): Repository | undefined {
   const at = text.indexOf('@')
   const id = at === -1 ? text : text.slice(0, at)
   const revision = at === -1 ? MAIN : text.slice(at + 1)
   return isRepositoryId(id) && isRevision(revision) ? { id, revision } : undefined
 }
 
-/** As the hub has it: two names of letters, digits and `-_.`, which become a folder's name. */
+/** As the hub has it: names of letters, digits and `-_.`, which become a folder's name. */
 function isRepositoryId(id: string): boolean {
   return (
-    /^\w[\w.-]*\/\w[\w.-]*$/.test(id) &&
+    /^\w[\w.-]*(?:\/\w[\w.-]*)?$/.test(id) &&
     id.length <= 96 &&
     !/--|\.\.|[.-](?:\/|$)/.test(id) &&
     !id.endsWith('.git')
