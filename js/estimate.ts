@@ -2,7 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { aborted, fromNative, NodeMlxError } from './errors.js'
-import { growthOf, type Growth } from './formats.js'
+import { growthOf, QUANTIZATION_FILES, type Growth } from './formats.js'
 import { names, RepositoryCache } from './hub/cache.js'
 import { HubClient } from './hub/client.js'
 import { cacheFolder, endpointAddress, findToken, isOffline } from './hub/environment.js'
@@ -62,7 +62,7 @@ async function outlineOf(
   const native = getNative()
   // What cannot run needs no memory.
   native.architectureOf(folder)
-  const growth = growthOf(config)
+  const growth = growthOf(await withQuantization(folder, config))
   const found = await (tensors?.(growth) ?? outlineOfFolder(folder, growth))
   if (found === undefined) return undefined
   const kind = device === 'auto' ? native.systemInfo().defaultDevice : device
@@ -83,6 +83,22 @@ function parsed(config: string): Record<string, unknown> | undefined {
   }
 }
 
+/** The configuration with what a file beside it says of how weights are quantized. */
+async function withQuantization(
+  folder: string,
+  config: Record<string, unknown>,
+): Promise<Record<string, unknown>> {
+  const text = isPlainObject(config['text_config']) ? config['text_config'] : {}
+  const fields = ['quantization', 'quantization_config']
+  if ([config, text].some((it) => fields.some((field) => isPlainObject(it[field])))) return config
+  for (const [name, method] of QUANTIZATION_FILES) {
+    const said = parsed(await readFile(join(folder, name), 'utf8').catch(() => ''))
+    if (said !== undefined)
+      return { ...config, quantization_config: { quant_method: method, ...said } }
+  }
+  return config
+}
+
 /**
  * The outline of a model by its name: of a repository that is not here it asks for the
  * configuration and the headers alone.
@@ -91,7 +107,7 @@ export async function findOutline(model: string, options: EstimateModelOptions):
   const { signal } = options
   try {
     signal?.throwIfAborted()
-    const { folder, repository } = await locate(model, options.revision)
+    const { folder, repository } = await locate(model, options.revision, options.cacheDir)
     if (folder === undefined) return await outlineOfRepository(repository, options)
     return (await outlineOf(folder, options)) ?? (await throwNoModel(model, folder))
   } catch (error) {
@@ -135,6 +151,10 @@ async function outlineOfRepository(
   const folder = await mkdtemp(join(tmpdir(), 'nodemlx-'))
   try {
     await writeFile(join(folder, CONFIG), config)
+    for (const [name] of QUANTIZATION_FILES) {
+      const said = await files.read(name)
+      if (said !== undefined) await writeFile(join(folder, name), said)
+    }
     const found = await outlineOf(folder, options, (growth) => files.outline(growth))
     if (found === undefined) throw noModel(id, listing.files)
     return found

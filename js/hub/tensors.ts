@@ -54,7 +54,7 @@ export async function outlineOfFile(
     const [from, to] = offsets as unknown[]
     if (typeof from !== 'number' || typeof to !== 'number' || to + length + 8 > size)
       return undefined
-    if (!LEFT_ASIDE.test(name)) bytes += (to - from) * growth(String(dtype))
+    if (!LEFT_ASIDE.test(name)) bytes += Math.ceil((to - from) * growth(name, String(dtype)))
   }
   return { bytes, headers: [text] }
 }

@@ -120,6 +120,15 @@ impl Cache {
         Self::Arrays(ArraysCache::new(entries).growing())
     }
 
+    /// Whether it has entries that grow with the positions and are not keys and values.
+    pub fn has_growing_state(&self) -> bool {
+        match self {
+            Self::Arrays(state) => state.grows,
+            Self::List(parts) => parts.iter().any(Self::has_growing_state),
+            _ => false,
+        }
+    }
+
     /// The same, still empty, within `limits`: what holds every position keeps the last ones only,
     /// what holds a larger window or chunk a smaller window. The state of a recurrence has no
     /// positions to leave out, and no keys and values to pack; that of groups leaves out groups.

@@ -17,6 +17,8 @@ pub struct CacheSize {
 enum Capacity {
     /// All of them, in steps.
     Every,
+    /// All of them, and no more.
+    Exact,
     /// The last ones.
     Window(i32),
     /// At most as many as buffers of chunks have.
@@ -43,12 +45,32 @@ impl CacheSize {
         vec![Self { per_position, fixed: 0, capacity }]
     }
 
+    /// The same of caches with entries that grow with the positions: two states of a cache, after
+    /// some `positions` and after twice as many, tell what a position adds.
+    pub fn of_growing(some: &Cache, twice: &Cache, positions: i32) -> Vec<Self> {
+        match (some, twice) {
+            (Cache::List(some), Cache::List(twice)) => {
+                let parts = some.iter().zip(twice);
+                parts.flat_map(|(some, twice)| Self::of_growing(some, twice, positions)).collect()
+            }
+            (Cache::Arrays(state), _) if state.grows => {
+                let (before, after) = (some.nbytes(), twice.nbytes());
+                let count = positions.max(1) as usize;
+                let per_position = after.saturating_sub(before).div_ceil(count);
+                let fixed = before.saturating_sub(per_position.saturating_mul(count));
+                vec![Self { per_position, fixed, capacity: Capacity::Exact }]
+            }
+            _ => Self::of(some),
+        }
+    }
+
     /// The most bytes that it takes for so many positions, one prompt and tokens that come one by
     /// one.
     pub fn bytes(&self, positions: i32) -> usize {
         let in_steps = positions.saturating_add(STEP - 1) / STEP * STEP;
         let held = match self.capacity {
             Capacity::Every => in_steps,
+            Capacity::Exact => positions,
             // Steps begin where the prompt ends.
             Capacity::Window(most) => positions.saturating_add(STEP - 1).min(most),
             Capacity::Chunk(most) => in_steps.min(most),

@@ -15,14 +15,26 @@ use crate::mlx::{self, Dtype, GraphsOnly};
 use crate::nn::Step;
 use crate::weights::{Checkpoint, LoadPlan, Outline, Quantization, TensorOutline, Weights};
 
+/// So many positions tell what states that grow with them take of one: a multiple of the usual
+/// sizes of groups, and more than the usual windows.
+const PROBED: usize = 2048;
+
 /// What the caches of a model within `limits` take: what the graph of a first token, which is never
-/// computed, says of one.
+/// computed, says of one; where states grow with the positions, what graphs of many say.
 ///
 /// # Errors
 /// Those of building the graph.
 pub fn cache_sizes(model: &dyn LanguageModel, limits: CacheLimits) -> Result<Vec<CacheSize>> {
-    let caches = model.make_caches().into_iter().map(|cache| cache.limited(&limits)).collect();
-    Ok(begun(model, caches)?.iter().flat_map(CacheSize::of).collect())
+    let caches = model.make_caches().into_iter();
+    let mut caches: Vec<_> = caches.map(|cache| cache.limited(&limits)).collect();
+    if !caches.iter().any(Cache::has_growing_state) {
+        return Ok(begun(model, caches)?.iter().flat_map(CacheSize::of).collect());
+    }
+    feed(model, &mut caches, PROBED)?;
+    let some = caches.clone();
+    feed(model, &mut caches, PROBED)?;
+    let both = some.iter().zip(&caches);
+    Ok(both.flat_map(|(it, twice)| CacheSize::of_growing(it, twice, PROBED as i32)).collect())
 }
 
 /// The same of the caches of a model's own head.
@@ -44,15 +56,20 @@ pub fn head_cache_sizes(
 /// # Errors
 /// Those of building the graph.
 pub fn begun(model: &dyn LanguageModel, mut caches: Vec<Cache>) -> Result<Vec<Cache>> {
-    let first = mlx::from_u32(&[0], &[1, 1]);
-    let step = Step::of_one(&first).without_logits();
+    feed(model, &mut caches, 1)?;
+    Ok(caches)
+}
+
+/// Puts so many tokens into the graphs of caches.
+fn feed(model: &dyn LanguageModel, caches: &mut [Cache], tokens: usize) -> Result<()> {
+    let tokens = mlx::from_u32(&vec![0; tokens], &[1, tokens as i32]);
+    let step = Step::of_one(&tokens).without_logits();
     let abilities = model.abilities();
     match (abilities.writes, abilities.labels) {
-        (true, _) => model.forward(&step, &mut [&mut caches])?,
-        (false, Some(_)) => model.classify(&step, &mut [&mut caches])?,
-        (false, None) => model.states(&step, &mut [&mut caches])?,
-    };
-    Ok(caches)
+        (true, _) => model.forward(&step, &mut [caches]).map(drop),
+        (false, Some(_)) => model.classify(&step, &mut [caches]).map(drop),
+        (false, None) => model.states(&step, &mut [caches]).map(drop),
+    }
 }
 
 /// The same of a model's own head.

@@ -174,9 +174,9 @@ impl Checkpoint {
         self.places.keys().map(String::as_str)
     }
 
-    /// The bytes of all tensors.
+    /// The bytes of all tensors, as they are taken.
     pub fn bytes(&self) -> usize {
-        self.placed().map(|(_, _, entry)| entry.range.len()).sum()
+        self.placed().map(|(_, _, entry)| entry.bytes()).sum()
     }
 
     /// A number that tells these tensors, and what `more` says of them, from others: of their
@@ -213,7 +213,7 @@ impl Checkpoint {
 
     /// The bytes of one tensor; 0 for an unknown name.
     pub(super) fn tensor_bytes(&self, name: &str) -> usize {
-        self.entry(name).map_or(0, |entry| entry.range.len())
+        self.entry(name).map_or(0, Entry::bytes)
     }
 
     pub(super) fn entry(&self, name: &str) -> Option<&Entry> {

@@ -20,6 +20,19 @@ pub(super) struct Entry {
     pub(super) stored: safetensors::Dtype,
 }
 
+impl Entry {
+    /// The bytes that the tensor takes.
+    pub(super) fn bytes(&self) -> usize {
+        let width = match self.dtype {
+            Dtype::Bool | Dtype::Uint8 | Dtype::Int8 => 1,
+            Dtype::Uint16 | Dtype::Int16 | Dtype::Float16 | Dtype::Bfloat16 => 2,
+            Dtype::Uint32 | Dtype::Int32 | Dtype::Float32 => 4,
+            Dtype::Uint64 | Dtype::Int64 | Dtype::Float64 | Dtype::Complex64 => 8,
+        };
+        self.shape.iter().map(|&dim| dim.unsigned_abs() as usize).product::<usize>() * width
+    }
+}
+
 /// What is known of a tensor without its content.
 #[derive(Debug, Clone)]
 pub struct TensorOutline {
