@@ -1,5 +1,5 @@
 //! AWQ (Lin et al. 2023), as AutoAWQ packs it for its kernels GEMM and GEMV: `qweight`, `qzeros` and
-//! `scales`.
+//! `scales`; with 8 bits as vLLM reads it.
 
 use serde_json::Value;
 
@@ -11,18 +11,23 @@ use super::source::Source;
 use super::{Refusal, unsupported};
 use crate::error::Result;
 
-const BITS: usize = 4;
-const CODES_OF_A_WORD: usize = 8;
+/// Which of a word's outputs each code is, from the lowest bits on (GEMM).
+const ORDER_OF_4_BITS: &[usize] = &[0, 2, 4, 6, 1, 3, 5, 7];
+const ORDER_OF_8_BITS: &[usize] = &[0, 2, 1, 3];
 
-/// Which of a word's eight outputs each four bits are, from the lowest on (GEMM).
-const ORDER: [usize; CODES_OF_A_WORD] = [0, 2, 4, 6, 1, 3, 5, 7];
+/// The format of a checkpoint.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Awq {
+    bits: usize,
+    packing: Packing,
+}
 
 /// How the words of AWQ lie.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Awq {
-    /// `qweight` `[inputs, outputs / 8]`.
+enum Packing {
+    /// `qweight` `[inputs, outputs / codes of a word]`.
     Gemm,
-    /// `qweight` `[outputs, inputs / 8]`, and scales and zeros of some groups more than there are.
+    /// `qweight` `[outputs, inputs / codes of a word]`, and scales and zeros of some groups more than there are.
     Gemv {
         /// Inputs that share a scale; `None` for all.
         group: Option<usize>,
@@ -33,18 +38,21 @@ impl Awq {
     /// # Errors
     /// What is not supported.
     pub(super) fn of(config: &Value) -> Result<Self, Refusal> {
-        if let Some(bits) = config["bits"].as_i64().filter(|&bits| bits != BITS as i64) {
-            return Err(unsupported(format!("{bits} bits")));
-        }
-        match config["version"].as_str().unwrap_or("gemm").to_lowercase().as_str() {
+        let bits = match config["bits"].as_i64() {
+            None | Some(4) => 4,
+            Some(8) => 8,
+            Some(bits) => return Err(unsupported(format!("{bits} bits"))),
+        };
+        let packing = match config["version"].as_str().unwrap_or("gemm").to_lowercase().as_str() {
             // Others that compute with the same words.
-            "gemm" | "exllama" | "ipex" => Ok(Self::Gemm),
+            "gemm" | "exllama" | "ipex" => Packing::Gemm,
             "gemv" => {
                 let group = config["group_size"].as_i64().and_then(|it| usize::try_from(it).ok());
-                Ok(Self::Gemv { group: group.filter(|&group| group > 0) })
+                Packing::Gemv { group: group.filter(|&group| group > 0) }
             }
-            other => Err(unsupported(format!("the packing \"{other}\""))),
-        }
+            other => return Err(unsupported(format!("the packing \"{other}\""))),
+        };
+        Ok(Self { bits, packing })
     }
 
     pub(super) fn convert(self, layer: &Layer) -> Result<Converted> {
@@ -53,29 +61,36 @@ impl Awq {
         let zeros = layer.source("qzeros", "qweight")?;
         weight.words()?;
         zeros.words()?;
-        match self {
-            Self::Gemm => gemm(layer, weight, scales, zeros),
-            Self::Gemv { group } => gemv(layer, group, weight, scales, zeros),
+        match self.packing {
+            Packing::Gemm => gemm(layer, self.bits, weight, scales, zeros),
+            Packing::Gemv { group } => gemv(layer, self.bits, group, weight, scales, zeros),
         }
     }
 }
 
-fn gemm(layer: &Layer, weight: Source, scales: Source, zeros: Source) -> Result<Converted> {
+fn gemm(
+    layer: &Layer,
+    bits: usize,
+    weight: Source,
+    scales: Source,
+    zeros: Source,
+) -> Result<Converted> {
+    let per_word = 32 / bits;
     let [inputs, words] = weight.matrix()?;
-    let outputs = words * CODES_OF_A_WORD;
+    let outputs = words * per_word;
     let [groups, _] = scales.matrix()?;
     scales.expect([groups, outputs])?;
     zeros.expect([groups, words])?;
     let group = group_size(&scales, inputs, groups)?;
-    let width = inputs.div_ceil(CODES_OF_A_WORD);
+    let width = inputs.div_ceil(per_word);
     let codes = Codes::made(weight, move |source| {
         let packed = source.words()?;
         let mut codes = vec![0; outputs * width];
         // The outputs that share words are made at once.
-        fill_rows(&mut codes, CODES_OF_A_WORD * width, |word, codes| {
+        fill_rows(&mut codes, per_word * width, |word, codes| {
             for (input, place) in (word..packed.len()).step_by(words).enumerate() {
-                let (at, shift) = (input / CODES_OF_A_WORD, BITS * (input % CODES_OF_A_WORD));
-                for (output, code) in outputs_of(packed[place]) {
+                let (at, shift) = (input / per_word, bits * (input % per_word));
+                for (output, code) in outputs_of(packed[place], bits) {
                     codes[output * width + at] |= code << shift;
                 }
             }
@@ -89,9 +104,9 @@ fn gemm(layer: &Layer, weight: Source, scales: Source, zeros: Source) -> Result<
     let zeros = Table::new(zeros, move |source| {
         let packed = source.words()?;
         let mut zeros = vec![0.0; outputs * groups];
-        fill_rows(&mut zeros, CODES_OF_A_WORD * groups, |word, zeros| {
+        fill_rows(&mut zeros, per_word * groups, |word, zeros| {
             for group in 0..groups {
-                for (output, zero) in outputs_of(packed[group * words + word]) {
+                for (output, zero) in outputs_of(packed[group * words + word], bits) {
                     zeros[output * groups + group] = zero as f32;
                 }
             }
@@ -99,30 +114,33 @@ fn gemm(layer: &Layer, weight: Source, scales: Source, zeros: Source) -> Result<
         Ok(zeros)
     });
     let zeros = Zeros::Each(zeros);
-    Ok(Affine { outputs, inputs, bits: BITS, group, codes, scales, zeros, groups: None }
-        .convert(layer))
+    Ok(Affine { outputs, inputs, bits, group, codes, scales, zeros, groups: None }.convert(layer))
 }
 
 /// The outputs of a word, and their codes.
-fn outputs_of(word: [u8; 4]) -> impl Iterator<Item = (usize, u32)> {
+fn outputs_of(word: [u8; 4], bits: usize) -> impl Iterator<Item = (usize, u32)> {
     let word = u32::from_le_bytes(word);
-    ORDER.into_iter().enumerate().map(move |(i, output)| (output, word >> (BITS * i) & 15))
+    let order = if bits == 4 { ORDER_OF_4_BITS } else { ORDER_OF_8_BITS };
+    let code = move |i: usize| word >> (bits * i) & ((1 << bits) - 1);
+    order.iter().enumerate().map(move |(i, &output)| (output, code(i)))
 }
 
 fn gemv(
     layer: &Layer,
+    bits: usize,
     group: Option<usize>,
     weight: Source,
     scales: Source,
     zeros: Source,
 ) -> Result<Converted> {
+    let per_word = 32 / bits;
     let [outputs, words] = weight.matrix()?;
-    let inputs = words * CODES_OF_A_WORD;
+    let inputs = words * per_word;
     let group = group.unwrap_or(inputs);
     let groups = inputs.div_ceil(group);
     let [_, zero_words] = zeros.matrix()?;
-    zeros.expect([outputs, zero_words.max(groups.div_ceil(CODES_OF_A_WORD))])?;
-    let stored = zero_words * CODES_OF_A_WORD;
+    zeros.expect([outputs, zero_words.max(groups.div_ceil(per_word))])?;
+    let stored = zero_words * per_word;
     scales.expect([outputs, stored])?;
     let codes = Codes::stored(weight);
     let scales = Table::new(scales, move |source| {
@@ -131,12 +149,11 @@ fn gemv(
     });
     let zeros = Zeros::Each(Table::new(zeros, move |source| {
         let zero = |row: &[[u8; 4]], group: usize| {
-            let packed = u32::from_le_bytes(row[group / CODES_OF_A_WORD]);
-            (packed >> (BITS * (group % CODES_OF_A_WORD)) & 15) as f32
+            let packed = u32::from_le_bytes(row[group / per_word]);
+            (packed >> (bits * (group % per_word)) & ((1 << bits) - 1)) as f32
         };
         let rows = source.words()?.chunks_exact(zero_words);
         Ok(rows.flat_map(|row| (0..groups).map(move |group| zero(row, group))).collect())
     }));
-    Ok(Affine { outputs, inputs, bits: BITS, group, codes, scales, zeros, groups: None }
-        .convert(layer))
+    Ok(Affine { outputs, inputs, bits, group, codes, scales, zeros, groups: None }.convert(layer))
 }

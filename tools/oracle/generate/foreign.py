@@ -125,6 +125,24 @@ def awq_gemm(group: int):
     return pack
 
 
+# The outputs of a word, from its lowest byte on, as vLLM's kernels read them. AutoAWQ writes 4 bits alone.
+AWQ_BYTES = [0, 2, 1, 3]
+
+
+def awq_8bit(group: int):
+    def words(codes) -> torch.Tensor:
+        """`[rows, outputs]` as words of four."""
+        codes = np.asarray(codes).astype(np.uint8)
+        in_order = codes.reshape(len(codes), -1, 4)[..., AWQ_BYTES]
+        return torch.from_numpy(np.ascontiguousarray(in_order).reshape(len(codes), -1).view(np.int32).copy())
+
+    def pack(shape, generator) -> Layer:
+        codes, zeros, scales, weights = integers(shape, generator, 8, group, symmetric=False)
+        return {"qweight": words(codes.T), "qzeros": words(zeros.T), "scales": scales.T.half()}, weights
+
+    return pack
+
+
 def awq_gemv(group: int):
     def pack(shape, generator) -> Layer:
         _, zeros, scales, weights = integers(shape, generator, 4, group, symmetric=False)

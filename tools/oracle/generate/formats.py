@@ -65,8 +65,8 @@ def gptq(name: str, bits: int, group: int, sym: bool, act_order: bool = False, v
     return Checkpoint(name, foreign.gptq(bits, group, sym, act_order, version), config, **fields)
 
 
-def awq(name: str, version: str, pack: Callable, **fields) -> Checkpoint:
-    config = {"quant_method": "awq", "bits": 4, "group_size": 32, "zero_point": True, "version": version}
+def awq(name: str, version: str, pack: Callable, bits: int = 4, **fields) -> Checkpoint:
+    config = {"quant_method": "awq", "bits": bits, "group_size": 32, "zero_point": True, "version": version}
     return Checkpoint(name, pack, config, **fields)
 
 
@@ -103,6 +103,7 @@ CHECKPOINTS = [
     gptq("gptq-experts-act-order", 4, 32, sym=True, act_order=True, experts=True),
     awq("awq-gemm", "gemm", foreign.awq_gemm(32), ignored=("self_attn.o_proj",)),
     awq("awq-gemv", "gemv", foreign.awq_gemv(32)),
+    awq("awq-8bit", "gemm", foreign.awq_8bit(32), bits=8),
     awq("awq-experts", "gemm", foreign.awq_gemm(32), experts=True),
     compressed("compressed-int4", "pack-quantized", num_bits=4, symmetric=False, group_size=32, **INT),
     compressed("compressed-int4-act-order", "pack-quantized", True, num_bits=4, symmetric=True, group_size=32, **INT),
