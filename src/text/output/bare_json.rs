@@ -3,8 +3,18 @@
 use super::reader::Guess;
 use super::schemas::Tools;
 
-/// Whether an answer begins with an object, or a list of objects, that names one of the tools.
+const FENCE: &str = "```";
+const LANGUAGE: &str = "json";
+
+/// Whether an answer begins with an object, or a list of objects, that names one of the tools. There
+/// may be a fence of Markdown before it.
 pub(super) fn guess(text: &str, tools: &Tools) -> Guess {
+    let text = match text.strip_prefix(FENCE) {
+        Some(inner) if LANGUAGE.starts_with(inner) => return Guess::Unknown,
+        Some(inner) => inner.strip_prefix(LANGUAGE).unwrap_or(inner).trim_start(),
+        None if FENCE.starts_with(text) => return Guess::Unknown,
+        None => text,
+    };
     let mut rest = text.strip_prefix('[').unwrap_or(text).trim_start();
     if rest.is_empty() {
         return Guess::Unknown;

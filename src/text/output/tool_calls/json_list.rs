@@ -30,6 +30,8 @@ mod tests {
                     r#"[{"name": "get_weather", "arguments": {"city": "Ulm"}}, {"name": "now", "arguments": {}}]"#,
                     r#"get_weather{"city":"Ulm"} now{}"#,
                 ),
+                ("```json\n[{\"name\": \"now\", \"arguments\": {}}]\n```", r#"now{}"#),
+                ("```json\n[1]\n```", r#""```json\n[1]\n```""#),
                 ("[]", r#""[]""#),
                 (r#"[{"name": "Ada"}]"#, r#""[{\"name\": \"Ada\"}]""#),
             ],

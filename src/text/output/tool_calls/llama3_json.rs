@@ -1,7 +1,7 @@
 //! Llama 3.1 to 3.3 and 4: the answer is an object, `{"name": …, "parameters": {…}}`, or there is one
 //! behind `<|python_tag|>`, where a built-in tool is called as `brave_search.call(query="…")`.
 
-use super::{Section, ToolFormat, standard};
+use super::{Section, ToolFormat, json_objects, standard};
 use crate::text::output::call_grammar::Shape;
 use crate::text::output::reader::{Read, Reader};
 use crate::text::output::{bare_json, json_call, python_call};
@@ -18,6 +18,7 @@ fn read(reader: Reader, _: usize) -> Section {
         reader.skip_space().await?;
         match reader.peek().await? {
             '{' | '[' => objects(&reader).await,
+            '`' => json_objects(reader, 0).await,
             _ => built_in(&reader).await,
         }
     })
@@ -59,6 +60,7 @@ mod tests {
         check(
             &FORMAT,
             &[
+                ("```json\n{\"name\": \"now\", \"parameters\": {}}\n```", r#"now{}"#),
                 (
                     r#"{"name": "get_weather", "parameters": {"city": "Paris"}}"#,
                     r#"get_weather{"city":"Paris"}"#,

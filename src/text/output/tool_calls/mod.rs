@@ -169,7 +169,12 @@ const fn standard(
     }
 }
 
-/// Reads one call or a list of calls, which are objects and end as JSON does.
+/// Reads one call or a list of calls, which are objects and end as JSON does, or in a fence of
+/// Markdown.
 fn json_objects(reader: Reader, _: usize) -> Section {
-    Box::pin(async move { json_call::calls(&reader, "").await })
+    Box::pin(async move {
+        reader.skip_space().await?;
+        let is_fenced = reader.accept_any(&["```json", "```"]).await.is_some();
+        json_call::calls(&reader, if is_fenced { "```" } else { "" }).await
+    })
 }
