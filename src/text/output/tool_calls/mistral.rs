@@ -28,7 +28,16 @@ fn read(reader: Reader, _: usize) -> Section {
         if reader.peek().await? == '[' {
             return json_call::calls(&reader, "").await;
         }
-        named(&reader).await
+        named(&reader).await?;
+        // Some models leave the marker of the next call out.
+        let begins = |name: &str| [MARKS[0], MARKS[1]].map(|mark| format!("{name}{mark}"));
+        let next: Vec<String> =
+            reader.tools.all().iter().flat_map(|tool| begins(&tool.name)).collect();
+        let next: Vec<&str> = next.iter().map(String::as_str).collect();
+        while reader.comes_next(&next).await {
+            named(&reader).await?;
+        }
+        Ok(())
     })
 }
 
@@ -76,6 +85,10 @@ mod tests {
                     r#""Wait." now#123456789{"a":[{}]}"#,
                 ),
                 (r#"[TOOL_CALLS]now{"a": 1}"#, r#"now{"a":1}"#),
+                (
+                    r#"[TOOL_CALLS]now[ARGS]{} get_weather[CALL_ID]123456789[ARGS]{"days": 2} now[1]"#,
+                    r#"now{} get_weather#123456789{"days":2} "now[1]""#,
+                ),
                 (
                     r#"[TOOL_CALLS]now[ARGS]{"a": }[TOOL_CALLS]now[ARGS]{}"#,
                     r#"now{"a": !"[TOOL_CALLS]now[ARGS]{\"a\": }" now{}"#,
