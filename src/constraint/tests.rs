@@ -230,6 +230,32 @@ fn what_comes_before_a_marker_is_free() {
 }
 
 #[test]
+fn addresses_are_those_that_validators_take() {
+    let of = |format: &str| compile(&json(&json!({ "type": "string", "format": format }))).unwrap();
+    let takes = |format: &str, text: &str| accepts(&of(format), &format!("\"{text}\""));
+    for right in ["joe.bloggs@example.com", "te~st@example.co.uk", "a@b.c"] {
+        assert!(takes("email", right), "{right}");
+    }
+    for wrong in ["a@b", "@b.c", ".a@b.c", "a..b@c.d", "a@-b.c", "a@b.c."] {
+        assert!(!takes("email", wrong), "{wrong}");
+    }
+    for right in [
+        "http://foo.bar/?baz=qux#quux",
+        "ldap://[2001:db8::7]/c=GB?objectClass?one",
+        "http://-.~_!$&'()*+,;=:%40:80%2f::::::@example.com",
+        "mailto:John.Doe@example.com",
+        "urn:oasis:names:specification:docbook:dtd:xml:4.1.2",
+        "file:///etc/hosts",
+        "http://[::1]:80/x",
+    ] {
+        assert!(takes("uri", right), "{right}");
+    }
+    for wrong in ["asclettezeutL:", "//foo.bar", "/abc", "a b:c", "http://[:]", "a:%zz"] {
+        assert!(!takes("uri", wrong), "{wrong}");
+    }
+}
+
+#[test]
 fn every_format_may_follow_empty_lines_behind_reasoning() {
     let choice = Grammar::Choice(vec!["yes".to_owned(), "no".to_owned()]);
     let lark = Grammar::Lark("start: \"yes\"".to_owned());

@@ -39,6 +39,29 @@ const TIME: &str = concat!("^", time!(), "$");
 const DATE_TIME: &str = concat!("^", date!(), "T", time!(), "$");
 const JSON_POINTER: &str = "^(?:/(?:[^/~]|~[01])*)*$";
 
+/// A dot-atom (RFC 5322, 3.2.3) and a domain of two labels or more.
+const EMAIL: &str = concat!(
+    r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}(?:[.][A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64})*",
+    r"@(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?[.])+",
+    r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$",
+);
+
+/// RFC 3986, 3: behind the scheme there is a host or a path. Of IPv6 the forms with all groups and
+/// with one gap.
+const URI: &str = concat!(
+    r"^[A-Za-z][A-Za-z0-9+.-]{0,30}:(?://(?:",
+    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?",
+    r"(?:\[(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|(?:[0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}",
+    r"|::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4})\]",
+    r"|(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+)(?::[0-9]{1,5})?",
+    r"|/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+)",
+    r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*",
+    r"|/?(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})+",
+    r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*)",
+    r"(?:[?](?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?",
+    r"(?:#(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$",
+);
+
 /// Formats of numbers in OpenAPI.
 const OF_NUMBERS: [&str; 8] =
     ["int8", "int16", "int32", "int64", "uint32", "uint64", "float", "double"];
@@ -73,7 +96,9 @@ pub fn format(name: &str, has_pattern: bool) -> Format {
         "time" => Format::Pattern(TIME),
         "date-time" => Format::Pattern(DATE_TIME),
         "json-pointer" => Format::Pattern(JSON_POINTER),
-        "duration" | "email" | "hostname" | "ipv4" | "ipv6" | "uri" | "uuid" => Format::Known,
+        "email" => Format::Pattern(EMAIL),
+        "uri" => Format::Pattern(URI),
+        "duration" | "hostname" | "ipv4" | "ipv6" | "uuid" => Format::Known,
         _ if OF_NUMBERS.contains(&name) => Format::Nothing,
         _ if has_pattern && OF_LIBRARIES.contains(&name) => Format::Nothing,
         _ => Format::Unknown,
