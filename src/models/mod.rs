@@ -41,6 +41,7 @@ mod granite;
 mod granitemoehybrid;
 mod helium;
 mod hunyuan;
+mod hyperclovax;
 mod internlm2;
 mod internlm3;
 mod iquestloopcoder;
@@ -491,6 +492,7 @@ const FAMILIES: &[&[Architecture]] = &[
         granite,
         granitemoehybrid,
         helium,
+        hyperclovax,
         internlm2,
         internlm3,
         iquestloopcoder,

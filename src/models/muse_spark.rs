@@ -18,7 +18,10 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["muse_spark"], build).with_eps(1e-5).ignoring(|_, tensor| {
         let tensor = tensor.strip_prefix("model.").unwrap_or(tensor);
-        tensor.starts_with("vision_") || tensor.starts_with("audio_")
+        tensor.starts_with("vision_")
+            || tensor.starts_with("audio_")
+            // Of experts whose inputs are packed, too.
+            || tensor.ends_with("_proj_input_scale")
     });
 
 const NAMES: ExpertNames = ExpertNames {

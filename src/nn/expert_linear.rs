@@ -5,8 +5,9 @@ use crate::error::Result;
 pub use crate::fused::experts::{ExpertLinear, ExpertMatrix};
 use crate::fused::linear::Matrix;
 use crate::fused::math::scaled;
-use crate::mlx::{Array, eval, from_f32, ops};
-use crate::weights::Weights;
+use crate::mlx::quantized::{Mode, QuantizationParams, QuantizedTensor};
+use crate::mlx::{Array, Dtype, eval, from_f32, ops};
+use crate::weights::{Float8, Weights};
 
 /// nvfp4's factor of a tensor is stored times the largest scale (e4m3) and the largest code (e2m1).
 const NVFP4_RANGE: f32 = 448.0 * 6.0;
@@ -87,6 +88,68 @@ impl ExpertMatrix {
         let matrices = ops::contiguous(&ops::swap_axes(stored, -1, -2)?)?;
         eval(&[&matrices])?;
         Self::dense(&matrices)
+    }
+}
+
+/// Matrices of nvfp4 as NVIDIA's Model Optimizer stores those of all experts together: their bytes,
+/// a scale for each group of inputs (`_weight_scale`), and a factor for each expert
+/// (`_weight_scale_2`). Those of several projections have their outputs one behind the other, and a
+/// factor each.
+pub(super) struct Nvfp4Stack {
+    words: Array,
+    scales: Array,
+    factors: Array,
+    params: QuantizationParams,
+    dtype: Dtype,
+}
+
+impl Nvfp4Stack {
+    /// Whether a tensor is stored so.
+    pub(super) fn is_at(w: &Weights, name: &str) -> bool {
+        w.has(&format!("{name}_weight_scale"))
+    }
+
+    /// Takes `[experts, outputs, inputs]` of so many projections.
+    pub(super) fn take(
+        w: &Weights,
+        name: &str,
+        [experts, outputs, inputs]: [i32; 3],
+        projections: i32,
+    ) -> Result<Self> {
+        let (group_size, bits) = Mode::Nvfp4.defaults();
+        if inputs % group_size != 0 {
+            let message = format!("cannot hold {inputs} input features in groups of {group_size}");
+            return Err(w.error(name, message));
+        }
+        let bytes = w.take_bytes(name, &[experts, outputs, inputs / 2], None)?;
+        let scales = format!("{name}_weight_scale");
+        let groups = [experts, outputs, inputs / group_size];
+        let factors = format!("{name}_weight_scale_2");
+        let params = QuantizationParams { mode: Mode::Nvfp4, group_size, bits };
+        let parameters = [experts, outputs, inputs].into_iter().map(i64::from).product();
+        w.count(parameters);
+        w.count_format(Some(params), parameters);
+        Ok(Self {
+            words: ops::view(&bytes, Dtype::Uint32)?,
+            scales: w.take_bytes(&scales, &groups, Some(Float8::E4m3))?,
+            factors: w.take_reshaped_f32(&factors, &[experts, projections])?,
+            params,
+            dtype: w.activations().or_else(|| w.stored_dtype()).unwrap_or(Dtype::Bfloat16),
+        })
+    }
+
+    /// The projection of this number, computed at once, so that the published tensors need not stay
+    /// in memory.
+    pub(super) fn projection(&self, index: i32, outputs: i32) -> Result<ExpertMatrix> {
+        let part = |stored: &Array, length: i32| {
+            ops::contiguous(&ops::slice_axis(stored, 1, index * length, (index + 1) * length)?)
+        };
+        let (weight, scales) = (part(&self.words, outputs)?, part(&self.scales, outputs)?);
+        let factors = part(&self.factors, 1)?;
+        eval(&[&weight, &scales, &factors])?;
+        let (params, dtype) = (self.params, self.dtype);
+        let tensor = QuantizedTensor { weight, scales, biases: None, params, dtype };
+        Ok(ExpertMatrix::Quantized(tensor, Some(factors)))
     }
 }
 

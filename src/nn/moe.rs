@@ -1,6 +1,6 @@
 //! Mixture of experts (Shazeer et al. 2017): a router sends each token to a few of many MLPs.
 
-use super::expert_linear::{ExpertLinear, ExpertMatrix, stack};
+use super::expert_linear::{ExpertLinear, ExpertMatrix, Nvfp4Stack, stack};
 use super::linear::Linear;
 use super::mlp::{FeedForward, Mlp};
 use super::moe_config::MoeConfig;
@@ -297,6 +297,17 @@ impl Experts {
         names: ExpertNames,
     ) -> Result<[ExpertLinear; 3]> {
         let MoeConfig { dims, hidden, experts, .. } = config;
+        if Nvfp4Stack::is_at(w, names.fused[0]) {
+            let gate_up = Nvfp4Stack::take(w, names.fused[0], [experts, 2 * hidden, dims], 2)?;
+            let down = Nvfp4Stack::take(w, names.fused[1], [experts, dims, hidden], 1)?;
+            let matrices = [
+                gate_up.projection(0, hidden)?,
+                gate_up.projection(1, hidden)?,
+                down.projection(0, dims)?,
+            ];
+            let linears = matrices.map(|matrix| ExpertLinear::new(matrix, None));
+            return Ok(Self::adaptable(w, names.stacked, config, linears));
+        }
         if w.has(names.fused[0]) {
             let gate_up = w.take_matrix(names.fused[0], &[experts, 2 * hidden, dims])?;
             let part = |start| {

@@ -3,6 +3,7 @@
 from architectures.bailing_hybrid import joint_heads
 from architectures.kimi_linear import linear_attention
 from generate.declaration import ABSENT, Architecture, Fixture
+from generate.packing import mxfp4_packed
 from generate.parameters import positive_corrections, unstacked
 from generate.seeing import tower
 
@@ -75,6 +76,19 @@ def published(tensors, config):
     return result
 
 
+def packed(tensors, config):
+    """The same with experts in 4 bits."""
+    result = {}
+    for name, tensor in published(tensors, config).items():
+        if ".experts." not in name:
+            result[name] = tensor
+            continue
+        blocks, exponents = mxfp4_packed(tensor)
+        result[name.replace(".weight", ".weight_packed")] = blocks.reshape(len(blocks), -1)
+        result[name.replace(".weight", ".weight_scale")] = exponents
+    return result
+
+
 ARCHITECTURE = Architecture(
     adjust=positive_corrections,
     config={"model_type": "kimi_k3", **config()},
@@ -132,6 +146,27 @@ ARCHITECTURE = Architecture(
             config=config(num_hidden_layers=2, linear_attn_config={**TEXT["linear_attn_config"], "kda_layers": [1]}),
             extra_tensors=tower("vision_tower."),
             published=published,
+            length=24,
+        ),
+        Fixture(
+            "kimi-k3-raw-packed",
+            "raw",
+            config={
+                **config(
+                    num_hidden_layers=2,
+                    linear_attn_config={**TEXT["linear_attn_config"], "kda_layers": [1]},
+                    moe_intermediate_size=32,
+                    routed_expert_hidden_size=32,
+                    num_experts=2,
+                    num_experts_per_token=1,
+                ),
+                "quantization_config": {
+                    "quant_method": "compressed-tensors",
+                    "format": "mxfp4-pack-quantized",
+                    "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32}}},
+                },
+            },
+            published=packed,
             length=24,
         ),
     ],
