@@ -1,6 +1,6 @@
 // A process whose memory is limited while several generations run: the one that there is no memory
 // for fails, and the others write what they write alone. The model is a tiny one whose keys and
-// values take 128 KiB per token.
+// values take 64 KiB per token.
 
 import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,7 +9,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { noise, safetensors } from './support/adapters.js'
 import { runModule } from './support/child.js'
 
-const [SIZE, VOCABULARY, HEADS, HEAD_DIM, LAYERS] = [64, 96, 32, 256, 2] as const
+const [SIZE, VOCABULARY, HEADS, HEAD_DIM, LAYERS] = [64, 96, 16, 256, 2] as const
 
 const CONFIG = {
   model_type: 'llama',
@@ -108,14 +108,14 @@ describe.runIf(existsSync('/usr/bin/prlimit'))('a generation that there is no me
       `
       limit(200e6)
       const running = start()
-      const error = await failureOf(model.generate(long(3000), options))
+      const error = await failureOf(model.generate(long(8000), options))
       await report(error, running)
       `,
     ],
     [
       'while it writes',
       `
-      const large = model.generate(long(2000), { temperature: 0, maxTokens: 1000 })
+      const large = model.generate(long(8100), { temperature: 0, maxTokens: 1000 })
       let begin
       const begun = new Promise((resolve) => { begin = resolve })
       const read = async () => {
