@@ -4,9 +4,7 @@ mlx-lm has kernels for Metal alone; `kernels` says the same in plain operations.
 
 import mlx.core as mx
 import numpy as np
-import torch
 from generate.declaration import ABSENT, Architecture, Fixture
-from generate.packing import NVFP4_FACTOR, nvfp4_packed, nvfp4_rounded
 from generate.parameters import positive_corrections, rounded_norms
 from generate.unrounded import Unrounded
 from mlx_lm.models import muse_spark
@@ -119,25 +117,6 @@ def rounded(name, value):
     return positive_corrections(name, rounded_norms(name, value))
 
 
-def is_packed(name: str) -> bool:
-    """Experts of all layers but the first and the last of three."""
-    return "layers.1.mlp.experts." in name and name.endswith("_proj")
-
-
-def packed(tensors, _):
-    """Experts in 4 bits, with a factor for each projection of each expert."""
-    result = {}
-    for name, tensor in tensors.items():
-        if not is_packed(name):
-            result[name] = tensor
-            continue
-        projections = [2] if name.endswith("gate_up_proj") else []
-        result[name], result[f"{name}_weight_scale"] = nvfp4_packed(tensor)
-        result[f"{name}_weight_scale_2"] = torch.full([len(tensor), *projections], NVFP4_FACTOR)
-        result[f"{name}_input_scale"] = torch.ones(len(tensor))
-    return result
-
-
 ARCHITECTURE = Architecture(
     adjust=rounded,
     mend=kernels,
@@ -180,23 +159,6 @@ ARCHITECTURE = Architecture(
             "muse-spark-raw",
             "raw",
             config={**config(), **TOWERS},
-            length=30,
-        ),
-        Fixture(
-            "muse-spark-raw-packed",
-            "raw",
-            config={
-                **config(
-                    moe_hidden_size=32,
-                    moe_intermediate_size=32,
-                    num_local_experts=2,
-                    num_experts_per_tok=1,
-                ),
-                **TOWERS,
-                "quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"},
-            },
-            adjust=lambda name, value: nvfp4_rounded(value) if is_packed(name) else value,
-            published=packed,
             length=30,
         ),
         Fixture(

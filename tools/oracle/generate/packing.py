@@ -7,9 +7,6 @@ import torch
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
 # Of mxfp4 and mxfp8.
 MX_GROUP = 32
-NVFP4_GROUP = 16
-# What multiplies the scales of a tensor: a power of two, with which nothing is lost in bfloat16.
-NVFP4_FACTOR = 2.0**-9
 # The largest value of float8 e4m3.
 E4M3_MAX = 448.0
 FP8_BLOCK = 128
@@ -57,33 +54,6 @@ def mxfp8_packed(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """float8 `[…, in]`, and biased exponents `[…, groups]`, uint8."""
     packed, exponents = mxfp8_parts(weights)
     return packed, (exponents + 127).to(torch.uint8)
-
-
-def nvfp4_parts(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes `[…, groups, 16]` and scales `[…, groups]`, which are float8 times `NVFP4_FACTOR`, of weights `[…, in]`.
-
-    A group's largest value becomes 6 times its scale, so that doing it again changes nothing.
-    """
-    groups = weights.reshape(*weights.shape[:-1], -1, NVFP4_GROUP)
-    scales = torch.from_numpy(np.abs(groups).max(-1) / 6 / NVFP4_FACTOR).to(torch.float8_e4m3fn).float().numpy()
-    scaled = groups / (scales * NVFP4_FACTOR)[..., None]
-    codes = np.abs(np.abs(scaled)[..., None] - E2M1).argmin(-1)
-    np.put_along_axis(codes, np.abs(groups).argmax(-1)[..., None], 7, -1)
-    return (codes + 8 * (scaled < 0)).astype(np.uint8), scales
-
-
-def nvfp4_rounded(weights: np.ndarray) -> np.ndarray:
-    codes, scales = nvfp4_parts(weights)
-    values = np.where(codes < 8, 1.0, -1.0) * E2M1[codes % 8] * (scales * NVFP4_FACTOR)[..., None]
-    return values.reshape(weights.shape).astype(np.float32)
-
-
-def nvfp4_packed(weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Bytes `[…, in / 2]` of two codes, the first one low, and scales `[…, groups]`, float8."""
-    codes, scales = nvfp4_parts(weights.float().numpy())
-    codes = codes.reshape(weights.shape)
-    packed = torch.from_numpy(codes[..., ::2] | codes[..., 1::2] << 4)
-    return packed, torch.from_numpy(scales).to(torch.float8_e4m3fn)
 
 
 def fp8_blocks(weights: np.ndarray):
