@@ -60,18 +60,6 @@ pub fn begun(model: &dyn LanguageModel, mut caches: Vec<Cache>) -> Result<Vec<Ca
     Ok(caches)
 }
 
-/// Puts so many tokens into the graphs of caches.
-fn feed(model: &dyn LanguageModel, caches: &mut [Cache], tokens: usize) -> Result<()> {
-    let tokens = mlx::from_u32(&vec![0; tokens], &[1, tokens as i32]);
-    let step = Step::of_one(&tokens).without_logits();
-    let abilities = model.abilities();
-    match (abilities.writes, abilities.labels) {
-        (true, _) => model.forward(&step, &mut [caches]).map(drop),
-        (false, Some(_)) => model.classify(&step, &mut [caches]).map(drop),
-        (false, None) => model.states(&step, &mut [caches]).map(drop),
-    }
-}
-
 /// The same of a model's own head.
 ///
 /// # Errors
@@ -86,6 +74,18 @@ pub fn head_begun(
     let states = model.states(&step, &mut [&mut model.make_caches()])?;
     head.predict(&step, &states, &mut [&mut caches])?;
     Ok(caches)
+}
+
+/// Puts so many tokens into the graphs of caches.
+fn feed(model: &dyn LanguageModel, caches: &mut [Cache], tokens: usize) -> Result<()> {
+    let tokens = mlx::from_u32(&vec![0; tokens], &[1, tokens as i32]);
+    let step = Step::of_one(&tokens).without_logits();
+    let abilities = model.abilities();
+    match (abilities.writes, abilities.labels) {
+        (true, _) => model.forward(&step, &mut [caches]).map(drop),
+        (false, Some(_)) => model.classify(&step, &mut [caches]).map(drop),
+        (false, None) => model.states(&step, &mut [caches]).map(drop),
+    }
 }
 
 /// Checks that a checkpoint of these tensors would load. `path` is where messages say that it is.
