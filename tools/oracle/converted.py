@@ -26,7 +26,11 @@ def fault(folder: Path) -> str | None:
     try:
         oracle = MlxOracle(folder)
         logits = oracle.step(np.array(golden["tokens"]), oracle.start())[-len(wanted) :]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if "No Metal back-end" in str(error):
+            # mlx-lm runs some models on a Mac alone. That it has loaded this one is seen.
+            print(f"{folder.name}: not computed: {error}")
+            return None
         return repr(error)
     error = float(np.linalg.norm(logits - wanted) / np.linalg.norm(wanted))
     print(f"{folder.name}: relative error {error:.1e}")
