@@ -57,22 +57,3 @@ pub fn clear_cache() -> Result<()> {
     // SAFETY: no arguments.
     check(unsafe { sys::mlx_clear_cache() })
 }
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "tests")]
-mod tests {
-    use super::*;
-    use crate::mlx::{DeviceKind, Dtype, enter, eval, ops, to_f32_vec};
-
-    #[test]
-    fn what_there_is_no_memory_for_fails_and_nothing_else() {
-        enter(DeviceKind::Cpu).unwrap();
-        // More than a process can address.
-        let huge = ops::zeros(&[1 << 30, 1 << 20], Dtype::Float32).unwrap();
-        let error = eval(&[&huge]).unwrap_err();
-        assert!(error.to_string().contains("out of memory"), "{error}");
-        assert!(active().unwrap() < 1 << 40);
-        let small = ops::zeros(&[3], Dtype::Float32).unwrap();
-        assert_eq!(to_f32_vec(&small).unwrap(), [0.0; 3]);
-    }
-}

@@ -146,3 +146,22 @@ pub fn to_bytes(array: &Array) -> Result<Vec<u8>> {
 fn empty_or<T>(array: &Array, error: impl std::fmt::Display) -> Result<Vec<T>> {
     if array.size() == 0 { Ok(Vec::new()) } else { Err(Error::Mlx(error.to_string())) }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, memory};
+
+    #[test]
+    fn what_there_is_no_memory_for_fails_and_nothing_else() {
+        enter(DeviceKind::Cpu).unwrap();
+        // More than a process can address.
+        let huge = ops::zeros(&[1 << 30, 1 << 20], Dtype::Float32).unwrap();
+        let error = eval(&[&huge]).unwrap_err();
+        assert!(error.to_string().contains("out of memory"), "{error}");
+        assert!(memory::active().unwrap() < 1 << 40);
+        let small = ops::zeros(&[3], Dtype::Float32).unwrap();
+        assert_eq!(to_f32_vec(&small).unwrap(), [0.0; 3]);
+    }
+}

@@ -111,7 +111,8 @@ impl DynamicMaskAttention {
         let queries = prepared(queries, heads, &self.norms[0])?;
         let keys = prepared(keys, kv_heads, &self.norms[1])?;
         let (keys, values) = cache.update(&keys, &split_heads(values, kv_heads)?)?;
-        let mask = Mask::Array(self.mask(&self.biases(&values)?, length, &mask)?);
+        let mask = self.mask(&self.biases(&values)?, length, &mask)?;
+        let mask = Mask::Array(ops::astype(&mask, queries.dtype())?);
         let scores = Scores::scaled(self.config.scale());
         join_heads(&scaled_dot_product_attention(
             self.device,
