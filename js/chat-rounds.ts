@@ -2,7 +2,7 @@ import { makeRoom } from './chat-context.js'
 import { ChatTotals } from './chat-totals.js'
 import { ChatTurn, toldOfRefused } from './chat-turn.js'
 import { ABORTED, type Source, type SourceBatch, type SourceEnd } from './generation.js'
-import { runTools } from './tool-runs.js'
+import { runTools, unanswered } from './tool-runs.js'
 import { toolName } from './tools.js'
 import type { AnyTool, ChatOptions, GenerateOptions, Message, Model } from './types.js'
 
@@ -21,14 +21,17 @@ export interface RoundsOptions {
   settings: GenerateOptions
   system: string | undefined
   messages: Message[]
-  /** Called once, with the conversation as it stands then, or with nothing where it failed. */
+  /**
+   * Called once, as soon as the answer has ended, failed or been aborted: with the conversation as
+   * it is to stay, or with nothing where nothing was said.
+   */
   onEnd: (messages: Message[] | undefined) => void
 }
 
 /** An answer with the calls of tools before it, as one source of events. */
 export class ChatRounds implements Source {
   readonly #given: RoundsOptions
-  readonly #messages: Message[]
+  #messages: Message[]
   readonly #totals = new ChatTotals()
   /** When the answer is to end at the latest. */
   readonly #deadline: number
@@ -36,7 +39,19 @@ export class ChatRounds implements Source {
   #turn = new ChatTurn()
   #rounds = 0
   #calls = 0
+  /** The conversation as the last round has left it whose calls were all answered. */
+  #complete: Message[] | undefined
+  /** Whether tools are under way. */
+  #isCalling = false
   #aborted = false
+  #hasEnded = false
+  /** Until the first round may begin. */
+  #beginning: Promise<void> | undefined
+  #settle: () => void = () => undefined
+  /** Resolves once nothing of it is under way any more. */
+  readonly ended = new Promise<void>((resolve) => {
+    this.#settle = resolve
+  })
   /** Ends what tools do. */
   readonly #controller = new AbortController()
 
@@ -46,14 +61,24 @@ export class ChatRounds implements Source {
     this.#deadline = performance.now() + (given.settings.maxTimeMs ?? Number.POSITIVE_INFINITY)
   }
 
-  /** Checks the first round, and begins it at once unless old turns may have to go first. */
-  begin(): void {
+  /**
+   * Checks the first round, and begins it, behind what `before` waits for, unless old turns may have
+   * to go first.
+   */
+  begin(before?: Promise<void>): void {
     const start = this.#prepare()
-    const full = this.#given.options.onContextFull
-    if (full === undefined || full === 'error') this.#source = start()
+    const { onContextFull: full = 'error' } = this.#given.options
+    const begin = (): void => {
+      if (full === 'error' && !this.#isOver()) this.#source = start()
+    }
+    if (before === undefined) begin()
+    else this.#beginning = before.then(begin)
+    // Whoever asks for the next batch gets what goes wrong here.
+    this.#beginning?.catch(() => undefined)
   }
 
   abort(): void {
+    if (!this.#hasEnded) this.#end(this.#said())
     this.#aborted = true
     this.#controller.abort()
     this.#source?.abort()
@@ -62,17 +87,35 @@ export class ChatRounds implements Source {
   async next(): Promise<SourceBatch> {
     try {
       const batch = await this.#next()
-      if (batch.done !== undefined) this.#end(true)
+      if (batch.done === undefined) return batch
+      this.#end(this.#messages)
+      this.#settle()
       return batch
     } catch (error) {
-      this.#end(false)
+      // Calls that were answered may have had effects: they are not to be made again.
+      this.#end(this.#complete)
+      this.#settle()
       throw error
     }
   }
 
-  #end(complete: boolean): void {
-    const isNothing = this.#aborted && this.#rounds === 0 && this.#turn.isEmpty()
-    this.#given.onEnd(complete && !isNothing ? this.#messages : undefined)
+  #end(kept: Message[] | undefined): void {
+    if (this.#hasEnded) return
+    this.#hasEnded = true
+    this.#given.onEnd(kept)
+  }
+
+  /** The conversation with what has been said until now; `undefined` where that is nothing. */
+  #said(): Message[] | undefined {
+    const turn = this.#turn
+    // What comes back from now on is not waited for.
+    if (this.#isCalling) return structuredClone(this.#messages)
+    if (turn.isEmpty()) return this.#complete
+    const messages = turn.addTo(this.#messages)
+    if (!this.#canCall(turn)) return messages
+    const results = [...turn.calls.map(unanswered), ...toldOfRefused(turn)]
+    // The user, who has stopped the answer, is about to say something else.
+    return [...messages, ...results.filter(({ role }) => role === 'tool')]
   }
 
   async #next(): Promise<SourceBatch> {
@@ -83,11 +126,9 @@ export class ChatRounds implements Source {
     const batch = this.#aborted ? made : this.#turn.take(made, this.#calls)
     if (batch.done === undefined) return batch
     this.#totals.add(batch.done)
+    if (this.#aborted) return { ...batch, done: this.#total(batch.done) }
     const turn = this.#turn
-    if (turn.isEmpty() && this.#aborted) return { ...batch, done: this.#total(batch.done) }
-    const said = turn.message()
-    if (turn.open !== undefined) this.#messages.pop()
-    if (said !== undefined) this.#messages.push(said)
+    this.#messages = turn.addTo(this.#messages)
     if (batch.done.finishReason !== 'stop' || !this.#canCall(turn))
       return { ...batch, done: this.#total(batch.done), calls: turn.calls.length > 0 }
     await this.#call(turn)
@@ -95,6 +136,7 @@ export class ChatRounds implements Source {
     this.#calls += turn.count
     this.#turn = new ChatTurn()
     this.#source = undefined
+    this.#complete = [...this.#messages]
     const more = { ...batch }
     delete more.done
     return more
@@ -102,6 +144,8 @@ export class ChatRounds implements Source {
 
   /** The source of the next round; `undefined` where there is to be none. */
   async #begun(): Promise<Source | undefined> {
+    await this.#beginning
+    if (this.#source !== undefined) return this.#source
     if (!this.#isOver()) await this.#makeRoom()
     return this.#isOver() ? undefined : this.#prepare()()
   }
@@ -175,11 +219,14 @@ export class ChatRounds implements Source {
             this.#controller.abort()
           }, left + 1)
         : undefined
+    const results = turn.calls.map(unanswered)
+    this.#messages.push(...results, ...toldOfRefused(turn))
+    this.#isCalling = true
     try {
-      const results = await runTools(turn.calls, { tools: this.#tools(), onToolCall, signal })
-      this.#messages.push(...results, ...toldOfRefused(turn))
+      await runTools(turn.calls, results, { tools: this.#tools(), onToolCall, signal })
     } finally {
       clearTimeout(timer)
+      this.#isCalling = false
     }
   }
 

@@ -53,8 +53,15 @@ export class ChatTurn {
     return own
   }
 
+  /** The conversation with the message that the turn is, in the place of the one it continues. */
+  addTo(messages: readonly Message[]): Message[] {
+    const said = this.#message()
+    const before = this.open === undefined ? messages : messages.slice(0, -1)
+    return said === undefined ? [...before] : [...before, said]
+  }
+
   /** The message, with what it continues; `undefined` where there is nothing to say. */
-  message(): Message | undefined {
+  #message(): Message | undefined {
     const { open, reasoning } = this
     const unreadable = this.refused.filter(({ call }) => call === undefined)
     // What the model has written stays, as text.

@@ -24,6 +24,8 @@ export class ModelChat implements Chat {
   readonly #model: ChatModel
   readonly #options: ChatOptions
   #running = false
+  /** Resolves when the last answer has ended, which one that was aborted does a little later. */
+  #last: Promise<void> | undefined
 
   constructor(model: ChatModel, options: ChatOptions) {
     this.#model = model
@@ -123,8 +125,12 @@ export class ModelChat implements Chat {
       },
     })
     // What is wrong with the arguments is thrown here, and nothing has been said then.
-    if (signal?.aborted !== true) rounds.begin()
+    if (signal?.aborted !== true) rounds.begin(this.#last)
     this.#running = true
+    const last = rounds.ended.then(() => {
+      if (this.#last === last) this.#last = undefined
+    })
+    this.#last = last
     return new PulledGeneration(rounds, { onPrefill, signal, responseFormat })
   }
 }

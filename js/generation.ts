@@ -138,6 +138,8 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     this.#interrupt()
     this.#forgetSignal?.()
     this.#source.abort()
+    // It comes to its end, and what it holds is free, whether anyone reads on or not.
+    this.result.catch(() => undefined)
   }
 
   [Symbol.asyncIterator](): AsyncIterator<GenerationChunk<Value>, undefined> {
@@ -252,7 +254,10 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
       if (batch.openText !== undefined) this.#open = batch.openText
       if (batch.prefill !== undefined && this.#abort === undefined)
         this.#reportPrefill(batch.prefill)
-      if (this.#thrown !== undefined) throw this.#thrown
+      if (this.#thrown !== undefined) {
+        await toEnd(this.#source, batch)
+        throw this.#thrown
+      }
       // What the engine had done ahead of an abort was seen by nobody, and is not part of the
       // answer.
       if (this.#abort === undefined) this.#chunks.push(...this.#pieces.chunks(batch))
@@ -433,6 +438,15 @@ function toStream<T, Chunk>(
     { highWaterMark: 0 },
   )
   return stream as AsyncIterableStream<T>
+}
+
+/** Takes a source that was aborted to its end, whatever that is. */
+async function toEnd(source: Source, batch: SourceBatch): Promise<void> {
+  try {
+    for (let last = batch; last.done === undefined;) last = await source.next()
+  } catch {
+    // The generation ends with another error.
+  }
 }
 
 /** What ended an answer, in our words. */

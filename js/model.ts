@@ -382,6 +382,7 @@ export class LoadedModel implements Model {
         countTokens: (messages, options) => this.countTokens(messages, options),
         prepare: (messages, options) => {
           const all = generateOptions(options)
+          checkOptionRanges(nativeSettings(all))
           return this.prepare(checkPrompt(messages, all), all)
         },
       },

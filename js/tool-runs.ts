@@ -14,14 +14,24 @@ export interface ToolRuns {
   signal: AbortSignal
 }
 
-/** Calls the tools, all at the same time; what comes back, in the calls' order. */
-export function runTools(calls: readonly GeneratedToolCall[], runs: ToolRuns): Promise<Message[]> {
-  return Promise.all(
-    calls.map(async (call): Promise<Message> => {
-      const content = await toolResult(call, runs)
-      return { role: 'tool', tool_call_id: call.id, name: call.name, content }
-    }),
-  )
+/** What a call is answered with as long as nothing has come back. */
+export function unanswered({ id, name }: GeneratedToolCall): Message {
+  return { role: 'tool', tool_call_id: id, name, content: ABORTED_CALL }
+}
+
+const ABORTED_CALL = 'Error: the call was aborted'
+
+/** Calls the tools, all at the same time, and puts what comes back into each call's result. */
+export async function runTools(
+  calls: readonly GeneratedToolCall[],
+  results: readonly Message[],
+  runs: ToolRuns,
+): Promise<void> {
+  const run = async (call: GeneratedToolCall, index: number): Promise<void> => {
+    const content = await toolResult(call, runs)
+    Object.assign(results[index] ?? {}, { content })
+  }
+  await Promise.all(calls.map(run))
 }
 
 /** What the model is told of a call: what goes wrong as well, so that it can do better. */
@@ -42,7 +52,7 @@ async function toolResult(call: GeneratedToolCall, runs: ToolRuns): Promise<stri
     return resultText(await waited(() => execute(args, context), signal))
   } catch (error) {
     if (error instanceof UserError) throw error
-    if (signal.aborted) return 'Error: the call was aborted'
+    if (signal.aborted) return ABORTED_CALL
     return `Error: ${wellFormed(messageOf(error))}`
   }
 }

@@ -1625,8 +1625,9 @@ export interface Chat<Value = unknown> {
   set messages(messages: readonly Message[])
   /**
    * Says something, a message of the user or several of any role, and answers. The conversation has
-   * both once the answer is complete; where it fails nothing was said, and an aborted answer stays
-   * as far as it came.
+   * both once the answer is complete. An answer that is aborted stays as far as it came, at once:
+   * the next one can be asked for on the spot. Where an answer fails nothing was said, except that
+   * calls stay that tools have answered, for these may have had effects: `continue` goes on there.
    */
   send<Schema extends StandardSchema>(
     message: string | Message | readonly Message[],
