@@ -217,6 +217,17 @@ describe('tools', () => {
     expect(session.messages[2]?.content).toBe('null')
   })
 
+  it.each([
+    [new TypeError('no such city'), 'Error: no such city'],
+    [new Map([['a', new Set([1])]]), '{"a":[1]}'],
+    [{ failed: new Error('late') }, '{"failed":"late"}'],
+  ])('give the model what is in %o', async (given, content) => {
+    const answers = [call('get_weather', { city: 'Paris' }), 'Fine.']
+    const session = fakeModel({ answers }).chat({ tools: [weather(() => given)] })
+    await session.send('What is the weather in Paris?')
+    expect(session.messages[2]?.content).toBe(content)
+  })
+
   it('are not waited for after an abort', async () => {
     let signal: AbortSignal | undefined
     const session = chat({

@@ -45,6 +45,17 @@ describe('an answer that a model which keeps to the request does not give', () =
     const { incomplete } = await fakeModel({ answers }).generate('Hi', { responseFormat })
     expect(incomplete).toMatchObject({ missing: expect.stringMatching(/}$/) as string })
   })
+
+  it('is no number where more digits could have followed', async () => {
+    const responseFormat = { type: 'json', schema: { type: 'integer' } } as const
+    const cut = fakeModel({ answers: { text: '12', finishReason: 'length' } })
+    const result = await cut.generate('Hi', { responseFormat })
+    expect(result).toMatchObject({ text: '12', incomplete: { at: '', missing: '' } })
+    expect(result).not.toHaveProperty('object')
+    const whole = await fakeModel({ answers: '12' }).generate('Hi', { responseFormat })
+    expect(whole.object).toBe(12)
+    expect(whole).not.toHaveProperty('incomplete')
+  })
 })
 
 describe('an answer', () => {

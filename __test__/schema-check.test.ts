@@ -62,6 +62,17 @@ describe('a value', () => {
     expect(schemaProblem({ multipleOf: 0.1 }, 0.35)).toMatch(/multiple of 0.1/)
   })
 
+  it('is looked at once by each part of a schema, however many ways lead there', () => {
+    const $defs: Record<string, unknown> = { d40: { type: 'boolean' } }
+    for (let i = 0; i < 40; i++) {
+      const next = { $ref: `#/$defs/d${i + 1}` }
+      $defs[`d${i}`] = { anyOf: [next, { allOf: [next] }] }
+    }
+    const problem = schemaProblem({ $ref: '#/$defs/d0', $defs }, 5)
+    expect(problem).toMatch(/^expected boolean, got number, or /)
+    expect(problem?.length).toBeLessThan(3000)
+  })
+
   it('is allowed by what cannot be followed', () => {
     const endless = { $ref: '#' }
     for (const schema of [endless, { $ref: 'https://example.com/x' }, { pattern: '(' }])

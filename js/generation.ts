@@ -295,16 +295,21 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     const { text, toolCalls, invalidToolCalls } = result
     const called = text.trim() === '' && toolCalls.length + invalidToolCalls.length > 0
     if (this.#format?.json !== true || called) return result
-    const answer = await this.#readAnswer(this.#open + text, this.#format)
+    const cut = result.finishReason === 'length' || result.finishReason === 'abort'
+    const answer = await this.#readAnswer(this.#open + text, this.#format, cut)
     if (answer === undefined) return this.#toResult(done, calls)
     return { ...result, ...(answer as { object?: Value }) }
   }
 
   /** What an answer came to; nothing where an abort ends the checks of the schema's own code. */
-  async #readAnswer(text: string, format: CheckedFormat): Promise<ReadAnswer | undefined> {
+  async #readAnswer(
+    text: string,
+    format: CheckedFormat,
+    cut: boolean,
+  ): Promise<ReadAnswer | undefined> {
     try {
       return await Promise.race([
-        readAnswer(text, format),
+        readAnswer(text, format, cut),
         this.#aborted.then((): undefined => undefined),
       ])
     } catch (error) {

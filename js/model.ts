@@ -75,6 +75,7 @@ import type {
   GenerateBatchOptions,
   GenerateOptions,
   Generation,
+  InlineCall,
   InlineChatOptions,
   HubOptions,
   LoadAdapterOptions,
@@ -368,8 +369,11 @@ export class LoadedModel implements Model {
 
   chat<
     const Schemas extends readonly unknown[] | [] = [],
+    const Names extends readonly string[] = [],
     Format extends ResponseFormat | undefined = undefined,
-  >(options?: InlineChatOptions<Schemas, Format>): Chat<FormatValue<Format>>
+  >(
+    options?: InlineChatOptions<Schemas, Names, Format>,
+  ): Chat<FormatValue<Format>, InlineCall<Schemas, Names>>
   chat(options?: unknown): Chat {
     const checked = chatOptions(options)
     const { messages = [] } = checked

@@ -185,14 +185,19 @@ export interface ReadAnswer {
   incomplete?: IncompleteAnswer
 }
 
-/** The value of an answer, checked by the schema's own code, or what it lacks. */
+/**
+ * The value of an answer, checked by the schema's own code, or what it lacks. Of a number only the
+ * end of the answer tells that no digit was to follow: `cut` says that there was another end.
+ */
 export async function readAnswer(
   text: string,
   { validator }: Pick<CheckedFormat, 'validator'>,
+  cut = false,
 ): Promise<ReadAnswer> {
   let object: unknown
   try {
     object = JSON.parse(text)
+    if (cut && typeof object === 'number') return { incomplete: { at: '', missing: '' } }
   } catch {
     const partial = new PartialJson()
     partial.write(text)

@@ -19,6 +19,8 @@ export function schemaProblem(schema: unknown, value: unknown): string | undefin
 
 class Check {
   readonly #root: unknown
+  /** What was found out already, by schema, value and place: references lead to it by many ways. */
+  readonly #known = new Map<Schema, Map<unknown, Map<string, Problem>>>()
 
   constructor(root: unknown) {
     this.#root = root
@@ -27,6 +29,13 @@ class Check {
   value(schema: unknown, value: unknown, at: string, depth: number): Problem {
     if (schema === false) return told(at, 'nothing is allowed here')
     if (!isPlainObject(schema) || depth > DEEPEST) return undefined
+    const ofSchema = getOrAdd(this.#known, schema)
+    const known = getOrAdd(ofSchema, value)
+    if (!known.has(at)) known.set(at, this.#found(schema, value, at, depth))
+    return known.get(at)
+  }
+
+  #found(schema: Schema, value: unknown, at: string, depth: number): Problem {
     const inner = (other: unknown): Problem => this.value(other, value, at, depth + 1)
     return (
       this.#reference(schema, inner) ??
@@ -56,12 +65,12 @@ class Check {
     }
     if (Array.isArray(anyOf)) {
       const problems = anyOf.map(inner)
-      if (!problems.includes(undefined)) return problems.join(', or ')
+      if (!problems.includes(undefined)) return alternatives(problems)
     }
     if (Array.isArray(oneOf)) {
       const problems = oneOf.map(inner)
       const fitting = problems.filter((problem) => problem === undefined).length
-      if (fitting === 0) return problems.join(', or ')
+      if (fitting === 0) return alternatives(problems)
       if (fitting > 1) return told(at, 'fits several alternatives, of which one is to fit')
     }
     if (not !== undefined && inner(not) === undefined) return told(at, 'is what it must not be')
@@ -129,6 +138,23 @@ class Check {
     }
     return undefined
   }
+}
+
+/** What is said of many alternatives at the most. */
+const LONGEST = 1000
+
+function alternatives(problems: readonly Problem[]): string {
+  const all = problems.join(', or ')
+  return all.length > LONGEST ? `${all.slice(0, LONGEST)} …` : all
+}
+
+function getOrAdd<Key, InnerKey, Value>(
+  map: Map<Key, Map<InnerKey, Value>>,
+  key: Key,
+): Map<InnerKey, Value> {
+  const found = map.get(key) ?? new Map<InnerKey, Value>()
+  map.set(key, found)
+  return found
 }
 
 /** What the keywords say that look at nothing inside of a value. */

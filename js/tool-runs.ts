@@ -91,10 +91,22 @@ function waited<T>(run: () => T | Promise<T>, signal: AbortSignal): Promise<T> {
   return unlessAborted(running, signal)
 }
 
-/** A string as it is, everything else as JSON: what has no JSON, such as a function, is nothing. */
+/**
+ * A string as it is, an error as one that is thrown, everything else as JSON: what has no JSON, such
+ * as a function, is nothing.
+ */
 function resultText(value: unknown): string {
-  const text = typeof value === 'string' ? value : (JSON.stringify(value) as string | undefined)
+  if (value instanceof Error) return `Error: ${wellFormed(messageOf(value))}`
+  const text =
+    typeof value === 'string' ? value : (JSON.stringify(value, plain) as string | undefined)
   return wellFormed(text ?? 'null')
+}
+
+/** What JSON would write as `{}`, in a form that says what is in it. */
+function plain(_: string, value: unknown): unknown {
+  if (value instanceof Map) return Object.fromEntries(value as Map<string, unknown>)
+  if (value instanceof Set) return [...(value as Set<unknown>)]
+  return value instanceof Error ? messageOf(value) : value
 }
 
 /** Halves of characters would have no UTF-8 form. */

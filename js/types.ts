@@ -1248,11 +1248,12 @@ export interface GeneratedLogprob extends TokenLogprob {
  * A piece of an answer, of the kind that `type` says. All that was generated since the last piece
  * and is of one kind comes together, usually a token. `generation.textStream` is the text alone.
  */
-export type GenerationChunk<Value = unknown> = AnswerPiece | ObjectChunk<Value>
+export type GenerationChunk<Value = unknown, Call = GeneratedToolCall> =
+  AnswerPiece<Call> | ObjectChunk<Value>
 
 /** A piece that the model wrote. */
-export type AnswerPiece =
-  TextChunk | ReasoningChunk | ToolCallStart | ToolCallDelta | ToolCallEnd | ToolCallInvalid
+export type AnswerPiece<Call = GeneratedToolCall> =
+  TextChunk | ReasoningChunk | ToolCallStart | ToolCallDelta | ToolCallEnd<Call> | ToolCallInvalid
 
 /** What every piece of an answer has. */
 export interface ChunkTokens {
@@ -1309,14 +1310,11 @@ export interface ToolCallDelta extends ChunkTokens {
   argumentsText: string
 }
 
-/** A call is complete. */
-export interface ToolCallEnd extends ChunkTokens {
+/** A call is complete: its id, its name and its arguments. */
+export type ToolCallEnd<Call = GeneratedToolCall> = ChunkTokens & {
   type: 'tool-call-end'
   index: number
-  id: string
-  name: string
-  arguments: Record<string, unknown>
-}
+} & Call
 
 /**
  * A call that cannot be read, that the end of the answer cut off, or that is none of the tools'. It
@@ -1492,7 +1490,7 @@ export type AsyncIterableStream<T> = ReadableStream<T> & AsyncIterable<T>
  * is then awaited when it is wanted.
  */
 export interface Generation<Value = unknown, Call = GeneratedToolCall>
-  extends AsyncIterable<GenerationChunk<Value>>, PromiseLike<GenerationResult<Value, Call>> {
+  extends AsyncIterable<GenerationChunk<Value, Call>>, PromiseLike<GenerationResult<Value, Call>> {
   /**
    * The whole result, the same promise each time. Asking for it counts as awaiting the generation.
    */
@@ -1505,7 +1503,7 @@ export interface Generation<Value = unknown, Call = GeneratedToolCall>
    */
   readonly partialObjectStream: AsyncIterableStream<DeepPartial<Value>>
   /** The pieces. */
-  readonly stream: AsyncIterableStream<GenerationChunk<Value>>
+  readonly stream: AsyncIterableStream<GenerationChunk<Value, Call>>
   /**
    * Stops within a token or a chunk of the prompt; does nothing where the generation has ended. The
    * first reason stays.
@@ -1585,14 +1583,56 @@ export interface ChatOptions extends Omit<
     | undefined
 }
 
-/** Options of a chat whose tools are written down there, by their schemas. */
+/** Options of a chat whose tools are written down there, by their schemas and names. */
 export type InlineChatOptions<
   Schemas extends readonly unknown[],
+  Names extends readonly string[],
   Format extends ResponseFormat | undefined,
-> = Omit<ChatOptions, 'responseFormat' | 'tools'> & {
+> = Omit<ChatOptions, 'responseFormat' | 'tools' | 'onToolCall'> & {
   responseFormat?: Format | undefined
-  tools?: { readonly [Index in keyof Schemas]: InlineTool<Schemas[Index]> } | undefined
+  tools?:
+    | { readonly [Index in keyof Schemas]: InlineTool<Schemas[Index]> }
+    | { readonly [Index in keyof Names]: NamedTool<Names[Index]> }
+    | undefined
+  /** See {@link ChatOptions}. */
+  onToolCall?:
+    | ((
+        call: InlineCall<Schemas, Names>,
+        context: { signal: AbortSignal },
+      ) => ToolVerdict | Promise<ToolVerdict>)
+    | undefined
 }
+
+declare const inferred: unique symbol
+
+/**
+ * What the name of a tool is inferred from. No tool is one, so that it allows nothing that
+ * {@link InlineTool} does not; beside that, functions would not get the types of their arguments.
+ */
+export type NamedTool<Name> = { readonly [inferred]: true } & (
+  { readonly name: Name } | { readonly function: { readonly name: Name } }
+)
+
+/** The calls of tools with such schemas and names; any where there are none. */
+export type InlineCall<
+  Schemas extends readonly unknown[],
+  Names extends readonly string[],
+> = Schemas extends readonly []
+  ? GeneratedToolCall
+  : {
+      [Index in keyof Schemas]: GeneratedToolCall<
+        Index extends keyof Names ? Names[Index] : string,
+        InlineArguments<Schemas[Index]>
+      >
+    }[number]
+
+type InlineArguments<Schema> = unknown extends Schema
+  ? Record<string, unknown>
+  : [StandardSchema] extends [Schema]
+    ? Record<string, unknown>
+    : Schema extends StandardSchema
+      ? SchemaInput<Schema>
+      : Record<string, unknown>
 
 /** Options of a chat's `retry` and `continue`. */
 export interface ChatTurnOptions extends GenerateOptions {
@@ -1617,7 +1657,7 @@ export interface ChatJson {
  * included, is given to the model until it answers. One answer at a time; several chats of a model
  * can answer at the same time.
  */
-export interface Chat<Value = unknown> {
+export interface Chat<Value = unknown, Call = GeneratedToolCall> {
   /** What the model is told before the conversation. */
   system: string | undefined
   /** The conversation, as a copy; assign to it to change it. */
@@ -1629,17 +1669,28 @@ export interface Chat<Value = unknown> {
    * the next one can be asked for on the spot. Where an answer fails nothing was said, except that
    * calls stay that tools have answered, for these may have had effects: `continue` goes on there.
    */
+  send<Schema extends StandardSchema, const Tools extends readonly AnyTool[]>(
+    message: string | Message | readonly Message[],
+    options: WithSchema<GenerateOptions, Schema> & { readonly tools: Tools },
+  ): Generation<SchemaOutput<Schema>, ToolCallOf<Tools>>
   send<Schema extends StandardSchema>(
     message: string | Message | readonly Message[],
     options: WithSchema<GenerateOptions, Schema>,
-  ): Generation<SchemaOutput<Schema>>
-  send(message: string | Message | readonly Message[], options?: GenerateOptions): Generation<Value>
+  ): Generation<SchemaOutput<Schema>, Call>
+  send<const Tools extends readonly AnyTool[]>(
+    message: string | Message | readonly Message[],
+    options: GenerateOptions & { readonly tools: Tools },
+  ): Generation<Value, ToolCallOf<Tools>>
+  send(
+    message: string | Message | readonly Message[],
+    options?: GenerateOptions,
+  ): Generation<Value, Call>
   /** Answers the last message of the user again: the last one at the place `at` or before it. */
-  retry(options?: ChatTurnOptions): Generation<Value>
+  retry(options?: ChatTurnOptions): Generation<Value, Call>
   /** Goes on with the last answer, or answers where there is none yet. */
-  continue(options?: ChatTurnOptions): Generation<Value>
+  continue(options?: ChatTurnOptions): Generation<Value, Call>
   /** A conversation of its own that goes on from here, or from the message at the place `at`. */
-  fork(options?: { at?: number }): Chat<Value>
+  fork(options?: { at?: number }): Chat<Value, Call>
   /** The conversation, for `JSON.stringify`; `model.chat(json)` goes on with it. */
   toJSON(): ChatJson
 }
@@ -1714,10 +1765,11 @@ export interface Model extends AsyncDisposable {
   /** A conversation, whose turns are answered one after the other. */
   chat<
     const Schemas extends readonly unknown[] | [] = [],
+    const Names extends readonly string[] = [],
     Format extends ResponseFormat | undefined = undefined,
   >(
-    options?: InlineChatOptions<Schemas, Format>,
-  ): Chat<FormatValue<Format>>
+    options?: InlineChatOptions<Schemas, Names, Format>,
+  ): Chat<FormatValue<Format>, InlineCall<Schemas, Names>>
   /**
    * Generates for many prompts, some of them at a time, as they are wanted: the next ones begin
    * while there are not too many results that nobody took. An error of one prompt is its item's

@@ -216,6 +216,69 @@ export async function calls(model: Model): Promise<void> {
   console.log(anyCall?.arguments['city'])
 }
 
+export async function chatCalls(model: Model): Promise<void> {
+  const sum = tool({
+    name: 'sum',
+    parameters: arkType({ a: 'number' }),
+    execute: ({ a }) => a.toFixed(),
+  })
+  const chat = model.chat({
+    tools: [
+      {
+        name: 'weather',
+        parameters: z.object({ city: z.string(), days: z.string().transform(Number) }),
+        execute: ({ days }) => days.toFixed(),
+      },
+      {
+        type: 'function',
+        function: { name: 'shape', parameters: z.object({ n: z.number() }) },
+      },
+      { name: 'json', parameters: { type: 'object' }, execute: () => Date.now() },
+      sum,
+    ],
+    onToolCall: (call) => {
+      // What the model wrote, before the schema has transformed it.
+      if (call.name === 'weather') return call.arguments.days.trim() !== ''
+      if (call.name === 'sum') return call.arguments.a > 0
+      const name: 'shape' | 'json' = call.name
+      return name
+    },
+  })
+  const answers = [chat.send('Hi'), chat.retry(), chat.fork().continue({ maxTokens: 3 })]
+  for (const answer of answers) {
+    for await (const chunk of answer) {
+      if (chunk.type !== 'tool-call-end') continue
+      const { index, tokens } = chunk
+      if (chunk.name === 'shape') console.log(index, tokens, chunk.id, chunk.arguments.n.toFixed())
+      // @ts-expect-error -- there is no such tool
+      if (chunk.name === 'other') console.log(index)
+    }
+    for (const call of (await answer).toolCalls) {
+      if (call.name === 'weather') console.log(call.arguments.city.trim())
+      else if (call.name === 'json') console.log(call.arguments['any'])
+      // @ts-expect-error -- there is no such argument
+      if (call.name === 'weather') console.log(call.arguments.country)
+    }
+  }
+  const schema = z.object({ sunny: z.boolean() })
+  const responseFormat = { type: 'json', schema } as const
+  const { object, toolCalls } = await chat.send('Hi', { responseFormat })
+  console.log(object?.sunny, toolCalls[0]?.name.trim())
+  const own = await chat.send('Hi', { tools: [sum] })
+  console.log(own.toolCalls[0]?.arguments.a.toFixed(), own.object)
+  const both = await chat.send('Hi', { tools: [sum], responseFormat })
+  console.log(both.toolCalls[0]?.arguments.a.toFixed(), both.object?.sunny)
+
+  const tools: AnyTool[] = [sum]
+  for (const any of [model.chat({ tools }), model.chat(), model.chat({ system: 'Be brief.' })]) {
+    const [call] = (await any.send('Hi')).toolCalls
+    const anyCall: GeneratedToolCall | undefined = call
+    console.log(anyCall?.arguments['a'])
+  }
+  for await (const chunk of model.generate('Hi', { tools: [sum] }))
+    if (chunk.type === 'tool-call-end') console.log(chunk.arguments.a.toFixed())
+}
+
 export async function others(model: Model): Promise<void> {
   const schema = { type: 'object', properties: { a: { enum: ['x'] } } } as const
   const { object } = await model.generate('Hi', { responseFormat: { type: 'json', schema } })
