@@ -241,7 +241,7 @@ describe('what a caller throws', () => {
       },
     })
     const fromLoop = async (): Promise<void> => {
-      for await (const { text } of model.generate('Tell me a story.', endless())) {
+      for await (const text of model.generate('Tell me a story.', endless()).textStream) {
         if (text !== '') throw mine
       }
     }

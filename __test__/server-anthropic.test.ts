@@ -71,7 +71,7 @@ describe('messages', () => {
       content: [],
       stop_reason: null,
     })
-    const { usage: first } = all[0]?.data.message as Json
+    const first = all[0]?.data.message.usage
     expect(read(first)).toBe(read(whole.usage))
     const text = all.map(({ data }) => (data.delta?.text as string | undefined) ?? '').join('')
     expect(text).toBe(whole.content[0].text)

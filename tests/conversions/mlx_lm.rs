@@ -11,12 +11,14 @@ use crate::{TOKENS, golden, logits_of, options, run, write_golden};
 /// What mlx-lm computes otherwise than the code that a model was published with, converted or not
 /// (docs/differences.md); and what it cannot compute of its own conversion, whose embedding it
 /// multiplies with as if it were not packed.
-const OTHERWISE: [&str; 5] = [
+const OTHERWISE: [&str; 7] = [
     "jamba-raw@plain",
     "mellum-raw@plain",
     "minicpm3-raw@plain",
     "minicpm3-raw@4bit",
     "llama4-text-raw@4bit",
+    "phi3small-raw@plain",
+    "phi3small-raw@4bit",
 ];
 
 /// A fixture of each type of model that mlx-lm has, and the ways in which it is converted.
