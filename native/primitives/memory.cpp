@@ -1,5 +1,7 @@
 #include "memory.h"
 
+#ifdef __linux__
+
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -60,7 +62,6 @@ mx::allocator::Buffer malloc(mx::allocator::Allocator* self, size_t size) {
 /// for GPUs throw themselves. There is no place for another allocator in MLX, so the only one there
 /// is gets another table of functions.
 extern "C" void nodemlx_fail_without_memory() {
-#ifdef __linux__
   auto& allocator = mx::allocator::allocator();
   if (!std::strstr(typeid(allocator).name(), "CommonAllocator")) {
     return;
@@ -71,5 +72,11 @@ extern "C" void nodemlx_fail_without_memory() {
   checked = original;
   checked.malloc = malloc;
   functions = &checked.malloc;
-#endif
 }
+
+#else
+
+/// Memory that is not there is another matter on a Mac.
+extern "C" void nodemlx_fail_without_memory() {}
+
+#endif
