@@ -311,7 +311,7 @@ export function describeModel(name: string, load: () => Promise<Model>): void {
 
     describe('what is wrong is refused', () => {
       it.each<[GenerateOptions, string]>([
-        [{ stop: /^x/ }, 'stop: /^x/ has "^" or "$"'],
+        [{ stop: /^x/ }, 'stop: /^x/ has "^", "$"'],
         [{ stop: /a(?=b)/ }, 'stop: /a(?=b)/ cannot be enforced: it looks ahead'],
         [{ stop: /\bx/ }, 'stop: /\\bx/ cannot be enforced: it asks for the edge of a word'],
         [{ stop: /x*/ }, 'stop: /x*/ matches an empty text'],

@@ -122,7 +122,7 @@ export function checkStop(pattern: string): void {
   if (signs(pattern).some((sign) => sign === '^' || sign === '$'))
     throw invalidArgument(
       'stop',
-      `${named} has "^" or "$", and nothing around a match is looked at`,
+      String.raw`${named} has "^", "$", "\A" or "\z", and nothing around a match is looked at`,
     )
   if (patternWith('^', pattern, '$').test(''))
     throw invalidArgument('stop', `${named} matches an empty text, and so every answer at once`)
