@@ -24,7 +24,8 @@ fn main() {
 }
 
 /// Compiles the C++ that hangs our kernels into MLX's graph, gives it mapped files and lets it run
-/// out of memory, against the headers that mlx-sys (or the configuration that stands in for its build script) names.
+/// out of memory, against the headers that mlx-sys (or the configuration that stands in for its
+/// build script) names.
 fn compile_primitives() {
     println!("cargo::rerun-if-changed=native/primitives");
     println!("cargo::rerun-if-changed=native/mlxc");

@@ -3,35 +3,16 @@
 import { toStandardJsonSchema } from '@valibot/to-json-schema'
 import { type } from 'arktype'
 import * as v from 'valibot'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { loadModel, tool } from '../js/index.js'
-import type { ChatOptions, GeneratedToolCall, Model, StandardSchema, Tool } from '../js/types.js'
+import { tool } from '../js/index.js'
+import type { ChatOptions, GeneratedToolCall, StandardSchema, Tool } from '../js/types.js'
+import { WEATHER, demoChats } from './support/chats.js'
 
-let model: Model
-
-beforeAll(async () => {
-  model = await loadModel('demo')
-})
-
-afterAll(async () => {
-  await model.dispose()
-})
-
-const chat = (options: ChatOptions = {}) =>
-  model.chat({ temperature: 0, maxTokens: 60, ...options })
+const { chat } = demoChats()
 
 function weather(execute: (args: { city: string }) => unknown): Tool<{ city: string }> {
-  return {
-    name: 'get_weather',
-    description: 'Get the weather in a city',
-    parameters: {
-      type: 'object',
-      properties: { city: { type: 'string', description: 'The name of the city' } },
-      required: ['city'],
-    },
-    execute,
-  }
+  return { ...WEATHER, execute }
 }
 
 describe('the schema of a tool', () => {

@@ -1,38 +1,18 @@
-// Chats whose answers were stopped, or failed after tools had run: what they keep, and that they can
-// be used at once.
+// Chats whose answers were stopped, or failed after tools had run: what they keep, and that they
+// can be used at once.
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { loadModel } from '../js/index.js'
+import { describe, expect, it } from 'vitest'
 import { fakeModel } from '../js/testing/index.js'
-import type { AnyTool, ChatOptions, Generation, Model } from '../js/types.js'
+import type { AnyTool, Generation } from '../js/types.js'
+import { WEATHER, demoChats } from './support/chats.js'
 
-let model: Model
-
-beforeAll(async () => {
-  model = await loadModel('demo')
-})
-
-afterAll(async () => {
-  await model.dispose()
-})
-
-const chat = (options: ChatOptions = {}) =>
-  model.chat({ temperature: 0, maxTokens: 60, ...options })
+const { chat } = demoChats()
 
 const STORY = 'Tell me a short story about a fox.'
 const QUESTION = 'What is the weather in Paris?'
-const DESCRIBED = {
-  name: 'get_weather',
-  description: 'Get the weather in a city',
-  parameters: {
-    type: 'object',
-    properties: { city: { type: 'string', description: 'The name of the city' } },
-    required: ['city'],
-  },
-}
 
 function weather(execute: () => unknown): AnyTool {
-  return { ...DESCRIBED, execute }
+  return { ...WEATHER, execute }
 }
 
 /** Reads three items, and leaves. */

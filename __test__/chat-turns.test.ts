@@ -1,38 +1,19 @@
 // What a chat keeps and does at its edges: turns that go on, calls that are wrong, tools that hang,
 // contexts that are full.
 
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { z } from 'zod'
-import { loadModel } from '../js/index.js'
 import { fakeModel } from '../js/testing/index.js'
-import type { AnyTool, ChatOptions, Message, Model } from '../js/types.js'
+import type { AnyTool, Message } from '../js/types.js'
+import { WEATHER, demoChats } from './support/chats.js'
 
-let model: Model
-
-beforeAll(async () => {
-  model = await loadModel('demo')
-})
-
-afterAll(async () => {
-  await model.dispose()
-})
-
-const chat = (options: ChatOptions = {}) =>
-  model.chat({ temperature: 0, maxTokens: 60, ...options })
+const demo = demoChats()
+const { chat } = demo
 
 const STORY = { role: 'user', content: 'Tell me a short story about a fox.' }
 
 function weather(execute: (args: never, context: { signal: AbortSignal }) => unknown): AnyTool {
-  return {
-    name: 'get_weather',
-    description: 'Get the weather in a city',
-    parameters: {
-      type: 'object',
-      properties: { city: { type: 'string', description: 'The name of the city' } },
-      required: ['city'],
-    },
-    execute,
-  }
+  return { ...WEATHER, execute }
 }
 
 const call = (name: string, args: Record<string, unknown>) => ({
@@ -327,7 +308,7 @@ describe('a context that is full', () => {
     const idle = chat({ messages, onContextFull: (all) => all })
     await expect(idle.send('Hi')).rejects.toMatchObject({
       code: 'CONTEXT_OVERFLOW',
-      contextLength: model.info.contextLength,
+      contextLength: demo.model.info.contextLength,
     })
   })
 
@@ -338,11 +319,14 @@ describe('a context that is full', () => {
   })
 
   it('ends an answer, which says so', async () => {
-    const contextLength = model.info.contextLength ?? 0
-    const word = await model.countTokens('word '.repeat(1000))
+    const contextLength = demo.model.info.contextLength ?? 0
+    const word = await demo.model.countTokens('word '.repeat(1000))
     const many = Math.floor((contextLength - 60) / (word / 1000))
     const options = { minTokens: 500, temperature: 0 }
-    const { finishReason, matched, usage } = await model.generate('word '.repeat(many), options)
+    const { finishReason, matched, usage } = await demo.model.generate(
+      'word '.repeat(many),
+      options,
+    )
     expect({ finishReason, matched }).toEqual({
       finishReason: 'length',
       matched: { type: 'context', value: contextLength },

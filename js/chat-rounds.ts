@@ -62,8 +62,8 @@ export class ChatRounds implements Source {
   }
 
   /**
-   * Checks the first round, and begins it, behind what `before` waits for, unless old turns may have
-   * to go first.
+   * Checks the first round, and begins it, behind what `before` waits for, unless old turns may
+   * have to go first.
    */
   begin(before?: Promise<void>): void {
     const start = this.#prepare()

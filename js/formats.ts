@@ -83,8 +83,8 @@ function sizesOf(said: Record<string, unknown>, bits: string): Pick<Codes, 'bits
 }
 
 /**
- * Codes of whole numbers get scales and biases: of 16 bits each, or where zeros differ, of 32. Those
- * of a larger group than MLX has are counted with the codes.
+ * Codes of whole numbers get scales and biases: of 16 bits each, or where zeros differ, of 32.
+ * Those of a larger group than MLX has are counted with the codes.
  */
 function codes({ bits, group, zeros, precise = zeros !== 'middle' }: Codes): Growth {
   const pair = precise ? 64 : 32

@@ -92,8 +92,8 @@ function waited<T>(run: () => T | Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 /**
- * A string as it is, an error as one that is thrown, everything else as JSON: what has no JSON, such
- * as a function, is nothing.
+ * A string as it is, an error as one that is thrown, everything else as JSON: what has no JSON,
+ * such as a function, is nothing.
  */
 function resultText(value: unknown): string {
   if (value instanceof Error) return `Error: ${wellFormed(messageOf(value))}`

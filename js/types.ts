@@ -16,8 +16,8 @@ export type Dtype = 'auto' | 'float32' | 'bfloat16' | 'float16'
  * How precise the CPU is. `'fast'` rounds activations that are multiplied with quantized weights to
  * 16 bits in groups of at most 64, and keeps keys and values of checkpoints in bfloat16 or float16
  * as float16 (unless `dtype` is given); `'fastest'` rounds activations to 8 bits where many tokens
- * are read at once, as those of a prompt or of eight and more answers that are written together, and
- * is else as `'fast'`; `'exact'` keeps all in float32. What that changes stands in
+ * are read at once, as those of a prompt or of eight and more answers that are written together,
+ * and is else as `'fast'`; `'exact'` keeps all in float32. What that changes stands in
  * docs/benchmarks.md.
  */
 export type Precision = 'fastest' | 'fast' | 'exact'

@@ -9,7 +9,8 @@ const interpreter = (environment) => join(environment, 'bin', 'python')
 
 /** Whether an environment has that version. */
 function has(environment) {
-  const source = `import importlib.metadata as m; raise SystemExit(m.version('mlx-lm') != '${VERSION}')`
+  const isThere = `m.version('mlx-lm') == '${VERSION}'`
+  const source = `import importlib.metadata as m; raise SystemExit(not ${isThere})`
   try {
     execFileSync(interpreter(environment), ['-c', source], { stdio: 'ignore' })
     return true

@@ -1,4 +1,5 @@
-// npm's `@ai-sdk/openai-compatible`, `@ai-sdk/openai` and `@ai-sdk/anthropic` with `ai` against the server at BASE_URL.
+// npm's `@ai-sdk/openai-compatible`, `@ai-sdk/openai` and `@ai-sdk/anthropic` with `ai` against the
+// server at BASE_URL.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

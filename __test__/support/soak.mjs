@@ -1,8 +1,8 @@
 // node --expose-gc soak.mjs --generations 2000 --at-once 16 --seed 1 ADAPTER…: many generations of
-// every kind at once, on the demo model with its draft model and adapters of it. Each ends by itself,
-// is aborted, left, thrown out of or refused, as its number says. All must end as that kind does,
-// those that are `deterministic` must write what they write alone, and no memory may stay behind:
-// after each of four rounds, when nothing runs, it is measured. Prints its figures as JSON.
+// every kind at once, on the demo model with its draft model and adapters of it. Each ends by
+// itself, is aborted, left, thrown out of or refused, as its number says. All must end as that kind
+// does, those that are `deterministic` must write what they write alone, and no memory may stay
+// behind: after each of four rounds, when nothing runs, it is measured. Prints its figures as JSON.
 
 import { createRequire } from 'node:module'
 import { join } from 'node:path'

@@ -132,7 +132,11 @@ def run(case, kernels, check=True):
 
     def launch():
         kernels[0].launch(
-            blocks, 256, 8 * 256 * g * 4, [*caches, *(caches[-2:] * case.fill), q, k, v, on_card, *extra, found], numbers
+            blocks,
+            256,
+            8 * 256 * g * 4,
+            [*caches, *(caches[-2:] * case.fill), q, k, v, on_card, *extra, found],
+            numbers,
         )
         kernels[1].launch(
             rows * b * kv * g,
@@ -198,7 +202,8 @@ def check():
     for x, (rows, fill), rope in itertools.product(
         DTYPES, [(2, 0), (7, 1), (16, 0), (17, 7), (32, 0)], (1, 2)
     ):
-        cases.append(Case(x=x, rope=rope, at=tuple(37 * row * row for row in range(rows)), fill=fill))
+        at = tuple(37 * row * row for row in range(rows))
+        cases.append(Case(x=x, rope=rope, at=at, fill=fill))
     keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
     texts = [source(name) for name in SOURCES]
     kernels = compile_all(
@@ -229,7 +234,8 @@ def time():
     sources = [source(name) for name in SOURCES]
     compiled = functools.cache(lambda rows: compile_all(list(zip(sources, case.defines()))))
     global SHARE
-    for rows, SHARE, at in itertools.product((1, 8, 32), (32, 64, 128), (100, 640, 2048, 8192, 32768)):
+    positions = (100, 640, 2048, 8192, 32768)
+    for rows, SHARE, at in itertools.product((1, 8, 32), (32, 64, 128), positions):
         case.at = (at,) * rows
         kernels = compiled(rows)
         launches = [

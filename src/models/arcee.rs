@@ -2,18 +2,12 @@
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
-use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, PlainMlp};
+use crate::models::{Architecture, LanguageModel, plain_mlp};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["arcee"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    let (bias, names) = (file.flag("mlp_bias")?, ["up_proj", "down_proj"]);
-    let activation = file.optional("hidden_act")?.unwrap_or(Activation::ReluSquared);
-    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    Ok(Box::new(decoder.build(w, |_, w| {
-        Ok(Box::new(PlainMlp::new(&w.at("mlp"), names, dims, hidden, bias, activation)?))
-    })?))
+    Ok(Box::new(decoder.build(w, plain_mlp(file, decoder.attention.dims)?)?))
 }

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::config::{ConfigFile, RopeDefaults};
-use super::{Architecture, LanguageModel};
+use super::{Architecture, LanguageModel, plain_mlp};
 use crate::error::Result;
-use crate::nn::{Activation, Norm, PlainMlp};
+use crate::nn::Norm;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["jais2"], build).with_eps(1e-5);
@@ -14,10 +14,5 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("mlp_bias", json!(true))]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
-    let (bias, names) = (file.flag("mlp_bias")?, ["up_proj", "down_proj"]);
-    let activation = file.optional("hidden_act")?.unwrap_or(Activation::ReluSquared);
-    let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    Ok(Box::new(decoder.build(w, |_, w| {
-        Ok(Box::new(PlainMlp::new(&w.at("mlp"), names, dims, hidden, bias, activation)?))
-    })?))
+    Ok(Box::new(decoder.build(w, plain_mlp(file, decoder.attention.dims)?)?))
 }

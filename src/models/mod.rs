@@ -115,7 +115,10 @@ use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::mlx::quantized::QuantizationParams;
 use crate::mlx::{self, Array, Dtype};
-use crate::nn::{Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, PredictionHead, Step};
+use crate::nn::{
+    Activation, Backbone, Decoder, Embedding, Encoder, FeedForward, Mlp, PlainMlp, PredictionHead,
+    Step,
+};
 use crate::warning::{Warning, WarningCode};
 use crate::weights::{Checkpoint, LoadPlan, Sites, Weights};
 
@@ -562,6 +565,19 @@ fn mlp(
     let activation = file.activation()?;
     Ok(move |_, w: &Weights| -> Result<Box<dyn FeedForward>> {
         Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, bias, activation)?))
+    })
+}
+
+/// A plain MLP in every layer, with the square of ReLU unless the configuration says otherwise.
+fn plain_mlp(
+    file: &ConfigFile,
+    dims: i32,
+) -> Result<impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>> + use<>> {
+    let (hidden, bias) = (file.size("intermediate_size")?, file.flag("mlp_bias")?);
+    let activation = file.optional("hidden_act")?.unwrap_or(Activation::ReluSquared);
+    Ok(move |_, w: &Weights| -> Result<Box<dyn FeedForward>> {
+        let names = ["up_proj", "down_proj"];
+        Ok(Box::new(PlainMlp::new(&w.at("mlp"), names, dims, hidden, bias, activation)?))
     })
 }
 

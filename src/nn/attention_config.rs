@@ -275,7 +275,7 @@ impl AttentionConfig {
         (self.linear)(&w, self.dims, gates, w.has("bias")).map(Some)
     }
 
-    fn qkv(&self, w: &Weights) -> Result<Projections> {
+    pub(super) fn qkv(&self, w: &Weights) -> Result<Projections> {
         let outputs = self.outputs();
         let linear = |name, outputs, bias| (self.linear)(&w.at(name), self.dims, outputs, bias);
         if let [fused] = self.qkv {

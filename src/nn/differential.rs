@@ -45,16 +45,7 @@ impl DifferentialAttention {
         index: usize,
         eps: f32,
     ) -> Result<Self> {
-        let AttentionConfig { dims, heads, kv_heads, head_dim, qkv_bias, .. } = config;
-        let projection = |name: &str, heads: i32| -> Result<_> {
-            let outputs = heads * head_dim;
-            Ok((Linear::new(&w.at(name), dims, outputs, qkv_bias)?, outputs))
-        };
-        let qkv = vec![
-            projection("q_proj", heads)?,
-            projection("k_proj", kv_heads)?,
-            projection("v_proj", kv_heads)?,
-        ];
+        let AttentionConfig { dims, heads, head_dim, .. } = config;
         let exponential = |[queries, keys]: [&str; 2]| -> Result<f32> {
             let take = |name| w.take_f32(name, &[head_dim]);
             let sum = ops::sum(&ops::multiply(&take(queries)?, &take(keys)?)?, 0)?;
@@ -63,7 +54,7 @@ impl DifferentialAttention {
         let first = 0.8 - 0.6 * (-0.3 * index as f32).exp();
         let [one, two] = [["lambda_q1", "lambda_k1"], ["lambda_q2", "lambda_k2"]].map(exponential);
         Ok(Self {
-            qkv: Projections::new(w, qkv)?,
+            qkv: config.qkv(w)?,
             output: Linear::new(&w.at("o_proj"), heads * head_dim, dims, config.output_bias)?,
             rope: layer.rope,
             span: layer.span,

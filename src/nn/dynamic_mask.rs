@@ -49,18 +49,9 @@ impl DynamicMaskAttention {
         eps: f32,
     ) -> Result<Self> {
         let AttentionConfig { dims, heads, kv_heads, head_dim, qkv_bias, .. } = config;
-        let projection = |name: &str, heads: i32| -> Result<_> {
-            let outputs = heads * head_dim;
-            Ok((Linear::new(&w.at(name), dims, outputs, qkv_bias)?, outputs))
-        };
-        let qkv = vec![
-            projection("q_proj", heads)?,
-            projection("k_proj", kv_heads)?,
-            projection("v_proj", kv_heads)?,
-        ];
         let [q_norm, k_norm] = ["q_norm", "k_norm"].map(|it| Norm::rms(&w.at(it), head_dim, eps));
         Ok(Self {
-            qkv: Projections::new(w, qkv)?,
+            qkv: config.qkv(w)?,
             norms: [q_norm?, k_norm?],
             rates: w.take_f32("A", &[kv_heads])?,
             steps: Linear::new(&w.at("dt_proj"), kv_heads * head_dim, kv_heads, qkv_bias)?,

@@ -89,7 +89,7 @@ function usage({ usage }: GenerationResult): object {
   return { ...inputUsage({ total, cached }), output_tokens: completionTokens }
 }
 
-/** The tokens of a prompt are told in two parts: those that were read, and those that were known. */
+/** The tokens of a prompt are told in two parts: those that were read, and those known before. */
 function inputUsage({ total, cached }: Pick<PrefillProgress, 'total' | 'cached'>): object {
   return {
     input_tokens: total - cached,

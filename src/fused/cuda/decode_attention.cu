@@ -17,8 +17,8 @@
 //   ROPE_DIM     features that are rotated, the first ones
 //   NORM         1: queries and keys are normed (root-mean-square); 2: with weights
 //   CAP          1: scores are bounded by cap · tanh(score / cap)
-//   ROWS         sequences with a cache of their own, 1 to 32; those behind the last one have a first
-//                block that there is not
+//   ROWS         sequences with a cache of their own, 1 to 32; those behind the last one have a
+//                first block that there is not
 
 // What ROW stands for, for each row.
 #define ROWS_1 ROW(0)

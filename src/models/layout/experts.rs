@@ -136,8 +136,8 @@ fn split_in_turn(tensors: &mut Tensors) -> Result<()> {
     Ok(())
 }
 
-/// MiniMax M3: MLPs of layers without experts by their own name, and gate and up by themselves, also
-/// of an expert that sees every token and is published as one more of the others.
+/// MiniMax M3: MLPs of layers without experts by their own name, and gate and up by themselves,
+/// also of an expert that sees every token and is published as one more of the others.
 pub(super) fn minimax_m3(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
     const PROJECTIONS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
     tensors.rename(|name| match name.split_once(".block_sparse_moe.") {

@@ -6,7 +6,8 @@ use crate::error::Result;
 use crate::mlx::quantized::{self, Mode, QuantizationParams, QuantizedTensor};
 use crate::mlx::{Array, Dtype, ops, scalar};
 
-/// The matrices of keys (transposed) and of values of each head, out of `kv_b_proj`, which has both.
+/// The matrices of keys (transposed) and of values of each head, out of `kv_b_proj`, which has
+/// both.
 pub(super) fn latent(tensors: &mut Tensors, config: &ConfigFile) -> Result<()> {
     let (heads, latent) = (config.size("num_attention_heads")?, config.size("kv_lora_rank")?);
     let size = |field: &str| config.size(field).or_else(|_| config.size("head_dim"));

@@ -6,8 +6,8 @@ use super::schemas::Tools;
 const FENCE: &str = "```";
 const LANGUAGE: &str = "json";
 
-/// Whether an answer begins with an object, or a list of objects, that names one of the tools. There
-/// may be a fence of Markdown before it.
+/// Whether an answer begins with an object, or a list of objects, that names one of the tools.
+/// There may be a fence of Markdown before it.
 pub(super) fn guess(text: &str, tools: &Tools) -> Guess {
     let text = match text.strip_prefix(FENCE) {
         Some(inner) if LANGUAGE.starts_with(inner) => return Guess::Unknown,

@@ -27,7 +27,8 @@ pub(super) struct Awq {
 enum Packing {
     /// `qweight` `[inputs, outputs / codes of a word]`.
     Gemm,
-    /// `qweight` `[outputs, inputs / codes of a word]`, and scales and zeros of some groups more than there are.
+    /// `qweight` `[outputs, inputs / codes of a word]`, and scales and zeros of some groups more
+    /// than there are.
     Gemv {
         /// Inputs that share a scale; `None` for all.
         group: Option<usize>,
