@@ -24,8 +24,10 @@ def ok(result):
 
 def compile_image(source, defines):
     program = ok(nvrtc.nvrtcCreateProgram(source.encode(), b"kernel.cu", 0, [], []))
+    capability = torch.cuda.get_device_capability()
     options = [
-        b"--gpu-architecture=sm_%d%d" % torch.cuda.get_device_capability(),
+        # With "a" a kernel may use what only this generation has: Hopper's warp groups.
+        b"--gpu-architecture=sm_%d%d" % capability + b"a" * (capability == (9, 0)),
         b"--std=c++17",
         b"-DNAME=kernel",
     ]

@@ -12,7 +12,9 @@ import torch
 
 from card import KERNELS, SHARED, compile_all, copy_bandwidth, relative, replay, start
 
-SOURCE = (KERNELS / "choose.cuh").read_text() + (KERNELS / "few_rows.cu").read_text()
+SOURCE = "".join(
+    (KERNELS / name).read_text() for name in ("choose.cuh", "product.cuh", "few_rows.cu")
+)
 PLAIN, AFFINE, MXFP4, MXFP8, NVFP4 = range(5)
 BF16, F16, F32 = range(3)
 DTYPES = {BF16: torch.bfloat16, F16: torch.float16, F32: torch.float32}

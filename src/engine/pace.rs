@@ -12,7 +12,9 @@ const FIRST: usize = 32;
 /// The part of the longest pause that a chunk is to take, as estimates are a bit off.
 const AIM: f64 = 0.8;
 
-/// Chunks that are as long as a given pause allows, and as much time for tokens as for chunks.
+/// Chunks that are as long as a given pause allows. Who reads and who decodes share the time by
+/// their numbers, and those who decode have no more than half of it: they have been served, and the
+/// sooner others join them, the more tokens a step gives.
 #[derive(Debug)]
 pub struct Pace {
     /// How long tokens may wait for a chunk.
@@ -39,9 +41,10 @@ impl Pace {
         }
     }
 
-    /// Notes that `tokens` were read in this time.
-    pub fn read(&mut self, tokens: usize, took: Duration, someone_decodes: bool) {
-        self.owed = if someone_decodes { took } else { Duration::ZERO };
+    /// Notes that `tokens` were read in this time, while so many generations read and others
+    /// decoded.
+    pub fn read(&mut self, tokens: usize, took: Duration, readers: usize, decoders: usize) {
+        self.owed = took.mul_f64((decoders as f64 / readers.max(1) as f64).min(1.0));
         // The last tokens of a prompt say little of how long many take, unless it was too long.
         if tokens >= LEAST || took > self.longest_pause {
             let share = AIM * self.longest_pause.as_secs_f64() / took.as_secs_f64().max(1e-6);
@@ -69,7 +72,7 @@ mod tests {
         for number in 0..50 {
             let tokens = pace.chunk(true, 2048);
             let took = pass + token * tokens as u32;
-            pace.read(tokens, took, true);
+            pace.read(tokens, took, 1, 1);
             pace.decoded(took);
             if number >= skip {
                 longest = longest.max(took);
@@ -99,17 +102,27 @@ mod tests {
     #[test]
     fn those_who_decode_have_half_of_the_time() {
         let mut pace = Pace::new(100 * MS);
-        pace.read(32, 90 * MS, true);
+        pace.read(32, 90 * MS, 1, 4);
         let mut tokens = 0;
         while pace.chunk(true, 100) == 0 {
             pace.decoded(20 * MS);
             tokens += 1;
         }
         assert_eq!(tokens, 5);
-        pace.read(32, 90 * MS, true);
+        pace.read(32, 90 * MS, 1, 4);
         assert_eq!(pace.chunk(false, 100), 100, "nobody is there to wait for");
-        pace.read(100, 300 * MS, false);
+        pace.read(100, 300 * MS, 1, 0);
         assert_eq!(pace.chunk(true, 100), 26, "who comes then has nothing coming");
+    }
+
+    #[test]
+    fn many_who_read_have_more_of_it() {
+        let mut pace = Pace::new(100 * MS);
+        pace.read(32, 90 * MS, 30, 2);
+        assert_eq!(pace.chunk(true, 100), 0);
+        // A fifteenth of 90 ms.
+        pace.decoded(6 * MS);
+        assert!(pace.chunk(true, 100) > 0);
     }
 
     #[test]

@@ -291,15 +291,16 @@ impl<B: Backend> Scheduler<B> {
 
     /// Reads one chunk: of prompts, or of an evaluation.
     fn read(&mut self) {
-        let someone_decodes = self.count(&[Next::Decode]) > 0;
-        let has_prompts = self.count(&[Next::Prefill]) > 0;
+        let decoders = self.count(&[Next::Decode]);
+        let readers = self.count(&[Next::Prefill]);
+        let has_prompts = readers > 0;
         let prompts_turn = has_prompts && self.evaluated;
         let evaluates = !self.evaluations.is_empty() && !prompts_turn;
         let most = match evaluates {
             true => self.evaluations.most(self.profile.prefill_chunk),
             false => self.profile.prefill_chunk,
         };
-        let count = self.pace.chunk(someone_decodes, most);
+        let count = self.pace.chunk(decoders > 0, most);
         if count == 0 || !(has_prompts || evaluates) {
             return;
         }
@@ -309,7 +310,9 @@ impl<B: Backend> Scheduler<B> {
             true => self.evaluations.read(&self.backend, count),
             false => self.read_prompts(count),
         };
-        self.pace.read(tokens, started.elapsed(), someone_decodes);
+        // An evaluation is one who reads.
+        let readers = if evaluates { 1 } else { readers };
+        self.pace.read(tokens, started.elapsed(), readers, decoders);
     }
 
     /// Reads up to `count` tokens of prompts, of those first that have waited the longest; how many

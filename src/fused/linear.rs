@@ -2,7 +2,7 @@
 
 use super::adapter::Additions;
 use super::cpu;
-use super::cuda::{self, products::Operand};
+use super::cuda::{self, product::Operand};
 use super::device::{Backend, Device};
 use super::norm::{AddNorm, add_norm};
 use crate::error::Result;

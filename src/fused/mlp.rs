@@ -2,7 +2,7 @@
 
 use super::activation::{Activation, Combine, gated};
 use super::cpu;
-use super::cuda::{self, products::Operand};
+use super::cuda::{self, product::Operand};
 use super::device::{Backend, Device};
 use super::linear::{LinearWeights, Matrix, Projections, linear, project};
 use super::math::scaled;

@@ -51,6 +51,11 @@ impl Card {
         Self { major: 9, minor: 0, processors: 132, shared_per_block, shared_per_processor }
     }
 
+    /// Whether it has warp groups that multiply together (compute capability 9.0).
+    pub fn is_hopper(&self) -> bool {
+        (self.major, self.minor) == (9, 0)
+    }
+
     /// Processors, which run blocks.
     pub fn processors(&self) -> usize {
         self.processors as usize
@@ -341,7 +346,13 @@ fn options(card: &Card, source: &Source) -> Result<Vec<String>> {
     let settings = source.settings.iter().map(|(name, value)| format!("-D{name}={value}"));
     Ok([
         format!("-DCOMPILER={major}.{minor}"),
-        format!("--gpu-architecture=sm_{}{}", card.major, card.minor),
+        // With "a" a kernel may use what only this generation has: Hopper's warp groups.
+        format!(
+            "--gpu-architecture=sm_{}{}{}",
+            card.major,
+            card.minor,
+            if card.is_hopper() { "a" } else { "" }
+        ),
         "--std=c++17".to_owned(),
         format!("-DNAME={}", source.name.to_string_lossy()),
     ]

@@ -107,7 +107,8 @@ fn nobody_waits_for_the_memory_of_a_slow_consumer() {
     let slow = model.generate(request(&[10], 2 * MAX_AHEAD)).unwrap();
     control.wait_for("the limit", |it| it.count(Event::Step(10)) == MAX_AHEAD);
     let waiting = model.generate(request(&[20], 10)).unwrap();
-    let aborted = model.generate(request(&[30], 10)).unwrap();
+    // Longer than anyone runs who is not read, so that it cannot end before.
+    let aborted = model.generate(request(&[30], 2 * MAX_AHEAD)).unwrap();
     aborted.abort();
     assert_eq!(collect(&aborted).unwrap().1.reason, FinishReason::Abort);
     // Nobody has read the first.

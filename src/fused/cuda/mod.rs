@@ -4,6 +4,9 @@
 //! MLX does the rest. Every function gives `None` for what its kernels do not do.
 
 pub mod attention;
+mod few_rows;
+mod many_rows;
+pub mod product;
 pub mod products;
 pub mod recurrence;
 pub mod router;
