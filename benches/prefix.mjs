@@ -51,9 +51,8 @@ function bfloat16([, shape, rule], random) {
 
 /** A fixture with other weights and a longer context. */
 function writeModel(name, folder) {
-  const source = join(root, 'tests', 'fixtures', 'models', name)
-  const config = JSON.parse(fs.readFileSync(join(source, 'config.json'), 'utf8'))
-  const { files } = JSON.parse(fs.readFileSync(join(source, 'tensors.json'), 'utf8'))
+  const path = join(root, 'tests', 'fixtures', 'models', `${name}.json`)
+  const { config, files } = JSON.parse(fs.readFileSync(path, 'utf8'))
   const { tensors } = files['model.safetensors']
   const random = randomNumbers(1)
   const data = Object.values(tensors).map((facts) => bfloat16(facts, random))

@@ -48,7 +48,7 @@ fn load(name: &str) -> Loaded {
 }
 
 fn tokens(name: &str) -> Vec<u32> {
-    let path = root().join("tests/fixtures/models").join(name).join("golden.safetensors");
+    let path = root().join("tests/fixtures/models").join(format!("{name}.safetensors"));
     let Ok(bytes) = std::fs::read(path) else {
         // The demo model's are in the oracle's script.
         return (300..312).collect();

@@ -5,7 +5,6 @@
 use std::cell::LazyCell;
 use std::fs;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use nodemlx::generate::{GenerationOptions, PromptCache, Sequence, SequenceOptions};
@@ -16,7 +15,7 @@ use tempfile::TempDir;
 thread_local! {
     static MODEL: LazyCell<(TempDir, Loaded)> = LazyCell::new(|| {
         mlx::enter(DeviceKind::Cpu).expect("the CPU");
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/models/llama");
+        let folder = seeded::folder("llama");
         let loaded = models::load(&folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
         (tempfile::tempdir().expect("a temporary folder"), loaded.expect("the fixture"))
     });

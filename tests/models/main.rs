@@ -1,8 +1,8 @@
-//! Parity with mlx-lm: every folder of `tests/fixtures/models` describes a checkpoint, with the
-//! reference's logits and greedy tokens, computed in float32 on the CPU. Adding a case is adding a
-//! folder; `FIXTURES=llama cargo test --test models` checks those whose names begin so (or
-//! `FIXTURES=llama,phi`, in one of these ways). What passes
-//! is what `docs/models.md` says (see `table.rs`).
+//! Parity with mlx-lm: every file of `tests/fixtures/models` describes a checkpoint, with the
+//! reference's logits and greedy tokens beside it, computed in float32 on the CPU. Adding a case is
+//! adding these files; `FIXTURES=llama cargo test --test models` checks those whose names begin so
+//! (or `FIXTURES=llama,phi`, in one of these ways). What passes is what `docs/models.md` says (see
+//! `table.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod batch;

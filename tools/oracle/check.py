@@ -8,7 +8,7 @@ fixtures of the same names.
 `python3 tools/oracle/check.py --prompt-caches folder` the prompt-cache files that an engine wrote for the fixtures of the same names.
 
 The folder of results holds `<name of the model fixture>.safetensors` with any of `logits`, `logits_cached`, `greedy` as in the fixture's
-`golden.safetensors`; models without a file are named.
+safetensors file; models without a file are named.
 """
 
 import environment
@@ -26,7 +26,7 @@ import numpy as np
 
 import converted
 import make
-from generate import prompt_caches
+from generate import prompt_caches, seeded
 
 # Relative error ‖a − b‖ / ‖b‖ that the same computation may show on another processor.
 REPRODUCED = 1e-5
@@ -107,13 +107,14 @@ def check_fixtures() -> list[str]:
 def check_results(folder: Path) -> list[str]:
     """Faults of an engine's results."""
     faults, missing = [], []
-    for golden in sorted(environment.FIXTURES.glob("models/*/golden.safetensors")):
-        name = golden.parent.name
+    models = environment.FIXTURES / "models"
+    names = seeded.names(models)
+    for name in names:
         results = folder / f"{name}.safetensors"
         if not results.exists():
             missing.append(name)
             continue
-        found, wanted = mx.load(str(results)), mx.load(str(golden))
+        found, wanted = mx.load(str(results)), mx.load(str(models / f"{name}.safetensors"))
         # Kept apart only where they differ from those of one pass.
         wanted.setdefault("logits_cached", wanted["logits"])
         for key in ("logits", "logits_cached", "greedy"):
@@ -124,7 +125,7 @@ def check_results(folder: Path) -> list[str]:
                 faults += [f"{name} {key}: {what}"] if what else []
     if missing:
         print(f"without results: {', '.join(missing)}")
-    if len(missing) == len(list(environment.FIXTURES.glob("models/*"))):
+    if missing == names:
         faults.append(f"{folder} holds no results")
     return faults
 

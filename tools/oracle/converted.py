@@ -21,7 +21,7 @@ AGREES = 5e-3
 def fault(folder: Path) -> str | None:
     """What is wrong with a checkpoint: mlx-lm does not load it, or computes something else."""
     own = folder / "golden.safetensors"
-    golden = mx.load(str(own if own.exists() else FIXTURES / folder.name / own.name))
+    golden = mx.load(str(own if own.exists() else FIXTURES / f"{folder.name}.safetensors"))
     wanted = np.array(golden["logits"])
     try:
         oracle = MlxOracle(folder)

@@ -1,6 +1,6 @@
-//! The checkpoints of `tests/fixtures/models`, made from a seed: a fixture keeps what its tensors
-//! are, and this crate and `tools/oracle/generate/seeded.py` make the same bytes of it. The rules
-//! are described there.
+//! The checkpoints of `tests/fixtures`, made from a seed: a fixture keeps what its tensors are, and
+//! this crate and `tools/oracle/generate/seeded.py` make the same bytes of it. The rules, and the
+//! files of a fixture, are described there.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "used by tests alone")]
 
 use std::collections::BTreeMap;
@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
-
-/// Everything but the checkpoint's files, which `tensors.json` stands for, is copied.
-const DESCRIPTION: &str = "tensors.json";
+use serde::de::IgnoredAny;
+use serde_json::{Deserializer, Map, Value, json};
 
 /// The fixtures of a kind.
 fn source(kind: &str) -> PathBuf {
@@ -27,39 +25,33 @@ pub fn names() -> Vec<String> {
 
 /// The names of all fixtures of a kind, sorted.
 pub fn names_in(kind: &str) -> Vec<String> {
-    let folders = fs::read_dir(source(kind)).unwrap().map(|entry| entry.unwrap());
-    let mut names: Vec<_> = folders
-        .filter(|folder| folder.path().join(DESCRIPTION).is_file())
-        .map(|folder| folder.file_name().into_string().unwrap())
+    let files = fs::read_dir(source(kind)).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = files
+        .filter_map(|file| Some(file.to_str().unwrap().strip_suffix(".json")?.to_owned()))
         .collect();
     names.sort();
     names
 }
 
-/// A folder named like the fixture that holds its checkpoint and what the oracle computed with it:
-/// made beside the running test at the first use, and not to be changed.
+/// A folder named like the fixture that holds its checkpoint and what the oracle computed with it
+/// (`golden.json`, `golden.safetensors`): made beside the running test at the first use, and not to
+/// be changed.
 pub fn folder(name: &str) -> PathBuf {
     folder_in("models", name)
 }
 
 /// The same of a fixture of another kind.
 pub fn folder_in(kind: &str, name: &str) -> PathBuf {
-    let source = source(kind).join(name);
-    let mut files: Vec<_> =
-        fs::read_dir(&source).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
+    let fixture = Fixture::open(kind, name);
     let mut hasher = DefaultHasher::new();
-    for file in &files {
-        let content = if file.is_file() { fs::read(file).unwrap() } else { Vec::new() };
-        (file.file_name(), content).hash(&mut hasher);
-    }
+    fixture.hash(&mut hasher);
     let programs = std::env::current_exe().unwrap();
     let all = programs.parent().unwrap().join("fixtures").join(format!("{:016x}", hasher.finish()));
     let folder = all.join(name);
     if !folder.is_dir() {
         fs::create_dir_all(&all).unwrap();
         let making = tempfile::tempdir_in(&all).unwrap();
-        write(&source, making.path());
+        fixture.write(making.path());
         // Another test may have been quicker: the same files are there then.
         if fs::rename(making.path(), &folder).is_ok() {
             let _ = making.keep();
@@ -68,8 +60,93 @@ pub fn folder_in(kind: &str, name: &str) -> PathBuf {
     folder
 }
 
+/// The files of a fixture.
+#[derive(Hash)]
+struct Fixture {
+    /// `<name>.json`.
+    description: String,
+    /// `<name>.safetensors`.
+    tensors: Option<Vec<u8>>,
+    /// Those of the folder `<name>`, by their paths in there.
+    others: BTreeMap<PathBuf, Vec<u8>>,
+}
+
+impl Fixture {
+    fn open(kind: &str, name: &str) -> Self {
+        let (source, mut others) = (source(kind), BTreeMap::new());
+        let mut folders = vec![PathBuf::new()];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(source.join(name).join(&folder)) else { continue };
+            for entry in entries.map(|entry| entry.unwrap()) {
+                let path = folder.join(entry.file_name());
+                if entry.path().is_dir() {
+                    folders.push(path);
+                } else {
+                    others.insert(path, fs::read(entry.path()).unwrap());
+                }
+            }
+        }
+        Self {
+            description: fs::read_to_string(source.join(format!("{name}.json"))).unwrap(),
+            tensors: fs::read(source.join(format!("{name}.safetensors"))).ok(),
+            others,
+        }
+    }
+
+    /// The configuration as it was published: the first value, as it stands there. An infinite
+    /// number, which JSON has not, is one with too large an exponent.
+    fn config(&self) -> String {
+        let text = self.description.strip_prefix("{\n\"config\": ").unwrap();
+        let mut values = Deserializer::from_str(text).into_iter::<IgnoredAny>();
+        values.next().unwrap().unwrap();
+        text[..values.byte_offset()].replace("1e999", "Infinity")
+    }
+
+    fn write(&self, folder: &Path) {
+        let Description { golden, seed, index, files } =
+            serde_json::from_str(&self.description).unwrap();
+        fs::write(folder.join("config.json"), self.config()).unwrap();
+        if let Some(facts) = golden {
+            fs::write(folder.join("golden.json"), facts.to_string()).unwrap();
+        }
+        let mut golden = self.tensors.as_deref().map(read).unwrap_or_default();
+        let mut weight_map = Map::new();
+        for (file, File { metadata, tensors }) in &files {
+            let prefix = format!("{file}/");
+            let mut made: BTreeMap<_, _> = golden
+                .extract_if(.., |name, _| name.starts_with(&prefix))
+                .map(|(name, stored)| (name[prefix.len()..].to_owned(), stored))
+                .collect();
+            let later = |tensor: &Tensor| matches!(tensor.2.rule, Rule::Times(..));
+            for last in [false, true] {
+                for (name, tensor) in tensors.iter().filter(|(_, tensor)| later(tensor) == last) {
+                    let data = tensor.data(name, seed, &made);
+                    let stored = Stored { dtype: tensor.0.clone(), shape: tensor.1.clone(), data };
+                    made.insert(name.clone(), stored);
+                }
+            }
+            weight_map.extend(made.keys().map(|name| (name.clone(), json!(file))));
+            fs::write(folder.join(file), safetensors(&made, metadata)).unwrap();
+        }
+        if index {
+            let text = json!({ "metadata": {}, "weight_map": weight_map }).to_string();
+            fs::write(folder.join("model.safetensors.index.json"), text).unwrap();
+        }
+        if !golden.is_empty() {
+            let tensors = safetensors(&golden, &BTreeMap::new());
+            fs::write(folder.join("golden.safetensors"), tensors).unwrap();
+        }
+        for (path, content) in &self.others {
+            fs::create_dir_all(folder.join(path).parent().unwrap()).unwrap();
+            fs::write(folder.join(path), content).unwrap();
+        }
+    }
+}
+
+/// Of a fixture's file, beside the configuration, which is read as text.
 #[derive(Deserialize)]
 struct Description {
+    golden: Option<Value>,
     seed: u64,
     index: bool,
     files: BTreeMap<String, File>,
@@ -111,39 +188,6 @@ struct Stored {
     dtype: String,
     shape: Vec<usize>,
     data: Vec<u8>,
-}
-
-fn write(source: &Path, folder: &Path) {
-    let description = fs::read(source.join(DESCRIPTION)).unwrap();
-    let description: Description = serde_json::from_slice(&description).unwrap();
-    let mut index = Map::new();
-    for (file, File { metadata, tensors }) in &description.files {
-        let mut made =
-            if source.join(file).is_file() { read(&source.join(file)) } else { BTreeMap::new() };
-        let later = |tensor: &Tensor| matches!(tensor.2.rule, Rule::Times(..));
-        for last in [false, true] {
-            for (name, tensor) in tensors.iter().filter(|(_, tensor)| later(tensor) == last) {
-                let data = tensor.data(name, description.seed, &made);
-                let stored = Stored { dtype: tensor.0.clone(), shape: tensor.1.clone(), data };
-                made.insert(name.clone(), stored);
-            }
-        }
-        index.extend(made.keys().map(|name| (name.clone(), json!(file))));
-        fs::write(folder.join(file), safetensors(&made, metadata)).unwrap();
-    }
-    if description.index {
-        let text = json!({ "metadata": {}, "weight_map": index }).to_string();
-        fs::write(folder.join("model.safetensors.index.json"), text).unwrap();
-    }
-    for entry in fs::read_dir(source).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap();
-        if path.is_dir() {
-            copy(&path, &folder.join(name));
-        } else if name != DESCRIPTION && !folder.join(name).exists() {
-            fs::copy(&path, folder.join(name)).unwrap();
-        }
-    }
 }
 
 /// Copies a folder and those within it.
@@ -251,8 +295,7 @@ fn decode(tensor: &Stored) -> Vec<f64> {
     }
 }
 
-fn read(path: &Path) -> BTreeMap<String, Stored> {
-    let bytes = fs::read(path).unwrap();
+fn read(bytes: &[u8]) -> BTreeMap<String, Stored> {
     let start = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let header: BTreeMap<String, Value> = serde_json::from_slice(&bytes[8..start]).unwrap();
     let tensors = header.into_iter().filter(|(name, _)| name != "__metadata__");

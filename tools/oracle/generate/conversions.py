@@ -144,7 +144,7 @@ def make(out: Path) -> None:
     """Writes `conversions.json` for the fixtures under `out`."""
     mx.set_default_device(mx.cpu)
     cases = {}
-    for fixture in sorted(path.parent for path in (out / "models").glob("*/tensors.json")):
+    for fixture in (out / "models" / name for name in seeded.names(out / "models")):
         for way in ways(fixture.name):
             with tempfile.TemporaryDirectory() as folder:
                 try:

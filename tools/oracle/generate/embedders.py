@@ -1,14 +1,15 @@
 """Fixtures of encoders, embedders and cross-encoders: tiny checkpoints, and what transformers
 computes with them behind the modules of sentence-transformers.
 
-A folder has the files that sentence-transformers writes (`modules.json` and the folders of its
-modules) beside the checkpoint, and `golden.json` with tokens and the embeddings, or the labels'
-logits, of each list of them. Pooling, dense layers and normalization are computed here by the
+A checkpoint has the files that sentence-transformers writes (`modules.json` and the folders of its
+modules), and `golden` of a fixture has tokens and the embeddings, or the labels' logits, of each list
+of them. Pooling, dense layers and normalization are computed here by the
 formulas of `sentence_transformers.sentence_transformer.modules.pooling.Pooling` and its neighbours,
 text by text and without padding.
 """
 
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -212,8 +213,6 @@ def embedded(states: np.ndarray, modes: list[str], layers: list) -> np.ndarray:
 
 def make_one(folder: Path, kind, config, number: int):
     """Makes a checkpoint; gives its model and the rules of its tensors."""
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     torch.manual_seed(number)
     model = kind(config)
     for name, parameter in model.named_parameters():
@@ -237,11 +236,9 @@ def tokens_of(number: int) -> list[np.ndarray]:
     return [random.integers(4, SMALL["vocab_size"], length) for length in LENGTHS]
 
 
-def make(out: Path) -> None:
-    root = out / "embedders"
-    shutil.rmtree(root, ignore_errors=True)
-    for number, (name, kind, config, modes, dense) in enumerate(EMBEDDERS):
-        folder = root / name
+def make_embedder(out: Path, number: int, kind, config, modes: list[str], dense: list) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         model, rules = make_one(folder, kind, config, number)
         layers = write_modules(folder, SMALL["hidden_size"], modes, dense)
         texts, rows = tokens_of(number), []
@@ -249,9 +246,12 @@ def make(out: Path) -> None:
             with torch.no_grad():
                 states = model(torch.tensor(tokens)[None]).last_hidden_state[0].numpy()
             rows.append(embedded(states, modes, layers))
-        write_golden(folder, rules, number, texts, rows)
-    for number, (name, kind, config) in enumerate(JUDGES, len(EMBEDDERS)):
-        folder = root / name
+        store(folder, out, rules, number, texts, rows)
+
+
+def make_judge(out: Path, number: int, kind, config) -> None:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         model, rules = make_one(folder, kind, config, number)
         texts, rows = tokens_of(number), []
         for tokens in texts:
@@ -263,15 +263,23 @@ def make(out: Path) -> None:
             )
             with torch.no_grad():
                 rows.append(model(torch.tensor(tokens)[None], **types).logits[0].numpy())
-        write_golden(folder, rules, number, texts, rows)
+        store(folder, out, rules, number, texts, rows)
 
 
-def write_golden(folder: Path, rules: dict, seed: int, texts: list, rows: list) -> None:
-    seeded.describe(folder, rules, seed)
+def make(out: Path) -> None:
+    root = out / "embedders"
+    shutil.rmtree(root, ignore_errors=True)
+    for number, (name, *arguments) in enumerate(EMBEDDERS):
+        make_embedder(root / name, number, *arguments)
+    for number, (name, *arguments) in enumerate(JUDGES, len(EMBEDDERS)):
+        make_judge(root / name, number, *arguments)
+
+
+def store(folder: Path, out: Path, rules: dict, seed: int, texts: list, rows: list) -> None:
     numbers = [[float(f"{value:.7g}") for value in row] for row in rows]
-    content = {
+    facts = {
         "tokens": [tokens.tolist() for tokens in texts],
         "outputs": numbers,
         "versions": versions(),
     }
-    write_json(folder / "golden.json", content)
+    seeded.store(folder, out, rules, seed, facts)

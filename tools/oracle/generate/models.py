@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import shutil
+import tempfile
 from pathlib import Path
 
 import mlx.core as mx
@@ -16,7 +17,6 @@ from . import gathering, seeded
 from .checkpoints import read_config, versions, write_mlx, write_raw
 from .declaration import Architecture, Fixture
 from .oracle import MlxOracle
-from .writing import write_json
 
 GREEDY_TOKENS = 32
 # Logits are kept of so many tokens, the last ones: they look at what all before them left behind.
@@ -115,19 +115,18 @@ def bfloat16_error(first, folder: Path, architecture: Architecture, values: dict
     return float(np.median(errors))
 
 
-def make_fixture(architecture: Architecture, fixture: Fixture, folder: Path) -> None:
-    """Makes a fixture with the first seed whose greedy tokens are certain."""
+def make_fixture(architecture: Architecture, fixture: Fixture, out: Path) -> None:
+    """Makes a fixture with the first seed whose greedy tokens are certain; `out` is the path of its files without an ending."""
     for seed in range(16):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        try:
-            return make_seeded(architecture, fixture, folder, seed)
-        except NearlyTied:
-            continue
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return make_seeded(architecture, fixture, out, Path(folder), seed)
+            except NearlyTied:
+                continue
     raise ValueError(f"{fixture.name}: every prompt of every seed has a greedy step that is nearly a tie")
 
 
-def make_seeded(architecture: Architecture, fixture: Fixture, folder: Path, seed: int) -> None:
+def make_seeded(architecture: Architecture, fixture: Fixture, out: Path, folder: Path, seed: int) -> None:
     write = write_raw if fixture.kind == "raw" else write_mlx
     other, rules = write(architecture, fixture, folder, seed)
     config = read_config(folder)
@@ -157,9 +156,8 @@ def make_seeded(architecture: Architecture, fixture: Fixture, folder: Path, seed
             "relative_error": float(f"{difference:.0e}"),
             "differs_because": fixture.transformers_differs,
         }
-    seeded.describe(folder, rules, seed)
-    save_file(values, folder / "golden.safetensors")
-    write_json(folder / "golden.json", notes)
+    save_file(values, folder / seeded.GOLDEN)
+    seeded.store(folder, out, rules, seed, notes)
 
 
 def make(out: Path, only: list[str]) -> None:

@@ -124,7 +124,8 @@ def text_part(config: dict) -> dict:
     return config.get("text_config", config)
 
 
-def make_head(name: str, head: Head, folder: Path) -> None:
+def make_head(name: str, head: Head, out: Path, folder: Path) -> None:
+    """Makes a fixture in `folder`; `out` is the path of its files without an ending."""
     architecture = importlib.import_module(f"architectures.{head.architecture}").ARCHITECTURE
     plain = merged(architecture, Fixture(name, "raw", config=head.config))
     layers = head.number or text_part(plain)["num_hidden_layers"]
@@ -144,7 +145,6 @@ def make_head(name: str, head: Head, folder: Path) -> None:
             start = torch.full(shape, head.start).numpy()
             value = torch.from_numpy(drawn(f"{part}.norm.weight", shape, start, architecture))
             tensors[f"{part}.weight"] = value.to(dtype)
-        folder.mkdir(parents=True)
         save_file(tensors, folder / FILE, metadata={"format": "pt"})
         rules = seeded.redraw(folder, 0)
         tensors = load_file(folder / FILE)
@@ -159,8 +159,8 @@ def make_head(name: str, head: Head, folder: Path) -> None:
         model = model_class.from_pretrained(whole, **options).eval()
         published = {**read_config(whole), **plain}
     write_json(folder / "config.json", published, infinite=True)
-    save_file(golden(model, layers, own, parts, head), folder / "golden.safetensors")
-    seeded.describe(folder, rules, 0)
+    save_file(golden(model, layers, own, parts, head), folder / seeded.GOLDEN)
+    seeded.store(folder, out, rules, 0)
 
 
 @torch.no_grad()
@@ -217,4 +217,5 @@ def make(out: Path) -> None:
     root = out / "prediction-heads"
     shutil.rmtree(root, ignore_errors=True)
     for name, head in HEADS.items():
-        make_head(name, head, root / name)
+        with tempfile.TemporaryDirectory() as folder:
+            make_head(name, head, root / name, Path(folder))

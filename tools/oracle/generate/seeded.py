@@ -1,6 +1,7 @@
-"""Checkpoints made from a seed: a fixture keeps what its tensors are, and Python and Rust (`tests/common/seeded.rs`) make the same bytes of it.
+"""Checkpoints made from a seed: a fixture keeps what its tensors are, and Python and Rust (`tests/seeded`) make the same bytes of it.
 
-`tensors.json` of a fixture: `seed`, and for each file of the checkpoint its `metadata` and `tensors`: of each a type (of
+`<name>.json` of a fixture has `config`, the configuration (first, and with 1e999 for infinite numbers), `golden`, what is to be said of the values in
+`<name>.safetensors`, `index`, whether the checkpoint has one, `seed`, and in `files` for each file of the checkpoint its `metadata` and `tensors`: of each a type (of
 safetensors), a shape, and one rule, in an object. Element *i* of a tensor comes of a word of 64 bits, wᵢ = mix(s + (i + 1) · 0x9e3779b97f4a7c15), where s is
 FNV-1a of the tensor's name (or of `name`, where it is another's) xor the seed, and mix is that of SplitMix64 (Steele et al. 2014):
 
@@ -16,23 +17,28 @@ FNV-1a of the tensor's name (or of `name`, where it is another's) xor the seed, 
 | `times: [other, factor]` | the element of another tensor of the file, times a factor |
 
 All in float64, rounded to float32 and then to the tensor's type, each to the nearest, ties to even. Tensors that no rule makes (those of
-published packings) are stored in the folder, in the file of the same name.
+published packings) are stored in `<name>.safetensors`, as `<file>/<tensor>`. Other files of the checkpoint are in the folder `<name>`.
 """
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import deserialize
 
-from .writing import write_json
+from .writing import write_compact, write_json
 
 GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 FLOATS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 WIDTHS = {"U32": np.uint32, "U8": np.uint8}
 # Values that are all multiples of this are on a grid: norms to which one can be added in any type.
 STEP = 1 / 128
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+# What was computed with a checkpoint, among its files while a fixture is made.
+GOLDEN = "golden.safetensors"
 
 
 def words(name: str, seed: int, count: int) -> np.ndarray:
@@ -189,13 +195,14 @@ def redraw(folder: Path, seed: int, adjust=lambda _, values: values) -> dict[str
     return rules
 
 
-def describe(folder: Path, rules: dict[str, dict], seed: int) -> None:
-    """Replaces the files of a checkpoint by `tensors.json`, and files of what no rule makes."""
+def store(checkpoint: Path, fixture: Path, rules: dict[str, dict], seed: int, facts: dict | None = None) -> None:
+    """Writes the files of a fixture, `fixture` being their path without an ending: of the checkpoint in a folder, of the `golden.safetensors`
+    among its files, and of the `facts` that are to be said of that."""
     by_bytes = {(entry["dtype"], entry["data"]): (name, entry) for name, entry in rules.items() if "times" not in entry}
-    content = {"seed": seed, "index": (folder / "model.safetensors.index.json").exists(), "files": {}}
-    for path in files(folder):
+    described_files, stored = {}, {}
+    for path in files(checkpoint):
         metadata, tensors = read(path)
-        described, stored = {}, {}
+        described = {}
         for name in sorted(tensors, key=lambda name: (name.endswith(".biases"), name)):
             tensor = tensors[name]
             same = rules.get(name)
@@ -206,51 +213,58 @@ def describe(folder: Path, rules: dict[str, dict], seed: int) -> None:
             if same is None and tensor["dtype"] in FLOATS and len(set(decoded(tensor["data"], tensor["dtype"]))) == 1:
                 same = {"fill": float(decoded(tensor["data"], tensor["dtype"])[0])}
             if same is None:
-                stored[name] = tensor
+                stored[f"{path.name}/{name}"] = tensor
                 continue
             rest = {key: value for key, value in same.items() if key not in ("dtype", "shape", "data")}
-            described[name] = {"dtype": tensor["dtype"], "shape": tensor["shape"], **rest}
-        content["files"][path.name] = {"metadata": metadata, "tensors": described}
-        path.unlink()
-        if stored:
-            write(path, stored, {})
-    (folder / "model.safetensors.index.json").unlink(missing_ok=True)
-    write_tensors(folder / "tensors.json", content)
+            described[name] = [tensor["dtype"], tensor["shape"], rest]
+        described_files[path.name] = {"metadata": metadata, "tensors": described}
+    index, golden = (checkpoint / name for name in (INDEX, GOLDEN))
+    content = {
+        "config": json.loads((checkpoint / CONFIG).read_text()),
+        **({"golden": facts} if facts else {}),
+        "seed": seed,
+        "index": index.exists(),
+        "files": described_files,
+    }
+    write_compact(fixture.with_name(f"{fixture.name}.json"), content)
+    tensors = fixture.with_name(f"{fixture.name}.safetensors")
+    if stored:
+        write(tensors, {**(read(golden)[1] if golden.exists() else {}), **stored}, {})
+    elif golden.exists():
+        shutil.copyfile(golden, tensors)
+    told = {checkpoint / CONFIG, index, golden, *files(checkpoint)}
+    for path in checkpoint.rglob("*"):
+        if path.is_file() and path not in told:
+            copy = fixture / path.relative_to(checkpoint)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
-def write_tensors(path: Path, content: dict) -> None:
-    """A line for each tensor."""
-    lines = [f'{{"seed": {content["seed"]}, "index": {json.dumps(content["index"])}, "files": {{']
-    for number, (file, described) in enumerate(content["files"].items()):
-        end = "" if number + 1 == len(content["files"]) else ","
-        lines.append(f' {json.dumps(file)}: {{"metadata": {json.dumps(described["metadata"])}, "tensors": {{')
-        entries = []
-        for name, entry in described["tensors"].items():
-            rest = {key: value for key, value in entry.items() if key not in ("dtype", "shape")}
-            entries.append(f"  {json.dumps(name)}: {json.dumps([entry['dtype'], entry['shape'], rest])}")
-        lines.append(",\n".join(entries))
-        lines.append(f" }}}}{end}")
-    lines.append("}}")
-    path.write_text("\n".join(lines) + "\n")
-    json.loads(path.read_text())
+def names(fixtures: Path) -> list[str]:
+    """The names of the fixtures in a folder, sorted."""
+    return sorted(path.stem for path in fixtures.glob("*.json"))
 
 
 def materialize(fixture: Path, folder: Path) -> Path:
-    """Writes the checkpoint of a fixture into `folder`, as it was saved."""
+    """Writes the checkpoint of a fixture into `folder`, as it was saved; `fixture` is the path of its files without an ending."""
+    content = json.loads(fixture.with_name(f"{fixture.name}.json").read_text())
+    tensors = fixture.with_name(f"{fixture.name}.safetensors")
+    stored = read(tensors)[1] if tensors.exists() else {}
+    if fixture.exists():
+        shutil.copytree(fixture, folder, dirs_exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
-    content = json.loads((fixture / "tensors.json").read_text())
-    (folder / "config.json").write_bytes((fixture / "config.json").read_bytes())
+    write_json(folder / CONFIG, content["config"], infinite=True)
     weight_map = {}
     for file, described in content["files"].items():
-        stored = read(fixture / file)[1] if (fixture / file).exists() else {}
+        prefix = f"{file}/"
+        of_file = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
         fresh: dict[str, tuple[str, bytes]] = {}
-        tensors = {}
         for name, (dtype, shape, rest) in described["tensors"].items():
             data = made(name, {"dtype": dtype, "shape": shape, **rest}, content["seed"], fresh)
             fresh[name] = dtype, data
-            tensors[name] = {"dtype": dtype, "shape": shape, "data": data}
-        write(folder / file, {**tensors, **stored}, described["metadata"])
-        weight_map |= dict.fromkeys([*tensors, *stored], file)
+            of_file[name] = {"dtype": dtype, "shape": shape, "data": data}
+        write(folder / file, of_file, described["metadata"])
+        weight_map |= dict.fromkeys(of_file, file)
     if content["index"]:
-        write_json(folder / "model.safetensors.index.json", {"metadata": {}, "weight_map": weight_map})
+        write_json(folder / INDEX, {"metadata": {}, "weight_map": weight_map})
     return folder
