@@ -47,6 +47,18 @@ function calledByRust() {
   return [...new Set(declared.map(([, name]) => `_${name}`))]
 }
 
+/** The functions of macOS's frameworks that Rust calls; zig links without these. */
+function ofFrameworks() {
+  const sources = filesUnder(join(root, 'src')).filter((path) => path.endsWith('.rs'))
+  const blocks = sources.flatMap((path) => [
+    ...fs
+      .readFileSync(path, 'utf8')
+      .matchAll(/kind = "framework"\)\]\s*unsafe extern "C" \{([^}]*)\}/g),
+  ])
+  const names = blocks.flatMap(([, block]) => [...block.matchAll(/fn (\w+)/g)])
+  return new Set(names.map(([, name]) => `_${name}`))
+}
+
 /** What is wrong with MLX's own library; it is the Mac's loader that looks at all of this. */
 function libraryFaults(library) {
   const strange = library.libraries.filter((path) => !/^\/(usr\/lib|System)\//.test(path))
@@ -77,6 +89,10 @@ function symbolFaults(objects, library) {
 function addonFaults(addon, library) {
   const there = new Set(library.exports)
   const strange = addon.libraries.filter((path) => path !== MLX && !path.startsWith('/usr/lib/'))
+  const frameworks = ofFrameworks()
+  const nobodys = addon.loose.filter(
+    (name) => !/^_(napi|node_api)_/.test(name) && !frameworks.has(name),
+  )
   return [
     !addon.libraries.includes(MLX) && `the addon does not ask for ${MLX}`,
     !addon.rpaths.includes(RPATH) && `the addon does not look into ${RPATH}`,
@@ -84,6 +100,7 @@ function addonFaults(addon, library) {
     ...addon.undefined
       .filter((name) => ofMlx(name) && !there.has(name))
       .map((name) => `the addon wants ${name} of MLX, which has no such symbol`),
+    ...nobodys.map((name) => `the addon wants ${name}, which is neither Node's nor a library's`),
     !addon.exports.includes('_napi_register_module_v1') && 'the addon registers no module',
     ...binaryFaults('the addon', addon),
   ].filter(Boolean)

@@ -14,6 +14,9 @@ from macholib.mach_o import (
 from macholib.MachO import MachO
 from macholib.SymbolTable import SymbolTable
 
+# The numbers of libraries in a symbol's entry; all others have a meaning of their own.
+LIBRARIES = range(1, 0xFD)
+
 
 def text(data: bytes) -> str:
     return data.rstrip(b"\0").decode()
@@ -29,6 +32,8 @@ def describe(path: str) -> dict:
         "rpaths": [],
         "exports": [name.decode() for _, name in symbols.extdefsyms],
         "undefined": [name.decode() for _, name in symbols.undefsyms],
+        # Of these the ones that are looked for in all that is loaded, and in no library by its name.
+        "loose": [name.decode() for entry, name in symbols.undefsyms if entry.n_desc >> 8 not in LIBRARIES],
     }
     for load, command, data in header.commands:
         if load.cmd == LC_ID_DYLIB:
