@@ -30,7 +30,7 @@ if (found === undefined) {
   if (process.platform === 'linux') packages.push('mlx-cpu==0.32.2')
   try {
     run('python3', '-m', 'venv', partial)
-    run(interpreter(partial), '-m', 'pip', 'install', '--quiet', ...packages)
+    run(interpreter(partial), '-m', 'pip', 'install', '--quiet', '--no-compile', ...packages)
     rmSync(own, { recursive: true, force: true })
     renameSync(partial, own)
   } catch (error) {

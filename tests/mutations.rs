@@ -104,7 +104,7 @@ fn try_out(dir: &Path) -> Option<String> {
         Ok(Err(error)) if !CODES.contains(&error.code()) => {
             Some(format!("{}: {error}", error.code()))
         }
-        _ if took > Duration::from_secs(1) => Some(format!("took {took:?}")),
+        _ if took > Duration::from_secs(30) => Some(format!("took {took:?}")),
         _ if memory > MEMORY => Some(format!("took {memory} bytes")),
         _ => None,
     }

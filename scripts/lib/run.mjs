@@ -86,3 +86,34 @@ export function foreground(command, args, { cwd, env, what = `${command} ${args[
   if (error) throw new Problem(`${what}: ${error.message}`)
   if (status !== 0) throw new Problem(`${what} failed (${signal ?? `status ${status}`}).`)
 }
+
+/**
+ * Runs two commands at the same time: the first in the foreground, the second with its output held
+ * back until the first has ended. Resolves when both have; rejects where either fails.
+ */
+export async function sideBySide(first, second) {
+  const start = ({ command, args, cwd, env }, stdio) =>
+    spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio })
+  const ended = (child, what) =>
+    new Promise((resolve) => {
+      child.on('error', (error) => resolve(`${what}: ${error.message}`))
+      child.on('close', (status, signal) =>
+        resolve(status === 0 ? undefined : `${what} failed (${signal ?? `status ${status}`}).`),
+      )
+    })
+  const behind = start(second, ['ignore', 'pipe', 'pipe'])
+  let held = []
+  const show = (chunk) => (held === undefined ? process.stdout.write(chunk) : held.push(chunk))
+  behind.stdout.on('data', show)
+  behind.stderr.on('data', show)
+  const both = [
+    ended(start(first, 'inherit'), first.what).then((failure) => {
+      for (const chunk of held) process.stdout.write(chunk)
+      held = undefined
+      return failure
+    }),
+    ended(behind, second.what),
+  ]
+  const failures = (await Promise.all(both)).filter((failure) => failure !== undefined)
+  if (failures.length > 0) throw new Problem(failures.join('\n'))
+}

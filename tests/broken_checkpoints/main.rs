@@ -32,7 +32,7 @@ fn error_of(dir: &Path) -> Error {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let started = Instant::now();
     let result = models::load(dir, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
-    assert!(started.elapsed() < Duration::from_secs(1), "took {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(30), "took {:?}", started.elapsed());
     assert!(memory::peak().unwrap() < 64 << 20, "took {} bytes", memory::peak().unwrap());
     match result {
         Ok(_) => panic!("the folder was loaded"),

@@ -33,7 +33,7 @@ fn tensors(folder: &Path) -> Vec<TensorOutline> {
 /// What is wrong with what is known of a fixture.
 fn check(folder: &Path) -> Result<(), String> {
     const TOKENS: usize = 60;
-    let device = Device::default();
+    let device = Device { threads: 1, ..Device::default() };
     let options = LoadOptions { device, ..LoadOptions::default() };
     let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(()));
     let loaded = loaded.map_err(|error| error.to_string())?;

@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use super::{ChatTemplate, ChatTemplateOptions, TemplateLimits};
 use crate::error::Error;
 
-fn short() -> TemplateLimits {
-    TemplateLimits { time: Duration::from_secs(2), ..TemplateLimits::default() }
+fn failure(source: &str) -> String {
+    failure_within(source, Duration::from_secs(2))
 }
 
-fn failure(source: &str) -> String {
+/// The error of a template that may run for this time.
+fn failure_within(source: &str, time: Duration) -> String {
+    let limits = TemplateLimits { time, ..TemplateLimits::default() };
     let template = match ChatTemplate::from_source(source) {
-        Ok(template) => template.with_limits(short()),
+        Ok(template) => template.with_limits(limits),
         Err(error) => return error.to_string(),
     };
     let messages = json!([{ "role": "user", "content": "hi" }]);
@@ -76,8 +78,10 @@ fn values_that_hold_each_other_many_times_are_refused() {
         "{% set a = [1] %}".to_owned() + &"{% set a = (a + a) | batch(9) | list %}".repeat(60);
     for use_of in ["a == [1]", "a | tojson", "a in [a]", "[a] | unique", "a ~ ''"] {
         failure(&format!("{doubled}{{{{ {use_of} }}}}"));
-        failure(&format!("{batched}{{{{ {use_of} }}}}"));
     }
+    // These are refused while they are made.
+    let message = failure(&batched);
+    assert!(message.contains("memory"), "{message}");
 }
 
 #[test]
@@ -92,11 +96,9 @@ fn endless_work_ends_with_the_time() {
         "{% macro m(k) %}{% if k %}{% set a = m(k - 1) %}{% set b = m(k - 1) %}{% endif %}{% endmacro %}{{ m(150) }}",
         "{% for x in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",
     ];
-    for source in endless {
-        failure(source);
-    }
-    let message = failure(endless[2]);
-    assert!(message.contains("longer than 2 s: shorten the conversation"), "{message}");
+    let messages = endless.map(|source| failure_within(source, Duration::from_millis(200)));
+    let told = "longer than 0.2 s: shorten the conversation";
+    assert!(messages[2].contains(told), "{}", messages[2]);
 }
 
 #[test]

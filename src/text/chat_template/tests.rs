@@ -31,8 +31,6 @@ fn argument_error(messages: Value, options: &ChatTemplateOptions) -> String {
 #[test]
 fn endless_templates_end_with_an_error() {
     let endless = [
-        // Loops in loops, as ranges are limited.
-        "{% for a in range(90000) %}{% for b in range(90000) %}{% endfor %}{% endfor %}",
         "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
         "{% macro a() %}{{ b() }}{% endmacro %}{% macro b() %}{{ a() }}{% endmacro %}{{ a() }}",
         "{% for x in [1] recursive %}{{ loop([1]) }}{% endfor %}",
