@@ -8,13 +8,13 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads'
+import { MessageChannel, Worker, type MessagePort, type ResourceLimits } from 'node:worker_threads'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { connect, serve, type Client, type Port, type ServeOptions } from '../js/client/index.js'
 import { NodeMlxError } from '../js/errors.js'
 import { fakeModel, type FakeAnswers } from '../js/testing/index.js'
 import type { LoadModelOptions, Model } from '../js/types.js'
-import { ROOT, runModule } from './support/child.js'
+import { ROOT, runModule, runProgram } from './support/child.js'
 import { demoAnswer, describeModel } from './support/model-suite.js'
 
 const HOST = join(ROOT, 'dist', 'client', 'main.js')
@@ -40,6 +40,11 @@ function forkHost(): ChildProcess {
   const child = fork(HOST, { serialization: 'advanced', stdio: 'inherit', execArgv: [] })
   ends.push(() => child.kill())
   return child
+}
+
+/** A thread that runs this, and no host. */
+function broken(program: string, resourceLimits: ResourceLimits = {}): Worker {
+  return new Worker(program, { eval: true, resourceLimits })
 }
 
 const lasting: Client[] = []
@@ -443,6 +448,71 @@ describe('a host that ends', () => {
     expect(hosts).toHaveLength(2)
     await expect(first.tokenize('a')).rejects.toMatchObject({ code: 'HOST_GONE' })
     client.close()
+  })
+
+  it.each<[string, () => Port, RegExp]>([
+    ['a thread that throws', () => broken(`throw new Error('no luck')`), /no luck/],
+    [
+      'a thread that has no memory left',
+      () =>
+        broken('const all = []; for (;;) all.push(new Array(1e5).fill({}))', {
+          maxOldGenerationSizeMb: 8,
+        }),
+      /memory/,
+    ],
+    ['a thread without its file', () => new Worker(join(ROOT, 'no-such-file.js')), /Cannot find/],
+    [
+      'a program that is not there',
+      () => fork(HOST, { execPath: '/no/such/node', serialization: 'advanced' }),
+      /ENOENT/,
+    ],
+    [
+      'a utility process',
+      () => {
+        const host = new EventEmitter()
+        setImmediate(() => {
+          host.emit('error', 'FatalError', 'v8', '{}')
+          host.emit('exit', 1)
+        })
+        return Object.assign(host, { postMessage: () => undefined })
+      },
+      /FatalError/,
+    ],
+  ])(
+    'by an error is gone, and leaves the process alone: %s',
+    async (_, start, message) => {
+      const client = connect(start)
+      await expect(client.loadModel('x')).rejects.toMatchObject({
+        code: 'HOST_GONE',
+        message: expect.stringMatching(message) as string,
+      })
+      client.close()
+    },
+    20_000,
+  )
+
+  it('that fails when it is told to end disturbs nobody', async () => {
+    const program = `
+      const { Worker } = require('node:worker_threads')
+      const { connect } = require('nodemlx/client')
+      const host = \`
+        const { parentPort } = require('node:worker_threads')
+        require('nodemlx/client').serve(parentPort)
+        parentPort.on('message', ({ order }) => {
+          if (order?.order === 'bye') throw new Error('too late')
+        })\`
+      const worker = new Worker(host, { eval: true })
+      worker.on('exit', (code) => console.log('ended with', code))
+      const client = connect(() => worker)
+      client.loadModel('/no/model').catch(({ code }) => {
+        console.log(code)
+        client.close()
+        worker.ref()
+      })`
+    expect(await runProgram(process.execPath, ['--eval', program])).toMatchObject({
+      code: 0,
+      stdout: 'MODEL_NOT_FOUND\nended with 1\n',
+    })
   })
 
   it('that cannot be started is tried again', async () => {

@@ -41,8 +41,25 @@ interface AnyPort {
   channel?: { ref?: () => void; unref?: () => void } | null
 }
 
-/** The events that say that nothing comes any more. */
-const ENDS = ['close', 'exit', 'disconnect']
+/**
+ * The events that say that nothing comes any more. A thread that throws or has no memory left, a
+ * utility process that V8 gives up and a program that cannot be started say so by `error`, which
+ * would end whoever does not listen to it.
+ */
+const ENDS = ['error', 'close', 'exit', 'disconnect']
+
+/** Why a port has ended, by the event that says so. */
+function reasonOf(event: string, value: unknown): string {
+  if (event === 'exit') return `it ended with the code ${String(value)}`
+  if (event !== 'error') return 'its channel is closed'
+  // Electron names the kind of error; a page's worker has an event.
+  const { message } = (value ?? {}) as { message?: unknown }
+  const what = typeof message === 'string' && message !== '' ? message : value
+  return typeof what === 'string' ? `it failed: ${what}` : 'it failed'
+}
+
+/** Ports whose errors are no longer of interest, and have a listener that says so. */
+const quiet = new WeakSet<object>()
 
 /** What a channel hears. */
 export interface Listener {
@@ -78,6 +95,9 @@ export function openChannel(port: unknown, option: string, listener: Listener): 
     if (!isOpen) return
     isOpen = false
     for (const stop of forget) stop()
+    // A host that was told to end may yet fail at that, as one that fails may do so twice.
+    if (!quiet.has(any)) listen('error', () => undefined)
+    quiet.add(any)
     listener.onEnd(reason)
   }
   forget.push(
@@ -87,8 +107,8 @@ export function openChannel(port: unknown, option: string, listener: Listener): 
       if (isOurs(message)) listener.onMessage(message)
     }),
     ...ENDS.map((event) =>
-      listen(event, (code) => {
-        end(event === 'exit' ? `it ended with the code ${String(code)}` : 'its channel is closed')
+      listen(event, (value) => {
+        end(reasonOf(event, value))
       }),
     ),
   )
