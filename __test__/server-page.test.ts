@@ -108,6 +108,22 @@ describe('Markdown', () => {
       expect(blocks(nasty).length).toBeGreaterThan(0)
   })
 
+  it.each([
+    ['emphasis that nothing ends', '*a **b _c __d ~~e '.repeat(10_000)],
+    ['code that nothing ends', '*a `b ``c '.repeat(10_000)],
+    ['links that nothing ends', '[a *b [c]( '.repeat(10_000)],
+    ['items with gaps', '- a\n\n'.repeat(20_000)],
+    ['gaps in an item', `- a${'\n'.repeat(50_000)}b`],
+    [
+      'a table that is wide and long',
+      `${'|a'.repeat(3000)}\n${'|-'.repeat(3000)}\n${'|\n'.repeat(3000)}`,
+    ],
+  ])('takes no longer for %s', (_, source) => {
+    const start = performance.now()
+    expect(blocks(source).length).toBeGreaterThan(0)
+    expect(performance.now() - start).toBeLessThan(1500)
+  })
+
   it('links to pages and mails alone', () => {
     for (const href of ['https://x.y', 'http://x', 'mailto:a@b.c'])
       expect(safeHref(href)).toBeDefined()

@@ -164,6 +164,76 @@ test('a chat is forked, kept by the browser, and deleted', async () => {
   assert.equal(await page.locator('.turn').count(), 0)
 })
 
+test('an answer is kept while it is written, and does not bring back what was deleted', async () => {
+  const ask = async () => {
+    await page.getByLabel('Message', { exact: true }).fill('long')
+    await page.keyboard.press('Enter')
+    await answers().last().getByText('word word').waitFor()
+  }
+  await ask()
+  assert.equal(await page.locator('#chats li').count(), 1)
+  await page.waitForTimeout(1500)
+  await page.reload()
+  await answers().last().getByText('word word').waitFor()
+  assert.equal(await page.locator('.turn.user .said').innerText(), 'long')
+  assert.match(await answers().last().innerText(), /· stopped/)
+  await button('New chat').click()
+  await ask()
+  await button('Delete long').first().click()
+  await status('The answer was stopped')
+  await page.reload()
+  await answers().last().getByText('word word').waitFor()
+  assert.equal(await page.locator('#chats li').count(), 1)
+})
+
+test('who asks while an answer is written loses nothing, and is told', async () => {
+  await say('First')
+  await page.getByLabel('Message', { exact: true }).fill('long')
+  await page.keyboard.press('Enter')
+  await button('Stop').waitFor()
+  await page.getByRole('button', { name: 'Edit the message' }).first().click()
+  await page.getByLabel('The message, edited').fill('Second')
+  await page.keyboard.press('Enter')
+  await page.getByRole('alert').getByText('Another answer is being written').waitFor()
+  await button('Stop').click()
+  await status('The answer was stopped')
+  assert.equal(await page.getByRole('alert').innerText(), '')
+  await page.getByLabel('The message, edited').press('Enter')
+  await page.getByText('You said: Second').waitFor()
+})
+
+test('several tabs share the chats, and lose nothing of each other', async () => {
+  await say('Base')
+  const first = page
+  const second = await context.newPage()
+  await second.goto(BASE_URL)
+  await second.getByText('You said: Base').waitFor()
+  page = second
+  await say('From the second')
+  await first.getByText('You said: From the second').waitFor()
+  // As if the first had not heard of it yet.
+  await first.evaluate(() => {
+    globalThis.BroadcastChannel.prototype.postMessage = () => undefined
+  })
+  await second.evaluate(() => {
+    globalThis.BroadcastChannel.prototype.postMessage = () => undefined
+  })
+  await say('Quietly, from the second')
+  page = first
+  await say('From the first')
+  await second.reload()
+  await second.getByText('You said: From the first').waitFor()
+  const shown = second.locator('.turn.user', { hasText: 'From the first' })
+  await shown.getByRole('button', { name: 'The one before' }).click()
+  await second.getByText('You said: Quietly, from the second').waitFor()
+  page = second
+  await button('New chat').click()
+  await say('Another chat')
+  assert.equal(await second.locator('#chats li').count(), 2)
+  await second.close()
+  page = first
+})
+
 test('what fails is told, and can be tried again', async () => {
   await say('fail', 'The answer failed')
   await page.getByRole('alert').getByText('out of memory').waitFor()
@@ -181,6 +251,13 @@ test('an answer that breaks off is not taken for a complete one', async () => {
   assert.match(await answers().last().innerText(), /half an ans/)
 })
 
+test('a server that is gone is told in words', async () => {
+  await page.route('**/v1/chat/completions', (route) => route.abort('connectionrefused'))
+  await say('Hello', 'The answer failed')
+  await page.getByRole('alert').getByText('the server cannot be reached').waitFor()
+  complaints = complaints.filter((text) => !text.includes('ERR_CONNECTION_REFUSED'))
+})
+
 test('settings go with the request', async () => {
   await button('Settings').click()
   await page.getByLabel('System prompt of this chat').fill('Be kind.')
@@ -195,6 +272,22 @@ test('settings go with the request', async () => {
   assert.equal(await background(), 'rgb(22, 25, 24)')
   await page.reload()
   assert.equal(await background(), 'rgb(22, 25, 24)')
+})
+
+test('who asks before the models are known waits for them', async () => {
+  page = await newPage()
+  let answerModels
+  const asked = new Promise((resolve) => (answerModels = resolve))
+  await page.route('**/v1/models', async (route) => {
+    await asked
+    await route.continue()
+  })
+  await page.goto(BASE_URL)
+  await page.getByLabel('Message', { exact: true }).fill('Hello')
+  await page.keyboard.press('Enter')
+  await button('Stop').waitFor()
+  answerModels()
+  await page.getByText('You said: Hello').waitFor()
 })
 
 test('a key is asked for', async () => {

@@ -39,14 +39,26 @@ export async function* chat(body: object, signal: AbortSignal): AsyncGenerator<C
       yield toChunk(JSON.parse(data) as RawChunk)
     }
   }
-  throw new Error('the connection broke off before the answer was complete')
+  throw new Error(BROKEN)
+}
+
+const BROKEN = 'the connection broke off before the answer was complete'
+
+/** Says a failure of the connection in words: browsers have different ones, and all of them few. */
+async function connected<T>(doing: Promise<T>, words: string): Promise<T> {
+  try {
+    return await doing
+  } catch (error) {
+    throw error instanceof TypeError ? new Error(words, { cause: error }) : error
+  }
 }
 
 async function ask(path: string, init: RequestInit = {}): Promise<Response> {
   const key = setting('key')
   const headers = new Headers(init.headers)
   if (key !== undefined) headers.set('authorization', `Bearer ${key}`)
-  const response = await fetch(path, { ...init, headers })
+  const asking = fetch(path, { ...init, headers })
+  const response = await connected(asking, 'the server cannot be reached: is it still running?')
   if (response.ok) return response
   const message = await errorOf(response)
   throw response.status === 401 ? new KeyNeeded(message) : new Error(message)
@@ -69,7 +81,7 @@ async function* eventData(body: ReadableStream<Uint8Array>): AsyncGenerator<stri
   let rest = ''
   try {
     for (;;) {
-      const { done, value } = await reader.read()
+      const { done, value } = await connected(reader.read(), BROKEN)
       if (done) return
       const blocks = (rest + value).split('\n\n')
       rest = blocks.pop() ?? ''

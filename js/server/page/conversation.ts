@@ -99,6 +99,23 @@ export function showBranch(conversation: Conversation, turn: Turn): void {
   conversation.leaf = last.id
 }
 
+/**
+ * Takes over what another tab has kept of a conversation, and goes along where it has gone on from
+ * the turn that is shown last.
+ *
+ * @param own - The turns that were written here, and are newer than what was kept of them.
+ */
+export function adopt(
+  conversation: Conversation,
+  kept: Conversation,
+  own: ReadonlySet<string>,
+): void {
+  for (const [id, turn] of Object.entries(kept.turns))
+    if (!own.has(id)) conversation.turns[id] = turn
+  const { leaf } = conversation
+  if (branch(kept).some(({ id }) => id === leaf)) conversation.leaf = kept.leaf
+}
+
 /** A conversation of its own that goes on from a turn. */
 export function fork(conversation: Conversation, turn: Turn): Conversation {
   const copy = newConversation(conversation.system)

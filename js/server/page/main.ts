@@ -2,6 +2,7 @@ import { answer } from './answering.js'
 import { KeyNeeded, listModels, type ServedModel } from './api.js'
 import {
   addTurn,
+  adopt,
   branch,
   fork,
   newConversation,
@@ -19,6 +20,12 @@ import { TurnView, type TurnActions } from './turn-view.js'
 /** How far from the end the conversation is still followed while it grows, in pixels. */
 const NEAR_END = 80
 
+/** How often what is there of an answer is kept while it is being written, in milliseconds. */
+const KEEP_MS = 1000
+
+/** Who tries to ask twice at the same time is told why nothing happens. */
+const BUSY = 'Another answer is being written: wait for it, or stop it.'
+
 class App implements TurnActions {
   readonly #storage: Storage
   readonly #prompt = byId('prompt', HTMLTextAreaElement)
@@ -31,6 +38,11 @@ class App implements TurnActions {
   readonly #models = byId('model', HTMLSelectElement)
   readonly #sidebar: Sidebar
   readonly #views = new Map<string, TurnView>()
+  /** Tells other tabs of a conversation that was kept or deleted, by its id. */
+  readonly #tabs = new BroadcastChannel('nodemlx')
+  /** The turns that were written in this tab. */
+  readonly #own = new Set<string>()
+  readonly #deleted = new Set<string>()
   #served: ServedModel[] = []
   #conversation = newConversation('')
   /** The answer that is being written. */
@@ -64,14 +76,15 @@ class App implements TurnActions {
     void this.#answer(turn.parent)
   }
 
-  edit(turn: Turn, content: string): void {
-    const { parent } = turn
-    void this.#say(content, parent)
+  edit(turn: Turn, content: string): boolean {
+    if (this.#isBusy()) return false
+    void this.#say(content, turn.parent)
+    return true
   }
 
   fork(turn: Turn): void {
     const copy = fork(this.#conversation, turn)
-    void this.#storage.put(copy).then(() => {
+    void this.#save(copy).then(() => {
       this.#open(copy)
     })
   }
@@ -89,7 +102,7 @@ class App implements TurnActions {
     byId('composer', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault()
       const text = this.#prompt.value.trim()
-      if (text === '' || this.#running !== undefined) return
+      if (text === '' || this.#isBusy()) return
       this.#prompt.value = ''
       void this.#say(text, this.#conversation.leaf)
     })
@@ -103,6 +116,9 @@ class App implements TurnActions {
     })
     document.addEventListener('keydown', ({ key }) => {
       if (key === 'Escape') this.#running?.abort.abort()
+    })
+    this.#tabs.addEventListener('message', ({ data }) => {
+      void this.#changedElsewhere(data as string)
     })
     this.#models.addEventListener('change', () => {
       keepSetting('model', this.#models.value)
@@ -138,35 +154,53 @@ class App implements TurnActions {
     this.#showContext()
   }
 
+  /** Whether an answer is being written; who would have another one is told. */
+  #isBusy(): boolean {
+    if (this.#running === undefined) return false
+    this.#notice.textContent = BUSY
+    return true
+  }
+
   async #say(content: string, parent: string | undefined): Promise<void> {
-    if (this.#running !== undefined) return
     const turn = addTurn(this.#conversation, { parent, role: 'user', content })
+    this.#own.add(turn.id)
     await this.#answer(turn.id)
   }
 
   /** Has the model answer a turn. */
   async #answer(parent: string | undefined): Promise<void> {
-    if (this.#running !== undefined) return
+    if (this.#isBusy()) return
     const conversation = this.#conversation
-    const model = this.#models.value
+    const { value: model } = this.#models
     const turn = addTurn(conversation, { parent, role: 'assistant', content: '', model })
+    this.#own.add(turn.id)
     const abort = new AbortController()
     this.#running = { conversation, turn, abort }
+    // A page may be left at any time.
+    void this.#save(conversation)
+    let kept = Date.now()
     this.#showRunning()
     this.#showTurns()
     this.#scroller.scrollTop = this.#scroller.scrollHeight
     this.#status.textContent = 'Answering'
     this.#notice.textContent = ''
-    const options = {
-      model,
-      temperature: numberSetting('temperature'),
-      maxTokens: numberSetting('max-tokens'),
-    }
     let said: string
     try {
+      // The models may not be known yet: of a slow server, or after a key was given.
+      if (turn.model === '') await this.#showModels()
+      turn.model = this.#models.value
+      const options = {
+        model: turn.model,
+        temperature: numberSetting('temperature'),
+        maxTokens: numberSetting('max-tokens'),
+      }
       await answer(conversation, turn, options, abort.signal, () => {
         // The last picture may come when the answer is complete, and shown so.
         if (this.#running?.turn !== turn) return
+        if (Date.now() - kept > KEEP_MS) {
+          kept = Date.now()
+          void this.#keep(conversation)
+        }
         this.#follow(() => this.#views.get(turn.id)?.show(turn, undefined))
       })
       said = turn.ended === 'stopped' ? 'The answer was stopped' : 'The answer is complete'
@@ -175,6 +209,7 @@ class App implements TurnActions {
       await this.#failed(error)
     }
     this.#running = undefined
+    if (this.#notice.textContent === BUSY) this.#notice.textContent = ''
     this.#showRunning()
     await this.#save(conversation)
     if (this.#conversation === conversation) {
@@ -184,7 +219,7 @@ class App implements TurnActions {
     }
     this.#status.textContent = said
     // Its context is known once it is loaded.
-    if (this.#served.some(({ id, state }) => id === model && state !== 'loaded'))
+    if (this.#served.some(({ id, state }) => id === turn.model && state !== 'loaded'))
       await this.#showModels()
   }
 
@@ -205,15 +240,50 @@ class App implements TurnActions {
   }
 
   async #delete(conversation: Conversation): Promise<void> {
+    // An answer that ends by this does not bring it back.
+    this.#deleted.add(conversation.id)
     if (this.#running?.conversation.id === conversation.id) this.#running.abort.abort()
     await this.#storage.delete(conversation.id)
+    this.#tabs.postMessage(conversation.id)
     if (this.#conversation.id === conversation.id) this.#open(newConversation(''))
     else await this.#showChats()
   }
 
   async #save(conversation: Conversation): Promise<void> {
-    await this.#storage.put(conversation)
+    await this.#keep(conversation)
     await this.#showChats()
+  }
+
+  async #keep(conversation: Conversation): Promise<void> {
+    if (this.#deleted.has(conversation.id)) return
+    try {
+      await this.#storage.put(this.#asLeft(conversation), this.#own)
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      this.#notice.textContent = `The browser does not keep this chat: ${why}`
+      return
+    }
+    this.#tabs.postMessage(conversation.id)
+  }
+
+  /** A conversation as it is if the page is left now: what is being written is not complete. */
+  #asLeft(conversation: Conversation): Conversation {
+    const { turn } = this.#running?.conversation === conversation ? this.#running : {}
+    if (turn === undefined) return conversation
+    const left: Turn = { ...turn, ended: 'stopped' }
+    return { ...conversation, turns: { ...conversation.turns, [turn.id]: left } }
+  }
+
+  /** Shows what another tab has done to a conversation. */
+  async #changedElsewhere(id: string): Promise<void> {
+    await this.#showChats()
+    const conversation = this.#conversation
+    const kept = id === conversation.id ? await this.#storage.get(id) : undefined
+    if (kept === undefined || this.#conversation !== conversation) return
+    adopt(conversation, kept, this.#own)
+    this.#follow(() => {
+      this.#showTurns()
+    })
   }
 
   async #showChats(): Promise<void> {
@@ -240,7 +310,11 @@ class App implements TurnActions {
       view.show(turn, this.#running?.turn.id === turn.id ? undefined : place)
       return view.element
     })
-    this.#turns.replaceChildren(...elements)
+    // Elements that are put in anew lose the focus.
+    const isSame =
+      elements.length === this.#turns.children.length &&
+      elements.every((each, index) => each === this.#turns.children[index])
+    if (!isSame) this.#turns.replaceChildren(...elements)
     this.#showContext()
   }
 

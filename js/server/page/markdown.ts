@@ -31,6 +31,9 @@ export interface ListItem {
 /** Lists and quotes in each other beyond this are text. */
 const DEEPEST = 12
 
+/** Rows are filled up to the width of a table's head; one that is wider than this is text. */
+const MOST_COLUMNS = 100
+
 const FENCE = /^ {0,3}(`{3,}|~{3,})\s*([^`]*)$/
 const HEADING = /^ {0,3}(#{1,6})(?:\s+(.*?))?(?:\s+#+)?\s*$/
 const RULE = /^ {0,3}(?:(?:\*\s*){3,}|(?:-\s*){3,}|(?:_\s*){3,})$/
@@ -47,11 +50,16 @@ export function parseBlocks(text: string): { block: Block; source: string }[] {
 class BlockReader {
   readonly #lines: readonly string[]
   readonly #depth: number
+  /** For each line, the first from it on that is not empty: gaps may be as long as the text. */
+  readonly #filled: number[]
   #at = 0
 
   constructor(lines: readonly string[], depth: number) {
     this.#lines = lines
     this.#depth = depth
+    this.#filled = Array.from(lines, (_, index) => index)
+    for (let at = lines.length - 2; at >= 0; at--)
+      if (lines[at]?.trim() === '') this.#filled[at] = this.#filled[at + 1] ?? at
   }
 
   read(): { block: Block; source: string }[] {
@@ -148,8 +156,8 @@ class BlockReader {
       const own = /^ */.exec(line)?.[0].length ?? 0
       if (line.trim() === '') {
         // A gap belongs to the item where something of it follows.
-        const next = this.#lines.slice(this.#at + 1).find((other) => other.trim() !== '')
-        if (next === undefined || (/^ */.exec(next)?.[0].length ?? 0) < indent) break
+        const next = this.#lines[this.#filled[this.#at] ?? this.#at] ?? ''
+        if (next.trim() === '' || (/^ */.exec(next)?.[0].length ?? 0) < indent) break
         inner.push('')
       } else if (own >= indent) {
         inner.push(line.slice(indent))
@@ -177,7 +185,7 @@ class BlockReader {
   #table(): Block | undefined {
     const head = cells(this.#line())
     const align = cells(this.#line(1)).map(alignOf)
-    if (head.length !== align.length) return undefined
+    if (head.length !== align.length || head.length > MOST_COLUMNS) return undefined
     this.#at += 2
     const rows: Inline[][][] = []
     for (; this.#at < this.#lines.length; this.#at++) {
@@ -241,37 +249,7 @@ const SPECIAL = /[\\`*_~[!<\n]|https?:\/\//g
 
 /** The pieces of a line. */
 export function parseInline(text: string, depth = 0): Inline[] {
-  const pieces: Inline[] = []
-  let plain = ''
-  const flush = (): void => {
-    if (plain !== '') pieces.push({ type: 'text', text: plain })
-    plain = ''
-  }
-  let at = 0
-  while (at < text.length) {
-    SPECIAL.lastIndex = at
-    const found = SPECIAL.exec(text)
-    if (found === null) break
-    plain += text.slice(at, found.index)
-    at = found.index
-    const special = specialAt(text, at, depth)
-    if (special === undefined) {
-      plain += text[at] ?? ''
-      at++
-      continue
-    }
-    if (special.piece === undefined) {
-      plain += special.text ?? ''
-    } else {
-      if (special.piece.type === 'break') plain = plain.replace(/ +$/, '')
-      flush()
-      pieces.push(special.piece)
-    }
-    at = special.end
-  }
-  plain += text.slice(at)
-  flush()
-  return pieces
+  return new InlineReader(text, depth).read()
 }
 
 interface Special {
@@ -280,48 +258,200 @@ interface Special {
   end: number
 }
 
-function specialAt(text: string, at: number, depth: number): Special | undefined {
-  switch (text[at] ?? '') {
-    case '\\':
-      return escaped(text, at)
-    case '`':
-      return codeSpan(text, at)
-    case '\n':
-      // Models mean what they write; others join lines.
-      return { piece: { type: 'break' }, end: at + 1 }
-    case '<':
-      return autolink(text, at)
-    case 'h':
-      return bareLink(text, at)
-    case '!':
-      return text[at + 1] === '[' ? link(text, at + 1, depth) : undefined
-    case '[':
-      return link(text, at, depth)
-    default:
-      return depth < DEEPEST_INLINE ? emphasis(text, at, depth) : undefined
+/**
+ * Reads a text once: what was looked for behind one mark and is not there is not looked for behind
+ * the next one of its kind, so that many marks which are never closed take no longer than others.
+ */
+class InlineReader {
+  readonly #text: string
+  readonly #depth: number
+  /** Marks of emphasis that nothing closes any more. */
+  readonly #unclosed = new Set<string>()
+  #codeEnds: Map<number, number> | undefined
+  #brackets: Map<number, number> | undefined
+
+  constructor(text: string, depth: number) {
+    this.#text = text
+    this.#depth = depth
   }
+
+  read(): Inline[] {
+    const text = this.#text
+    const pieces: Inline[] = []
+    let plain = ''
+    const flush = (): void => {
+      if (plain !== '') pieces.push({ type: 'text', text: plain })
+      plain = ''
+    }
+    let at = 0
+    while (at < text.length) {
+      SPECIAL.lastIndex = at
+      const found = SPECIAL.exec(text)
+      if (found === null) break
+      plain += text.slice(at, found.index)
+      at = found.index
+      const special = this.#special(at)
+      if (special === undefined) {
+        plain += text[at] ?? ''
+        at++
+        continue
+      }
+      if (special.piece === undefined) {
+        plain += special.text ?? ''
+      } else {
+        if (special.piece.type === 'break') plain = plain.replace(/ +$/, '')
+        flush()
+        pieces.push(special.piece)
+      }
+      at = special.end
+    }
+    plain += text.slice(at)
+    flush()
+    return pieces
+  }
+
+  #special(at: number): Special | undefined {
+    const text = this.#text
+    switch (text[at] ?? '') {
+      case '\\':
+        return escaped(text, at)
+      case '`':
+        return this.#codeSpan(at)
+      case '\n':
+        // Models mean what they write; others join lines.
+        return { piece: { type: 'break' }, end: at + 1 }
+      case '<':
+        return autolink(text, at)
+      case 'h':
+        return bareLink(text, at)
+      case '!':
+        return text[at + 1] === '[' ? this.#link(at + 1) : undefined
+      case '[':
+        return this.#link(at)
+      default:
+        return this.#depth < DEEPEST_INLINE ? this.#emphasis(at) : undefined
+    }
+  }
+
+  #codeSpan(at: number): Special {
+    const from = at + runLength(this.#text, at, '`')
+    const end = this.#codeEnd(at)
+    if (end === undefined) return { text: this.#text.slice(at, from), end: from }
+    const inner = this.#text.slice(from, end - (from - at)).replaceAll('\n', ' ')
+    const isPadded = inner.startsWith(' ') && inner.endsWith(' ') && inner.trim() !== ''
+    const code = isPadded ? inner.slice(1, -1) : inner
+    return { piece: { type: 'code', text: code }, end }
+  }
+
+  /** Where the code ends that backticks open: behind the next ones that are as many. */
+  #codeEnd(at: number): number | undefined {
+    this.#codeEnds ??= codeEnds(this.#text)
+    return this.#codeEnds.get(at)
+  }
+
+  #link(at: number): Special | undefined {
+    const text = this.#text
+    this.#brackets ??= brackets(text)
+    const close = this.#brackets.get(at)
+    if (close === undefined || text[close + 1] !== '(') return undefined
+    const target =
+      /^\(\s*(?:<([^<>\n]*)>|([^\s()]*(?:\([^\s()]*\)[^\s()]*)*))(?:\s+"[^"\n]*")?\s*\)/
+    const found = target.exec(text.slice(close + 1, close + 4000))
+    if (found === null) return undefined
+    const href = safeHref(found[1] ?? found[2] ?? '')
+    const label = text.slice(at + 1, close)
+    const end = close + 1 + found[0].length
+    const children: Inline[] =
+      this.#depth < DEEPEST_INLINE
+        ? withoutLinks(parseInline(label, this.#depth + 1))
+        : [{ type: 'text', text: label }]
+    // A target that may not be followed leaves the text.
+    if (href === undefined) return { piece: { type: 'emphasis', children }, end }
+    if (children.length === 0) children.push({ type: 'text', text: href })
+    return { piece: { type: 'link', href, children }, end }
+  }
+
+  #emphasis(at: number): Special | undefined {
+    const text = this.#text
+    const mark = text[at] ?? ''
+    const run = runLength(text, at, mark)
+    const skipped = { text: text.slice(at, at + run), end: at + run }
+    if (mark === '~') return run === 2 ? this.#between(at, '~~', 'strike') : skipped
+    if (run >= 3) {
+      const inner = this.#between(at, mark.repeat(3), 'strong')
+      if (inner?.piece?.type === 'strong') {
+        const children: Inline[] = [{ type: 'emphasis', children: inner.piece.children }]
+        return { piece: { type: 'strong', children }, end: inner.end }
+      }
+    }
+    const strong = run >= 2 ? this.#between(at, mark.repeat(2), 'strong') : undefined
+    return strong ?? this.#between(at, mark, 'emphasis') ?? skipped
+  }
+
+  /** What a pair of markers is around, by the rules of flanking, simplified. */
+  #between(at: number, marks: string, type: 'strong' | 'emphasis' | 'strike'): Special | undefined {
+    const text = this.#text
+    const mark = marks[0] ?? ''
+    const from = at + marks.length
+    if (/\s/.test(text[from] ?? ' ') || this.#unclosed.has(marks)) return undefined
+    // In the middle of a word _ is a letter.
+    if (mark === '_' && /\w/.test(text[at - 1] ?? ' ')) return undefined
+    for (let i = from; i < text.length; i++) {
+      if (text[i] === '\\') i++
+      else if (text[i] === '`') i = (this.#codeEnd(i) ?? i + runLength(text, i, '`')) - 1
+      else if (text[i] === mark) {
+        const run = runLength(text, i, mark)
+        const fits = run === marks.length || (run > marks.length && run !== 2)
+        const closes = !/\s/.test(text[i - 1] ?? ' ') && i > from
+        const inWord = mark === '_' && /\w/.test(text[i + run] ?? ' ')
+        if (fits && closes && !inWord) {
+          const end = i + run
+          const children = parseInline(text.slice(from, end - marks.length), this.#depth + 1)
+          return { piece: { type, children }, end }
+        }
+        i += run - 1
+      }
+    }
+    this.#unclosed.add(marks)
+    return undefined
+  }
+}
+
+/** For each run of backticks that opens code, where that ends. */
+function codeEnds(text: string): Map<number, number> {
+  const runs = [...text.matchAll(/`+/g)].map(({ 0: { length }, index }) => ({ length, index }))
+  const ends = new Map<number, number>()
+  const next = new Map<number, number>()
+  for (const { length, index } of runs.reverse()) {
+    // The first of them may be escaped.
+    for (const from of [index, index + 1]) {
+      const end = next.get(index + length - from)
+      if (end !== undefined) ends.set(from, end)
+    }
+    next.set(length, index + length)
+  }
+  return ends
+}
+
+/** For each bracket that opens, the one that closes it. */
+function brackets(text: string): Map<number, number> {
+  const pairs = new Map<number, number>()
+  const open: number[] = []
+  for (let at = 0; at < text.length; at++) {
+    if (text[at] === '\\') at++
+    else if (text[at] === '[') open.push(at)
+    else if (text[at] === ']') {
+      const start = open.pop()
+      if (start !== undefined) pairs.set(start, at)
+    }
+  }
+  return pairs
 }
 
 function escaped(text: string, at: number): Special | undefined {
   const next = text[at + 1]
   if (next === undefined || !/[!-/:-@[-`{-~]/.test(next)) return undefined
   return { text: next, end: at + 2 }
-}
-
-function codeSpan(text: string, at: number): Special | undefined {
-  const [ticks = ''] = /^`+/.exec(text.slice(at)) ?? []
-  const from = at + ticks.length
-  let end = text.indexOf(ticks, from)
-  while (end !== -1 && text[end + ticks.length] === '`') {
-    let past = end
-    while (text[past] === '`') past++
-    end = text.indexOf(ticks, past)
-  }
-  if (end === -1) return { text: ticks, end: from }
-  const inner = text.slice(from, end).replaceAll('\n', ' ')
-  const isPadded = inner.startsWith(' ') && inner.endsWith(' ') && inner.trim() !== ''
-  const code = isPadded ? inner.slice(1, -1) : inner
-  return { piece: { type: 'code', text: code }, end: end + ticks.length }
 }
 
 function autolink(text: string, at: number): Special | undefined {
@@ -344,37 +474,8 @@ function bareLink(text: string, at: number): Special | undefined {
   return { piece: { type: 'link', href, children }, end: at + url.length }
 }
 
-function link(text: string, at: number, depth: number): Special | undefined {
-  const close = closingBracket(text, at)
-  if (close === -1 || text[close + 1] !== '(') return undefined
-  const target = /^\(\s*(?:<([^<>\n]*)>|([^\s()]*(?:\([^\s()]*\)[^\s()]*)*))(?:\s+"[^"\n]*")?\s*\)/
-  const found = target.exec(text.slice(close + 1, close + 4000))
-  if (found === null) return undefined
-  const href = safeHref(found[1] ?? found[2] ?? '')
-  const label = text.slice(at + 1, close)
-  const end = close + 1 + found[0].length
-  const children: Inline[] =
-    depth < DEEPEST_INLINE
-      ? withoutLinks(parseInline(label, depth + 1))
-      : [{ type: 'text', text: label }]
-  // A target that may not be followed leaves the text.
-  if (href === undefined) return { piece: { type: 'emphasis', children }, end }
-  if (children.length === 0) children.push({ type: 'text', text: href })
-  return { piece: { type: 'link', href, children }, end }
-}
-
 function withoutLinks(pieces: readonly Inline[]): Inline[] {
   return pieces.flatMap((piece) => (piece.type === 'link' ? piece.children : [piece]))
-}
-
-function closingBracket(text: string, at: number): number {
-  let depth = 0
-  for (let i = at; i < Math.min(text.length, at + 2000); i++) {
-    if (text[i] === '\\') i++
-    else if (text[i] === '[') depth++
-    else if (text[i] === ']' && --depth === 0) return i
-  }
-  return -1
 }
 
 /** An address that a click may lead to: a page's or a mail's, and nothing that runs. */
@@ -387,60 +488,8 @@ export function safeHref(href: string): string | undefined {
   }
 }
 
-function emphasis(text: string, at: number, depth: number): Special | undefined {
-  const mark = text[at] ?? ''
-  const run = runLength(text, at, mark)
-  if (mark === '~')
-    return run === 2 ? between(text, at, '~~', 'strike', depth) : skip(text, at, run)
-  if (run >= 3) {
-    const inner = between(text, at, mark.repeat(3), 'strong', depth)
-    if (inner?.piece?.type === 'strong') {
-      const children: Inline[] = [{ type: 'emphasis', children: inner.piece.children }]
-      return { piece: { type: 'strong', children }, end: inner.end }
-    }
-  }
-  const strong = run >= 2 ? between(text, at, mark.repeat(2), 'strong', depth) : undefined
-  return strong ?? between(text, at, mark, 'emphasis', depth) ?? skip(text, at, run)
-}
-
-function skip(text: string, at: number, run: number): Special {
-  return { text: text.slice(at, at + run), end: at + run }
-}
-
 function runLength(text: string, at: number, mark: string): number {
   let end = at
   while (text[end] === mark) end++
   return end - at
-}
-
-/** What a pair of markers is around, by the rules of flanking, simplified. */
-function between(
-  text: string,
-  at: number,
-  marks: string,
-  type: 'strong' | 'emphasis' | 'strike',
-  depth: number,
-): Special | undefined {
-  const mark = marks[0] ?? ''
-  const from = at + marks.length
-  if (/\s/.test(text[from] ?? ' ')) return undefined
-  // In the middle of a word _ is a letter.
-  if (mark === '_' && /\w/.test(text[at - 1] ?? ' ')) return undefined
-  for (let i = from; i < text.length; i++) {
-    if (text[i] === '\\') i++
-    else if (text[i] === '`') i = (codeSpan(text, i)?.end ?? i + 1) - 1
-    else if (text[i] === mark) {
-      const run = runLength(text, i, mark)
-      const fits = run === marks.length || (run > marks.length && run !== 2)
-      const closes = !/\s/.test(text[i - 1] ?? ' ') && i > from
-      const inWord = mark === '_' && /\w/.test(text[i + run] ?? ' ')
-      if (fits && closes && !inWord) {
-        const end = i + run
-        const children = parseInline(text.slice(from, end - marks.length), depth + 1)
-        return { piece: { type, children }, end }
-      }
-      i += run - 1
-    }
-  }
-  return undefined
 }

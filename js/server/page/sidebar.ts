@@ -14,6 +14,8 @@ export class Sidebar {
   readonly #shade = byId('shade', HTMLElement)
   readonly #list = byId('chats', HTMLUListElement)
   readonly #actions: SidebarActions
+  #conversations: ReadonlyMap<string, Conversation> = new Map()
+  #shown = ''
 
   constructor(actions: SidebarActions) {
     this.#actions = actions
@@ -39,29 +41,37 @@ export class Sidebar {
   }
 
   show(conversations: readonly Conversation[], current: Conversation): void {
+    this.#conversations = new Map(conversations.map((each) => [each.id, each]))
+    // Where nothing has changed, what has the focus keeps it.
+    const shown = JSON.stringify([current.id, conversations.map(({ id, title }) => [id, title])])
+    if (shown === this.#shown) return
+    this.#shown = shown
     this.#list.replaceChildren(
-      ...conversations.map((conversation) => this.#entry(conversation, current)),
+      ...conversations.map(({ id, title }) => this.#entry(id, title, id === current.id)),
     )
   }
 
-  #entry(conversation: Conversation, current: Conversation): HTMLLIElement {
-    const isCurrent = conversation.id === current.id
+  #entry(id: string, title: string, isCurrent: boolean): HTMLLIElement {
+    const run = (action: (conversation: Conversation) => void): void => {
+      const conversation = this.#conversations.get(id)
+      if (conversation !== undefined) action(conversation)
+    }
     const open = element(
       'button',
       { type: 'button', class: 'quiet open', 'aria-current': isCurrent ? 'page' : undefined },
-      conversation.title,
+      title,
     )
     open.addEventListener('click', () => {
       this.close()
-      this.#actions.open(conversation)
+      run(this.#actions.open)
     })
     const remove = element(
       'button',
-      { type: 'button', class: 'quiet', 'aria-label': `Delete ${conversation.title}` },
+      { type: 'button', class: 'quiet', 'aria-label': `Delete ${title}` },
       '✕',
     )
     remove.addEventListener('click', () => {
-      this.#actions.delete(conversation)
+      run(this.#actions.delete)
     })
     return element('li', { 'data-current': isCurrent }, open, remove)
   }

@@ -33,9 +33,29 @@ export class Storage {
     return found.sort((one, other) => other.updated - one.updated)
   }
 
-  async put(conversation: Conversation): Promise<void> {
-    if (this.#database === undefined) this.#memory.set(conversation.id, conversation)
-    else await done(this.#store('readwrite').put(structuredClone(conversation)))
+  async get(id: string): Promise<Conversation | undefined> {
+    if (this.#database === undefined) return this.#memory.get(id)
+    return await done(this.#store('readonly').get(id) as IDBRequest<Conversation | undefined>)
+  }
+
+  /**
+   * Keeps a conversation. Turns that other tabs have kept of it stay.
+   *
+   * @param own - The turns that were written here, and are newer than what was kept of them.
+   */
+  async put(conversation: Conversation, own: ReadonlySet<string>): Promise<void> {
+    if (this.#database === undefined) {
+      this.#memory.set(conversation.id, conversation)
+      return
+    }
+    const all = structuredClone(conversation)
+    const store = this.#store('readwrite')
+    const kept = await done(store.get(all.id) as IDBRequest<Conversation | undefined>)
+    if (kept !== undefined) {
+      const ours = Object.entries(all.turns).filter(([id]) => own.has(id) || !(id in kept.turns))
+      all.turns = { ...kept.turns, ...Object.fromEntries(ours) }
+    }
+    await done(store.put(all))
   }
 
   async delete(id: string): Promise<void> {

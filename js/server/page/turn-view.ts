@@ -5,7 +5,8 @@ import { copyButton, MarkdownView } from './render.js'
 /** What can be done with a turn. */
 export interface TurnActions {
   retry(turn: Turn): void
-  edit(turn: Turn, content: string): void
+  /** Gives `false` where nothing can be asked now. */
+  edit(turn: Turn, content: string): boolean
   fork(turn: Turn): void
   /** Shows the turn in the same place that is so many further on. */
   shift(turn: Turn, by: number): void
@@ -30,7 +31,8 @@ export class TurnView {
     this.#said = isUser ? element('div', { class: 'said' }) : this.#markdown.element
     this.#thinking = element('details', { class: 'reasoning' }, element('summary', {}, 'Reasoning'))
     this.#thinking.append(this.#reasoning.element)
-    const heading = element('h2', {}, isUser ? 'You' : (turn.model ?? 'Answer'))
+    const { model = '' } = turn
+    const heading = element('h2', {}, isUser ? 'You' : model === '' ? 'Answer' : model)
     this.element = element(
       'li',
       { class: `turn ${turn.role}` },
@@ -135,8 +137,7 @@ export class TurnView {
     )
     form.addEventListener('submit', (event) => {
       event.preventDefault()
-      close()
-      if (field.value.trim() !== '') this.#actions.edit(turn, field.value)
+      if (field.value.trim() === '' || this.#actions.edit(turn, field.value)) close()
     })
     form.addEventListener('keydown', (event) => {
       if (event.key === 'Escape') close()
