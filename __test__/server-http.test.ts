@@ -1,5 +1,6 @@
 // The server on `node:http`: broken and hostile requests, clients that leave, many at once.
 
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { loadModel, type Model } from '../js/index.js'
@@ -126,6 +127,30 @@ describe('hostile bytes', () => {
     expect(await raw(server, bytes)).toMatch(expected)
     expect((await fetch(`${server.url}/health`)).status).toBe(200)
   })
+
+  it.each(['Content-Length: 400000', 'Transfer-Encoding: chunked'])(
+    'of a body that is too large do not cost the client its answer: %s',
+    async (header) => {
+      const server = await started({ limits })
+      const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+      const failed = once(socket, 'error').then(([error]) => String(error))
+      // Many clients read nothing before they have written everything.
+      socket.write(`POST /v1/completions HTTP/1.1\r\n${HEAD}${header}\r\n\r\n`)
+      for (let piece = 0; piece < 40; piece++) {
+        socket.write(
+          header.endsWith('chunked') ? `2710\r\n${'x'.repeat(10_000)}\r\n` : 'x'.repeat(10_000),
+        )
+        await new Promise((resolve) => setTimeout(resolve, 10))
+      }
+      if (header.endsWith('chunked')) socket.write('0\r\n\r\n')
+      const read = (async () => {
+        let text = ''
+        for await (const chunk of socket) text += String(chunk)
+        return text
+      })()
+      expect(await Promise.race([read, failed])).toMatch(/^HTTP\/1\.1 413 .*larger than/s)
+    },
+  )
 
   it('that end half-way through a body leave nothing behind', async () => {
     const server = await started({ limits })

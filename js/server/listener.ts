@@ -1,5 +1,4 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { Readable } from 'node:stream'
 import { json } from './call.js'
 import { Failure } from './failure.js'
 import { OPENAI } from './openai/api.js'
@@ -40,11 +39,27 @@ async function answer(
       outgoing.end()
     }
   }
-  // What of a refused body is still to come is nobody's.
   if (!incoming.complete) {
-    outgoing.once('finish', () => incoming.destroy())
-    if (outgoing.writableFinished) incoming.destroy()
+    outgoing.once('finish', () => {
+      linger(incoming)
+    })
+    if (outgoing.writableFinished) linger(incoming)
   }
+}
+
+/** How long what is still to come of a refused body is read, in milliseconds. */
+const LINGER_MS = 2000
+
+/**
+ * Ends a request of whose body more is to come, which is nobody's. A connection that is cut while a
+ * client writes takes the answer with it, so what comes is read and thrown away for a while.
+ */
+function linger(incoming: IncomingMessage): void {
+  const timer = setTimeout(() => incoming.destroy(), LINGER_MS)
+  incoming.once('close', () => {
+    clearTimeout(timer)
+  })
+  incoming.resume()
 }
 
 /** The request as `fetch` has it, or what is answered to one that `fetch` cannot have. */
@@ -76,12 +91,27 @@ function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | Re
       method,
       headers: list,
       signal,
-      ...(hasBody ? { body: Readable.toWeb(incoming), duplex: 'half' } : {}),
+      ...(hasBody ? { body: bodyOf(incoming), duplex: 'half' } : {}),
     })
   } catch {
     // TRACE and CONNECT are no methods for `fetch`.
     return refused(new Failure('method', `the method ${method} is not known here`))
   }
+}
+
+/** A body, as fast as it is read. Who reads no more of it leaves the connection as it is. */
+function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
+  const chunks = incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer, undefined>
+  return new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = await chunks.next()
+      if (done === true) controller.close()
+      else controller.enqueue(value)
+    },
+    async cancel() {
+      await chunks.return?.()
+    },
+  })
 }
 
 /** How many hosts a request names: of several, `headers` has the first one alone. */
