@@ -235,6 +235,19 @@ describe('a chat in a terminal', () => {
     await enter('of Japan?"""', 'Tokyo')
   })
 
+  it.each(['"""open', 'open \\'])('gives up a text of several lines: %s', async (open) => {
+    await start('-t', '0')
+    for (const typed of ['', 'half a line']) {
+      terminal.type(`${open}${ENTER}`)
+      await terminal.shows('… ')
+      terminal.type(typed)
+      if (typed !== '') await terminal.shows(typed)
+      terminal.type(CTRL_C)
+      await terminal.shows('\n> ')
+    }
+    await enter('What is the capital of France?', 'Paris')
+  })
+
   it('keeps what was typed for the next time, for nobody else to read', async () => {
     await start('-n', '1')
     await enter('first line', 'first after')

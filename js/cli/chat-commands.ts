@@ -47,14 +47,14 @@ const COMMANDS: readonly ChatCommand[] = [
     names: ['list'],
     help: 'Show the names of models; those marked with * are on this machine',
     async run(_, { conversation, note, style }) {
+      const all = [['demo', 'comes with nodemlx'] as const, ...Object.entries(RECOMMENDED_MODELS)]
+      const width = Math.max(...all.map(([alias]) => alias.length))
       const rows = await Promise.all(
-        [['demo', 'comes with nodemlx'] as const, ...Object.entries(RECOMMENDED_MODELS)].map(
-          async ([alias, repository]) => {
-            const mark = (await isHere(alias)) ? '*' : ' '
-            const line = `${mark} ${alias.padEnd(16)} ${style.dim(repository)}`
-            return alias === conversation.modelName ? style.bold(line) : line
-          },
-        ),
+        all.map(async ([alias, repository]) => {
+          const mark = (await isHere(alias)) ? '*' : ' '
+          const line = `${mark} ${alias.padEnd(width)}  ${style.dim(repository)}`
+          return alias === conversation.modelName ? style.bold(line) : line
+        }),
       )
       note(rows.join('\n'))
       return false
@@ -212,7 +212,7 @@ const COMMANDS: readonly ChatCommand[] = [
           'Alt-Enter begins a new line, as does \\ at the end of one; """ opens and closes ' +
             'a longer',
           'text, and what is pasted stays together. Tab completes commands, models and files.',
-          'Ctrl-C stops an answer, Ctrl-D leaves.',
+          'Ctrl-C stops an answer and gives up what is being typed, Ctrl-D leaves.',
         ].join('\n'),
       )
       return false

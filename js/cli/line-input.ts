@@ -40,6 +40,10 @@ export class LineInput {
   #wake: (() => void) | undefined
   /** Ctrl-C was pressed at an empty prompt, and nothing was typed since. */
   #leaving = false
+  /** Lines of the message that is being read were taken, and more belong to it. */
+  #isOpen = false
+  /** That message is wanted no more. */
+  #isGivenUp = false
 
   constructor(options: LineInputOptions) {
     this.#options = options
@@ -93,8 +97,22 @@ export class LineInput {
   async read(): Promise<string | undefined> {
     this.#output?.show()
     try {
-      let line = await this.#line(this.#options.prompt)
-      if (line === undefined) return undefined
+      for (;;) {
+        const message = await this.#message()
+        if (!this.#isGivenUp) return message
+        this.#isGivenUp = false
+      }
+    } finally {
+      this.#output?.hide()
+    }
+  }
+
+  /** A message, or what there is of it where it was given up. */
+  async #message(): Promise<string | undefined> {
+    let line = await this.#line(this.#options.prompt)
+    if (line === undefined) return undefined
+    try {
+      this.#isOpen = true
       if (line.startsWith(FENCE)) return await this.#fenced(line.slice(FENCE.length))
       while (line.endsWith('\\')) {
         const next = await this.#line('… ')
@@ -103,7 +121,7 @@ export class LineInput {
       }
       return line
     } finally {
-      this.#output?.hide()
+      this.#isOpen = false
     }
   }
 
@@ -139,7 +157,7 @@ export class LineInput {
         this.#leaving = false
         return line
       }
-      if (this.#ended) return undefined
+      if (this.#ended || this.#isGivenUp) return undefined
       await new Promise<void>((resolve) => {
         this.#wake = resolve
       })
@@ -170,11 +188,18 @@ export class LineInput {
   #pressedInterrupt(): void {
     if (this.#wake === undefined) {
       this.onInterrupt?.()
-    } else if (this.#reader.line !== '' || this.#begun.length > 0) {
+    } else if (this.#reader.line !== '' || this.#begun.length > 0 || this.#isOpen) {
       this.#leaving = false
       this.#reader.write(null, { ctrl: true, name: 'e' })
       this.#reader.write(null, { ctrl: true, name: 'u' })
-      if (this.#begun.splice(0).length === 0) return
+      const hasBegun = this.#begun.splice(0).length > 0
+      if (this.#isOpen) {
+        process.stdout.write('\n')
+        this.#isGivenUp = true
+        this.#wake()
+        return
+      }
+      if (!hasBegun) return
       process.stdout.write('\n')
       this.#reader.setPrompt(this.#options.prompt)
       this.#reader.prompt()
