@@ -95,6 +95,26 @@ describe('a model', () => {
     })
   })
 
+  it('takes the likeliest token where no share of them is wanted', async () => {
+    const { fake, ask } = setUp()
+    await ask({ topP: 0 })
+    expect(fake.requests[0]?.options).toEqual({ topP: expect.closeTo(0, 5) as number })
+    expect(fake.requests[0]?.options['topP']).toBeGreaterThan(0)
+  })
+
+  it('warns of headers, whatever the model is for', async () => {
+    const provider = createNodeMlx({ models: { fake: fakeModel({ answers: 'yes' }) } })
+    const headers = { 'x-test': '1', 'user-agent': 'ai/7' }
+    const documents = { type: 'text' as const, values: ['a'] }
+    const expected = [
+      { type: 'unsupported', feature: 'headers', details: 'x-test: there is no HTTP' },
+    ]
+    const embedded = await provider.embeddingModel('fake').doEmbed({ values: ['a'], headers })
+    expect(embedded.warnings).toEqual(expected)
+    const ranked = provider.rerankingModel('fake').doRerank({ query: 'a', documents, headers })
+    expect((await ranked).warnings).toEqual(expected)
+  })
+
   it('warns of what it cannot do', async () => {
     const { ask } = setUp()
     const { warnings } = await ask({

@@ -63,7 +63,9 @@ test('shows an answer, and takes it along with the next question', async (t) => 
   const seen = await open(t, 'demo')
   await seen.chat.sendMessage({ text: 'What is the capital of France?' })
   await until(() => seen.chat.status === 'ready')
-  assert.deepEqual(seen.statuses, ['ready', 'submitted', 'streaming', 'ready'])
+  // An answer may be complete before the component is rendered again.
+  const lasting = seen.statuses.filter((status) => status !== 'streaming')
+  assert.deepEqual(lasting, ['ready', 'submitted', 'ready'])
   assert.deepEqual(
     seen.chat.messages.map(({ role }) => role),
     ['user', 'assistant'],
@@ -79,6 +81,7 @@ test('stops an answer, and keeps what there was', async (t) => {
   const seen = await open(t, 'slow')
   const sending = seen.chat.sendMessage({ text: 'Hi' })
   await until(() => seen.chat.messages.length === 2 && textOf(seen.chat.messages[1]) !== '')
+  assert.equal(seen.chat.status, 'streaming')
   await seen.chat.stop()
   await sending
   await until(() => seen.chat.status === 'ready')

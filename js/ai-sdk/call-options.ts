@@ -6,6 +6,8 @@ import type {
 import { invalidArgument, NodeMlxError, optionError } from '../errors.js'
 import type { GenerateOptions, Message, ToolDefinition } from '../types.js'
 import { boolean, isPlainObject, show } from '../validate.js'
+import { nucleus } from '../nucleus.js'
+import { headerWarnings } from './headers.js'
 import { toMessages } from './prompt.js'
 
 /**
@@ -77,7 +79,7 @@ export function toOrder(call: LanguageModelV4CallOptions, provider: string): Ord
     ...more,
     maxTokens: call.maxOutputTokens,
     temperature: call.temperature,
-    topP: call.topP,
+    topP: nucleus(call.topP),
     topK: call.topK,
     presencePenalty: call.presencePenalty,
     frequencyPenalty: call.frequencyPenalty,
@@ -101,15 +103,7 @@ export function toOrder(call: LanguageModelV4CallOptions, provider: string): Ord
     const calls = tools.length > 0 && toolChoice !== 'none'
     if (schemaInPrompt) addToSystem(messages, jsonInstruction(calls, schema, name, description))
   }
-  for (const [name, value] of Object.entries(call.headers ?? {})) {
-    // The AI SDK says its name in every call.
-    if (value !== undefined && name.toLowerCase() !== 'user-agent')
-      warnings.push({
-        type: 'unsupported',
-        feature: 'headers',
-        details: `${name}: there is no HTTP`,
-      })
-  }
+  warnings.push(...headerWarnings(call.headers))
   // What was left out is for the model to say.
   const given = Object.entries(options).filter(([, value]) => value !== undefined)
   return { messages, options: Object.fromEntries(given), warnings }

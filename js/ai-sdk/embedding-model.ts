@@ -6,6 +6,7 @@ import type {
 import { boolean, nonEmptyString, type Check } from '../validate.js'
 import type { EmbedOptions } from '../types.js'
 import type { ModelPool } from '../model-pool.js'
+import { headerWarnings } from './headers.js'
 import { ownFields } from './own-fields.js'
 
 /** Options for this provider alone: `providerOptions: { nodemlx: { … } }`. */
@@ -34,12 +35,12 @@ export class NodeMlxEmbeddingModel implements EmbeddingModelV4 {
   }
 
   async doEmbed(call: EmbeddingModelV4CallOptions): Promise<EmbeddingModelV4Result> {
-    const { values, dimensions, abortSignal, providerOptions } = call
+    const { values, dimensions, abortSignal, headers, providerOptions } = call
     const own = ownFields(providerOptions, this.provider, OWN_FIELDS)
     const rows = await this.#pool.with(this.modelId, abortSignal, (model) =>
       model.embed(values, { ...own, dimensions, signal: abortSignal }),
     )
     const embeddings = rows.map((row) => Array.from(row))
-    return { embeddings, usage: { tokens: rows.tokens }, warnings: [] }
+    return { embeddings, usage: { tokens: rows.tokens }, warnings: headerWarnings(headers) }
   }
 }

@@ -6,6 +6,7 @@ import type {
 import type { RerankOptions } from '../types.js'
 import { boolean, nonEmptyString, type Check } from '../validate.js'
 import type { ModelPool } from '../model-pool.js'
+import { headerWarnings } from './headers.js'
 import { ownFields } from './own-fields.js'
 
 /** Options for this provider alone: `providerOptions: { nodemlx: { … } }`. */
@@ -30,7 +31,7 @@ export class NodeMlxRerankingModel implements RerankingModelV4 {
   }
 
   async doRerank(call: RerankingModelV4CallOptions): Promise<RerankingModelV4Result> {
-    const { query, documents, topN, abortSignal, providerOptions } = call
+    const { query, documents, topN, abortSignal, headers, providerOptions } = call
     const own = ownFields(providerOptions, this.provider, OWN_FIELDS)
     const isText = documents.type === 'text'
     const texts = isText ? documents.values : documents.values.map((it) => JSON.stringify(it))
@@ -40,7 +41,12 @@ export class NodeMlxRerankingModel implements RerankingModelV4 {
     const details = 'objects are judged as their JSON'
     return {
       ranking: ranked.map(({ index, score }) => ({ index, relevanceScore: score })),
-      warnings: isText ? [] : [{ type: 'compatibility', feature: 'object documents', details }],
+      warnings: [
+        ...headerWarnings(headers),
+        ...(isText
+          ? []
+          : [{ type: 'compatibility' as const, feature: 'object documents', details }]),
+      ],
     }
   }
 }

@@ -1,6 +1,7 @@
 import type { AnswerPiece, GenerationResult, PrefillProgress } from '../../types.js'
 import { randomUUID } from 'node:crypto'
-import { limitedTokens, nucleus } from '../ask.js'
+import { nucleus } from '../../nucleus.js'
+import { limitedTokens } from '../ask.js'
 import { answered, json, streamed, type Call } from '../call.js'
 import { readFields, required } from '../fields.js'
 import { frame } from '../sse.js'

@@ -1,5 +1,5 @@
 import type { GenerateOptions } from '../../types.js'
-import { nucleus } from '../ask.js'
+import { nucleus } from '../../nucleus.js'
 import { anything, record } from '../fields.js'
 import { arrayOf, boolean, integer, number, oneOf, string, type Check } from '../../validate.js'
 import { seed } from '../../seed.js'

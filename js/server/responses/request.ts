@@ -14,7 +14,7 @@ import { anything, only, readFields, record, records } from '../fields.js'
 import { unknownField } from '../openai/api.js'
 import { effort } from '../openai/effort.js'
 import { JSON_OBJECT, schemaFormat } from '../openai/format.js'
-import { nucleus } from '../ask.js'
+import { nucleus } from '../../nucleus.js'
 import { functionTool, toolChoice, toolOptions } from '../openai/tools.js'
 
 export const RESPONSE_FIELDS = {
