@@ -3,12 +3,13 @@
 import { cpSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { installTools, makeApp } from './support/app.js'
+import { installTools, makeApp, NEWER_NODE, newerNode } from './support/app.js'
 import { ROOT, runProgram } from './support/child.js'
 
 const HOME = join(ROOT, '.build', 'frameworks')
 const APP = join(HOME, 'app')
 const TOOLS = {
+  ...NEWER_NODE,
   '@hono/node-server': '2.1.9',
   '@modelcontextprotocol/sdk': '1.32.2',
   express: '5.3.0',
@@ -75,6 +76,8 @@ describe('the example', () => {
     const question = 'What is the capital of France?'
     const { answer, type, events } = await whileServing('express/server.mjs', async (base) => {
       const own = await fetch(`${base}/ask`, json({ question }))
+      for (const asked of [json({}), { method: 'POST' }])
+        expect((await fetch(`${base}/ask`, asked)).status).toBe(400)
       return {
         answer: await capital(base),
         type: own.headers.get('content-type'),
@@ -88,14 +91,14 @@ describe('the example', () => {
   })
 
   it('mcp/agent.mjs calls the tools of a server as they are', async () => {
-    const { code, stdout, stderr } = await runProgram(
-      process.execPath,
-      [join(APP, 'mcp', 'agent.mjs')],
-      { cwd: APP, input: 'What is the weather in Paris?\n' },
-    )
-    expect(code, stderr).toBe(0)
-    expect(stderr).toContain("→ get_weather { city: 'Paris' }")
-    expect(stdout).toMatch(/sunny.*Paris/)
+    const agent = [join(APP, 'mcp', 'agent.mjs')]
+    for (const node of [process.execPath, newerNode(HOME)]) {
+      const options = { cwd: APP, input: 'What is the weather in Paris?\nHi!\n' }
+      const { code, stdout, stderr } = await runProgram(node, agent, options)
+      expect(code, stderr).toBe(0)
+      expect(stderr).toContain("→ get_weather { city: 'Paris' }")
+      expect(stdout).toMatch(/sunny.*Paris/)
+    }
   })
 
   it('vitest passes', async () => {

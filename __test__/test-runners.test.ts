@@ -4,12 +4,12 @@
 import { mkdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { installTools, makeApp } from './support/app.js'
+import { installTools, makeApp, NEWER_NODE, newerNode } from './support/app.js'
 import { ROOT, runProgram } from './support/child.js'
 
 const HOME = join(ROOT, '.build', 'test-runners')
 const APP = join(HOME, 'app')
-const TOOLS = { jest: '30.5.2' }
+const TOOLS = { ...NEWER_NODE, jest: '30.5.2' }
 
 /** A test file's text, for a runner with such imports. */
 const suite = (imports: string, number: number) => `
@@ -78,8 +78,13 @@ afterAll(() => {
 const PATIENT = ['--testTimeout', '60000']
 
 /** Runs a runner's program in a folder of the app; what it printed, where all tests passed. */
-async function run(program: string, args: string[], folder: string): Promise<string> {
-  const { code, stdout, stderr } = await runProgram(process.execPath, [program, ...args], {
+async function run(
+  program: string,
+  args: string[],
+  folder: string,
+  node = process.execPath,
+): Promise<string> {
+  const { code, stdout, stderr } = await runProgram(node, [program, ...args], {
     cwd: join(APP, folder),
     environment: { CI: '1', NODE_ENV: 'test', VITEST: undefined, VITEST_WORKER_ID: undefined },
   })
@@ -93,12 +98,19 @@ describe('the models for tests', () => {
     expect(printed).toMatch(/pass 6/)
   })
 
-  it.each(['threads', 'forks'])('run under vitest, with %s', async (pool) => {
-    const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
-    const root = join(APP, 'vitest')
-    const printed = await run(vitest, ['run', '--root', root, '--pool', pool, ...PATIENT], 'vitest')
-    expect(printed).toMatch(/6 passed/)
-  })
+  it.each(['threads', 'forks', 'vmThreads', 'vmForks'])(
+    'run under vitest, with %s',
+    async (pool) => {
+      const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
+      const root = join(APP, 'vitest')
+      const printed = await run(
+        vitest,
+        ['run', '--root', root, '--pool', pool, ...PATIENT],
+        'vitest',
+      )
+      expect(printed).toMatch(/6 passed/)
+    },
+  )
 
   it.each([[[]], [['--runInBand']], [['--workerThreads']]])('run under jest %j', async (flags) => {
     const jest = join(HOME, 'node_modules', 'jest', 'bin', 'jest.js')
@@ -140,7 +152,17 @@ describe.runIf(process.platform === 'linux')('a run with nodemlx/testing/setup',
       join(folder, 'vitest.config.mjs'),
       `export default { test: { include: ['*.test.mjs'], globalSetup: ['nodemlx/testing/setup', './end.mjs'] } }`,
     )
+    // The program that docs/testing.md has for node:test, and what is mapped at the end.
+    writeFileSync(
+      join(folder, 'setup.mjs'),
+      `export { globalSetup } from 'nodemlx/testing/setup'
+       export { default as globalTeardown } from './end.cjs'`,
+    )
     for (const number of [1, 2]) {
+      writeFileSync(
+        join(folder, `node${number}.mjs`),
+        `import { it } from 'node:test'${MODULES}${tests}`,
+      )
       writeFileSync(join(folder, `file${number}.test.cjs`), COMMON + tests)
       const imports = `import { it } from 'vitest'${MODULES}`
       writeFileSync(join(folder, `file${number}.test.mjs`), imports + tests)
@@ -152,12 +174,26 @@ describe.runIf(process.platform === 'linux')('a run with nodemlx/testing/setup',
     expect(once).toMatch(/^mapped: [1-9]/)
   })
 
-  it.each(['threads', 'forks'])('loads a model once for all of vitest’s %s', async (pool) => {
-    const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
-    const root = join(APP, 'shared')
-    const args = ['run', '--root', root, '--pool', pool, '--maxWorkers', '2', ...PATIENT]
-    const printed = await run(vitest, args, 'shared')
-    expect(printed).toMatch(/2 passed/)
+  it.each(['threads', 'forks', 'vmThreads', 'vmForks'])(
+    'loads a model once for all of vitest’s %s',
+    async (pool) => {
+      const vitest = join(ROOT, 'node_modules', 'vitest', 'vitest.mjs')
+      const root = join(APP, 'shared')
+      const args = ['run', '--root', root, '--pool', pool, '--maxWorkers', '2', ...PATIENT]
+      const printed = await run(vitest, args, 'shared')
+      expect(printed).toMatch(/2 passed/)
+      expect(/mapped: \d+/.exec(printed)?.[0]).toBe(once)
+    },
+  )
+
+  it('loads a model once for all files of node:test', async () => {
+    const printed = await run(
+      '--test',
+      ['--test-reporter=spec', '--test-global-setup=./setup.mjs', 'node1.mjs', 'node2.mjs'],
+      'shared',
+      newerNode(HOME),
+    )
+    expect(printed).toMatch(/pass 2/)
     expect(/mapped: \d+/.exec(printed)?.[0]).toBe(once)
   })
 

@@ -13,6 +13,10 @@ const terminal = createInterface({ input: process.stdin, output: process.stderr,
 let stop = new AbortController()
 terminal.on('SIGINT', () => stop.abort())
 
+// The input may end while an answer is written: nobody is left to be prompted then.
+let isOpen = true
+terminal.once('close', () => (isOpen = false))
+
 terminal.prompt()
 for await (const line of terminal) {
   messages.push({ role: 'user', content: line })
@@ -25,6 +29,6 @@ for await (const line of terminal) {
   process.stdout.write('\n')
   // A stopped answer has what was said until then.
   messages.push({ role: 'assistant', content: (await answer).text })
-  terminal.prompt()
+  if (isOpen) terminal.prompt()
 }
 await model.dispose()

