@@ -180,6 +180,12 @@ describe('the packed packages, installed elsewhere', () => {
     expect(files(main).filter((path) => !/^(dist|docs|models)\/|^[^/]+$/.test(path))).toEqual([])
   })
 
+  test.runIf(process.platform === 'linux')('carry no symbols that nothing needs', () => {
+    const installed = join(app, 'node_modules', '@nodemlx', platform)
+    for (const name of ['nodemlx.node', join('mlx', 'lib', 'libmlx.so')])
+      expect(readFileSync(join(installed, name)).includes('.symtab'), name).toBe(false)
+  })
+
   test('can be published', () => {
     for (const tarball of [tarballs.platform, tarballs.main]) {
       const flags = ['--dry-run', '--json', '--access', 'public', '--ignore-scripts', '--offline']

@@ -240,6 +240,20 @@ describe("Node.js's permission model", () => {
     })
   })
 
+  it('that hides a model is named with the flag that shows it', async () => {
+    const shown = ['dist/', 'npm/', 'package.json'].map(
+      (name) => `--allow-fs-read=${join(ROOT, name)}`,
+    )
+    const program = `
+      process.removeAllListeners('warning')
+      const { loadModel } = await import('nodemlx')
+      const errors = ['demo', './models/demo'].map((name) => loadModel(name).catch(({ message }) => message))
+      console.log(JSON.stringify(await Promise.all(errors)))`
+    const messages = await said(program, { flags: flags('--allow-addons', ...shown) })
+    for (const message of messages as string[])
+      expect(message).toContain(`--allow-fs-read=${join(ROOT, 'models', 'demo')}`)
+  })
+
   it('with addons lets models run', async () => {
     const allowed = flags(`--allow-fs-read=${ROOT}/`, '--allow-addons')
     expect(await said(PROGRAM, { flags: allowed })).toMatchObject({

@@ -104,7 +104,17 @@ function packPlatform(name, out, anyProfile) {
       (file) => !['nodemlx.node', 'THIRD-PARTY-LICENSES'].includes(file),
     )
     copyInto(folder, await libraryFolder(name), libraries)
+    await strip(join(folder, 'mlx', 'lib', 'libmlx.so'))
   })
+}
+
+/**
+ * Takes the symbols that nothing is linked with any more off MLX's library for Linux, a seventh of
+ * it. The wheel's other libraries have none.
+ */
+async function strip(library) {
+  if (!fs.existsSync(library)) return
+  await run('strip', ['--strip-unneeded', library], { what: 'Stripping MLX' })
 }
 
 /**

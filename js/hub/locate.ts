@@ -4,7 +4,7 @@ import { unpacked } from '../asar.js'
 import { invalidArgument, NodeMlxError } from '../errors.js'
 import { getNative } from '../native.js'
 import { demoFolder } from '../package-folder.js'
-import { exists as isHereAt } from '../files.js'
+import { exists as isHereAt, permissionHint } from '../files.js'
 import { exists, RepositoryCache } from './cache.js'
 import { cacheFolder, expand } from './environment.js'
 import { localSnapshot } from './local.js'
@@ -37,7 +37,7 @@ export async function locate(model: string, revision?: string, cacheDir?: string
   if (repository === undefined) {
     throw new NodeMlxError(
       'MODEL_NOT_FOUND',
-      `There is no folder ${model}, and it is neither an alias nor "owner/name"${didYouMean(model)}`,
+      `There is no folder ${model}, and it is neither an alias nor "owner/name"${didYouMean(model)}${permissionHint(resolve(model))}`,
     )
   }
   return { repository: atRevision(repository, revision) }
@@ -110,11 +110,12 @@ function foreign(path: string): string {
 async function demoModel(): Promise<string> {
   const folder = demoFolder()
   if (folder !== undefined && (await exists(folder))) return folder
+  const hint = folder === undefined ? '' : permissionHint(folder)
   throw new NodeMlxError(
     'MODEL_NOT_FOUND',
     folder === undefined
       ? 'The demo model is missing: nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle.'
-      : `The demo model is missing: there is no folder ${folder}. Install nodemlx again.`,
+      : `The demo model is missing: there is no folder ${folder}${hint === '' ? '. Install nodemlx again' : hint}.`,
   )
 }
 
