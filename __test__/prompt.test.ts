@@ -217,7 +217,7 @@ describe('a prompt', () => {
   it('that contains itself is refused', () => {
     const message: Record<string, unknown> = { role: 'user', content: 'x' }
     message['self'] = message
-    expect(refusal([message]).message).toMatch(/contains itself/)
+    expect(refusal([message]).message).toMatch(/\]\.self: contains itself$/)
   })
 
   it('with images is refused as unsupported', () => {
