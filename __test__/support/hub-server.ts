@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 
 /** A request as it came. */
 export interface Seen {
@@ -15,6 +15,8 @@ export interface Seen {
   /** The name of the file, where one was asked for. */
   file: string | undefined
   headers: IncomingMessage['headers']
+  /** The client's end of the connection. */
+  port: number | undefined
 }
 
 /** What goes wrong with an answer. */
@@ -37,6 +39,8 @@ export interface Fault {
   slowMs?: number
   /** Nothing is answered at all. */
   silent?: boolean
+  /** What goes over the connection in place of an answer, piece by piece. */
+  raw?: readonly (string | Buffer)[]
 }
 
 export interface HubFile {
@@ -131,10 +135,15 @@ export class HubServer {
     const url = at === 'hub' ? (request.url ?? '').replace(this.base, '') : (request.url ?? '')
     response.on('error', () => undefined)
     const found = this.#find(url)
-    const seen: Seen = { at, method, url, file: found?.name, headers }
+    const { remotePort: port } = request.socket
+    const seen: Seen = { at, method, url, file: found?.name, headers, port }
     this.requests.push(seen)
     const fault = this.fault(seen) ?? {}
     if (fault.silent === true) return
+    if (fault.raw !== undefined) {
+      void sendRaw(request.socket, fault.raw)
+      return
+    }
     if (fault.status !== undefined) {
       response.writeHead(fault.status, fault.headers).end(fault.body)
       return
@@ -295,6 +304,13 @@ async function send(response: ServerResponse, data: Buffer, fault: Fault): Promi
   if (stop === undefined || stop >= data.length) response.end()
   // What was written is to arrive before the end.
   else if (fault.cutAfter !== undefined) setTimeout(() => response.destroy(), 20)
+}
+
+async function sendRaw(socket: Socket, pieces: readonly (string | Buffer)[]): Promise<void> {
+  for (const piece of pieces) {
+    socket.write(piece)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
 }
 
 function drained(response: ServerResponse): Promise<void> {

@@ -1,12 +1,19 @@
 import { open, stat, type FileHandle } from 'node:fs/promises'
 import { NodeMlxError } from '../errors.js'
 import { fileError } from './errors.js'
-import { checksumOf, type Batch, type Hashing, type Piece, type StreamHash } from './hashing.js'
+import {
+  bytesOf,
+  checksumOf,
+  type Batch,
+  type Hashing,
+  type Piece,
+  type StreamHash,
+} from './hashing.js'
 
 /** Bytes that are written and hashed at once. */
-const BATCH = 512 << 10
+const BATCH = 1 << 20
 /** Batches of a file that are under way at the same time. */
-const BATCHES = 16
+const BATCHES = 8
 
 /**
  * Writes a file from its beginning to its end, and hashes what it writes. What is there already is
@@ -73,12 +80,15 @@ export class BlobWriter {
     return this.#free.pop() ?? this.#newBatch()
   }
 
-  /** Adds a piece of memory that was lent behind the bytes that were added before. */
-  async add(piece: Piece): Promise<void> {
+  /**
+   * Adds a piece of memory that was lent behind the bytes that were added before. The last piece of
+   * a batch gives it back.
+   */
+  async add(piece: Piece, isLast: boolean): Promise<void> {
     this.#flush()
     while (this.#writing.length >= BATCHES) await this.#reclaim()
-    this.#send(piece, this.#position)
-    this.#position += piece.length
+    this.#send(piece, this.#position, isLast)
+    this.#position += piece.to - piece.from
   }
 
   /** Adds bytes behind those that were added before. */
@@ -169,7 +179,7 @@ export class BlobWriter {
         (await this.#file?.read(batch, 0, batch.byteLength, this.#position)) ?? {}
       if (bytesRead === 0) break
       this.#position += bytesRead
-      this.#track(batch, this.#hash.update({ batch, length: bytesRead }))
+      this.#track(this.#hash.update({ batch, from: 0, to: bytesRead }), batch)
     }
     await this.settle()
   }
@@ -202,22 +212,22 @@ export class BlobWriter {
   #flush(): void {
     const batch = this.#batch
     if (batch === undefined || this.#filled === 0) return
-    const [length, at] = [this.#filled, this.#position - this.#filled]
+    const [to, at] = [this.#filled, this.#position - this.#filled]
     this.#batch = undefined
     this.#filled = 0
-    this.#send({ batch, length }, at)
+    this.#send({ batch, from: 0, to }, at)
   }
 
-  #send(piece: Piece, at: number): void {
-    this.#track(piece.batch, this.#written(piece, at))
+  #send(piece: Piece, at: number, isLast = true): void {
+    this.#track(this.#written(piece, at), isLast ? piece.batch : undefined)
   }
 
-  /** Keeps a batch until its work is done. */
-  #track(batch: Batch, work: Promise<void>): void {
+  /** Waits for some work, and then takes a batch back. */
+  #track(work: Promise<void>, batch: Batch | undefined): void {
     this.#pending++
     const done = work
       .then(() => {
-        this.#free.push(batch)
+        if (batch !== undefined) this.#free.push(batch)
       })
       .finally(() => {
         this.#pending--
@@ -230,7 +240,6 @@ export class BlobWriter {
 
   /** Writes a piece behind the one before, and hashes it. */
   async #written(piece: Piece, at: number): Promise<void> {
-    const { batch, length } = piece
     const fd = this.#file?.fd
     if (this.#hash?.store !== undefined && fd !== undefined) {
       await this.#hash.store(piece, fd, at).catch((error: unknown) => {
@@ -239,7 +248,7 @@ export class BlobWriter {
       return
     }
     // One after the other: a file that is cut off anywhere is the beginning of the whole.
-    this.#stored = this.#stored.then(() => this.#store(batch.subarray(0, length), at))
+    this.#stored = this.#stored.then(() => this.#store(bytesOf(piece), at))
     await this.#stored
     await this.#hash?.update(piece)
   }

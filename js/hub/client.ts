@@ -99,12 +99,13 @@ export class HubClient {
     signal: AbortSignal,
     read: (answer: Answer, touch: () => void) => Promise<T> | T,
     stop: (response: HubResponse) => boolean = () => false,
+    send: Transport = this.#transport,
   ): Promise<T> {
     const watch = new Watch(signal, this.#patience)
     let answer: Answer | undefined
     let host = url.host
     try {
-      answer = await this.#follow(url, method, headers, watch, stop, (next) => {
+      answer = await this.#follow(url, method, headers, watch, send, stop, (next) => {
         host = next.host
       })
       watch.touch()
@@ -123,6 +124,7 @@ export class HubClient {
     method: 'GET' | 'HEAD',
     headers: Readonly<Record<string, string>>,
     watch: Watch,
+    send: Transport,
     stop: (response: HubResponse) => boolean,
     onHost: (url: URL) => void,
   ): Promise<Answer> {
@@ -138,7 +140,7 @@ export class HubClient {
         trusted && this.token !== undefined
           ? { authorization: `Bearer ${this.token.value}` }
           : undefined
-      const response = await this.#transport(url, {
+      const response = await send(url, {
         method,
         headers: { ...sent, ...authorization },
         signal: watch.signal,

@@ -1,8 +1,10 @@
 import { NodeMlxError } from '../errors.js'
+import { unlessAborted } from '../signal.js'
 import type { ByteRange, HubClient } from './client.js'
+import { DirectConnections, isPlain, type Room } from './direct.js'
 import { refusal, type Asked } from './errors.js'
 import { Transient, Verdict } from './failures.js'
-import type { HubResponse } from './transport.js'
+import type { HubResponse, Transport } from './transport.js'
 
 /** The server gives the whole file whatever part is asked for. */
 export class RangesIgnored extends Verdict {}
@@ -26,6 +28,12 @@ export class Content {
   #location: URL | undefined
   /** The ETag there, which tells whether two parts are of the same file. */
   #validator: { host: string; etag: string } | undefined
+  /** Connections to the last location, where it is known to answer as they understand. */
+  readonly #connections = new DirectConnections()
+  #isDirect = false
+  /** Ends when the first part has an answer, whose location is then known to the others. */
+  #found: Promise<void> | undefined
+  #tell: () => void = () => undefined
 
   constructor(client: HubClient, address: URL, asked: Asked, size: number | undefined) {
     this.#client = client
@@ -45,6 +53,7 @@ export class Content {
     { from, to }: ByteRange,
     signal: AbortSignal,
     take: (data: Uint8Array, at: number) => Promise<void> | void,
+    send?: Transport,
   ): Promise<void> {
     const headers: Record<string, string> = {}
     if (from > 0 || to !== undefined) headers['range'] = `bytes=${from}-${to ?? ''}`
@@ -83,7 +92,61 @@ export class Content {
         if (end !== undefined && at < end)
           throw new Transient(this.#broken(`ends after ${at} bytes`))
       },
+      undefined,
+      send,
     )
+  }
+
+  /**
+   * Reads a part of the file into a room, without a copy where that can be done; `onBytes` is told
+   * how many bytes came.
+   *
+   * @throws as {@link read}.
+   */
+  async readPart(
+    { from, to }: ByteRange & { to: number },
+    signal: AbortSignal,
+    room: Room,
+    onBytes: (length: number) => void,
+  ): Promise<void> {
+    if (this.#location === undefined && this.#found !== undefined)
+      await unlessAborted(this.#found, signal)
+    if (!this.#isDirect) {
+      this.#found ??= new Promise((resolve) => {
+        this.#tell = resolve
+      })
+      try {
+        await this.read({ from, to }, signal, (data) => {
+          copyInto(room, data)
+          onBytes(data.byteLength)
+        })
+      } finally {
+        this.#tell()
+      }
+      return
+    }
+    const length = to - from + 1
+    const send: Transport = (url, request) =>
+      this.#connections.get(url, { ...request, room, length })
+    try {
+      await this.read(
+        { from, to },
+        signal,
+        (data) => {
+          onBytes(data.byteLength)
+        },
+        send,
+      )
+    } catch (error) {
+      // Whatever it was, Node's client shall look at it.
+      this.#isDirect = false
+      throw error
+    }
+  }
+
+  /** Closes connections that were kept for further parts. */
+  end(): void {
+    this.#connections.end()
   }
 
   /** Where in the file an answer begins. */
@@ -103,8 +166,10 @@ export class Content {
     return from
   }
 
-  #remember({ headers }: HubResponse, url: URL): void {
+  #remember({ status, headers, isDirect = false }: HubResponse, url: URL): void {
     this.#location = url
+    this.#isDirect ||= isDirect && status === 206 && isPlain(headers)
+    this.#tell()
     const etag = headers.get('etag') ?? ''
     // A weak ETag says nothing of bytes (RFC 9110, 13.1.5).
     if (!etag.startsWith('"')) return
@@ -118,5 +183,15 @@ export class Content {
     const { id, file = '', endpoint } = this.#asked
     const message = `${id}: ${file} from ${endpoint.host} ${what}. What has been downloaded is kept; try again.`
     return new NodeMlxError('NETWORK_ERROR', message)
+  }
+}
+
+function copyInto(room: Room, data: Uint8Array): void {
+  for (let rest = data; rest.byteLength > 0;) {
+    const space = room.space()
+    const part = rest.subarray(0, space.byteLength)
+    space.set(part)
+    room.fill(part.byteLength)
+    rest = rest.subarray(part.byteLength)
   }
 }

@@ -6,6 +6,7 @@ import type { RepositoryCache } from './cache.js'
 import type { HubClient } from './client.js'
 import type { Slots } from './connections.js'
 import { Content, ContentChanged, RangesIgnored } from './content.js'
+import type { Room } from './direct.js'
 import { fileError } from './errors.js'
 import { Backoff } from './failures.js'
 import type { Hashing, Piece } from './hashing.js'
@@ -199,9 +200,8 @@ class FileDownload {
     try {
       for (let count = 0; count < PARTS; count++) launch()
       for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-        await part.drain(async (piece) => {
-          await writer.add(piece)
-          this.#context.progress.arrived(this.#file.name, piece.length)
+        await part.drain((length) => {
+          this.#context.progress.arrived(this.#file.name, length)
         })
         this.#backoff.succeeded()
         launch()
@@ -210,6 +210,7 @@ class FileDownload {
       forget()
       controller.abort()
       await Promise.all(parts.map((part) => part.ended))
+      this.#content.end()
     }
   }
 
@@ -230,13 +231,13 @@ class FileDownload {
 }
 
 /** A part of a file that is held in memory until its turn comes to be written. */
-class Part {
+class Part implements Room {
   /** Resolves once nothing comes any more, also after a failure. */
   readonly ended: Promise<void>
   readonly #writer: BlobWriter
-  readonly #pieces: Piece[] = []
-  /** The piece that is being filled. What comes is copied at once, so that it is soon let go. */
-  #last: Piece | undefined
+  readonly #pieces: { piece: Piece; isLast: boolean }[] = []
+  /** The piece that is being filled. */
+  #filling: Piece | undefined
   #state: 'running' | 'done' | { error: unknown } = 'running'
   #wake: () => void = () => undefined
 
@@ -275,9 +276,8 @@ class Part {
     while (at < end) {
       signal.throwIfAborted()
       try {
-        await content.read({ from: at, to: end - 1 }, signal, (data) => {
-          at += data.byteLength
-          this.#keep(data)
+        await content.readPart({ from: at, to: end - 1 }, signal, this, (length) => {
+          at += length
           backoff.succeeded()
           this.#wake()
         })
@@ -287,41 +287,57 @@ class Part {
     }
   }
 
-  #keep(data: Uint8Array): void {
-    for (let rest = data; rest.byteLength > 0;) {
-      const piece = (this.#last ??= { batch: this.#writer.lend(), length: 0 })
-      const part = rest.subarray(0, piece.batch.byteLength - piece.length)
-      piece.batch.set(part, piece.length)
-      piece.length += part.byteLength
-      if (piece.length === piece.batch.byteLength) this.#close()
-      rest = rest.subarray(part.byteLength)
-    }
+  space(): Uint8Array {
+    this.#filling ??= { batch: this.#writer.lend(), from: 0, to: 0 }
+    return this.#filling.batch.subarray(this.#filling.to)
   }
 
+  fill(length: number): void {
+    const piece = this.#filling
+    if (piece === undefined) return
+    piece.to += length
+    if (piece.to === piece.batch.byteLength) this.#close()
+  }
+
+  /** The batch that is being filled gets nothing more. */
   #close(): void {
-    if (this.#last !== undefined) this.#pieces.push(this.#last)
-    this.#last = undefined
+    if (this.#filling !== undefined) this.#pieces.push({ piece: this.#filling, isLast: true })
+    this.#filling = undefined
+  }
+
+  /** Splits off what has come; more may already be on its way behind it. */
+  #split(): void {
+    if (this.#filling === undefined || this.#filling.to === this.#filling.from) return
+    this.#pieces.push({ piece: { ...this.#filling }, isLast: false })
+    this.#filling.from = this.#filling.to
   }
 
   /**
-   * Gives the bytes as they come: in whole batches, or in what there is where the writer has
+   * Writes the bytes as they come: in whole batches, or in what there is where the writer has
    * nothing to do, or nothing more comes.
    */
-  async drain(take: (piece: Piece) => Promise<void>): Promise<void> {
+  async drain(onWritten: (length: number) => void): Promise<void> {
     this.#writer.onIdle = () => {
       this.#wake()
     }
     for (;;) {
-      if (this.#pieces.length === 0 && (this.#writer.isIdle || this.#state !== 'running'))
-        this.#close()
-      const piece = this.#pieces.shift()
-      if (piece !== undefined) await take(piece)
-      else if (this.#state === 'done') return
-      else if (this.#state !== 'running') throw this.#state.error
-      else
+      if (this.#pieces.length === 0) {
+        if (this.#state !== 'running') this.#close()
+        else if (this.#writer.isIdle) this.#split()
+      }
+      const next = this.#pieces.shift()
+      if (next !== undefined) {
+        await this.#writer.add(next.piece, next.isLast)
+        onWritten(next.piece.to - next.piece.from)
+      } else if (this.#state === 'done') {
+        return
+      } else if (this.#state !== 'running') {
+        throw this.#state.error
+      } else {
         await new Promise<void>((resolve) => {
           this.#wake = resolve
         })
+      }
     }
   }
 }

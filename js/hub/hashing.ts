@@ -8,10 +8,15 @@ import type { HashJob, HashReply } from './hash-worker.js'
 /** Memory that threads share: nothing is copied or handed over from one to the other. */
 export type Batch = Uint8Array<SharedArrayBuffer>
 
-/** The first bytes of a batch, which must not be touched until they have been used. */
+/** Bytes of a batch, which must not be touched until they have been used. */
 export interface Piece {
   batch: Batch
-  length: number
+  from: number
+  to: number
+}
+
+export function bytesOf({ batch, from, to }: Piece): Batch {
+  return batch.subarray(from, to)
 }
 
 /** A hash of a stream. */
@@ -65,8 +70,8 @@ export class Hashing {
     if (thread === undefined) {
       const hash = createHash(algorithm).update(prefix)
       return {
-        update: ({ batch, length }) => {
-          hash.update(batch.subarray(0, length))
+        update: (piece) => {
+          hash.update(bytesOf(piece))
           return Promise.resolve()
         },
         digest: () => Promise.resolve(hash.digest('hex')),
@@ -77,11 +82,11 @@ export class Hashing {
     // Jobs are answered in their order, so nobody needs to wait for the first.
     thread.send({ id, algorithm, piece: head }).catch(() => undefined)
     return {
-      update: async ({ batch, length }) => {
-        await thread.send({ id, piece: batch.subarray(0, length) })
+      update: async (piece) => {
+        await thread.send({ id, piece: bytesOf(piece) })
       },
-      store: async ({ batch, length }, fd, at) => {
-        const { error } = await thread.send({ id, piece: batch.subarray(0, length), fd, at })
+      store: async (piece, fd, at) => {
+        const { error } = await thread.send({ id, piece: bytesOf(piece), fd, at })
         if (error !== undefined) throw Object.assign(new Error(error.message), error)
       },
       digest: async () => (await thread.send({ id, done: true })).digest ?? '',

@@ -1,5 +1,6 @@
 import { Agent as HttpAgent, request as httpRequest, type IncomingMessage } from 'node:http'
 import { Agent as HttpsAgent, request as httpsRequest, type RequestOptions } from 'node:https'
+import { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { createBrotliDecompress, createUnzip } from 'node:zlib'
 import { proxyFor, proxyHeaders, tunnelAgent } from './proxy.js'
@@ -18,6 +19,8 @@ export interface HubResponse {
   body: AsyncIterable<Uint8Array>
   /** Gives up the body where nobody reads it. */
   discard(): void
+  /** The address answered itself, over Node's own client and without a proxy between. */
+  isDirect?: boolean
 }
 
 export type Transport = (url: URL, request: HubRequest) => Promise<HubResponse>
@@ -119,7 +122,8 @@ const overHttp: Transport = (url, { method, headers, signal }) => {
     const request = (target.protocol === 'https:' ? httpsRequest : httpRequest)(
       { ...address(target), ...options },
       (response) => {
-        resolve(answer(response, method))
+        const isDirect = proxy === undefined && response.socket instanceof Socket
+        resolve({ ...answer(response, method), isDirect })
       },
     )
     // Errors behind the headers are the body's.
