@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use minijinja::{Environment, Error as JinjaError};
-use serde_json::{Map, Value as Json};
+use serde_json::{Map, Value as Json, json};
 
+use super::effort::Efforts;
 use super::environment::{self, Raised};
+use super::forms::{self, Forms};
 use super::limits::{self, TemplateLimits};
 use super::reads::Reads;
 use super::{convert, syntax};
@@ -27,12 +29,18 @@ const STACK: usize = 256 << 20;
 /// which it stands.
 const FRAMES_PER_CALL: usize = 16;
 
+/// Trying a template takes this part of the time that a rendering may take.
+const TRIALS: u32 = 4;
+
 /// A parsed template in an environment of its own.
 pub(super) struct Compiled {
     environment: Environment<'static>,
     origin: String,
     source: String,
     reads: Reads,
+    /// Found out when it is first asked for.
+    forms: OnceLock<Forms>,
+    efforts: OnceLock<Efforts>,
 }
 
 impl Compiled {
@@ -55,7 +63,14 @@ impl Compiled {
                 .map_err(|error| describe(&error))?;
             Ok((environment, reads))
         })?;
-        Ok(Self { environment, origin: origin.to_owned(), source: source.to_owned(), reads })
+        Ok(Self {
+            environment,
+            origin: origin.to_owned(),
+            source: source.to_owned(),
+            reads,
+            forms: OnceLock::new(),
+            efforts: OnceLock::new(),
+        })
     }
 
     pub fn source(&self) -> &str {
@@ -65,6 +80,48 @@ impl Compiled {
     /// What it reads of messages.
     pub fn reads(&self) -> &Reads {
         &self.reads
+    }
+
+    /// The forms in which it takes messages.
+    pub fn forms(&self, limits: TemplateLimits) -> &Forms {
+        self.forms.get_or_init(|| {
+            Forms::find(&self.reads, limits.time / TRIALS, &|messages| {
+                self.attempt(messages, forms::tools(), Map::new(), limits)
+            })
+        })
+    }
+
+    /// How it can be told how much to reason.
+    pub fn efforts(&self, limits: TemplateLimits) -> &Efforts {
+        self.efforts.get_or_init(|| {
+            Efforts::find(&self.reads, &|mut variables, with_tools| {
+                variables.insert("add_generation_prompt".to_owned(), true.into());
+                let user = json!({ "role": "user", "content": "probe" });
+                let tools = if with_tools { forms::tools() } else { Json::Null };
+                self.attempt(json!([user]), tools, variables, limits)
+            })
+        })
+    }
+
+    /// What it makes of messages that it is tried with.
+    fn attempt(
+        &self,
+        messages: Json,
+        tools: Json,
+        more: Map<String, Json>,
+        limits: TemplateLimits,
+    ) -> Option<String> {
+        let mut variables = Map::new();
+        for name in ["bos_token", "eos_token", "pad_token", "unk_token"] {
+            variables.insert(name.to_owned(), "".into());
+        }
+        variables.insert("documents".to_owned(), Json::Null);
+        variables.insert("messages".to_owned(), messages);
+        variables.insert("tools".to_owned(), tools);
+        variables.insert(environment::NOW.to_owned(), "2025-01-01T00:00:00".into());
+        variables.extend(more);
+        let limits = TemplateLimits { time: limits.time / TRIALS, ..limits };
+        self.render(variables, limits, None).ok()
     }
 
     /// Renders the template with `variables`.

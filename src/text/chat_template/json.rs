@@ -4,7 +4,7 @@ use minijinja::value::{Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Error, ErrorKind, Value};
 
 use super::limits::{self, MAX_DEPTH};
-use super::{python, sequences};
+use super::{convert, python, sequences};
 
 /// `value | tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)`. Unlike
 /// Jinja's own filter, nothing is escaped for HTML.
@@ -38,6 +38,12 @@ pub(super) fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String,
     };
     writer.value(value)?;
     Ok(writer.out)
+}
+
+/// JSON with a space behind each comma and colon, as Python writes it.
+pub(super) fn spaced(json: &serde_json::Value) -> String {
+    let written = tojson(&convert::value(json.clone()), Rest(Vec::new()));
+    written.unwrap_or_else(|_| json.to_string())
 }
 
 /// `indent` is a number of spaces or the indentation itself.

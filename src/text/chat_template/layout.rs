@@ -1,18 +1,19 @@
 //! The messages as a template needs them.
 //!
 //! Clients give a content as text or as a list of parts, and a call's arguments as an object or as
-//! JSON text. A template that knows one form only gets that form; where its tags do not tell, the
-//! form that renders.
+//! JSON text. A template that knows one form only gets that form, which [`Forms`] has found out; of
+//! what it has not, the form that the tags tell of, or that renders.
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::convert;
+use super::arrange::{arranged, is_plain};
+use super::forms::{self, Content, Forms, Thoughts};
+use super::messages::{Message, reasoning};
 use super::reads::Reads;
+use super::{convert, json as text};
 use crate::error::{Error, Result};
-
-type Message = Map<String, Value>;
 
 /// The form of contents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ enum Arguments {
     AsGiven,
     Objects,
     Text,
+    /// Objects, with text that is none in an object of its own.
+    Wrapped,
 }
 
 /// Where a call's name and arguments are.
@@ -46,6 +49,8 @@ enum Nulls {
     Dropped,
     Kept,
     Empty,
+    /// Empty, as are those of turns with calls.
+    NoText,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,20 +70,26 @@ struct Found {
 
 /// Renders `messages` in the form that the template needs. Forms are tried for a quarter of the
 /// `time` that each rendering may take.
-pub(super) fn render(
+pub(super) fn render<'a>(
     messages: &[Message],
     reads: &Reads,
+    forms: impl FnOnce() -> &'a Forms,
+    is_open: bool,
     time: Duration,
     render: impl Fn(Vec<Message>) -> Result<String>,
 ) -> Result<String> {
     let begun = Instant::now();
+    let forms = (!is_plain(messages)).then(forms);
+    let shaped = forms.map(|forms| shaped(messages, reads, forms, is_open)).transpose()?;
+    let messages = shaped.as_deref().unwrap_or(messages);
     let found = find(messages);
     let first = Layout {
         contents: if found.lists && !reads.parts { Contents::Text } else { Contents::AsGiven },
-        arguments: if reads.argument_objects && !reads.asks_for_arguments {
-            Arguments::Objects
-        } else {
-            Arguments::AsGiven
+        arguments: match forms.and_then(|forms| forms.arguments) {
+            Some(forms::Arguments::Objects) => Arguments::Objects,
+            Some(forms::Arguments::Text) => Arguments::Text,
+            None if reads.argument_objects && !reads.asks_for_arguments => Arguments::Objects,
+            None => Arguments::AsGiven,
         },
         calls: if reads.field("arguments") && !reads.field("function") {
             Calls::Flat
@@ -96,6 +107,56 @@ pub(super) fn render(
     let others = alternatives(first, &found, reads).into_iter();
     let others = others.take_while(|_| begun.elapsed() < time / 4);
     others.map(attempt).find_map(Result::ok).ok_or(error)
+}
+
+/// The messages as `forms` have them, whatever the layout. The final one may have to stay open.
+fn shaped(
+    messages: &[Message],
+    reads: &Reads,
+    forms: &Forms,
+    is_open: bool,
+) -> Result<Vec<Message>> {
+    let mut shaped = messages.to_vec();
+    let count = shaped.len();
+    for (index, message) in shaped.iter_mut().enumerate() {
+        let form = match message.get("role").and_then(Value::as_str) {
+            Some("system" | "developer") => forms.contents.system,
+            Some("user") => forms.contents.user,
+            Some("assistant") => forms.contents.assistant,
+            Some("tool" | "function") => forms.contents.tool,
+            _ => Content { text: true, parts: true },
+        };
+        shape_content(index, message, form, reads)?;
+        if let Some(thought) = reasoning(message).cloned()
+            && forms.thoughts != Thoughts::Fields
+            && !(is_open && index + 1 == count)
+        {
+            forms.thoughts.put(message, &thought);
+        }
+    }
+    Ok(arranged(&shaped, reads, forms))
+}
+
+/// Brings a content into a form that its role can have.
+fn shape_content(index: usize, message: &mut Message, form: Content, reads: &Reads) -> Result<()> {
+    match message.get_mut("content") {
+        Some(content @ Value::String(_)) if form.parts && !form.text => {
+            *content = json!([{ "type": "text", "text": content }]);
+        }
+        Some(content @ Value::Array(_)) => {
+            let parts = content.as_array().map_or(&[][..], Vec::as_slice);
+            let is_text = parts
+                .iter()
+                .all(|it| it.is_string() || it.get("text").is_some_and(|text| text.is_string()));
+            // What else than text there is goes to those that know of any parts.
+            let keeps = if is_text { form.parts && parts.len() > 1 } else { reads.parts };
+            if !keeps && (form.text || !form.parts) {
+                *content = Value::String(joined(index, parts)?);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
 }
 
 /// A template that knows parts only leaves out what is given as text: then the text is given as a
@@ -131,7 +192,8 @@ fn alternatives(first: Layout, found: &Found, reads: &Reads) -> Vec<Layout> {
         }
     }
     if found.arguments {
-        for arguments in [Arguments::AsGiven, Arguments::Objects, Arguments::Text] {
+        let forms = [Arguments::AsGiven, Arguments::Objects, Arguments::Text, Arguments::Wrapped];
+        for arguments in forms {
             layouts.push(Layout { arguments, ..first });
         }
         layouts.push(Layout { calls: Calls::Wrapped, ..first });
@@ -144,6 +206,10 @@ fn alternatives(first: Layout, found: &Found, reads: &Reads) -> Vec<Layout> {
     if reads.parts {
         layouts.push(Layout { contents: Contents::Parts, ..first });
     }
+    // Some take either text or calls.
+    if found.arguments {
+        layouts.push(Layout { nulls: Nulls::NoText, ..first });
+    }
     layouts.retain(|layout| *layout != first);
     layouts
 }
@@ -152,7 +218,7 @@ fn find(messages: &[Message]) -> Found {
     let contents = || messages.iter().filter_map(|message| message.get("content"));
     Found {
         lists: contents().any(Value::is_array),
-        nulls: contents().any(Value::is_null),
+        nulls: messages.iter().any(|it| it.get("content").is_none_or(Value::is_null)),
         arguments: messages.iter().any(|message| message.contains_key("tool_calls")),
     }
 }
@@ -160,6 +226,9 @@ fn find(messages: &[Message]) -> Found {
 fn lay_out(messages: &[Message], layout: Layout) -> Result<Vec<Message>> {
     let mut laid_out = messages.to_vec();
     for (index, message) in laid_out.iter_mut().enumerate() {
+        if layout.nulls == Nulls::NoText && message.contains_key("tool_calls") {
+            message.insert("content".to_owned(), "".into());
+        }
         lay_out_content(index, message, layout)?;
         // Other fields that are null say nothing.
         message.retain(|name, value| !value.is_null() || name == "content");
@@ -167,7 +236,10 @@ fn lay_out(messages: &[Message], layout: Layout) -> Result<Vec<Message>> {
         for call in calls.into_iter().flatten() {
             let is_wrapped = call.get("function").is_some();
             let function = if is_wrapped { &mut call["function"] } else { &mut *call };
-            if let Some(arguments) = function.get_mut("arguments") {
+            // Some clients send nothing for a call without arguments.
+            let function = function.as_object_mut().filter(|it| it.contains_key("name"));
+            if let Some(function) = function.filter(|it| !it.contains_key("parameters")) {
+                let arguments = function.entry("arguments").or_insert(Value::Null);
                 lay_out_arguments(arguments, layout.arguments);
             }
             if let Some(call) = call.as_object_mut() {
@@ -184,7 +256,7 @@ fn lay_out_content(index: usize, message: &mut Message, layout: Layout) -> Resul
         (Value::Null, _, Nulls::Dropped) => {
             message.shift_remove("content");
         }
-        (content @ Value::Null, _, Nulls::Empty) => *content = json!(""),
+        (content @ Value::Null, _, Nulls::Empty | Nulls::NoText) => *content = json!(""),
         (content, Contents::Text, _) => {
             if let Value::Array(parts) = content {
                 *content = Value::String(joined(index, parts)?);
@@ -237,17 +309,19 @@ fn lay_out_call(call: &mut Message, form: Calls) {
 }
 
 fn lay_out_arguments(arguments: &mut Value, form: Arguments) {
-    // Some clients send nothing for a call without arguments.
-    if arguments.as_str().is_some_and(|text| text.trim().is_empty()) {
-        *arguments = "{}".into();
+    if arguments.is_null() || arguments.as_str().is_some_and(|text| text.trim().is_empty()) {
+        *arguments = json!({});
     }
-    match (&*arguments, form) {
-        (Value::String(text), Arguments::Objects) => {
-            if let Ok(object @ Value::Object(_)) = convert::parse_json("arguments", text) {
-                *arguments = object;
-            }
+    if let Value::String(text) = &*arguments
+        && form != Arguments::AsGiven
+    {
+        match convert::parse_json("arguments", text) {
+            Ok(object @ Value::Object(_)) => *arguments = object,
+            _ if form == Arguments::Wrapped => *arguments = json!({ "arguments": text }),
+            _ => {}
         }
-        (Value::Object(_), Arguments::Text) => *arguments = Value::String(arguments.to_string()),
-        _ => {}
+    }
+    if form == Arguments::Text && arguments.is_object() {
+        *arguments = text::spaced(arguments).into();
     }
 }

@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 /// Deeper values than this are refused; templates and serializers recurse into them.
 pub(super) const MAX_DEPTH: usize = 320;
 
-/// What a message's reasoning is called, in the order of preference. Templates read
-/// `reasoning_content`, gpt-oss's reads `thinking`.
+/// What a message's reasoning is called, in the order of preference. Most templates read
+/// `reasoning_content`, gpt-oss's reads `thinking`, Solar's `reasoning`.
 const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// Marks the end of the final message while it is rendered; its last character is a space, so that
@@ -132,15 +132,19 @@ fn normalized(index: usize, message: &Value) -> Result<Message> {
         }
     }
     let mut fields = fields.clone();
-    let given = |name: &&str| fields.get(*name).filter(|value| !value.is_null()).cloned();
-    if let Some(reasoning) = REASONING.iter().find_map(given) {
-        for name in ["thinking", "reasoning_content"] {
+    if let Some(reasoning) = reasoning(&fields).cloned() {
+        for name in REASONING {
             if fields.get(name).is_none_or(Value::is_null) {
                 fields.insert(name.to_owned(), reasoning.clone());
             }
         }
     }
     Ok(fields)
+}
+
+/// A message's reasoning, under whichever name it has.
+pub(super) fn reasoning(message: &Message) -> Option<&Value> {
+    REASONING.iter().find_map(|name| message.get(*name).filter(|value| !value.is_null()))
 }
 
 /// Puts [`OPEN_END`] behind the text of `field`: behind the last text block, if it holds blocks.

@@ -4,12 +4,14 @@
 //! checkpoints, so they are not trusted: they run in minijinja without files and with limits on
 //! time, memory and recursion.
 
+mod arrange;
 mod convert;
 mod effort;
 mod engine;
 mod environment;
 mod format;
 mod format_spec;
+mod forms;
 mod json;
 mod layout;
 mod limits;
@@ -120,7 +122,8 @@ impl ChatTemplate {
     /// Those of [`Self::render`].
     pub fn reasoning_budget(&self, options: &ChatTemplateOptions) -> Result<Option<usize>> {
         let Some(reasoning) = options.reasoning else { return Ok(None) };
-        Ok(reasoning.plan(self.choose(options)?.reads())?.budget)
+        let template = self.choose(options)?;
+        Ok(reasoning.plan(template.reads(), || template.efforts(self.limits))?.budget)
     }
 
     /// Whether the template that is used with these options has anything to do with reasoning.
@@ -178,7 +181,8 @@ impl ChatTemplate {
         let chat = messages::Chat::new(messages, options, template.reads())?;
         let mut variables = self.special_tokens.clone();
         if let Some(reasoning) = options.reasoning {
-            variables.extend(reasoning.plan(template.reads())?.variables);
+            let efforts = || template.efforts(self.limits);
+            variables.extend(reasoning.plan(template.reads(), efforts)?.variables);
         }
         variables.extend(options.variables.clone());
         let or_null = |value: &Option<Value>| value.clone().unwrap_or(Value::Null);
@@ -193,7 +197,10 @@ impl ChatTemplate {
             .map(|tokenizer| Marker::new(tokenizer, template.source(), values))
             .transpose()?;
         let time = self.limits.time;
-        let rendered = layout::render(chat.messages(), template.reads(), time, |messages| {
+        let forms = || template.forms(self.limits);
+        let is_open = options.continue_final_message;
+        let reads = template.reads();
+        let rendered = layout::render(chat.messages(), reads, forms, is_open, time, |messages| {
             let messages = chat.open(messages)?.into_iter().map(Value::Object).collect();
             let mut variables = variables.clone();
             variables.insert("messages".into(), Value::Array(messages));
@@ -235,6 +242,8 @@ impl ChatTemplate {
     }
 }
 
+#[cfg(test)]
+mod forms_tests;
 #[cfg(test)]
 mod layout_tests;
 #[cfg(test)]

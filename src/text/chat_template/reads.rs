@@ -65,6 +65,11 @@ impl Reads {
         self.variables.contains(name)
     }
 
+    /// Whether a string in the template's tags has `text` in it.
+    pub fn mentions(&self, text: &str) -> bool {
+        self.names.iter().any(|name| name.contains(text))
+    }
+
     /// Whether the template names the field anywhere.
     pub fn field(&self, name: &str) -> bool {
         self.names.contains(name)

@@ -30,11 +30,13 @@ pub fn detect(
     };
     let source = template.and_then(|it| it.chosen_source(&options)).unwrap_or_default();
     let calls = match template.and_then(|it| tried(it, &options)) {
-        Some((format, Read::Call)) => Some(format),
-        // What a template says of calls counts more than that it writes names.
-        tried => {
-            signed(source).or(tried.map(|(format, _)| format)).or_else(|| with_token(&has_token))
+        Some(Tried { format, read: Read::Call, written }) => {
+            // A call without a marker may be of another format, of which the template leaves it out.
+            let marked = signed(source).filter(|_| format.bare.is_some());
+            Some(marked.filter(|it| reads_marked(it, &written)).unwrap_or(format))
         }
+        // What a template says of calls counts more than that it writes names.
+        tried => signed(source).or(tried.map(|it| it.format)).or_else(|| with_token(&has_token)),
     };
     let plain = ChatTemplateOptions { tools: None, ..options };
     let source = template.and_then(|it| it.chosen_source(&plain)).unwrap_or(source);
@@ -81,12 +83,22 @@ fn thought(template: &ChatTemplate, options: &ChatTemplateOptions) -> String {
     template.render(&json!([user, answer]), options).unwrap_or_default()
 }
 
-/// The format that reads what the template makes of a call, and how much of it.
-fn tried(
-    template: &ChatTemplate,
-    options: &ChatTemplateOptions,
-) -> Option<(&'static ToolFormat, Read)> {
-    let arguments = json!({ "text": VALUE, "count": 7 });
+/// What a template makes of a call.
+struct Tried {
+    /// The format that reads it.
+    format: &'static ToolFormat,
+    /// How much of it is read.
+    read: Read,
+    /// The call as it is written.
+    written: String,
+}
+
+fn arguments() -> Value {
+    json!({ "text": VALUE, "count": 7 })
+}
+
+fn tried(template: &ChatTemplate, options: &ChatTemplateOptions) -> Option<Tried> {
+    let arguments = arguments();
     let call = json!({
         "role": "assistant",
         "content": "",
@@ -117,12 +129,23 @@ fn tried(
         let how = |format| reads(format, written, &tools, &arguments);
         // Some templates write earlier calls less exactly than the model is to write its own.
         for read in [Read::Call, Read::Name] {
-            if let Some(found) = ALL.iter().copied().find(|format| how(format) == read) {
-                return Some((found, read));
+            if let Some(format) = ALL.iter().copied().find(|format| how(format) == read) {
+                return Some(Tried { format, read, written: written.to_owned() });
             }
         }
     }
     None
+}
+
+/// Whether a format reads a call behind a marker of its own.
+fn reads_marked(format: &'static ToolFormat, written: &str) -> bool {
+    let tools = Arc::new(Tools::new(&probe_tools()));
+    written.match_indices(['{', '[']).take(MOST_STARTS).any(|(start, _)| {
+        format.opens.iter().any(|open| {
+            let marked = format!("{open}{}", &written[start..]);
+            reads(format, &marked, &tools, &arguments()) == Read::Call
+        })
+    })
 }
 
 /// How much of a call a format reads.

@@ -80,7 +80,7 @@ fn signs_help_where_a_template_writes_no_calls() {
     let cases = [
         ("Answer with <|tool_call|> and a list.{{ messages[0].content }}", Some("granite")),
         ("{{ raise_exception('no') }}<｜tool▁calls▁begin｜>", Some("deepseek-v3")),
-        // Python writes the arguments in quotes of its own.
+        // The marker of calls is left out where they are written.
         (
             "prefix calls with functools[{{ '{' }}{% for m in messages %}{{ m.content }}{% for c in \
              m.tool_calls or [] %}{\"name\": \"{{ c.function.name }}\", \"arguments\": \
