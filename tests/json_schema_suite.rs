@@ -35,6 +35,20 @@ fn accepts(grammar: &Grammar, vocabulary: &Arc<Vocabulary>, text: &str) -> bool 
     masks.is_complete()
 }
 
+/// Whether an answer ends that adds a digit wherever it can, and closes what it can otherwise.
+fn ends(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> bool {
+    const LONGEST: usize = 1000;
+    let constraint = grammar.compile(vocabulary, &Begin::Now).unwrap();
+    let mut masks = Masks::start(&constraint).unwrap();
+    let end = vocabulary.size() as u32 - 1;
+    let bytes = || b"97.eE-+\"]},:".iter().map(|&byte| u32::from(byte)).chain(0..=end);
+    (0..LONGEST).any(|_| {
+        let Ok(allowed) = masks.allowed() else { return true };
+        let token = bytes().find(|&token| allowed.contains(token)).unwrap();
+        token == end || masks.accept(token).unwrap()
+    })
+}
+
 /// The instance with its properties in every order, as long as there are few: the parser wants
 /// those with a name in the schema's order.
 fn orders(value: &Value) -> Vec<Value> {
@@ -152,6 +166,9 @@ fn what_is_valid_can_be_written_and_nothing_else() {
                 continue;
             }
             groups += 1;
+            if !ends(&grammar, &vocabulary) {
+                wrong.push(format!("{title}: an answer has no end"));
+            }
             for test in group["tests"].as_array().unwrap() {
                 let description = test["description"].as_str().unwrap();
                 // Formats are no annotations here.

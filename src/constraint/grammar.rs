@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::{Matcher, regex_to_lark};
 
+use super::digits::Digits;
 use super::pattern;
 use super::schema::{self, Lowered};
 use super::vocabulary::Vocabulary;
@@ -91,6 +92,8 @@ pub struct Constraint {
     matcher: Mutex<Matcher>,
     vocabulary: Arc<Vocabulary>,
     awaited: Option<Vec<u32>>,
+    /// Where in JSON the answer is, where it is JSON.
+    digits: Option<Digits>,
     warnings: Vec<String>,
 }
 
@@ -135,7 +138,30 @@ impl Grammar {
             _ => None,
         };
         let vocabulary = Arc::clone(vocabulary);
-        Ok(Constraint { matcher: Mutex::new(matcher), vocabulary, awaited, warnings })
+        let digits = self.digits(begin);
+        Ok(Constraint { matcher: Mutex::new(matcher), vocabulary, awaited, digits, warnings })
+    }
+
+    /// What follows the numbers of an answer, where it is JSON.
+    fn digits(&self, begin: &Begin) -> Option<Digits> {
+        let mut markers = match self {
+            Self::Json { .. } => Vec::new(),
+            // Arguments that stand as they are may have quotes of their own.
+            Self::Calls { lark, .. } if lark.contains("[lazy]") || lark.contains("LIMITED") => {
+                return None;
+            }
+            Self::Calls { markers, .. } => markers.clone(),
+            Self::Regex(_) | Self::Choice(_) | Self::Lark(_) => return None,
+        };
+        // Reasoning is no JSON; special tokens begin anew in any case.
+        match begin {
+            Begin::Behind { marker: Marker::Text(text), .. }
+            | Begin::NowOrBehind { reasoning: [_, Marker::Text(text)], .. } => {
+                markers.push(text.clone());
+            }
+            _ => {}
+        }
+        Some(Digits::new(markers))
     }
 
     /// The option that says what the grammar is.
@@ -287,7 +313,7 @@ impl Constraint {
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `continueFinalMessage` where no answer begins so.
-    pub fn behind(self, begun: &[Begun]) -> Result<Self> {
+    pub fn behind(mut self, begun: &[Begun]) -> Result<Self> {
         {
             let mut matcher = self.matcher.lock().unwrap_or_else(PoisonError::into_inner);
             for piece in begun {
@@ -301,6 +327,9 @@ impl Constraint {
                 if taken < tokens.len() {
                     return Err(self.vocabulary.is_no_beginning(&tokens, taken));
                 }
+                if let Some(digits) = &mut self.digits {
+                    tokens.iter().for_each(|&token| self.vocabulary.follow(digits, token));
+                }
             }
         }
         Ok(self)
@@ -308,6 +337,10 @@ impl Constraint {
 
     pub(super) fn vocabulary(&self) -> &Arc<Vocabulary> {
         &self.vocabulary
+    }
+
+    pub(super) fn digits_at_start(&self) -> Option<Digits> {
+        self.digits.clone()
     }
 
     pub(super) fn awaited(&self) -> Option<&[u32]> {

@@ -7,6 +7,7 @@ use std::thread;
 use llguidance::Matcher;
 use llguidance::toktrie::TokTrie;
 
+use super::digits::Digits;
 use super::grammar::Constraint;
 use super::token_set::TokenSet;
 use super::vocabulary::Vocabulary;
@@ -37,6 +38,8 @@ pub struct Masks {
     /// The tokens that the constraint begins behind, as long as they have not come.
     awaited: Option<Vec<u32>>,
     recent: Vec<u32>,
+    /// Where in JSON the answer is, where it is JSON.
+    digits: Option<Digits>,
     ready: Option<Next>,
     ended: bool,
     /// Why there are no masks any more.
@@ -71,6 +74,7 @@ impl Masks {
             matcher: Some(constraint.matcher()),
             awaited: constraint.awaited().map(<[u32]>::to_vec),
             recent: Vec::new(),
+            digits: constraint.digits_at_start(),
             ready: None,
             ended: false,
             failure: None,
@@ -110,7 +114,12 @@ impl Masks {
         }
         let (matcher, mask) = self.from_thread.recv().map_err(|_| lost())?;
         self.matcher = Some(matcher);
-        let next = mask.inspect_err(|error| self.failure = Some(error.clone()))?;
+        let mut next = mask.inspect_err(|error| self.failure = Some(error.clone()))?;
+        if self.digits.as_ref().is_some_and(Digits::is_full)
+            && let Some(allowed) = next.allowed.without(self.vocabulary.digits())
+        {
+            next = Next { allowed, forced: Vec::new() };
+        }
         let allowed = next.allowed.clone();
         self.ready = Some(next);
         Ok(allowed)
@@ -149,6 +158,9 @@ impl Masks {
             self.failure = Some(failure.clone());
             failure
         })?;
+        if let Some(digits) = &mut self.digits {
+            self.vocabulary.follow(digits, token);
+        }
         self.ended = matcher.is_stopped();
         if !self.ended {
             self.request()?;

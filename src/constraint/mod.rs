@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows of MLX or of a tokenizer.
 
+mod digits;
 mod grammar;
 mod masks;
 mod pattern;

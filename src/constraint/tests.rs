@@ -535,3 +535,51 @@ fn a_grammar_is_refused_by_the_name_of_its_option() {
     let calls = Grammar::Calls { lark, other, markers, warnings };
     assert!(refusal(&calls).starts_with("responseFormat.lark: "));
 }
+
+/// How many tokens an answer has that adds a digit wherever it can, and else goes on with its
+/// number.
+fn longest_number(constraint: &Constraint) -> usize {
+    let mut masks = Masks::start(constraint).unwrap();
+    let preferred = b"79.eE-+]},:\" ";
+    for length in 0..500 {
+        let allowed = masks.allowed().unwrap();
+        let first = preferred.iter().map(|&byte| u32::from(byte)).find(|&it| allowed.contains(it));
+        let token = first.or_else(|| (0..=END).find(|&it| allowed.contains(it))).unwrap();
+        if token == END || masks.accept(token).unwrap() {
+            return length;
+        }
+    }
+    panic!("the answer does not end");
+}
+
+#[test]
+fn numbers_end() {
+    let number = json!({ "type": "number" });
+    for schema in [
+        json!(true),
+        json!({ "type": "integer" }),
+        number.clone(),
+        json!({ "type": "integer", "minimum": 5 }),
+        json!({ "type": "integer", "maximum": -5 }),
+        json!({ "type": "number", "exclusiveMinimum": 0 }),
+        json!({ "type": "number", "maximum": 0.5 }),
+        json!({ "type": "number", "minimum": -1, "maximum": 1 }),
+        json!({ "multipleOf": 7 }),
+        json!({ "type": "number", "multipleOf": 0.01 }),
+        json!({ "type": ["null", "integer"] }),
+        json!({ "anyOf": [number, { "type": "string", "maxLength": 2 }] }),
+        json!({ "type": "array", "items": number, "minItems": 2, "maxItems": 2 }),
+        json!({
+            "type": "object", "required": ["a"], "properties": { "a": number },
+            "additionalProperties": false,
+        }),
+    ] {
+        longest_number(&compile(&json(&schema)).unwrap());
+    }
+    let long = "123456789012345678901234567890";
+    let open = compile(&json(&number)).unwrap().behind(&[Begun::Text("1".repeat(18))]).unwrap();
+    assert!(follow(&open, bytes("1")).is_none() && accepts(&open, ".5"));
+    // Strings have as many digits as they like.
+    let texts = compile(&json(&json!({ "type": "string" }))).unwrap();
+    assert!(accepts(&texts, &format!("\"{long}\"")));
+}

@@ -35,6 +35,13 @@ impl TokenSet {
         Self { words: words.into() }
     }
 
+    /// Those that are not in `other`; `None` where that are none.
+    pub(super) fn without(&self, other: &Self) -> Option<Self> {
+        let others = other.words.iter().chain(std::iter::repeat(&0));
+        let words: Vec<u32> = self.words.iter().zip(others).map(|(it, not)| it & !not).collect();
+        words.iter().any(|&word| word != 0).then(|| Self::new(&words))
+    }
+
     /// Whether `token` is in the set.
     pub fn contains(&self, token: u32) -> bool {
         let word = self.words.get(token as usize / 32).copied().unwrap_or(0);

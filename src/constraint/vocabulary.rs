@@ -6,6 +6,7 @@ use llguidance::ParserFactory;
 use llguidance::api::ParserLimits;
 use llguidance::toktrie::{self, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenizerEnv};
 
+use super::digits::Digits;
 use super::token_set::TokenSet;
 use crate::error::{Error, Result};
 
@@ -34,6 +35,8 @@ pub struct Vocabulary {
     all_but_ends: TokenSet,
     /// Those that end an answer.
     ends: TokenSet,
+    /// Those that begin with a digit.
+    digits: TokenSet,
 }
 
 impl Vocabulary {
@@ -55,6 +58,11 @@ impl Vocabulary {
                 word.insert(0, TokTrie::SPECIAL_TOKEN_MARKER);
             }
         }
+        let has_digit = |word: &Vec<u8>| word.first().is_some_and(u8::is_ascii_digit);
+        let digits: Vec<u32> = (0_u32..)
+            .zip(&bytes)
+            .filter_map(|(token, word)| has_digit(word).then_some(token))
+            .collect();
         let first = ends.first().copied().unwrap_or(toktrie::INVALID_TOKEN);
         let info = TokRxInfo::new(size as u32, first);
         let mut trie = TokTrie::from(&info, &bytes);
@@ -69,7 +77,8 @@ impl Vocabulary {
         *factory.limits_mut() = ParserLimits { verbose_errors: false, ..ParserLimits::default() };
         let all_but_ends = TokenSet::all_but(size, &ends);
         let ends = TokenSet::of(size, &ends);
-        Ok(Self { factory, size, all_but_ends, ends })
+        let digits = TokenSet::of(size, &digits);
+        Ok(Self { factory, size, all_but_ends, ends, digits })
     }
 
     /// The number of tokens.
@@ -107,6 +116,19 @@ impl Vocabulary {
 
     pub(super) fn ends(&self) -> &TokenSet {
         &self.ends
+    }
+
+    pub(super) fn digits(&self) -> &TokenSet {
+        &self.digits
+    }
+
+    /// Lets `digits` take a token.
+    pub(super) fn follow(&self, digits: &mut Digits, token: u32) {
+        let bytes = self.factory.tok_env().tok_trie().token(token);
+        match bytes.first() {
+            Some(&TokTrie::SPECIAL_TOKEN_MARKER) => digits.begin_anew(),
+            _ => digits.push(bytes),
+        }
     }
 }
 
