@@ -81,6 +81,24 @@ describe('calls of tools', () => {
     expect(raw.rawText).toBe(raw.text)
   })
 
+  it('leave the raw text as it is up to a stop string', async () => {
+    const ask = (stop: string | RegExp) =>
+      model.generate('What is the capital of France?', {
+        ...GREEDY,
+        tools: [WEATHER],
+        stop: [stop],
+      })
+    const { text } = await model.generate('What is the capital of France?', GREEDY)
+    // The letter comes again behind its first place, and in the token that has it.
+    for (const letter of new Set(text.slice(1).match(/[a-z]/g))) {
+      for (const stop of [letter, new RegExp(letter)]) {
+        const result = await ask(stop)
+        expect(result.text).toBe(text.slice(0, text.indexOf(letter)))
+        expect(result.rawText).toBe(result.text)
+      }
+    }
+  })
+
   it('are invalid where the limit cuts them off', async () => {
     const result = await model.generate('What is the weather in Paris?', {
       ...GREEDY,

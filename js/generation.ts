@@ -325,10 +325,7 @@ export class PulledGeneration<Value = unknown> implements Generation<Value> {
     const { warnings, usage, timings, speculation, peakMemoryBytes } = done
     const matched = toMatched(done.matched)
     const completionTokens = aborted ? tokens.length : usage.completionTokens
-    const content = this.#pieces.content(
-      chunks,
-      typeof matched?.value === 'string' ? matched.value : undefined,
-    )
+    const content = this.#pieces.content(chunks, done.rawLength)
     const called = done.finishReason === 'stop' && (calls ?? content.toolCalls.length > 0)
     return {
       ...content,

@@ -84,8 +84,8 @@ export class Pieces {
     return call
   }
 
-  /** What all chunks together say. */
-  content(chunks: readonly AnswerPiece[], stopString: string | undefined): Content {
+  /** What all chunks together say; `rawLength` is where what the model wrote ends before a stop. */
+  content(chunks: readonly AnswerPiece[], rawLength: number | undefined): Content {
     const content: Content = {
       text: '',
       reasoning: '',
@@ -99,10 +99,7 @@ export class Pieces {
       else if (chunk.type === 'tool-call-end') content.toolCalls.push(toCall(chunk))
       else if (chunk.type === 'tool-call-invalid') content.invalidToolCalls.push(toInvalid(chunk))
     }
-    content.rawText = this.#raw ?? content.text
-    // The stop string, and what the model wrote behind it, is not part of the answer.
-    const stop = stopString === undefined ? -1 : content.rawText.lastIndexOf(stopString)
-    if (this.#raw !== undefined && stop >= 0) content.rawText = content.rawText.slice(0, stop)
+    content.rawText = this.#raw?.slice(0, rawLength) ?? content.text
     return content
   }
 }

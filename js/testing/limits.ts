@@ -8,6 +8,8 @@ export interface Play {
   steps: Step[]
   finishReason: 'stop' | 'length'
   matched?: NonNullable<NativeResult['matched']>
+  /** How long what the model wrote is before a stop string. */
+  rawLength?: number
   promptMs: number
 }
 
@@ -85,9 +87,11 @@ function stop(script: Play, { strings = [], patterns = [], minTokens = 0 }: Stop
   if (found === undefined) return script
   const steps: Step[] = []
   let at = 0
+  let rawLength = 0
   for (const step of script.steps) {
     const piece = textIn(step)
     const kept = piece.slice(0, Math.max(0, found.start - at))
+    if (at <= found.start) rawLength += piece === kept ? step.raw.length : kept.length
     at += piece.length
     steps.push(
       piece === kept || step.piece === undefined
@@ -97,7 +101,7 @@ function stop(script: Play, { strings = [], patterns = [], minTokens = 0 }: Stop
     if (at >= found.end) break
   }
   const matched = { kind: found.kind, text: found.text }
-  return { ...script, steps, finishReason: 'stop', matched }
+  return { ...script, steps, finishReason: 'stop', matched, rawLength }
 }
 
 function atMost(script: Script, maxTokens: number): Play {

@@ -198,7 +198,7 @@ export class ScriptedGeneration implements NativeGeneration {
 
   #result(plan: Plan | undefined, finishReason: NativeResult['finishReason']): NativeResult {
     const now = performance.now()
-    const { promptTokens = 0, cachedTokens = 0, matched } = plan ?? {}
+    const { promptTokens = 0, cachedTokens = 0, matched, rawLength } = plan ?? {}
     const promptRead = this.#promptRead ?? now
     const first = this.#firstToken ?? now
     const perSecond = (tokens: number, ms: number): number =>
@@ -206,6 +206,7 @@ export class ScriptedGeneration implements NativeGeneration {
     return {
       finishReason,
       ...(matched === undefined || finishReason === 'abort' ? {} : { matched }),
+      ...(rawLength === undefined || finishReason === 'abort' ? {} : { rawLength }),
       usage: {
         promptTokens,
         completionTokens: this.#made.length,

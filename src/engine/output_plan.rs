@@ -15,7 +15,8 @@ use crate::generate::TokenMask;
 use crate::text::Tokenizer;
 use crate::text::output::schemas::Tool;
 use crate::text::output::{
-    Calls, Other, OutputFormats, OutputParser, ReasoningFormat, ToolFormat, Tools,
+    Calls, Lead, Other, OutputFormats, OutputParser, ReasoningFormat, ToolFormat, Tools,
+    write_answer,
 };
 
 /// How an answer is taken apart, and what of it is required.
@@ -65,8 +66,26 @@ impl OutputPlan {
             }
             (None, None, _) => Ok(None),
             (Some(_), None, Some(format)) => self.calls(request, format, None).map(Some),
-            (Some(asked), None, None) => Ok(Some((asked.clone(), self.begin_of_answer()?))),
+            (Some(asked), None, None) => self.answer(asked).map(Some),
         }
+    }
+
+    /// An answer in a format, behind reasoning.
+    fn answer(&self, asked: &Grammar) -> Result<(Grammar, Begin)> {
+        let Some(lead) = self.lead() else { return Ok((asked.clone(), self.begin_of_answer()?)) };
+        let grammar = Grammar::Calls {
+            lark: write_answer(lead, &self.tokenizer),
+            other: Some(Box::new(asked.clone())),
+            markers: Vec::new(),
+            warnings: Vec::new(),
+        };
+        Ok((grammar, Begin::Now))
+    }
+
+    /// The messages of reasoning before the answer, where there are such.
+    fn lead(&self) -> Option<Lead> {
+        let reasoning = self.formats.reasoning.filter(|_| !self.is_within_answer())?;
+        reasoning.lead(self.reasons())
     }
 
     /// Calls of the tools of these names, or of any tool, and else the format that is asked for, or
@@ -82,8 +101,7 @@ impl OutputPlan {
         if tools.is_empty() && required.is_some() {
             return Err(Error::argument("toolChoice", "names none of the tools"));
         }
-        let reasoning = self.formats.reasoning.filter(|_| !self.is_within_answer());
-        let lead = reasoning.and_then(|it| it.lead(self.reasons()));
+        let lead = self.lead();
         let begin = match lead {
             Some(_) => Begin::Now,
             None => self.begin_of_answer()?,

@@ -438,6 +438,9 @@ pub struct Finished {
     pub completion_tokens: usize,
     /// Those of them that are reasoning, its markers included.
     pub reasoning_tokens: usize,
+    /// The length of what the model wrote before the stop string that was found, in units of UTF-16,
+    /// where more than text is looked for.
+    pub raw_length: Option<usize>,
     /// The prompt's tokens whose keys and values were already there.
     pub cached_tokens: usize,
     /// What came of speculation, where there was any.

@@ -482,6 +482,7 @@ impl<B: Backend> ActiveGeneration<B> {
             prompt_tokens: self.prompt_tokens,
             completion_tokens: self.completion_tokens,
             reasoning_tokens: self.writer.as_ref().map_or(0, Writer::reasoning_tokens),
+            raw_length: self.writer.as_ref().and_then(Writer::raw_length),
             cached_tokens: self.cached_tokens,
             speculated,
             timings: self.clock.timings(self.prompt_tokens),

@@ -19,6 +19,12 @@ pub struct Writer {
     parser: Option<OutputParser>,
     stops: StopMatcher,
     stopped: Option<usize>,
+    /// What the model wrote, where it is taken apart.
+    raw: String,
+    /// How much of that there is before the stop string.
+    raw_length: Option<usize>,
+    /// How much was known of the answer from the beginning of the stop string on.
+    behind: usize,
     /// How many tokens there are before stop strings count.
     min_tokens: usize,
     tokens: usize,
@@ -52,6 +58,9 @@ impl Writer {
             min_tokens: request.options.min_tokens.unwrap_or_default(),
             tokens: 0,
             stopped: None,
+            raw: String::new(),
+            raw_length: None,
+            behind: 0,
             skip_special_tokens: skip,
             reasoning_tokens: 0,
             single_call: request.output.single_call,
@@ -100,6 +109,13 @@ impl Writer {
         self.stops.matched()
     }
 
+    /// The length of what the model wrote before the stop string, in units of UTF-16, where it is
+    /// taken apart and one was found.
+    pub fn raw_length(&self) -> Option<usize> {
+        let before = self.raw.get(..self.raw_length?)?;
+        Some(before.encode_utf16().count())
+    }
+
     /// How many of the tokens are reasoning, its markers included.
     pub fn reasoning_tokens(&self) -> usize {
         self.reasoning_tokens
@@ -127,21 +143,31 @@ impl Writer {
             return;
         };
         written.raw_text.push_str(text);
-        for event in parser.push(text, hidden) {
-            self.take_event(written, event);
+        let events = parser.push_placed(text, hidden);
+        self.raw.push_str(text);
+        for (event, end) in events {
+            self.take_event(written, event, end);
         }
     }
 
     fn finish_into(&mut self, written: &mut Written) {
-        let events = self.parser.as_mut().map(OutputParser::finish);
-        for event in events.into_iter().flatten() {
-            self.take_event(written, event);
+        let events = self.parser.as_mut().map(OutputParser::finish_placed);
+        for (event, end) in events.into_iter().flatten() {
+            self.take_event(written, event, end);
         }
         self.flush(written);
     }
 
     /// Stop strings end the answer's text: not reasoning, nor calls. A marker may be one.
-    fn take_event(&mut self, written: &mut Written, event: OutputEvent) {
+    fn take_event(&mut self, written: &mut Written, event: OutputEvent, end: usize) {
+        let before = self.stopped;
+        self.take_content(written, event);
+        if before.is_none() && self.stopped.is_some() {
+            self.raw_length = Some(end.saturating_sub(self.behind));
+        }
+    }
+
+    fn take_content(&mut self, written: &mut Written, event: OutputEvent) {
         let content = match event {
             OutputEvent::Text(text) => return self.stop_at(written, &text, false),
             OutputEvent::Hidden(text) => return self.stop_at(written, &text, true),
@@ -177,6 +203,9 @@ impl Writer {
             true => self.stops.push_hidden(text),
             false => self.stops.push(text),
         };
+        if self.stopped.is_none() && state.stopped.is_some() {
+            self.behind = self.stops.behind();
+        }
         self.stopped = state.stopped;
         add_text(written, state.emit);
     }

@@ -127,6 +127,8 @@ pub struct NativeResult {
     pub matched: Option<NativeMatched>,
     /// What was asked for and is not enforced, or differently.
     pub warnings: Option<Vec<String>>,
+    /// The length of `rawText` before the stop string that was found.
+    pub raw_length: Option<u32>,
     /// Its tokens.
     pub usage: NativeUsage,
     /// How long it took.
@@ -290,6 +292,7 @@ impl From<&Finished> for NativeResult {
                 cached_tokens: finished.cached_tokens as u32,
                 reasoning_tokens: Some(finished.reasoning_tokens as u32),
             },
+            raw_length: finished.raw_length.map(|it| it as u32),
             timings: NativeTimings {
                 queue_ms: timings.queue_ms,
                 prepare_ms: timings.prepare_ms,

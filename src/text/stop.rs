@@ -43,6 +43,11 @@ impl StopMatcher {
         &self.matched
     }
 
+    /// How many bytes of what was pushed there are from the beginning of the text that was found on.
+    pub fn behind(&self) -> usize {
+        self.held.len()
+    }
+
     /// Takes the next piece of the text. The stop string that is complete first wins, and of those
     /// the longest, so the result does not depend on how the text is cut into pieces. After a stop
     /// nothing more is emitted.

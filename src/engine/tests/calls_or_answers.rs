@@ -464,3 +464,128 @@ fn messages_of_reasoning_come_first_where_a_model_writes_in_messages() {
     }
     assert!(matches!(plan.constraint(&request).unwrap().unwrap().1, Begin::Now));
 }
+
+#[test]
+fn messages_of_reasoning_come_first_without_tools_too() {
+    let text = text(SPECIAL.len());
+    let (plan, constraint) = planned(&text, &request("harmony", &json!([]))).unwrap();
+    let tokenizer = text.tokenizer().unwrap();
+    let thought = "<|channel|>analysis<|message|>Hm, <5.<|end|><|start|>assistant";
+    let answer = "<|channel|>final<|message|>{\"n\":5}";
+    for lead in ["".to_owned(), thought.to_owned(), thought.repeat(2)] {
+        let tokens = tokenizer.encode(&format!("{lead}{answer}"), false).unwrap();
+        let mut masks = Masks::start(&constraint).unwrap();
+        for &token in &tokens {
+            let allowed = masks.allowed().unwrap();
+            assert!(allowed.contains(token) && !allowed.contains(END), "{lead}");
+            masks.accept(token).unwrap();
+        }
+        assert!(masks.is_complete());
+        assert_eq!(parts(&read(&plan, &tokens)).0, "{\"n\":5}");
+    }
+    // Nothing else than the two channels may come.
+    let mut masks = Masks::start(&constraint).unwrap();
+    let channel = tokenizer.encode("<|channel|>", false).unwrap();
+    masks.accept(channel[0]).unwrap();
+    assert!(!masks.allowed().unwrap().contains(u32::from(b'c')));
+}
+
+/// Schemas of an argument whose keywords meet, the keyword that matters, and what it allows.
+fn meeting() -> Vec<(Value, &'static str, fn(&Value) -> bool)> {
+    fn text(value: &Value, is: fn(&str) -> bool) -> bool {
+        value.as_str().is_some_and(is)
+    }
+    vec![
+        (json!({ "allOf": [{ "type": "string", "pattern": "^a+$" }] }), "allOf", |it| {
+            text(it, |it| !it.is_empty() && it.bytes().all(|byte| byte == b'a'))
+        }),
+        (json!({ "type": "string", "not": { "const": "a" } }), "not", |it| {
+            text(it, |it| it != "a")
+        }),
+        (json!({ "type": "integer", "anyOf": [{ "minimum": 5, "maximum": 7 }] }), "anyOf", |it| {
+            it.as_u64().is_some_and(|it| (5..8).contains(&it))
+        }),
+        (
+            json!({ "type": "string", "maxLength": 2, "anyOf": [{ "pattern": "^a" }] }),
+            "anyOf",
+            |it| text(it, |it| it.starts_with('a') && it.chars().count() < 3),
+        ),
+        (json!({ "$ref": "#/$defs/whole", "minimum": 4, "maximum": 6 }), "minimum", |it| {
+            it.as_u64().is_some_and(|it| (4..7).contains(&it))
+        }),
+        (json!({ "minimum": 5 }), "minimum", |it| it.as_f64().is_none_or(|it| it >= 5.0)),
+        (json!({ "type": "string", "enum": ["a", 1] }), "enum", |it| it == "a"),
+        (json!({ "type": "string", "enum": ["a", "bcd"], "maxLength": 1 }), "maxLength", |it| {
+            it == "a"
+        }),
+        (
+            json!({ "oneOf": [
+                { "type": "integer", "multipleOf": 2 }, { "type": "integer", "multipleOf": 3 },
+            ] }),
+            "oneOf",
+            |it| it.as_i64().is_some_and(|it| (it % 2 == 0) != (it % 3 == 0)),
+        ),
+        (
+            json!({
+                "type": "array", "items": { "enum": ["a", "b"] }, "uniqueItems": true,
+                "minItems": 2, "maxItems": 2,
+            }),
+            "uniqueItems",
+            |it| it[0] != it[1],
+        ),
+    ]
+}
+
+#[test]
+fn keywords_that_meet_are_enforced_or_refused_by_name_in_every_format() {
+    let text = text(SPECIAL.len());
+    let mut failures = Vec::new();
+    for format in ALL {
+        for (schema, keyword, is_allowed) in meeting() {
+            let parameters = json!({
+                "type": "object",
+                "properties": { "x": schema },
+                "required": ["x"],
+                "additionalProperties": false,
+                "$defs": { "whole": { "type": "integer" } },
+            });
+            let tools = json!([{ "name": "f", "parameters": parameters, "strict": true }]);
+            let mut request = request(format.name, &tools);
+            request.output.required_tools = Some(vec!["f".to_owned()]);
+            request.output.single_call = true;
+            match planned(&text, &request) {
+                Ok((plan, constraint)) => {
+                    for seed in 0..6 {
+                        let (_, calls) = parts(&read(&plan, &walk(&constraint, seed)));
+                        let value = &calls[0].1["x"];
+                        if !is_allowed(value) {
+                            failures.push(format!("{}: {schema}: {value}", format.name));
+                            break;
+                        }
+                    }
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    if !message.contains(keyword) {
+                        failures.push(format!("{}: {schema}: {message}", format.name));
+                    }
+                }
+            }
+        }
+        // Of the arguments as a whole.
+        let parameters = json!({
+            "properties": { "a": { "type": "string" }, "b": { "type": "string" } },
+            "minProperties": 1,
+            "dependentRequired": { "a": ["b"] },
+        });
+        let tools = json!([{ "name": "f", "parameters": parameters, "strict": true }]);
+        let mut request = request(format.name, &tools);
+        request.output.required_tools = Some(vec!["f".to_owned()]);
+        match planned(&text, &request) {
+            Err(error) if error.to_string().contains("Propert") => {}
+            Err(error) if error.to_string().contains("dependentRequired") => {}
+            other => failures.push(format!("{}: {:?}", format.name, other.map(|_| ()))),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}

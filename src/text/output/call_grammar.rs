@@ -181,6 +181,32 @@ pub(super) fn write(format: Format<'_>, calls: &Calls<'_>) -> Result<String> {
     Ok(writer.finish(&format!("{begin} call{more} {end}"), behind))
 }
 
+/// The grammar of an answer without calls, the rule `@other`, behind messages of reasoning.
+pub fn write_answer(lead: Lead, tokenizer: &Tokenizer) -> String {
+    let nothing = |_: &Tool, _: &Value| Ok(Value::Null);
+    let calls = Calls {
+        tools: &[],
+        parallel: false,
+        other: Other::Format,
+        lower: &nothing,
+        leave_out: &|_, _| Ok(()),
+        tokenizer,
+        lead: Some(lead),
+    };
+    let mut writer = Writer {
+        calls: &calls,
+        opens: &[],
+        has_bare: false,
+        header: None,
+        rules: String::new(),
+        count: 0,
+        any_marked: None,
+    };
+    let before = writer.lead(lead);
+    let answer = writer.literal(lead.answer);
+    format!("start: {before}{answer} @other\n{}", writer.rules)
+}
+
 impl Shape {
     /// What calls begin with behind `open`, which is the beginning of the first; and the shape of the
     /// first call, where that differs from others.
@@ -275,6 +301,21 @@ fn joined(required: &[String], optional: &[String], comma: &str) -> String {
     let each: Vec<String> =
         firsts.map(|(at, first)| format!("{first}{}", more(&optional[at + 1..]))).collect();
     if each.is_empty() { String::new() } else { format!("({})?", each.join(" | ")) }
+}
+
+/// Numbers of a schema that says no more than their type: the parser's own have no end.
+fn plain_number(schema: &Value) -> Option<&'static str> {
+    let is_plain = schema
+        .as_object()?
+        .keys()
+        .all(|key| matches!(key.as_str(), "type" | "x-guidance" | "$defs"));
+    match schema.get("type")?.as_str()? {
+        "integer" if is_plain => Some("-?(0|[1-9][0-9]{0,15})"),
+        "number" if is_plain => {
+            Some("-?(0|[1-9][0-9]{0,15})(\\.[0-9]{1,16})?([eE][+-]?[0-9]{1,2})?")
+        }
+        _ => None,
+    }
 }
 
 fn not_enforced() -> Error {
@@ -453,6 +494,11 @@ impl Writer<'_> {
     }
 
     fn json_rule(&mut self, schema: &Value) -> String {
+        if let Some(pattern) = plain_number(schema) {
+            let name = self.name("NUMBER");
+            let _ = writeln!(self.rules, "{name}: /{pattern}/");
+            return name;
+        }
         let name = self.name("json");
         let _ = writeln!(self.rules, "{name}: %json {schema}");
         name

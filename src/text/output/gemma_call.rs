@@ -2,7 +2,7 @@
 
 use super::json_call::close;
 use super::reader::{Read, Reader, invalid};
-use super::value::{Syntax, value};
+use super::value::{Syntax, declared_value};
 
 /// Reads calls through `closer`.
 pub(super) async fn calls(reader: &Reader, mark: &'static str, closer: &str) -> Read<()> {
@@ -15,7 +15,9 @@ pub(super) async fn calls(reader: &Reader, mark: &'static str, closer: &str) -> 
             return invalid("the call has no name");
         }
         reader.start_call(name, None);
-        value(reader, Syntax::Marked(mark), &mut |piece| reader.arguments(piece)).await?;
+        let declared = reader.tools.declared(name);
+        let mut out = |piece: &str| reader.arguments(piece);
+        declared_value(reader, Syntax::Marked(mark), declared, &mut out).await?;
         let _ = reader.skip_space().await;
         if reader.peek_any(&["call:"]).await.is_none() {
             return close(reader, closer).await;

@@ -1,12 +1,15 @@
 //! Calls that are JSON objects with a name and arguments.
 
 use super::reader::{Read, Reader, Stop, invalid};
-use super::value::{Syntax, value};
+use super::schemas::Declared;
+use super::value::{Syntax, declared_value, value};
 
 /// What the fields of a call are called.
 const NAMES: [&str; 4] = ["name", "tool_name", "function_name", "function"];
 const ARGUMENTS: [&str; 5] = ["arguments", "parameters", "args", "input", "tool_input"];
 const IDS: [&str; 2] = ["id", "call_id"];
+/// What Command R calls where it wants no tool.
+const NO_TOOL: &str = "directly_answer";
 /// What a field with the call inside is called.
 const WRAPPERS: [&str; 3] = ["function", "tool", "tool_call"];
 
@@ -44,10 +47,15 @@ pub(super) async fn object(reader: &Reader) -> Read<()> {
             if name.is_empty() {
                 return invalid("the call has an empty name");
             }
-            reader.start_call(&name, id.take());
+            match name == NO_TOOL && !reader.tools.has(NO_TOOL) {
+                true => reader.start_none(),
+                false => reader.start_call(&name, id.take()),
+            }
             started = true;
             if let Some(arguments) = early.take() {
-                reader.arguments(&arguments);
+                let declared = reader.tools.declared(&name);
+                let coerced = super::whole_value(&arguments, Syntax::Json, declared);
+                reader.arguments(coerced.as_ref().unwrap_or(&arguments));
                 complete = true;
             }
         } else if IDS.contains(&key.as_str()) && next == '"' {
@@ -57,7 +65,7 @@ pub(super) async fn object(reader: &Reader) -> Read<()> {
             complete = true;
         } else if ARGUMENTS.contains(&key.as_str()) && early.is_none() && !complete {
             let mut json = String::new();
-            arguments_to(reader, &mut |piece| json.push_str(piece)).await?;
+            arguments_to(reader, None, &mut |piece| json.push_str(piece)).await?;
             early = Some(json);
         } else {
             value(reader, Syntax::Json, &mut |_| {}).await?;
@@ -74,16 +82,22 @@ pub(super) async fn object(reader: &Reader) -> Read<()> {
 
 /// Reads a call's arguments: an object, JSON text of one, or nothing.
 pub(super) async fn arguments(reader: &Reader) -> Read<()> {
-    arguments_to(reader, &mut |piece| reader.arguments(piece)).await
+    let name = reader.call_name();
+    let declared = reader.tools.declared(&name);
+    arguments_to(reader, declared, &mut |piece| reader.arguments(piece)).await
 }
 
-async fn arguments_to(reader: &Reader, out: &mut (dyn FnMut(&str) + Send)) -> Read<()> {
+async fn arguments_to(
+    reader: &Reader,
+    declared: Option<Declared<'_>>,
+    out: &mut (dyn FnMut(&str) + Send),
+) -> Read<()> {
     reader.skip_space().await?;
     match reader.peek().await? {
-        '{' => value(reader, Syntax::Json, out).await,
+        '{' => declared_value(reader, Syntax::Json, declared, out).await,
         '"' => {
             let inner = text(reader).await?;
-            match super::whole_value(inner.trim(), Syntax::Json) {
+            match super::whole_value(inner.trim(), Syntax::Json, declared) {
                 Some(json) if json.starts_with('{') => out(&json),
                 None if inner.trim().is_empty() => out("{}"),
                 _ => return invalid("the arguments are a string, and no JSON object in it"),

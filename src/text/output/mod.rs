@@ -29,10 +29,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-pub use self::call_grammar::{Calls, Lead, Other};
+pub use self::call_grammar::{Calls, Lead, Other, write_answer};
 pub use self::detect::detect;
 use self::reader::Reader;
 pub use self::reasoning::ReasoningFormat;
+use self::schemas::Declared;
 pub use self::schemas::Tools;
 pub use self::tool_calls::ToolFormat;
 use self::value::Syntax;
@@ -131,6 +132,11 @@ impl OutputParser {
     /// Takes text that the model wrote. `hidden` says that it is a special token, which is left out
     /// of texts.
     pub fn push(&mut self, text: &str, hidden: bool) -> Vec<OutputEvent> {
+        self.push_placed(text, hidden).into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// [`Self::push`], with the number of bytes of the output up to the end of each event.
+    pub fn push_placed(&mut self, text: &str, hidden: bool) -> Vec<(OutputEvent, usize)> {
         self.reader.push(text, hidden);
         self.poll();
         self.reader.take_events()
@@ -138,6 +144,11 @@ impl OutputParser {
 
     /// The end of the output: decides what was waiting for more.
     pub fn finish(&mut self) -> Vec<OutputEvent> {
+        self.finish_placed().into_iter().map(|(event, _)| event).collect()
+    }
+
+    /// [`Self::finish`], with the number of bytes of the output up to the end of each event.
+    pub fn finish_placed(&mut self) -> Vec<(OutputEvent, usize)> {
         self.reader.finish();
         self.poll();
         self.reader.take_events()
@@ -158,19 +169,21 @@ impl OutputParser {
     }
 }
 
-/// The compact JSON of a whole value, where `text` is one.
-fn whole_value(text: &str, syntax: Syntax) -> Option<String> {
+/// The compact JSON of a whole value, where `text` is one; see [`value::declared_value`].
+fn whole_value(text: &str, syntax: Syntax, declared: Option<Declared<'_>>) -> Option<String> {
     let reader = Reader::new(Arc::default());
     reader.push(text, false);
     reader.finish();
     let mut json = String::new();
     let mut add = |piece: &str| json.push_str(piece);
-    let mut read = Box::pin(value::value(&reader, syntax, &mut add));
+    let mut read = Box::pin(value::declared_value(&reader, syntax, declared, &mut add));
     let done = read.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     let whole = matches!(done, std::task::Poll::Ready(Ok(()))) && reader.is_over();
     drop(read);
     whole.then_some(json)
 }
 
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod tests;

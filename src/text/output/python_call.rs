@@ -2,7 +2,7 @@
 
 use super::reader::{Guess, Read, Reader, Stop, invalid};
 use super::schemas::Tools;
-use super::value::{Syntax, quoted, value};
+use super::value::{Syntax, declared_value, quoted};
 
 /// Reads a list of calls, with or without brackets, through `closer` where there is one.
 pub(super) async fn calls(reader: &Reader, closer: &str) -> Read<()> {
@@ -50,6 +50,7 @@ pub(super) async fn call(reader: &Reader) -> Read<()> {
 
 /// Reads arguments and the bracket behind them.
 pub(super) async fn arguments(reader: &Reader) -> Read<()> {
+    let name = reader.call_name();
     reader.arguments("{");
     let mut first = true;
     loop {
@@ -70,7 +71,9 @@ pub(super) async fn arguments(reader: &Reader) -> Read<()> {
         reader.expect("=").await?;
         reader.arguments(&quoted(&key));
         reader.arguments(":");
-        value(reader, Syntax::Python, &mut |piece| reader.arguments(piece)).await?;
+        let declared = reader.tools.declared(&name).and_then(|it| it.property(&key));
+        let mut out = |piece: &str| reader.arguments(piece);
+        declared_value(reader, Syntax::Python, declared, &mut out).await?;
     }
     reader.arguments("}");
     Ok(())

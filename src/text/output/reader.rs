@@ -45,6 +45,14 @@ struct Shared {
     hidden: Vec<Range<usize>>,
     ended: bool,
     events: Vec<OutputEvent>,
+    /// How much of the answer was read where each of `events` ends.
+    ends: Vec<usize>,
+    /// What was taken off `buffer`.
+    before: usize,
+    /// The name of the present call.
+    name: String,
+    /// Whether the present call means that there is none.
+    is_none: bool,
     /// What was read of the present call.
     raw: Option<String>,
     /// The number of the present call, or of the next one.
@@ -86,8 +94,15 @@ impl Shared {
             for part in &mut self.hidden {
                 *part = part.start.saturating_sub(self.at)..part.end - self.at;
             }
+            self.before += self.at;
             self.at = 0;
         }
+    }
+
+    /// Reports an event that ends at `end` in `buffer`.
+    fn report(&mut self, event: OutputEvent, end: usize) {
+        self.events.push(event);
+        self.ends.push(self.before + end);
     }
 
     /// Reads `length` bytes of text, special tokens apart.
@@ -105,12 +120,13 @@ impl Shared {
         }
         pieces.push((from..end, false));
         for (range, is_hidden) in pieces {
-            let text = &self.buffer[range];
+            let end = range.end;
+            let text = self.buffer[range].to_owned();
             match (text.is_empty(), is_hidden, reasoning) {
                 (true, ..) => {}
-                (_, true, _) => self.events.push(OutputEvent::Hidden(text.to_owned())),
-                (_, _, true) => self.events.push(OutputEvent::Reasoning(text.to_owned())),
-                _ => self.events.push(OutputEvent::Text(text.to_owned())),
+                (_, true, _) => self.report(OutputEvent::Hidden(text), end),
+                (_, _, true) => self.report(OutputEvent::Reasoning(text), end),
+                _ => self.report(OutputEvent::Text(text), end),
             }
         }
         self.skip(length);
@@ -201,9 +217,11 @@ impl Reader {
         self.lock().ended = true;
     }
 
-    /// What was found out since the last time.
-    pub fn take_events(&self) -> Vec<OutputEvent> {
-        std::mem::take(&mut self.lock().events)
+    /// What was found out since the last time, and how much of the answer was read by then.
+    pub fn take_events(&self) -> Vec<(OutputEvent, usize)> {
+        let mut shared = self.lock();
+        let ends = std::mem::take(&mut shared.ends);
+        std::mem::take(&mut shared.events).into_iter().zip(ends).collect()
     }
 
     /// Whether what is read now is reasoning.
@@ -374,7 +392,8 @@ impl Reader {
                     shared.emit(text, false);
                     shared.skip(certain - text);
                     let marker = shared.read(found.length);
-                    shared.events.push(OutputEvent::Marker(marker));
+                    let end = shared.at;
+                    shared.report(OutputEvent::Marker(marker), end);
                     Some(TextEnd::Literal(found.which))
                 }
                 None if shared.ended => {
@@ -414,7 +433,8 @@ impl Reader {
                         shared.skip(certain - text);
                         if found.which < closers.len() {
                             let marker = shared.read(found.length);
-                            shared.events.push(OutputEvent::Marker(marker));
+                            let end = shared.at;
+                            shared.report(OutputEvent::Marker(marker), end);
                         }
                         Some(Ok(found.which))
                     }
@@ -444,7 +464,7 @@ impl Reader {
     /// Emits text that is no text of the buffer.
     pub fn emit_text(&self, text: String) {
         if !text.is_empty() {
-            self.lock().events.push(OutputEvent::Text(text));
+            self.report(OutputEvent::Text(text));
         }
     }
 
@@ -460,12 +480,32 @@ impl Reader {
         self.lock().raw.take().unwrap_or_default()
     }
 
+    fn report(&self, event: OutputEvent) {
+        let mut shared = self.lock();
+        let end = shared.at;
+        shared.report(event, end);
+    }
+
     /// A call of `name` has begun.
     pub fn start_call(&self, name: &str, id: Option<String>) {
         let mut shared = self.lock();
         let (index, name) = (shared.index, name.to_owned());
         shared.started = true;
-        shared.events.push(OutputEvent::CallStart { index, id, name });
+        shared.name.clone_from(&name);
+        let end = shared.at;
+        shared.report(OutputEvent::CallStart { index, id, name }, end);
+    }
+
+    /// A call has begun which says that no tool is wanted: nothing is told of it.
+    pub fn start_none(&self) {
+        let mut shared = self.lock();
+        shared.name.clear();
+        shared.is_none = true;
+    }
+
+    /// The name of the present call.
+    pub fn call_name(&self) -> String {
+        self.lock().name.clone()
     }
 
     /// More of its arguments, as JSON.
@@ -474,19 +514,24 @@ impl Reader {
             return;
         }
         let mut shared = self.lock();
-        let index = shared.index;
+        let (index, end) = (shared.index, shared.at);
+        if shared.is_none {
+            return;
+        }
         match shared.events.last_mut() {
             Some(OutputEvent::CallDelta { text: last, .. }) => last.push_str(text),
-            _ => shared.events.push(OutputEvent::CallDelta { index, text: text.to_owned() }),
+            _ => shared.report(OutputEvent::CallDelta { index, text: text.to_owned() }, end),
         }
     }
 
     /// The call is complete. The next one may follow in the same section, so its text begins here.
     pub fn end_call(&self) {
         let mut shared = self.lock();
-        let index = shared.index;
-        shared.events.push(OutputEvent::CallEnd { index });
-        shared.index += 1;
+        let (index, end) = (shared.index, shared.at);
+        if !std::mem::take(&mut shared.is_none) {
+            shared.report(OutputEvent::CallEnd { index }, end);
+            shared.index += 1;
+        }
         shared.started = false;
         shared.ended_call = true;
         if let Some(raw) = &mut shared.raw {
@@ -508,10 +553,11 @@ impl Reader {
     /// The present call cannot be read.
     pub fn invalid_call(&self, raw: String, error: String) {
         let mut shared = self.lock();
-        let index = shared.index;
-        shared.events.push(OutputEvent::InvalidCall { index, raw, error });
+        let (index, end) = (shared.index, shared.at);
+        shared.report(OutputEvent::InvalidCall { index, raw, error }, end);
         shared.index += 1;
         shared.started = false;
+        shared.is_none = false;
     }
 }
 

@@ -72,11 +72,60 @@ impl Tools {
         self.tools.iter().any(|tool| tool.name.starts_with(text))
     }
 
+    /// What a tool declares of its arguments.
+    pub(super) fn declared(&self, name: &str) -> Option<Declared<'_>> {
+        let tool = self.tools.iter().find(|tool| tool.name == name)?;
+        Some(Declared { schema: &tool.parameters, root: &tool.parameters })
+    }
+
     /// The types that an argument may have; `None` where the schema does not say.
     pub fn types(&self, name: &str, argument: &str) -> Option<Types> {
         let tool = self.tools.iter().find(|tool| tool.name == name)?;
         let property = property(&tool.parameters, &tool.parameters, argument, 0)?;
         types_of(property, &tool.parameters)
+    }
+}
+
+/// What a schema declares of a value, for values that a model writes in another type.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Declared<'a> {
+    schema: &'a Value,
+    /// What its references point into.
+    root: &'a Value,
+}
+
+impl<'a> Declared<'a> {
+    /// Of a property.
+    pub fn property(self, name: &str) -> Option<Self> {
+        let schema = property(self.schema, self.root, name, 0)?;
+        Some(Self { schema, ..self })
+    }
+
+    /// Of an item.
+    pub fn item(self) -> Option<Self> {
+        let schema = resolved(self.schema, self.root).get("items")?;
+        Some(Self { schema, ..self })
+    }
+
+    /// Whether its type is known, and is no string.
+    pub fn wants_other_than_string(self) -> bool {
+        types_of(self.schema, self.root).is_some_and(|types| !types.string)
+    }
+
+    /// The JSON of a value that was written as the string `text`, where the schema wants a number
+    /// or a boolean and no string, and the text is nothing else.
+    pub fn coerced(self, text: &str) -> Option<String> {
+        let types = types_of(self.schema, self.root).filter(|types| !types.string)?;
+        let is_wanted = match serde_json::from_str(text).ok()? {
+            Value::Bool(_) => types.boolean,
+            Value::Number(_) => {
+                let is_whole = text.bytes().all(|it| it.is_ascii_digit() || it == b'-');
+                types.number || (types.integer && is_whole)
+            }
+            _ => false,
+        };
+        let is_bare = text.bytes().all(|it| it.is_ascii_graphic());
+        (is_wanted && is_bare).then(|| text.to_owned())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reasoning of every kind, and what formats have in common.
 
 use super::golden::{check_all, check_reasoning};
+use serde_json::{Value, json};
+
 use super::*;
 
 #[test]
@@ -157,4 +159,82 @@ fn hostile_text_neither_hangs_nor_overflows() {
         }
     }
     check_all(&OutputFormats::default(), "", &[("<think>", r#""<think>""#)]);
+}
+
+/// The arguments of the only call in an answer, whose parameters have these schemas.
+fn called(format: &str, properties: &Value, answer: &str) -> String {
+    let parameters = json!({ "type": "object", "properties": properties, "$defs": {
+        "whole": { "type": "integer" },
+    } });
+    let tools = Arc::new(Tools::new(&json!([{ "name": "f", "parameters": parameters }])));
+    let calls = ToolFormat::named(format);
+    let formats = OutputFormats { calls, ..OutputFormats::default() };
+    let mut parser = OutputParser::new(formats, tools, "", false);
+    let mut events = Vec::new();
+    for (at, character) in answer.char_indices() {
+        events.extend(parser.push(&answer[at..at + character.len_utf8()], false));
+    }
+    events.extend(parser.finish());
+    assert!(events.iter().any(|it| matches!(it, OutputEvent::CallEnd { .. })), "{events:?}");
+    let deltas = events.iter().filter_map(|event| match event {
+        OutputEvent::CallDelta { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    deltas.collect()
+}
+
+#[test]
+fn strings_that_stand_for_numbers_become_what_the_schema_declares() {
+    let properties = json!({
+        "n": { "$ref": "#/$defs/whole" },
+        "x": { "type": "number" },
+        "b": { "type": ["boolean", "null"] },
+        "s": { "type": "string" },
+        "e": { "anyOf": [{ "type": "integer" }, { "type": "string" }] },
+        "list": { "type": "array", "items": { "type": "integer" } },
+        "in": { "type": "object", "properties": { "n": { "type": "integer" } } },
+    });
+    let cases = [
+        (r#"{"n": "3"}"#, r#"{"n":3}"#),
+        (r#"{"n": "-3", "x": "1.5e3", "b": "true"}"#, r#"{"n":-3,"x":1.5e3,"b":true}"#),
+        (r#"{"list": ["1", 2], "in": {"n": "4"}}"#, r#"{"list":[1,2],"in":{"n":4}}"#),
+        // What may be a string, or is no number, stays.
+        (r#"{"s": "3", "e": "3", "other": "3"}"#, r#"{"s":"3","e":"3","other":"3"}"#),
+        (r#"{"n": "3.5", "x": "a", "b": "yes"}"#, r#"{"n":"3.5","x":"a","b":"yes"}"#),
+        (r#"{"n": " 3", "x": "03", "b": "null"}"#, r#"{"n":" 3","x":"03","b":"null"}"#),
+        (r#"{"n": "3\u0000", "x": "\ud800"}"#, r#"{"n":"3\u0000","x":"\ud800"}"#),
+        (r#"{"list": "[1]", "in": "{}"}"#, r#"{"list":"[1]","in":"{}"}"#),
+    ];
+    for (written, expected) in cases {
+        let answer =
+            format!("<tool_call>{{\"name\": \"f\", \"arguments\": {written}}}</tool_call>");
+        assert_eq!(called("hermes", &properties, &answer), expected);
+        let answer =
+            format!("<tool_call>{{\"arguments\": {written}, \"name\": \"f\"}}</tool_call>");
+        assert_eq!(called("hermes", &properties, &answer), expected);
+        let text = Value::from(written);
+        let answer = format!("<tool_call>{{\"name\": \"f\", \"arguments\": {text}}}</tool_call>");
+        assert_eq!(called("hermes", &properties, &answer), expected);
+    }
+    assert_eq!(called("pythonic", &properties, "[f(n='3', s='3')]"), r#"{"n":3,"s":"3"}"#);
+    let gemma = "<|tool_call>call:f{n:<|\"|>3<|\"|>,s:<|\"|>3<|\"|>}<tool_call|>";
+    assert_eq!(called("gemma4", &properties, gemma), r#"{"n":3,"s":"3"}"#);
+}
+
+#[test]
+fn events_know_where_they_end() {
+    let formats = OutputFormats {
+        reasoning: ReasoningFormat::named("think"),
+        calls: ToolFormat::named("hermes"),
+        ..OutputFormats::default()
+    };
+    let answer = "<think>\nHm</think>\n\nLook <tool_call>{\"name\": \"now\"}</tool_call>.";
+    let mut parser = OutputParser::new(formats, Arc::new(golden::tools()), "", false);
+    let mut placed = parser.push_placed(answer, false);
+    placed.extend(parser.finish_placed());
+    for (event, end) in placed {
+        if let OutputEvent::Text(text) | OutputEvent::Marker(text) = event {
+            assert!(answer[..end].ends_with(&text), "{text:?} at {end}");
+        }
+    }
 }

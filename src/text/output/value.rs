@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::reader::{Read, Reader, invalid};
-use super::schemas::Types;
+use super::schemas::{Declared, Types};
 
 /// How a format writes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,20 @@ pub(super) async fn value(
     syntax: Syntax,
     out: &mut (dyn FnMut(&str) + Send),
 ) -> Read<()> {
+    declared_value(reader, syntax, None, out).await
+}
+
+/// [`value`]; strings that stand for what is `declared` become that.
+pub(super) async fn declared_value(
+    reader: &Reader,
+    syntax: Syntax,
+    declared: Option<Declared<'_>>,
+    out: &mut (dyn FnMut(&str) + Send),
+) -> Read<()> {
     let mut open: Vec<(char, Place)> = Vec::new();
+    // What is declared of the containers that are open.
+    let mut around: Vec<Option<Declared<'_>>> = Vec::new();
+    let mut current = declared;
     loop {
         reader.skip_space().await?;
         let next = reader.peek().await?;
@@ -47,6 +60,7 @@ pub(super) async fn value(
                 reader.next().await?;
                 out(if *close == '}' { "}" } else { "]" });
                 open.pop();
+                around.pop();
                 if open.is_empty() {
                     return Ok(());
                 }
@@ -64,9 +78,19 @@ pub(super) async fn value(
                 out(",");
             }
             *place = Place::After;
+            let parent = around.last().copied().flatten();
             if *close == '}' {
-                key(reader, syntax, out).await?;
+                let mut name = String::new();
+                let mut take = |piece: &str| {
+                    name.push_str(piece);
+                    out(piece);
+                };
+                key(reader, syntax, &mut take).await?;
+                let name = serde_json::from_str::<String>(name.trim_end_matches(':')).ok();
+                current = parent.and_then(|it| it.property(&name?));
                 reader.skip_space().await?;
+            } else {
+                current = parent.and_then(Declared::item);
             }
         }
         let next = reader.peek().await?;
@@ -84,9 +108,13 @@ pub(super) async fn value(
                 reader.next().await?;
                 out(if close == '}' { "{" } else { "[" });
                 open.push((close, Place::First));
+                around.push(current);
             }
             None => {
-                scalar(reader, syntax, out).await?;
+                match current {
+                    Some(declared) => coerced(reader, syntax, declared, out).await?,
+                    None => scalar(reader, syntax, out).await?,
+                }
                 if open.is_empty() {
                     return Ok(());
                 }
@@ -154,6 +182,23 @@ async fn scalar(reader: &Reader, syntax: Syntax, out: &mut (dyn FnMut(&str) + Se
         None if word.is_empty() => return invalid(format!("expected a value, found {next:?}")),
         None => return invalid(format!("{word:?} is no value")),
     }
+    Ok(())
+}
+
+/// [`scalar`], where a string that stands for what is declared becomes that.
+async fn coerced(
+    reader: &Reader,
+    syntax: Syntax,
+    declared: Declared<'_>,
+    out: &mut (dyn FnMut(&str) + Send),
+) -> Read<()> {
+    if !declared.wants_other_than_string() {
+        return scalar(reader, syntax, out).await;
+    }
+    let mut json = String::new();
+    scalar(reader, syntax, &mut |piece| json.push_str(piece)).await?;
+    let text = serde_json::from_str::<String>(&json).ok();
+    out(text.and_then(|it| declared.coerced(&it)).as_ref().unwrap_or(&json));
     Ok(())
 }
 
@@ -325,7 +370,7 @@ pub(super) fn typed(text: &str, types: Option<Types>, untyped: Untyped) -> Strin
         if let Some(value) = json().filter(|it| it.is_object() || it.is_array()) {
             return value.to_string();
         }
-        if let Some(value) = super::whole_value(trimmed, Syntax::Python) {
+        if let Some(value) = super::whole_value(trimmed, Syntax::Python, None) {
             return value;
         }
     }

@@ -4,10 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::values::unwritable;
-use super::{MAX_DEPTH, OF_STRINGS, Writer, joined, listed, not_enforced, with_definitions};
+use super::values::{OF_ARRAYS, OF_OBJECTS, unwritable};
+use super::{MAX_DEPTH, OF_STRINGS, Writer, joined, not_enforced, with_definitions};
 use crate::error::Result;
-use crate::text::output::schemas::{self, Tool};
+use crate::text::output::schemas::Tool;
 use crate::text::output::value::quoted;
 
 /// Items with commas between them.
@@ -54,8 +54,8 @@ impl Writer<'_> {
         mark: &str,
         depth: usize,
     ) -> Result<String> {
-        let schema = schemas::resolved(schema, &tool.parameters);
-        if let Some(listed) = listed(schema) {
+        let schema = self.target(tool, schema)?;
+        if let Some(listed) = self.listed(tool, schema)? {
             let each = listed.iter().map(|value| match value {
                 Value::String(text) => self.literal(&format!("{mark}{text}{mark}")),
                 other => quoted(&other.to_string()),
@@ -65,17 +65,18 @@ impl Writer<'_> {
         if depth > MAX_DEPTH {
             return self.any_marked(mark);
         }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(parts) = schema.get(key).and_then(Value::as_array) {
-                let each = parts.iter().map(|part| self.marked(tool, part, mark, depth + 1));
-                return Ok(each.collect::<Result<Vec<_>>>()?.join(" | "));
-            }
+        if let Some(parts) = self.alternatives(tool, schema)? {
+            let each = parts.iter().map(|part| self.marked(tool, part, mark, depth + 1));
+            return Ok(each.collect::<Result<Vec<_>>>()?.join(" | "));
         }
         let types: Vec<&str> = match schema.get("type") {
             Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).collect(),
             Some(Value::String(name)) => vec![name],
             _ if schema.get("properties").is_some() => vec!["object"],
-            _ => return self.any_marked(mark),
+            _ => {
+                self.leave_out(tool, schema, &[], " without a type")?;
+                return self.any_marked(mark);
+            }
         };
         let mut each = Vec::new();
         for name in types {
@@ -87,6 +88,8 @@ impl Writer<'_> {
                     self.marked_object(tool, schema, mark, depth)?
                 }
                 "array" => {
+                    let known = ["items", "minItems", "maxItems"];
+                    self.leave_out_of(tool, schema, &known, &OF_ARRAYS)?;
                     let item = match schema.get("items") {
                         Some(items) => self.marked(tool, items, mark, depth + 1)?,
                         None => self.any_marked(mark)?,
@@ -96,7 +99,10 @@ impl Writer<'_> {
                     let list = list(&item, limit("minItems").unwrap_or(0), limit("maxItems"));
                     format!("\"[\" {list} \"]\"")
                 }
-                "object" => self.any_marked(mark)?,
+                "object" => {
+                    self.leave_out_of(tool, schema, &[], &OF_OBJECTS)?;
+                    self.any_marked(mark)?
+                }
                 scalar => {
                     let mut scalar_schema = with_definitions(schema, tool);
                     scalar_schema["type"] = scalar.into();

@@ -9,6 +9,71 @@ use crate::error::{Error, Result};
 use crate::text::output::schemas::{self, Tool, Types};
 use crate::text::output::value::quoted;
 
+/// Keywords that limit numbers.
+const OF_NUMBERS: [&str; 5] =
+    ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"];
+
+/// Keywords that limit arrays.
+pub(super) const OF_ARRAYS: [&str; 8] = [
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "unevaluatedItems",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "contains",
+];
+
+/// Keywords that limit objects.
+pub(super) const OF_OBJECTS: [&str; 11] = [
+    "properties",
+    "required",
+    "patternProperties",
+    "additionalProperties",
+    "unevaluatedProperties",
+    "minProperties",
+    "maxProperties",
+    "propertyNames",
+    "dependentRequired",
+    "dependentSchemas",
+    "dependencies",
+];
+
+/// Keywords that limit values of every kind, besides types.
+const OF_ALL: [&str; 10] = [
+    "enum",
+    "const",
+    "allOf",
+    "anyOf",
+    "oneOf",
+    "not",
+    "if",
+    "then",
+    "$dynamicRef",
+    "$recursiveRef",
+];
+
+/// All keywords that a value may break, besides types.
+fn demands() -> impl Iterator<Item = &'static str> {
+    let kinds = OF_STRINGS.iter().chain(&OF_NUMBERS).chain(&OF_ARRAYS).chain(&OF_OBJECTS);
+    OF_ALL.iter().chain(kinds).copied()
+}
+
+/// Whether a keyword with this value excludes anything.
+fn is_demand(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Bool(true) => key == "uniqueItems",
+        Value::Bool(false) => key != "uniqueItems",
+        Value::Object(schema) => !schema.is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        Value::Number(count) => {
+            !key.starts_with("min") || key == "minimum" || count.as_u64() != Some(0)
+        }
+        _ => true,
+    }
+}
+
 /// The names of the types that are no strings, of those that a schema allows.
 fn json_types(types: Option<Types>) -> Vec<&'static str> {
     let every = Types {
@@ -137,7 +202,7 @@ impl Writer<'_> {
             if name.starts_with(|it: char| it.is_numeric()) || !name.chars().all(is_letter) {
                 return Err(unwritable(tool, name));
             }
-            let schema = schemas::resolved(schema, &tool.parameters);
+            let schema = self.target(tool, schema)?;
             let mut value = self.json(tool, &with_definitions(schema, tool))?;
             // Python's words, where the type is all that the schema says.
             if listed(schema).is_none() {
@@ -166,21 +231,137 @@ impl Writer<'_> {
         required: &mut Vec<&'a str>,
         depth: usize,
     ) -> Result<()> {
-        let schema = schemas::resolved(schema, &tool.parameters);
+        let schema = self.target(tool, schema)?;
         let named = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
         properties.extend(named.map(|(name, property)| (name.as_str(), property)));
         let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         required.extend(names.filter_map(Value::as_str));
-        for key in ["anyOf", "oneOf", "patternProperties"] {
-            if schema.get(key).is_some() {
-                (self.calls.leave_out)(tool, &format!("\"{key}\" of the arguments as a whole"))?;
-            }
-        }
+        let known =
+            ["allOf", "properties", "required", "additionalProperties", "unevaluatedProperties"];
+        let known = [&known[..], &OF_STRINGS, &OF_NUMBERS, &OF_ARRAYS].concat();
+        self.leave_out(tool, schema, &known, " of the arguments as a whole")?;
         let all = schema.get("allOf").and_then(Value::as_array).into_iter().flatten();
         for part in all.filter(|_| depth < MAX_DEPTH) {
             self.collect(tool, part, properties, required, depth + 1)?;
         }
         Ok(())
+    }
+
+    /// What a schema leads to, where it is a reference: what stands beside that is not enforced.
+    pub(super) fn target<'a>(&self, tool: &'a Tool, schema: &'a Value) -> Result<&'a Value> {
+        if schema.get("$ref").is_some() {
+            self.leave_out(tool, schema, &[], " beside \"$ref\"")?;
+        }
+        Ok(schemas::resolved(schema, &tool.parameters))
+    }
+
+    /// Leaves out what a schema demands besides these keywords.
+    pub(super) fn leave_out(
+        &self,
+        tool: &Tool,
+        schema: &Value,
+        known: &[&str],
+        place: &str,
+    ) -> Result<()> {
+        let is_said = |key: &&str| schema.get(*key).is_some_and(|it| is_demand(key, it));
+        for key in demands().filter(|key| !known.contains(key)).filter(is_said) {
+            (self.calls.leave_out)(tool, &format!("\"{key}\"{place}"))?;
+        }
+        Ok(())
+    }
+
+    /// Leaves out what a schema demands of all values, and with keywords `of` a kind that are not
+    /// `known`.
+    pub(super) fn leave_out_of(
+        &self,
+        tool: &Tool,
+        schema: &Value,
+        known: &[&str],
+        of: &[&str],
+    ) -> Result<()> {
+        let others: Vec<&str> =
+            demands().filter(|key| !OF_ALL.contains(key) && !of.contains(key)).collect();
+        self.leave_out(tool, schema, &[known, &others].concat(), "")
+    }
+
+    /// The alternatives of a schema, each with what the schema demands beside them.
+    pub(super) fn alternatives(&self, tool: &Tool, schema: &Value) -> Result<Option<Vec<Value>>> {
+        let keys = ["anyOf", "oneOf"];
+        let Some((key, parts)) =
+            keys.iter().find_map(|key| Some((*key, schema.get(*key)?.as_array()?)))
+        else {
+            return Ok(None);
+        };
+        let mut beside = schema.as_object().cloned().unwrap_or_default();
+        beside.shift_remove(key);
+        let mut all: Vec<Value> = Vec::with_capacity(parts.len());
+        for part in parts {
+            let mut merged = beside.clone();
+            let part = self.target(tool, part)?;
+            for (name, value) in part.as_object().into_iter().flatten() {
+                let is_demand = name == "type" || demands().any(|it| it == name);
+                match merged.insert(name.clone(), value.clone()) {
+                    Some(other) if is_demand && other != *value => {
+                        (self.calls.leave_out)(tool, &format!("\"{key}\" beside \"{name}\""))?;
+                    }
+                    _ => {}
+                }
+            }
+            all.push(Value::Object(merged));
+        }
+        if key == "oneOf" && !self.are_apart(tool, &all) {
+            (self.calls.leave_out)(tool, "\"oneOf\" of schemas that are not told apart")?;
+        }
+        Ok(Some(all))
+    }
+
+    /// Whether no value is of two schemas, as their types or constants say.
+    fn are_apart(&self, tool: &Tool, schemas: &[Value]) -> bool {
+        let values = |schema: &Value| listed(schema).map(<[Value]>::to_vec);
+        let names = |schema: &Value| json_types(schemas::types_of(schema, &tool.parameters));
+        let text = |schema: &Value| {
+            schemas::types_of(schema, &tool.parameters).is_none_or(|types| types.string)
+        };
+        schemas.iter().enumerate().all(|(at, one)| {
+            schemas[at + 1..].iter().all(|other| match (values(one), values(other)) {
+                (Some(one), Some(other)) => one.iter().all(|it| !other.contains(it)),
+                _ => {
+                    !(text(one) && text(other))
+                        && names(one).iter().all(|it| !names(other).contains(it))
+                }
+            })
+        })
+    }
+
+    /// The values that a schema lists, of those that its type allows.
+    pub(super) fn listed(&self, tool: &Tool, schema: &Value) -> Result<Option<Vec<Value>>> {
+        let Some(values) = listed(schema) else { return Ok(None) };
+        self.leave_out(tool, schema, &["enum", "const"], " beside \"enum\"")?;
+        let types = match schema.get("type") {
+            Some(Value::String(name)) => vec![name.as_str()],
+            Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+            _ => return Ok(Some(values.to_vec())),
+        };
+        let nullable = schema.get("nullable") == Some(&Value::Bool(true));
+        let is_of = |value: &&Value| {
+            let names: &[&str] = match value {
+                Value::Null if nullable => return true,
+                Value::Null => &["null"],
+                Value::Bool(_) => &["boolean"],
+                Value::Number(number) if number.is_f64() => &["number"],
+                Value::Number(_) => &["number", "integer"],
+                Value::String(_) => &["string"],
+                Value::Array(_) => &["array"],
+                Value::Object(_) => &["object"],
+            };
+            names.iter().any(|it| types.contains(it))
+        };
+        let values: Vec<Value> = values.iter().filter(is_of).cloned().collect();
+        if values.is_empty() {
+            let message = "\"enum\" has no value of the type that stands beside it";
+            return Err(Error::argument(format!("tools: {}", tool.name), message));
+        }
+        Ok(Some(values))
     }
 
     /// What a value of a schema may be, with `end` behind it: strings stand as they are, everything
@@ -193,10 +374,10 @@ impl Writer<'_> {
         written: &mut Values,
         depth: usize,
     ) -> Result<()> {
-        let schema = schemas::resolved(schema, &tool.parameters);
-        if let Some(listed) = listed(schema) {
+        let schema = self.target(tool, schema)?;
+        if let Some(listed) = self.listed(tool, schema)? {
             let end = self.literal(end);
-            for value in listed {
+            for value in &listed {
                 match value {
                     Value::String(text) if text.is_empty() => written.strings.push(end.clone()),
                     Value::String(text) => written.strings.push(format!("{} {end}", quoted(text))),
@@ -205,15 +386,17 @@ impl Writer<'_> {
             }
             return Ok(());
         }
-        for key in ["anyOf", "oneOf"] {
-            if let Some(parts) = schema.get(key).and_then(Value::as_array)
-                && depth < MAX_DEPTH
-            {
-                let each = |part: &Value| self.values(tool, part, end, written, depth + 1);
-                return parts.iter().try_for_each(each);
-            }
+        if depth < MAX_DEPTH
+            && let Some(parts) = self.alternatives(tool, schema)?
+        {
+            let each = |part: &Value| self.values(tool, part, end, written, depth + 1);
+            return parts.iter().try_for_each(each);
         }
         let types = schemas::types_of(schema, &tool.parameters);
+        if types.is_none() {
+            // What is no string is read as JSON.
+            self.leave_out(tool, schema, &OF_STRINGS, " without a type")?;
+        }
         match types {
             Some(types) if !types.string => {
                 let json = self.json(tool, &with_definitions(schema, tool))?;
@@ -242,6 +425,7 @@ impl Writer<'_> {
 
     /// A string of a schema as it is, and `end` behind it.
     pub(super) fn string(&mut self, tool: &Tool, schema: &Value, end: &str) -> Result<String> {
+        self.leave_out_of(tool, schema, &OF_STRINGS, &OF_STRINGS)?;
         let mut own = Map::new();
         own.insert("type".to_owned(), "string".into());
         for key in OF_STRINGS {

@@ -28,10 +28,25 @@ mod tests {
     fn golden_cases() {
         check(
             &FORMAT,
-            &[(
-                "Action: ```json\n[\n    {\n        \"tool_name\": \"get_weather\",\n        \"parameters\": {\"city\": \"Ulm\"}\n    }\n]```",
-                r#"get_weather{"city":"Ulm"}"#,
-            )],
+            &[
+                (
+                    "Action: ```json\n[\n    {\n        \"tool_name\": \"get_weather\",\n        \"parameters\": {\"city\": \"Ulm\"}\n    }\n]```",
+                    r#"get_weather{"city":"Ulm"}"#,
+                ),
+                // No tool is wanted.
+                (
+                    "Action: ```json\n[\n    {\n        \"tool_name\": \"directly_answer\",\n        \"parameters\": {}\n    }\n]```\nUlm lies in Swabia.",
+                    r#""Ulm lies in Swabia.""#,
+                ),
+                (
+                    "Action: ```json\n[{\"tool_name\": \"directly_answer\", \"parameters\": {}}, {\"tool_name\": \"now\", \"parameters\": {}}]```",
+                    "now{}",
+                ),
+                (
+                    "Action: ```json\n[{\"tool_name\": \"directly_answer\", \"param",
+                    r#"!"Action: ```json\n[{\"tool_name\": \"directly_answer\", \"param""#,
+                ),
+            ],
         );
     }
 }
