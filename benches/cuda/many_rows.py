@@ -75,7 +75,7 @@ class Spec:
 
 
 def operands(m):
-    return next(o for o in (2, 3, 4, 6, 8) if 8 * o >= m)
+    return next(o for o in (1, 2, 3, 4, 6, 8) if 8 * o >= m)
 
 
 MODULES = {}
@@ -193,20 +193,28 @@ def check_norms():
     print("wrong norms:", bad, flush=True)
 
 
-GATES = {"gate_up": 1}
+# Which norm and gate a shape has in models.
+FUSED = {"qkv": (2, 0), "gate_up": (2, 1)}
+
+
+def norm_and_gate(shape):
+    return FUSED.get(shape, (0, 0))
 
 
 def few(fmt, bits, group, shape, m):
     """What products of few rows take, in blocks of 16, with the settings of the Rust side."""
     n, k = SHAPES[shape]
-    tiles, warps, stream = (2, 8, 1) if k >= 8192 else (1, 16, 0)
+    norm, gated = norm_and_gate(shape)
     cols = few_rows.columns(m, BF16)
-    more = dict(warps=warps, gated=GATES.get(shape, 0), stream_x=stream)
-    spec = few_rows.Spec(BF16, fmt, bits, group, cols, tiles, 2, 1, **more)
-    if not spec.fits(k):
-        spec.tiles, spec.warps, spec.stream_x = 1, 8, 1
-    spec.scale_bytes = scale_bytes(fmt, group, spec.entry_bytes, k)
-    return spec
+    wide = [(2, 16, 0)] if m <= 8 and n >= 16384 else []
+    streamed = [(2, 8, 1), (1, 8, 1)] if k >= 8192 and not norm else []
+    for tiles, warps, stream in [*wide, *streamed, (1, 16, 0), (1, 8, 0), (1, 4, 0)]:
+        more = dict(warps=warps, norm=norm, gated=gated, stream_x=stream)
+        spec = few_rows.Spec(BF16, fmt, bits, group, cols, tiles, 2, 1, **more)
+        spec.scale_bytes = scale_bytes(fmt, group, spec.entry_bytes, k)
+        if spec.fits(k):
+            return spec
+    raise ValueError(f"no settings for {bits} bits, {shape}, {m} rows")
 
 
 def candidates(fmt, bits, group, m, shape, wide):
@@ -215,7 +223,7 @@ def candidates(fmt, bits, group, m, shape, wide):
         (1, 2), (1, 2, 3, 4) if wide else (1, 2, 4), (2, 3, 4), (1, 2, 3), (1, 2, 4, 8)
     ):
         settings = (tiles, groups, stages, blocks, split)
-        spec = Spec(BF16, fmt, bits, group, operands(m), k, settings, GATES.get(shape, 0))
+        spec = Spec(BF16, fmt, bits, group, operands(m), k, settings, norm_and_gate(shape)[1])
         grid = -(-n // spec.rows) * split
         busy = 2 <= groups * blocks <= 5
         if busy and spec.fits() and 64 <= grid and (split == 1 or grid <= 132 * blocks * 2):
@@ -233,7 +241,7 @@ def sweep(formats, rows, wide):
     few_rows.prepare([few(*f, s, m) for f, s, m, _ in work])
     spilled = sum(1 for kernel in MODULES.values() if kernel.spilled)
     print(len(MODULES), "kernels; spilled:", spilled, flush=True)
-    sets, layers = None, {}
+    sets, layers, norms = None, {}, norm_kernels()
     for (fmt, bits, group), shape, m, specs in work:
         n, k = SHAPES[shape]
         if sets is None or sets[0] != (fmt, bits, group, shape):
@@ -241,19 +249,31 @@ def sweep(formats, rows, wide):
             torch.cuda.empty_cache()
             sets = (fmt, bits, group, shape), *weight_sets(fmt, bits, group, n, k, torch.bfloat16)
         _, weights, size = sets
-        x = torch.randn(m, k, device="cuda").bfloat16()
-        width = n // 2 if shape in GATES else n
-        out = torch.empty(m, width, device="cuda", dtype=torch.bfloat16)
-        time = lambda run: replay(lambda: [run(w) for w in weights], 5) / len(weights)  # noqa: E731
+        x, delta, normed, total = (torch.randn(m, k, device="cuda").bfloat16() for _ in range(4))
+        weight = torch.ones(k, device="cuda").bfloat16()
+        norm, gated = norm_and_gate(shape)
+        out = torch.empty(m, n // 2 if gated else n, device="cuda", dtype=torch.bfloat16)
+
+        def time(run):
+            return replay(lambda: [run(w) for w in weights], 5) / len(weights) * 1e6
+
+        def product(w, spec):
+            if norm:
+                arrays = [x, delta, weight, normed, total]
+                norms[BF16, 1, 1].launch(m, norm_threads(k), 0, arrays, [k, 1e-5])
+            launch(spec, [normed if norm else x, *w, out], n, k, m)
+
         results = []
         for spec in specs:
-            t = time(lambda w: launch(spec, [x, *w, out], n, k, m))
             name = f"t{spec.tiles}g{spec.groups}s{spec.stages}b{spec.blocks}c{spec.split}"
             name += "!" if MODULES[spec.key()].spilled else ""
-            results.append((t * 1e6, name))
+            results.append((time(lambda w, spec=spec: product(w, spec)), name))
         results.sort()
         spec = few(fmt, bits, group, shape, m)
-        t = time(lambda w: few_rows.launch(spec, [x, *w, out], n, k, m)) * 1e6
+        before, after = ([x, delta, weight], [out, total]) if norm else ([x], [out])
+        t = time(
+            lambda w: few_rows.launch(spec, [*before, *w, *after], n, k, m, 1e-5 if norm else None)
+        )
         layers.setdefault((fmt, bits, m), {})[shape] = (results[0][0], t)
         top = " ".join(f"{name}:{t:.1f}" for t, name in results[:6])
         rate = size / len(weights) / results[0][0] * 1e6 / bandwidth
@@ -267,7 +287,7 @@ def profile():
     """One launch of each shape, for a profiler."""
     for shape, settings in {"gate_up": (2, 4, 2, 1, 1), "down": (1, 4, 3, 1, 4)}.items():
         n, k = SHAPES[shape]
-        spec = Spec(BF16, AFFINE, 4, 64, operands(32), k, settings, GATES.get(shape, 0))
+        spec = Spec(BF16, AFFINE, 4, 64, operands(32), k, settings, norm_and_gate(shape)[1])
         prepare([spec])
         weights = weight_sets(AFFINE, 4, 64, n, k, torch.bfloat16)[0][:3]
         x = torch.randn(32, k, device="cuda").bfloat16()
@@ -285,10 +305,10 @@ if __name__ == "__main__":
             check_norms()
             check_products(int(count or 300))
         elif name == "sweep":
-            sweep([(AFFINE, 4, 64)], (8, 16, 32, 64), True)
-            sweep([(AFFINE, 8, 64)], (16, 32), False)
+            sweep([(AFFINE, 4, 64)], (8, 16, 24, 32, 48, 64), True)
+            sweep([(AFFINE, 8, 64)], (8, 16, 32, 64), False)
         elif name == "shapes":
-            sweep([(AFFINE, 4, 64)], (16, 32, 64), True)
+            sweep([(AFFINE, 4, 64), (AFFINE, 8, 64)], (8, 16, 32), False)
         elif name == "profile":
             profile()
         else:

@@ -1,7 +1,7 @@
 // y = x · wᵀ for up to 64 rows of x with quantized weights, on Hopper's warp groups: each weight is
 // read and unpacked once for all rows.
 //
-// A warp group of 128 lanes owns 64 · TILES outputs, a block GROUPS of these. All read the same
+// A warp group of 128 lanes owns 64 · TILES outputs, a block WARP_GROUPS of these. All read the same
 // chunk of KC inputs of x, which the block lays out in shared memory as the tensor cores read it;
 // codes become numbers of the type of x in registers (product.cuh, which stands before this text).
 // While the tensor cores work on one tile of a unit, the lanes unpack the next one. A chunk costs
@@ -12,7 +12,7 @@
 //
 // x is of 16 bits. Settings, defined before this text, besides those of product.cuh:
 //   NAME         of the kernel
-//   OPERANDS     of 8 rows each: 2, 3, 4, 6 or 8
+//   OPERANDS     of 8 rows each: 1, 2, 3, 4, 6 or 8
 //   TILES        tiles of 64 outputs that a warp group works on
 //   WARP_GROUPS  of a block
 //   STAGES       chunks in shared memory
@@ -50,12 +50,15 @@ static_assert(X != 2 && FORMAT != 0, "codes, and numbers of 16 bits");
 #endif
 #define OF_OPERAND(c, h) "+f"(c[h][0]), "+f"(c[h][1]), "+f"(c[h][2]), "+f"(c[h][3])
 
-/// c += a · b, of 64 outputs, 16 inputs and all rows of x, queued. b is a step of x:
-/// its place, and how far blocks are from each other that are next to each other in inputs and in
-/// rows, in units of 16 bytes.
+/// c += a · b, of 64 outputs, 16 inputs and all rows of x, queued. b is the place of a step of x, in
+/// units of 16 bytes; with it goes how far blocks are from each other that are next to each other in
+/// inputs and in rows.
 __device__ __forceinline__ void
 multiply_queued(float (&c)[OPERANDS][4], const u32* a, u32 b) {
-#if OPERANDS == 2
+#if OPERANDS == 1
+#define PRODUCT "n8k16" TYPES "{%0,%1,%2,%3},{%4,%5,%6,%7},%8,1,1,1,0;"
+#define SUMS OF_OPERAND(c, 0)
+#elif OPERANDS == 2
 #define PRODUCT "n16k16" TYPES "{%0,%1,%2,%3,%4,%5,%6,%7},{%8,%9,%10,%11},%12,1,1,1,0;"
 #define SUMS OF_OPERAND(c, 0), OF_OPERAND(c, 1)
 #elif OPERANDS == 3
@@ -141,9 +144,7 @@ __device__ __forceinline__ float of_block(const float* own, int block) {
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, BLOCKS) NAME(
     const XT* __restrict__ x,
     const char* __restrict__ w,
-#if FORMAT != 0
     const char* __restrict__ scales,
-#endif
 #if FORMAT == 1
     const char* __restrict__ biases,
 #endif

@@ -10,10 +10,10 @@ use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
 use crate::mlx::{Array, Dtype};
 
 /// Rows from which on each weight should be unpacked once for all of them.
-const LEAST_ROWS: usize = 9;
+const LEAST_ROWS: usize = 5;
 
 /// Operands of 8 rows that there are kernels for.
-const OPERANDS: [usize; 5] = [2, 3, 4, 6, 8];
+const OPERANDS: [usize; 6] = [1, 2, 3, 4, 6, 8];
 
 /// Outputs of a warp group, and its threads.
 const GROUP_OUTPUTS: usize = 64;
@@ -78,17 +78,17 @@ impl ManyRows {
 
     /// The shape with the most warp groups at work, as benches/cuda found it.
     fn best(self, card: &Card) -> Option<Self> {
-        let two_blocks = [(2, 2), (1, 2)];
-        let one_block = [(4, 1), (3, 1), (2, 1), (1, 1)];
-        // Of few rows, blocks that wait for each other's beginning and end are better in pairs.
-        let order = match self.operands {
-            2 => [&two_blocks[..], &one_block].concat(),
-            _ => [&one_block[..], &two_blocks].concat(),
+        // Groups of a block, and blocks of a processor. Of few rows, blocks that wait for each
+        // other's beginning and end are better small and many.
+        let order: &[(usize, usize)] = match self.operands {
+            1 => &[(1, 4), (2, 2)],
+            2 => &[(2, 2), (1, 4)],
+            _ => &[(4, 1), (3, 1), (2, 1), (1, 1), (2, 2), (1, 2)],
         };
-        let stages = if self.operands > 4 { 2 } else { 3 };
+        let stages = if (3..=4).contains(&self.operands) { 3 } else { 2 };
         let mut best: Option<(Self, f64)> = None;
         for split in [1, 2, 4, 8] {
-            for &(groups, blocks) in &order {
+            for &(groups, blocks) in order {
                 let shapes =
                     (2..=stages).rev().map(|stages| Shape { groups, stages, blocks, split });
                 let fitting = shapes
@@ -97,11 +97,16 @@ impl ManyRows {
                 let Some(it) = fitting.filter(|_| self.product.inputs >= CHUNK * split) else {
                     continue;
                 };
-                // Clusters of many blocks do not fill up all processors.
-                let processors = card.processors() * if split < 4 { 10 } else { 9 } / 10;
+                // Clusters of many large blocks do not fill up all processors.
+                let parts = if split >= 4 && blocks < 4 { 9 } else { 10 };
+                let processors = card.processors() * parts / 10;
                 let waves = it.blocks().div_ceil(processors * blocks);
                 let busy = (it.blocks() * groups) as f64 / waves as f64;
-                if best.is_none_or(|(_, most)| busy > 1.02 * most) {
+                // To share a tile must be worth the wait for each other.
+                let better = |(other, most): (Self, f64)| {
+                    busy > most * if split > other.shape.split { 1.2 } else { 1.02 }
+                };
+                if best.is_none_or(better) {
                     best = Some((it, busy));
                 }
             }
@@ -211,7 +216,14 @@ mod tests {
         assert_eq!(shape(32, 4096, 28672), (4, 3, 1, 1));
         assert_eq!(shape(32, 14336, 4096), (3, 3, 1, 4));
         assert_eq!(shape(64, 4096, 28672), (4, 2, 1, 1));
-        assert_eq!(shape(16, 4096, 28672), (2, 3, 2, 1));
+        for (rows, of_qkv, of_gate_up) in
+            [(16, (2, 2, 2, 4), (2, 2, 2, 1)), (8, (1, 2, 4, 4), (1, 2, 4, 1))]
+        {
+            assert_eq!(shape(rows, 4096, 4096), (1, 2, 4, 8));
+            assert_eq!(shape(rows, 4096, 6144), of_qkv);
+            assert_eq!(shape(rows, 4096, 28672), of_gate_up);
+            assert_eq!(shape(rows, 14336, 4096), (1, 2, 4, 8));
+        }
     }
 
     #[test]
@@ -245,7 +257,7 @@ mod tests {
         let takes = |product: Product| ManyRows::of(&card, &product).is_some();
         let good = product(32, 4096, 4096);
         assert!(takes(good));
-        assert!(!takes(Product { rows: 8, ..good }));
+        assert!(!takes(Product { rows: 4, ..good }));
         assert!(!takes(Product { rows: 65, ..good }));
         assert!(!takes(Product { x: 2, ..good }));
         assert!(!takes(Product { format: 0, bits: 16, ..good }));
