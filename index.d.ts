@@ -728,6 +728,8 @@ export interface NativeResult {
   matched?: NativeMatched
   /** What was asked for and is not enforced, or differently. */
   warnings?: Array<string>
+  /** The length of `rawText` before the stop string that was found. */
+  rawLength?: number
   /** Its tokens. */
   usage: NativeUsage
   /** How long it took. */
