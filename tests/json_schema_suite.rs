@@ -35,16 +35,19 @@ fn accepts(grammar: &Grammar, vocabulary: &Arc<Vocabulary>, text: &str) -> bool 
     masks.is_complete()
 }
 
-/// Whether an answer ends that adds a digit wherever it can, and closes what it can otherwise.
+/// Whether an answer ends that adds digits to numbers wherever it can, and closes all else.
 fn ends(grammar: &Grammar, vocabulary: &Arc<Vocabulary>) -> bool {
     const LONGEST: usize = 1000;
     let constraint = grammar.compile(vocabulary, &Begin::Now).unwrap();
     let mut masks = Masks::start(&constraint).unwrap();
     let end = vocabulary.size() as u32 - 1;
-    let bytes = || b"97.eE-+\"]},:".iter().map(|&byte| u32::from(byte)).chain(0..=end);
+    let mut in_string = false;
     (0..LONGEST).any(|_| {
         let Ok(allowed) = masks.allowed() else { return true };
-        let token = bytes().find(|&token| allowed.contains(token)).unwrap();
+        let wanted: &[u8] = if in_string { b"\"" } else { b"97.eE-+]}\",:" };
+        let wanted = wanted.iter().map(|&byte| u32::from(byte)).chain(0..=end);
+        let token = wanted.into_iter().find(|&token| allowed.contains(token)).unwrap();
+        in_string ^= token == u32::from(b'"');
         token == end || masks.accept(token).unwrap()
     })
 }

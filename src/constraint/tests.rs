@@ -565,6 +565,8 @@ fn numbers_end() {
         json!({ "type": "number", "maximum": 0.5 }),
         json!({ "type": "number", "minimum": -1, "maximum": 1 }),
         json!({ "multipleOf": 7 }),
+        json!({ "type": "integer", "multipleOf": 10, "minimum": 5 }),
+        json!({ "allOf": [{ "multipleOf": 2 }, { "multipleOf": 5 }] }),
         json!({ "type": "number", "multipleOf": 0.01 }),
         json!({ "type": ["null", "integer"] }),
         json!({ "anyOf": [number, { "type": "string", "maxLength": 2 }] }),

@@ -228,6 +228,7 @@ impl<'a> Lowering<'a> {
                 _ => {}
             }
         }
+        bound_multiples(&mut out);
         self.property_names(map, at, &mut out)?;
         self.property_counts(map, at, &mut out)?;
         Ok(Some(out))
@@ -553,6 +554,20 @@ impl<'a> Lowering<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Multiples have an end: behind digits enough, another one may be all that can complete a number.
+fn bound_multiples(out: &mut Object) {
+    if !out.contains_key("multipleOf") {
+        return;
+    }
+    let bounds =
+        [("minimum", "exclusiveMinimum", -WIDEST), ("maximum", "exclusiveMaximum", WIDEST)];
+    for (bound, exclusive, widest) in bounds {
+        if !out.contains_key(exclusive) {
+            out.entry(bound).or_insert_with(|| widest.into());
+        }
     }
 }
 
