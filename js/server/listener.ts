@@ -29,7 +29,8 @@ async function answer(
   outgoing.on('error', () => undefined)
   try {
     const request = toRequest(incoming, gone.signal)
-    await send(await (request instanceof Response ? request : handler(request)), outgoing, gone)
+    const response = await (request instanceof Response ? request : handler(request))
+    await send(response, outgoing, gone, () => discardRest(incoming))
   } catch {
     // What the handler could not answer; a broken connection ends here, too.
     if (outgoing.headersSent) {
@@ -40,26 +41,33 @@ async function answer(
     }
   }
   if (!incoming.complete) {
-    outgoing.once('finish', () => {
-      linger(incoming)
-    })
-    if (outgoing.writableFinished) linger(incoming)
+    outgoing.once('finish', () => incoming.destroy())
+    if (outgoing.writableFinished) incoming.destroy()
   }
 }
 
-/** How long what is still to come of a refused body is read, in milliseconds. */
-const LINGER_MS = 2000
+/** How long what is still to come of a refused body is waited for, and all of it read. */
+const REST_MS = { silent: 200, most: 2000 }
 
 /**
- * Ends a request of whose body more is to come, which is nobody's. A connection that is cut while a
- * client writes takes the answer with it, so what comes is read and thrown away for a while.
+ * Throws away what is still to come of a body that nobody reads, for a while: a connection that is
+ * cut while a client writes takes the answer with it.
  */
-function linger(incoming: IncomingMessage): void {
-  const timer = setTimeout(() => incoming.destroy(), LINGER_MS)
-  incoming.once('close', () => {
-    clearTimeout(timer)
+async function discardRest(incoming: IncomingMessage): Promise<void> {
+  if (incoming.complete) return
+  const start = performance.now()
+  let timer: NodeJS.Timeout | undefined
+  await new Promise<void>((resolve) => {
+    const wait = (): void => {
+      clearTimeout(timer)
+      const left = start + REST_MS.most - performance.now()
+      timer = setTimeout(resolve, Math.max(0, Math.min(REST_MS.silent, left)))
+    }
+    incoming.on('data', wait)
+    for (const event of ['end', 'error', 'close']) incoming.once(event, resolve)
+    wait()
   })
-  incoming.resume()
+  clearTimeout(timer)
 }
 
 /** The request as `fetch` has it, or what is answered to one that `fetch` cannot have. */
@@ -102,16 +110,20 @@ function toRequest(incoming: IncomingMessage, signal: AbortSignal): Request | Re
 /** A body, as fast as it is read. Who reads no more of it leaves the connection as it is. */
 function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
   const chunks = incoming.iterator({ destroyOnReturn: false }) as AsyncIterator<Buffer, undefined>
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { done, value } = await chunks.next()
-      if (done === true) controller.close()
-      else controller.enqueue(value)
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        const { done, value } = await chunks.next()
+        if (done === true) controller.close()
+        else controller.enqueue(value)
+      },
+      async cancel() {
+        await chunks.return?.()
+      },
     },
-    async cancel() {
-      await chunks.return?.()
-    },
-  })
+    // Nothing is read before someone asks for it: a body that is refused by its length is not.
+    { highWaterMark: 0 },
+  )
 }
 
 /** How many hosts a request names: of several, `headers` has the first one alone. */
@@ -123,11 +135,16 @@ function refused(failure: Failure): Response {
   return json(OPENAI.body(failure, ''), OPENAI.status(failure))
 }
 
-/** Writes a response, as fast as the client reads it. */
+/**
+ * Writes a response, as fast as the client reads it.
+ *
+ * @param written - Called before the response ends.
+ */
 async function send(
   response: Response,
   outgoing: ServerResponse,
   gone: AbortController,
+  written: () => Promise<void>,
 ): Promise<void> {
   const body: ReadableStream<Uint8Array> | null = response.body
   if (gone.signal.aborted) {
@@ -136,6 +153,7 @@ async function send(
   }
   outgoing.writeHead(response.status, Object.fromEntries(response.headers))
   if (body === null) {
+    await written()
     outgoing.end()
     return
   }
@@ -156,6 +174,7 @@ async function send(
     if (!outgoing.write(value)) await Promise.race([drained(outgoing), failed])
   }
   gone.signal.removeEventListener('abort', cancel)
+  await written()
   outgoing.end()
 }
 
