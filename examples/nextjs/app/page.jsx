@@ -4,12 +4,13 @@ import { useChat } from '@ai-sdk/react'
 import { useState } from 'react'
 
 export default function Page() {
-  const { messages, sendMessage, status, stop } = useChat()
+  const { messages, sendMessage, status, stop, error } = useChat()
   const [text, setText] = useState('')
   const isIdle = status === 'ready' || status === 'error'
 
   function send(event) {
     event.preventDefault()
+    if (text.trim() === '') return
     sendMessage({ text })
     setText('')
   }
@@ -22,6 +23,7 @@ export default function Page() {
           {parts.map((part, index) => part.type === 'text' && <span key={index}>{part.text}</span>)}
         </p>
       ))}
+      {error && <p role="alert">There is no answer: {error.message}</p>}
       <form onSubmit={send}>
         <input value={text} onChange={(event) => setText(event.target.value)} autoFocus />
         {isIdle ? (
