@@ -96,6 +96,7 @@ mod step3p5;
 mod talkie;
 mod xglm;
 mod youtu_llm;
+mod zamba2;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -541,6 +542,7 @@ const FAMILIES: &[&[Architecture]] = &[
         talkie,
         xglm,
         youtu_llm,
+        zamba2,
     ],
     bailing::ARCHITECTURES,
     deepseek::ARCHITECTURES,

@@ -15,8 +15,10 @@ use crate::weights::Weights;
 /// The attention of a model's layers.
 #[derive(Debug, Clone, Copy)]
 pub struct AttentionConfig {
-    /// Input and output features.
+    /// Output features.
     pub dims: i32,
+    /// Input features; `None` for as many.
+    pub inputs: Option<i32>,
     /// Query heads.
     pub heads: i32,
     /// Key and value heads; divides `heads`.
@@ -167,7 +169,7 @@ impl AttentionConfig {
     /// The same of a layer that projects its queries alone.
     pub(super) fn build_queries(&self, w: &Weights, layer: LayerConfig) -> Result<Attention> {
         let outputs = self.outputs()[0];
-        let queries = (self.linear)(&w.at(self.qkv[0]), self.dims, outputs, self.qkv_bias)?;
+        let queries = (self.linear)(&w.at(self.qkv[0]), self.inputs(), outputs, self.qkv_bias)?;
         let queries = Projections::new(w, vec![(queries, outputs)])?;
         Ok(Attention::new(w, self.parts_of(w, layer, queries)?))
     }
@@ -215,6 +217,11 @@ impl AttentionConfig {
                 .transpose()?,
             output: (self.linear)(&w.at(self.output), inner, dims, self.output_bias)?,
         })
+    }
+
+    /// Features of what is attended from.
+    fn inputs(&self) -> i32 {
+        self.inputs.unwrap_or(self.dims)
     }
 
     /// Features of a head's values.
@@ -272,12 +279,12 @@ impl AttentionConfig {
     fn gate_projection(&self, w: &Weights) -> Result<Option<Linear>> {
         let Some((name, gates)) = self.gate.zip(self.gates()) else { return Ok(None) };
         let w = w.at(name);
-        (self.linear)(&w, self.dims, gates, w.has("bias")).map(Some)
+        (self.linear)(&w, self.inputs(), gates, w.has("bias")).map(Some)
     }
 
     pub(super) fn qkv(&self, w: &Weights) -> Result<Projections> {
         let outputs = self.outputs();
-        let linear = |name, outputs, bias| (self.linear)(&w.at(name), self.dims, outputs, bias);
+        let linear = |name, outputs, bias| (self.linear)(&w.at(name), self.inputs(), outputs, bias);
         if let [fused] = self.qkv {
             let fused = linear(fused, outputs.iter().sum(), self.qkv_bias)?;
             let fused = match self.fused_order {

@@ -1,12 +1,13 @@
 //! A stack of layers that are one block each, as in Mamba and what came of it.
 
-use super::decoder::{Head, no_head};
+use super::decoder::Head;
 use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
-use super::residual::Residual;
+use super::residual::{Input, Residual};
 use super::rows::StepRows;
+use super::shared_transformer::LayerOfShared;
 use super::step::Step;
 use crate::cache::Cache;
 use crate::error::Result;
@@ -20,6 +21,9 @@ pub enum Block {
     Mixer(Box<dyn Mixer>),
     /// The same with the cache of the mixer before it.
     Continued(Box<dyn Mixer>),
+    /// A mixer that reads norm(x + transformer(x, embeddings)). Their caches are a list, that of the
+    /// transformer first.
+    WithShared(Box<LayerOfShared>, Box<dyn Mixer>),
     /// What works on each position, and has no cache.
     FeedForward(Box<dyn FeedForward>),
 }
@@ -85,7 +89,7 @@ impl Backbone {
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(&x)?;
         }
-        let mut stream = Residual::from(x);
+        let mut stream = Residual::from(x.clone());
         let (mut rows, mut mixers) = (StepRows::new(step, caches)?, 0);
         for (norm, block) in &self.layers {
             let input = stream.normed(norm);
@@ -98,17 +102,20 @@ impl Backbone {
                 Block::Continued(mixer) => {
                     mixer.forward(&input, &mut rows.layer(mixers.saturating_sub(1))?)?
                 }
+                Block::WithShared(transformer, mixer) => {
+                    mixers += 1;
+                    let mut rows = rows.layer(mixers - 1)?;
+                    let before = input.stream()?;
+                    let heard = transformer.forward(&before, &x, &mut rows.part(0, 2)?)?;
+                    let heard = Input::from(before).add(heard)?;
+                    mixer.forward(&heard.normed(norm), &mut rows.part(1, 2)?)?
+                }
             };
             stream = input.add(output)?;
         }
         step.logits(&stream, self.embedding.vocabulary(), |stream| {
             let x = stream.normed(&self.norm);
-            let x = x.array()?;
-            match &self.head {
-                Head::Tied => self.embedding.as_linear(x),
-                Head::Linear(head) => head.forward(x),
-                Head::Absent => Err(no_head()),
-            }
+            self.head.forward(x.array()?, &self.embedding)
         })
     }
 
@@ -121,6 +128,9 @@ impl Backbone {
     pub fn make_caches(&self) -> Vec<Cache> {
         let cache = |(_, block): &(Norm, Block)| match block {
             Block::Mixer(mixer) => Some(mixer.make_cache()),
+            Block::WithShared(transformer, mixer) => {
+                Some(Cache::List(vec![transformer.make_cache(), mixer.make_cache()]))
+            }
             Block::Continued(_) | Block::FeedForward(_) => None,
         };
         self.layers.iter().filter_map(cache).collect()

@@ -41,7 +41,19 @@ impl Head {
         Self::taking(Linear::new, w, embedding, tied, [dims, vocabulary])
     }
 
-    /// The same where `linear` takes a matrix of its own.
+    /// Hidden states `[…, dims]` to logits; `embedding` is that of the model.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where there is none.
+    pub fn forward(&self, x: &Array, embedding: &Embedding) -> Result<Array> {
+        match self {
+            Self::Tied => embedding.as_linear(x),
+            Self::Linear(head) => head.forward(x),
+            Self::Absent => Err(no_head()),
+        }
+    }
+
+    /// As [`Head::new`], where `linear` takes a matrix of its own.
     pub(super) fn taking(
         linear: TakeLinear,
         w: &Weights,
@@ -68,7 +80,7 @@ impl Head {
 }
 
 /// The error of asking a model without a head for logits.
-pub(super) fn no_head() -> Error {
+fn no_head() -> Error {
     let message = "the checkpoint has no output head: it embeds texts and does not write any";
     Error::Unsupported(message.to_owned())
 }
@@ -210,11 +222,7 @@ impl Decoder {
 
     /// Hidden states behind a last norm to logits.
     fn project(&self, x: &Array) -> Result<Array> {
-        let mut logits = match &self.head {
-            Head::Tied => self.embedding.as_linear(x),
-            Head::Linear(head) => head.forward(x),
-            Head::Absent => Err(no_head()),
-        }?;
+        let mut logits = self.head.forward(x, &self.embedding)?;
         if let Some(scale) = self.logit_scale {
             logits = scaled(&logits, scale)?;
         }

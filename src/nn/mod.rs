@@ -57,6 +57,7 @@ mod router;
 mod rows;
 mod rwkv7;
 mod shared_attention;
+mod shared_transformer;
 mod shortcut;
 mod standard;
 mod step;
@@ -120,6 +121,7 @@ pub use router::{ExpertGroups, Router, Routing, Score};
 pub use rows::{Row, Rows, StepRows};
 pub use rwkv7::{ChannelMixing, FirstValues, Rwkv7Config, TimeMixing};
 pub use shared_attention::{SharedAttention, shared_caches};
+pub use shared_transformer::{LayerOfShared, SharedTransformer, SharedTransformerConfig};
 pub use shortcut::{Shortcut, ShortcutFrom, ShortcutTo};
 pub use standard::{
     DecoderNames, NESTED, NormLayout, PositionTable, StandardDecoder, language_model,

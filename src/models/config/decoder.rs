@@ -86,6 +86,7 @@ impl ConfigFile {
         let bias = self.flag("attention_bias")?;
         Ok(AttentionConfig {
             dims,
+            inputs: None,
             heads,
             kv_heads,
             interleaved_groups: false,
