@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::config::{ConfigFile, Mamba2Fields, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, Mamba2, Mlp, NormLayout};
+use crate::nn::{Mamba2, Mlp, NormLayout};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["bamba"], build);
@@ -34,9 +34,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             (0..file.layers()?).map(|layer| listed.contains(&layer)).collect()
         }
     };
+    file.expect_silu("hidden_act")?;
     let mamba = file.mamba2(&Mamba2Fields::BAMBA)?;
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    let bias = file.flag("mlp_bias")?;
+    let (bias, activation) = (file.flag("mlp_bias")?, file.activation()?);
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| match attends[index] {
@@ -45,7 +46,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         },
         |_, w| {
             let w = w.at("feed_forward");
-            Ok(Box::new(Mlp::new(&w, dims, hidden, bias, Activation::Silu)?))
+            Ok(Box::new(Mlp::new(&w, dims, hidden, bias, activation)?))
         },
     )?))
 }

@@ -10,7 +10,7 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["cohere2"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults { base: Some(50_000.0), traditional: true, share: None };
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: true, share: None };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::PARALLEL;

@@ -38,6 +38,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: Activation::Silu,
         routing: Routing::softmax(file.flag("norm_topk_prob")?),
     };
     let names = ExpertNames {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::mlx::ops;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, ExpertNames, Experts, Mlp, Moe, MoeConfig, Router, Routing, Score};
+use crate::nn::{ExpertNames, Experts, Mlp, Moe, MoeConfig, Router, Routing, Score};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -28,7 +28,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let (score, groups, normalize, scale) = (Score::Softmax, None, true, 1.0);
     let routing = Routing::ScoresThenTop { score, groups, normalize, scale };
     let active = file.active_experts(experts, Some(6))?;
-    let config = MoeConfig { dims, hidden, experts, active, routing };
+    let activation = file.activation()?;
+    let field = "moe_norm_min";
+    if file.optional::<f32>(field)?.is_some_and(|least| least > 1e-6) {
+        return Err(file.error(format!("\"{field}\" is above 1e-6, which is not supported")));
+    }
+    let config = MoeConfig { dims, hidden, experts, active, activation, routing };
     let shared = match file.optional("moe_num_shared_experts")?.unwrap_or(0_i64) {
         0 => None,
         count => Some(file.bounded("moe_num_shared_experts", count, 1 << 10)?),
@@ -40,7 +45,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         // Implementations differ where the first of these layers is not said.
         let sparse = if is_said { sparse(index) } else { w.at("gate").has("weight") };
         if !sparse {
-            return Ok(Box::new(Mlp::new(&w, dims, dense, bias, Activation::Silu)?));
+            return Ok(Box::new(Mlp::new(&w, dims, dense, bias, activation)?));
         }
         let mut router = Router::new(&w.at("gate"), config, false)?;
         // Those that were converted lack it.
@@ -53,7 +58,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         let moe = Moe::of(router, Experts::new(&w, config, ExpertNames::default())?);
         let Some(count) = shared else { return Ok(Box::new(moe)) };
         let (w, hidden) = (w.at("shared_experts"), hidden.saturating_mul(count));
-        Ok(Box::new(moe.with_shared(Mlp::new(&w, dims, hidden, bias, Activation::Silu)?)))
+        Ok(Box::new(moe.with_shared(Mlp::new(&w, dims, hidden, bias, activation)?)))
     })?))
 }
 

@@ -20,7 +20,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ]);
     let grouped = file.flag("new_decoder_architecture")?;
     let heads = file.size("num_attention_heads")?;
-    let kv_heads = match (grouped, file.optional("multi_query")?.unwrap_or(true)) {
+    let kv_heads = match (grouped, file.flag_on("multi_query")?) {
         (true, _) => file.size_or("num_kv_heads", heads)?,
         (false, true) => 1,
         (false, false) => heads,
@@ -33,7 +33,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         decoder.attention.alibi = Some(AlibiConfig { max: 8.0, rounded, scaled: true });
         decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     }
-    let parallel = grouped || file.optional("parallel_attn")?.unwrap_or(true);
+    let parallel = grouped || file.flag_on("parallel_attn")?;
     let norms = file.size_or("num_ln_in_parallel_attn", if grouped { 2 } else { 1 })?;
     decoder.layout = match (parallel, grouped && norms == 2) {
         (_, true) => NormLayout { parallel: true, ..NormLayout::pre(["ln_attn", "ln_mlp"]) },

@@ -25,7 +25,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         (true, true) => Some(Trainer::MlxLm),
         (true, false) => Some(Trainer::Peft),
     };
-    let mut decoder = file.decoder(&RopeDefaults::base(1e11))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     let tied = decoder.tied.unwrap_or_else(|| !w.has("lm_head.weight"));
     decoder.tied = Some(tied);
     decoder.layout = NormLayout::pre(["input_layernorm", "pre_ff_layernorm"]);
@@ -75,6 +75,7 @@ fn mamba(file: &ConfigFile, projection_scales: Option<[f32; 5]>) -> Result<Mamba
         ("mamba_conv_bias", json!(true)),
         ("mamba_norm_before_gate", json!(true)),
     ]);
+    file.expect_silu("hidden_act")?;
     let config = file.mamba2(&Mamba2Fields::BAMBA)?;
     let norm = match (file.flag("mamba_rms_norm")?, file.flag("mamba_norm_before_gate")?) {
         (false, _) => GatedNorm::None,

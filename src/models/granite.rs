@@ -33,6 +33,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: file.activation()?,
         routing: Routing::TopThenSoftmax,
     };
     let fused = ["input_linear.weight", "output_linear.weight"];

@@ -2,14 +2,13 @@
 //! sees every token, or that MLP alone; every sum and product scaled.
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::config::{ConfigFile, Mamba2Fields, RopeDefaults};
 use super::granite::set_factors;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{
-    Activation, ExpertNames, Experts, FeedForward, Mamba2, Mlp, Moe, MoeConfig, Router, Routing,
-};
+use crate::nn::{ExpertNames, Experts, FeedForward, Mamba2, Mlp, Moe, MoeConfig, Router, Routing};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -25,15 +24,25 @@ enum Kind {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.with_defaults([
+        ("layer_types", json!(vec!["mamba"; file.layers()?])),
+        ("mamba_n_groups", json!(1)),
+        ("mamba_d_state", json!(256)),
+        ("mamba_d_conv", json!(4)),
+        ("mamba_conv_bias", json!(true)),
+    ]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.tied = Some(decoder.tied.unwrap_or(true));
     set_factors(file, &mut decoder)?;
-    if file.optional::<String>("position_embedding_type")?.as_deref() == Some("nope") {
+    if file.optional::<String>("position_embedding_type")?.as_deref() != Some("rope") {
         decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     }
     let kinds = file.layer_kinds()?.ok_or_else(|| file.error("\"layer_types\" is missing"))?;
     let mamba = match kinds.contains(&Kind::Mamba) {
-        true => Some(file.mamba2(&Mamba2Fields::BAMBA)?),
+        true => {
+            file.expect_silu("hidden_act")?;
+            Some(file.mamba2(&Mamba2Fields::BAMBA)?)
+        }
         false => None,
     };
     Ok(Box::new(decoder.build_hybrid(
@@ -51,7 +60,7 @@ fn feed_forward(file: &ConfigFile, w: &Weights, dims: i32) -> Result<Box<dyn Fee
     let shared = || {
         let hidden = file.size_or("shared_intermediate_size", hidden)?;
         let names = ["input_linear", "output_linear"];
-        Mlp::fused(&w.at("shared_mlp"), names, dims, hidden, false, Activation::Silu)
+        Mlp::fused(&w.at("shared_mlp"), names, dims, hidden, false, file.activation()?)
     };
     if matches!(file.optional("num_local_experts")?, None | Some(0)) {
         // Published checkpoints name it as the one beside experts.
@@ -66,6 +75,7 @@ fn feed_forward(file: &ConfigFile, w: &Weights, dims: i32) -> Result<Box<dyn Fee
         hidden,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: file.activation()?,
         routing: Routing::TopThenSoftmax,
     };
     let fused = ["input_linear.weight", "output_linear.weight"];

@@ -17,7 +17,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.scale = file.optional("attention_multiplier")?;
     decoder.logit_scale = file.optional("logits_scaling")?;
     let feed_forward = mlp(file, decoder.attention.dims)?;
-    if !file.optional("use_post_norm")?.unwrap_or(true) {
+    if !file.flag_on("use_post_norm")? {
         return Ok(Box::new(decoder.build(w, feed_forward)?));
     }
     decoder.layout = NormLayout::sandwich([

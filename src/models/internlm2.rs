@@ -22,7 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qkv = &["wqkv"];
     decoder.attention.fused_order = FusedOrder::ByKeyHead;
     decoder.attention.output = "wo";
-    let bias = file.optional("bias")?.unwrap_or(true);
+    let bias = file.flag_on("bias")?;
     decoder.attention.qkv_bias = bias;
     decoder.attention.output_bias = bias;
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);

@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{
-    Activation, ExpertNames, Mamba, MambaConfig, Mlp, Moe, MoeConfig, Norm, NormLayout, Routing,
-};
+use crate::nn::{ExpertNames, Mamba, MambaConfig, Mlp, Moe, MoeConfig, Norm, NormLayout, Routing};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["jamba"], build).with_eps(1e-6);
@@ -42,7 +40,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         sparse.fill(false);
     }
     let active = if experts == 1 { 1 } else { file.active_experts(experts, Some(2))? };
-    let config = MoeConfig { dims, hidden, experts, active, routing: Routing::softmax(false) };
+    let (activation, routing) = (file.activation()?, Routing::softmax(false));
+    let config = MoeConfig { dims, hidden, experts, active, activation, routing };
     let names = ExpertNames { router: "router", ..ExpertNames::default() };
     Ok(Box::new(decoder.build_hybrid(
         w,
@@ -54,7 +53,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             let w = w.at("feed_forward");
             Ok(match sparse[index] {
                 true => Box::new(Moe::new(&w, config, names)?),
-                false => Box::new(Mlp::new(&w, dims, hidden, false, Activation::Silu)?),
+                false => Box::new(Mlp::new(&w, dims, hidden, false, activation)?),
             })
         },
     )?))
@@ -68,6 +67,7 @@ fn every(file: &ConfigFile, fields: [&str; 2], defaults: [i32; 2]) -> Result<Vec
 }
 
 fn mamba(file: &ConfigFile, dims: i32, eps: f32) -> Result<MambaConfig> {
+    file.expect_silu("hidden_act")?;
     let inner = i64::from(dims) * i64::from(file.size_or("mamba_expand", 2)?);
     let rank = match file.optional::<Value>("mamba_dt_rank")? {
         Some(Value::Number(_)) => file.size("mamba_dt_rank")?,
@@ -79,7 +79,7 @@ fn mamba(file: &ConfigFile, dims: i32, eps: f32) -> Result<MambaConfig> {
         state: file.bounded("mamba_d_state", file.require("mamba_d_state")?, 1 << 10)?,
         kernel: file.size("mamba_d_conv")?,
         rank,
-        conv_bias: file.optional("mamba_conv_bias")?.unwrap_or(true),
+        conv_bias: file.flag_on("mamba_conv_bias")?,
         projection_bias: file.flag("mamba_proj_bias")?,
         norm: Some((Norm::rms, eps)),
     })

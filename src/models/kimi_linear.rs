@@ -58,7 +58,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         lower_bound: file.optional("gate_lower_bound")?,
         joint_conv: situ.is_some(),
     };
-    let mut experts = file.sparse_layers(dims)?;
+    let mut experts = match situ {
+        Some(_) => file.without("hidden_act").sparse_layers(dims)?,
+        None => file.sparse_layers(dims)?,
+    };
     if let Some(config) = &mut experts.experts
         && let Routing::ScoresThenTop { score, normalize, .. } = &mut config.routing
     {

@@ -19,14 +19,15 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("moe_intermediate_size")?,
         experts,
         active: file.active_experts(experts, Some(4))?,
+        activation: file.activation()?,
         routing: Routing::ScoresThenTop {
             score: Score::Sigmoid,
             groups: None,
-            normalize: file.optional("norm_topk_prob")?.unwrap_or(true),
+            normalize: file.flag_on("norm_topk_prob")?,
             scale: file.optional("routed_scaling_factor")?.unwrap_or(1.0),
         },
     };
-    let corrected = file.optional("use_expert_bias")?.unwrap_or(true);
+    let corrected = file.flag_on("use_expert_bias")?;
     let correction: &[&str] = if corrected { &["expert_bias"] } else { &[] };
     let single = ["w1", "w3", "w2"];
     let (dense, hidden) = (file.size("num_dense_layers")?, file.size("intermediate_size")?);

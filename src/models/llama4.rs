@@ -9,8 +9,8 @@ use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
-    Activation, AttentionConfig, AttentionSpan, ExpertNames, Experts, Mlp, Moe, MoeConfig, Norm,
-    QkNorm, QueryTemperature, Router, Routing,
+    AttentionConfig, AttentionSpan, ExpertNames, Experts, Mlp, Moe, MoeConfig, Norm, QkNorm,
+    QueryTemperature, Router, Routing,
 };
 use crate::weights::Weights;
 
@@ -25,7 +25,7 @@ enum Kind {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     // The text model by itself has experts only where it says so.
-    let file = &match file.is_part() {
+    let file = &match file.is_part() || file.values().contains_key("moe_layers") {
         true => file.clone(),
         false => file.with_defaults([("moe_layers", json!([]))]),
     };
@@ -51,8 +51,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             (layer.rope, layer.temperature) = (None, temperature);
         }
     }
-    let norms = file.optional("use_qk_norm")?.unwrap_or(true);
-    let qk_norm = norms.then(|| QkNorm::each_head(Norm::unweighted, decoder.eps));
+    let norms = file.flag_on("use_qk_norm")?;
+    let qk_norm = norms.then(|| QkNorm::each_head(Norm::unweighted, decoder.eps).after_rotation());
     let attention = |index: usize, layer: &Weights| {
         let qk_norm = qk_norm.filter(|_| rotated[index]);
         let config = AttentionConfig { qk_norm, ..decoder.attention };
@@ -61,15 +61,15 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let dims = decoder.attention.dims;
     let (sparse, dense) = (sparse_layers(file)?, file.size("intermediate_size_mlp")?);
-    let hidden = file.size("intermediate_size")?;
+    let (hidden, activation) = (file.size("intermediate_size")?, file.activation()?);
     Ok(Box::new(decoder.build_hybrid(w, attention, |index, layer| {
         let w = layer.at("feed_forward");
         if !sparse(index) {
-            return Ok(Box::new(Mlp::new(&w, dims, dense, false, Activation::Silu)?));
+            return Ok(Box::new(Mlp::new(&w, dims, dense, false, activation)?));
         }
         let experts = file.size("num_local_experts")?;
         let (active, routing) = (1, Routing::SigmoidOfInput);
-        let config = MoeConfig { dims, hidden, experts, active, routing };
+        let config = MoeConfig { dims, hidden, experts, active, activation, routing };
         let experts = if w.has("experts.gate_up_proj") {
             Experts::transposed(&w.at("experts"), config)?
         } else {

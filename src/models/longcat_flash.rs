@@ -7,8 +7,8 @@ use super::config::{ConfigFile, LatentDecoder};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{
-    Activation, BlockNorms, Decoder, DecoderLayer, Embedding, ExpertNames, Experts, FeedForward,
-    Head, Mlp, Moe, MoeConfig, Norm, Norms, Router, Routing, Score, Shortcut, language_model,
+    BlockNorms, Decoder, DecoderLayer, Embedding, ExpertNames, Experts, FeedForward, Head, Mlp,
+    Moe, MoeConfig, Norm, Norms, Router, Routing, Score, Shortcut, language_model,
 };
 use crate::weights::Weights;
 
@@ -66,7 +66,7 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
     }
     let latent = latent(file)?;
     let (dims, eps) = (latent.attention.dims, latent.decoder.eps);
-    let hidden = file.size("intermediate_size")?;
+    let (hidden, activation) = (file.size("intermediate_size")?, file.activation()?);
     let experts = experts(file, dims)?;
     let model = language_model(w);
     let mut layers = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
         let shortcut = Shortcut::default();
         for half in 0..2 {
             let norm = |name: &str| Norm::rms(&w.at(name).at(half), dims, eps).map(Some);
-            let mlp = Mlp::new(&w.at("mlps").at(half), dims, hidden, false, Activation::Silu)?;
+            let mlp = Mlp::new(&w.at("mlps").at(half), dims, hidden, false, activation)?;
             let feed_forward: Box<dyn FeedForward> = match half {
                 0 => Box::new(shortcut.from(Box::new(mlp), Box::new(experts(&w.at("mlp"))?))),
                 _ => Box::new(shortcut.to(Box::new(mlp))),
@@ -118,7 +118,7 @@ fn latent(file: &ConfigFile) -> Result<LatentDecoder> {
         return Err(file.error("\"q_lora_rank\" is missing"));
     };
     let factor = |field: &str, rank: i32| -> Result<f32> {
-        let scaled = file.optional(field)?.unwrap_or(true);
+        let scaled = file.flag_on(field)?;
         Ok(if scaled { (dims / rank as f32).sqrt() } else { 1.0 })
     };
     latent.attention.norm_scales =
@@ -137,6 +137,7 @@ fn experts(file: &ConfigFile, dims: i32) -> Result<impl Fn(&Weights) -> Result<M
         hidden: file.size("moe_intermediate_size")?,
         experts,
         active: file.active_experts(all, Some(12))?,
+        activation: file.activation()?,
         routing: Routing::ScoresThenTop {
             score: Score::Softmax,
             groups: None,

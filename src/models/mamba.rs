@@ -21,6 +21,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         Some(Value::Number(_)) => file.size("time_step_rank")?,
         _ => (dims + 15) / 16,
     };
+    file.expect_silu("hidden_act")?;
     let normed = file.flag("use_bcdt_rms")? || file.model_type()? == "falcon_mamba";
     let eps = file.optional("mixer_rms_eps")?.unwrap_or(1e-6);
     let config = MambaConfig {
@@ -29,7 +30,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         state: file.bounded("state_size", file.require("state_size")?, 1 << 10)?,
         kernel: file.size("conv_kernel")?,
         rank,
-        conv_bias: file.optional("use_conv_bias")?.unwrap_or(true),
+        conv_bias: file.flag_on("use_conv_bias")?,
         projection_bias: file.flag("use_bias")?,
         norm: normed.then_some((Norm::unweighted, eps)),
     };

@@ -10,6 +10,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["mamba2"], bui
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let own_state = file.optional::<i32>("ssm_state_size")?.is_some();
+    file.expect_silu("hidden_act")?;
     let mixer = file.mamba2(&Mamba2Fields {
         heads: "num_heads",
         head_dim: "head_dim",

@@ -14,7 +14,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["minimax", "mi
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(5_000_000.0), traditional: false, share: Some(1.0) };
     let mut decoder = file.decoder(&rope)?;
-    if file.optional("use_qk_norm")?.unwrap_or(true) {
+    if file.flag_on("use_qk_norm")? {
         decoder.attention.qk_norm = Some(QkNorm::all_heads(Norm::rms, decoder.eps));
     }
     let experts = file.size("num_local_experts")?;
@@ -24,6 +24,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, Some(8))?,
+        activation: file.activation()?,
         routing: Routing::ScoresThenTop { score, groups, normalize, scale },
     };
     let names = ExpertNames {

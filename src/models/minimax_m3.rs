@@ -25,17 +25,22 @@ const NAMES: ExpertNames = ExpertNames {
 };
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &with_defaults(file)?;
+    let mut file = with_defaults(file)?;
+    // A share wins over a number, as in transformers.
+    if file.says_rope_field("partial_rotary_factor")? {
+        file = file.without("rotary_dim");
+    }
+    let file = &file;
     let share = Some(0.5);
     let rope = RopeDefaults { base: Some(5_000_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     let eps = decoder.eps;
-    let norm = match file.optional("use_gemma_norm")?.unwrap_or(true) {
+    let norm = match file.flag_on("use_gemma_norm")? {
         true => Norm::rms_plus_one,
         false => Norm::rms,
     };
     decoder.norm = norm;
-    if file.optional("use_qk_norm")?.unwrap_or(true) {
+    if file.flag_on("use_qk_norm")? {
         decoder.attention.qk_norm = Some(QkNorm::each_head(norm, eps));
     }
     let (dims, heads, head_dim) =
@@ -45,7 +50,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let combine = Combine { function: clipped_swiglu, numbers: [limit, alpha] };
     let [dense, shared] =
         [file.size("dense_intermediate_size")?, file.size("shared_intermediate_size")?];
-    let layers = file.sparse_layers(dims)?;
+    // Its name for the activation is not one of others.
+    let layers = file.without("hidden_act").sparse_layers(dims)?;
     let rotated = match file.optional("rotary_dim")? {
         Some(rotated) => file.bounded("rotary_dim", rotated, head_dim.into())?,
         None => (head_dim as f32 * file.rotated_share(share)?) as i32,

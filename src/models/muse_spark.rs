@@ -55,6 +55,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("moe_intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: Activation::Silu,
         routing: Routing::ScoresThenTop {
             score: Score::Sigmoid,
             groups: None,

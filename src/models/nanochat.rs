@@ -21,8 +21,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::unweighted;
     decoder.embedding_norm = Some("norm");
-    // The norms do not see the rotation, which leaves lengths as they are.
-    decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::unweighted, decoder.eps));
+    // The norms take back what a stretched rotation multiplies.
+    let norm = QkNorm::each_head(Norm::unweighted, decoder.eps).after_rotation();
+    decoder.attention.qk_norm = Some(norm);
     for layer in &mut decoder.layers {
         layer.rope = layer.rope.take().map(Rope::reversed);
     }

@@ -26,7 +26,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("num_key_value_heads", json!(kv_heads[0])),
         ])
         .with_defaults([("share_input_output_layers", json!(true))]);
-    if !file.optional("ffn_with_glu")?.unwrap_or(true) {
+    if !file.flag_on("ffn_with_glu")? {
         return Err(file.error("\"ffn_with_glu\" is false, which is not supported"));
     }
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
@@ -39,7 +39,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     decoder.attention.qkv = &["qkv_proj"];
     decoder.attention.output = "out_proj";
-    if file.optional("normalize_qk_projections")?.unwrap_or(true) {
+    if file.flag_on("normalize_qk_projections")? {
         decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     }
     let multipliers: Option<Vec<f64>> = file.of_each_layer("ffn_multipliers")?;

@@ -16,14 +16,14 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         .renamed(&[("intermediate_size", "ffn_dim"), ("hidden_act", "activation_function")])
         .with_defaults([
             ("tie_word_embeddings", json!(true)),
-            ("attention_bias", json!(file.optional("enable_bias")?.unwrap_or(true))),
+            ("attention_bias", json!(file.flag_on("enable_bias")?)),
         ]);
     let dims = file.size("hidden_size")?;
     if file.size_or("word_embed_proj_dim", dims)? != dims {
         return Err(file.error("\"word_embed_proj_dim\" is not \"hidden_size\""));
     }
     for field in ["do_layer_norm_before", "layer_norm_elementwise_affine"] {
-        if !file.optional(field)?.unwrap_or(true) {
+        if !file.flag_on(field)? {
             return Err(file.error(format!("\"{field}\" is false, which is not supported")));
         }
     }

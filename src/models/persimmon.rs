@@ -23,7 +23,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qkv_bias = true;
     decoder.attention.output = "dense";
     decoder.attention.output_bias = true;
-    if file.optional("qk_layernorm")?.unwrap_or(true) {
+    if file.flag_on("qk_layernorm")? {
         let norm = QkNorm::each_head(Norm::layer, decoder.eps);
         decoder.attention.qk_norm = Some(norm.named(["q_layernorm", "k_layernorm"]));
     }

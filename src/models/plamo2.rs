@@ -88,7 +88,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 /// All layers but the one in the middle of every `mamba_step`, or the last one of fewer.
 fn recurrent_layers(file: &ConfigFile) -> Result<Vec<bool>> {
     let (layers, step) = (file.layers()?, file.size_or("mamba_step", 2)?.unsigned_abs() as usize);
-    let enabled = file.optional("mamba_enabled")?.unwrap_or(true);
+    let enabled = file.flag_on("mamba_enabled")?;
     let attends = |layer: usize| match layers <= step / 2 {
         true => layer + 1 == layers,
         false => layer % step == step / 2,

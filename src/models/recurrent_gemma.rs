@@ -40,7 +40,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.layout = NormLayout::pre(["temporal_pre_norm", "channel_pre_norm"]);
     decoder.names.attention = "temporal_block";
     decoder.names.norm = "final_norm";
-    if file.optional("embeddings_scale_by_sqrt_dim")?.unwrap_or(true) {
+    if file.flag_on("embeddings_scale_by_sqrt_dim")? {
         decoder.embedding_scale = Some(half::bf16::from_f32((dims as f32).sqrt()).into());
     }
     decoder.logit_cap = Some(file.optional("logits_soft_cap")?.unwrap_or(30.0));

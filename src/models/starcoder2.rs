@@ -10,7 +10,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["starcoder2"],
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
-    let bias = file.optional("use_bias")?.unwrap_or(true);
+    let bias = file.flag_on("use_bias")?;
     decoder.norm = Norm::layer;
     decoder.attention.qkv_bias = bias;
     decoder.attention.output_bias = bias;

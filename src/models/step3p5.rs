@@ -38,7 +38,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let published = (0..layers).any(|layer| view.at(layer).at("moe.gate").has("weight"));
     decoder.norm = if published { Norm::rms_plus_one } else { Norm::rms };
     decoder.attention.qk_norm = Some(QkNorm::each_head(decoder.norm, decoder.eps));
-    if file.optional("use_head_wise_attn_gate")?.unwrap_or(true) {
+    if file.flag_on("use_head_wise_attn_gate")? {
         decoder.attention.qkv = &["q_proj", "k_proj", "v_proj", "g_proj"];
         decoder.attention.output_gate = Some(OutputGate::sigmoid(GatePlace::EachHead));
     }

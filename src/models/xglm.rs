@@ -48,7 +48,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.names = DecoderNames { norm: "layer_norm", ..DecoderNames::default() };
     decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.output = "out_proj";
-    let is_scaled = file.optional("scale_embedding")?.unwrap_or(true);
+    let is_scaled = file.flag_on("scale_embedding")?;
     decoder.embedding_scale = is_scaled.then(|| (dims as f32).sqrt());
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::Gelu);
     let hidden = file.size("intermediate_size")?;

@@ -7,7 +7,6 @@ use super::norm::Norm;
 use super::residual::Input;
 use super::router::Router;
 use crate::error::Result;
-use crate::fused::activation::Activation;
 use crate::fused::math::scaled;
 use crate::fused::norm::NormParams;
 use crate::mlx::{Array, eval, ops};
@@ -47,7 +46,7 @@ impl DenseAndMoe {
             mlp,
             before_mlp: norm("pre_feedforward_layernorm")?,
             after_mlp: norm("post_feedforward_layernorm_1")?,
-            experts: Experts::gated(Experts::take(w, config, names)?, Activation::GeluTanh),
+            experts: Experts::gated(Experts::take(w, config, names)?, config.activation),
             before_experts: norm("pre_feedforward_layernorm_2")?,
             after_experts: norm("post_feedforward_layernorm_2")?,
             router: Router::new(&router.at("proj"), config, false)?,

@@ -91,19 +91,19 @@ impl Moe {
 
     /// Adds `shared_expert`, weighted by the logistic function of `shared_expert_gate`.
     pub fn with_shared_expert(mut self, w: &Weights, hidden: i32) -> Result<Self> {
-        let dims = self.router.dims();
+        let (dims, activation) = (self.router.dims(), self.experts.activation());
         self.shared = Some(SharedExpert {
-            mlp: Box::new(Mlp::new(&w.at("shared_expert"), dims, hidden, false, Activation::Silu)?),
+            mlp: Box::new(Mlp::new(&w.at("shared_expert"), dims, hidden, false, activation)?),
             gate: Some(Linear::new(&w.at("shared_expert_gate"), dims, 1, false)?),
         });
         Ok(self)
     }
 
     /// Adds an MLP of `hidden` features that sees every token as it is: one expert, or several
-    /// together.
+    /// together, with the activation of the others.
     pub fn with_shared_mlp(self, w: &Weights, hidden: i32, bias: bool) -> Result<Self> {
-        let dims = self.router.dims();
-        Ok(self.with_shared(Mlp::new(w, dims, hidden, bias, Activation::Silu)?))
+        let (dims, activation) = (self.router.dims(), self.experts.activation());
+        Ok(self.with_shared(Mlp::new(w, dims, hidden, bias, activation)?))
     }
 
     /// The same that bounds the logits of its router.
@@ -239,6 +239,14 @@ impl SharedExpert {
 pub struct Experts(ExpertsWeights);
 
 impl Experts {
+    /// The activation of their gates; SiLU where another function does the work of that.
+    fn activation(&self) -> Activation {
+        match self.0.hidden {
+            Hidden::Gated(_, activation) | Hidden::Plain(_, activation) => activation,
+            Hidden::Combined(..) => Activation::Silu,
+        }
+    }
+
     /// Experts down(act(gate(x)) · up(x)) of these projections.
     pub fn gated([gate, up, down]: [ExpertLinear; 3], activation: Activation) -> Self {
         Self(ExpertsWeights { hidden: Hidden::Gated([gate, up], activation), down })
@@ -271,13 +279,13 @@ impl Experts {
         ];
         let linears = matrices.map(|matrix| ExpertLinear::new(matrix, None));
         let names = ["gate_proj", "up_proj", "down_proj"];
-        Ok(Self::gated(Self::adaptable(w, names, config, linears), Activation::Silu))
+        Ok(Self::gated(Self::adaptable(w, names, config, linears), config.activation))
     }
 
-    /// Takes experts with SiLU, however they are stored.
+    /// Takes experts, however they are stored.
     pub fn new(w: &Weights, config: MoeConfig, names: ExpertNames) -> Result<Self> {
         let projections = Self::take(w, config, names)?;
-        Ok(Self::gated(projections, Activation::Silu))
+        Ok(Self::gated(projections, config.activation))
     }
 
     /// The same that are down(f(gate(x), up(x))).

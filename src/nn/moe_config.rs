@@ -1,5 +1,6 @@
 //! The sizes of a mixture of experts.
 
+use crate::fused::activation::Activation;
 use crate::fused::router::Routing;
 
 /// What varies between architectures.
@@ -13,6 +14,8 @@ pub struct MoeConfig {
     pub experts: i32,
     /// Experts that a token is sent to.
     pub active: i32,
+    /// That of the experts' gates.
+    pub activation: Activation,
     /// How the chosen experts are weighted.
     pub routing: Routing,
 }

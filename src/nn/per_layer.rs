@@ -25,6 +25,8 @@ pub struct PerLayerConfig {
     pub layers: i32,
     /// Rows of the table; later tokens have the first row.
     pub rows: i32,
+    /// That of the gates.
+    pub activation: Activation,
     /// Epsilon of the norms.
     pub eps: f32,
 }
@@ -42,7 +44,7 @@ impl PerLayerEmbedding {
     /// Takes `embed_tokens_per_layer`, `per_layer_model_projection` and
     /// `per_layer_projection_norm`.
     pub fn new(w: &Weights, config: PerLayerConfig) -> Result<Self> {
-        let PerLayerConfig { dims, width, layers, rows, eps } = config;
+        let PerLayerConfig { dims, width, layers, rows, eps, .. } = config;
         // Beyond every shape where it does not fit, which is refused as such.
         let outputs = layers.saturating_mul(width);
         Ok(Self {
@@ -71,23 +73,25 @@ impl PerLayerEmbedding {
     }
 }
 
-/// norm(projection(gelu(gate(x)) · input)), a layer's way to its own embedding.
+/// norm(projection(act(gate(x)) · input)), a layer's way to its own embedding.
 #[derive(Debug)]
 pub struct PerLayerGate {
     gate: Linear,
     projection: Linear,
     norm: Norm,
+    activation: Activation,
     device: Device,
 }
 
 impl PerLayerGate {
     /// Takes `per_layer_input_gate`, `per_layer_projection` and `post_per_layer_input_norm`.
     pub fn new(w: &Weights, config: PerLayerConfig) -> Result<Self> {
-        let PerLayerConfig { dims, width, eps, .. } = config;
+        let PerLayerConfig { dims, width, activation, eps, .. } = config;
         Ok(Self {
             gate: Linear::new(&w.at("per_layer_input_gate"), dims, width, false)?,
             projection: Linear::new(&w.at("per_layer_projection"), width, dims, false)?,
             norm: Norm::rms(&w.at("post_per_layer_input_norm"), dims, eps)?,
+            activation,
             device: w.device(),
         })
     }
@@ -96,7 +100,7 @@ impl PerLayerGate {
     /// length, dims]`.
     pub fn forward(&self, x: &Array, input: &Array) -> Result<Array> {
         let gate = self.gate.forward(x)?;
-        let gated = gated(self.device, Activation::GeluTanh, &gate, input)?;
+        let gated = gated(self.device, self.activation, &gate, input)?;
         self.norm.forward(&self.projection.forward(&gated)?)
     }
 }

@@ -291,3 +291,11 @@ fn packs_with_rotations_that_cannot_be_are_refused() {
     });
     expect(&unnamed, "INVALID_WEIGHTS", &["embed_tokens.signs"]);
 }
+
+#[test]
+fn activations_that_mixers_do_not_have_are_refused() {
+    for fixture in ["mamba", "mamba2", "bamba-raw", "falcon-h1", "granitemoehybrid", "jamba"] {
+        expect_refusal(fixture, "hidden_act", &[json!("gelu"), json!("sine")]);
+    }
+    expect_refusal("nemotron-h", "mamba_hidden_act", &[json!("gelu")]);
+}

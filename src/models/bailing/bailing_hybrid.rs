@@ -42,7 +42,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         output_gate: is_delta.then_some(GatePlace::EachHead),
         ..latent
     };
-    let interleaved = file.optional("rope_interleave")?.unwrap_or(true);
+    let interleaved = file.flag_on("rope_interleave")?;
     let rope = file.rope(mla.qk_rope_head_dim, Some(6_000_000.0), interleaved)?;
     let attention = decoder.attention;
     let delta = KimiDeltaConfig {
@@ -51,7 +51,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         head_dim: attention.head_dim,
         kernel: file.size_or("short_conv_kernel_size", 4)?,
         eps: decoder.eps,
-        lower_bound: match file.optional("kda_safe_gate")?.unwrap_or(true) {
+        lower_bound: match file.flag_on("kda_safe_gate")? {
             true => Some(file.optional("kda_lower_bound")?.unwrap_or(-5.0)),
             false => None,
         },

@@ -70,7 +70,7 @@ pub(super) fn parts(file: &ConfigFile, w: &Weights) -> Result<(StandardDecoder, 
         };
     }
     let width = "moe_shared_expert_intermediate_size";
-    if !file.optional("moe_router_enable_shared_expert")?.unwrap_or(true) {
+    if !file.flag_on("moe_router_enable_shared_expert")? {
         layers.shared = None;
     } else if let (Some(_), Some(width)) = (layers.shared, file.optional::<i64>(width)?) {
         let count: i64 = file.require("num_shared_experts")?;

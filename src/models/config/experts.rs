@@ -35,6 +35,8 @@ pub(in crate::models) struct SparseLayers {
     pub(in crate::models) by_tensors: bool,
     /// The same of the experts that see every token.
     pub(in crate::models) shared_by_tensors: bool,
+    /// That of every gate.
+    pub(in crate::models) activation: Activation,
     /// Whether every projection has a bias.
     pub(in crate::models) bias: bool,
     /// Bounds the logits of the router.
@@ -74,7 +76,10 @@ impl SparseLayers {
                     None => moe,
                 }))
             }
-            _ => Ok(Box::new(Mlp::new(w, self.dims, self.dense, self.bias, Activation::Silu)?)),
+            _ => {
+                let Self { dims, dense, bias, activation, .. } = *self;
+                Ok(Box::new(Mlp::new(w, dims, dense, bias, activation)?))
+            }
         }
     }
 
@@ -107,6 +112,7 @@ impl ConfigFile {
             sparse: self.layers_with_experts()?,
             by_tensors: self.leaves_experts_open(),
             shared_by_tensors: !self.says("n_shared_experts"),
+            activation: self.activation()?,
             bias: false,
             logit_cap: None,
             names: ExpertNames { correction, ..ExpertNames::default() },
@@ -158,10 +164,11 @@ impl ConfigFile {
             hidden: self.size("moe_intermediate_size")?,
             experts,
             active: self.active_experts(experts, None)?,
+            activation: self.activation()?,
             routing: Routing::ScoresThenTop {
                 score: Score::Sigmoid,
                 groups: self.expert_groups(experts, 2)?,
-                normalize: self.optional("norm_topk_prob")?.unwrap_or(true),
+                normalize: self.flag_on("norm_topk_prob")?,
                 scale: self.optional("routed_scaling_factor")?.unwrap_or(1.0),
             },
         })

@@ -250,11 +250,13 @@ impl ConfigFile {
         if self.values.contains_key("text_config") { self.text_part() } else { Ok(self.clone()) }
     }
 
-    /// The same configuration with these values for the fields that it lacks.
+    /// The same configuration with these values for the fields that it lacks. A list that is null is
+    /// one that it lacks.
     pub(super) fn with_defaults<const N: usize>(&self, defaults: [(&str, Value); N]) -> Self {
         let mut file = self.clone();
         for (field, value) in defaults {
-            if !file.values.contains_key(field) && file.given(field).is_none() {
+            let is_absent = !file.values.contains_key(field) || value.is_array();
+            if is_absent && file.given(field).is_none() {
                 file.values.insert(field.to_owned(), value);
                 file.assumed.insert(field.to_owned());
             }
@@ -320,9 +322,28 @@ impl ConfigFile {
         Ok(self.optional(field)?.unwrap_or(false))
     }
 
+    /// A switch that is on unless the configuration says otherwise, as null does, too.
+    pub(super) fn flag_on(&self, field: &str) -> Result<bool> {
+        let is_said = self.names_of(field).any(|name| self.values.contains_key(name));
+        Ok(self.optional(field)?.unwrap_or(!is_said))
+    }
+
     /// `hidden_act`, SiLU where it is not said.
     pub(super) fn activation(&self) -> Result<Activation> {
         Ok(self.optional("hidden_act")?.unwrap_or(Activation::Silu))
+    }
+
+    /// Refuses another activation than SiLU where blocks are written for that one.
+    pub(super) fn expect_silu(&self, field: &str) -> Result<()> {
+        match self.optional::<Activation>(field)? {
+            None | Some(Activation::Silu) => Ok(()),
+            Some(_) => Err(self.error(format!("\"{field}\" is not SiLU, as in every such model"))),
+        }
+    }
+
+    /// `hidden_activation` of Gemma's models, the approximation of GELU where it is not said.
+    pub(super) fn hidden_activation(&self) -> Result<Activation> {
+        Ok(self.optional("hidden_activation")?.unwrap_or(Activation::GeluTanh))
     }
 
     /// `num_hidden_layers`, refused before anything is made for each where no model has so many.
@@ -364,5 +385,35 @@ fn read_object(path: &Path) -> Result<Map<String, Value>> {
     match value {
         Value::Object(values) => Ok(values),
         _ => Err(Error::config(path, "expected an object")),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn file(values: Value) -> ConfigFile {
+        ConfigFile::of(Path::new("config.json"), values.as_object().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_switch_that_is_null_is_off() {
+        let values = json!({"norm_topk_prob": null, "use_bias": false, "route_norm": null});
+        let file = file(values);
+        assert!(!file.flag_on("norm_topk_prob").unwrap());
+        assert!(!file.flag_on("use_bias").unwrap());
+        assert!(file.flag_on("use_qk_norm").unwrap());
+    }
+
+    #[test]
+    fn a_list_that_is_null_is_absent_and_another_null_is_not() {
+        let file = file(json!({"layer_types": null, "sliding_window": null}));
+        let kinds = ("layer_types", json!(["full_attention"]));
+        let file = file.with_defaults([kinds, ("sliding_window", json!(8))]);
+        assert_eq!(file.optional::<Vec<String>>("layer_types").unwrap().unwrap().len(), 1);
+        assert_eq!(file.optional::<i64>("sliding_window").unwrap(), None);
     }
 }

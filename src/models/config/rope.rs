@@ -125,15 +125,15 @@ impl ConfigFile {
         )))
     }
 
-    /// A field of the rotation that stands at the top or among the others. These win, as in
-    /// transformers; what `rope_scaling` leaves open `rope_parameters` may say.
+    /// A field of the rotation that stands at the top or among the others. These win, and
+    /// those of `rope_scaling` over `rope_parameters`, as in transformers.
     fn rope_field<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
         let scaling = self.rope_fields("rope_scaling")?;
         let parameters = self.rope_fields("rope_parameters")?;
         let (top, nested) = (self.value(name), parameters.get(name));
         let in_order = match scaling.is_empty() {
             true => [nested, top, None],
-            false => [scaling.get(name), top, nested],
+            false => [scaling.get(name), top, None],
         };
         match in_order.into_iter().flatten().find(|value| !value.is_null()) {
             Some(value) => serde_json::from_value(value.clone())
@@ -141,6 +141,11 @@ impl ConfigFile {
                 .map_err(|error| self.error(format!("\"{name}\": {error}"))),
             None => Ok(None),
         }
+    }
+
+    /// Whether a field of the rotation is said anywhere.
+    pub(in crate::models) fn says_rope_field(&self, name: &str) -> Result<bool> {
+        Ok(self.rope_field::<Value>(name)?.is_some())
     }
 
     /// The base of the rotation, wherever it is said.

@@ -1,6 +1,8 @@
 //! DeepSeek V3 (DeepSeek-AI 2024): multi-head latent attention, and experts in all layers but the
 //! first few.
 
+use serde_json::json;
+
 use crate::error::Result;
 use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
@@ -13,6 +15,7 @@ pub(super) const ARCHITECTURE: Architecture =
         .ignoring(is_prediction_layer);
 
 pub(in crate::models) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &file.with_defaults([("routed_scaling_factor", json!(2.5))]);
     let mut latent = file.latent_decoder(10_000.0, true)?;
     latent.decoder.prediction = Some(PredictionConfig::next_layer(file.layers()?));
     let layers = file.sparse_layers(latent.attention.dims)?;

@@ -203,10 +203,14 @@ impl Layers {
             return Err(file.error(format!("\"index_head_dim\" {index_dim} is below {rope_dim}")));
         }
         // Of groups, wavelengths may be stretched by YaRN, whose factor they leave out.
-        let plain = file.with([("rope_scaling", Value::Null)]);
+        let plain = file.without_rope_scaling();
         let mut scaling: Option<Map<String, Value>> = file.optional("rope_scaling")?;
+        if scaling.is_none() {
+            scaling = file.optional("rope_parameters")?;
+        }
         if let Some(scaling) = &mut scaling {
             scaling.remove("type");
+            scaling.remove("rope_theta");
             scaling.insert("rope_type".to_owned(), json!("yarn"));
             scaling.entry("factor").or_insert(json!(1.0));
             scaling.insert("attention_factor".to_owned(), json!(1.0));
@@ -214,6 +218,7 @@ impl Layers {
         let of_groups = file.with([
             ("rope_theta", file.require("compress_rope_theta")?),
             ("rope_scaling", json!(scaling)),
+            ("rope_parameters", Value::Null),
         ]);
         let common = CompressedConfig {
             dims: size("hidden_size", 1 << 24)?,
@@ -302,7 +307,7 @@ fn experts(file: &ConfigFile, dims: i32) -> Result<MoeConfig> {
     config.routing = Routing::ScoresThenTop {
         score,
         groups: None,
-        normalize: config.active > 1 && file.optional("norm_topk_prob")?.unwrap_or(true),
+        normalize: config.active > 1 && file.flag_on("norm_topk_prob")?,
         scale: file.optional("routed_scaling_factor")?.unwrap_or(1.5),
     };
     Ok(config)

@@ -17,7 +17,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("first_k_dense_replace", json!(1)),
         ("routed_scaling_factor", json!(2.5)),
     ]);
-    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let windows = file.windows(4096, 4)?;
     let rotates_all = windows.iter().all(Option::is_none);

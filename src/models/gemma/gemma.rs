@@ -14,7 +14,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.tied = Some(true);
     decoder.embedding_scale = Some((decoder.attention.dims as f32).sqrt());
     // The "gelu" of `hidden_act` in the first releases means the approximation.
-    let activation = file.optional("hidden_activation")?.unwrap_or(Activation::GeluTanh);
+    let activation = match (file.optional("hidden_activation")?, file.optional("hidden_act")?) {
+        (Some(activation), _) => activation,
+        (None, None | Some(Activation::Gelu)) => Activation::GeluTanh,
+        (None, Some(activation)) => activation,
+    };
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
     Ok(Box::new(
         decoder.build(w, |_, w| {

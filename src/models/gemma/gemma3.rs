@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, WholeDecoder};
-use crate::nn::{Activation, AttentionSpan, Mlp, Norm, NormLayout, QkNorm};
+use crate::nn::{AttentionSpan, Mlp, Norm, NormLayout, QkNorm};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["gemma3"], build).with_eps(1e-6);
@@ -50,8 +50,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         layer.rope = if window.is_some() { Some(local.clone()) } else { layer.rope.take() };
     }
     let (dims, hidden) = (decoder.attention.dims, file.size("intermediate_size")?);
-    let decoder = decoder.build(w, |_, w| {
-        Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?))
-    })?;
+    let activation = file.hidden_activation()?;
+    let decoder = decoder
+        .build(w, |_, w| Ok(Box::new(Mlp::new(&w.at("mlp"), dims, hidden, false, activation)?)))?;
     Ok(if sees_whole { Box::new(WholeDecoder(decoder)) } else { Box::new(decoder) })
 }

@@ -3,15 +3,17 @@
 //! the first layers, and keys and values that the last layers share. Of checkpoints that also see
 //! and hear, the language model.
 
+use serde_json::json;
+
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::{Array, ops};
 use crate::models::config::{ConfigFile, LayerType, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, AltUp, AltUpConfig, AltUpProjections, Embedding, FeedForward, Laurel, Mixer, Mlp,
-    Norm, PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm, Rows, SharedAttention, Step,
-    StepRows, add_per_layer_input, language_model, scaled, shared_caches, soft_cap,
+    AltUp, AltUpConfig, AltUpProjections, Embedding, FeedForward, Head, Laurel, Mixer, Mlp, Norm,
+    PerLayerConfig, PerLayerEmbedding, PerLayerGate, QkNorm, Rows, SharedAttention, Step, StepRows,
+    add_per_layer_input, language_model, scaled, shared_caches, soft_cap,
 };
 use crate::weights::Weights;
 
@@ -19,9 +21,27 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["gemma3n"], build).with_eps(1e-6).ignoring(ConfigFile::is_of_shared_layer);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let part = language_model(w);
-    w.at("lm_head").leave_copy_of(&part.at("embed_tokens"));
-    Ok(Box::new(Gemma3n::new(file, &part)?))
+    let file = &with_defaults(file)?;
+    Ok(Box::new(Gemma3n::new(file, &language_model(w), &w.at("lm_head"))?))
+}
+
+/// What transformers has where a configuration says nothing.
+fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
+    let kind = |layer: usize| match (layer + 1).is_multiple_of(5) {
+        true => "full_attention",
+        false => "sliding_attention",
+    };
+    let kinds: Vec<_> = (0..file.layers()?).map(kind).collect();
+    Ok(file.with_defaults([
+        ("layer_types", json!(kinds)),
+        ("sliding_window", json!(512)),
+        ("altup_num_inputs", json!(4)),
+        ("altup_active_idx", json!(0)),
+        ("altup_correct_scale", json!(true)),
+        ("laurel_rank", json!(64)),
+        ("hidden_size_per_layer_input", json!(256)),
+        ("vocab_size_per_layer_input", json!(262_144)),
+    ]))
 }
 
 struct Gemma3n {
@@ -33,6 +53,7 @@ struct Gemma3n {
     /// The number of each layer's cache.
     caches: Vec<usize>,
     norm: Norm,
+    head: Head,
     logit_cap: Option<f32>,
 }
 
@@ -49,7 +70,7 @@ struct Layer {
 }
 
 impl Gemma3n {
-    fn new(file: &ConfigFile, w: &Weights) -> Result<Self> {
+    fn new(file: &ConfigFile, w: &Weights, head: &Weights) -> Result<Self> {
         let global = file.rope_parameters_of("full_attention");
         let decoder = global.as_ref().unwrap_or(file).decoder(&RopeDefaults::base(1_000_000.0))?;
         let (mut attention, eps) = (decoder.attention, decoder.eps);
@@ -82,11 +103,13 @@ impl Gemma3n {
             scale_output: file.require("altup_correct_scale")?,
             eps,
         };
+        let activation = file.hidden_activation()?;
         let per_layer = PerLayerConfig {
             dims,
             width: limited("hidden_size_per_layer_input")?,
             layers: count as i32,
             rows: file.size("vocab_size_per_layer_input")?,
+            activation,
             eps,
         };
         let rank = file.size("laurel_rank")?;
@@ -104,7 +127,7 @@ impl Gemma3n {
             if window.is_some() {
                 config.rope = Some(local.clone());
             }
-            let mlp = Mlp::new(&w.at("mlp"), dims, hidden[index], false, Activation::GeluTanh)?;
+            let mlp = Mlp::new(&w.at("mlp"), dims, hidden[index], false, activation)?;
             Ok(Layer {
                 altup: AltUp::new(&w.at("altup"), altup)?,
                 laurel: Laurel::new(&w.at("laurel"), dims, rank, eps)?,
@@ -124,15 +147,18 @@ impl Gemma3n {
                 gate: PerLayerGate::new(&w, per_layer)?,
             })
         };
+        let embedding = w.at("embed_tokens");
+        let tied = Some(decoder.tied.unwrap_or(true));
         Ok(Self {
-            embedding: Embedding::new(&w.at("embed_tokens"), decoder.vocabulary, dims)?,
+            embedding: Embedding::new(&embedding, decoder.vocabulary, dims)?,
             embedding_scale: (dims as f32).sqrt(),
             per_layer: PerLayerEmbedding::new(w, per_layer)?,
             streams: AltUpProjections::new(w, altup)?,
             layers: (0..count).map(layer).collect::<Result<_>>()?,
             caches,
             norm: Norm::rms(&w.at("norm"), dims, eps)?,
-            logit_cap: file.optional("final_logit_softcapping")?,
+            head: Head::new(head, &embedding, tied, dims, decoder.vocabulary)?,
+            logit_cap: file.unless_null("final_logit_softcapping", 30.0)?,
         })
     }
 }
@@ -150,7 +176,8 @@ impl LanguageModel for Gemma3n {
         }
         let stream = self.streams.merge(&streams)?.into();
         step.logits(&stream, self.embedding.vocabulary(), |stream| {
-            let logits = self.embedding.as_linear(stream.normed(&self.norm).array()?)?;
+            let x = stream.normed(&self.norm);
+            let logits = self.head.forward(x.array()?, &self.embedding)?;
             self.logit_cap.map_or(Ok(logits.clone()), |cap| soft_cap(&logits, cap))
         })
     }

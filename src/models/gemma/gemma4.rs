@@ -15,9 +15,9 @@ use crate::mlx::Array;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, AttentionConfig, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig, Norm,
-    NormLayout, PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Step,
-    language_model, shared_caches,
+    AttentionConfig, DenseAndMoe, Embedding, FeedForward, Mlp, MoeConfig, Norm, NormLayout,
+    PerLayerConfig, PerLayerDecoder, QkNorm, Routing, SharedAttention, Step, language_model,
+    shared_caches,
 };
 use crate::weights::Weights;
 
@@ -159,7 +159,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             first.shape("weight").is_some_and(|shape| shape.first() == Some(&(2 * hidden)))
         }
     };
-    let mut experts = None;
+    let (mut experts, activation) = (None, file.hidden_activation()?);
     if file.flag("enable_moe_block")? {
         // The block takes the norm before it.
         decoder.layout.feed_forward[0] = None;
@@ -169,6 +169,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             hidden: file.size("moe_intermediate_size")?,
             experts: count,
             active: file.bounded("top_k_experts", file.require("top_k_experts")?, count.into())?,
+            activation,
             routing: Routing::TopThenSoftmax,
         });
     }
@@ -185,7 +186,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         },
         |index, w| -> Result<Box<dyn FeedForward>> {
             let hidden = if wide && index >= own { 2 * hidden } else { hidden };
-            let mlp = Mlp::new(&w.at("mlp"), dims, hidden, false, Activation::GeluTanh)?;
+            let mlp = Mlp::new(&w.at("mlp"), dims, hidden, false, activation)?;
             Ok(match experts {
                 Some(config) => Box::new(DenseAndMoe::new(w, config, mlp, decoder.eps)?),
                 None => Box::new(mlp),
@@ -200,6 +201,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             width: file.bounded(field, width, 1 << 14)?,
             layers: windows.len() as i32,
             rows: file.size("vocab_size_per_layer_input")?,
+            activation,
             eps: decoder.eps,
         }),
     };

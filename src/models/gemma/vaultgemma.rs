@@ -12,5 +12,5 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let layout = NormLayout::pre(["input_layernorm", "pre_feedforward_layernorm"]);
-    gemma2::build_with(file, w, layout, 256.0)
+    gemma2::build_with(file, w, layout)
 }

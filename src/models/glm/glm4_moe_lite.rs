@@ -13,7 +13,6 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = file.with_defaults([
-        ("rope_theta", json!(1_000_000.0)),
         ("q_lora_rank", json!(768)),
         ("first_k_dense_replace", json!(1)),
         ("routed_scaling_factor", json!(1.8)),

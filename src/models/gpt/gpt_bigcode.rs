@@ -16,7 +16,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
         .renamed(&FIELDS)
         .with_defaults([("tie_word_embeddings", json!(true)), ("attention_bias", json!(true))]);
-    let shared = file.optional("multi_query")?.unwrap_or(true);
+    let shared = file.flag_on("multi_query")?;
     let heads = file.size("num_attention_heads")?;
     let kv_heads = if shared { 1 } else { heads };
     let own = file.with([("num_key_value_heads", json!(kv_heads))]);
@@ -33,7 +33,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     }
     decoder.attention.output = "c_proj";
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::GeluTanh);
-    let (dims, bias) = (decoder.attention.dims, file.optional("mlp_bias")?.unwrap_or(true));
+    let (dims, bias) = (decoder.attention.dims, file.flag_on("mlp_bias")?);
     let (hidden, names) = (file.size_or("intermediate_size", 4 * dims)?, ["c_fc", "c_proj"]);
     Ok(Box::new(decoder.build(w, |_, w| {
         Ok(Box::new(PlainMlp::new(&w.at("mlp"), names, dims, hidden, bias, activation)?))

@@ -22,7 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = Norm::layer;
-    decoder.layout.parallel = file.optional("use_parallel_residual")?.unwrap_or(true);
+    decoder.layout.parallel = file.flag_on("use_parallel_residual")?;
     // Those that were converted have another name for most of it.
     let converted = w.at("model.embed_in").has("weight");
     decoder.names = DecoderNames {

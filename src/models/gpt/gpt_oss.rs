@@ -8,7 +8,8 @@ use crate::mlx::{Array, Dtype, eval, ops};
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Combine, ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing, clipped_swiglu,
+    Activation, Combine, ExpertLinear, ExpertMatrix, Experts, Moe, MoeConfig, Router, Routing,
+    clipped_swiglu,
 };
 use crate::weights::{Float8, Weights};
 
@@ -32,6 +33,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, Some(4))?,
+        activation: Activation::Silu,
         routing: Routing::TopThenSoftmax,
     };
     Ok(Box::new(decoder.build(w, |_, w| {

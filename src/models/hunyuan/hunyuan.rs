@@ -24,7 +24,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
 pub(super) fn decoder(file: &ConfigFile, w: &Weights, normalize: bool) -> Result<Decoder> {
     let file = &with_base(file)?;
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    if file.optional("use_qk_norm")?.unwrap_or(true) {
+    if file.flag_on("use_qk_norm")? {
         let norm = QkNorm::each_head(Norm::rms, decoder.eps).after_rotation();
         decoder.attention.qk_norm = Some(norm.named(["query_layernorm", "key_layernorm"]));
     }
@@ -69,7 +69,7 @@ fn sparse_layers(
         file.bounded("moe_topk", (*active).into(), experts.into())?;
     }
     let hidden = file.size_of_each_layer_or("moe_intermediate_size", width)?;
-    let shared = match file.optional("use_mixed_mlp_moe")?.unwrap_or(true) {
+    let shared = match file.flag_on("use_mixed_mlp_moe")? {
         true => Some(file.size_of_each_layer_or("num_shared_expert", 1)?),
         false => None,
     };
@@ -85,7 +85,7 @@ fn sparse_layers(
             }));
         }
         let (active, hidden) = (active[index], hidden[index]);
-        let config = MoeConfig { dims, hidden, experts, active, routing };
+        let config = MoeConfig { dims, hidden, experts, active, activation, routing };
         let moe = Moe::new(&w, config, ExpertNames { router, ..ExpertNames::default() })?;
         let Some(shared) = &shared else { return Ok(Box::new(moe)) };
         let hidden = width.saturating_mul(shared[index]);

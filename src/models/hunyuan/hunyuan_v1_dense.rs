@@ -14,7 +14,7 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["hunyuan_v1_de
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &with_base(file)?;
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    if file.optional("use_qk_norm")?.unwrap_or(true) {
+    if file.flag_on("use_qk_norm")? {
         let norm = QkNorm::each_head(Norm::rms, decoder.eps).after_rotation();
         decoder.attention.qk_norm = Some(norm.named(["query_layernorm", "key_layernorm"]));
     }

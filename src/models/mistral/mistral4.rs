@@ -26,7 +26,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         config.routing = Routing::ScoresThenTop {
             score: Score::Softmax,
             groups: file.expert_groups(config.experts, 2)?,
-            normalize: file.optional("norm_topk_prob")?.unwrap_or(true),
+            normalize: file.flag_on("norm_topk_prob")?,
             scale: file.optional("routed_scaling_factor")?.unwrap_or(1.0),
         };
     }

@@ -17,6 +17,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, Some(2))?,
+        activation: file.activation()?,
         routing: Routing::TopThenSoftmax,
     };
     let names = ExpertNames { single: ["w1", "w3", "w2"], ..ExpertNames::default() };

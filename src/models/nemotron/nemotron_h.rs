@@ -45,6 +45,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with([("mamba_proj_bias", json!(bias))]);
     let kinds = kinds(file)?;
     let attention = file.attention()?;
+    file.expect_silu("mamba_hidden_act")?;
     let mamba = file.mamba2(&Mamba2Fields {
         heads: "mamba_num_heads",
         head_dim: "mamba_head_dim",
@@ -62,7 +63,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         eps: mamba.eps,
         tied: file.optional("tie_word_embeddings")?,
     };
-    let bias = file.flag("mlp_bias")?;
     Ok(Box::new(Backbone::new(w, config, |index, w| {
         Ok(match kinds[index] {
             Kind::Mamba => Block::Mixer(Box::new(Mamba2::new(w, mamba)?)),
@@ -71,7 +71,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
                 let layer = LayerConfig { span, rope, temperature };
                 Block::Mixer(Box::new(attention.build(w, layer)?))
             }
-            Kind::Mlp => Block::FeedForward(Box::new(mlp(w, dims, hidden, bias)?)),
+            Kind::Mlp => Block::FeedForward(Box::new(mlp(file, w, dims, hidden)?)),
             Kind::Moe => Block::FeedForward(Box::new(experts(file, w, dims)?)),
         })
     })?))
@@ -101,8 +101,14 @@ fn kinds(file: &ConfigFile) -> Result<Vec<Kind>> {
     }
 }
 
-fn mlp(w: &Weights, dims: i32, hidden: i32, bias: bool) -> Result<PlainMlp> {
-    PlainMlp::new(w, ["up_proj", "down_proj"], dims, hidden, bias, Activation::ReluSquared)
+/// That of MLPs and experts.
+fn activation(file: &ConfigFile) -> Result<Activation> {
+    Ok(file.optional("mlp_hidden_act")?.unwrap_or(Activation::ReluSquared))
+}
+
+fn mlp(file: &ConfigFile, w: &Weights, dims: i32, hidden: i32) -> Result<PlainMlp> {
+    let (bias, activation) = (file.flag("mlp_bias")?, activation(file)?);
+    PlainMlp::new(w, ["up_proj", "down_proj"], dims, hidden, bias, activation)
 }
 
 /// Experts on `moe_latent_size` features, where that is there, and perhaps one that sees every
@@ -119,14 +125,14 @@ fn experts(file: &ConfigFile, w: &Weights, dims: i32) -> Result<Moe> {
     let correction: &[&str] = &["gate.e_score_correction_bias"];
     let names = ExpertNames { correction, ..ExpertNames::default() };
     let router = names.router(w, config)?;
-    let mut moe = Moe::of(router, Experts::plain([up, down], Activation::ReluSquared));
+    let mut moe = Moe::of(router, Experts::plain([up, down], activation(file)?));
     if latent {
         let down = Linear::new(&w.at("fc1_latent_proj"), dims, inner, bias)?;
         moe = moe.within(down, Linear::new(&w.at("fc2_latent_proj"), inner, dims, bias)?);
     }
     if file.optional::<i64>("n_shared_experts")?.is_some() {
         let hidden = file.size("moe_shared_expert_intermediate_size")?;
-        moe = moe.with_shared(mlp(&w.at("shared_experts"), dims, hidden, bias)?);
+        moe = moe.with_shared(mlp(file, &w.at("shared_experts"), dims, hidden)?);
     }
     Ok(moe)
 }

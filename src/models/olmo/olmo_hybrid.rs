@@ -40,7 +40,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     if !rotates {
         decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     }
-    let turns = file.optional("linear_allow_neg_eigval")?.unwrap_or(true);
+    let turns = file.flag_on("linear_allow_neg_eigval")?;
     let rate_scale = if turns { 2.0 } else { 1.0 };
     let delta = GatedDeltaConfig { eps: GATED_EPS, rate_scale, ..file.gated_delta()? };
     let projections = DeltaProjections::EachApart;

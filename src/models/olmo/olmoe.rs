@@ -19,6 +19,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: file.activation()?,
         routing: Routing::softmax(file.flag("norm_topk_prob")?),
     };
     Ok(Box::new(

@@ -51,7 +51,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qkv_bias = true;
     decoder.attention.output = "dense";
     decoder.attention.output_bias = true;
-    if file.optional("mup_use_scaling")?.unwrap_or(true) {
+    if file.flag_on("mup_use_scaling")? {
         let multiplier = factor("mup_attn_multiplier", 1.0)?.unwrap_or(1.0);
         decoder.attention.scale = Some(multiplier / decoder.attention.head_dim as f32);
     }

@@ -30,6 +30,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         hidden: file.size("intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: file.activation()?,
         routing: Routing::SparseMixer(file.optional("router_jitter_noise")?.unwrap_or(0.01)),
     };
     let names = ExpertNames { single: ["w1", "w3", "w2"], ..ExpertNames::default() };

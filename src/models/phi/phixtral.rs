@@ -58,8 +58,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let (dims, experts) = (decoder.attention.dims, file.size("num_local_experts")?);
     let hidden = file.size_or("n_inner", dims.saturating_mul(4))?;
     let active = file.active_experts(experts, Some(2))?;
-    let config = MoeConfig { dims, hidden, experts, active, routing: Routing::TopThenSoftmax };
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::GeluTanh);
+    let routing = Routing::TopThenSoftmax;
+    let config = MoeConfig { dims, hidden, experts, active, activation, routing };
     Ok(Box::new(decoder.build(w, |_, w| {
         let w = w.at("moe");
         let router = Router::new(&w.at("gate"), config, false)?;

@@ -17,7 +17,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
     decoder.names = DecoderNames::GPT2;
-    let bias = !file.optional("no_bias")?.unwrap_or(true);
+    let bias = !file.flag_on("no_bias")?;
     decoder.attention.qkv = &["c_attn"];
     decoder.attention.qkv_bias = true;
     decoder.attention.output = "c_proj";

@@ -12,7 +12,7 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
-    decoder.attention.qkv_bias = file.optional("qkv_bias")?.unwrap_or(true);
+    decoder.attention.qkv_bias = file.flag_on("qkv_bias")?;
     let end = file.max_window_layers()?;
     decoder.set_windows(file.windows_if_used(|layer| layer.is_multiple_of(2) && layer < end)?);
     let dims = decoder.attention.dims;

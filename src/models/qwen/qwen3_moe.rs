@@ -41,6 +41,7 @@ pub(in crate::models) fn experts(file: &ConfigFile, dims: i32) -> Result<MoeConf
         hidden: file.size("moe_intermediate_size")?,
         experts,
         active: file.active_experts(experts, None)?,
+        activation: file.activation()?,
         routing: Routing::softmax(file.flag("norm_topk_prob")?),
     })
 }

@@ -31,7 +31,7 @@ ARCHITECTURE = Architecture(
                 "attention_bias": True,
                 "layer_norm_bias": True,
                 "layer_norm_eps": 1e-2,
-                "rope_theta": ABSENT,
+                "rope_theta": 8000000.0,
                 "logit_scale": ABSENT,
             },
             dtype="float16",

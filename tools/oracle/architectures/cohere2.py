@@ -34,7 +34,7 @@ ARCHITECTURE = Architecture(
                 "attention_bias": True,
                 "layer_norm_bias": True,
                 "logit_scale": ABSENT,
-                "rope_theta": ABSENT,
+                "rope_theta": 50000.0,
                 "layer_norm_eps": 1e-2,
                 "num_key_value_heads": 1,
             },

@@ -33,7 +33,7 @@ ARCHITECTURE = Architecture(
         Fixture(
             "cwm-raw",
             "raw",
-            config={"num_hidden_layers": 5, "layer_types": ABSENT, "rope_theta": ABSENT, "rope_scaling": ABSENT},
+            config={"num_hidden_layers": 5, "layer_types": None, "rope_theta": ABSENT, "rope_scaling": ABSENT},
             length=24,
             oracle="transformers",
             reason=REASON,

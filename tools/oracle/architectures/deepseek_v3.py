@@ -107,7 +107,7 @@ ARCHITECTURE = Architecture(
                 "topk_group": ABSENT,
                 "n_shared_experts": 2,
                 "norm_topk_prob": False,
-                "routed_scaling_factor": ABSENT,
+                "routed_scaling_factor": 1.0,
                 "first_k_dense_replace": ABSENT,
                 # Every other layer, beginning with the first.
                 "moe_layer_freq": 2,

@@ -31,7 +31,7 @@ ARCHITECTURE = Architecture(
             config={
                 "attn_logit_softcapping": ABSENT,
                 "final_logit_softcapping": ABSENT,
-                "query_pre_attn_scalar": ABSENT,
+                "query_pre_attn_scalar": 144.0,
                 "rope_theta": ABSENT,
                 "rope_traditional": True,
                 "head_dim": 12,

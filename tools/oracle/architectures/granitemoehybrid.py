@@ -47,7 +47,7 @@ ARCHITECTURE = Architecture(
             config={
                 "layer_types": ["attention", "mamba", "attention"],
                 "num_hidden_layers": 3,
-                "position_embedding_type": ABSENT,
+                "position_embedding_type": "rope",
                 "rope_theta": ABSENT,
                 "rope_parameters": {"rope_theta": 5000.0, "rope_type": "default"},
                 "attention_bias": True,

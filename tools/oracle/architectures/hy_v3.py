@@ -45,6 +45,7 @@ ARCHITECTURE = Architecture(
                 "router_scaling_factor": ABSENT,
                 "rms_norm_eps": 1e-2,
                 "attention_bias": True,
+                "hidden_act": "gelu",
                 "rope_theta": ABSENT,
                 "tie_word_embeddings": True,
             },

@@ -41,6 +41,7 @@ ARCHITECTURE = Architecture(
                 "attn_logit_softcapping": None,
                 "layer_types": ABSENT,
                 "attention_bias": True,
+                "hidden_activation": "silu",
             },
             dtype="float16",
             length=24,
