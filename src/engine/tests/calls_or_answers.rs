@@ -491,6 +491,7 @@ fn messages_of_reasoning_come_first_without_tools_too() {
 }
 
 /// Schemas of an argument whose keywords meet, the keyword that matters, and what it allows.
+#[expect(clippy::type_complexity, reason = "a list of three things")]
 fn meeting() -> Vec<(Value, &'static str, fn(&Value) -> bool)> {
     fn text(value: &Value, is: fn(&str) -> bool) -> bool {
         value.as_str().is_some_and(is)
