@@ -186,6 +186,16 @@ export interface NativeCacheLimits {
   kvGroupSize?: number
 }
 
+/** A text by which bits are chosen, and the size that is wanted: one of the two. */
+export interface NativeCalibration {
+  /** The text. */
+  text: string
+  /** Bits for each number of the model. */
+  bits?: number
+  /** Bytes of its tensors. */
+  bytes?: number
+}
+
 /** A token that could have been chosen. */
 export interface NativeCandidate {
   /** The token. */
@@ -226,9 +236,11 @@ export interface NativeConverting {
 
 /** How far a conversion has come. */
 export interface NativeConvertProgress {
-  /** Bytes of what has been written. */
-  writtenBytes: number
-  /** All bytes that will be. */
+  /** What is done: matrices are measured, or the model is written. */
+  stage: 'calibrate' | 'convert'
+  /** Bytes that have been measured or written. */
+  doneBytes: number
+  /** All that will be. */
   totalBytes: number
 }
 
@@ -264,6 +276,8 @@ export interface NativeConvertRequest {
   recipe?: 'mixed_2_6' | 'mixed_3_4' | 'mixed_3_6' | 'mixed_4_6'
   /** Patterns of modules, and the bits of each; null for none. */
   layers: Array<NativeLayerBits>
+  /** What chooses the bits of all others. */
+  calibrate?: NativeCalibration
   /** The folder of an adapter that is added to the weights first. */
   adapter?: string
   /** Whether what is quantized becomes numbers again. */

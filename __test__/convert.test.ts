@@ -1,7 +1,9 @@
 // Conversions of the embedded model, by the API and by the command line.
 
 import {
+  copyFileSync,
   existsSync,
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -13,10 +15,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { convertModel, loadModel } from '../js/index.js'
-import type { ConvertModelOptions, LoadProgress } from '../js/types.js'
+import type { ConvertModelOptions, ConvertReport, LoadProgress } from '../js/types.js'
 import { ROOT, runCli } from './support/child.js'
 
 const DEMO = join(ROOT, 'models', 'demo')
+/** Held-out conversations, of the kind that the embedded model is for. */
+const CONVERSATIONS = readFileSync(join(ROOT, 'tests', 'fixtures', 'conversations.txt'), 'utf8')
+const TEXT = CONVERSATIONS.slice(0, 800)
 const FRANCE = 'What is the capital of France?'
 let folder: string
 /** The embedded model, whose codes are numbers. */
@@ -101,6 +106,94 @@ describe('a converted model', () => {
   })
 })
 
+describe('bits by a text', () => {
+  it('make a model of the size that is wanted, which expects better than with the same for all', async () => {
+    const [same, chosen] = [join(folder, '3bit'), join(folder, 'calibrated')]
+    const uniform = await convertModel(numbers, same, { bits: 3 })
+    const progress: LoadProgress[] = []
+    const report = await convertModel(numbers, chosen, {
+      calibrate: { text: TEXT, bits: uniform.bitsPerWeight },
+      onProgress: (step) => progress.push(step),
+    })
+    expect(report.bytes).toBeLessThanOrEqual(uniform.bytes)
+    expect(report.bytes).toBeGreaterThan(0.98 * uniform.bytes)
+    expect(new Set(report.layers.map(({ bits }) => bits)).size).toBeGreaterThan(1)
+    const steps = progress.filter(({ stage }) => stage === 'calibrate')
+    expect(steps.length).toBeGreaterThan(2)
+    expect(steps.map(({ loadedBytes }) => loadedBytes)).toEqual(
+      steps.map(({ loadedBytes }) => loadedBytes).toSorted((a, b) => a - b),
+    )
+    expect(steps.at(-1)?.loadedBytes).toBe(steps.at(-1)?.totalBytes)
+    expect(progress.at(-1)?.stage).toBe('convert')
+    const perplexity = async (path: string): Promise<number> => {
+      const model = await loadModel(path, { device: 'cpu' })
+      try {
+        return (await model.score(CONVERSATIONS.slice(2400, 5200))).perplexity
+      } finally {
+        await model.dispose()
+      }
+    }
+    expect(await perplexity(chosen)).toBeLessThan(0.95 * (await perplexity(same)))
+  }, 200_000)
+
+  it('leave those that are said by hand', async () => {
+    const target = join(folder, 'by-hand')
+    const report = await convertModel(numbers, target, {
+      calibrate: { text: TEXT.slice(0, 100), bits: 5 },
+      layers: { 'layers.0': 8, embed_tokens: null },
+    })
+    const bits = new Map(report.layers.map((layer) => [layer.path, layer.bits]))
+    expect(bits.get('model.layers.0.mlp.down_proj')).toBe(8)
+    expect(bits.has('model.embed_tokens')).toBe(false)
+  }, 100_000)
+
+  it('end where a signal says so', async () => {
+    const target = join(folder, 'calibrate-aborted')
+    const controller = new AbortController()
+    const converted = convertModel(numbers, target, {
+      calibrate: { text: CONVERSATIONS, bits: 4 },
+      signal: controller.signal,
+      onProgress: ({ stage, loadedBytes }) => {
+        if (stage === 'calibrate' && loadedBytes > 0) controller.abort()
+      },
+    })
+    await expect(converted).rejects.toMatchObject({ code: 'ABORTED' })
+    expect(existsSync(target)).toBe(false)
+  })
+
+  it('want a tokenizer', async () => {
+    const source = join(folder, 'no-tokenizer')
+    mkdirSync(source)
+    for (const name of ['config.json', 'model.safetensors'])
+      copyFileSync(join(numbers, name), join(source, name))
+    const converted = convertModel(source, join(folder, 'mute'), {
+      calibrate: { text: TEXT, bits: 4 },
+    })
+    await expect(converted).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      message: expect.stringMatching(/no tokenizer/) as string,
+    })
+  })
+
+  it('are chosen by the command line, too', async () => {
+    const [file, target] = [join(folder, 'text.txt'), join(folder, 'by-command')]
+    writeFileSync(file, TEXT.slice(0, 100))
+    const flags = ['--calibrate', file, '--calibrate-bits', '4', '--json']
+    const { code, stdout } = await runCli(['convert', numbers, '--out', target, ...flags])
+    expect(code).toBe(0)
+    expect((JSON.parse(stdout) as ConvertReport).bitsPerWeight).toBeLessThanOrEqual(4)
+    for (const [wrong, message] of [
+      [['--calibrate-bits', '4'], /go with --calibrate/],
+      [['--calibrate', file], /needs --calibrate-bits or --calibrate-bytes/],
+      [['--calibrate', join(folder, 'nothing'), '--calibrate-bits', '4'], /ENOENT/],
+    ] as const) {
+      const refused = await runCli(['convert', numbers, '--out', join(folder, 'no'), ...wrong])
+      expect(refused.code).toBe(2)
+      expect(refused.stderr).toMatch(message)
+    }
+  }, 100_000)
+})
+
 describe('a conversion', () => {
   it.each<[string, unknown, RegExp]>([
     ['bits', { bits: 7 }, /2, 3, 4, 5, 6, 8/],
@@ -114,6 +207,20 @@ describe('a conversion', () => {
     ['layers["mlp"]', { layers: { mlp: 7 } }, /2, 3, 4/],
     ['layers', { layers: { nothing: 4 } }, /"nothing" names no module/],
     ['quantize', { quantize: true }, /./],
+    ['calibrate', { calibrate: { text: TEXT } }, /either bits or bytes/],
+    ['calibrate', { calibrate: { text: TEXT, bits: 4, bytes: 1e6 } }, /either bits or bytes/],
+    ['calibrate', { calibrate: { text: TEXT, bits: 4 }, bits: 4 }, /leave out bits/],
+    ['calibrate', { calibrate: { text: TEXT, bits: 4 }, recipe: 'mixed_4_6' }, /leave out recipe/],
+    ['calibrate', { calibrate: { text: TEXT, bits: 4 }, mode: 'mxfp4' }, /leave out mode/],
+    ['calibrate', { calibrate: { text: TEXT, bits: 4 }, adapter: 'x' }, /fuse it first/],
+    ['dequantize', { calibrate: { text: TEXT, bits: 4 }, dequantize: true }, /together/],
+    ['calibrate.text', { calibrate: { bits: 4 } }, /missing/],
+    ['calibrate.text', { calibrate: { text: '', bits: 4 } }, /empty/],
+    ['calibrate.text', { calibrate: { text: 'Hi', bits: 4 } }, /1 tokens|tokens;/],
+    ['calibrate.bits', { calibrate: { text: TEXT, bits: -4 } }, /larger than 0/],
+    ['calibrate.bits', { calibrate: { text: TEXT, bits: 1.5 } }, /smallest.*2\.5\d+ bits/],
+    ['calibrate.bytes', { calibrate: { text: TEXT, bytes: 1e9 } }, /largest.*8\.5\d+ bits/],
+    ['calibrate.words', { calibrate: { text: TEXT, words: 4 } }, /./],
   ])('refuses %s: %j', async (option, options, message) => {
     const target = join(folder, 'refused')
     const refused = convertModel(numbers, target, options as ConvertModelOptions)

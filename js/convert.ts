@@ -4,10 +4,16 @@ import { aborted, fromNative, invalidArgument } from './errors.js'
 import { adapterFolder } from './hub/adapter.js'
 import { ensure } from './hub/download.js'
 import { locate } from './hub/locate.js'
-import { getNative, type Native, type NativeConvertRequest } from './native.js'
+import {
+  getNative,
+  type Native,
+  type NativeCalibration,
+  type NativeConvertRequest,
+} from './native.js'
 import { convertOptions } from './options.js'
 import { onAbort } from './signal.js'
 import type {
+  CalibrateOptions,
   ConvertModelOptions,
   ConvertReport,
   DownloadModelOptions,
@@ -104,9 +110,12 @@ class Converting {
   }
 
   async #convert(native: Native, request: NativeConvertRequest): Promise<ConvertReport> {
-    const { conversion, report } = native.convertModel(request, ({ writtenBytes, totalBytes }) => {
-      this.#report({ stage: 'convert', loadedBytes: writtenBytes, totalBytes })
-    })
+    const { conversion, report } = native.convertModel(
+      request,
+      ({ stage, doneBytes, totalBytes }) => {
+        this.#report({ stage, loadedBytes: doneBytes, totalBytes })
+      },
+    )
     const forget = onAbort(this.#controller.signal, () => {
       conversion.abort()
     })
@@ -140,7 +149,10 @@ function convertRequest(
   options: ConvertModelOptions,
 ): NativeConvertRequest {
   const { bits, groupSize, mode, recipe, layers, dtype, dequantize, overwrite } = options
-  const quantize = [bits, groupSize, mode, recipe, layers].some((option) => option !== undefined)
+  const { calibrate } = options
+  const quantize = [bits, groupSize, mode, recipe, layers, calibrate].some(
+    (option) => option !== undefined,
+  )
   if (quantize && dequantize === true) {
     throw invalidArgument('dequantize', 'does not go together with options of a quantization')
   }
@@ -150,6 +162,7 @@ function convertRequest(
   if (recipe !== undefined && mode !== undefined && mode !== 'affine') {
     throw invalidArgument('recipe', `goes with the mode 'affine' alone`)
   }
+  if (calibrate !== undefined) checkCalibration(options, calibrate)
   return {
     source,
     target,
@@ -161,6 +174,33 @@ function convertRequest(
     ...(groupSize === undefined ? {} : { groupSize }),
     ...(mode === undefined ? {} : { mode }),
     ...(recipe === undefined ? {} : { recipe }),
+    ...(calibrate === undefined ? {} : { calibrate: definedOf(calibrate) }),
     ...(dtype === undefined ? {} : { dtype }),
   }
+}
+
+function definedOf({ text, bits, bytes }: CalibrateOptions): NativeCalibration {
+  return {
+    text,
+    ...(bits === undefined ? {} : { bits }),
+    ...(bytes === undefined ? {} : { bytes }),
+  }
+}
+
+/** What chooses bits itself goes together with nothing that says them for the whole. */
+function checkCalibration(
+  { bits, mode, recipe, adapter }: ConvertModelOptions,
+  { bits: wantedBits, bytes }: CalibrateOptions,
+): void {
+  if ((wantedBits === undefined) === (bytes === undefined))
+    throw invalidArgument('calibrate', 'needs the size that is wanted: either bits or bytes')
+  const others = { bits, recipe, adapter, ...(mode === 'affine' ? {} : { mode }) }
+  const [other] = Object.entries(others).find(([, value]) => value !== undefined) ?? []
+  if (other === 'adapter')
+    throw invalidArgument('calibrate', 'does not go together with adapter; fuse it first')
+  if (other !== undefined)
+    throw invalidArgument(
+      'calibrate',
+      `chooses bits of the mode 'affine' itself; leave out ${other}`,
+    )
 }

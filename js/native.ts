@@ -15,6 +15,7 @@ export type {
   NativeContinuation,
   NativeEmbeddings,
   NativeEmbedRequest,
+  NativeCalibration,
   NativeConvertRequest,
   NativeGenerateRequest,
   NativeGeneration,

@@ -8,6 +8,7 @@ import { seed } from './seed.js'
 import { draftModel, nativeSpeculation, speculation } from './speculation.js'
 import { checkToolOptions, nativeToolOptions, reasoningOption, toolChoice, tools } from './tools.js'
 import type {
+  CalibrateOptions,
   ChatOptions,
   ChatTemplateOptions,
   ConvertModelOptions,
@@ -128,6 +129,18 @@ const DOWNLOAD_FIELDS = {
 } satisfies FieldsOf<DownloadModelOptions>
 
 /** Bits by pattern, or null. */
+function calibrate(value: unknown, option: string): CalibrateOptions {
+  const { text, ...size } = fields(value, option, CALIBRATE_FIELDS, SYNONYMS)
+  if (text === undefined) throw invalidArgument(`${option}.text`, 'is missing')
+  return { text, ...size }
+}
+
+function positive(value: unknown, option: string): number {
+  const checked = number(value, option)
+  if (checked > 0) return checked
+  throw invalidArgument(option, `must be larger than 0, got ${show(value)}`)
+}
+
 function layerBits(value: unknown, option: string): Record<string, number | null> {
   if (!isPlainObject(value)) {
     throw invalidArgument(option, `expected an object of bits by pattern, got ${show(value)}`)
@@ -138,6 +151,12 @@ function layerBits(value: unknown, option: string): Record<string, number | null
   return value as Record<string, number | null>
 }
 
+const CALIBRATE_FIELDS = {
+  text: nonEmptyString,
+  bits: positive,
+  bytes: positive,
+} satisfies FieldsOf<CalibrateOptions>
+
 const CONVERT_FIELDS = {
   ...HUB_FIELDS,
   bits: number as Check<2 | 3 | 4 | 5 | 6 | 8>,
@@ -145,6 +164,7 @@ const CONVERT_FIELDS = {
   mode: oneOf('affine', 'mxfp4', 'mxfp8', 'nvfp4'),
   recipe: oneOf('mixed_2_6', 'mixed_3_4', 'mixed_3_6', 'mixed_4_6'),
   layers: layerBits,
+  calibrate,
   dtype: oneOf('float32', 'bfloat16', 'float16'),
   adapter: nonEmptyString,
   dequantize: boolean,

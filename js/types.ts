@@ -26,12 +26,12 @@ export type Precision = 'fastest' | 'fast' | 'exact'
 export interface LoadProgress {
   /**
    * What is being done now: `'download'`, then `'weights'` and `'tokenizer'`, or in a conversion
-   * `'convert'`.
+   * `'calibrate'` and `'convert'`.
    */
   stage: string
   /**
    * Bytes done so far: while downloading of all files, those included that were there before; then
-   * of weights that were read, or in a conversion written.
+   * of weights that were read, or in a conversion measured or written.
    */
   loadedBytes: number
   /** Bytes in all, of the same. */
@@ -168,6 +168,11 @@ export interface ConvertModelOptions extends HubOptions {
    */
   layers?: Readonly<Record<string, number | null>> | undefined
   /**
+   * Choose the bits of all layers that neither `layers` nor the architecture says, so that the
+   * model has the size that is wanted and its predictions of a text change as little as possible.
+   */
+  calibrate?: CalibrateOptions | undefined
+  /**
    * The type of what is not quantized, and of scales.
    *
    * @defaultValue what the configuration says
@@ -188,6 +193,19 @@ export interface ConvertModelOptions extends HubOptions {
    * Aborts the conversion, which then rejects with the code `ABORTED` and leaves nothing behind.
    */
   signal?: AbortSignal | undefined
+}
+
+/** By what the bits of layers are chosen. */
+export interface CalibrateOptions {
+  /**
+   * A text of the kind that the model is for. Of a long one the first 4096 tokens are read; a few
+   * hundred are enough for most.
+   */
+  text: string
+  /** Bits for each number of the model, scales and what is not quantized included. */
+  bits?: number | undefined
+  /** Bytes of the model's tensors, in place of `bits`. */
+  bytes?: number | undefined
 }
 
 /** What a conversion wrote. */

@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises'
 import { convertModel } from '../convert.js'
-import type { ConvertModelOptions, ConvertReport } from '../types.js'
+import { messageOf } from '../errors.js'
+import type { CalibrateOptions, ConvertModelOptions, ConvertReport } from '../types.js'
 import type { Arguments, FlagValues } from './arguments.js'
 import { EXIT, UsageError } from './errors.js'
 import { bytes } from './format.js'
@@ -16,7 +18,7 @@ export async function convertCommand({ flags, positionals }: Arguments): Promise
   const [source, ...rest] = positionals
   if (source === undefined) throw new UsageError('name a model to convert', 'convert')
   if (rest.length > 0) throw new UsageError('takes one model', 'convert')
-  return runConversion(source, flags, 'convert', convertSettings(flags))
+  return runConversion(source, flags, 'convert', await convertSettings(flags))
 }
 
 /** `nodemlx fuse`: writes a checkpoint with an adapter in its weights. */
@@ -57,17 +59,34 @@ async function runConversion(
   })
 }
 
-function convertSettings(flags: FlagValues): ConvertModelOptions {
+async function convertSettings(flags: FlagValues): Promise<ConvertModelOptions> {
   return {
     bits: flags.number('bits') as ConvertModelOptions['bits'],
     groupSize: flags.number('group-size') as ConvertModelOptions['groupSize'],
     mode: flags.get('mode') as ConvertModelOptions['mode'],
     recipe: flags.get('recipe') as ConvertModelOptions['recipe'],
     layers: layers(flags.all('layer')),
+    calibrate: await calibration(flags),
     dtype: flags.get('dtype') as ConvertModelOptions['dtype'],
     dequantize: flags.has('dequantize') || undefined,
     overwrite: flags.has('overwrite') || undefined,
     revision: flags.get('revision'),
+  }
+}
+
+async function calibration(flags: FlagValues): Promise<CalibrateOptions | undefined> {
+  const file = flags.get('calibrate')
+  const [bits, bytes] = [flags.number('calibrate-bits'), flags.number('calibrate-bytes')]
+  if (file === undefined) {
+    if (bits === undefined && bytes === undefined) return undefined
+    throw new UsageError('--calibrate-bits and --calibrate-bytes go with --calibrate', 'convert')
+  }
+  if ((bits === undefined) === (bytes === undefined))
+    throw new UsageError('--calibrate needs --calibrate-bits or --calibrate-bytes', 'convert')
+  try {
+    return { text: await readFile(file, 'utf8'), bits, bytes }
+  } catch (error) {
+    throw new UsageError(`--calibrate: ${messageOf(error)}`, 'convert')
   }
 }
 

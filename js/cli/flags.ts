@@ -284,7 +284,7 @@ export const COMMANDS: readonly Command[] = [
     summary: 'Write a model anew: quantized, dequantized or in another type',
     details:
       'A model is a folder, an alias or owner/name[@revision]. What is written is what mlx_lm.convert would write, and mlx-lm loads it, too. ' +
-      'Without --bits, --group-size, --mode, --recipe or --layer nothing is quantized. ' +
+      'Without --bits, --group-size, --mode, --recipe, --layer or --calibrate nothing is quantized. ' +
       'A PATTERN is consecutive parts of the paths of modules, such as down_proj, layers.0 or layers.*.self_attn; the last that fits wins.',
     flags: [
       { name: 'out', short: 'o', value: 'DIR', help: 'The folder to make' },
@@ -303,6 +303,13 @@ export const COMMANDS: readonly Command[] = [
         help: 'Bits of some modules, or none to leave them as they are; may be repeated',
       },
       {
+        name: 'calibrate',
+        value: 'FILE',
+        help: 'Choose the bits of each layer by what a text loses; with one of the next two',
+      },
+      { name: 'calibrate-bits', value: 'N', help: 'Bits per weight of the whole, such as 4.5' },
+      { name: 'calibrate-bytes', value: 'N', help: 'Bytes of the whole' },
+      {
         name: 'dtype',
         value: 'TYPE',
         help: 'float32, bfloat16 or float16, for what is not quantized',
@@ -316,6 +323,10 @@ export const COMMANDS: readonly Command[] = [
     examples: [
       ['nodemlx convert owner/name --out name-4bit --bits 4', 'Four bits for each number'],
       ['nodemlx convert name -o out -b 4 --layer down_proj=8', 'Eight of them for some matrices'],
+      [
+        'nodemlx convert name -o out --calibrate text.txt --calibrate-bits 4.5',
+        'As many for each layer as the text needs',
+      ],
     ],
   },
   {

@@ -58,7 +58,7 @@ export class ProgressBar {
       const amount = stage === 'tokenizer' ? stage : amountOf(loadedBytes, totalBytes)
       return [
         this.#bar(
-          stage === 'convert' ? 'Converting' : 'Loading',
+          { convert: 'Converting', calibrate: 'Calibrating' }[stage] ?? 'Loading',
           this.#label,
           loadedBytes,
           totalBytes,

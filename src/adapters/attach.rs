@@ -109,11 +109,8 @@ impl Attaching<'_> {
                 self.fits(module, &up, &[*experts, *outputs, rank])?;
                 self.rank = self.rank.max(rank);
                 let (down, up) = (self.kept(&down)?, self.kept(&up)?);
-                let addition = ExpertAddition {
-                    down: ExpertMatrix::dense(&down)?,
-                    up: ExpertMatrix::dense(&up)?,
-                };
-                additions.insert(id, addition);
+                let (down, up) = (ExpertMatrix::dense(&down)?, ExpertMatrix::dense(&up)?);
+                additions.insert(id, ExpertAddition::LowRank { down, up });
             }
             _ => return Err(self.wrong(module, "is no layer of experts")),
         }

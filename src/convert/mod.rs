@@ -5,6 +5,7 @@
 //! written, so that memory holds little more than one of them. The target is a folder beside its
 //! final place until it is whole.
 
+mod calibrate;
 mod config;
 mod fuse;
 mod job;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::mlx::quantized::{Mode, QuantizationParams};
 use crate::mlx::{self, DeviceKind, Dtype};
 use crate::models;
+pub use calibrate::{Calibration, TargetSize};
 use job::Job;
 pub use pattern::Pattern;
 use plan::Plan;
@@ -43,6 +45,8 @@ pub struct QuantizeOptions {
     pub recipe: Option<Recipe>,
     /// Bits of the modules that patterns name, of which the last wins; `None` leaves one as it is.
     pub layers: Vec<(Pattern, Option<i32>)>,
+    /// What chooses the bits of all others, if `params` does not.
+    pub calibration: Option<Calibration>,
     /// Whether it is an error if that leaves all matrices as they are, which mlx-lm copies then.
     pub must_change: bool,
 }
@@ -107,11 +111,29 @@ impl QuantizeOptions {
 
 /// How far a conversion has come.
 #[derive(Debug, Clone, Copy)]
-pub struct Progress {
-    /// Bytes of what has been written.
-    pub written_bytes: u64,
-    /// All bytes that will be.
-    pub total_bytes: u64,
+pub enum Progress {
+    /// Matrices are measured.
+    Calibration {
+        /// Bytes of those that have been.
+        measured_bytes: u64,
+        /// Bytes of all that will be.
+        total_bytes: u64,
+    },
+    /// The model is written.
+    Writing {
+        /// Bytes of what has been.
+        written_bytes: u64,
+        /// All bytes that will be.
+        total_bytes: u64,
+    },
+}
+
+/// Tells how far a conversion has come, which may end it.
+fn tell(progress: &mut dyn FnMut(Progress) -> ControlFlow<()>, step: Progress) -> Result<()> {
+    match progress(step) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::Aborted("the conversion was aborted".to_owned())),
+    }
 }
 
 /// Converts the model of the folder `source` into the new folder `target`, on this thread.
@@ -139,9 +161,13 @@ pub fn convert(
         Some(adapter) => fuse::fuse(&mut layout.tensors, &packed, adapter, options.dtype)?,
         None => BTreeMap::new(),
     };
-    let plan = Plan::of(&layout, &config, packed, unpacked, options)?;
+    let mut plan = Plan::of(&layout, &config, packed, unpacked, options)?;
+    let mut jobs = plan.jobs(layout.tensors)?;
+    let calibration = options.quantize.as_ref().and_then(|it| it.calibration.as_ref());
+    if let (Some(calibration), Some(quantization)) = (calibration, &mut plan.quantization) {
+        calibrate::choose(&mut jobs, &plan.free, calibration, quantization, source, progress)?;
+    }
     config::finish(&mut config, plan.quantization.as_ref(), options, layout.declared);
-    let jobs = plan.jobs(layout.tensors)?;
     write(target, source, &config, jobs, progress)
 }
 
@@ -162,16 +188,13 @@ fn write(
     let mut shards = Shards::create(target.folder(), outputs, parameters)?;
     let mut report = Report::new(parameters, total_bytes);
     let mut written_bytes = 0;
-    let mut tell = |bytes: u64| {
+    let mut written = |bytes: u64| {
         written_bytes += bytes;
-        match progress(Progress { written_bytes, total_bytes }) {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(()) => Err(Error::Aborted("the conversion was aborted".to_owned())),
-        }
+        tell(progress, Progress::Writing { written_bytes, total_bytes })
     };
-    tell(0)?;
+    written(0)?;
     for job in jobs {
-        if let Some(layer) = job.run(&mut shards, &mut tell)? {
+        if let Some(layer) = job.run(&mut shards, &mut written)? {
             if !layer.error.is_finite() {
                 let name = format!("{}.weight", layer.path);
                 let message = " holds numbers that are not finite, which have no codes; leave it as \

@@ -76,6 +76,8 @@ pub(super) struct Plan {
     packed: BTreeMap<String, QuantizationParams>,
     dequantize: bool,
     dtype: Option<Dtype>,
+    /// The modules whose bits neither the caller nor the architecture says.
+    pub(super) free: Vec<String>,
     /// Names of tensors that keep their type whatever the model has.
     uncast: Vec<String>,
     /// What the new configuration says of formats.
@@ -102,6 +104,7 @@ impl Plan {
             dequantize: options.dequantize,
             dtype: options.dtype.or_else(|| declared_dtype(config)),
             uncast: tensors.names(|name| !modules.casts(name)),
+            free: Vec::new(),
             quantization: None,
             packed,
         };
@@ -173,7 +176,10 @@ impl Plan {
                     let QuantizationParams { group_size, bits, .. } = params;
                     (params, Some(json!({ "group_size": group_size, "bits": bits })))
                 }
-                (None, None, _) => (options.params, partly.then(|| whole.clone())),
+                (None, None, _) => {
+                    self.free.push(path.to_owned());
+                    (options.params, partly.then(|| whole.clone()))
+                }
             };
             if let Some(entry) = entry {
                 entries.insert(path.to_owned(), entry);

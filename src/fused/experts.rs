@@ -37,13 +37,18 @@ impl ExpertMatrix {
     }
 }
 
-/// What an adapter adds to a projection of experts: x · downᵀ · upᵀ with matrices for each.
+/// What an adapter adds to a projection of experts.
 #[derive(Debug)]
-pub struct ExpertAddition {
-    /// `[experts, rank, inputs]`.
-    pub down: ExpertMatrix,
-    /// `[experts, outputs, rank]`, times the adapter's scale.
-    pub up: ExpertMatrix,
+pub enum ExpertAddition {
+    /// x · downᵀ · upᵀ with matrices for each.
+    LowRank {
+        /// `[experts, rank, inputs]`.
+        down: ExpertMatrix,
+        /// `[experts, outputs, rank]`, times the adapter's scale.
+        up: ExpertMatrix,
+    },
+    /// x · wᵀ with other matrices in the place of the layer's.
+    Replaced(ExpertMatrix),
 }
 
 /// x · wᵀ + b with a matrix and a bias for each expert.
@@ -213,13 +218,15 @@ pub fn expert_linear(
     chosen: &Array,
     sorted: bool,
 ) -> Result<Array> {
-    let mut product = gather_matmul(device, x, &weights.matrix, chosen, sorted)?;
-    if let Some(addition) = weights.additions.current() {
-        let ExpertAddition { down, up } = &*addition;
-        let added = gather_matmul(device, x, down, chosen, sorted)?;
-        let added = gather_matmul(device, &added, up, chosen, sorted)?;
-        product = ops::add(&product, &ops::astype(&added, product.dtype())?)?;
-    }
+    let of = |matrix, x| gather_matmul(device, x, matrix, chosen, sorted);
+    let product = match weights.additions.current().as_deref() {
+        Some(ExpertAddition::Replaced(matrix)) => of(matrix, x)?,
+        Some(ExpertAddition::LowRank { down, up }) => {
+            let (product, added) = (of(&weights.matrix, x)?, of(up, &of(down, x)?)?);
+            ops::add(&product, &ops::astype(&added, product.dtype())?)?
+        }
+        None => of(&weights.matrix, x)?,
+    };
     match &weights.bias {
         Some(bias) => {
             let bias = ops::expand_dims(&ops::take(bias, chosen, 0)?, -2)?;

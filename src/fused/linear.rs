@@ -272,6 +272,8 @@ pub enum LinearAddition {
         /// `[outputs]`: magnitudes over the norms of the adapted matrix' rows; `None` for ones.
         factors: Option<Array>,
     },
+    /// x · wᵀ + b with another matrix, `[outputs, inputs]`, and the bias of the layer.
+    Matrix(Matrix),
     /// x · wᵀ + b with another matrix and bias.
     Replaced {
         /// `[outputs, inputs]`.
@@ -291,6 +293,7 @@ impl LinearAddition {
         bias: Option<&Array>,
     ) -> Result<Array> {
         match self {
+            Self::Matrix(matrix) => with_bias(matmul(device, x, matrix)?, bias),
             Self::Replaced { matrix, bias } => with_bias(matmul(device, x, matrix)?, bias.as_ref()),
             Self::LowRank { down, up, factors } => {
                 let product = product()?;

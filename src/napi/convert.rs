@@ -10,7 +10,9 @@ use napi_derive::napi;
 use super::error::{Result, throw};
 use super::load::absolute;
 use super::promise::promise;
-use crate::convert::{ConvertOptions, Pattern, Progress, QuantizeOptions, Recipe, Report};
+use crate::convert::{
+    ConvertOptions, Pattern, Progress, QuantizeOptions, Recipe, Report, TargetSize,
+};
 use crate::engine::{self, Conversion, ConvertRequest};
 use crate::error::{Error, Result as EngineResult};
 use crate::mlx::Dtype;
@@ -40,6 +42,8 @@ pub struct NativeConvertRequest {
     pub recipe: Option<String>,
     /// Patterns of modules, and the bits of each; null for none.
     pub layers: Vec<NativeLayerBits>,
+    /// What chooses the bits of all others.
+    pub calibrate: Option<NativeCalibration>,
     /// The folder of an adapter that is added to the weights first.
     pub adapter: Option<String>,
     /// Whether what is quantized becomes numbers again.
@@ -60,12 +64,26 @@ pub struct NativeLayerBits {
     pub bits: Either<f64, Null>,
 }
 
+/// A text by which bits are chosen, and the size that is wanted: one of the two.
+#[napi(object, object_to_js = false)]
+pub struct NativeCalibration {
+    /// The text.
+    pub text: String,
+    /// Bits for each number of the model.
+    pub bits: Option<f64>,
+    /// Bytes of its tensors.
+    pub bytes: Option<f64>,
+}
+
 /// How far a conversion has come.
 #[napi(object, object_from_js = false)]
 pub struct NativeConvertProgress {
-    /// Bytes of what has been written.
-    pub written_bytes: f64,
-    /// All bytes that will be.
+    /// What is done: matrices are measured, or the model is written.
+    #[napi(ts_type = "'calibrate' | 'convert'")]
+    pub stage: &'static str,
+    /// Bytes that have been measured or written.
+    pub done_bytes: f64,
+    /// All that will be.
     pub total_bytes: f64,
 }
 
@@ -177,7 +195,22 @@ fn translate(request: NativeConvertRequest) -> EngineResult<ConvertRequest> {
         Some(name) => Some(one_of("dtype", name, &dtypes, |dtype| crate::mlx::dtype_name(*dtype))?),
         None => None,
     };
+    let calibration = match &request.calibrate {
+        Some(NativeCalibration { text, bits, bytes }) => {
+            let size = match (bits, bytes) {
+                (Some(bits), None) => TargetSize::BitsPerWeight(*bits),
+                (None, Some(bytes)) => TargetSize::Bytes(*bytes),
+                _ => {
+                    let message = "needs either bits or bytes";
+                    return Err(Error::argument("calibrate", message));
+                }
+            };
+            Some((text.clone(), size))
+        }
+        None => None,
+    };
     Ok(ConvertRequest {
+        calibration,
         source: absolute(&request.source),
         target: absolute(&request.target),
         options: ConvertOptions {
@@ -211,7 +244,7 @@ fn quantize(request: &NativeConvertRequest) -> EngineResult<QuantizeOptions> {
         Ok((parsed, bits))
     });
     let layers = layers.collect::<EngineResult<_>>()?;
-    Ok(QuantizeOptions { params, recipe, layers, must_change: true })
+    Ok(QuantizeOptions { params, recipe, layers, calibration: None, must_change: true })
 }
 
 /// A whole number as it was given; any other becomes one that no option takes.
@@ -239,15 +272,21 @@ fn reporter(
         function.build_threadsafe_function::<NativeConvertProgress>().weak::<true>().build()?;
     let mut last: Option<Instant> = None;
     Ok(Box::new(move |progress| {
-        let complete = progress.written_bytes == progress.total_bytes;
+        let (stage, done, total) = match progress {
+            Progress::Calibration { measured_bytes, total_bytes } => {
+                ("calibrate", measured_bytes, total_bytes)
+            }
+            Progress::Writing { written_bytes, total_bytes } => {
+                ("convert", written_bytes, total_bytes)
+            }
+        };
+        let complete = done == total;
         if last.is_some_and(|at| at.elapsed() < REPORT_EVERY) && !complete {
             return;
         }
         last = Some(Instant::now());
-        let report = NativeConvertProgress {
-            written_bytes: progress.written_bytes as f64,
-            total_bytes: progress.total_bytes as f64,
-        };
+        let report =
+            NativeConvertProgress { stage, done_bytes: done as f64, total_bytes: total as f64 };
         // An environment that has ended wants no reports.
         let _ = function.call(report, ThreadsafeFunctionCallMode::NonBlocking);
     }))

@@ -29,11 +29,19 @@ fn fault_of(fixture: &str) -> Option<String> {
 #[test]
 fn every_checkpoint_that_loads_converts_and_computes_the_same() {
     let only = std::env::var("FIXTURES").unwrap_or_default();
-    let names: Vec<_> =
-        seeded::names().into_iter().filter(|name| name.starts_with(&only)).collect();
+    let names = seeded::names().into_iter().filter(|name| name.starts_with(&only)).collect();
+    let faults = faults_of(names, fault_of);
+    assert!(faults.is_empty(), "{} fail:\n{}", faults.len(), faults.join("\n"));
+}
+
+/// What is wrong with any of these fixtures, on several threads.
+pub fn faults_of(
+    names: Vec<String>,
+    fault_of: impl Fn(&str) -> Option<String> + Sync,
+) -> Vec<String> {
     let next = AtomicUsize::new(0);
     let threads = std::thread::available_parallelism().map_or(2, |it| it.get().min(8));
-    let faults = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let work = || {
             let mut faults = Vec::new();
             while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
@@ -42,7 +50,6 @@ fn every_checkpoint_that_loads_converts_and_computes_the_same() {
             faults
         };
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
-    assert!(faults.is_empty(), "{} fail:\n{}", faults.len(), faults.join("\n"));
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    })
 }

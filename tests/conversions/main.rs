@@ -4,6 +4,7 @@
 //! logits that are computed of them, for `tools/oracle/check.py --converted folder`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod calibrated;
 mod every;
 mod mlx_lm;
 
@@ -68,7 +69,13 @@ fn lines(folder: &Path) -> Vec<String> {
 
 fn quantized(mode: Mode, bits: i32, group_size: i32) -> ConvertOptions {
     let params = QuantizationParams { mode, group_size, bits };
-    let quantize = QuantizeOptions { params, recipe: None, layers: Vec::new(), must_change: false };
+    let quantize = QuantizeOptions {
+        params,
+        recipe: None,
+        layers: Vec::new(),
+        calibration: None,
+        must_change: false,
+    };
     ConvertOptions { quantize: Some(quantize), ..ConvertOptions::default() }
 }
 

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::calibrated::calibrated;
 use crate::{TOKENS, golden, logits_of, options, run, write_golden};
 
 /// What mlx-lm computes otherwise than the code that a model was published with, converted or not
@@ -22,11 +23,15 @@ const OTHERWISE: [&str; 8] = [
     "prism-hadamard-qwen35@4bit",
 ];
 
+/// Models whose bits a text chooses: a dense one, and one of experts.
+const CALIBRATED: [&str; 2] = ["qwen2-raw", "qwen3-moe-raw"];
+
 /// A fixture of each type of model that mlx-lm has, and the ways in which it is converted.
 fn cases() -> Vec<(String, Vec<&'static str>)> {
     let mut types = BTreeSet::new();
     let mut cases = Vec::new();
-    for (fixture, ways) in golden().cases {
+    let only = std::env::var("FIXTURES").unwrap_or_default();
+    for (fixture, ways) in golden().cases.into_iter().filter(|(name, _)| name.starts_with(&only)) {
         let config = std::fs::read_to_string(seeded::folder(&fixture).join("config.json")).unwrap();
         // Python's numbers, which JSON lacks.
         let config = ["-Infinity", "Infinity", "NaN"]
@@ -62,6 +67,11 @@ fn mlx_lm_computes_the_same_of_what_is_converted() {
             let of = if way == "plain" { &source } else { &target };
             write_golden(&target, &logits_of(of, &TOKENS));
         }
+    }
+    for fixture in CALIBRATED {
+        let target = folder.path().join(format!("{fixture}@calibrated"));
+        calibrated(&seeded::folder(fixture), &target).unwrap().unwrap();
+        write_golden(&target, &logits_of(&target, &TOKENS));
     }
     let script = root.join("tools/oracle/converted.py");
     let checked = Command::new(python).arg(script).arg(folder.path()).output().unwrap();
