@@ -7,6 +7,7 @@
 mod calibrated;
 mod every;
 mod mlx_lm;
+mod packed_experts;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -104,6 +104,12 @@ pub fn layout(dir: &Path) -> Result<Layout> {
     if is_known {
         source.convert(&mut tensors)?;
     }
+    // Experts that are packed together are no modules of the checkpoint.
+    if quantization.default.is_none()
+        && !tensors.names(|name| name.ends_with(".global_scale")).is_empty()
+    {
+        quantization.default = Some(NVFP4);
+    }
     let mut declared = Vec::new();
     let has_head = !tensors.names(|name| name.ends_with("lm_head.weight")).is_empty();
     if has_head && text.optional::<bool>("tie_word_embeddings")?.is_none() {
@@ -164,6 +170,8 @@ fn most_common(checkpoint: &Checkpoint) -> Option<QuantizationParams> {
     let most = counts.into_iter().max_by_key(|(params, count)| (*count, params.bits));
     most.map(|(params, _)| params)
 }
+
+const NVFP4: QuantizationParams = QuantizationParams { mode: Mode::Nvfp4, group_size: 16, bits: 4 };
 
 const MXFP8: QuantizationParams = QuantizationParams { mode: Mode::Mxfp8, group_size: 32, bits: 8 };
 

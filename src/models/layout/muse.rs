@@ -56,7 +56,43 @@ fn shares(gate: &Array, temperature: f32) -> Result<[Array; 2]> {
     Ok([ops::sqrt(&ops::maximum(&squared, &scalar(1e-3))?)?, beta])
 }
 
+/// nvfp4's factor of a tensor is stored times the largest scale (e4m3) and the largest code (e2m1).
+const NVFP4_RANGE: f32 = 448.0 * 6.0;
+
+/// Takes apart what Model Optimizer packs of all experts together (see `nn::expert_linear`): bytes
+/// of two codes, scales and factors, of several projections one behind the other.
+fn split_packed_experts(tensors: &mut Tensors) -> Result<()> {
+    const ENDING: &str = "_weight_scale";
+    for name in tensors.names(|name| name.contains(".mlp.experts.") && name.ends_with(ENDING)) {
+        let stack = name.trim_end_matches(ENDING);
+        let projections: &[&str] = match stack.rsplit('.').next() {
+            Some("gate_up_proj") => &["gate_proj", "up_proj"],
+            _ => &["down_proj"],
+        };
+        let experts = stack.rsplit_once('.').map_or("", |(experts, _)| experts);
+        let words = ops::view(&tensors.require(stack)?, Dtype::Uint32)?;
+        let scales = tensors.require(&name)?;
+        let factors = tensors.require(&format!("{stack}_weight_scale_2"))?;
+        let (count, parts) = (words.dim(0), projections.len() as i32);
+        let factors = ops::astype(&ops::reshape(&factors, &[count, parts])?, Dtype::Float32)?;
+        let factors = ops::multiply(&factors, &scalar(NVFP4_RANGE))?;
+        let outputs = words.dim(1) / parts;
+        for (at, projection) in (0..).zip(projections) {
+            let rows = |array: &Array| ops::slice_axis(array, 1, at * outputs, (at + 1) * outputs);
+            let factors = ops::slice_axis(&factors, 1, at, at + 1)?;
+            let mut insert = |leaf: &str, array| {
+                tensors.insert(format!("{experts}.{projection}.{leaf}"), array);
+            };
+            insert("weight", rows(&words)?);
+            insert("scales", rows(&scales)?);
+            insert("global_scale", ops::reshape(&factors, &[count])?);
+        }
+    }
+    Ok(())
+}
+
 fn split_experts(tensors: &mut Tensors) -> Result<()> {
+    split_packed_experts(tensors)?;
     for name in tensors.names(|name| name.ends_with(".mlp.experts.gate_up_proj")) {
         let joint = tensors.require(&name)?;
         let experts = name.trim_end_matches("gate_up_proj");
