@@ -10,7 +10,7 @@ def gentle(name, value):
     rounding would grow from layer to layer."""
     if "q_proj" in name or "q_adapter" in name:
         return value / 8
-    return value / 4 if "out_proj" in name else value
+    return value / 16 if "out_proj" in name else value
 
 
 ARCHITECTURE = Architecture(
