@@ -16,9 +16,21 @@ use crate::nn::{
 };
 use crate::weights::Weights;
 
-// Where the blocks are not shared each holds the low-rank matrices of other layers, too.
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["zamba2"], build).ignoring(|_, tensor| tensor.contains("_adapter_list."));
+    Architecture::new(&["zamba2"], build).ignoring(is_of_another_layer);
+
+/// Whether a tensor is a low-rank matrix of another layer: each block has those of all, also where
+/// blocks are not shared, as heads and embeddings are not.
+fn is_of_another_layer(file: &ConfigFile, tensor: &str) -> bool {
+    let number = |text: &str| text.split('.').next().and_then(|it| it.parse::<usize>().ok());
+    let layer = tensor.strip_prefix("model.layers.").and_then(number);
+    let adapter = tensor.split_once("_adapter_list.").and_then(|(_, rest)| number(rest));
+    let (Some(layer), Some(adapter), Ok(kinds)) = (layer, adapter, kinds(file)) else {
+        return false;
+    };
+    let before = kinds.iter().take(layer).filter(|kind| **kind == Kind::Hybrid).count();
+    matches!(file.optional("tie_word_embeddings"), Ok(Some(false))) && adapter != before
+}
 
 #[derive(Clone, Copy, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case")]
