@@ -188,6 +188,9 @@ impl NormLayout {
     }
 }
 
+/// Builds a part of a layer from the layer's number and view.
+type PartOfLayer<'a, T> = &'a dyn Fn(usize, &Weights) -> Result<Box<T>>;
+
 /// Views within `model` that hold the language model beside other parts.
 pub const NESTED: [&str; 2] = ["language_model", "text_model"];
 
@@ -223,7 +226,7 @@ impl StandardDecoder {
         w: &Weights,
         feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
     ) -> Result<Decoder> {
-        self.build_hybrid(w, |index, w| self.attention(index, w), feed_forward)
+        self.build_layers(w, &|index, w| self.attention(index, w), &feed_forward)
     }
 
     /// Takes the attention of a layer.
@@ -239,6 +242,16 @@ impl StandardDecoder {
         w: &Weights,
         mixer: impl Fn(usize, &Weights) -> Result<Box<dyn Mixer>>,
         feed_forward: impl Fn(usize, &Weights) -> Result<Box<dyn FeedForward>>,
+    ) -> Result<Decoder> {
+        self.build_layers(w, &mixer, &feed_forward)
+    }
+
+    /// One piece of code for all architectures: a copy for each would be a megabyte.
+    fn build_layers(
+        &self,
+        w: &Weights,
+        mixer: PartOfLayer<dyn Mixer>,
+        feed_forward: PartOfLayer<dyn FeedForward>,
     ) -> Result<Decoder> {
         let (dims, names) = (self.attention.dims, self.names);
         let model = match names.model {
