@@ -107,7 +107,7 @@ describe('a converted model', () => {
 })
 
 describe('bits by a text', () => {
-  it('make a model of the size that is wanted, which expects better than with the same for all', async () => {
+  it('make a model of the size that is wanted, better than with the same for all', async () => {
     const [same, chosen] = [join(folder, '3bit'), join(folder, 'calibrated')]
     const uniform = await convertModel(numbers, same, { bits: 3 })
     const progress: LoadProgress[] = []

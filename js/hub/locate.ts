@@ -35,9 +35,10 @@ export async function locate(model: string, revision?: string, cacheDir?: string
   const repository =
     parseRepository(aliased(model) ?? model) ?? (await cachedWithoutOwner(model, cacheDir))
   if (repository === undefined) {
+    const hints = didYouMean(model) + permissionHint(resolve(model))
     throw new NodeMlxError(
       'MODEL_NOT_FOUND',
-      `There is no folder ${model}, and it is neither an alias nor "owner/name"${didYouMean(model)}${permissionHint(resolve(model))}`,
+      `There is no folder ${model}, and it is neither an alias nor "owner/name"${hints}`,
     )
   }
   return { repository: atRevision(repository, revision) }
@@ -110,13 +111,11 @@ function foreign(path: string): string {
 async function demoModel(): Promise<string> {
   const folder = demoFolder()
   if (folder !== undefined && (await exists(folder))) return folder
-  const hint = folder === undefined ? '' : permissionHint(folder)
-  throw new NodeMlxError(
-    'MODEL_NOT_FOUND',
+  const problem =
     folder === undefined
-      ? 'The demo model is missing: nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle.'
-      : `The demo model is missing: there is no folder ${folder}${hint === '' ? '. Install nodemlx again' : hint}.`,
-  )
+      ? 'nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle'
+      : `there is no folder ${folder}${permissionHint(folder) || '. Install nodemlx again'}`
+  throw new NodeMlxError('MODEL_NOT_FOUND', `The demo model is missing: ${problem}.`)
 }
 
 /** Whether a model can be loaded without downloading anything. */

@@ -1,11 +1,11 @@
 // y = x · wᵀ for up to 64 rows of x with quantized weights, on Hopper's warp groups: each weight is
 // read and unpacked once for all rows.
 //
-// A warp group of 128 lanes owns 64 · TILES outputs, a block WARP_GROUPS of these. All read the same
-// chunk of KC inputs of x, which the block lays out in shared memory as the tensor cores read it;
-// codes become numbers of the type of x in registers (product.cuh, which stands before this text).
-// While the tensor cores work on one tile of a unit, the lanes unpack the next one. A chunk costs
-// one barrier; STAGES - 1 of them are on their way.
+// A warp group of 128 lanes owns 64 · TILES outputs, a block WARP_GROUPS of these. All read the
+// same chunk of KC inputs of x, which the block lays out in shared memory as the tensor cores read
+// it; codes become numbers of the type of x in registers (product.cuh, which stands before this
+// text). While the tensor cores work on one tile of a unit, the lanes unpack the next one. A chunk
+// costs one barrier; STAGES - 1 of them are on their way.
 //
 // Where there are too few tiles for the processors, the SPLIT blocks of a cluster share the inputs
 // of a tile, and add their sums up through each other's shared memory.
@@ -27,8 +27,8 @@ constexpr int OUT_ROWS = GATED ? ROWS / 2 : ROWS;
 constexpr int SCALES_AT = ROWS * ROW_STRIDE;
 constexpr int X_AT = (SCALES_AT + SCALE_ARRAYS * ROWS * SCALES + 127) / 128 * 128;
 constexpr int STAGE_BYTES = X_AT + COLS * KC * 2;
-// Products of 16 inputs that a unit takes, and bytes of x in each: of 8 rows, two blocks of 8 inputs
-// by 8 rows, 16 bytes of a row after those of the row before.
+// Products of 16 inputs that a unit takes, and bytes of x in each: of 8 rows, two blocks of 8
+// inputs by 8 rows, 16 bytes of a row after those of the row before.
 constexpr int STEPS = UNIT / 16;
 constexpr int BLOCK_BYTES = 128;
 constexpr int STEP_BYTES = OPERANDS * 2 * BLOCK_BYTES;
@@ -50,9 +50,9 @@ static_assert(X != 2 && FORMAT != 0, "codes, and numbers of 16 bits");
 #endif
 #define OF_OPERAND(c, h) "+f"(c[h][0]), "+f"(c[h][1]), "+f"(c[h][2]), "+f"(c[h][3])
 
-/// c += a · b, of 64 outputs, 16 inputs and all rows of x, queued. b is the place of a step of x, in
-/// units of 16 bytes; with it goes how far blocks are from each other that are next to each other in
-/// inputs and in rows.
+/// c += a · b, of 64 outputs, 16 inputs and all rows of x, queued. b is the place of a step of x,
+/// in units of 16 bytes; with it goes how far blocks are from each other that are next to each
+/// other in inputs and in rows.
 __device__ __forceinline__ void
 multiply_queued(float (&c)[OPERANDS][4], const u32* a, u32 b) {
 #if OPERANDS == 1
@@ -212,7 +212,8 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, BLOCKS) NAME(
     const char* array = scales;
 #endif
     const int row = min(weight_row(r), last) + ups(r) + tile * OUT_ROWS;
-    numbers_from[i] = array + (size_t)row * scale_row + index % (SCALES / SCALE_BYTES) * SCALE_BYTES;
+    const int part = index % (SCALES / SCALE_BYTES);
+    numbers_from[i] = array + (size_t)row * scale_row + part * SCALE_BYTES;
   }
   auto fetch = [&](int chunk, int slot) {
     if (chunk < end) {
@@ -232,7 +233,8 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, BLOCKS) NAME(
     asm volatile("cp.async.commit_group;" ::: "memory");
   };
 
-  // Units of 8 rows of a chunk of x, of which a lane has the inputs that it would hold of an operand.
+  // Units of 8 rows of a chunk of x, of which a lane has the inputs that it would hold of an
+  // operand.
   constexpr int PIECE_BYTES = OWN == 4 ? 8 : 16;
   const bool whole = PIECE_BYTES == 16 && aligned(x);
   u32 x_from[COPIES];
@@ -241,12 +243,16 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, BLOCKS) NAME(
     const int index = warp + THREADS / 32 * i, col = index / UNITS * 8 + g;
     x_from[i] = (u32)col * inputs + index % UNITS * UNIT + t * OWN;
   }
+  // Whether a lane's inputs of a chunk are there.
+  auto has_x = [&](int chunk, int i) {
+    const int index = warp + THREADS / 32 * i, col = index / UNITS * 8 + g;
+    const int k = chunk * KC + index % UNITS * UNIT + t * OWN;
+    return chunk < end && col < rows && k < inputs;
+  };
   auto load_x = [&](int chunk, uint4 (*pieces)[PIECES]) {
 #pragma unroll
     for (int i = 0; i < COPIES; ++i) {
-      const int index = warp + THREADS / 32 * i, col = index / UNITS * 8 + g;
-      const int k = chunk * KC + index % UNITS * UNIT + t * OWN;
-      const bool there = chunk < end && col < rows && k < inputs;
+      const bool there = has_x(chunk, i);
       const u16* from = (const u16*)x + x_from[i] + chunk * KC;
 #pragma unroll
       for (int p = 0; p < PIECES; ++p) {
@@ -259,9 +265,7 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, BLOCKS) NAME(
     if (!whole) {
 #pragma unroll
       for (int i = 0; i < COPIES; ++i) {
-        const int index = warp + THREADS / 32 * i, col = index / UNITS * 8 + g;
-        const int k = chunk * KC + index % UNITS * UNIT + t * OWN;
-        const bool there = chunk < end && col < rows && k < inputs;
+        const bool there = has_x(chunk, i);
         const u16* from = (const u16*)x + x_from[i] + chunk * KC;
 #pragma unroll
         for (int p = 0; p < PIECES; ++p) {
@@ -285,7 +289,8 @@ extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, BLOCKS) NAME(
       if (WARP_UNITS % (THREADS / 32) != 0 && index >= WARP_UNITS) {
         break;
       }
-      char* to = stage + X_AT + unit * STEPS * STEP_BYTES + operand * 2 * BLOCK_BYTES + g * 16 + t * 4;
+      char* of_operand = stage + X_AT + unit * STEPS * STEP_BYTES + operand * 2 * BLOCK_BYTES;
+      char* to = of_operand + g * 16 + t * 4;
 #pragma unroll
       for (int p = 0; p < PIECES; ++p) {
         const uint4 v = in_order(pieces[i][p]);

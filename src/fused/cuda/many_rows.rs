@@ -1,5 +1,5 @@
-//! Products of up to 64 rows with a quantized matrix on Hopper: many_rows.cu, and norm_rows.cu before
-//! it.
+//! Products of up to 64 rows with a quantized matrix on Hopper: many_rows.cu, and norm_rows.cu
+//! before it.
 
 use std::sync::Arc;
 

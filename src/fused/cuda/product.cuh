@@ -1,7 +1,7 @@
 // What products of a few and of many rows of x with quantized or 16-bit weights share: how codes
 // become operands of tensor cores. They are or-ed into the mantissa of a number: 128 + q in
-// bfloat16, 1024 + q in float16. Which inputs a lane holds is free as long as both operands agree: a
-// lane takes consecutive ones of a row.
+// bfloat16, 1024 + q in float16. Which inputs a lane holds is free as long as both operands agree:
+// a lane takes consecutive ones of a row.
 //
 // Settings, defined before this text:
 //   X            type of activations: 0 bfloat16, 1 float16, 2 float32

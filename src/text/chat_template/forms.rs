@@ -2,8 +2,8 @@
 //!
 //! Clients send the same conversation in many forms: arguments as objects or as JSON text, contents
 //! as text or as parts, ids of any kind. Templates take some of them, print others wrongly, and
-//! leave out or refuse the rest. What a template's tags say of it is not enough, so it is given a call in
-//! each form: the one counts in which the call stands in the prompt unharmed.
+//! leave out or refuse the rest. What a template's tags say of it is not enough, so it is given a
+//! call in each form: the one counts in which the call stands in the prompt unharmed.
 
 use std::time::{Duration, Instant};
 
