@@ -102,6 +102,7 @@ describe.each(pages().filter((page) => snippets(page).some(runsAlone)))(
       mkdirSync(cwd, { recursive: true })
       if (!readdirSync(cwd).includes('pirate'))
         writeFiles(join(cwd, 'pirate'), adapterFiles(1, 0.01))
+      writeFileSync(join(cwd, 'texts.txt'), 'Paris is the capital of France. '.repeat(3))
       const {
         code: status,
         stdout,

@@ -13,9 +13,17 @@
 //! - **quantized**: codes with a scale, and in affine quantization a bias, for each group of input
 //!   features ([`mlx::quantized`]).
 //! - **router, experts, top-k**: of a mixture of experts.
+//! - **step, row**: one forward pass, and a sequence in it. Rows are packed along the length and not
+//!   padded ([`nn::Step`]). In kernels a row of `x` is a token's activations, and a row of `w` an
+//!   output.
+//! - **take**: to load a tensor of the checkpoint and mark it as used ([`weights`]).
+//! - **site**: a layer that an adapter (LoRA) can add to.
+//! - **draft, trial**: tokens guessed for speculative decoding, and those in the step that verifies
+//!   them.
 //!
-//! Shapes are in brackets: `batch` sequences of `length` positions with `dims` features, `heads`
-//! (of keys and values `kv_heads`) of `head_dim` features, `seen` positions in the cache.
+//! Shapes are in brackets: `[batch, length, dims]`, where `length` is the sum of the new positions
+//! of all rows, and `batch` is 1 if there are several; `heads` (of keys and values `kv_heads`) of
+//! `head_dim` features; `seen` positions in the cache.
 
 pub mod adapters;
 pub mod cache;

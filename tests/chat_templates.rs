@@ -17,6 +17,17 @@ const TAKEN: [&str; 1] = ["errors: an underscore in a namespace"];
 /// What minijinja cannot do: macros that take any number of arguments.
 const REFUSED: [&str; 1] = ["macros: varargs and kwargs"];
 
+/// Histories that transformers hands over as they come, and that are brought into the form which the
+/// template takes first: a turn for each call, ids of nine characters, text of JSON as `tojson`
+/// writes it. What comes of it is tested in `text/chat_template`.
+const ARRANGED: [&str; 5] = [
+    "gpt-oss: two calls in a turn",
+    "llama3: two calls in a turn",
+    "mistral: an id that is too short",
+    "mistral: a call without an id",
+    "qwen3: arguments that are already text",
+];
+
 #[test]
 fn templates_render_as_in_transformers() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/chat-templates");
@@ -31,9 +42,12 @@ fn templates_render_as_in_transformers() {
                 .expect("JSON");
         for case in suite["cases"].as_array().expect("cases") {
             cases += 1;
-            if let Err(failure) = check(folder, &suite, case) {
-                let name = folder.file_name().expect("a name").to_string_lossy().into_owned();
-                failures.push(format!("{name}: {}: {failure}", case["name"]));
+            let of = folder.file_name().expect("a name").to_string_lossy();
+            let name = format!("{of}: {}", text(case, "name"));
+            match (check(folder, &suite, case), ARRANGED.contains(&&*name)) {
+                (Ok(()), false) | (Err(_), true) => {}
+                (Ok(()), true) => failures.push(format!("{name}: is the same: take it off")),
+                (Err(failure), false) => failures.push(format!("{name}: {failure}")),
             }
         }
     }

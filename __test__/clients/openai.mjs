@@ -172,7 +172,8 @@ test('a call of a tool, and an object from its result', async () => {
   const [{ message, finish_reason: reason }] = choices
   assert.equal(reason, 'tool_calls')
   assert.equal(message.content, null)
-  const result = { role: 'tool', tool_call_id: message.tool_calls[0].id, content: RESULT }
+  const content = '{"city": "Paris", "temperature": 21}'
+  const result = { role: 'tool', tool_call_id: message.tool_calls[0].id, content }
   const next = { ...request, messages: [...messages, message, result] }
   const answer = (await client.chat.completions.create(next)).choices[0]
   assert.equal(answer.finish_reason, 'stop')

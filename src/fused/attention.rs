@@ -39,7 +39,7 @@ pub struct AttentionRow<'a, C> {
     pub rope: Option<RopeParams>,
     /// Factors of the queries, `[length, 1]`; `None` for ones.
     pub query_scale: Option<Array>,
-    /// What the cache gave for the new positions before they went in.
+    /// Which positions the new ones see: of the cache as it was before it took them.
     pub mask: Mask,
     /// The keys and values of the positions before.
     pub cache: &'a mut C,

@@ -358,7 +358,7 @@ impl Projections {
         }
     }
 
-    /// The same for two projections with as many outputs each.
+    /// [`Self::only_matrix`] of two projections with as many outputs each.
     pub(super) fn only_halves(&self) -> Option<&Matrix> {
         match self {
             Self::Stacked { ends, .. } if matches!(ends[..], [half, all] if all == 2 * half) => {

@@ -69,7 +69,7 @@ pub(super) struct Pending {
     pub trial: Option<Trial>,
     /// The hidden states of these, where the model's own head reads them.
     pub states: Option<StepStates>,
-    /// What of it fails.
+    /// Collects what fails in it.
     pub failure: Failure,
     /// Whether the step has other rows, too, or drafts: what fails may succeed without these.
     pub is_shared: bool,

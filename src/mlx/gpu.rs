@@ -56,12 +56,12 @@ impl Card {
         (self.major, self.minor) == (9, 0)
     }
 
-    /// Processors, which run blocks.
+    /// Streaming multiprocessors (SMs), which run blocks.
     pub fn processors(&self) -> usize {
         self.processors as usize
     }
 
-    /// Bytes of shared memory that a block may have, so that so many fit on a processor.
+    /// Bytes of shared memory that a block may have if so many are to fit on a multiprocessor.
     pub fn shared_memory(&self, blocks: usize) -> usize {
         // The driver keeps 1 KiB for itself for each block.
         let share = self.shared_per_processor as usize / blocks;

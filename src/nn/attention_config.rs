@@ -166,7 +166,7 @@ impl AttentionConfig {
         self.parts_of(w, layer, self.qkv(w)?)
     }
 
-    /// The same of a layer that projects its queries alone.
+    /// [`Self::build`] of a layer that projects its queries alone.
     pub(super) fn build_queries(&self, w: &Weights, layer: LayerConfig) -> Result<Attention> {
         let outputs = self.outputs()[0];
         let queries = (self.linear)(&w.at(self.qkv[0]), self.inputs(), outputs, self.qkv_bias)?;

@@ -33,7 +33,7 @@ pub struct StandardDecoder {
     pub names: DecoderNames,
     /// The layers from this one on, counted anew, where they have a name of their own.
     pub later_layers: Option<(usize, &'static str)>,
-    /// The name of a norm behind that.
+    /// The name of a norm of the embeddings, after their scale; `None` for none.
     pub embedding_norm: Option<&'static str>,
     /// The embeddings of positions.
     pub positions: Option<PositionTable>,

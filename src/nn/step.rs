@@ -26,7 +26,7 @@ pub struct Step<'a> {
 }
 
 impl<'a> Step<'a> {
-    /// Tokens `[batch, length]` (`uint32`), whose length are those of `rows` one behind the other.
+    /// Tokens `[batch, length]` (`uint32`): those of each row, one after the other.
     /// More than one in a batch share their row's offset and cache.
     ///
     /// # Errors

@@ -18,7 +18,7 @@
 //   TILES        tiles of 16 outputs that a block works on at a time
 //   WARPS        of a block
 //   STAGES       chunks of a warp in shared memory
-//   BLOCKS       blocks that are to fit on a processor
+//   BLOCKS       blocks that are to fit on a multiprocessor
 //   SCALE_BYTES  that are copied at once: 4, 8 or 16
 //   STREAM_X     1: x comes with the weights, chunk by chunk, because all of it does not fit
 //   NORM         1: the root-mean-square norm of x is multiplied; 2: that of x + delta, and the
@@ -179,8 +179,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
 #endif
 #endif
 
-  // x as operands, the sums of its units, two tiles of the warps' results, and the chunks on their
-  // way.
+  // x as operands, the sums of its units, TURNS tiles of the warps' results, and the chunks on
+  // their way.
   char* operand = memory;
   float* sums = (float*)(operand + (STREAM_X ? 0 : (size_t)padded * COLS * 2));
   float* results = sums + (STREAM_X || !OFFSET_CODES ? 0 : padded / UNIT * COLS);
@@ -499,8 +499,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) NAME(
           const char* low = stage + row * ROW_STRIDE;
           const char* high = low + 8 * ROW_STRIDE;
           float c[HALVES][4] = {};
-          // One step of 16 inputs: the codes of both rows, and which quarter of which piece of x
-          // they meet.
+          // One step of 16 inputs: the codes of both rows, and which half of which piece of x they
+          // meet.
           auto step = [&](u32 a0, u32 a1, u32 a2, u32 a3, int piece, bool second) {
 #pragma unroll
             for (int h = 0; h < HALVES; ++h) {

@@ -11,8 +11,8 @@ use crate::mlx::{Array, Dtype};
 /// Columns of the operand that a block makes of x, at most.
 const MOST_COLUMNS: usize = 16;
 
-/// Rows that are few, and for codes of up to six bits: beyond, products of numbers are faster,
-/// unpacking included.
+/// The most rows that this kernel takes: of weights of more than six bits, and of up to six. With
+/// more, it is faster to dequantize the matrix and multiply that.
 const FEW_ROWS: [usize; 2] = [16, 32];
 
 /// How a kernel divides the work.
@@ -53,19 +53,11 @@ impl Product {
 
     pub(super) fn shared_memory(&self, shape: Shape) -> usize {
         let columns = self.columns();
-        let chunk = if self.format == 0 { 128 } else { 256 };
+        let chunk = self.chunk();
         let unit = if self.format == 0 { 32 } else { self.group.min(64) };
         let rows = 16 * shape.tiles;
-        let row_bytes = chunk * self.bits / 8;
-        let stride = if row_bytes.is_multiple_of(128) { row_bytes } else { row_bytes + 16 };
-        let arrays = match self.format {
-            0 => 0,
-            1 => 2,
-            _ => 1,
-        };
-        let scales = if self.format == 0 { 0 } else { chunk / self.group * self.entry_bytes };
         let streamed = if shape.stream_x { columns * chunk * 2 } else { 0 };
-        let stage = rows * stride + arrays * rows * scales + streamed;
+        let stage = rows * (self.row_stride() + self.row_scales()) + streamed;
         let matrices = if self.experts == ExpertAxis::Inputs { self.active } else { 1 };
         let padded = self.inputs.div_ceil(chunk) * chunk * matrices;
         let sums = if self.format == 1 { padded / unit * columns * 4 } else { 0 };

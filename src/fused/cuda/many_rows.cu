@@ -7,8 +7,8 @@
 // text). While the tensor cores work on one tile of a unit, the lanes unpack the next one. A chunk
 // costs one barrier; STAGES - 1 of them are on their way.
 //
-// Where there are too few tiles for the processors, the SPLIT blocks of a cluster share the inputs
-// of a tile, and add their sums up through each other's shared memory.
+// Where there are too few tiles for the multiprocessors, the SPLIT blocks of a cluster share the
+// inputs of a tile, and add their sums up through each other's shared memory.
 //
 // x is of 16 bits. Settings, defined before this text, besides those of product.cuh:
 //   NAME         of the kernel
@@ -16,7 +16,7 @@
 //   TILES        tiles of 64 outputs that a warp group works on
 //   WARP_GROUPS  of a block
 //   STAGES       chunks in shared memory
-//   BLOCKS       blocks that are to fit on a processor
+//   BLOCKS       blocks that are to fit on a multiprocessor
 //   SPLIT        blocks of a cluster
 //   SCALE_BYTES  that are copied at once: 4, 8 or 16
 
@@ -35,7 +35,7 @@ constexpr int STEP_BYTES = OPERANDS * 2 * BLOCK_BYTES;
 // Of a chunk of x a warp lays out units of 8 rows, this many.
 constexpr int WARP_UNITS = OPERANDS * UNITS;
 constexpr int COPIES = (WARP_UNITS + THREADS / 32 - 1) / (THREADS / 32);
-// 16 bytes of weights that a thread copies of a chunk.
+// 16-byte copies of weights that a thread makes for a chunk.
 constexpr int PARTS = (ROWS * ROW_PARTS + THREADS - 1) / THREADS;
 // The outputs of a row of x, one after the other, so that the lanes of a warp meet no bank twice.
 constexpr int RESULT_STRIDE = ROWS + 4;

@@ -19,9 +19,6 @@ const OPERANDS: [usize; 6] = [1, 2, 3, 4, 6, 8];
 const GROUP_OUTPUTS: usize = 64;
 const GROUP_THREADS: usize = 128;
 
-/// Inputs of a chunk.
-const CHUNK: usize = 256;
-
 /// A product, and how its kernel divides the work.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ManyRows {
@@ -36,7 +33,7 @@ struct Shape {
     groups: usize,
     /// Chunks in shared memory.
     stages: usize,
-    /// Blocks of a processor.
+    /// Blocks of a multiprocessor.
     blocks: usize,
     /// Blocks that share the inputs of a tile.
     split: usize,
@@ -66,19 +63,15 @@ impl ManyRows {
     }
 
     fn shared_memory(&self) -> usize {
-        let Product { bits, group, entry_bytes, format, .. } = self.product;
-        let row_bytes = CHUNK * bits / 8;
-        let stride = if row_bytes.is_multiple_of(128) { row_bytes } else { row_bytes + 16 };
-        let arrays = if format == 1 { 2 } else { 1 };
-        let scales = arrays * CHUNK / group * entry_bytes;
         let (rows, columns) = (self.outputs(), 8 * self.operands);
-        let stage = (rows * (stride + scales)).next_multiple_of(128) + columns * CHUNK * 2;
+        let of_weights = rows * (self.product.row_stride() + self.product.row_scales());
+        let stage = of_weights.next_multiple_of(128) + columns * self.product.chunk() * 2;
         (self.shape.stages * stage).max(columns * (rows + 4) * 4)
     }
 
     /// The shape with the most warp groups at work, as benches/cuda found it.
     fn best(self, card: &Card) -> Option<Self> {
-        // Groups of a block, and blocks of a processor. Of few rows, blocks that wait for each
+        // Groups of a block, and blocks of a multiprocessor. Of few rows, blocks that wait for each
         // other's beginning and end are better small and many.
         let order: &[(usize, usize)] = match self.operands {
             1 => &[(1, 4), (2, 2)],
@@ -94,10 +87,12 @@ impl ManyRows {
                 let fitting = shapes
                     .map(|shape| Self { shape, ..self })
                     .find(|it| it.shared_memory() <= card.shared_memory(blocks));
-                let Some(it) = fitting.filter(|_| self.product.inputs >= CHUNK * split) else {
+                let Some(it) =
+                    fitting.filter(|_| self.product.inputs >= self.product.chunk() * split)
+                else {
                     continue;
                 };
-                // Clusters of many large blocks do not fill up all processors.
+                // Clusters of many large blocks do not fill up all multiprocessors.
                 let parts = if split >= 4 && blocks < 4 { 9 } else { 10 };
                 let processors = card.processors() * parts / 10;
                 let waves = it.blocks().div_ceil(processors * blocks);
@@ -244,7 +239,7 @@ mod tests {
                         };
                         let many = ManyRows::of(&card, &product).unwrap();
                         assert!(many.shared_memory() <= card.shared_memory(many.shape.blocks));
-                        assert!(inputs >= CHUNK * many.shape.split);
+                        assert!(inputs >= product.chunk() * many.shape.split);
                     }
                 }
             }

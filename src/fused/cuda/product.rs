@@ -132,6 +132,27 @@ impl Product {
         Self { experts, active, ..self }
     }
 
+    /// Inputs of a chunk: KC of product.cuh.
+    pub(super) fn chunk(&self) -> usize {
+        if self.format == 0 { 128 } else { 256 }
+    }
+
+    /// Bytes from one row of a chunk of codes to the next: ROW_STRIDE of product.cuh.
+    pub(super) fn row_stride(&self) -> usize {
+        let bytes = self.chunk() * self.bits / 8;
+        if bytes.is_multiple_of(128) { bytes } else { bytes + 16 }
+    }
+
+    /// Bytes of the scales and biases of a row of a chunk.
+    pub(super) fn row_scales(&self) -> usize {
+        let arrays = match self.format {
+            0 => return 0,
+            1 => 2,
+            _ => 1,
+        };
+        arrays * self.chunk() / self.group * self.entry_bytes
+    }
+
     /// Bytes of scales that are copied at once: as many as divide those of a row and of a chunk.
     pub(super) fn scale_bytes(&self) -> usize {
         let parts =

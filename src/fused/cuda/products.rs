@@ -13,10 +13,10 @@ use crate::mlx::gpu::Card;
 use crate::mlx::quantized::QuantizedTensor;
 use crate::mlx::{Array, Dtype};
 
-/// Rows that experts are multiplied with one by one.
+/// The most rows that are multiplied with experts one by one.
 const MOST_ROWS_OF_EXPERTS: usize = 16;
 
-/// Experts of a row.
+/// The most experts of a row.
 const MOST_ACTIVE: i32 = 32;
 
 /// x · wᵀ, or with an activation act(x · gateᵀ) · (x · upᵀ) for a matrix that holds the gate's

@@ -1,5 +1,5 @@
-//! Quantized matrices as numbers on an NVIDIA card, for products of so many rows that the
-//! processors of tensors are what counts, and not the memory.
+//! Dequantizes matrices on an NVIDIA GPU, for products of so many rows that the tensor cores are the
+//! limit, and not the memory.
 
 use crate::error::Result;
 use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
@@ -7,7 +7,7 @@ use crate::mlx::quantized::{Mode, QuantizedTensor};
 use crate::mlx::{Array, Dtype};
 
 const THREADS: usize = 256;
-/// Blocks that run on a processor at the same time.
+/// Blocks that run on a multiprocessor (SM) at the same time.
 const BLOCKS: usize = 8;
 
 /// `[…, outputs, inputs]` of the type of the scales; `None` for what the kernel does not unpack.

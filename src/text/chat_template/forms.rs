@@ -294,9 +294,12 @@ impl Trial<'_> {
         let text = turn("assistant", WORDS.into());
         // Roles may have to alternate.
         let (answer, words) = (turn("assistant", "probe".into()), [WORDS, VALUES[0]]);
+        let now = [user(), both.clone(), result(0)];
         let together = [user(), both, result(0), answer.clone(), user()];
         let apart = [user(), text, given.turn(&[0]), result(0), answer, user()];
-        !self.shows(&together, &words) && self.shows(&apart, &words)
+        // What a template shows until there is an answer, it takes for reasoning.
+        let is_lost = !self.shows(&now, &words) && !self.shows(&together, &words);
+        is_lost && self.shows(&apart, &words)
     }
 
     fn content(&self, messages: &dyn Fn(Value) -> Vec<Value>) -> Content {

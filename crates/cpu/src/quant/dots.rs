@@ -216,9 +216,9 @@ impl<W: Way> Kernel for Rows<'_, W> {
         let unit = W::COLUMNS / W::UNITS;
         let units = weights.cols / unit;
         let first_row = piece.task.slab * weights.rows + piece.task.outputs.start;
-        // Less than four rows are filled up with the last one.
+        // Fewer than four rows are filled up with the last one.
         let x = std::array::from_fn(|i| piece.row(i.min(count - 1)));
-        // Of these there are not: no output has two pointers.
+        // Outputs are not filled up: no two pointers may lead to the same one.
         let mut y = [std::ptr::null_mut(); FEW];
         for (i, y) in y.iter_mut().enumerate().take(count) {
             *y = piece.output(i).as_mut_ptr();
