@@ -299,6 +299,10 @@ fn sampling(source: &mut Source) -> Result<()> {
     penalties.apply(&mut values, &recent);
     let options = SamplingOptions {
         temperature: *source.0.choose(&[1e-30, 0.7, 1.0, f32::MAX])?,
+        dynamic_temperature_range: *source.0.choose(&[0.0, 0.5, f32::MAX])?,
+        dynamic_temperature_exponent: *source.0.choose(&[0.0, 1.0, 1e9])?,
+        top_n_sigma: *source.0.choose(&[0.0, 1e-9, 1.0, f32::MAX])?,
+        typical_p: *source.0.choose(&[0.0, 1e-9, 0.5, 1.0])?,
         top_p: *source.0.choose(&[0.0, 1e-9, 0.5, 0.999_999_9, 1.0])?,
         min_p: *source.0.choose(&[0.0, 0.1, 1.0])?,
         min_tokens_to_keep: source.0.int_in_range(0..=80)?,

@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use nodemlx::text::{StopMatcher, StopPattern};
 
-/// Zero bytes part the stop strings, the patterns behind a one, and the text.
+// Zero bytes part the stop strings, the patterns behind a one, and the text.
 fuzz_target!(|data: &[u8]| {
     let [sizes, rest @ ..] = data else { return };
     let mut fields: Vec<&[u8]> = rest.split(|&byte| byte == 0).collect();
