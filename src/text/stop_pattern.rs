@@ -1,8 +1,11 @@
 //! Patterns that end a text, matched as it grows.
 
 use std::fmt;
+use std::panic::catch_unwind;
 
 use llguidance::derivre::{Regex, RegexBuilder};
+
+use crate::panics;
 
 /// The most bytes that a match has.
 const LONGEST: usize = 1000;
@@ -48,16 +51,20 @@ impl StopPattern {
                 give it another name"
                 .to_owned());
         }
-        let mut builder = RegexBuilder::new();
-        let compiled =
-            builder.mk_regex(pattern).and_then(|regex| match builder.is_nullable(regex) {
+        let compile = || {
+            let mut builder = RegexBuilder::new();
+            let regex = builder.mk_regex(pattern)?;
+            match builder.is_nullable(regex) {
                 true => Ok(None),
                 false => builder.into_regex_limited(regex, MAX_WORK).map(Some),
-            });
-        match compiled {
-            Ok(Some(regex)) => Ok(Self(regex)),
-            Ok(None) => Err("matches an empty text, and so every answer at once".to_owned()),
-            Err(error) => Err(format!("cannot be matched: {error}")),
+            }
+        };
+        // The library fails that way where alternatives are the same once they are simplified.
+        match catch_unwind(compile) {
+            Ok(Ok(Some(regex))) => Ok(Self(regex)),
+            Ok(Ok(None)) => Err("matches an empty text, and so every answer at once".to_owned()),
+            Ok(Err(error)) => Err(format!("cannot be matched: {error}")),
+            Err(panic) => Err(format!("cannot be matched: {}", panics::message(&*panic))),
         }
     }
 
@@ -134,6 +141,10 @@ mod tests {
         ] {
             assert!(StopPattern::new(pattern).is_err(), "{pattern}");
         }
+        // The library panics.
+        let same =
+            "||||>>>>(\u{1})z\u{13}|\\|\u{13}5||||>>||||>>>>()\u{1}z\u{13}|\\|\u{13}5||||>>||";
+        assert!(StopPattern::new(same).is_err_and(|problem| problem.contains("cannot be matched")));
         for pattern in [r"\\A", "A", "z", "(?<end>a)", r"\(?<stop>", "[^a]"] {
             assert!(StopPattern::new(pattern).is_ok(), "{pattern}");
         }
