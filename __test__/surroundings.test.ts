@@ -247,7 +247,8 @@ describe("Node.js's permission model", () => {
     const program = `
       process.removeAllListeners('warning')
       const { loadModel } = await import('nodemlx')
-      const errors = ['demo', './models/demo'].map((name) => loadModel(name).catch(({ message }) => message))
+      const names = ['demo', './models/demo']
+      const errors = names.map((name) => loadModel(name).catch(({ message }) => message))
       console.log(JSON.stringify(await Promise.all(errors)))`
     const messages = await said(program, { flags: flags('--allow-addons', ...shown) })
     for (const message of messages as string[])

@@ -208,6 +208,18 @@ def default(x, fmt, bits, group, m, k, n=4096, **more):
     return None
 
 
+def inputs_of(spec, weights, n, k, m):
+    """Arrays of a matrix, which `weights` keeps, its numbers in float64, and rows of x."""
+    dtype = DTYPES[spec.x]
+    key = (spec.fmt, spec.bits, spec.group, n, k, dtype)
+    if key not in weights:
+        weights[key] = packed(spec.fmt, spec.bits, spec.group, n, k, dtype)
+    # Now and then x begins where no 16 bytes do.
+    shift = random.choice((0, 0, 0, 1))
+    x = (torch.randn(m * k + shift, device="cuda") + 0.1).to(dtype)[shift:].reshape(m, k)
+    return *weights[key], x
+
+
 def keeps_to_its_row(run, x, out):
     """Whether a number that is not finite spoils its own row of the product `out` and no other."""
     (m, k), shift = x.shape, x.data_ptr() // x.element_size() % 8
@@ -288,13 +300,7 @@ def check(count=300):
     weights = {}
     for spec, n, k, m, fused in cases:
         dtype = DTYPES[spec.x]
-        key = (spec.fmt, spec.bits, spec.group, n, k, dtype)
-        if key not in weights:
-            weights[key] = packed(spec.fmt, spec.bits, spec.group, n, k, dtype)
-        arrays, w = weights[key]
-        # Now and then x begins where no 16 bytes do.
-        shift = random.choice((0, 0, 0, 1))
-        x = (torch.randn(m * k + shift, device="cuda") + 0.1).to(dtype)[shift:].reshape(m, k)
+        arrays, w, x = inputs_of(spec, weights, n, k, m)
         h, before, extra = x.double(), [x], []
         eps = 1e-5
         if spec.norm:

@@ -20,8 +20,8 @@ from few_rows import (
     MXFP8,
     NVFP4,
     SHAPES,
+    inputs_of,
     keeps_to_its_row,
-    packed,
     scale_bytes,
     weight_sets,
 )
@@ -118,13 +118,7 @@ def check_products(count):
     worst, bad, weights = {}, 0, {}
     for spec, n, k, m in cases:
         dtype = DTYPES[spec.x]
-        key = (spec.fmt, spec.bits, spec.group, n, k, dtype)
-        if key not in weights:
-            weights[key] = packed(spec.fmt, spec.bits, spec.group, n, k, dtype)
-        arrays, w = weights[key]
-        # Now and then x begins where no 16 bytes do.
-        shift = random.choice((0, 0, 0, 1))
-        x = (torch.randn(m * k + shift, device="cuda") + 0.1).to(dtype)[shift:].reshape(m, k)
+        arrays, w, x = inputs_of(spec, weights, n, k, m)
         ref, width = x.double() @ w.T, n
         if spec.gated:
             width = n // 2

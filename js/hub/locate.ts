@@ -113,7 +113,8 @@ async function demoModel(): Promise<string> {
   if (folder !== undefined && (await exists(folder))) return folder
   const problem =
     folder === undefined
-      ? 'nodemlx is not installed beside this bundle. Install it there, or leave it out of the bundle'
+      ? 'nodemlx is not installed beside this bundle. Install it there, or leave it out of ' +
+        'the bundle'
       : `there is no folder ${folder}${permissionHint(folder) || '. Install nodemlx again'}`
   throw new NodeMlxError('MODEL_NOT_FOUND', `The demo model is missing: ${problem}.`)
 }

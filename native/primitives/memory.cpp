@@ -59,8 +59,8 @@ mx::allocator::Buffer malloc(mx::allocator::Allocator* self, size_t size) {
 } // namespace
 
 /// MLX's allocator for the CPU gives a null pointer, and no operation looks whether it is one.
-/// Those for GPUs throw themselves. There is no place for another allocator in MLX, so the only one there
-/// is gets another table of functions.
+/// Those for GPUs throw themselves. There is no place for another allocator in MLX, so the only one
+/// there is gets another table of functions.
 extern "C" void nodemlx_fail_without_memory() {
   auto& allocator = mx::allocator::allocator();
   if (!std::strstr(typeid(allocator).name(), "CommonAllocator")) {
