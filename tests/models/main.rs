@@ -25,7 +25,7 @@ use nodemlx::generate::{
 };
 use nodemlx::mlx::{self, DeviceKind, Dtype};
 use nodemlx::models::{self, LanguageModel, LoadOptions, Loaded};
-use nodemlx::nn::Step;
+use nodemlx::nn::{Step, StepRow};
 use safetensors::SafeTensors;
 use table::Table;
 
@@ -231,14 +231,14 @@ fn logits_agree_with_the_reference_on_a_gpu() {
         let name = folder.file_name().unwrap().display().to_string();
         let golden = Golden::read(&folder);
         for dtype in [Dtype::Float32, Dtype::Bfloat16] {
-            let error_on = |rows: usize| -> Result<f64> {
+            let error_on = |chunks: &[usize]| -> Result<f64> {
                 let options = LoadOptions {
                     device: Device::gpu(),
                     dtype: Some(dtype),
                     prediction_heads: false,
                 };
                 let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(()))?;
-                let errors = in_rows(&*loaded.model, &golden, rows)?;
+                let errors = in_rows(&*loaded.model, &golden, chunks)?;
                 let squares: f64 = errors.iter().map(|error| error * error).sum();
                 let all = (squares / errors.len() as f64).sqrt();
                 // Numbers of 16 bits have 8 of them, which lets a router choose another expert for
@@ -250,14 +250,16 @@ fn logits_agree_with_the_reference_on_a_gpu() {
                 // As much again as the reference's own rounding does.
                 _ => golden.bfloat16.map_or(8.0 * TOLERANCE, |error| 2.0 * error),
             };
-            // Kernels differ for one row, a few and many.
-            for rows in [1, 3, 12] {
-                match error_on(rows) {
+            // Kernels differ for one row, a few and many, and for one position and several.
+            for chunks in [&[1][..], &[1; 3], &[1; 12], &[7, 3, 1]] {
+                match error_on(chunks) {
                     Ok(error) if error < tolerance => {}
                     Ok(error) => failures.push(format!(
-                        "{name}, {dtype:?}, {rows} rows: relative error {error:.2e}"
+                        "{name}, {dtype:?}, chunks {chunks:?}: relative error {error:.2e}"
                     )),
-                    Err(error) => failures.push(format!("{name}, {dtype:?}, {rows} rows: {error}")),
+                    Err(error) => {
+                        failures.push(format!("{name}, {dtype:?}, chunks {chunks:?}: {error}"));
+                    }
                 }
             }
         }
@@ -270,23 +272,39 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The relative errors of all positions of rows that read the same tokens, one each step, and begin
-/// one after the other.
-fn in_rows(model: &dyn LanguageModel, golden: &Golden, count: usize) -> Result<Vec<f64>> {
+/// The relative errors of all positions of rows that read the same tokens, each so many in a step,
+/// and begin one after the other.
+fn in_rows(model: &dyn LanguageModel, golden: &Golden, chunks: &[usize]) -> Result<Vec<f64>> {
     let tokens = &golden.tokens;
-    let mut caches: Vec<_> = (0..count).map(|_| model.make_caches()).collect();
-    let mut logits = vec![Vec::new(); count];
-    for step in 0..tokens.len() + count - 1 {
-        let place = |row: usize| step.checked_sub(row).filter(|&place| place < tokens.len());
-        let active: Vec<usize> = (0..count).filter(|&row| place(row).is_some()).collect();
-        let next: Vec<u32> = active.iter().filter_map(|&row| Some(tokens[place(row)?])).collect();
-        let next = mlx::from_u32(&next, &[1, next.len() as i32]);
-        let rows = caches.iter_mut().enumerate().filter(|(row, _)| active.contains(row));
-        let mut rows: Vec<&mut [Cache]> = rows.map(|(_, caches)| &mut caches[..]).collect();
-        let all = model.forward(&Step::decode(&next), &mut rows)?;
-        let all = mlx::to_f32_vec(&mlx::ops::astype(&all, Dtype::Float32)?)?;
-        for (row, own) in active.iter().zip(all.chunks(all.len() / active.len())) {
-            logits[*row].extend_from_slice(own);
+    let mut caches: Vec<_> = chunks.iter().map(|_| model.make_caches()).collect();
+    let mut logits = vec![Vec::new(); chunks.len()];
+    let mut read = vec![0; chunks.len()];
+    for step in 0.. {
+        let next: Vec<_> = chunks
+            .iter()
+            .zip(&read)
+            .enumerate()
+            .map(|(row, (chunk, &read))| match step < row {
+                true => &tokens[..0],
+                false => &tokens[read..tokens.len().min(read + chunk)],
+            })
+            .collect();
+        let lengths = next.iter().map(|tokens| tokens.len() as i32).filter(|&length| length > 0);
+        let lengths: Vec<_> = lengths.map(|length| StepRow { length, logits: length }).collect();
+        if lengths.is_empty() {
+            break;
+        }
+        let all = next.concat();
+        let all = mlx::from_u32(&all, &[1, all.len() as i32]);
+        let active = caches.iter_mut().zip(&next).filter(|(_, tokens)| !tokens.is_empty());
+        let mut active: Vec<&mut [Cache]> = active.map(|(caches, _)| &mut caches[..]).collect();
+        let made = model.forward(&Step::new(&all, lengths)?, &mut active)?;
+        let made = mlx::to_f32_vec(&mlx::ops::astype(&made, Dtype::Float32)?)?;
+        let vocabulary = made.len() / all.size();
+        let mut made = made.chunks(vocabulary);
+        for ((own, read), next) in logits.iter_mut().zip(&mut read).zip(&next) {
+            own.extend(made.by_ref().take(next.len()).flatten());
+            *read += next.len();
         }
     }
     let expected = &golden.logits_cached;

@@ -21,6 +21,7 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("gemma", "mlx"),
+        Fixture("gemma-wide", "mlx", config={"head_dim": 256, "num_key_value_heads": 1}, length=40),
         Fixture(
             "gemma-traditional",
             "mlx",

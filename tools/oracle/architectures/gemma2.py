@@ -25,6 +25,7 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("gemma2", "mlx"),
+        Fixture("gemma2-wide", "mlx", config={"head_dim": 64}, length=40),
         Fixture(
             "gemma2-defaults",
             "mlx",

@@ -23,6 +23,7 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("glm4", "mlx"),
+        Fixture("glm4-wide", "mlx", config={"head_dim": 64}, length=40),
         Fixture(
             "glm4-halves",
             "mlx",

@@ -64,6 +64,7 @@ ARCHITECTURE = Architecture(
     ),
     fixtures=[
         Fixture("gpt-oss", "mlx", length=40),
+        Fixture("gpt-oss-wide", "mlx", config={"head_dim": 64, "num_key_value_heads": 1, "sliding_window": 128}, length=40),
         Fixture(
             "gpt-oss-plain-rope",
             "mlx",

@@ -45,6 +45,12 @@ ARCHITECTURE = Architecture(
     fixtures=[
         Fixture("llama", "mlx"),
         Fixture(
+            "llama-wide",
+            "mlx",
+            config={"head_dim": 128, "num_key_value_heads": 1, "rope_scaling": LLAMA3},
+            length=40,
+        ),
+        Fixture(
             "llama-biases",
             "mlx",
             config={

@@ -20,6 +20,8 @@ ARCHITECTURE = Architecture(
     },
     fixtures=[
         Fixture("qwen3", "mlx"),
+        # Heads as wide as the kernels of a card take them.
+        Fixture("qwen3-wide", "mlx", config={"num_key_value_heads": 1, "head_dim": 64}, length=40),
         Fixture(
             "qwen3-rope-parameters",
             "mlx",
