@@ -12,7 +12,7 @@ import torch
 
 from card import compile_all, copy_bandwidth, relative, replay, source, start
 
-SOURCES = "decode_attention.cu", "decode_attention_join.cu"
+SOURCES = ("rows.cuh", "prepare.cuh", "decode_attention.cu"), ("decode_attention_join.cu",)
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 # Positions of a share, at least.
 SHARE = 32
@@ -35,7 +35,6 @@ class Case:
         batch=1,
         kv_heads=8,
         at=(600,),
-        fill=0,
     ):
         self.x, self.dim, self.heads, self.rope, self.traditional = x, dim, heads, rope, traditional
         self.rope_dim = dim if rope_dim is None else rope_dim
@@ -47,8 +46,6 @@ class Case:
             kv_heads,
             at,
         )
-        # Rows of the kernel that no block is for.
-        self.fill = fill
 
     def defines(self):
         first = dict(
@@ -60,7 +57,6 @@ class Case:
             ROPE_DIM=self.rope_dim,
             NORM=self.norm,
             CAP=self.cap,
-            ROWS=len(self.at) + self.fill,
         )
         return first, dict(X=self.x, DIM=self.dim, HEADS=self.heads, SINKS=self.sinks, SHARES=512)
 
@@ -103,6 +99,10 @@ def normed(case, x, weight, eps, dtype):
     return (x * weight.double() if case.norm == 2 else x).to(dtype).double()
 
 
+def addresses(caches):
+    return torch.tensor([cache.data_ptr() for cache in caches], device="cuda")
+
+
 def run(case, kernels, check=True):
     dtype, b, kv, g, d = DTYPES[case.x], case.batch, case.kv_heads, case.heads, case.dim
     table, blocks = case.shared_out()
@@ -113,29 +113,46 @@ def run(case, kernels, check=True):
             cache[:, :, at + 1 :] = float("nan")
             caches.append(cache)
     rows = len(table)
-    q, k, v = randn(rows, b, kv * g, d), randn(rows, b, kv, d), randn(rows, b, kv, d)
+    # Columns of one array.
+    together = randn(rows * b, (g + 2) * kv * d)
+    q, k, v = together.split([g * kv * d, kv * d, kv * d], -1)
+    q, k, v = q.reshape(rows, b, -1, d), k.reshape(rows, b, -1, d), v.reshape(rows, b, -1, d)
     weights = [1 + 0.1 * randn(d) for _ in range(2)]
-    table += [[2**31 - 1, 1, 0, 1]] * case.fill
+    places = addresses(caches)
     on_card = torch.tensor(table, dtype=torch.int32, device="cuda")
     base, scale, gain, eps, cap = 10000.0, 0.5, 1.1, 1e-5, 20.0
     exponents = torch.arange(0, case.rope_dim, 2, device="cuda").double() / max(case.rope_dim, 1)
     # With arrays, each row has its own.
     wavelengths = [(base * (1 + row * (case.rope == 2))) ** exponents for row in range(rows)]
-    wavelengths += wavelengths[-1:] * case.fill
     sinks = randn(kv * g)
     found = torch.full((blocks, g, d + 2), float("nan"), device="cuda")
     out = torch.full((rows, b, kv * g, d), float("nan"), device="cuda", dtype=dtype)
     before = [cache.clone() for cache in caches]
-    extra = [it.float() for it in wavelengths] if case.rope == 2 else []
+    extra = [torch.cat(wavelengths).float()] if case.rope == 2 else []
     extra += weights if case.norm == 2 else []
-    numbers = [b * kv, 1 / math.sqrt(d), cap, math.log2(base), scale, gain, eps, eps]
+    width = together.shape[1]
+    columns = [0, width, g * kv * d, width, (g + 1) * kv * d, width]
+    numbers = [
+        kv,
+        *columns,
+        rows,
+        case.rope_dim // 2,
+        b * kv,
+        1 / math.sqrt(d),
+        cap,
+        math.log2(base),
+        scale,
+        gain,
+        eps,
+        eps,
+    ]
 
     def launch():
         kernels[0].launch(
             blocks,
             256,
             8 * 256 * g * 4,
-            [*caches, *(caches[-2:] * case.fill), q, k, v, on_card, *extra, found],
+            [places, together, together, together, on_card, *extra, found],
             numbers,
         )
         kernels[1].launch(
@@ -199,16 +216,12 @@ def check():
     ):
         cases += [Case(at=(at,), batch=batch, **more) for at, batch in [(0, 1), (77, 2), (1300, 1)]]
         cases += [Case(at=at, **more) for at in [(0, 5000, 1), (64, 63, 65, 700)]]
-    for x, (rows, fill), rope in itertools.product(
-        DTYPES, [(2, 0), (7, 1), (16, 0), (17, 7), (32, 0)], (1, 2)
-    ):
+    for x, rows, rope in itertools.product(DTYPES, (2, 7, 16, 17, 32), (1, 2)):
         at = tuple(37 * row * row for row in range(rows))
-        cases.append(Case(x=x, rope=rope, at=at, fill=fill))
+        cases.append(Case(x=x, rope=rope, at=at))
     keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
-    texts = [source(name) for name in SOURCES]
-    kernels = compile_all(
-        [(text, pair[i]) for _, pair in keys for i, text in enumerate(texts)]
-    )
+    texts = [source(*names) for names in SOURCES]
+    kernels = compile_all([(text, pair[i]) for _, pair in keys for i, text in enumerate(texts)])
     pairs = {key: kernels[2 * i : 2 * i + 2] for i, (key, _) in enumerate(keys)}
     print(
         len(cases),
@@ -231,7 +244,7 @@ def time():
     bandwidth = copy_bandwidth()
     print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
     case = Case()
-    sources = [source(name) for name in SOURCES]
+    sources = [source(*names) for names in SOURCES]
     compiled = functools.cache(lambda rows: compile_all(list(zip(sources, case.defines()))))
     global SHARE
     positions = (100, 640, 2048, 8192, 32768)

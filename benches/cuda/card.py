@@ -11,9 +11,9 @@ KERNELS = pathlib.Path(__file__).parents[2] / "src/fused/cuda"
 SHARED = 227 * 1024
 
 
-def source(name):
+def source(*names):
     """The text of a kernel of 16-bit numbers, with what stands before it."""
-    return (KERNELS / "numbers.cuh").read_text() + (KERNELS / name).read_text()
+    return "".join((KERNELS / name).read_text() for name in ("numbers.cuh", *names))
 
 
 def ok(result):

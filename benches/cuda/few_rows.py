@@ -13,7 +13,8 @@ import torch
 from card import KERNELS, SHARED, compile_all, copy_bandwidth, relative, replay, start
 
 SOURCE = "".join(
-    (KERNELS / name).read_text() for name in ("choose.cuh", "product.cuh", "few_rows.cu")
+    (KERNELS / name).read_text()
+    for name in ("choose.cuh", "activation.cuh", "product.cuh", "few_rows.cu")
 )
 PLAIN, AFFINE, MXFP4, MXFP8, NVFP4 = range(5)
 BF16, F16, F32 = range(3)

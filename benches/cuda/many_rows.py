@@ -26,7 +26,9 @@ from few_rows import (
     weight_sets,
 )
 
-SOURCE = (KERNELS / "product.cuh").read_text() + (KERNELS / "many_rows.cu").read_text()
+SOURCE = "".join(
+    (KERNELS / name).read_text() for name in ("activation.cuh", "product.cuh", "many_rows.cu")
+)
 
 
 class Spec:

@@ -116,8 +116,8 @@ int guarded(F&& f) {
   }
 }
 
-/// The stream, blocks, inputs, inputs that are written, and numbers of a launch.
-using LaunchKey = std::tuple<int, int, size_t, size_t, std::vector<int32_t>>;
+/// The stream, blocks, inputs and numbers of a launch.
+using LaunchKey = std::tuple<int, int, size_t, std::vector<int32_t>>;
 
 /// The shared description of an array, which is private: an explicit instantiation may name it all
 /// the same.
@@ -165,61 +165,6 @@ struct nodemlx_gpu_kernel {
     return outputs[0].primitive_ptr();
   }
 };
-
-namespace {
-
-/// A launch that writes its first inputs.
-class Updating : public mx::Primitive {
- public:
-  Updating(
-      mx::Stream stream,
-      std::shared_ptr<mx::Primitive> kernel,
-      nodemlx_gpu_kernel* copier,
-      size_t updated
-  )
-      : mx::Primitive(stream), kernel_(std::move(kernel)), copier_(copier), updated_(updated) {}
-
-  void eval_cpu(const std::vector<mx::array>&, std::vector<mx::array>&) override {
-    throw std::runtime_error("kernels of a GPU do not run on the CPU");
-  }
-
-  void eval_gpu(const std::vector<mx::array>& inputs, std::vector<mx::array>& outputs) override {
-    // Every output holds the inputs, until the evaluation of one of them lets go of all.
-    for (auto& output : outputs) {
-      if (!output.is_tracer() && &output.inputs() != &inputs) {
-        output.inputs().clear();
-      }
-    }
-    std::vector<mx::array> arguments(outputs.begin(), outputs.begin() + updated_);
-    for (size_t i = 0; i < updated_; ++i) {
-      if (inputs[i].flags().row_contiguous && gpu_description_of(inputs[i]).use_count() == 1) {
-        outputs[i].copy_shared_buffer(inputs[i]);
-      } else {
-        copy(inputs[i], outputs[i]);
-      }
-    }
-    arguments.insert(arguments.end(), inputs.begin() + updated_, inputs.end());
-    std::vector<mx::array> others(outputs.begin() + updated_, outputs.end());
-    kernel_->eval_gpu(arguments, others);
-  }
-
-  const char* name() const override { return "Updating"; }
-
- private:
-  void copy(const mx::array& from, mx::array& to) {
-    int count = static_cast<int>(to.nbytes() / 16);
-    std::vector<mx::array> inputs{from}, outputs{to};
-    auto blocks = std::min(count / 256 + 1, 1024);
-    copier_->launch(stream(), blocks, inputs, {to.shape()}, {to.dtype()}, {count})
-        ->eval_gpu(inputs, outputs);
-  }
-
-  std::shared_ptr<mx::Primitive> kernel_;
-  nodemlx_gpu_kernel* copier_;
-  size_t updated_;
-};
-
-}  // namespace
 
 extern "C" int nodemlx_gpu_card_of_mlx(nodemlx_gpu_card* card) {
   return guarded([&] {
@@ -284,10 +229,39 @@ extern "C" bool nodemlx_gpu_is_scheduled(mlx_array array) {
   return mlx_array_get_(array).status() != mx::array::Status::unscheduled;
 }
 
-extern "C" bool nodemlx_gpu_is_own(mlx_array array, size_t handles) {
+extern "C" uint64_t nodemlx_gpu_own_address(mlx_array array) {
   const auto& own = mlx_array_get_(array);
-  return own.status() != mx::array::Status::unscheduled && own.flags().row_contiguous &&
-         gpu_description_of(own).use_count() == static_cast<long>(handles);
+  if (own.status() == mx::array::Status::unscheduled || !own.flags().row_contiguous ||
+      gpu_description_of(own).use_count() != 1) {
+    return 0;
+  }
+  // What MLX's CUDA backend keeps of a buffer begins with its address.
+  auto* buffer = static_cast<const uint64_t*>(own.buffer().ptr());
+  return buffer ? *buffer + own.offset() : 0;
+}
+
+extern "C" bool nodemlx_gpu_is_same(mlx_array one, mlx_array other) {
+  return mlx_array_get_(one).id() == mlx_array_get_(other).id();
+}
+
+extern "C" bool nodemlx_gpu_columns(mlx_array* whole, int* first, mlx_array array) {
+  const auto& own = mlx_array_get_(array);
+  if (own.status() != mx::array::Status::unscheduled || !own.has_primitive() ||
+      std::strcmp(own.primitive().name(), "Slice") != 0) {
+    return false;
+  }
+  const auto& from = own.inputs()[0];
+  auto [starts, ends, strides] = static_cast<const mx::Slice&>(own.primitive()).state();
+  size_t last = from.ndim() - 1;
+  for (size_t axis = 0; axis <= last; ++axis) {
+    bool is_all = starts[axis] == 0 && ends[axis] == from.shape(axis);
+    if (strides[axis] != 1 || (axis != last && !is_all)) {
+      return false;
+    }
+  }
+  *first = starts[last];
+  mlx_array_set_(*whole, from);
+  return true;
 }
 
 extern "C" int nodemlx_gpu_run(
@@ -300,8 +274,6 @@ extern "C" int nodemlx_gpu_run(
     const size_t* dims,
     const mlx_dtype* dtypes,
     size_t output_count,
-    size_t updated,
-    nodemlx_gpu_kernel* copier,
     const nodemlx_gpu_number* numbers,
     size_t number_count,
     mlx_stream stream
@@ -328,7 +300,7 @@ extern "C" int nodemlx_gpu_run(
       bits.push_back(numbers[i].is_real ? real : numbers[i].whole);
     }
     std::lock_guard lock(kernel->mutex);
-    auto& launch = kernel->launches[{on.index, blocks, input_count, updated, std::move(bits)}];
+    auto& launch = kernel->launches[{on.index, blocks, input_count, std::move(bits)}];
     if (!launch) {
       std::vector<mx::fast::ScalarArg> scalars;
       for (size_t i = 0; i < number_count; ++i) {
@@ -338,12 +310,7 @@ extern "C" int nodemlx_gpu_run(
           scalars.emplace_back(static_cast<int>(numbers[i].whole));
         }
       }
-      std::vector<mx::Shape> fresh_shapes(output_shapes.begin() + updated, output_shapes.end());
-      std::vector<mx::Dtype> fresh_dtypes(output_dtypes.begin() + updated, output_dtypes.end());
-      launch = kernel->launch(on, blocks, nodes, fresh_shapes, fresh_dtypes, std::move(scalars));
-      if (updated) {
-        launch = std::make_shared<Updating>(on, std::move(launch), copier, updated);
-      }
+      launch = kernel->launch(on, blocks, nodes, output_shapes, output_dtypes, std::move(scalars));
     }
     mlx_vector_array_set_(
         *outputs,

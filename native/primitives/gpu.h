@@ -69,18 +69,20 @@ struct nodemlx_gpu_number {
 /// Whether `array` is computed, or will be by what has been handed to the device.
 bool nodemlx_gpu_is_scheduled(mlx_array array);
 
-/// Whether `array` is scheduled, contiguous, and named by so many handles only, so that a kernel
-/// may write it where it lies.
-bool nodemlx_gpu_is_own(mlx_array array, size_t handles);
+/// Where `array` lies in the card's memory, if it is scheduled and contiguous and nobody else has
+/// it, so that a kernel may write it where it lies; else 0. Good until it is read by the host.
+uint64_t nodemlx_gpu_own_address(mlx_array array);
+
+/// Whether both are the same array.
+bool nodemlx_gpu_is_same(mlx_array one, mlx_array other);
+
+/// The array of which `array` will be a slice along the last axis alone, and where that begins;
+/// false, and nothing in `whole`, for any other array.
+bool nodemlx_gpu_columns(mlx_array* whole, int* first, mlx_array array);
 
 /// Adds a launch to the graph. The kernel's arguments are the inputs, the outputs and the numbers;
 /// inputs that are not contiguous are copied first. `shapes` are the outputs' shapes, one after
 /// another.
-///
-/// The first `updated` inputs are written: as many first outputs, of the same shapes and types,
-/// come out in their memory if no other array has it, and otherwise in a copy that `copier` makes
-/// (from, to, count of 16 bytes). They are no arguments besides. MLX does not know that they are
-/// written: what reads them otherwise must be evaluated before or after.
 int nodemlx_gpu_run(
     mlx_vector_array* outputs,
     nodemlx_gpu_kernel* kernel,
@@ -91,8 +93,6 @@ int nodemlx_gpu_run(
     const size_t* dims,
     const mlx_dtype* dtypes,
     size_t output_count,
-    size_t updated,
-    nodemlx_gpu_kernel* copier,
     const nodemlx_gpu_number* numbers,
     size_t number_count,
     mlx_stream stream

@@ -27,7 +27,7 @@ pub use size::CacheSize;
 pub use standard::StandardCache;
 
 use crate::error::{Error, Result};
-use crate::fused::kv::{KvBuffers, KvCache};
+use crate::fused::kv::{KvBuffers, KvCache, KvPlaces};
 use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype, ops};
 
@@ -346,6 +346,22 @@ impl KvCache for Cache {
         // No other kind gave any.
         if let Self::Standard(cache) = self {
             cache.put(buffers, length);
+        }
+    }
+
+    fn own_places(&self, new: [i32; 4], dtype: Dtype) -> Result<Option<KvPlaces>> {
+        match self {
+            Self::Standard(cache) => cache.own_places(new, dtype),
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => Ok(None),
+        }
+    }
+
+    fn renew(&mut self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
+        match self {
+            Self::Standard(cache) => cache.renew(new, dtype),
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => {
+                Err(wrong_kind("every position"))
+            }
         }
     }
 

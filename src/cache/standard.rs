@@ -3,9 +3,9 @@
 use super::kv_tensor::{KvQuantization, KvTensor};
 use super::{STEP, mask};
 use crate::error::{Error, Result};
-use crate::fused::kv::KvBuffers;
+use crate::fused::kv::{KvBuffers, KvPlaces};
 use crate::mlx::fast::Mask;
-use crate::mlx::gpu::is_scheduled;
+use crate::mlx::gpu::{is_scheduled, own_address};
 use crate::mlx::{Array, Dtype, async_eval, ops};
 
 /// Keys and values of every position, in buffers that grow by [`STEP`] positions.
@@ -50,23 +50,61 @@ impl StandardCache {
     /// The buffers of numbers with room for `new` positions, `[batch, heads, length, head_dim]`.
     pub(super) fn with_room(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
         self.settle()?;
+        let end = self.offset + new[2];
+        match &self.buffers {
+            Some((KvTensor::Plain(keys), KvTensor::Plain(values))) if end <= keys.dim(2) => {
+                Ok([keys.clone(), values.clone()])
+            }
+            _ => self.grown(new, dtype),
+        }
+    }
+
+    /// New buffers with the positions so far, and room for `new` ones.
+    fn grown(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
         let [batch, heads, length, head_dim] = new;
         let (start, end) = (self.offset, self.offset + length);
-        let room = |buffer: Option<KvTensor>| {
-            with_room(buffer, start, end, |positions| {
+        let grow = |buffer: Option<KvTensor>| {
+            grown(buffer, start, end, |positions| {
                 ops::zeros(&[batch, heads, positions, head_dim], dtype).map(KvTensor::Plain)
             })
         };
-        if self.buffers.as_ref().is_some_and(|(keys, _)| keys.length() < end) {
-            // What is copied must be evaluated before: see `gpu::Kernel::run_updating`.
+        if self.buffers.is_some() {
+            // What is copied must be on its way before it is written again: MLX does not know that
+            // kernels write it.
             async_eval(&self.arrays())?;
         }
         // As in `update_and_fetch`.
         let (keys, values) = self.buffers.clone().unzip();
-        let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (room(keys)?, room(values)?) else {
+        let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (grow(keys)?, grow(values)?) else {
             return Err(Error::Mlx("quantized positions in a cache of plain ones".to_owned()));
         };
         Ok([keys, values])
+    }
+
+    /// See [`KvCache::own_places`](crate::fused::kv::KvCache::own_places).
+    pub(super) fn own_places(&self, new: [i32; 4], dtype: Dtype) -> Result<Option<KvPlaces>> {
+        self.settle()?;
+        let Some((KvTensor::Plain(keys), KvTensor::Plain(values))) = &self.buffers else {
+            return Ok(None);
+        };
+        let [batch, heads, length, head_dim] = new;
+        let capacity = keys.dim(2);
+        let room = [batch, heads, capacity, head_dim];
+        let fits = |buffer: &Array| buffer.shape() == room && buffer.dtype() == dtype;
+        if self.offset + length > capacity || !fits(keys) || !fits(values) {
+            return Ok(None);
+        }
+        let addresses = own_address(keys).zip(own_address(values));
+        Ok(addresses.map(|(keys, values)| KvPlaces { addresses: [keys, values], capacity }))
+    }
+
+    /// See [`KvCache::renew`](crate::fused::kv::KvCache::renew).
+    pub(super) fn renew(&mut self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
+        self.settle()?;
+        let buffers = self.grown(new, dtype)?;
+        let [keys, values] = buffers.clone().map(KvTensor::Plain);
+        self.buffers = Some((keys, values));
+        Ok(buffers)
     }
 
     /// Takes buffers in which `length` positions are new.
@@ -145,14 +183,21 @@ fn with_room(
 ) -> Result<KvTensor> {
     match buffer {
         Some(buffer) if end <= buffer.length() => Ok(buffer),
-        buffer => {
-            let grown = (end + STEP - 1) / STEP * STEP;
-            let room = zeros(grown - start)?;
-            match buffer {
-                Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room]),
-                _ => Ok(room),
-            }
-        }
+        buffer => grown(buffer, start, end, zeros),
+    }
+}
+
+/// A new buffer with the first `start` positions of one, and room up to `end`.
+fn grown(
+    buffer: Option<KvTensor>,
+    start: i32,
+    end: i32,
+    zeros: impl FnOnce(i32) -> Result<KvTensor>,
+) -> Result<KvTensor> {
+    let room = zeros((end + STEP - 1) / STEP * STEP - start)?;
+    match buffer {
+        Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room]),
+        _ => Ok(room),
     }
 }
 
@@ -160,7 +205,6 @@ fn with_room(
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::mlx::gpu::is_own;
     use crate::mlx::{DeviceKind, enter, eval};
 
     #[test]
@@ -194,14 +238,28 @@ mod tests {
     #[test]
     fn buffers_are_written_where_they_lie_if_nobody_else_has_them() {
         enter(DeviceKind::Cpu).unwrap();
-        let buffer = ops::zeros(&[1, 2, 256, 8], Dtype::Float32).unwrap();
-        assert!(!is_own(&buffer, 1), "nothing is there yet");
-        eval(&[&buffer]).unwrap();
-        assert!(is_own(&buffer, 1));
-        let other = buffer.clone();
-        assert!(!is_own(&buffer, 1) && is_own(&other, 2));
-        let part = ops::slice_axis(&buffer, 2, 0, 3).unwrap();
-        eval(&[&part]).unwrap();
-        assert!(!is_own(&part, 1), "it is not contiguous");
+        let mut cache = StandardCache::default();
+        let own = |cache: &StandardCache, length| {
+            let places = cache.own_places([1, 2, length, 8], Dtype::Float32).unwrap();
+            places.map(|it| it.capacity)
+        };
+        assert_eq!(own(&cache, 1), None, "there are none");
+        let made = cache.renew([1, 2, 3, 8], Dtype::Float32).unwrap();
+        drop(made);
+        assert_eq!(own(&cache, 1), None, "nothing is there yet");
+        eval(&cache.arrays()).unwrap();
+        assert_eq!(own(&cache, 256), Some(256));
+        assert_eq!(own(&cache, 257), None, "no room");
+        let of_other_type = cache.own_places([1, 2, 1, 8], Dtype::Float16).unwrap();
+        assert!(of_other_type.is_none());
+        let other = cache.clone();
+        assert_eq!(own(&cache, 1), None, "someone else has them");
+        drop(other);
+        assert_eq!(own(&cache, 1), Some(256));
+        cache.offset = 200;
+        let made = cache.renew([1, 2, 100, 8], Dtype::Float32).unwrap();
+        eval(&[&made[0], &made[1]]).unwrap();
+        drop(made);
+        assert_eq!(own(&cache, 100), Some(512));
     }
 }

@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::cpu;
 use super::device::{Backend, Device};
+use super::{cpu, cuda};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, ops, scalar};
 
@@ -110,7 +110,14 @@ pub fn gated(device: Device, activation: Activation, gate: &Array, up: &Array) -
         (Backend::Cpu(options), Some(activation)) if up.dtype() == Dtype::Float32 => {
             cpu::activation::gated(options, activation, gate, up)
         }
-        _ => gated_plain(activation, gate, up),
+        _ => {
+            if let Some(card) = device.cuda()
+                && let Some(gated) = cuda::activation::gated(card, activation, gate, up)?
+            {
+                return Ok(gated);
+            }
+            gated_plain(activation, gate, up)
+        }
     }
 }
 

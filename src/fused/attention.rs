@@ -137,9 +137,9 @@ fn attend<C: KvCache>(
         return cpu::attention::cached_attention(options, new, rows, params, None);
     }
     if let Some(card) = device.cuda()
-        && cuda::attention::supports(new, rows, params)
+        && let Some(attended) = cuda::attention::cached_attention(card, new, rows, params)?
     {
-        return cuda::attention::cached_attention(card, new, rows, params);
+        return Ok(attended);
     }
     if let [row] = rows {
         return attend_plain(device, new, row, params);

@@ -1,5 +1,7 @@
 //! Keys and values of the positions before, as attention reads and writes them.
 
+use std::num::NonZero;
+
 use crate::error::Result;
 use crate::mlx::quantized::{self, QuantizedTensor};
 use crate::mlx::{Array, Dtype};
@@ -34,6 +36,15 @@ impl KvTensor {
 /// Buffers of keys and of values, `[batch, kv_heads, capacity, head_dim]`.
 pub type KvBuffers = [Array; 2];
 
+/// Where the buffers of a cache lie in the memory of a GPU.
+#[derive(Debug, Clone, Copy)]
+pub struct KvPlaces {
+    /// The addresses of keys and of values.
+    pub addresses: [NonZero<u64>; 2],
+    /// For how many positions they have room.
+    pub capacity: i32,
+}
+
 /// What attention asks of a layer's cache.
 pub trait KvCache {
     /// The position of the next token.
@@ -53,6 +64,13 @@ pub trait KvCache {
 
     /// Takes buffers that [`KvCache::with_room`] gave and that hold `length` new positions by now.
     fn put(&mut self, buffers: KvBuffers, length: i32);
+
+    /// Where its buffers are for a kernel of a GPU, if they hold numbers of this type, have room for
+    /// `new` positions, and nobody else has them.
+    fn own_places(&self, new: [i32; 4], dtype: Dtype) -> Result<Option<KvPlaces>>;
+
+    /// Makes buffers of its own with room for `new` positions, which are yet to be computed.
+    fn renew(&mut self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers>;
 
     /// Takes note of `length` new positions in its own buffers, which are written when `by` is
     /// computed.

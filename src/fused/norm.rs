@@ -1,8 +1,8 @@
 //! Normalization over the last axis, of an array or of a residual stream with what is still to be
 //! added to it.
 
-use super::cpu;
 use super::device::{Backend, Device};
+use super::{cpu, cuda};
 use crate::error::Result;
 use crate::mlx::{Array, Dtype, fast, ops, scalar};
 
@@ -160,6 +160,12 @@ pub fn add_norm(device: Device, rows: &AddNorm) -> Result<[Array; 2]> {
     match (device.backend(rows.x), rows.for_kernels()) {
         (Backend::Cpu(options), Some(AddRmsNorm { x, delta: Some(delta), weight, eps })) => {
             cpu::norm::add_rms_norm(options, x, delta, weight, eps)
+        }
+        (Backend::Mlx, Some(rows @ AddRmsNorm { delta: Some(_), .. }))
+            if device.cuda().is_some()
+                && let Some(results) = cuda::norm::add_norm(&rows)? =>
+        {
+            Ok(results)
         }
         _ => {
             let sum = match rows.delta {

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::hash::{Hash, Hasher};
+use std::num::NonZero;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use mlx_sys as sys;
 
 use super::call::{Arrays, check};
 use super::kernel_images::{self, Image};
-use super::{Array, Dtype, device};
+use super::{Array, Dtype, device, eval, from_u32, ops, to_u32_vec};
 use crate::error::{Error, Result};
 
 /// `nodemlx_gpu_card` of native/primitives/gpu.h: what the kernels' settings depend on.
@@ -39,7 +40,7 @@ impl Card {
             // SAFETY: `card` is live.
             check(unsafe { nodemlx_gpu_card_of_mlx(&mut card) }).ok()?;
             // Where one kernel cannot be compiled, none can.
-            (card.major >= 8 && image(&card, &copier_source()).is_ok()).then_some(card)
+            (card.major >= 8 && image(&card, &address_source()).is_ok()).then_some(card)
         });
         *CARD
     }
@@ -103,7 +104,13 @@ unsafe extern "C" {
     ) -> c_int;
     fn nodemlx_gpu_kernel_free(kernel: *mut RawKernel);
     fn nodemlx_gpu_is_scheduled(array: sys::mlx_array) -> bool;
-    fn nodemlx_gpu_is_own(array: sys::mlx_array, handles: usize) -> bool;
+    fn nodemlx_gpu_own_address(array: sys::mlx_array) -> u64;
+    fn nodemlx_gpu_is_same(one: sys::mlx_array, other: sys::mlx_array) -> bool;
+    fn nodemlx_gpu_columns(
+        whole: *mut sys::mlx_array,
+        first: *mut c_int,
+        array: sys::mlx_array,
+    ) -> bool;
     fn nodemlx_gpu_run(
         outputs: *mut sys::mlx_vector_array,
         kernel: *mut RawKernel,
@@ -114,8 +121,6 @@ unsafe extern "C" {
         dims: *const usize,
         dtypes: *const sys::mlx_dtype,
         output_count: usize,
-        updated: usize,
-        copier: *mut RawKernel,
         numbers: *const RawNumber,
         number_count: usize,
         stream: sys::mlx_stream,
@@ -128,11 +133,66 @@ pub fn is_scheduled(array: &Array) -> bool {
     unsafe { nodemlx_gpu_is_scheduled(array.as_ptr()) }
 }
 
-/// Whether a kernel may write an array where it lies: it is scheduled and contiguous, and has no
-/// more than these `handles`.
-pub fn is_own(array: &Array, handles: usize) -> bool {
+/// Where an array lies in the card's memory, if a kernel may write it there: it is scheduled and
+/// contiguous, and nobody else has it. It is to be asked for anew for each launch: where the host
+/// reads an array, MLX moves it.
+///
+/// A launch does not hold what it has only the address of. The array must stay until the launch is
+/// handed to the device; MLX's memory is given out anew in the order of what is handed to it.
+pub fn own_address(array: &Array) -> Option<NonZero<u64>> {
     // SAFETY: the handle is live.
-    unsafe { nodemlx_gpu_is_own(array.as_ptr(), handles) }
+    NonZero::new(unsafe { nodemlx_gpu_own_address(array.as_ptr()) })
+}
+
+/// Whether kernels find arrays at their [`own_address`]: asked of the card once.
+pub fn addresses_are_known() -> bool {
+    static KNOWN: LazyLock<bool> =
+        LazyLock::new(|| is_where_a_kernel_finds_it().is_ok_and(|it| it));
+    *KNOWN
+}
+
+fn is_where_a_kernel_finds_it() -> Result<bool> {
+    let array = from_u32(&[1, 2], &[2]);
+    let array = ops::add(&array, &array)?;
+    eval(&[&array])?;
+    let known = own_address(&array);
+    let kernel = Kernel::of(&address_source(), Block { threads: 1, shared_memory: 0 })?;
+    let found = kernel.run(1, &[&array], &[(&[2], Dtype::Uint32)], &[])?.swap_remove(0);
+    let [low, high] = to_u32_vec(&found)?[..] else { return Ok(false) };
+    let found = u64::from(high) << 32 | u64::from(low);
+    Ok(known.is_some_and(|known| known.get() == found))
+}
+
+/// Whether both are the same array.
+pub fn is_same(one: &Array, other: &Array) -> bool {
+    // SAFETY: the handles are live.
+    unsafe { nodemlx_gpu_is_same(one.as_ptr(), other.as_ptr()) }
+}
+
+/// Columns of a contiguous array.
+#[derive(Debug)]
+pub struct Columns {
+    /// The array, or what becomes one when a kernel takes it.
+    pub array: Array,
+    /// The first of them.
+    pub first: i32,
+    /// Columns of the array.
+    pub stride: i32,
+}
+
+/// The last axis of an array as columns: of the array that it is yet to be cut out of, which spares
+/// a kernel a contiguous copy, else of itself.
+pub fn columns(array: &Array) -> Columns {
+    // SAFETY: an empty handle, filled by the call below.
+    let mut whole = unsafe { sys::mlx_array_new() };
+    let mut first = 0;
+    // SAFETY: the handles are live.
+    let is_part = unsafe { nodemlx_gpu_columns(&mut whole, &mut first, array.as_ptr()) };
+    // SAFETY: the handle is ours alone.
+    let whole = unsafe { Array::from_ptr(whole) };
+    let array = if is_part { whole } else { array.clone() };
+    let stride = array.dim(-1);
+    Columns { array, first, stride }
 }
 
 /// CUDA source of a kernel and its settings.
@@ -246,40 +306,6 @@ impl Kernel {
         outputs: &[(&[i32], Dtype)],
         numbers: &[Number],
     ) -> Result<Vec<Array>> {
-        self.add(blocks, inputs, outputs, 0, std::ptr::null_mut(), numbers)
-    }
-
-    /// [`Kernel::run`] with inputs in front that the kernel writes. They come out, then the
-    /// outputs: in the same memory if no other array has it, else in a copy.
-    ///
-    /// MLX does not know that they are written. What reads them otherwise must be evaluated with
-    /// another call than this node.
-    pub fn run_updating(
-        &self,
-        blocks: usize,
-        updated: &[Array],
-        inputs: &[&Array],
-        outputs: &[(&[i32], Dtype)],
-        numbers: &[Number],
-    ) -> Result<(Vec<Array>, Vec<Array>)> {
-        let copier = copier()?;
-        let all: Vec<_> = updated.iter().chain(inputs.iter().copied()).collect();
-        let shapes: Vec<_> =
-            updated.iter().map(|x| (x.shape(), x.dtype())).chain(outputs.iter().copied()).collect();
-        let mut arrays = self.add(blocks, &all, &shapes, updated.len(), copier.0, numbers)?;
-        let others = arrays.split_off(updated.len());
-        Ok((arrays, others))
-    }
-
-    fn add(
-        &self,
-        blocks: usize,
-        inputs: &[&Array],
-        outputs: &[(&[i32], Dtype)],
-        updated: usize,
-        copier: *mut RawKernel,
-        numbers: &[Number],
-    ) -> Result<Vec<Array>> {
         let stream = device::current_stream()?;
         let inputs: Vec<_> = inputs.iter().map(|array| array.as_ptr()).collect();
         let shapes: Vec<_> = outputs.iter().flat_map(|(shape, _)| *shape).copied().collect();
@@ -294,8 +320,7 @@ impl Kernel {
             })
             .collect();
         let mut arrays = Arrays::empty();
-        // SAFETY: the handles are live for the call; all pointers come with their lengths; the
-        // copier, if there is one, is kept for the life of the process.
+        // SAFETY: the handles are live for the call; all pointers come with their lengths.
         check(unsafe {
             nodemlx_gpu_run(
                 arrays.handle_mut(),
@@ -307,8 +332,6 @@ impl Kernel {
                 dims.as_ptr(),
                 dtypes.as_ptr(),
                 dtypes.len(),
-                updated,
-                copier,
                 numbers.as_ptr(),
                 numbers.len(),
                 stream,
@@ -318,15 +341,10 @@ impl Kernel {
     }
 }
 
-/// The kernel that copies what must not be written.
-fn copier() -> Result<Arc<Kernel>> {
-    Kernel::of(&copier_source(), Block { threads: 256, shared_memory: 0 })
-}
-
-fn copier_source() -> Source {
+fn address_source() -> Source {
     Source {
-        text: include_str!("../fused/cuda/copy.cu"),
-        name: c"nodemlx_copy",
+        text: include_str!("../fused/cuda/address.cu"),
+        name: c"nodemlx_address",
         settings: Vec::new(),
     }
 }
@@ -376,4 +394,37 @@ fn compile(options: &[String], text: &str) -> Result<Vec<u8>> {
     // SAFETY: given back once.
     unsafe { nodemlx_gpu_free(image) };
     Ok(bytes)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, eval, ops};
+
+    #[test]
+    fn parts_of_the_last_axis_are_columns_of_the_array_that_is_cut() {
+        enter(DeviceKind::Cpu).unwrap();
+        let whole = ops::zeros(&[1, 3, 12], Dtype::Float32).unwrap();
+        let parts = ops::split_at(&whole, &[2, 7], -1).unwrap();
+        for (part, first) in parts.iter().zip([0, 2, 7]) {
+            let columns = columns(part);
+            assert_eq!((columns.first, columns.stride), (first, 12));
+            assert_eq!(columns.array.shape(), [1, 3, 12]);
+        }
+        let own = |array: &Array| {
+            let columns = columns(array);
+            assert_eq!((columns.first, columns.stride), (0, array.dim(-1)));
+            assert_eq!(columns.array.shape(), array.shape());
+        };
+        own(&whole);
+        ops::split_at(&whole, &[1], 1).unwrap().iter().for_each(own);
+        own(&ops::slice_axis(&parts[1], 1, 0, 2).unwrap());
+        own(&ops::reshape(&parts[1], &[3, 5]).unwrap());
+        let nested = columns(&ops::slice_axis(&parts[1], 2, 1, 3).unwrap());
+        assert_eq!((nested.first, nested.stride), (1, 5), "of what is contiguous only then");
+        // What is computed does not know any more what it was cut out of.
+        eval(&[&parts[1]]).unwrap();
+        own(&parts[1]);
+    }
 }

@@ -50,8 +50,8 @@ impl SharedAttention {
         let Row { length, masks, cache } = row;
         let AttentionConfig { heads, .. } = self.config;
         if self.device.kind == DeviceKind::Gpu {
-            // What the other layer's kernel wrote must be evaluated before it is read here: see
-            // `gpu::Kernel::run_updating`.
+            // What the other layer's kernel wrote must be on its way before it is read here: MLX
+            // does not know that it is written.
             async_eval(&cache.arrays())?;
         }
         let Some((keys, values)) = cache.last()? else {

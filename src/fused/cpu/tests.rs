@@ -8,7 +8,7 @@ use super::super::device::Backend;
 use super::super::experts::{
     ExpertLinear, ExpertMatrix, ExpertsWeights, Hidden, expert_outputs, moe_mlp,
 };
-use super::super::kv::{KvBuffers, KvCache, KvTensor};
+use super::super::kv::{KvBuffers, KvCache, KvPlaces, KvTensor};
 use super::super::linear::{LinearWeights, Matrix};
 use super::super::norm::{AddNorm, AddRmsNorm, NormParams, add_norm, rms_norm_plain};
 use super::super::rope::{RopeFreqs, RopeParams, rope_plain};
@@ -416,6 +416,14 @@ impl KvCache for Buffers {
     fn put(&mut self, buffers: KvBuffers, length: i32) {
         self.buffers = buffers;
         self.offset += length;
+    }
+
+    fn own_places(&self, _: [i32; 4], _: Dtype) -> Result<Option<KvPlaces>> {
+        Ok(None)
+    }
+
+    fn renew(&mut self, _: [i32; 4], _: Dtype) -> Result<KvBuffers> {
+        Ok(self.buffers.clone())
     }
 
     fn written(&mut self, _: &Array, length: i32) {

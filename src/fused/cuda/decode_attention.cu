@@ -7,54 +7,10 @@
 // at a time, and keeps what it found itself (the largest score, the sum of weights, the weighted
 // sum of values) until the end.
 //
-// Settings, defined before this text:
-//   NAME         of the kernel
-//   X            type of activations and of the cache: 0 bfloat16, 1 float16
-//   DIM          features of a head: 64, 128 or 256
-//   HEADS        query heads of a key/value head
-//   ROPE         0 none, 1 with a base, 2 with wavelengths in an array
-//   TRADITIONAL  1: neighbouring features are rotated, not the two halves
-//   ROPE_DIM     features that are rotated, the first ones
-//   NORM         1: queries and keys are normed (root-mean-square); 2: with weights
-//   CAP          1: scores are bounded by cap · tanh(score / cap)
-//   ROWS         sequences with a cache of their own, 1 to 32; those behind the last one have a
-//                first block that there is not
-
-// What ROW stands for, for each row.
-#define ROWS_1 ROW(0)
-#define ROWS_2 ROWS_1 ROW(1)
-#define ROWS_3 ROWS_2 ROW(2)
-#define ROWS_4 ROWS_3 ROW(3)
-#define ROWS_5 ROWS_4 ROW(4)
-#define ROWS_6 ROWS_5 ROW(5)
-#define ROWS_7 ROWS_6 ROW(6)
-#define ROWS_8 ROWS_7 ROW(7)
-#define ROWS_9 ROWS_8 ROW(8)
-#define ROWS_10 ROWS_9 ROW(9)
-#define ROWS_11 ROWS_10 ROW(10)
-#define ROWS_12 ROWS_11 ROW(11)
-#define ROWS_13 ROWS_12 ROW(12)
-#define ROWS_14 ROWS_13 ROW(13)
-#define ROWS_15 ROWS_14 ROW(14)
-#define ROWS_16 ROWS_15 ROW(15)
-#define ROWS_17 ROWS_16 ROW(16)
-#define ROWS_18 ROWS_17 ROW(17)
-#define ROWS_19 ROWS_18 ROW(18)
-#define ROWS_20 ROWS_19 ROW(19)
-#define ROWS_21 ROWS_20 ROW(20)
-#define ROWS_22 ROWS_21 ROW(21)
-#define ROWS_23 ROWS_22 ROW(22)
-#define ROWS_24 ROWS_23 ROW(23)
-#define ROWS_25 ROWS_24 ROW(24)
-#define ROWS_26 ROWS_25 ROW(25)
-#define ROWS_27 ROWS_26 ROW(26)
-#define ROWS_28 ROWS_27 ROW(27)
-#define ROWS_29 ROWS_28 ROW(28)
-#define ROWS_30 ROWS_29 ROW(29)
-#define ROWS_31 ROWS_30 ROW(30)
-#define ROWS_32 ROWS_31 ROW(31)
-#define JOINED(a, b) a##b
-#define OF_EACH_ROW(rows) JOINED(ROWS_, rows)
+// Settings, defined before this text, besides those of numbers.cuh, rows.cuh and prepare.cuh:
+//   NAME   of the kernel
+//   HEADS  query heads of a key/value head
+//   CAP    1: scores are bounded by cap · tanh(score / cap)
 
 constexpr int THREADS = 256;
 // Lanes that read a vector, and vectors that are read at a time.
@@ -73,9 +29,8 @@ __device__ __forceinline__ void unpack8(uint4 v, float* f) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS) NAME(
-#define ROW(n) u16 *keys##n, u16 *values##n,
-    OF_EACH_ROW(ROWS)
-#undef ROW
+    const Cache* __restrict__ caches,
+    // Columns of arrays that may be the same one.
     const u16* __restrict__ new_queries,
     const u16* __restrict__ new_keys,
     const u16* __restrict__ new_values,
@@ -83,15 +38,22 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
     // new one, and how many its cache has room for.
     const int4* __restrict__ rows,
 #if ROPE == 2
-#define ROW(n) const float *wavelengths##n,
-    OF_EACH_ROW(ROWS)
-#undef ROW
+    const float* __restrict__ wavelengths,
 #endif
 #if NORM == 2
     const u16* __restrict__ query_norm,
     const u16* __restrict__ key_norm,
 #endif
     float* __restrict__ found,
+    int kv_heads,
+    int query_first,
+    int query_stride,
+    int key_first,
+    int key_stride,
+    int value_first,
+    int value_stride,
+    int row_count,
+    int wavelength_stride,
     int heads,
     float scale,
     float cap,
@@ -105,11 +67,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
   // Queries and the new key, and later what each reader found.
   __shared__ float prepared[HEADS + 1][DIM];
   __shared__ float largest[READERS][HEADS], weights[READERS][HEADS];
-  int row = 0;
-#pragma unroll
-  for (int r = 1; r < ROWS; ++r) {
-    row += rows[r].x <= (int)blockIdx.x;
-  }
+  const int row = row_at(rows, row_count, blockIdx.x);
   const int4 own_row = rows[row];
   const int shares = own_row.y, at = own_row.z, seen = at + 1;
   // Which of the row's key/value heads, which of those of all rows, and which share.
@@ -118,75 +76,31 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
   const int per_share = (seen + shares - 1) / shares;
   const int first = share * per_share, last = min(first + per_share, seen);
   const bool writes = first <= at && at < last;
-#define ROW(n) keys##n, values##n,
-  u16* const caches[2 * ROWS] = {OF_EACH_ROW(ROWS)};
-#undef ROW
-  u16 *key = caches[0], *value = caches[1];
-#pragma unroll
-  for (int r = 1; r < ROWS; ++r) {
-    key = r == row ? caches[2 * r] : key;
-    value = r == row ? caches[2 * r + 1] : value;
-  }
 #if ROPE == 2
-#define ROW(n) wavelengths##n,
-  const float* const all_wavelengths[ROWS] = {OF_EACH_ROW(ROWS)};
-#undef ROW
-  const float* wavelengths = all_wavelengths[0];
-#pragma unroll
-  for (int r = 1; r < ROWS; ++r) {
-    wavelengths = r == row ? all_wavelengths[r] : wavelengths;
-  }
+  wavelengths += row * wavelength_stride;
+#else
+  const float* const wavelengths = nullptr;
 #endif
-  key += (size_t)head_of_row * own_row.w * DIM;
-  value += (size_t)head_of_row * own_row.w * DIM;
+  const Cache cache = caches[row];
+  u16* const key = cache.keys + (size_t)head_of_row * own_row.w * DIM;
+  u16* const value = cache.values + (size_t)head_of_row * own_row.w * DIM;
+  // Which new position, and which of its key/value heads.
+  const int position = head / kv_heads, own_head = head % kv_heads;
+  new_queries += (size_t)position * query_stride + query_first + own_head * HEADS * DIM;
+  new_keys += (size_t)position * key_stride + key_first + own_head * DIM;
+  new_values += (size_t)position * value_stride + value_first + own_head * DIM;
   const int warp = threadIdx.x >> 5, lane = threadIdx.x & 31;
 
   // A warp prepares a vector: norm, then rotation.
   for (int vector = warp; vector < HEADS + (writes ? 1 : 0); vector += THREADS / 32) {
     const bool is_key = vector == HEADS;
-    const u16* from = is_key ? new_keys + (size_t)head * DIM
-                             : new_queries + ((size_t)head * HEADS + vector) * DIM;
+    const u16* from = is_key ? new_keys : new_queries + vector * DIM;
     float* to = prepared[vector];
-    float square = 0;
-    for (int i = lane; i < DIM; i += 32) {
-      to[i] = to_float(from[i]);
-      square += to[i] * to[i];
-    }
-#if NORM
-    for (int o = 16; o; o >>= 1) {
-      square += __shfl_xor_sync(~0u, square, o);
-    }
-    const float factor = rsqrtf(square / DIM + (is_key ? key_eps : query_eps));
-    for (int i = lane; i < DIM; i += 32) {
-      to[i] *= factor;
-#if NORM == 2
-      to[i] *= to_float((is_key ? key_norm : query_norm)[i]);
-#endif
-      to[i] = to_float(from_float(to[i]));
-    }
-#endif
-    __syncwarp();
-#if ROPE
-    constexpr int half = ROPE_DIM / 2;
-    for (int i = lane; i < half; i += 32) {
-#if ROPE == 2
-      const float angle = at * rope_scale / wavelengths[i];
-#else
-      const float angle = at * rope_scale * exp2f(-log2_base * (float)i / half);
-#endif
-      float sine, cosine;
-      sincosf(angle, &sine, &cosine);
-      const int a = TRADITIONAL ? 2 * i : i, b = TRADITIONAL ? 2 * i + 1 : i + half;
-      const float x = to[a] * rope_gain, y = to[b] * rope_gain;
-      to[a] = x * cosine - y * sine;
-      to[b] = x * sine + y * cosine;
-    }
-    __syncwarp();
-#endif
+    prepare(from, to, at, NORM_OF(is_key), wavelengths, {log2_base, rope_scale, rope_gain});
     if (is_key) {
       for (int i = lane; i < DIM; i += 32) {
         key[(size_t)at * DIM + i] = from_float(to[i]);
-        value[(size_t)at * DIM + i] = new_values[(size_t)head * DIM + i];
+        value[(size_t)at * DIM + i] = new_values[i];
       }
     }
   }

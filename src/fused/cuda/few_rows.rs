@@ -139,6 +139,7 @@ impl Product {
         let source = Source {
             text: concat!(
                 include_str!("choose.cuh"),
+                include_str!("activation.cuh"),
                 include_str!("product.cuh"),
                 include_str!("few_rows.cu")
             ),

@@ -1,13 +1,11 @@
-//! Products of up to 64 rows with a quantized matrix on Hopper: many_rows.cu, and norm_rows.cu
-//! before it.
+//! Products of up to 64 rows with a quantized matrix on Hopper: many_rows.cu.
 
 use std::sync::Arc;
 
 use super::product::{ExpertAxis, Operand, Product};
 use crate::error::Result;
-use crate::fused::norm::AddRmsNorm;
+use crate::mlx::Array;
 use crate::mlx::gpu::{Block, Card, Kernel, Number, Source};
-use crate::mlx::{Array, Dtype};
 
 /// Rows from which on each weight should be unpacked once for all of them.
 const LEAST_ROWS: usize = 5;
@@ -113,7 +111,11 @@ impl ManyRows {
         let Product { x, format, bits, group, gated, .. } = self.product;
         let Shape { groups, stages, blocks, split } = self.shape;
         let source = Source {
-            text: concat!(include_str!("product.cuh"), include_str!("many_rows.cu")),
+            text: concat!(
+                include_str!("activation.cuh"),
+                include_str!("product.cuh"),
+                include_str!("many_rows.cu")
+            ),
             name: c"nodemlx_many_rows",
             settings: vec![
                 ("X", x),
@@ -148,32 +150,6 @@ impl ManyRows {
         let mut results = self.kernel()?.run(self.blocks(), &arrays, &results, &numbers)?;
         Ok(results.swap_remove(0))
     }
-}
-
-/// x + delta and its norm, of the type of `x`, which is of 16 bits.
-pub(super) fn add_norm(rows: &AddRmsNorm) -> Result<(Array, Array)> {
-    let AddRmsNorm { x, delta, weight, eps } = *rows;
-    let dims = x.dim(-1) as usize;
-    let source = Source {
-        text: concat!(include_str!("numbers.cuh"), include_str!("norm_rows.cu")),
-        name: c"nodemlx_norm_rows",
-        settings: vec![
-            ("X", i32::from(x.dtype() == Dtype::Float16)),
-            ("DELTA", i32::from(delta.is_some())),
-            ("WEIGHT", i32::from(weight.is_some())),
-        ],
-    };
-    // A thread keeps up to four pairs of numbers.
-    let threads = (32 * dims.div_ceil(256)).clamp(32, 1024);
-    let kernel = Kernel::of(&source, Block { threads, shared_memory: 0 })?;
-    let arrays: Vec<_> = [x].into_iter().chain(delta).chain(weight).collect();
-    let numbers = [Number::Whole(dims as i32), Number::Real(eps)];
-    let result = (x.shape(), x.dtype());
-    let results = [result; 2];
-    let results = &results[..if delta.is_some() { 2 } else { 1 }];
-    let mut results = kernel.run(x.size() / dims, &arrays, results, &numbers)?;
-    let normed = results.swap_remove(0);
-    Ok((results.pop().unwrap_or_else(|| x.clone()), normed))
 }
 
 #[cfg(test)]

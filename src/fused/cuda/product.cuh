@@ -7,8 +7,8 @@
 //   X            type of activations: 0 bfloat16, 1 float16, 2 float32
 //   FORMAT       0 plain 16 bits of type X, 1 affine, 2 mxfp4, 3 mxfp8, 4 nvfp4
 //   BITS, GROUP  of a quantized format
-//   GATED        0, or the activation of a gated product (1 SiLU, 2 GELU, 3 GELU by tanh, 4 ReLU):
-//                the first half of w's rows are gates, the others ups
+//   GATED        that of activation.cuh, which stands before this text: the first half of w's rows
+//                are gates, the others ups
 
 typedef unsigned short u16;
 typedef unsigned int u32;
@@ -216,18 +216,6 @@ __device__ __forceinline__ uint4 in_order(uint4 v) {
         __byte_perm(v.y, v.w, 0x5410),
         __byte_perm(v.y, v.w, 0x7632)
     );
-  }
-}
-
-__device__ __forceinline__ float activated(float x) {
-  if constexpr (GATED == 1) {
-    return x / (1.f + __expf(-x));
-  } else if constexpr (GATED == 2) {
-    return 0.5f * x * (1.f + erff(0.7071067811865476f * x));
-  } else if constexpr (GATED == 3) {
-    return 0.5f * x * (1.f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
-  } else {
-    return x < 0.f ? 0.f : x;
   }
 }
 

@@ -2,7 +2,8 @@
 //! and what can be done on the way: what is added to the rows and their norm before, a gated
 //! activation after; and the same with the matrices of the experts that were chosen for each row.
 
-use super::many_rows::{self, ManyRows};
+use super::many_rows::ManyRows;
+use super::norm::add_norm;
 use super::product::{ExpertAxis, Operand, Product, gated};
 use super::router::Choice;
 use crate::error::Result;
@@ -55,8 +56,9 @@ pub fn norm_matmul(
     if weight.is_some_and(|weight| weight.dtype() != x.dtype()) {
         return Ok(None);
     }
-    if let Some(many) = ManyRows::of(&card, &Product { gated, ..product }) {
-        let (sum, normed) = many_rows::add_norm(rows)?;
+    if let Some(many) = ManyRows::of(&card, &Product { gated, ..product })
+        && let Some([sum, normed]) = add_norm(rows)?
+    {
         return Ok(Some((sum, many.run(&normed, matrix)?)));
     }
     if !product.has_few_rows() {
