@@ -85,9 +85,17 @@ impl RopeScaling {
         self.others.iter().find(has_effect).map(|(name, _)| name.as_str())
     }
 
-    /// The same, with the length of the context before its extension, where it does not say.
-    pub fn with_original_positions(mut self, positions: Option<f32>) -> Self {
-        self.original_max_position_embeddings = self.original_max_position_embeddings.or(positions);
+    /// The same with the length of the context before its extension: that which is said `beside` it,
+    /// or its own, or the `usual` one.
+    pub fn with_original_positions(mut self, beside: Option<f32>, usual: Option<f32>) -> Self {
+        let own = self.original_max_position_embeddings;
+        self.original_max_position_embeddings = beside.or(own).or(usual);
+        self
+    }
+
+    /// The same of an architecture that rotates this share of a head.
+    pub fn with_share(mut self, share: Option<f32>) -> Self {
+        self.partial_rotary_factor = share.or(self.partial_rotary_factor);
         self
     }
 
@@ -180,14 +188,16 @@ impl Rope {
             }
             "llama3" => rope.angles = explicit(&llama3(config, scaling)?),
             "yarn" | "deepseek_yarn" | "telechat3-yarn" => {
-                rope.angles = explicit(&yarn(config, scaling)?);
                 let factor = scaling.factor()?;
-                let computed = yarn_scale(factor, scaling.mscale.unwrap_or(1.0))
-                    / yarn_scale(factor, scaling.mscale_all_dim.unwrap_or(0.0));
+                rope.angles = explicit(&yarn(config, scaling, factor));
+                // One without the other is not looked at.
+                let scales = scaling.mscale.zip(scaling.mscale_all_dim);
+                let scales = scales.filter(|(some, all)| *some != 0.0 && *all != 0.0);
+                let (some, all) = scales.unwrap_or((1.0, 0.0));
+                let computed = yarn_scale(factor, some) / yarn_scale(factor, all);
                 rope.attention_factor = scaling.attention_factor.unwrap_or(computed);
             }
             "longrope" | "su" => {
-                rope.traditional = false;
                 rope.angles = explicit(&longrope(config, scaling)?);
                 rope.attention_factor = longrope_scale(config, scaling)?;
             }
@@ -259,7 +269,7 @@ fn llama3(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
 }
 
 /// YaRN (Peng et al. 2023): a ramp over the dimensions between stretched and kept wavelengths.
-fn yarn(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
+fn yarn(config: &RopeConfig, scaling: &RopeScaling, factor: f32) -> Vec<f32> {
     let dims = config.dims as f32;
     let old = scaling.original_max_position_embeddings.unwrap_or(4096.0);
     // The dimension whose wavelength turns n times within the old context.
@@ -273,13 +283,12 @@ fn yarn(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
     if low == high {
         high += 0.001;
     }
-    let factor = scaling.factor()?;
     let blend = |(i, kept): (usize, f32)| {
         let stretched = factor * kept;
         let ramp = ((i as f32 - low) / (high - low)).clamp(0.0, 1.0);
         (stretched * kept) / (stretched * (1.0 - ramp) + kept * ramp)
     };
-    Ok(plain(config.dims, config.base).into_iter().enumerate().map(blend).collect())
+    plain(config.dims, config.base).into_iter().enumerate().map(blend).collect()
 }
 
 /// YaRN's attention factor m(k) = 0.1 · k · ln(factor) + 1.
@@ -319,7 +328,9 @@ fn longrope_scale(config: &RopeConfig, scaling: &RopeScaling) -> Result<f32> {
 /// Gemma 4: exponents over the whole head, rotation of its first part only.
 fn proportional(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
     let dims = config.dims;
-    let rotated = (dims as f32 * scaling.partial_rotary_factor.unwrap_or(1.0)) as i32;
+    let share = scaling.partial_rotary_factor.unwrap_or(1.0);
+    // Whole pairs of features.
+    let rotated = (dims as f32 * share / 2.0) as i32 * 2;
     if !(0..=dims).contains(&rotated) {
         let message = format!("rotates {rotated} of {dims} features");
         return Err(Error::argument("rope_scaling.partial_rotary_factor", message));
@@ -376,6 +387,32 @@ mod tests {
         });
         let error = Rope::new(&config(scaling)).unwrap_err();
         assert!(error.to_string().contains("has 2 values, expected 4"), "{error}");
+    }
+
+    #[test]
+    fn one_scale_of_yarn_without_the_other_is_not_looked_at() {
+        let factor = |mut scaling: serde_json::Value| {
+            scaling["rope_type"] = "yarn".into();
+            scaling["factor"] = 4.0.into();
+            Rope::new(&config(scaling)).unwrap().attention_factor
+        };
+        let plain = factor(serde_json::json!({}));
+        assert_eq!(factor(serde_json::json!({"mscale": 0.8})), plain);
+        assert_eq!(factor(serde_json::json!({"mscale_all_dim": 0.5})), plain);
+        assert_eq!(factor(serde_json::json!({"mscale": 0.8, "mscale_all_dim": 0.0})), plain);
+        assert!(factor(serde_json::json!({"mscale": 0.8, "mscale_all_dim": 0.5})) < plain);
+    }
+
+    #[test]
+    fn proportional_rotations_have_whole_pairs_of_features() {
+        let rotated = |dims: i32, share: f32| {
+            let scaling = serde_json::json!({"partial_rotary_factor": share});
+            let scaling: RopeScaling = serde_json::from_value(scaling).unwrap();
+            let config = RopeConfig { dims, ..config(serde_json::json!({})) };
+            let wavelengths = proportional(&config, &scaling).unwrap();
+            wavelengths.iter().filter(|it| it.is_finite()).count()
+        };
+        assert_eq!([rotated(8, 0.5), rotated(10, 0.5), rotated(12, 0.5)], [2, 2, 3]);
     }
 
     #[test]

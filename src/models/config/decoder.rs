@@ -28,6 +28,13 @@ impl ConfigFile {
             let message = format!("\"{field}\" is not supported in this architecture");
             return Err(self.error(message));
         }
+        // That of rules which count the rotated features themselves.
+        let file = match rope.share {
+            Some(share) if !self.says_rope_field("partial_rotary_factor")? => {
+                &self.with([("partial_rotary_factor", share.into())])
+            }
+            _ => self,
+        };
         let attention = self.attention()?;
         let eps = self.eps()?;
         let rotated = match self.optional("rotary_dim")? {
@@ -36,7 +43,7 @@ impl ConfigFile {
             }
             _ => (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32,
         };
-        let rope = self.rope(rotated, rope.base, rope.traditional)?;
+        let rope = file.rope(rotated, rope.base, rope.traditional)?;
         let layer = LayerConfig { span: AttentionSpan::Full, rope: Some(rope), temperature: None };
         Ok(StandardDecoder {
             vocabulary: self.size("vocab_size")?,

@@ -153,6 +153,18 @@ impl ConfigFile {
         self.rope_field("rope_theta")
     }
 
+    /// The rotation of a head's features at a base of its own, whatever the configuration says.
+    pub(in crate::models) fn rope_at(&self, base: f32, head_dim: i32) -> Result<Rope> {
+        let mut file = self.clone();
+        for field in ["rope_scaling", "rope_parameters"] {
+            if let Some(Value::Object(fields)) = file.values.get_mut(field) {
+                fields.remove("rope_theta");
+            }
+        }
+        file.values.insert("rope_theta".to_owned(), base.into());
+        file.rope(head_dim, None, false)
+    }
+
     /// The rotation of `dims` features of a head.
     pub(in crate::models) fn rope(
         &self,
@@ -167,11 +179,15 @@ impl ConfigFile {
             None => return Err(self.error("\"rope_theta\" is missing")),
         };
         let max_positions: Option<i32> = self.optional("max_position_embeddings")?;
-        // Phi 3 says beside the rule what others say within it.
-        let original = self.optional("original_max_position_embeddings")?;
-        let original = original.or(max_positions.map(|positions| positions as f32));
+        // Phi 3 says beside the rule what others say within it, and that wins.
+        let beside: Option<f32> = self.optional("original_max_position_embeddings")?;
+        let usual = max_positions.map(|positions| positions as f32);
+        let share = self.rope_field("partial_rotary_factor")?;
         let scaling = self.rope_scaling()?;
-        let scaling = scaling.map(|scaling| scaling.with_original_positions(original));
+        let scaling = scaling.map(|scaling| {
+            let scaling = scaling.with_original_positions(beside, usual);
+            scaling.with_share(share)
+        });
         Rope::new(&RopeConfig { dims, base, traditional, scaling, max_positions })
             .map_err(|error| self.error(error.to_string()))
     }
