@@ -17,8 +17,8 @@ pub struct CacheSize {
 enum Capacity {
     /// All of them, in steps.
     Every,
-    /// All of them, and no more.
-    Exact,
+    /// All of them, and no more; or the last ones, in whole groups.
+    Groups(Option<i32>),
     /// The last ones.
     Window(i32),
     /// At most as many as buffers of chunks have.
@@ -45,22 +45,33 @@ impl CacheSize {
         vec![Self { per_position, fixed: 0, capacity }]
     }
 
-    /// The same of caches with entries that grow with the positions: two states of a cache, after
-    /// some `positions` and after twice as many, tell what a position adds.
-    pub fn of_growing(some: &Cache, twice: &Cache, positions: i32) -> Vec<Self> {
+    /// The same of a cache with entries that grow with the positions: two states of it without
+    /// limits, after some `positions` and after twice as many, tell what a position adds. `max_size`
+    /// limits the positions that these entries stand for.
+    pub fn of_growing(
+        cache: &Cache,
+        [some, twice]: [&Cache; 2],
+        positions: i32,
+        max_size: Option<i32>,
+    ) -> Vec<Self> {
         match (some, twice) {
             (Cache::List(some), Cache::List(twice)) => {
-                let parts = some.iter().zip(twice);
-                parts.flat_map(|(some, twice)| Self::of_growing(some, twice, positions)).collect()
+                let states = some.iter().zip(twice);
+                let all = cache.parts().iter().zip(states);
+                all.flat_map(|(cache, (some, twice))| {
+                    Self::of_growing(cache, [some, twice], positions, max_size)
+                })
+                .collect()
             }
             (Cache::Arrays(state), _) if state.grows => {
                 let (before, after) = (some.nbytes(), twice.nbytes());
                 let count = positions.max(1) as usize;
                 let per_position = after.saturating_sub(before).div_ceil(count);
-                let fixed = before.saturating_sub(per_position.saturating_mul(count));
-                vec![Self { per_position, fixed, capacity: Capacity::Exact }]
+                // What a position adds may be no whole number, and is rounded up.
+                let fixed = before.saturating_sub(after.saturating_sub(before));
+                vec![Self { per_position, fixed, capacity: Capacity::Groups(max_size) }]
             }
-            _ => Self::of(some),
+            _ => Self::of(cache),
         }
     }
 
@@ -70,7 +81,10 @@ impl CacheSize {
         let in_steps = positions.saturating_add(STEP - 1) / STEP * STEP;
         let held = match self.capacity {
             Capacity::Every => in_steps,
-            Capacity::Exact => positions,
+            // A group is no longer than a step.
+            Capacity::Groups(most) => {
+                positions.min(most.map_or(positions, |most| most.saturating_add(STEP)))
+            }
             // Steps begin where the prompt ends.
             Capacity::Window(most) => positions.saturating_add(STEP - 1).min(most),
             Capacity::Chunk(most) => in_steps.min(most),

@@ -16,8 +16,8 @@ use crate::nn::Step;
 use crate::weights::{Checkpoint, LoadPlan, Outline, Quantization, TensorOutline, Weights};
 
 /// So many positions tell what states that grow with them take of one: a multiple of the usual
-/// sizes of groups, and more than the usual windows.
-const PROBED: usize = 2048;
+/// sizes of groups, of every one up to 6, and more than the usual windows.
+const PROBED: usize = 1920;
 
 /// What the caches of a model within `limits` take: what the graph of a first token, which is never
 /// computed, says of one; where states grow with the positions, what graphs of many say.
@@ -25,16 +25,23 @@ const PROBED: usize = 2048;
 /// # Errors
 /// Those of building the graph.
 pub fn cache_sizes(model: &dyn LanguageModel, limits: CacheLimits) -> Result<Vec<CacheSize>> {
-    let caches = model.make_caches().into_iter();
-    let mut caches: Vec<_> = caches.map(|cache| cache.limited(&limits)).collect();
-    if !caches.iter().any(Cache::has_growing_state) {
-        return Ok(begun(model, caches)?.iter().flat_map(CacheSize::of).collect());
+    let caches = |limits: &CacheLimits| -> Vec<Cache> {
+        model.make_caches().into_iter().map(|cache| cache.limited(limits)).collect()
+    };
+    let begun = begun(model, caches(&limits))?;
+    if !begun.iter().any(Cache::has_growing_state) {
+        return Ok(begun.iter().flat_map(CacheSize::of).collect());
     }
+    // States that stop growing in between would tell too little of a position.
+    let mut caches = caches(&CacheLimits { max_size: None, ..limits });
     feed(model, &mut caches, PROBED)?;
     let some = caches.clone();
     feed(model, &mut caches, PROBED)?;
-    let both = some.iter().zip(&caches);
-    Ok(both.flat_map(|(it, twice)| CacheSize::of_growing(it, twice, PROBED as i32)).collect())
+    let all = begun.iter().zip(some.iter().zip(&caches));
+    let (probed, most) = (PROBED as i32, limits.max_size);
+    Ok(all
+        .flat_map(|(it, (some, twice))| CacheSize::of_growing(it, [some, twice], probed, most))
+        .collect())
 }
 
 /// The same of the caches of a model's own head.

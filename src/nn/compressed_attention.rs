@@ -4,7 +4,7 @@
 
 use super::expert_linear::{ExpertLinear, ExpertMatrix};
 use super::group_indexer::{
-    GroupIndexer, GroupIndexerConfig, Handed, HandedOn, rotate_last, visible_groups,
+    GroupIndexer, GroupIndexerConfig, Handed, HandedOn, NewGroups, rotate_last,
 };
 use super::linear::{Linear, matrix};
 use super::mixer::Mixer;
@@ -212,17 +212,19 @@ impl CompressedAttention {
                 RopeParams { scale: ratio as f32, ..self.config.rope.at(first, latents.dim(1)) };
             let rotated = self.rotated_last(&latents, &rotation)?;
             let rounded = in_float4(&rotated, 16, BlockScale::Float8)?;
-            let most = state.max_size().map(|most| (most + ratio - 1) / ratio);
-            let mut add = |entry: usize, new: &Array| -> Result<()> {
+            let most = most_groups(state, ratio);
+            // The first of several new positions may still see groups that leave with the last one.
+            let mut add = |entry: usize, new: &Array| -> Result<Option<Array>> {
                 let all = append(state.get(entry), new)?;
                 state.set(entry, most.map_or(Ok(all.clone()), |most| last(&all, most))?);
-                Ok(())
+                Ok(Some(all))
             };
-            add(LATENTS, &rounded)?;
+            handed.latents = add(LATENTS, &rounded)?;
             if let Some(keys) = self.indexer.as_ref().and_then(|it| it.keys(&latents).transpose()) {
                 let rotated = self.rotated_last(&keys?, &rotation)?;
-                add(KEYS, &in_float4(&rotated, 32, BlockScale::Power)?)?;
+                handed.keys = add(KEYS, &in_float4(&rotated, 32, BlockScale::Power)?)?;
             }
+            return Ok(());
         }
         handed.latents = state.get(LATENTS).cloned();
         if self.indexer.is_some() {
@@ -257,8 +259,8 @@ impl CompressedAttention {
         if let Some(ratio) = ratio {
             self.compress(x, state, handed)?;
             if let Some(indexer) = &self.indexer {
-                let visible = |held: i32| visible_groups([offset, length, held], ratio);
-                handed.chosen = indexer.choose([x, compressed], &rotation, visible, handed)?;
+                let groups = NewGroups { offset, length, ratio, most: most_groups(state, ratio) };
+                handed.chosen = indexer.choose([x, compressed], &rotation, groups, handed)?;
             }
             if let (Some(groups), Some(chosen)) = (&handed.latents, &handed.chosen) {
                 keys = ops::concatenate(&[&keys, groups], 1)?;
@@ -346,6 +348,11 @@ fn grouped(
     };
     let additions = view.expert_site(groups, [inputs, outputs]);
     Ok(ExpertLinear::new(matrix, None).with_additions(additions))
+}
+
+/// The most groups of `ratio` positions that a position sees; `None` for all.
+fn most_groups(state: &ArraysCache, ratio: i32) -> Option<i32> {
+    state.max_size().map(|most| (most + ratio - 1) / ratio)
 }
 
 fn append(before: Option<&Array>, new: &Array) -> Result<Array> {

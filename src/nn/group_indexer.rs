@@ -93,20 +93,19 @@ impl GroupIndexer {
     }
 
     /// Which groups new positions see, as numbers to be added to scores,
-    /// `[batch, 1, length, groups]`; `None` where there are none. `visible` gives those of so many
-    /// groups that lie behind each of them, `[length, groups]`.
+    /// `[batch, 1, length, groups]`; `None` where there are none.
     pub(super) fn choose(
         &self,
         [x, compressed]: [&Array; 2],
         rotation: &RopeParams,
-        visible: impl Fn(i32) -> Result<Array>,
+        groups: NewGroups,
         handed: &mut Handed,
     ) -> Result<Option<Array>> {
         let GroupIndexerConfig { heads, head_dim, top_k, candidates, .. } = self.config;
         let Some(keys) = handed.keys.clone() else { return Ok(None) };
         let (batch, length, held) = (x.dim(0), x.dim(1), keys.dim(1));
         let shape = [batch, 1, length, held];
-        let visible = ops::broadcast_to(&visible(held)?, &shape)?;
+        let visible = ops::broadcast_to(&groups.visible(held)?, &shape)?;
         if held <= top_k && candidates.is_none() {
             return Ok(Some(visible));
         }
@@ -129,7 +128,8 @@ impl GroupIndexer {
         }
         match (candidates, &handed.candidates) {
             (Some(blocks), _) => {
-                handed.candidates = Some(self.candidates(&scores, &visible, blocks)?);
+                handed.candidates =
+                    Some(candidates_of(&scores, &visible, groups.first(held), blocks)?);
             }
             (None, Some(candidates)) => scores = ops::add(&scores, candidates)?,
             (None, None) => {}
@@ -143,48 +143,49 @@ impl GroupIndexer {
         let zeros = ops::zeros(chosen.shape(), Dtype::Float32)?;
         ops::add(&ops::put_along(&nothing, &chosen, &zeros, -1)?, &visible).map(Some)
     }
+}
 
-    /// The groups in the `count` best blocks, 0, and −∞ for the others. A block is as good as its
-    /// best group; the last one that is visible is always among them.
-    fn candidates(
-        &self,
-        scores: &Array,
-        visible: &Array,
-        [count, block]: [i32; 2],
-    ) -> Result<Array> {
-        let [batch, length, held] = [scores.dim(0), scores.dim(2), scores.dim(3)];
-        let blocks = (held + block - 1) / block;
-        if blocks <= count {
-            return ops::zeros(scores.shape(), Dtype::Float32);
-        }
-        let hidden = |shape: &[i32]| ops::broadcast_to(&scalar(f32::NEG_INFINITY), shape);
-        let padding = hidden(&[batch, 1, length, blocks * block - held])?;
-        let in_blocks = |x: &Array| -> Result<Array> {
-            let padded = ops::concatenate(&[x, &padding], -1)?;
-            let grouped = ops::reshape(&padded, &[batch, 1, length, blocks, block])?;
-            ops::squeeze(&ops::max(&grouped, -1)?, -1)
-        };
-        let best = in_blocks(scores)?;
-        // The number of the last block that has a visible group.
-        let seen = ops::greater_equal(&in_blocks(visible)?, &scalar(0.0))?;
-        let seen = ops::astype(&seen, Dtype::Float32)?;
-        let numbers = ops::arange(0, blocks, Dtype::Float32)?;
-        let last = ops::subtract(&ops::sum(&seen, -1)?, &scalar(1.0))?;
-        let is_last = ops::multiply(
-            &ops::astype(&ops::greater_equal(&numbers, &last)?, Dtype::Float32)?,
-            &seen,
-        )?;
-        let is_last = ops::less(&scalar(0.5), &is_last)?;
-        let best = ops::select(&is_last, &scalar(f32::INFINITY), &best)?;
-        let order = ops::argpartition(&ops::negative(&best)?, count - 1, -1)?;
-        let chosen = ops::slice_axis(&order, 3, 0, count)?;
-        let zeros = ops::zeros(chosen.shape(), Dtype::Float32)?;
-        let of_blocks = ops::put_along(&hidden(best.shape())?, &chosen, &zeros, -1)?;
-        let spread = [batch, 1, length, blocks, block];
-        let spread = ops::broadcast_to(&ops::expand_dims(&of_blocks, -1)?, &spread)?;
-        let spread = ops::reshape(&spread, &[batch, 1, length, blocks * block])?;
-        ops::slice_axis(&spread, 3, 0, held)
+/// The groups in the `count` best blocks, 0, and −∞ for the others. A block is as good as its best
+/// group; the last one that is visible is always among them. Blocks are counted from the first group
+/// of a text, and the scores are those of the groups from `first` on.
+fn candidates_of(
+    scores: &Array,
+    visible: &Array,
+    first: i32,
+    [count, block]: [i32; 2],
+) -> Result<Array> {
+    let [batch, length, held] = [scores.dim(0), scores.dim(2), scores.dim(3)];
+    let before = first % block;
+    let blocks = (before + held + block - 1) / block;
+    if blocks <= count {
+        return ops::zeros(scores.shape(), Dtype::Float32);
     }
+    let hidden = |shape: &[i32]| ops::broadcast_to(&scalar(f32::NEG_INFINITY), shape);
+    let padding = |groups: i32| hidden(&[batch, 1, length, groups]);
+    let [before_all, behind_all] = [padding(before)?, padding(blocks * block - before - held)?];
+    let in_blocks = |x: &Array| -> Result<Array> {
+        let padded = ops::concatenate(&[&before_all, x, &behind_all], -1)?;
+        let grouped = ops::reshape(&padded, &[batch, 1, length, blocks, block])?;
+        ops::squeeze(&ops::max(&grouped, -1)?, -1)
+    };
+    let best = in_blocks(scores)?;
+    // The number of the last block that has a visible group.
+    let seen = ops::greater_equal(&in_blocks(visible)?, &scalar(0.0))?;
+    let seen = ops::astype(&seen, Dtype::Float32)?;
+    let numbers = ops::arange(0, blocks, Dtype::Float32)?;
+    let last = ops::max(&ops::multiply(&numbers, &seen)?, -1)?;
+    let is_last =
+        ops::multiply(&ops::astype(&ops::greater_equal(&numbers, &last)?, Dtype::Float32)?, &seen)?;
+    let is_last = ops::less(&scalar(0.5), &is_last)?;
+    let best = ops::select(&is_last, &scalar(f32::INFINITY), &best)?;
+    let order = ops::argpartition(&ops::negative(&best)?, count - 1, -1)?;
+    let chosen = ops::slice_axis(&order, 3, 0, count)?;
+    let zeros = ops::zeros(chosen.shape(), Dtype::Float32)?;
+    let of_blocks = ops::put_along(&hidden(best.shape())?, &chosen, &zeros, -1)?;
+    let spread = [batch, 1, length, blocks, block];
+    let spread = ops::broadcast_to(&ops::expand_dims(&of_blocks, -1)?, &spread)?;
+    let spread = ops::reshape(&spread, &[batch, 1, length, blocks * block])?;
+    ops::slice_axis(&spread, 3, before, before + held)
 }
 
 /// `[batch, heads, length, features]` with the last features rotated.
@@ -198,13 +199,35 @@ pub(super) fn rotate_last(device: Device, x: &Array, rotation: &RopeParams) -> R
     ops::concatenate(&[&parts[0], &rope(device, &rotated, rotation)?], -1)
 }
 
-/// Which of the last `held` groups of `ratio` positions end at or before each of `length` positions
-/// from `offset` on: 0, or −∞, `[length, held]`.
-pub(super) fn visible_groups([offset, length, held]: [i32; 3], ratio: i32) -> Result<Array> {
-    let first = (offset + length) / ratio - held;
-    let sees = |query: i32, group: i32| first + group < (offset + query + 1) / ratio;
-    let hidden = |query, group| if sees(query, group) { 0.0 } else { f32::NEG_INFINITY };
-    let mask: Vec<f32> =
-        (0..length).flat_map(|query| (0..held).map(move |group| hidden(query, group))).collect();
-    Ok(from_f32(&mask, &[length, held]))
+/// The groups of `ratio` positions that `length` positions from `offset` on may look at.
+#[derive(Clone, Copy)]
+pub(super) struct NewGroups {
+    pub(super) offset: i32,
+    pub(super) length: i32,
+    pub(super) ratio: i32,
+    /// The most that each of them sees, the last ones; `None` for all.
+    pub(super) most: Option<i32>,
+}
+
+impl NewGroups {
+    /// The number of the first of the last `held` groups.
+    fn first(&self, held: i32) -> i32 {
+        (self.offset + self.length) / self.ratio - held
+    }
+
+    /// Which of the last `held` groups each position sees: those that end at or before it, and are
+    /// not too far back; 0, or −∞, `[length, held]`.
+    fn visible(&self, held: i32) -> Result<Array> {
+        let first = self.first(held);
+        let sees = |query: i32, group: i32| {
+            let end = (self.offset + query + 1) / self.ratio;
+            let number = first + group;
+            number < end && self.most.is_none_or(|most| number >= end - most)
+        };
+        let hidden = |query, group| if sees(query, group) { 0.0 } else { f32::NEG_INFINITY };
+        let positions = 0..self.length;
+        let mask: Vec<f32> =
+            positions.flat_map(|query| (0..held).map(move |group| hidden(query, group))).collect();
+        Ok(from_f32(&mask, &[self.length, held]))
+    }
 }

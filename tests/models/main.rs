@@ -412,9 +412,12 @@ fn the_text_part_of_any_checkpoint_finds_its_architecture() {
 #[test]
 fn every_architecture_goes_on_as_without_drafts() {
     mlx::enter(DeviceKind::Cpu).unwrap();
+    // Groups of positions leave a limited cache one after the other within a step with drafts.
+    let more = |folder: &Path| folder.file_name().is_some_and(|it| it == "deepseek-v41-plain");
     let mut seen = BTreeSet::new();
     let (mut drafted, mut accepted) = (0, 0);
-    for folder in fixtures().iter().filter(|folder| seen.insert(model_type(folder))) {
+    for folder in fixtures().iter().filter(|folder| seen.insert(model_type(folder)) || more(folder))
+    {
         let golden = Golden::read(folder);
         if !golden.cached_agrees {
             continue;

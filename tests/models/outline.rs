@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nodemlx::cache::{Cache, CacheLimits, KvQuantization};
 use nodemlx::fused::Device;
-use nodemlx::mlx;
-use nodemlx::models::{self, LoadOptions, ModelOutline, cache_sizes};
+use nodemlx::mlx::{self, GraphsOnly};
+use nodemlx::models::{self, LanguageModel, LoadOptions, ModelOutline, cache_sizes};
 use nodemlx::weights::TensorOutline;
 use safetensors::SafeTensors;
 
@@ -28,6 +28,35 @@ fn tensors(folder: &Path) -> Vec<TensorOutline> {
         }));
     }
     all
+}
+
+/// What is wrong with what is counted for the states of a model that grow with the positions.
+fn check_growing(model: &dyn LanguageModel) -> Result<(), String> {
+    let _graphs = GraphsOnly::new();
+    for (max_size, positions) in [(None, 700), (Some(40), 150), (Some(2500), 2800)] {
+        let limits = CacheLimits { max_size, quantization: None };
+        let sizes = cache_sizes(model, limits).unwrap();
+        let count = |positions| sizes.iter().map(|size| size.bytes(positions)).sum::<usize>();
+        let mut caches: Vec<_> =
+            model.make_caches().into_iter().map(|cache| cache.limited(&limits)).collect();
+        let mut held = 0;
+        for length in [1, 1, 1, 2, 3, 5, 50].into_iter().chain(std::iter::repeat(300)) {
+            let tokens = mlx::from_u32(&vec![0; length], &[1, length as i32]);
+            model.logits(&tokens, &mut caches).unwrap();
+            held = caches.iter().map(Cache::nbytes).sum();
+            let (at, counted) = (caches[0].offset(), count(caches[0].offset()));
+            if counted < held {
+                return Err(format!("{max_size:?}, {at}: {counted} bytes for {held}"));
+            }
+            if at >= positions {
+                break;
+            }
+        }
+        if max_size == Some(2500) && count(i32::MAX) > 2 * held {
+            return Err(format!("{} bytes are counted where {held} are the most", count(i32::MAX)));
+        }
+    }
+    Ok(())
 }
 
 /// What is wrong with what is known of a fixture.
@@ -56,6 +85,9 @@ fn check(folder: &Path) -> Result<(), String> {
         return Ok(());
     }
     let mut caches: Vec<Cache> = model.make_caches();
+    if caches.iter().any(Cache::has_growing_state) {
+        check_growing(model)?;
+    }
     let count = model.vocabulary() as u32;
     let ids: Vec<u32> = (0..TOKENS as u32).map(|at| at % count).collect();
     let (prompt, last) = ids.split_at(TOKENS - 1);

@@ -266,18 +266,42 @@ impl Layers {
         })
     }
 
-    /// Refuses layers that would choose among groups of another size.
+    /// Refuses layers that would look at groups of another size than their own, or than those that
+    /// were chosen from.
     fn check(&self, file: &ConfigFile) -> Result<()> {
-        let Some((limiting, _)) = self.limiting else { return Ok(()) };
+        let differ = |layer: usize, what: &str| {
+            let message = format!("\"compress_ratios\" of layer {layer} and of {what} differ");
+            Err(file.error(message))
+        };
         let ratio = |layer: usize| self.ratios.get(layer).copied().unwrap_or(0);
+        // Of the groups, their keys and those that were chosen, as layers hand them on.
+        let (mut groups, mut keys, mut chosen) = (None, None, None);
+        for layer in 0..file.layers()? {
+            let own = ratio(layer);
+            if own == 0 {
+                continue;
+            }
+            let chooses = self.choosing.contains(&layer);
+            if self.compressing.contains(&layer) {
+                groups = Some(own);
+                keys = if chooses { groups } else { keys };
+            }
+            if chooses {
+                chosen = keys;
+            }
+            if groups.zip(chosen).is_some_and(|(groups, chosen)| groups != chosen) {
+                return differ(layer, "the groups that \"index_source_layer_ids\" chose for it");
+            }
+            if chosen.is_some_and(|chosen| chosen != own) {
+                return differ(layer, "the groups that it looks at");
+            }
+        }
+        let Some((limiting, _)) = self.limiting else { return Ok(()) };
         let size = usize::try_from(limiting).map_or(0, ratio);
         let behind = self.choosing.iter().filter(|layer| **layer as i64 > limiting);
         match behind.copied().find(|layer| ![0, size].contains(&ratio(*layer))) {
             None => Ok(()),
-            Some(layer) => Err(file.error(format!(
-                "\"compress_ratios\" of layer {layer} and of the \"candidate_source_layer_id\" \
-                 {limiting} differ"
-            ))),
+            Some(layer) => differ(layer, &format!("the \"candidate_source_layer_id\" {limiting}")),
         }
     }
 
