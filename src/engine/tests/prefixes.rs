@@ -22,8 +22,9 @@ use crate::generate::GenerationOptions;
 use crate::mlx::{DeviceKind, Dtype};
 
 /// Their caches: of every position, latent, of windows, of windows and every position, chunks,
-/// arrays, arrays and every position, both as parts of a list, and layers that share.
-pub(super) const FIXTURES: [&str; 9] = [
+/// arrays, arrays and every position, both as parts of a list, arrays beside such lists, arrays that
+/// grow, and layers that share.
+pub(super) const FIXTURES: [&str; 11] = [
     "llama",
     "deepseek-v3",
     "mistral-raw-window",
@@ -32,11 +33,13 @@ pub(super) const FIXTURES: [&str; 9] = [
     "mamba2",
     "qwen3-next",
     "falcon-h1",
+    "zamba2-raw",
+    "deepseek-v41",
     "gemma3n",
 ];
 
 /// What no state can be cut in.
-const RECURRENT: [&str; 3] = ["mamba2", "qwen3-next", "falcon-h1"];
+const RECURRENT: [&str; 5] = ["mamba2", "qwen3-next", "falcon-h1", "zamba2-raw", "deepseek-v41"];
 
 const ENOUGH: usize = 1 << 30;
 
