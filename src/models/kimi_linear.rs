@@ -182,6 +182,16 @@ fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
     let own: Map<String, Value> = file.optional("linear_attn_config")?.unwrap_or_default();
     let bound = own.get("gate_lower_bound").cloned().unwrap_or_default();
     let own = |field: &str, default: i32| own.get(field).cloned().unwrap_or(json!(default));
+    let file = match file.is_of("kimi_k3")? {
+        true => &file.with_defaults([
+            ("hidden_act", json!("situ")),
+            ("hidden_size", json!(7168)),
+            ("intermediate_size", json!(33_792)),
+            ("num_hidden_layers", json!(93)),
+            ("num_attention_heads", json!(96)),
+        ]),
+        false => file,
+    };
     let file = match file.optional::<String>("hidden_act")?.as_deref() {
         Some("situ") => &file.with_defaults([
             ("num_experts_per_token", json!(16)),

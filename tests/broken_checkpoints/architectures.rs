@@ -248,6 +248,8 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("deepseek-v41", "o_groups", &[json!(3), json!(0)]);
     expect_refusal("deepseek-v41", "index_head_dim", &[json!(4), json!(-1)]);
     expect_refusal("deepseek-v41", "compress_ratios", &[json!([0, 4, 2]), json!([0, -4, -4])]);
+    expect_refusal("deepseek-v41-plain", "index_source_layer_ids", &[json!([0])]);
+    expect_refusal("deepseek-v41-plain", "compress_ratios", &[json!([2, 3, 1])]);
     expect_refusal("deepseek-v41", "hc_mult", &[json!(0), json!(1 << 20)]);
     expect_refusal("muse-spark", "num_shared_experts", &[json!(1)]);
     expect_refusal("doge-raw", "is_moe", &[json!(true)]);
@@ -298,4 +300,18 @@ fn activations_that_mixers_do_not_have_are_refused() {
         expect_refusal(fixture, "hidden_act", &[json!("gelu"), json!("sine")]);
     }
     expect_refusal("nemotron-h", "mamba_hidden_act", &[json!("gelu")]);
+}
+
+/// The language model of Kimi K3 has another `model_type`, which is that of a smaller model, too.
+#[test]
+fn sizes_that_a_part_does_not_say_are_those_of_the_whole() {
+    for (whole, size) in [("kimi_k3", "7168"), ("kimi_linear", "2304")] {
+        let dir = copy_of("kimi-k3");
+        edit_config(&dir, |config| {
+            config.insert("model_type".to_owned(), json!(whole));
+            let text = config["text_config"].as_object_mut().unwrap();
+            text.retain(|field, _| !["hidden_size", "hidden_act"].contains(&field.as_str()));
+        });
+        expect(&dir, "INVALID_WEIGHTS", &["embed_tokens", size]);
+    }
 }

@@ -35,8 +35,8 @@ const MAX_BYTES: u64 = 16 << 20;
 pub(super) struct ConfigFile {
     path: PathBuf,
     values: Map<String, Value>,
-    /// Whether it is one of several parts.
-    is_part: bool,
+    /// The `model_type` of the whole, where it is one of several parts.
+    whole: Option<String>,
     /// The epsilon of norms where no field says it.
     eps: Option<f32>,
     /// The sizes of the architecture where no field says them.
@@ -90,7 +90,7 @@ impl ConfigFile {
         Ok(Self {
             path: path.to_owned(),
             values,
-            is_part: false,
+            whole: None,
             eps: None,
             sizes: None,
             used_sizes: Rc::default(),
@@ -237,12 +237,19 @@ impl ConfigFile {
         let mut values = self.values.clone();
         values.remove("text_config");
         values.extend(part);
-        Ok(Self { values, is_part: true, ..self.clone() })
+        let whole = self.values.get("model_type").and_then(Value::as_str);
+        let whole = Some(whole.unwrap_or_default().to_owned());
+        Ok(Self { values, whole, ..self.clone() })
     }
 
     /// Whether the language model is one of several parts.
     pub(super) fn is_part(&self) -> bool {
-        self.is_part
+        self.whole.is_some()
+    }
+
+    /// Whether it is, or is a part of, a model of this `model_type`.
+    pub(super) fn is_of(&self, model_type: &str) -> Result<bool> {
+        Ok(self.whole.as_deref() == Some(model_type) || self.model_type()? == model_type)
     }
 
     /// As [`ConfigFile::text_part`], or the whole configuration where it has no parts.

@@ -20,7 +20,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let windows = file.windows(4096, 4)?;
-    let rotates_all = windows.iter().all(Option::is_none);
+    let rotates_all = file.unless_null("sliding_window", 4096)?.is_none();
     for (layer, window) in decoder.layers.iter_mut().zip(windows) {
         layer.span = window.into();
         layer.rope = layer.rope.take().filter(|_| rotates_all || window.is_some());

@@ -46,7 +46,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let kinds = kinds(file)?;
     let attention = file.attention()?;
     file.expect_silu("mamba_hidden_act")?;
-    let mamba = file.mamba2(&Mamba2Fields {
+    let mut mamba = file.mamba2(&Mamba2Fields {
         heads: "mamba_num_heads",
         head_dim: "mamba_head_dim",
         state: "ssm_state_size",
@@ -55,6 +55,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         conv_bias: "use_conv_bias",
         projection_bias: "mamba_proj_bias",
     })?;
+    let least = match file.optional("mamba_dt_min")? {
+        Some(least) => least,
+        None => file.optional("time_step_min")?.unwrap_or(0.001_f32),
+    };
+    mamba.time_step_limit.0 = mamba.time_step_limit.0.max(least);
     let (dims, hidden) = (attention.dims, file.size("intermediate_size")?);
     let config = BackboneConfig {
         vocabulary: file.size("vocab_size")?,

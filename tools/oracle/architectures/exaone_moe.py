@@ -38,7 +38,7 @@ ARCHITECTURE = Architecture(
             config={
                 "hidden_size": 64,
                 "num_hidden_layers": 2,
-                "layer_types": ["full_attention"] * 2,
+                "layer_types": ["full_attention", "sliding_attention"],
                 "is_moe_layer": [True, False],
                 "intermediate_size": 64,
                 "moe_intermediate_size": 32,
@@ -67,6 +67,13 @@ ARCHITECTURE = Architecture(
             length=30,
             oracle="transformers",
             reason="mlx-lm wants every layer's kind",
+        ),
+        Fixture(
+            "exaone-moe-raw-full",
+            "raw",
+            config={"layer_types": ["full_attention", "full_attention"], "num_hidden_layers": 2, "is_moe_layer": [False, True]},
+            oracle="transformers",
+            reason="mlx-lm rotates where no layer has a window, and not only where there is no size of one",
         ),
     ],
 )

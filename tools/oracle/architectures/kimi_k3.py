@@ -101,6 +101,7 @@ ARCHITECTURE = Architecture(
                 linear_attn_config={**linear_attention([2], [1]), "num_heads": 4, "short_conv_kernel_size": 3},
                 num_hidden_layers=2,
                 attn_res_block_size=ABSENT,
+                hidden_act=ABSENT,
                 activation_situ_beta=ABSENT,
                 activation_situ_linear_beta=ABSENT,
                 q_lora_rank=ABSENT,
