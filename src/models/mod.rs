@@ -13,13 +13,16 @@ mod afm7;
 mod afmoe;
 mod apertus;
 mod arcee;
+mod axk1;
 mod baichuan_m1;
 mod bailing;
 mod bamba;
+mod biogpt;
 mod bitnet;
 mod bloom;
 mod cohere;
 mod cohere2;
+mod cohere2_moe;
 mod config;
 mod cwm;
 mod dbrx;
@@ -53,6 +56,7 @@ mod laguna;
 mod layout;
 mod lfm2;
 mod lfm2_moe;
+mod lfm3;
 mod lille_130m;
 mod llama;
 mod llama4;
@@ -477,12 +481,15 @@ const FAMILIES: &[&[Architecture]] = &[
         afmoe,
         apertus,
         arcee,
+        axk1,
         baichuan_m1,
         bamba,
+        biogpt,
         bitnet,
         bloom,
         cohere,
         cohere2,
+        cohere2_moe,
         cwm,
         dbrx,
         diffllama,
@@ -507,6 +514,7 @@ const FAMILIES: &[&[Architecture]] = &[
         laguna,
         lfm2,
         lfm2_moe,
+        lfm3,
         lille_130m,
         llama,
         llama4,

@@ -1,5 +1,5 @@
 //! Ling (Inclusion AI 2025): fused projections, and experts chosen by a soft-max or corrected
-//! logistic scores.
+//! logistic scores; and Sarvam's smaller model (Sarvam AI 2026), which says less of itself.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -11,7 +11,7 @@ use crate::nn::{DecoderNames, Linear, Norm, QkNorm, Routing, Score, StandardDeco
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["bailing_moe"], build).with_eps(1e-6);
+    Architecture::new(&["bailing_moe", "sarvam_moe"], build).with_eps(1e-6);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -21,6 +21,21 @@ enum ScoreFunction {
 }
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = match file.model_type()?.starts_with("sarvam_moe") {
+        true => &file.with_defaults([
+            ("first_k_dense_replace", json!(1)),
+            ("moe_router_enable_expert_bias", json!(true)),
+            ("norm_topk_prob", json!(true)),
+            ("num_shared_experts", json!(1)),
+            ("rope_theta", json!(8_000_000.0)),
+            ("routed_scaling_factor", json!(2.5)),
+            ("score_function", json!("sigmoid")),
+            ("topk_group", json!(1)),
+            ("use_qk_norm", json!(true)),
+            ("use_qkv_bias", json!(file.flag("attention_bias")?)),
+        ]),
+        false => file,
+    };
     let (decoder, layers) = parts(file, w)?;
     Ok(Box::new(decoder.build(w, |index, w| layers.build(index, w))?))
 }

@@ -10,9 +10,10 @@ use crate::nn::PredictionConfig;
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
-    Architecture::new(&["deepseek_v3", "kimi_k2", "joyai_llm_flash", "kimi_vl", "kimi_k25"], build)
-        .with_eps(1e-6)
-        .ignoring(is_prediction_layer);
+    Architecture::new(&MODEL_TYPES, build).with_eps(1e-6).ignoring(is_prediction_layer);
+
+const MODEL_TYPES: [&str; 6] =
+    ["deepseek_v3", "kimi_k2", "joyai_llm_flash", "kimi_vl", "kimi_k25", "sarvam_mla"];
 
 pub(in crate::models) fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("routed_scaling_factor", json!(2.5))]);

@@ -1,5 +1,6 @@
 //! Ai2's OLMo.
 
+mod flex_olmo;
 mod olmo;
 mod olmo2;
 mod olmo3;
@@ -9,4 +10,4 @@ mod olmoe;
 use super::Architecture;
 
 pub(super) const ARCHITECTURES: &[Architecture] =
-    architectures![olmo, olmo2, olmo3, olmo_hybrid, olmoe];
+    architectures![flex_olmo, olmo, olmo2, olmo3, olmo_hybrid, olmoe];

@@ -1,4 +1,5 @@
-//! Phi 3 and 4 (Abdin et al. 2024): Llama with fused projections, rotating a part of each head.
+//! Phi 3 and 4 (Abdin et al. 2024): Llama with fused projections, rotating a part of each head. Of
+//! Phi 4's checkpoints that also see and hear, the language model.
 
 use serde_json::json;
 
@@ -8,7 +9,9 @@ use crate::models::{Architecture, LanguageModel};
 use crate::nn::Mlp;
 use crate::weights::Weights;
 
-pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phi3"], build);
+pub(super) const ARCHITECTURE: Architecture =
+    Architecture::new(&["phi3", "phi4_multimodal"], build)
+        .ignoring(|_, tensor| tensor.starts_with("model.embed_tokens_extend."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("original_max_position_embeddings", json!(4096))]);

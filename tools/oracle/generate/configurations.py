@@ -34,6 +34,9 @@ def saved(architecture: Architecture, fixture: Fixture) -> dict:
     arguments = {k: v for k, v in architecture.transformers_arguments(config).items() if k not in NOT_ARGUMENTS}
     made = getattr(transformers, architecture.transformers[0])(**arguments)
     content = json.loads(made.to_json_string())
+    # Where another class stands for one that this version lacks.
+    if architecture.stands_for_another:
+        content["model_type"] = config["model_type"]
     if "quantization_config" in config:
         content["quantization_config"] = config["quantization_config"]
     # The oracle has the language model alone of some checkpoints with more parts.

@@ -60,6 +60,8 @@ class Architecture:
     fixtures: list[Fixture]
     # Classes of transformers: (configuration, model with a language-model head); none where it has none.
     transformers: tuple[str, str] | None = None
+    # Whether these stand for classes that this version of transformers lacks.
+    stands_for_another: bool = False
     # The arguments of transformers' configuration, by the fixture's.
     transformers_arguments: Callable[[dict], dict] = lambda config: config
     # Ends of the names of buffers that checkpoints hold and that are drawn at random too.
