@@ -28,13 +28,6 @@ const STRIDE: usize = SPAN + LINE;
 /// Units whose scales are transposed at a time.
 const UNITS: usize = 128;
 
-/// Products of at least so many rows of activations are better computed in tiles.
-pub const MANY: usize = 20;
-
-/// Where the precision allows bytes, so many rows are computed with them: a few are limited by the
-/// memory anyway.
-pub const BYTES: usize = 8;
-
 /// Computes a piece. The matrix has at least as many rows as there are lanes, and activations are
 /// [`Form::Halves`] or [`Form::ByteHalves`].
 pub struct Lanes<'a, C>(Piece<'a>, PhantomData<C>);

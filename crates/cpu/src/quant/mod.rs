@@ -7,7 +7,7 @@
 //! for each group (of at most 64), and multiplied as two signed bytes. Eight bits would be twice as
 //! fast again where the arithmetic is the limit, but their error, 0.6 % of every product, is one
 //! that is seen in the logits; that of 16 bits, 0.003 %, drowns in that of the weights. With
-//! [`Precision::Fastest`] those eight bits are taken where tiles or many lanes are, which is where
+//! [`Precision::Fastest`] those eight bits are taken where tiles or panels are, which is where
 //! they pay. With [`Precision::Exact`], and for mxfp8, everything is f32. A row of activations that
 //! holds a NaN or an infinity is always computed in f32.
 
@@ -15,6 +15,7 @@ mod activations;
 mod codes;
 mod dots;
 mod lanes;
+mod panels;
 mod rows;
 mod tiles;
 mod weights;
@@ -32,6 +33,7 @@ use activations::{Activations, Form, Row};
 use codes::{Codes, Fp4, Fp8, Int};
 use dots::{Halves, Integers, Rows};
 use lanes::Lanes;
+use panels::Panels;
 pub use rows::rows;
 pub use weights::{Format, Scales, Weights};
 
@@ -124,15 +126,14 @@ pub fn gather_matmul_each(
     let integer = exec.precision != Precision::Exact && first.format != Format::Mxfp8;
     let tile = exec.isa.run(gemm::Width);
     let lanes = tile / VECTORS;
-    let x =
-        Activations::new(first, x, form(weights, routes, integer, lanes, exec.precision), exec.isa);
+    let x = Activations::new(first, x, form(first, routes, integer, exec), exec.isa);
     let kind = |route: &Route| integer && x.finite(route.x);
     let plan = |w: &Weights| {
         let few = few(w.row_bytes());
-        let step = |count, kind| match Way::new(w, &x, lanes, count, kind) {
+        let step = |count, kind| match Way::new(w, &x, exec.isa, count, kind) {
             Way::Dots => few,
             Way::Lanes => few.next_multiple_of(lanes),
-            Way::Tiles => tile,
+            Way::Panels | Way::Tiles => tile,
         };
         Plan::new(routes, kind, w.rows, step)
     };
@@ -154,33 +155,26 @@ pub fn gather_matmul_each(
     Ok(())
 }
 
-/// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them, nor in
-/// units that are too small. Where the precision allows it, bytes for tiles and for many lanes.
-fn form(
-    weights: &[Weights],
-    routes: &[Route],
-    integer: bool,
-    lanes: usize,
-    precision: Precision,
-) -> Form {
-    let first = &weights[0];
-    let halves = matches!(first.format, Format::Affine { bits: 4, .. } | Format::Mxfp4);
-    let fastest = precision == Precision::Fastest;
+/// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them. Where the
+/// precision allows it, bytes for tiles and panels.
+fn form(weights: &Weights, routes: &[Route], integer: bool, exec: ExecOptions) -> Form {
+    let halves = matches!(weights.format, Format::Affine { bits: 4, .. } | Format::Mxfp4);
+    let fastest = exec.precision == Precision::Fastest;
     if !integer || !halves && !fastest {
         // How many rows a matrix has decides nothing.
         return if integer { Form::Integers } else { Form::Floats };
     }
-    let mut counts = vec![0; first.slabs];
+    let mut counts = vec![0; weights.slabs];
     for route in routes {
         counts[route.slab] += 1;
     }
     let most = counts.into_iter().max().unwrap_or_default();
-    let lanes_fit = halves && weights.iter().all(|w| w.rows >= lanes);
-    match if lanes_fit { lanes::MANY } else { TILED } {
-        tiled if most >= tiled && fastest => Form::Bytes,
-        tiled if most >= tiled || !halves => Form::Integers,
-        _ if fastest && lanes_fit && most >= lanes::BYTES => Form::ByteHalves,
-        _ => Form::Halves,
+    let tiled = if halves { exec.isa.run(panels::Rows(weights.format)).end } else { TILED };
+    match halves {
+        _ if fastest && most >= tiled => Form::Bytes,
+        true if fastest && most >= panels::BYTES => Form::ByteHalves,
+        true if most < tiled => Form::Halves,
+        _ => Form::Integers,
     }
 }
 
@@ -190,22 +184,31 @@ enum Way {
     Dots,
     /// [`lanes`].
     Lanes,
+    /// [`panels`].
+    Panels,
     /// [`tiles`].
     Tiles,
 }
 
 impl Way {
     /// For `count` rows of activations of one kind.
-    fn new(weights: &Weights, x: &Activations, lanes: usize, count: usize, kind: bool) -> Self {
-        // Where one row of activations is all there is, the memory is the limit either way, and
-        // there it is read in its order.
-        let by_lanes = x.form() == Form::Halves && weights.rows >= lanes && count > 1;
-        if kind && (by_lanes || x.form() == Form::ByteHalves) {
-            Self::Lanes
-        } else if count >= TILED || kind && x.form() == Form::Bytes {
-            Self::Tiles
-        } else {
-            Self::Dots
+    fn new(weights: &Weights, x: &Activations, isa: Isa, count: usize, kind: bool) -> Self {
+        let lanes = isa.run(gemm::Width) / VECTORS;
+        let panels = isa.run(panels::Rows(weights.format));
+        match x.form() {
+            // Where one row of activations is all there is, the memory is the limit either way,
+            // and there it is read in its order.
+            Form::Halves if kind && count == 1 => Self::Dots,
+            Form::Halves | Form::ByteHalves
+                if kind && count < panels.start && weights.rows >= lanes =>
+            {
+                Self::Lanes
+            }
+            Form::Halves if kind && count >= TILED => Self::Panels,
+            Form::ByteHalves if kind => Self::Panels,
+            Form::Bytes if kind => Self::Tiles,
+            _ if count >= TILED => Self::Tiles,
+            _ => Self::Dots,
         }
     }
 }
@@ -237,13 +240,16 @@ struct Piece<'a> {
 impl<'a> Piece<'a> {
     /// Computes the piece with the kernel for the format.
     fn compute(self, isa: Isa) {
-        let lanes = isa.run(gemm::Width) / VECTORS;
-        match Way::new(self.weights, self.x, lanes, self.order.len(), self.task.kind) {
+        match Way::new(self.weights, self.x, isa, self.order.len(), self.task.kind) {
             Way::Dots => self.dots(isa),
             Way::Lanes if self.weights.format == Format::Mxfp4 => {
                 isa.run(Lanes::<Fp4>::new(self));
             }
             Way::Lanes => isa.run(Lanes::<Int<4>>::new(self)),
+            Way::Panels if self.weights.format == Format::Mxfp4 => {
+                isa.run(Panels::<Fp4>::new(self));
+            }
+            Way::Panels => isa.run(Panels::<Int<4>>::new(self)),
             Way::Tiles
                 if self.task.kind && isa.run(IntegerTiles(self.x.form(), self.weights.format)) =>
             {

@@ -189,6 +189,10 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         _mm256_loadu_si256(from.cast())
     }
     #[inline(always)]
+    unsafe fn store_i(to: *mut u8, value: __m256i) {
+        _mm256_storeu_si256(to.cast(), value);
+    }
+    #[inline(always)]
     unsafe fn splat_i(value: i32) -> __m256i {
         _mm256_set1_epi32(value)
     }

@@ -204,6 +204,10 @@ impl Simd for Avx512 {
         _mm512_loadu_si512(from.cast())
     }
     #[inline(always)]
+    unsafe fn store_i(to: *mut u8, value: __m512i) {
+        _mm512_storeu_si512(to.cast(), value);
+    }
+    #[inline(always)]
     unsafe fn splat_i(value: i32) -> __m512i {
         _mm512_set1_epi32(value)
     }

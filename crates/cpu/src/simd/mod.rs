@@ -249,6 +249,7 @@ pub trait Simd: 'static {
 
     unsafe fn zero_i() -> Self::I;
     unsafe fn load_i(from: *const u8) -> Self::I;
+    unsafe fn store_i(to: *mut u8, value: Self::I);
     unsafe fn splat_i(value: i32) -> Self::I;
     unsafe fn to_f32(value: Self::I) -> Self::F;
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;

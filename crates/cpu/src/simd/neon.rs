@@ -222,6 +222,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         vreinterpretq_s32_u8(vld1q_u8(from))
     }
     #[inline(always)]
+    unsafe fn store_i(to: *mut u8, value: int32x4_t) {
+        vst1q_u8(to, vreinterpretq_u8_s32(value));
+    }
+    #[inline(always)]
     unsafe fn splat_i(value: i32) -> int32x4_t {
         vdupq_n_s32(value)
     }

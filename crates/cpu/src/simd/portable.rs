@@ -136,6 +136,10 @@ impl Simd for Portable {
         from.cast::<[i32; N]>().read_unaligned()
     }
     #[inline(always)]
+    unsafe fn store_i(to: *mut u8, value: [i32; N]) {
+        to.cast::<[i32; N]>().write_unaligned(value);
+    }
+    #[inline(always)]
     unsafe fn splat_i(value: i32) -> [i32; N] {
         [value; N]
     }

@@ -1,0 +1,446 @@
+//! More than a few rows of activations and codes of 4 bits: every lane is an output. Codes of two
+//! vectors of outputs are transposed and unpacked once, a span of columns at a time, into a panel
+//! that stays in the first-level cache, and multiplied with all rows of activations: each of their
+//! numbers is loaded once for both vectors, because loads are as scarce as multiplications. The
+//! arithmetic is the limit.
+#![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use super::activations::Form;
+use super::codes::{Nibbles, ReadScales};
+use super::tiles::{LONG_RUN, run_of};
+use super::{Format, Kernel, Piece, Simd, Weights};
+use crate::gemm::VECTORS;
+use crate::routes::TILED;
+use crate::scratch::Scratch;
+use crate::simd::{BLOCK, LINE, PAGE, prefetch_all};
+
+/// Columns whose codes are a cache line of a row: they are transposed at once, so that lines that
+/// push each other out, as those of rows that are pages apart do, are read before they go.
+const COLUMNS: usize = 2 * LINE;
+
+/// Bytes of a panel of codes, one a byte.
+const PANEL: usize = 16 * 1024;
+
+/// Bytes of codes whose pages are made known at once.
+const AREA: usize = 128 * 1024;
+
+/// Units whose scales are transposed at a time.
+const UNITS: usize = 128;
+
+/// Rows of activations that are multiplied at once, at most.
+const MOST_ROWS: usize = 8;
+
+/// Where the precision allows bytes, so many rows are computed with them: a few are limited by the
+/// memory anyway.
+pub const BYTES: usize = 8;
+
+/// How many rows of activations are best computed here: fewer in [`lanes`](super::lanes), more in
+/// [`tiles`](super::tiles).
+pub struct Rows(pub Format);
+
+impl Kernel for Rows {
+    type Output = Range<usize>;
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> Range<usize> {
+        let fewest = if S::REGISTERS >= 32 { 12 } else { TILED };
+        let most = match run_of(self.0) {
+            _ if S::FAST_DOT => usize::MAX,
+            LONG_RUN if S::PAIRS => 64,
+            _ => 20,
+        };
+        fewest..most
+    }
+}
+
+/// Computes a piece. Activations are [`Form::Halves`] or [`Form::ByteHalves`].
+pub struct Panels<'a, C>(Piece<'a>, PhantomData<C>);
+
+impl<'a, C: Nibbles> Panels<'a, C> {
+    /// The kernel for `piece`.
+    pub fn new(piece: Piece<'a>) -> Self {
+        Self(piece, PhantomData)
+    }
+}
+
+impl<C: Nibbles> Kernel for Panels<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let piece = &self.0;
+        let weights = piece.weights;
+        let outputs = &piece.task.outputs;
+        let (unit, width) = (weights.format.unit(), VECTORS * S::LANES);
+        let all_units = weights.cols / unit;
+        let most = UNITS.min(all_units.next_multiple_of(S::LANES));
+        let count = piece.order.len();
+        let span = PANEL / width / unit;
+        let mut floats = Scratch::new((2 * width + 2 * S::LANES) * most);
+        let scales = floats.floats().as_mut_ptr();
+        let (biases, rows) = (scales.add(width * most), scales.add(2 * width * most));
+        let mut panel = Scratch::of_bytes(PANEL);
+        let panel = panel.bytes().as_mut_ptr();
+        let mut x = Vec::with_capacity(count);
+        for i in 0..count {
+            x.push(piece.row(i).halves);
+        }
+        let (x, x_units) = (&*x, piece.x.units);
+        let mut sums = Scratch::new((count + MOST_ROWS) * width);
+        let sums = sums.floats().as_mut_ptr();
+        for first in (outputs.start..outputs.end).step_by(width) {
+            let n = width.min(outputs.end - first);
+            let row = piece.task.slab * weights.rows + first;
+            for from in (0..all_units).step_by(most) {
+                let units = most.min(all_units - from);
+                let tile =
+                    Tile { weights, x, x_units, row, n, from, units, scales, biases, panel, sums };
+                S::enter(ScalePanel { tile, rows });
+                if from == 0 {
+                    know_pages(tile);
+                }
+                std::ptr::write_bytes(sums, 0, count * width);
+                for start in (0..units).step_by(span) {
+                    let span = Span { tile, start, units: span.min(units - start) };
+                    S::enter(CodePanel::<C>(span, PhantomData));
+                    let mut i = 0;
+                    while i < count {
+                        i += if piece.x.form() == Form::ByteHalves {
+                            pass::<S, C, false>(span, i)
+                        } else {
+                            pass::<S, C, true>(span, i)
+                        };
+                    }
+                }
+                for i in 0..count {
+                    let y = &mut piece.output(i)[first - outputs.start..][..n];
+                    let sums = std::slice::from_raw_parts(sums.add(i * width), n);
+                    for (y, sum) in y.iter_mut().zip(sums) {
+                        *y = if from > 0 { *y + sum } else { *sum };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows of the weights for two vectors of outputs, and some of their units.
+#[derive(Clone, Copy)]
+struct Tile<'a> {
+    weights: &'a Weights<'a>,
+    /// The halves of each row of activations. Before them are the sums of as many units as
+    /// `x_units`, and before these the scales.
+    x: &'a [*const i8],
+    x_units: usize,
+    /// The first row, counted through all matrices.
+    row: usize,
+    /// Rows that there are; the last one fills the others' places.
+    n: usize,
+    /// The first unit.
+    from: usize,
+    units: usize,
+    /// `[VECTORS, units, LANES]`.
+    scales: *mut f32,
+    /// Of the same shape.
+    biases: *mut f32,
+    /// `[columns / 4, VECTORS * LANES, 4]` codes: of every eight columns first those at even places.
+    panel: *mut u8,
+    /// `[rows of activations, VECTORS * LANES]`, and room for [`MOST_ROWS`] more.
+    sums: *mut f32,
+}
+
+impl Tile<'_> {
+    /// From one vector's scales to the next one's.
+    fn stride<S: Simd>(&self) -> usize {
+        self.units.next_multiple_of(S::LANES) * S::LANES
+    }
+}
+
+/// Reads a byte of each page of the areas that begin among the rows that come next: processors may
+/// ignore what is asked for where they do not know the page, and one read after the other would
+/// wait longer than many at once. Rows of a page or more are as fast without.
+#[inline(always)]
+unsafe fn know_pages(tile: Tile) {
+    let (codes, row_bytes) = (tile.weights.packed, tile.weights.row_bytes());
+    if row_bytes >= PAGE {
+        return;
+    }
+    let bytes = tile.n * row_bytes;
+    let from = (tile.row + tile.n) * row_bytes;
+    let mut area = from.next_multiple_of(AREA);
+    while area < codes.len().min(from + bytes) {
+        for page in (area..codes.len().min(area + AREA)).step_by(PAGE) {
+            codes.as_ptr().add(page).read_volatile();
+        }
+        area += AREA;
+    }
+}
+
+/// Reads scales and biases and transposes them.
+struct ScalePanel<'a> {
+    tile: Tile<'a>,
+    /// Room for those of a vector.
+    rows: *mut f32,
+}
+
+impl Kernel for ScalePanel<'_> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Self { tile, rows } = self;
+        let Tile { weights, row, n, from, units, .. } = tile;
+        let all_units = weights.cols / weights.format.unit();
+        // Of the last squares a part lies beyond the rows' ends, and is never used.
+        let size = tile.stride::<S>();
+        let (scales, biases) = std::slice::from_raw_parts_mut(rows, 2 * size).split_at_mut(size);
+        for vector in 0..VECTORS {
+            // All at once where they follow one another.
+            let all = units == all_units && (vector + 1) * S::LANES <= n;
+            let each = if all { S::LANES } else { 1 };
+            for lane in (0..S::LANES).step_by(each) {
+                S::enter(ReadScales {
+                    weights,
+                    unit: (row + (vector * S::LANES + lane).min(n - 1)) * all_units + from,
+                    scales: &mut scales[lane * units..(lane + each) * units],
+                    biases: &mut biases[lane * units..(lane + each) * units],
+                });
+            }
+            for (from, to) in [(&*scales, tile.scales), (&*biases, tile.biases)] {
+                let to = to.add(vector * size);
+                for u in (0..units).step_by(S::LANES) {
+                    let to = to.add(u * S::LANES).cast();
+                    S::transpose(from.as_ptr().add(u).cast(), 4 * units, to, 4 * S::LANES);
+                }
+            }
+        }
+        // Those of the rows that come next.
+        for (start, size) in weights.scale_bytes() {
+            let next = (row + VECTORS * S::LANES) * all_units + from;
+            prefetch_all::<S>(start.wrapping_add(next * size), VECTORS * S::LANES * units * size);
+        }
+    }
+}
+
+/// Some units of a tile: as many as there is room for in the panel of codes.
+#[derive(Clone, Copy)]
+struct Span<'a> {
+    tile: Tile<'a>,
+    /// The first unit, counted from that of the tile.
+    start: usize,
+    units: usize,
+}
+
+/// Transposes and unpacks the codes of a span.
+struct CodePanel<'a, C>(Span<'a>, PhantomData<C>);
+
+impl<C: Nibbles> Kernel for CodePanel<'_, C> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Span { tile: Tile { weights, row, n, from, panel, .. }, start, units } = self.0;
+        let (row_bytes, unit) = (weights.row_bytes(), weights.format.unit());
+        let codes = weights.packed.as_ptr().add(row * row_bytes + (from + start) * unit / 2);
+        let bytes = units * unit / 2;
+        let mut edge = Lines([[0; LINE]; 16]);
+        let vector_bytes = 4 * S::LANES;
+        for byte in (0..bytes).step_by(LINE) {
+            for vector in 0..VECTORS {
+                let first = vector * S::LANES;
+                let (mut lines, mut stride) =
+                    (codes.add(byte).wrapping_add(first * row_bytes), row_bytes);
+                if first + S::LANES > n || byte + LINE > bytes {
+                    let size = LINE.min(bytes - byte);
+                    for lane in 0..S::LANES {
+                        let line = codes.add((first + lane).min(n - 1) * row_bytes + byte);
+                        std::ptr::copy_nonoverlapping(line, edge.0[lane].as_mut_ptr(), size);
+                    }
+                    (lines, stride) = (edge.0.as_ptr().cast(), LINE);
+                }
+                for word in (0..LINE / 4).step_by(S::LANES) {
+                    let mut words = [S::zero_i(); 16];
+                    let to = words.as_mut_ptr().cast();
+                    S::transpose(lines.add(4 * word), stride, to, vector_bytes);
+                    for (i, &words) in words.iter().enumerate().take(S::LANES) {
+                        let [even, odd] = C::nibbles::<S>(words);
+                        let at = panel_at::<S>(byte / 4 + word + i) + vector * vector_bytes;
+                        S::store_i(panel.add(at), even);
+                        S::store_i(panel.add(at + VECTORS * vector_bytes), odd);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Lines of memory.
+#[repr(align(64))]
+struct Lines([[u8; LINE]; 16]);
+
+/// Where in the panel the codes of eight columns begin.
+#[inline(always)]
+fn panel_at<S: Simd>(eight: usize) -> usize {
+    8 * eight * VECTORS * S::LANES
+}
+
+/// How many of so many rows of activations are multiplied next: of equal parts one. Their sums are
+/// to stay in registers.
+#[inline(always)]
+fn at_once<S: Simd>(rows: usize) -> usize {
+    let most = if S::REGISTERS >= 32 {
+        MOST_ROWS
+    } else if S::PAIRS {
+        3
+    } else {
+        6
+    };
+    rows.div_ceil(rows.div_ceil(most))
+}
+
+/// [`Multiply`] for the rows from `first`, or a few more, as not every number of rows has code of
+/// its own; gives their number back.
+#[inline(always)]
+unsafe fn pass<S: Simd, C: Nibbles, const LOW: bool>(span: Span, first: usize) -> usize {
+    let rows = at_once::<S>(span.tile.x.len() - first);
+    if S::REGISTERS >= 32 {
+        match rows {
+            7 | 8 => multiply::<S, C, LOW, 8>(span, first),
+            5 | 6 => multiply::<S, C, LOW, 6>(span, first),
+            3 | 4 => multiply::<S, C, LOW, 4>(span, first),
+            _ => multiply::<S, C, LOW, 2>(span, first),
+        }
+    } else if !S::PAIRS {
+        match rows {
+            5 | 6 => multiply::<S, C, LOW, 6>(span, first),
+            3 | 4 => multiply::<S, C, LOW, 4>(span, first),
+            _ => multiply::<S, C, LOW, 2>(span, first),
+        }
+    } else {
+        match rows {
+            3 => multiply::<S, C, LOW, 3>(span, first),
+            _ => multiply::<S, C, LOW, 2>(span, first),
+        }
+    }
+}
+
+/// [`Multiply`]; gives the number of rows back.
+#[inline(always)]
+unsafe fn multiply<S: Simd, C: Nibbles, const LOW: bool, const M: usize>(
+    span: Span,
+    first: usize,
+) -> usize {
+    S::enter(Multiply::<C, LOW, M> { span, first, codes: PhantomData });
+    M
+}
+
+/// Adds the products of the codes of a unit with the high or the low bytes of `M` rows of
+/// activations.
+#[inline(always)]
+unsafe fn add<S: Simd, C: Nibbles, const M: usize>(
+    dots: &mut [[S::I; VECTORS]; M],
+    codes: *const u8,
+    unit: usize,
+    x: &[*const i8; M],
+    at: usize,
+) {
+    // Sums of 16 bits are widened before they can be too large.
+    let run = if S::PAIRS { C::RUN / 2 } else { usize::MAX };
+    let eights = unit / 8;
+    let mut from = 0;
+    while from < eights {
+        let to = eights.min(from.saturating_add(run));
+        let mut sums = [[S::zero_i(); VECTORS]; M];
+        for eight in from..to {
+            for half in 0..2 {
+                let codes = codes.add(panel_at::<S>(eight) + 4 * half * VECTORS * S::LANES);
+                let codes = [S::load_i(codes), S::load_i(codes.add(4 * S::LANES))];
+                let at = at + 4 * eight + half * BLOCK;
+                for m in 0..M {
+                    let x = S::splat_i(x[m].add(at).cast::<i32>().read_unaligned());
+                    for r in 0..VECTORS {
+                        if S::PAIRS {
+                            sums[m][r] = S::add_pairs(sums[m][r], codes[r], x);
+                        } else {
+                            dots[m][r] = S::dot4::<false>(dots[m][r], codes[r], x);
+                        }
+                    }
+                }
+            }
+        }
+        if S::PAIRS {
+            for m in 0..M {
+                for r in 0..VECTORS {
+                    dots[m][r] = S::add_sums(dots[m][r], sums[m][r]);
+                }
+            }
+        }
+        from = to;
+    }
+}
+
+/// Multiplies up to `M` rows of activations, from `first`; `LOW` says that they have low bytes. A
+/// kernel of its own, so that it has all registers to itself.
+struct Multiply<'a, C, const LOW: bool, const M: usize> {
+    span: Span<'a>,
+    first: usize,
+    codes: PhantomData<C>,
+}
+
+impl<C: Nibbles, const LOW: bool, const M: usize> Kernel for Multiply<'_, C, LOW, M> {
+    type Output = ();
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) {
+        let Span { tile, start, units } = self.span;
+        let Tile { weights, x_units, row, n, from, scales, biases, panel, sums, .. } = tile;
+        let (unit, width) = (weights.format.unit(), VECTORS * S::LANES);
+        // Less than `M` rows are filled up with the first one; nobody reads their sums.
+        let rows = &tile.x[self.first..];
+        let mut x = [rows[0]; M];
+        for (x, row) in x.iter_mut().zip(rows) {
+            *x = *row;
+        }
+        let sums = sums.add(self.first * width);
+        let stride = tile.stride::<S>();
+        // The rows that come next, in their order: a part for each unit of each pass.
+        let lines = (n * units * unit / 2).div_ceil(LINE);
+        let all = tile.x.len() * units;
+        let mut done = self.first * units;
+        let next = (row + n) * weights.row_bytes() + n * (from + start) * unit / 2;
+        let next = weights.packed.as_ptr().wrapping_add(next);
+        for u in 0..units {
+            let column = (from + start + u) * unit;
+            for line in lines * done / all..lines * (done + M) / all {
+                S::prefetch(next.wrapping_add(line * LINE));
+            }
+            done += M;
+            // Of two blocks those at even places, those at odd ones, and the low bytes.
+            let pair = if LOW { 4 * BLOCK } else { 2 * BLOCK };
+            let at = column / COLUMNS * pair + column % COLUMNS / 2;
+            let codes = panel.add(panel_at::<S>(u * unit / 8));
+            let mut dots = [[S::zero_i(); VECTORS]; M];
+            add::<S, C, M>(&mut dots, codes, unit, &x, at);
+            if LOW {
+                for row in &mut dots {
+                    for dot in row {
+                        *dot = S::times_256(*dot);
+                    }
+                }
+                add::<S, C, M>(&mut dots, codes, unit, &x, at + 2 * BLOCK);
+            }
+            let (mut scale, mut bias) = ([S::splat(0.0); VECTORS], [S::splat(0.0); VECTORS]);
+            for r in 0..VECTORS {
+                scale[r] = S::load(scales.add(r * stride + (start + u) * S::LANES));
+                bias[r] = S::load(biases.add(r * stride + (start + u) * S::LANES));
+            }
+            for m in 0..M {
+                let x_scales = x[m].cast::<f32>().sub(2 * x_units).add(from + start + u);
+                let (x_scale, x_sum) = (S::splat(*x_scales), S::splat(*x_scales.add(x_units)));
+                for r in 0..VECTORS {
+                    let sum = sums.add(m * width + r * S::LANES);
+                    let dot = S::mul(S::to_f32(dots[m][r]), x_scale);
+                    S::store(sum, S::fma(dot, scale[r], S::fma(bias[r], x_sum, S::load(sum))));
+                }
+            }
+        }
+    }
+}
