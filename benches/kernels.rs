@@ -76,7 +76,7 @@ fn main() {
                 Format::Mxfp4,
                 Format::Mxfp8,
             ] {
-                for m in [1, 4, 256] {
+                for m in [1, 4, 16, 32, 256] {
                     if wanted(&format!("quantized {format:?} m={m} {precision:?} {isa:?}")) {
                         quantized(format, m, precision, isa);
                     }

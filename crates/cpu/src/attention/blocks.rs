@@ -56,7 +56,9 @@ impl Kernel for Compute<'_> {
             S::enter(Scores { keys: key_block, next: value_block, q, wide, rows, scores });
             for row in 0..rows {
                 let query = task.queries.0 + row / group;
-                let scores = std::slice::from_raw_parts_mut(scores.add(row * BLOCK), BLOCK);
+                // The last block is filled up to whole vectors.
+                let padded = count.next_multiple_of(S::LANES);
+                let scores = std::slice::from_raw_parts_mut(scores.add(row * BLOCK), padded);
                 scores[count..].fill(f32::NEG_INFINITY);
                 if let Some(cap) = attention.cap {
                     for i in (0..count).step_by(S::LANES) {
@@ -112,18 +114,18 @@ impl Kernel for Compute<'_> {
     }
 }
 
-/// Turns a block of scores into weights: e^(score − maximum so far). Gives the factor by
-/// which what was summed up before is to be multiplied.
+/// Turns a block of scores, whole vectors, into weights: e^(score − maximum so far). Gives the
+/// factor by which what was summed up before is to be multiplied.
 #[inline(always)]
 unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> f32 {
     let mut block_most = S::splat(*most);
-    for i in (0..BLOCK).step_by(S::LANES) {
+    for i in (0..scores.len()).step_by(S::LANES) {
         block_most = S::max(S::load(scores.as_ptr().add(i)), block_most);
     }
     let new_most = S::max_lane(block_most);
     let base = if new_most == f32::NEG_INFINITY { 0.0 } else { new_most };
     let mut block_sum = S::splat(0.0);
-    for i in (0..BLOCK).step_by(S::LANES) {
+    for i in (0..scores.len()).step_by(S::LANES) {
         let to = scores.as_mut_ptr().add(i);
         let weight = exp::<S>(S::sub(S::load(to), S::splat(base)));
         block_sum = S::add(block_sum, weight);

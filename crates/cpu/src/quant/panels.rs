@@ -24,6 +24,10 @@ const COLUMNS: usize = 2 * LINE;
 /// Bytes of a panel of codes, one a byte.
 const PANEL: usize = 16 * 1024;
 
+/// From so many rows of activations on a panel is twice as large: fewer begin anew, and how long the
+/// memory is waited for between two counts less.
+const LARGE: usize = 24;
+
 /// Bytes of codes whose pages are made known at once.
 const AREA: usize = 128 * 1024;
 
@@ -45,7 +49,7 @@ impl Kernel for Rows {
     type Output = Range<usize>;
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Range<usize> {
-        let fewest = if S::REGISTERS >= 32 { 12 } else { TILED };
+        let fewest = if S::REGISTERS >= 32 { 14 } else { TILED };
         let most = match run_of(self.0) {
             _ if S::FAST_DOT => usize::MAX,
             LONG_RUN if S::PAIRS => 64,
@@ -76,11 +80,12 @@ impl<C: Nibbles> Kernel for Panels<'_, C> {
         let all_units = weights.cols / unit;
         let most = UNITS.min(all_units.next_multiple_of(S::LANES));
         let count = piece.order.len();
-        let span = PANEL / width / unit;
+        let panel_bytes = if count < LARGE { PANEL } else { 2 * PANEL };
+        let span = panel_bytes / width / unit;
         let mut floats = Scratch::new((2 * width + 2 * S::LANES) * most);
         let scales = floats.floats().as_mut_ptr();
         let (biases, rows) = (scales.add(width * most), scales.add(2 * width * most));
-        let mut panel = Scratch::of_bytes(PANEL);
+        let mut panel = Scratch::of_bytes(panel_bytes);
         let panel = panel.bytes().as_mut_ptr();
         let mut x = Vec::with_capacity(count);
         for i in 0..count {
@@ -401,18 +406,17 @@ impl<C: Nibbles, const LOW: bool, const M: usize> Kernel for Multiply<'_, C, LOW
         }
         let sums = sums.add(self.first * width);
         let stride = tile.stride::<S>();
-        // The rows that come next, in their order: a part for each unit of each pass.
+        // The rows that come next, in their order, by the first two passes: what the processor
+        // ignored once it may do the second time.
         let lines = (n * units * unit / 2).div_ceil(LINE);
-        let all = tile.x.len() * units;
-        let mut done = self.first * units;
+        let lines = if self.first < 2 * M { lines } else { 0 };
         let next = (row + n) * weights.row_bytes() + n * (from + start) * unit / 2;
         let next = weights.packed.as_ptr().wrapping_add(next);
         for u in 0..units {
             let column = (from + start + u) * unit;
-            for line in lines * done / all..lines * (done + M) / all {
+            for line in lines * u / units..lines * (u + 1) / units {
                 S::prefetch(next.wrapping_add(line * LINE));
             }
-            done += M;
             // Of two blocks those at even places, those at odd ones, and the low bytes.
             let pair = if LOW { 4 * BLOCK } else { 2 * BLOCK };
             let at = column / COLUMNS * pair + column % COLUMNS / 2;

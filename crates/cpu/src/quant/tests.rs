@@ -321,7 +321,7 @@ fn rows_of_a_product_do_not_depend_on_their_number() {
                     y
                 };
                 let all = product(19);
-                for m in [2, 3, 5, 6, 7, 8, 11, 12, 13, 16] {
+                for m in [2, 3, 5, 6, 7, 8, 11, 13, 14, 16] {
                     assert!(product(m) == all[..m * rows], "{:?}", (format, rows, cols, m, exec));
                 }
             }
