@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use llguidance::api::{GrammarWithLexer, TopLevelGrammar};
 use llguidance::{Matcher, regex_to_lark};
 
-use super::digits::Digits;
+use super::digits::{Digits, JsonHead};
 use super::pattern;
 use super::schema::{self, Lowered};
 use super::vocabulary::Vocabulary;
@@ -35,6 +35,8 @@ pub enum Grammar {
         other: Option<Box<Self>>,
         /// What calls begin with, as far as that is text.
         markers: Vec<String>,
+        /// What JSON begins behind; `None` where all is JSON.
+        heads: Option<Vec<JsonHead>>,
         /// What of the tools' schemas is not enforced.
         warnings: Vec<String>,
     },
@@ -144,24 +146,27 @@ impl Grammar {
 
     /// What follows the numbers of an answer, where it is JSON.
     fn digits(&self, begin: &Begin) -> Option<Digits> {
-        let mut markers = match self {
-            Self::Json { .. } => Vec::new(),
-            // Arguments that stand as they are may have quotes of their own.
-            Self::Calls { lark, .. } if lark.contains("[lazy]") || lark.contains("LIMITED") => {
-                return None;
-            }
-            Self::Calls { markers, .. } => markers.clone(),
-            Self::Regex(_) | Self::Choice(_) | Self::Lark(_) => return None,
-        };
         // Reasoning is no JSON; special tokens begin anew in any case.
-        match begin {
+        let behind = match begin {
             Begin::Behind { marker: Marker::Text(text), .. }
-            | Begin::NowOrBehind { reasoning: [_, Marker::Text(text)], .. } => {
-                markers.push(text.clone());
+            | Begin::NowOrBehind { reasoning: [_, Marker::Text(text)], .. } => Some(text.clone()),
+            _ => None,
+        };
+        match self {
+            Self::Json { .. } => Some(Digits::new(behind.into_iter().collect())),
+            Self::Calls { heads: None, markers, .. } => {
+                Some(Digits::new(markers.iter().cloned().chain(behind).collect()))
             }
-            _ => {}
+            Self::Calls { heads: Some(heads), other, .. } => {
+                let whole = other.as_deref().map(|it| matches!(it, Self::Json { .. }));
+                let may_be_whole = whole == Some(true);
+                let behind = behind.map(JsonHead::of_answer);
+                let heads = heads.iter().cloned().chain(behind);
+                let heads = heads.filter(|head| may_be_whole || !head.is_answer).collect();
+                Some(Digits::among_text(heads, whole))
+            }
+            Self::Regex(_) | Self::Choice(_) | Self::Lark(_) => None,
         }
-        Some(Digits::new(markers))
     }
 
     /// The option that says what the grammar is.

@@ -7,6 +7,7 @@
 //!
 //! Nothing here knows of MLX or of a tokenizer.
 
+mod allowed;
 mod digits;
 mod grammar;
 mod masks;
@@ -17,6 +18,8 @@ mod tests;
 mod token_set;
 mod vocabulary;
 
+pub use allowed::allowed;
+pub use digits::JsonHead;
 pub use grammar::{Begin, Begun, Constraint, Grammar, Marker};
 pub use masks::Masks;
 pub use pattern::translate as translate_pattern;

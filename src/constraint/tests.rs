@@ -496,7 +496,7 @@ fn calls_or(other: Grammar) -> Constraint {
     let lark = "start: calls | @other\ncalls: \"<call>\" /f|g/ \"</call>\"".to_owned();
     let markers = vec!["<call>".to_owned()];
     let other = Some(Box::new(other));
-    compile(&Grammar::Calls { lark, other, markers, warnings: Vec::new() }).unwrap()
+    compile(&Grammar::Calls { lark, other, markers, heads: None, warnings: Vec::new() }).unwrap()
 }
 
 #[test]
@@ -527,12 +527,12 @@ fn a_text_that_may_be_anything_is_no_call() {
 fn a_grammar_is_refused_by_the_name_of_its_option() {
     let lark = "start: x".to_owned();
     let (markers, warnings) = (Vec::new(), Vec::new());
-    let calls = Grammar::Calls { lark, other: None, markers, warnings };
+    let calls = Grammar::Calls { lark, other: None, markers, heads: None, warnings };
     assert!(refusal(&calls).starts_with("tools: "));
     let lark = "start: \"a\" | @other".to_owned();
     let other = Some(Box::new(Grammar::Lark("start: x".to_owned())));
     let (markers, warnings) = (Vec::new(), Vec::new());
-    let calls = Grammar::Calls { lark, other, markers, warnings };
+    let calls = Grammar::Calls { lark, other, markers, heads: None, warnings };
     assert!(refusal(&calls).starts_with("responseFormat.lark: "));
 }
 

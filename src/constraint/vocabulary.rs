@@ -126,7 +126,7 @@ impl Vocabulary {
     pub(super) fn follow(&self, digits: &mut Digits, token: u32) {
         let bytes = self.factory.tok_env().tok_trie().token(token);
         match bytes.first() {
-            Some(&TokTrie::SPECIAL_TOKEN_MARKER) => digits.begin_anew(),
+            Some(&TokTrie::SPECIAL_TOKEN_MARKER) => digits.push_special(&bytes[1..]),
             _ => digits.push(bytes),
         }
     }

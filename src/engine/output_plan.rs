@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::budget::ReasoningBudget;
 use super::request::GenerateRequest;
 use crate::constraint::schema::{self, Lowered};
-use crate::constraint::{Begin, Grammar, Marker};
+use crate::constraint::{Begin, Grammar, JsonHead, Marker, allowed};
 use crate::error::{Error, Result};
 use crate::generate::TokenMask;
 use crate::text::Tokenizer;
 use crate::text::output::schemas::Tool;
 use crate::text::output::{
-    Calls, Lead, Other, OutputFormats, OutputParser, ReasoningFormat, ToolFormat, Tools,
-    write_answer,
+    CallGrammar, CallHead, Calls, Lead, Other, OutputFormats, OutputParser, ReasoningFormat,
+    ToolFormat, Tools, write_answer,
 };
 
 /// How an answer is taken apart, and what of it is required.
@@ -73,8 +73,10 @@ impl OutputPlan {
     /// An answer in a format, behind reasoning.
     fn answer(&self, asked: &Grammar) -> Result<(Grammar, Begin)> {
         let Some(lead) = self.lead() else { return Ok((asked.clone(), self.begin_of_answer()?)) };
+        let CallGrammar { lark, heads, .. } = write_answer(lead, &self.tokenizer);
         let grammar = Grammar::Calls {
-            lark: write_answer(lead, &self.tokenizer),
+            lark,
+            heads: Some(heads.into_iter().map(json_head).collect()),
             other: Some(Box::new(asked.clone())),
             markers: Vec::new(),
             warnings: Vec::new(),
@@ -128,11 +130,16 @@ impl OutputPlan {
             (None, Some(_)) => Other::Format,
             (None, None) => Other::Text,
         };
-        let lark = format.grammar(&Calls {
+        let allowed = |tool: &Tool, schema: &Value, values: Vec<Value>| {
+            let option = format!("tools: {}", tool.name);
+            allowed(&lower(tool, schema)?, values, &option)
+        };
+        let CallGrammar { lark, heads, has_text } = format.grammar(&Calls {
             tools: &tools,
             parallel: !request.output.single_call,
             other,
             lower: &lower,
+            allowed: &allowed,
             leave_out: &leave_out,
             tokenizer: &self.tokenizer,
             lead,
@@ -140,7 +147,9 @@ impl OutputPlan {
         let other = request.response_format.clone().filter(|_| required.is_none()).map(Box::new);
         let markers = format.opens.iter().map(|&it| it.to_owned()).collect();
         let warnings = warnings.into_inner();
-        Ok((Grammar::Calls { lark, other, markers, warnings }, begin))
+        let is_json = matches!(other.as_deref(), None | Some(Grammar::Json { .. }));
+        let heads = (has_text || !is_json).then(|| heads.into_iter().map(json_head).collect());
+        Ok((Grammar::Calls { lark, other, markers, heads, warnings }, begin))
     }
 
     /// Whether the answer itself has begun in the prompt.
@@ -225,6 +234,12 @@ pub fn unknown_format(option: &str) -> Error {
     let message = "the chat template does not tell how the model writes calls of tools: name the \
                    format with toolFormat";
     Error::unsupported(option, message)
+}
+
+/// What JSON begins behind, as a constraint takes it.
+fn json_head(head: CallHead) -> JsonHead {
+    let CallHead { text, may_be_text, mark, is_answer } = head;
+    JsonHead { text, may_be_text, mark, is_answer }
 }
 
 /// A budget cannot be kept where nothing tells reasoning from the answer.

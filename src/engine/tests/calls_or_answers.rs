@@ -520,6 +520,13 @@ fn meeting() -> Vec<(Value, &'static str, fn(&Value) -> bool)> {
             it == "a"
         }),
         (
+            json!({ "enum": ["aa", "b", 7, true], "pattern": "^a+$", "minimum": 8 }),
+            "pattern",
+            |it| it == "aa" || it == true,
+        ),
+        (json!({ "enum": ["a", "b"], "const": "b" }), "const", |it| it == "b"),
+        (json!({ "enum": ["a", "b"], "not": { "const": "b" } }), "not", |it| it == "a"),
+        (
             json!({ "oneOf": [
                 { "type": "integer", "multipleOf": 2 }, { "type": "integer", "multipleOf": 3 },
             ] }),
@@ -589,4 +596,141 @@ fn keywords_that_meet_are_enforced_or_refused_by_name_in_every_format() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn listed_values_are_those_that_all_keywords_allow() {
+    let text = text(SPECIAL.len());
+    let planned_with = |format: &ToolFormat, schema: &Value| {
+        let parameters = json!({ "properties": { "x": schema }, "required": ["x"] });
+        let tools = json!([{ "name": "f", "parameters": parameters, "strict": true }]);
+        let mut request = request(format.name, &tools);
+        request.output.required_tools = Some(vec!["f".to_owned()]);
+        request.output.single_call = true;
+        planned(&text, &request)
+    };
+    let raw =
+        |it: &&&ToolFormat| ["qwen3-coder", "kimi-k3", "minimax-m2", "gemma4"].contains(&it.name);
+    for format in ALL.iter().filter(raw) {
+        for (schema, allowed) in [
+            (json!({ "enum": ["a", "bb", "ccc"], "minLength": 2, "maxLength": 2 }), json!("bb")),
+            (
+                json!({ "enum": ["2024-02-30", "2024-02-03x", "2024-02-03"], "format": "date" }),
+                json!("2024-02-03"),
+            ),
+            (
+                json!({ "enum": [1, 2.5, 4, 9], "minimum": 2, "exclusiveMaximum": 9, "multipleOf": 2 }),
+                json!(4),
+            ),
+            (
+                json!({ "type": ["string", "integer"], "enum": ["aé", 3, "b"], "pattern": "^.é$", "maximum": 2 }),
+                json!("aé"),
+            ),
+            (json!({ "const": "ok", "minLength": 2 }), json!("ok")),
+            (
+                json!({ "anyOf": [{ "enum": ["x", "zzz"] }, { "const": "zzz" }], "minLength": 3 }),
+                json!("zzz"),
+            ),
+        ] {
+            let found = planned_with(format, &schema);
+            let (plan, constraint) = found.unwrap();
+            for seed in 0..4 {
+                let (_, calls) = parts(&read(&plan, &walk(&constraint, seed)));
+                assert_eq!(calls[0].1["x"], allowed, "{}: {schema}", format.name);
+            }
+        }
+        for (schema, message) in [
+            (
+                json!({ "enum": ["a", "b"], "minLength": 2 }),
+                "\"enum\" has no value that \"minLength\" allows",
+            ),
+            (json!({ "const": 3, "maximum": 2 }), "\"const\" has no value that \"maximum\" allows"),
+            (json!({ "enum": [1], "const": 2 }), "\"enum\" has no value that \"const\" allows"),
+            (
+                json!({ "type": "string", "minLength": 3, "maxLength": 2 }),
+                "\"minLength\" is more than \"maxLength\"",
+            ),
+        ] {
+            let error = planned_with(format, &schema).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains(message), "{}: {schema}: {error}", format.name);
+        }
+    }
+}
+
+/// How many tokens an answer has that begins so, adds a digit wherever it can, and else comes to an
+/// end.
+fn longest(constraint: &Constraint, begun: &[u32], name: &str) -> usize {
+    let mut masks = Masks::start(constraint).unwrap();
+    let mut begun = begun.iter().copied();
+    for length in 0..1500 {
+        let allowed = masks.allowed().unwrap();
+        let has = |token: &u32| allowed.contains(*token);
+        let next = begun.next().filter(has);
+        let digit = b"79.eE-+".iter().map(|&byte| u32::from(byte)).find(has);
+        let special = (256..SIZE as u32).find(has);
+        let other = b"]}<\"\n".iter().map(|&byte| u32::from(byte)).find(has);
+        let any = (0..=END).find(has);
+        let token = next.or(digit).or(special).or(other).or(any).unwrap();
+        if token == END || masks.accept(token).unwrap() {
+            return length;
+        }
+    }
+    panic!("{name}: the answer does not end");
+}
+
+#[test]
+fn numbers_end_in_every_format() {
+    let text = text(SPECIAL.len());
+    let number = json!({ "type": "number" });
+    let list = json!({ "type": "array", "items": number, "minItems": 1, "maxItems": 1 });
+    let object = json!({
+        "type": "object", "properties": { "n": number }, "required": ["n"],
+        "additionalProperties": false,
+    });
+    let least = json!({ "type": "number", "minimum": 3 });
+    // Reasoning, which may come first in harmony, has as many digits as it likes.
+    let bytes = |text: &str| text.bytes().map(u32::from).collect::<Vec<u32>>();
+    let special = |text: &str| {
+        let place = SPECIAL.iter().position(|it| *it == text).unwrap();
+        vec![256 + u32::try_from(place).unwrap()]
+    };
+    let plain = bytes("{\"n\": ");
+    let called = [special("<|channel|>"), bytes("commentary")].concat();
+    let answer = [special("<|channel|>"), bytes("final"), special("<|message|>")].concat();
+    let answered = [answer, plain.clone()].concat();
+    for format in ALL {
+        for schema in [&number, &list, &object, &least] {
+            let parameters = json!({
+                "type": "object", "properties": { "x": schema }, "required": ["x"],
+                "additionalProperties": false,
+            });
+            let tools = json!([{ "name": "f", "parameters": parameters, "strict": true }]);
+            let mut request = request(format.name, &tools);
+            request.output.single_call = true;
+            request.output.required_tools = Some(vec!["f".to_owned()]);
+            let (_, constraint) = planned(&text, &request).unwrap();
+            longest(&constraint, if format.name == "harmony" { &called } else { &[] }, format.name);
+            // Or an answer of JSON, with a number of its own.
+            request.output.required_tools = None;
+            let schema = object.to_string();
+            request.response_format = Some(Grammar::Json { schema, strict: true });
+            let (_, constraint) = planned(&text, &request).unwrap();
+            longest(
+                &constraint,
+                if format.name == "harmony" { &answered } else { &plain },
+                format.name,
+            );
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_is_no_json_has_as_many_digits_as_its_format_allows() {
+    let text = text(SPECIAL.len());
+    for format in ALL.iter().filter(|format| format.name != "harmony") {
+        let mut request = request(format.name, &tools(false));
+        request.response_format = Some(Grammar::Regex("[0-9]{0,40}".to_owned()));
+        let (_, constraint) = planned(&text, &request).unwrap();
+        assert!(longest(&constraint, &[], format.name) >= 39, "{}", format.name);
+    }
 }

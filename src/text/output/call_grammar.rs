@@ -87,6 +87,9 @@ pub(super) struct Format<'a> {
     pub header: Option<&'static str>,
 }
 
+/// Gives those of some values that a schema of a tool allows.
+type Allowed<'a> = dyn Fn(&Tool, &Value, Vec<Value>) -> Result<Vec<Value>> + 'a;
+
 /// What of calls a grammar is to describe.
 pub struct Calls<'a> {
     /// The tools that may be called.
@@ -97,6 +100,8 @@ pub struct Calls<'a> {
     pub other: Other,
     /// Brings a schema of a tool's arguments, or of one argument, into the form that is enforced.
     pub lower: &'a dyn Fn(&Tool, &Value) -> Result<Value>,
+    /// Those of some values that a schema of a tool allows.
+    pub allowed: &'a Allowed<'a>,
     /// Takes down what of a tool's schema is not enforced; an error where it has to be.
     pub leave_out: &'a dyn Fn(&Tool, &str) -> Result<()>,
     /// The model's tokenizer.
@@ -116,6 +121,41 @@ pub enum Other {
     Text,
 }
 
+/// A grammar of calls.
+#[derive(Debug)]
+pub struct CallGrammar {
+    /// The grammar.
+    pub lark: String,
+    /// What JSON begins behind.
+    pub heads: Vec<CallHead>,
+    /// Whether text may stand around it, besides an answer in a format.
+    pub has_text: bool,
+}
+
+/// What JSON begins behind where text stands around it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallHead {
+    /// The text, special tokens as they are written.
+    pub text: String,
+    /// Whether a text may stand there, too.
+    pub may_be_text: bool,
+    /// What stands around strings instead of quotes.
+    pub mark: Option<String>,
+    /// Whether the answer stands there, which may be no JSON.
+    pub is_answer: bool,
+}
+
+impl CallHead {
+    fn new(text: String) -> Self {
+        Self { text, may_be_text: false, mark: None, is_answer: false }
+    }
+
+    /// What an answer stands behind.
+    fn of_answer(text: String) -> Self {
+        Self { is_answer: true, ..Self::new(text) }
+    }
+}
+
 /// What a model writes before calls or an answer: messages of reasoning.
 #[derive(Debug, Clone, Copy)]
 pub struct Lead {
@@ -131,14 +171,22 @@ pub struct Lead {
 ///
 /// # Errors
 /// [`Error::Unsupported`] where a format without a shape has to be enforced; those of `lower`.
-pub(super) fn write(format: Format<'_>, calls: &Calls<'_>) -> Result<String> {
+pub(super) fn write(format: Format<'_>, calls: &Calls<'_>) -> Result<CallGrammar> {
     let Format { shape, opens, has_bare, header } = format;
     let mut shape = shape;
     while let Shape::Either { token, with, without } = shape {
         shape = if calls.tokenizer.token_to_id(token).is_some() { *with } else { *without };
     }
-    let mut writer =
-        Writer { calls, opens, has_bare, header, rules: String::new(), count: 0, any_marked: None };
+    let mut writer = Writer {
+        calls,
+        opens,
+        has_bare,
+        header,
+        heads: Vec::new(),
+        rules: String::new(),
+        count: 0,
+        any_marked: None,
+    };
     let (begin, between, end) = match shape {
         // What else begins like JSON has to be made of the same pieces as JSON.
         Shape::Object { around: ["[", _, "]"], each: ["", ""], .. }
@@ -178,11 +226,19 @@ pub(super) fn write(format: Format<'_>, calls: &Calls<'_>) -> Result<String> {
         };
     }
     let begin = writer.literal(begin);
-    Ok(writer.finish(&format!("{begin} call{more} {end}"), behind))
+    let has_text = matches!(shape, Shape::Elements { .. } | Shape::Marked { .. })
+        || calls.other == Other::Text
+        || calls.lead.is_some();
+    let answer = calls.lead.map(|lead| lead.answer).or(header);
+    let answer = answer.filter(|_| calls.other == Other::Format);
+    writer.heads.extend(answer.map(|it| CallHead::of_answer(it.to_owned())));
+    let heads = std::mem::take(&mut writer.heads);
+    let lark = writer.finish(&format!("{begin} call{more} {end}"), behind);
+    Ok(CallGrammar { lark, heads, has_text })
 }
 
 /// The grammar of an answer without calls, the rule `@other`, behind messages of reasoning.
-pub fn write_answer(lead: Lead, tokenizer: &Tokenizer) -> String {
+pub fn write_answer(lead: Lead, tokenizer: &Tokenizer) -> CallGrammar {
     let nothing = |_: &Tool, _: &Value| Ok(Value::Null);
     let calls = Calls {
         tools: &[],
@@ -190,6 +246,7 @@ pub fn write_answer(lead: Lead, tokenizer: &Tokenizer) -> String {
         other: Other::Format,
         lower: &nothing,
         leave_out: &|_, _| Ok(()),
+        allowed: &|_, _, values| Ok(values),
         tokenizer,
         lead: Some(lead),
     };
@@ -198,13 +255,16 @@ pub fn write_answer(lead: Lead, tokenizer: &Tokenizer) -> String {
         opens: &[],
         has_bare: false,
         header: None,
+        heads: Vec::new(),
         rules: String::new(),
         count: 0,
         any_marked: None,
     };
     let before = writer.lead(lead);
     let answer = writer.literal(lead.answer);
-    format!("start: {before}{answer} @other\n{}", writer.rules)
+    let lark = format!("start: {before}{answer} @other\n{}", writer.rules);
+    let heads = vec![CallHead::of_answer(lead.answer.to_owned())];
+    CallGrammar { lark, heads, has_text: true }
 }
 
 impl Shape {
@@ -235,7 +295,7 @@ impl Shape {
 }
 
 /// The place of a call's number.
-const NUMBER: &str = "{#}";
+pub(super) const NUMBER: &str = "{#}";
 
 /// Schemas within others are followed this far.
 const MAX_DEPTH: usize = 16;
@@ -332,6 +392,8 @@ struct Writer<'a> {
     has_bare: bool,
     /// What an answer begins with that is no call, where calls begin with their name.
     header: Option<&'static str>,
+    /// What JSON has begun behind so far.
+    heads: Vec<CallHead>,
     rules: String,
     count: usize,
     /// The rule of any value with Gemma's keys and strings, where it is needed.
@@ -442,16 +504,24 @@ impl Writer<'_> {
                     quoted(&tool.name),
                     quoted(arguments)
                 );
+                self.heads.push(CallHead::new(head.clone()));
                 let (head, tail) = (self.literal(&head), self.literal(&format!("}}{behind}")));
                 format!("{head} {} {tail}", self.arguments(tool)?)
             }
             Shape::Named { each: [before, between, behind], .. } => {
                 let head = self.head(before, tool, between);
+                self.heads.push(CallHead::new(match between.split_once(NUMBER) {
+                    Some((_, behind)) => behind.to_owned(),
+                    None => format!("{before}{}{between}", tool.name),
+                }));
                 let tail = self.literal(behind);
                 format!("{head} {} {tail}", self.arguments(tool)?)
             }
             Shape::Marked { each: [before, behind], mark } => {
-                let head = self.literal(&format!("{before}{}", tool.name));
+                let head = format!("{before}{}", tool.name);
+                let mark_of = Some(mark.to_owned());
+                self.heads.push(CallHead { mark: mark_of, ..CallHead::new(head.clone()) });
+                let head = self.literal(&head);
                 let arguments = self.marked_object(tool, &tool.parameters, mark, 0)?;
                 let tail = self.literal(behind);
                 format!("{head} {arguments} {tail}")

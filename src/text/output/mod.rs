@@ -29,7 +29,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-pub use self::call_grammar::{Calls, Lead, Other, write_answer};
+pub use self::call_grammar::{CallGrammar, CallHead, Calls, Lead, Other, write_answer};
 pub use self::detect::detect;
 use self::reader::Reader;
 pub use self::reasoning::ReasoningFormat;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::values::{OF_ARRAYS, OF_OBJECTS, unwritable};
+use super::values::{OF_ARRAYS, OF_OBJECTS, limits, unwritable};
 use super::{MAX_DEPTH, OF_STRINGS, Writer, joined, not_enforced, with_definitions};
 use crate::error::Result;
 use crate::text::output::schemas::Tool;
@@ -13,7 +13,8 @@ use crate::text::output::value::quoted;
 /// Items with commas between them.
 fn list(item: &str, least: u64, most: Option<u64>) -> String {
     let more = |least: u64| match most {
-        Some(most) => format!("(\",\" {item}){{{least},{}}}", most.saturating_sub(1)),
+        Some(0 | 1) => String::new(),
+        Some(most) => format!("(\",\" {item}){{{least},{}}}", most - 1),
         None => format!("(\",\" {item}){{{least},}}"),
     };
     match (least, most) {
@@ -95,8 +96,8 @@ impl Writer<'_> {
                         None => self.any_marked(mark)?,
                     };
                     let item = self.rule(&item);
-                    let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
-                    let list = list(&item, limit("minItems").unwrap_or(0), limit("maxItems"));
+                    let (least, most) = limits(tool, schema, ["minItems", "maxItems"])?;
+                    let list = list(&item, least, most);
                     format!("\"[\" {list} \"]\"")
                 }
                 "object" => {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::{MAX_DEPTH, OF_STRINGS, Writer, escaped, joined, listed, with_definitions};
+use super::{CallHead, MAX_DEPTH, OF_STRINGS, Writer, escaped, joined, listed, with_definitions};
 use crate::error::{Error, Result};
 use crate::text::output::schemas::{self, Tool, Types};
 use crate::text::output::value::quoted;
@@ -134,6 +134,22 @@ fn whole(pattern: &str) -> Option<String> {
     Some(format!("{}(?:{}){}", any(begins), written, any(ends)))
 }
 
+/// A schema's least and most number of something.
+pub(super) fn limits(
+    tool: &Tool,
+    schema: &Value,
+    [least, most]: [&str; 2],
+) -> Result<(u64, Option<u64>)> {
+    let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
+    match (limit(least).unwrap_or(0), limit(most)) {
+        (low, Some(high)) if low > high => {
+            let message = format!("\"{least}\" is more than \"{most}\": nothing is valid");
+            Err(Error::argument(format!("tools: {}", tool.name), message))
+        }
+        limits => Ok(limits),
+    }
+}
+
 /// An argument whose name would be read as something else.
 pub(super) fn unwritable(tool: &Tool, name: &str) -> Error {
     let message = format!("this model's format cannot write the argument {name:?}");
@@ -177,6 +193,11 @@ impl Writer<'_> {
                 Some((begin, end)) => types.iter().map(|it| format!("{begin}{it}{end}")).collect(),
                 None => vec![other.to_owned()],
             };
+            for kind in other.iter().filter(|_| !values.others.is_empty()) {
+                let may_be_text = !values.strings.is_empty() && kind == string;
+                let head = CallHead::new(format!("{before}{name}{kind}{between}"));
+                self.heads.push(CallHead { may_be_text, ..head });
+            }
             let mut each = Vec::new();
             for (kinds, values) in
                 [(vec![string.to_owned()], values.strings), (other, values.others)]
@@ -215,7 +236,9 @@ impl Writer<'_> {
                     value = format!("{value} | {words}");
                 }
             }
-            let head = self.literal(&format!("{name}="));
+            let head = format!("{name}=");
+            self.heads.push(CallHead::new(head.clone()));
+            let head = self.literal(&head);
             let rule = self.rule(&format!("{head} ({value})"));
             if is_required { &mut required } else { &mut optional }.push(rule);
         }
@@ -333,10 +356,40 @@ impl Writer<'_> {
         })
     }
 
-    /// The values that a schema lists, of those that its type allows.
+    /// The values that a schema lists, of those that all else in it allows.
     pub(super) fn listed(&self, tool: &Tool, schema: &Value) -> Result<Option<Vec<Value>>> {
+        let Some(values) = self.listed_of_type(tool, schema)? else { return Ok(None) };
+        let is_container = |it: &Value| it.is_array() || it.is_object();
+        if values.iter().any(is_container) {
+            self.leave_out(tool, schema, &["enum", "const"], " beside \"enum\"")?;
+            return Ok(Some(values));
+        }
+        let mut beside = with_definitions(schema, tool);
+        let Some(fields) = beside.as_object_mut() else { return Ok(Some(values)) };
+        let of_others = OF_ARRAYS.iter().chain(&OF_OBJECTS).copied();
+        for key in of_others.chain(["type", "enum", "nullable"]) {
+            fields.shift_remove(key);
+        }
+        if !schema.as_object().is_some_and(|it| it.contains_key("enum")) {
+            fields.shift_remove("const");
+        }
+        let is_said = |key: &&str| fields.get(*key).is_some_and(|it| is_demand(key, it));
+        let keys: Vec<String> = demands().filter(is_said).map(|key| format!("\"{key}\"")).collect();
+        if keys.is_empty() {
+            return Ok(Some(values));
+        }
+        let values = (self.calls.allowed)(tool, &beside, values)?;
+        if values.is_empty() {
+            let key = if schema.get("enum").is_some() { "enum" } else { "const" };
+            let message = format!("\"{key}\" has no value that {} allows", keys.join(" and "));
+            return Err(Error::argument(format!("tools: {}", tool.name), message));
+        }
+        Ok(Some(values))
+    }
+
+    /// The values that a schema lists, of those that its type allows.
+    fn listed_of_type(&self, tool: &Tool, schema: &Value) -> Result<Option<Vec<Value>>> {
         let Some(values) = listed(schema) else { return Ok(None) };
-        self.leave_out(tool, schema, &["enum", "const"], " beside \"enum\"")?;
         let types = match schema.get("type") {
             Some(Value::String(name)) => vec![name.as_str()],
             Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
@@ -437,18 +490,17 @@ impl Writer<'_> {
             return Ok(self.text(end));
         }
         let lowered = (self.calls.lower)(tool, &Value::Object(own))?;
-        let mut limits = Vec::new();
-        let number = |key: &str| lowered.get(key).and_then(Value::as_u64);
-        let (least, most) = (number("minLength"), number("maxLength"));
-        if least.is_some() || most.is_some() {
+        let mut patterns = Vec::new();
+        let (least, most) = limits(tool, &lowered, ["minLength", "maxLength"])?;
+        if least > 0 || most.is_some() {
             let most = most.map_or(String::new(), |most| most.to_string());
-            limits.push(format!("/(?s:.{{{},{most}}})/", least.unwrap_or(0)));
+            patterns.push(format!("/(?s:.{{{least},{most}}})/"));
         }
         let parts = lowered.get("allOf").and_then(Value::as_array).into_iter().flatten();
         for part in std::iter::once(&lowered).chain(parts) {
             if let Some(pattern) = part.get("pattern").and_then(Value::as_str) {
                 match whole(pattern) {
-                    Some(pattern) => limits.push(format!("/{pattern}/")),
+                    Some(pattern) => patterns.push(format!("/{pattern}/")),
                     None => (self.calls.leave_out)(tool, &format!("the pattern {pattern:?}"))?,
                 }
             }
@@ -456,16 +508,16 @@ impl Writer<'_> {
                 (self.calls.leave_out)(tool, &format!("the format {format:?}"))?;
             }
         }
-        if limits.is_empty() {
+        if patterns.is_empty() {
             return Ok(self.text(end));
         }
         let name = self.name("LIMITED");
         // A special token is no text in any case.
         let literal = self.literal(end);
         if !literal.starts_with("<[") {
-            limits.push(format!("~/(?s:.*){}(?s:.*)/", escaped(end)));
+            patterns.push(format!("~/(?s:.*){}(?s:.*)/", escaped(end)));
         }
-        let _ = writeln!(self.rules, "{name}: {}", limits.join(" & "));
+        let _ = writeln!(self.rules, "{name}: {}", patterns.join(" & "));
         Ok(format!("{name} {literal}"))
     }
 

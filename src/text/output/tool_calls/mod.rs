@@ -52,7 +52,7 @@ mod solar;
 
 use std::pin::Pin;
 
-use super::call_grammar::{self, Calls, Format, Shape};
+use super::call_grammar::{self, CallGrammar, Calls, Format, Shape};
 use super::json_call;
 use super::reader::{Bare, Read, Reader};
 use crate::error::Result;
@@ -136,7 +136,7 @@ impl ToolFormat {
     ///
     /// # Errors
     /// [`crate::error::Error::Unsupported`] where there is none for this format.
-    pub fn grammar(&self, calls: &Calls<'_>) -> Result<String> {
+    pub fn grammar(&self, calls: &Calls<'_>) -> Result<CallGrammar> {
         let Self { shape, opens, header, .. } = *self;
         let has_bare = self.bare.is_some();
         call_grammar::write(Format { shape, opens, has_bare, header }, calls)
