@@ -101,7 +101,7 @@ export interface ErrorDetails {
   readonly tensor?: string
   /** With `UNKNOWN_ARCHITECTURE`: the `model_type` of the configuration. */
   readonly modelType?: string
-  /** With `CONTEXT_OVERFLOW`: the tokens that there are. */
+  /** With `CONTEXT_OVERFLOW`: the tokens that there are, or are at least. */
   readonly tokens?: number
   /** With `CONTEXT_OVERFLOW`: the tokens that the model's context holds. */
   readonly contextLength?: number

@@ -123,7 +123,7 @@ pub enum Error {
     ContextOverflow {
         /// What does not fit, and what to do.
         message: String,
-        /// The tokens that there are.
+        /// The tokens that there are; of a text that is far too long, how many at least.
         tokens: usize,
         /// The tokens that the context holds.
         context_length: usize,

@@ -90,6 +90,7 @@ impl Profile {
         let started = Instant::now();
         self.check_writes()?;
         let laid_out = self.text.lay_out(&request.prompt, request.encoding)?;
+        self.check_text("the prompt has", &laid_out.text.text, "shorten it")?;
         let prompt = self.text.tokens_of(&request.prompt, &laid_out)?;
         self.check_tokens("prompt", &prompt)?;
         let options = &request.options;
@@ -165,6 +166,20 @@ impl Profile {
             may_fetch: store.is_some(),
             restored: None,
         })
+    }
+
+    /// Refuses a text of more tokens than the context holds, as far as that is known at once.
+    pub(super) fn check_text(&self, what: &str, text: &str, advice: &str) -> Result<()> {
+        // No token is without a byte.
+        let Some(length) = self.context_length.filter(|&length| text.len() > length) else {
+            return Ok(());
+        };
+        match self.text.least_tokens(text) {
+            least if least > length => {
+                Err(Error::overflow(&format!("{what} at least"), least, length, advice))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// How a generation speculates.

@@ -115,6 +115,7 @@ impl Profile {
         self.check_writes()?;
         let ScoreRequest { prompt, encoding, continuations, .. } = request;
         let laid_out = self.text.lay_out(prompt, *encoding)?;
+        self.check_text("there are", &laid_out.text.text, "give fewer")?;
         let tokens = self.text.tokens_of(prompt, &laid_out)?;
         self.check_tokens("prompt", &tokens)?;
         if continuations.is_empty() {
@@ -133,11 +134,13 @@ impl Profile {
                 (Continuation::Text(text), Prompt::Tokens(_)) => {
                     let mut part = laid_out.clone();
                     part.text = self.continuation(text, encoding.split_special_tokens)?;
+                    self.check_text("there are", &part.text.text, "give fewer")?;
                     [&*tokens, &*self.text.encode_laid_out(&part)?].concat()
                 }
                 (Continuation::Text(text), _) => {
                     let mut whole = laid_out.clone();
                     let part = self.continuation(text, encoding.split_special_tokens)?;
+                    self.check_text("there are", &part.text, "give fewer")?;
                     let length = whole.text.text.len();
                     whole.text.text.push_str(&part.text);
                     whole.text.marks.extend(part.marks.iter().map(|mark| length + mark));

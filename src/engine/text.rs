@@ -16,8 +16,8 @@ use crate::generate::GenerationOptions;
 use crate::text::chat_template::Reasoning;
 use crate::text::output::{ReasoningFormat, ToolFormat, Tools, detect};
 use crate::text::{
-    ChatTemplate, ChatTemplateOptions, MarkedText, OutputFormats, Tokenizer, chat_template,
-    end_tokens,
+    ChatTemplate, ChatTemplateOptions, LeastTokens, MarkedText, OutputFormats, Tokenizer,
+    chat_template, end_tokens,
 };
 use crate::warning::Warning;
 
@@ -34,6 +34,8 @@ pub struct Text {
     formats: OnceLock<OutputFormats>,
     /// The tokens as constraints see them, from the first one on.
     vocabulary: OnceLock<Result<Arc<Vocabulary>>>,
+    /// What bounds the tokens of a text from below.
+    least_tokens: OnceLock<Option<LeastTokens>>,
     /// The tokens by their texts.
     sorted_tokens: OnceLock<Result<Arc<SortedTokens>>>,
 }
@@ -64,6 +66,7 @@ impl Text {
             end_tokens,
             formats: OnceLock::new(),
             vocabulary: OnceLock::new(),
+            least_tokens: OnceLock::new(),
             sorted_tokens: OnceLock::new(),
         })
     }
@@ -108,6 +111,13 @@ impl Text {
                  {{ tokens }}"
             ))
         })
+    }
+
+    /// How many tokens a text has at least, as far as that is known without cutting it into them.
+    pub fn least_tokens(&self, text: &str) -> usize {
+        let Some(tokenizer) = &self.tokenizer else { return 0 };
+        let bound = self.least_tokens.get_or_init(|| LeastTokens::of(tokenizer));
+        bound.map_or(0, |bound| bound.count(text))
     }
 
     /// The first `size` tokens, for constraints. It takes some time when it is first asked for.
@@ -502,6 +512,7 @@ impl Text {
             end_tokens,
             formats: OnceLock::new(),
             vocabulary: OnceLock::new(),
+            least_tokens: OnceLock::new(),
             sorted_tokens: OnceLock::new(),
         }
     }

@@ -201,6 +201,12 @@ fn a_prompt_beyond_the_context_is_refused() {
         }
     };
     assert_eq!(error.code(), "CONTEXT_OVERFLOW");
+    // What is far too long is not cut into tokens first.
+    let prompt = Prompt::Text("so it goes ".repeat(1_000_000));
+    let generation = model.generate(GenerateRequest::new(prompt)).unwrap();
+    let error = generation.wait_next().unwrap_err();
+    assert_eq!(error.code(), "CONTEXT_OVERFLOW");
+    assert!(error.to_string().starts_with("the prompt has at least "), "{error}");
 }
 
 #[test]
