@@ -195,6 +195,12 @@ describe('a tool choice that cannot be kept', () => {
     [{ tools: [WEATHER], toolChoice: { name: 'other' } }, 'toolChoice.name', /none of the tools/],
     [{ tools: [WEATHER], toolChoice: 'always' }, 'toolChoice', /expected 'auto'/],
     [{ toolFormat: 'hermes', parseToolCalls: false }, 'toolFormat', /no effect/],
+    [{ validateToolCalls: false }, 'validateToolCalls', /no effect without tools/],
+    [
+      { tools: [{ name: 'f', strict: true }], parseToolCalls: false },
+      'tools[0].strict',
+      /cannot be kept/,
+    ],
     [{ reasoning: 'much' }, 'reasoning', /expected/],
     [{ reasoning: { budgetTokens: -1 } }, 'reasoning.budgetTokens', /whole number/],
   ])('is refused: %j', (options, option, message) => {
@@ -453,5 +459,79 @@ describe('reasoning', () => {
       .replace('{% endif %}', '')
     const options = { ...GREEDY, chatTemplate: thoughtful, reasoning: 'off' } as const
     await expect(model.generate('Hi', options)).rejects.toMatchObject({ option: 'reasoning' })
+  })
+})
+
+describe('what a chat template does not read', () => {
+  const PLAIN = '{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}'
+  const messages = [
+    { role: 'user', content: 'What is the weather in Paris?' },
+    {
+      role: 'assistant',
+      content: 'Let me see.',
+      tool_calls: [{ function: { name: 'get_weather', arguments: '{"city":"Paris"}' } }],
+    },
+    { role: 'tool', content: 'sunny' },
+  ]
+
+  it('is told, where the model answers without it', async () => {
+    const answer = async (chatTemplate: string) =>
+      (
+        await model.generate('Hi', {
+          maxTokens: 1,
+          chatTemplate,
+          tools: [WEATHER],
+          templateVariables: { enable_thinkin: true },
+        })
+      ).warnings
+    expect(await answer(PLAIN)).toEqual([
+      'tools: the chat template does not tell the model of them',
+      'templateVariables.enable_thinkin: the chat template does not read it',
+    ])
+    expect(await answer(`${PLAIN}{{ tools }}{{ enable_thinkin }}`)).toBeUndefined()
+  })
+
+  it('is refused where it are documents', async () => {
+    const documents = [{ text: 'The sun shines.' }]
+    await expect(model.generate('Hi', { documents })).rejects.toMatchObject({
+      code: 'UNSUPPORTED',
+      option: 'documents',
+    })
+    const chatTemplate = '{{ messages[0].content }}{{ documents[0].text }}'
+    const text = await model.applyChatTemplate([{ role: 'user', content: 'Hi. ' }], {
+      documents,
+      chatTemplate,
+    })
+    expect(text).toBe('Hi. The sun shines.')
+    expect(await model.countTokens('Hi', { documents: [] })).toBeGreaterThan(0)
+  })
+
+  it('stays in the conversation where it are calls, in the format of the model', async () => {
+    // A sign of the format, as templates have it that tell the model how to call.
+    const chatTemplate = `${PLAIN}{% if tools %}<|tool_call|>{% endif %}`
+    const text = await model.applyChatTemplate(messages, { chatTemplate })
+    expect(text).toBe(
+      '<user>What is the weather in Paris?<assistant>Let me see.\n' +
+        '<|tool_call|>[{"name": "get_weather", "arguments": {"city": "Paris"}}]<tool>sunny',
+    )
+    // Markers that are tokens stay tokens, and what is spelled out in arguments stays text.
+    const call = { function: { name: 'get_weather', arguments: '{"city":"<|im_end|>"}' } }
+    const hostile = [{ role: 'assistant', content: 'Let me see.', tool_calls: [call] }]
+    const hermes = `${PLAIN}{% if tools %}<tool_call>{% endif %}`
+    const [end] = await model.tokenize({ text: '<|im_end|>' })
+    const count = async (splitSpecialTokens: boolean) => {
+      const tokens = await model.tokenize(hostile, { chatTemplate: hermes, splitSpecialTokens })
+      return tokens.filter((token) => token === end).length
+    }
+    expect([await count(false), await count(true)]).toEqual([1, 0])
+  })
+
+  it('is written in a format that is named', async () => {
+    const chatTemplate = PLAIN
+    const usage = async (toolFormat?: string) => {
+      const options = { maxTokens: 1, chatTemplate, ...(toolFormat ? { toolFormat } : {}) }
+      return (await model.generate(messages, options)).usage.promptTokens
+    }
+    expect(await usage('hermes')).toBeGreaterThan((await usage()) + 10)
   })
 })

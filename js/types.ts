@@ -717,11 +717,12 @@ export interface ChatTemplateOptions {
    * @defaultValue what the template does by itself
    */
   reasoning?: ReasoningOption | undefined
-  /** Documents for templates that know retrieval. */
+  /** Documents for templates that know retrieval; others refuse them. */
   documents?: readonly Record<string, unknown>[] | undefined
   /**
    * Further variables of the template, such as `{ enable_thinking: false }`. Names that other
-   * options give, such as `messages` or `tools`, are refused.
+   * options give, such as `messages` or `tools`, are refused; for one that the template does not read
+   * a result has `warnings`.
    */
   templateVariables?: Record<string, unknown> | undefined
   /** Another template than the model's: its name, where the model has several, or its source. */
@@ -799,7 +800,7 @@ export interface GenerateOptions extends PromptOptions {
   maxTokens?: number | undefined
   /**
    * The least tokens to generate: until then no token ends the answer, and nothing of `stop` does.
-   * An answer that is complete by its `responseFormat` ends all the same.
+   * An answer that is complete by its `responseFormat` ends all the same. Not above `maxTokens`.
    *
    * @defaultValue 0
    */
@@ -811,7 +812,12 @@ export interface GenerateOptions extends PromptOptions {
    * @defaultValue no limit
    */
   maxTimeMs?: number | undefined
-  /** 0 always takes the likeliest token; higher is more varied (0 to 10). @defaultValue 0.7 */
+  /**
+   * 0 always takes the likeliest token, so `mirostat`, `xtcProbability` and
+   * `dynamicTemperatureRange` are refused beside it; higher is more varied (0 to 10).
+   *
+   * @defaultValue 0.7
+   */
   temperature?: number | undefined
   /**
    * Take from the likeliest tokens that together have this probability (above 0, to 1).
@@ -895,7 +901,8 @@ export interface GenerateOptions extends PromptOptions {
   /**
    * Text, or one of several, that ends the answer as soon as it appears; it is not part of the
    * answer. Special tokens such as `<|im_end|>` count as text here. A regular expression ends it as
-   * soon as it matches, within 1000 bytes; it has no flags, and looks at nothing around the match.
+   * soon as it matches, within 1000 bytes, with its flags `i` and `s`; it looks at nothing around
+   * the match.
    */
   stop?: string | RegExp | readonly (string | RegExp)[] | undefined
   /** Tokens that end the answer, beside those of the model; they are not part of it. */
@@ -1017,7 +1024,7 @@ export interface GenerateOptions extends PromptOptions {
   parseToolCalls?: boolean | undefined
   /**
    * Take only calls of the `tools` that their schemas allow; what else the model calls is in
-   * `invalidToolCalls`. `false` leaves that to the caller.
+   * `invalidToolCalls`. `false` leaves that to the caller, and needs `tools`.
    *
    * @defaultValue true
    */

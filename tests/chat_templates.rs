@@ -101,6 +101,7 @@ fn render(folder: &Path, suite: &Value, case: &Value) -> nodemlx::error::Result<
         template: case.get("template_name").and_then(Value::as_str).map(str::to_owned),
         now: Some(text(suite, "now").to_owned()),
         reasoning: None,
+        calls: None,
         variables,
     };
     let file = folder.join("template.jinja");

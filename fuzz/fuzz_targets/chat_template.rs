@@ -1,11 +1,12 @@
 //! Any text as a chat template, and any JSON behind its first zero byte as the messages: it renders
-//! within its limits, or gives an error.
+//! within its limits, or gives an error. Calls that it leaves out are written in a format.
 #![no_main]
 
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
 use nodemlx::text::chat_template::{TemplateLimits, parse_json};
+use nodemlx::text::output::ToolFormat;
 use nodemlx::text::{ChatTemplate, ChatTemplateOptions};
 use serde_json::json;
 
@@ -19,6 +20,8 @@ fuzz_target!(|data: &[u8]| {
     let mut limits = TemplateLimits::default();
     limits.time = Duration::from_millis(200);
     let begun = Instant::now();
-    let _ = template.with_limits(limits).render(&messages, &ChatTemplateOptions::default());
+    let calls = ToolFormat::named("hermes").map(|format| format.writer(|_| true));
+    let options = ChatTemplateOptions { calls, ..ChatTemplateOptions::default() };
+    let _ = template.with_limits(limits).render(&messages, &options);
     assert!(begun.elapsed() < Duration::from_secs(5));
 });

@@ -37,6 +37,8 @@ pub struct Prepared {
     pub output: Option<OutputParser>,
     /// What its tokens follow, where that is limited.
     pub following: Option<Following>,
+    /// What of the options has no effect.
+    pub warnings: Vec<String>,
     /// How long that took.
     pub duration: Duration,
     /// Whether files may know its beginning.
@@ -89,7 +91,8 @@ impl Profile {
     pub fn prepare(&self, request: &GenerateRequest) -> Result<Prepared> {
         let started = Instant::now();
         self.check_writes()?;
-        let laid_out = self.text.lay_out(&request.prompt, request.encoding)?;
+        let tool_format = request.output.tool_format.as_deref();
+        let laid_out = self.text.lay_out(&request.prompt, request.encoding, tool_format)?;
         self.check_text("the prompt has", &laid_out.text.text, "shorten it")?;
         let prompt = self.text.tokens_of(&request.prompt, &laid_out)?;
         self.check_tokens("prompt", &prompt)?;
@@ -162,6 +165,7 @@ impl Profile {
             options,
             output,
             following,
+            warnings: self.text.left_out(&request.prompt)?,
             duration: started.elapsed(),
             may_fetch: store.is_some(),
             restored: None,

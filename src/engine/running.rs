@@ -33,6 +33,8 @@ pub struct ActiveGeneration<B: Backend> {
     cached_tokens: usize,
     writer: Option<Writer>,
     following: Option<Following>,
+    /// What of the options has no effect.
+    warnings: Vec<String>,
     clock: Clock,
     prompt_tokens: usize,
     /// How many of them were read, the last time that was told.
@@ -100,6 +102,7 @@ impl<B: Backend> ActiveGeneration<B> {
             cached_tokens: 0,
             writer: None,
             following: None,
+            warnings: Vec::new(),
             clock: Clock::new(requested),
             prompt_tokens: 0,
             read_tokens: 0,
@@ -273,7 +276,8 @@ impl<B: Backend> ActiveGeneration<B> {
     }
 
     fn begin(&mut self, prepared: Prepared, backend: &B, profile: &Profile) -> Result<B::Sequence> {
-        let Prepared { prompt, options, output, following, restored, .. } = prepared;
+        let Prepared { prompt, options, output, following, warnings, restored, .. } = prepared;
+        self.warnings = warnings;
         if let Some(following) = following.as_ref().filter(|it| !it.open.is_empty()) {
             self.producer.open(following.open.clone());
         }
@@ -473,6 +477,7 @@ impl<B: Backend> ActiveGeneration<B> {
             ));
         }
         let warnings = warnings.map(|(_, warnings)| warnings).unwrap_or_default();
+        let warnings = std::mem::take(&mut self.warnings).into_iter().chain(warnings).collect();
         let speculated = self.decoding().and_then(|sequence| backend.speculated(sequence));
         self.release(backend);
         let finished = Finished {

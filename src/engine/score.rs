@@ -114,7 +114,7 @@ impl Profile {
     fn continued(&self, request: &ScoreRequest) -> Result<(Vec<u32>, Vec<Vec<u32>>)> {
         self.check_writes()?;
         let ScoreRequest { prompt, encoding, continuations, .. } = request;
-        let laid_out = self.text.lay_out(prompt, *encoding)?;
+        let laid_out = self.text.lay_out(prompt, *encoding, None)?;
         self.check_text("there are", &laid_out.text.text, "give fewer")?;
         let tokens = self.text.tokens_of(prompt, &laid_out)?;
         self.check_tokens("prompt", &tokens)?;

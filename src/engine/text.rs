@@ -1,5 +1,6 @@
 //! The text side of a loaded model. Free of MLX, so it is used on any thread.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -13,7 +14,7 @@ use super::request::{GenerateRequest, Prompt, PromptEncoding};
 use crate::constraint::{Begun, Grammar, Vocabulary, Word};
 use crate::error::{Error, Result};
 use crate::generate::GenerationOptions;
-use crate::text::chat_template::Reasoning;
+use crate::text::chat_template::{CallWriter, Reasoning};
 use crate::text::output::{ReasoningFormat, ToolFormat, Tools, detect};
 use crate::text::{
     ChatTemplate, ChatTemplateOptions, LeastTokens, MarkedText, OutputFormats, Tokenizer,
@@ -162,7 +163,7 @@ impl Text {
     /// `messages` is a JSON array, `options` a JSON object with the fields of
     /// [`ChatTemplateOptions`] in camelCase; its `template` may also be the text of a template.
     pub fn render(&self, messages: &str, options: &str) -> Result<String> {
-        Ok(self.render_marked(messages, options, None)?.text)
+        Ok(self.render_marked(messages, options, None, None)?.text)
     }
 
     fn render_marked(
@@ -170,25 +171,71 @@ impl Text {
         messages: &str,
         options: &str,
         plain_for: Option<&Tokenizer>,
+        tool_format: Option<&str>,
     ) -> Result<MarkedText> {
         let mut options = self.render_options(options)?;
         let messages = chat_template::parse_json("messages", messages)?;
+        if chat_template::has_calls(&messages) {
+            options.calls = self.call_writer(&options, tool_format);
+        }
+        let template = self.template_for(&mut options)?;
+        if is_given(&options.documents) && !template.reads(&options, "documents") {
+            let message = "the chat template reads none: write them into a message";
+            return Err(Error::unsupported("documents", message));
+        }
+        template.render_marked(&messages, &options, plain_for, None)
+    }
+
+    /// The template that is used with these options, and no longer among them where it was given as
+    /// text.
+    fn template_for(&self, options: &mut ChatTemplateOptions) -> Result<Cow<'_, ChatTemplate>> {
         if let Some(source) = options.template.take_if(|template| self.is_source(template)) {
             if let Some(tokenizer) = &self.tokenizer {
                 let mut variables = tokenizer.special_tokens().clone();
-                variables.extend(options.variables);
+                variables.append(&mut options.variables);
                 options.variables = variables;
             }
-            let template = ChatTemplate::from_source(&source)?;
-            return template.render_marked(&messages, &options, plain_for, None);
+            return Ok(Cow::Owned(ChatTemplate::from_source(&source)?));
         }
         let template = self.template.as_ref().map_err(Error::clone)?;
-        let template = template.as_ref().ok_or_else(|| {
+        template.as_ref().map(Cow::Borrowed).ok_or_else(|| {
             let message = "the model has no chat template: pass the prompt as { text }, or give a \
                            template with the request";
             Error::NoChatTemplate(message.to_owned())
-        })?;
-        template.render_marked(&messages, &options, plain_for, None)
+        })
+    }
+
+    /// What of a request's options its template leaves out, said as warnings.
+    ///
+    /// # Errors
+    /// Those of the template.
+    pub fn left_out(&self, prompt: &Prompt) -> Result<Vec<String>> {
+        let Prompt::Messages { options, .. } = prompt else { return Ok(Vec::new()) };
+        let mut options = self.render_options(options)?;
+        let given: Vec<String> = options.variables.keys().cloned().collect();
+        let template = self.template_for(&mut options)?;
+        let mut left_out = Vec::new();
+        if is_given(&options.tools) && !template.reads_tools(&options) {
+            let message = "tools: the chat template does not tell the model of them";
+            left_out.push(message.to_owned());
+        }
+        for name in given.iter().filter(|name| !template.reads(&options, name)) {
+            left_out.push(format!("templateVariables.{name}: the chat template does not read it"));
+        }
+        Ok(left_out)
+    }
+
+    /// What writes the calls of earlier turns where the template does not.
+    fn call_writer(
+        &self,
+        options: &ChatTemplateOptions,
+        named: Option<&str>,
+    ) -> Option<CallWriter> {
+        let named = named.and_then(ToolFormat::named);
+        let format = named.or_else(|| self.formats(options).calls)?;
+        let tokenizer = self.tokenizer.as_deref();
+        let has_token = |it: &str| tokenizer.is_some_and(|all| all.token_to_id(it).is_some());
+        Some(format.writer(has_token))
     }
 
     /// What a prompt's template is rendered with.
@@ -221,7 +268,7 @@ impl Text {
     /// # Errors
     /// Those of the tokenizer and the template.
     pub fn tokens(&self, prompt: &Prompt, encoding: PromptEncoding) -> Result<Vec<u32>> {
-        self.tokens_of(prompt, &self.lay_out(prompt, encoding)?)
+        self.tokens_of(prompt, &self.lay_out(prompt, encoding, None)?)
     }
 
     /// The tokens of a prompt that is laid out.
@@ -233,7 +280,13 @@ impl Text {
     }
 
     /// A prompt as one text, before it becomes tokens. One of tokens has no text, and is empty.
-    pub(super) fn lay_out(&self, prompt: &Prompt, encoding: PromptEncoding) -> Result<LaidOut> {
+    /// `tool_format` names the format of calls where the model's template does not tell it.
+    pub(super) fn lay_out(
+        &self,
+        prompt: &Prompt,
+        encoding: PromptEncoding,
+        tool_format: Option<&str>,
+    ) -> Result<LaidOut> {
         let PromptEncoding { add_special_tokens, split_special_tokens } = encoding;
         match prompt {
             Prompt::Tokens(_) => {
@@ -250,7 +303,7 @@ impl Text {
             // A template writes the special tokens itself.
             Prompt::Messages { messages, options } => {
                 let plain_for = self.tokenizer.as_deref().filter(|_| split_special_tokens);
-                let text = self.render_marked(messages, options, plain_for)?;
+                let text = self.render_marked(messages, options, plain_for, tool_format)?;
                 Ok(LaidOut { text, special: SpecialTokens::None })
             }
         }
@@ -449,6 +502,11 @@ impl SpecialTokens {
     }
 }
 
+/// Whether an option is a list with anything in it.
+fn is_given(list: &Option<Value>) -> bool {
+    list.as_ref().and_then(Value::as_array).is_some_and(|it| !it.is_empty())
+}
+
 fn no_texts(option: &str) -> Error {
     let message = "needs a tokenizer whose tokens have a text of their own; in this one it \
                    depends on the token behind";
@@ -497,6 +555,7 @@ impl From<CamelCase> for RenderOptions {
             now,
             variables,
             reasoning,
+            calls: None,
         })
     }
 }

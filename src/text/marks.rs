@@ -89,6 +89,11 @@ impl Marker {
         }
     }
 
+    /// Marks what the model said itself.
+    pub fn mark_own(&self, value: &mut Value) {
+        self.mark(value, &self.special);
+    }
+
     fn mark(&self, value: &mut Value, spellings: &Spellings) {
         match value {
             Value::String(text) => {

@@ -1,18 +1,26 @@
 //! Turns with calls, and the results behind them, as a template takes them.
 //!
 //! Results stand in the order of their calls and know the name of what was called; calls have ids
-//! in the template's form. A template that takes one call in a turn gets a turn for each.
+//! in the template's form. A template that takes one call in a turn gets a turn for each, and one
+//! that writes no calls gets them as text.
 
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::forms::{Forms, Ids};
+use super::calls::Held;
+use super::forms::{CALL_ROLE, Forms, Ids, Results};
 use super::messages::Message;
 use super::reads::Reads;
 
-/// Arranges a conversation.
-pub(super) fn arranged(messages: &[Message], reads: &Reads, forms: &Forms) -> Vec<Message> {
+/// Arranges a conversation. Where the template writes no calls, they are `held`.
+pub(super) fn arranged(
+    messages: &[Message],
+    reads: &Reads,
+    forms: &Forms,
+    held: Option<&Held<'_>>,
+) -> Vec<Message> {
+    let held = held.filter(|_| forms.arguments.is_none());
     let mut messages: VecDeque<Message> =
         messages.iter().map(|message| renamed(message.clone(), reads, forms)).collect();
     let mut arranged = Vec::with_capacity(messages.len());
@@ -24,7 +32,11 @@ pub(super) fn arranged(messages: &[Message], reads: &Reads, forms: &Forms) -> Ve
             if turn.get("tool_calls").is_some_and(|it| it.as_array().is_some_and(Vec::is_empty)) {
                 turn.shift_remove("tool_calls");
             }
-            arranged.push(turn);
+            match held.filter(|_| role(&turn) == "tool") {
+                // Its call is not there any more.
+                Some(_) => arranged.extend(as_results(std::iter::once(turn), forms)),
+                None => arranged.push(turn),
+            }
             continue;
         };
         let mut exchange = Exchange { calls: calls.clone(), results: Vec::new() };
@@ -32,8 +44,12 @@ pub(super) fn arranged(messages: &[Message], reads: &Reads, forms: &Forms) -> Ve
             exchange.results.extend(messages.pop_front().map(|it| (None, it)));
         }
         exchange.match_results();
+        let first = calls_before;
         exchange.identify(forms.ids, &mut calls_before);
-        exchange.put(turn, forms, &mut arranged);
+        match held {
+            Some(held) => exchange.put_as_text(turn, forms, (held, first), &mut arranged),
+            None => exchange.put(turn, forms, &mut arranged),
+        }
     }
     arranged
 }
@@ -95,6 +111,37 @@ fn text<'a>(value: &'a Value, field: &str) -> Option<&'a str> {
     value.get(field)?.as_str().filter(|it| !it.is_empty())
 }
 
+/// Results in the form in which a template takes them that writes no calls.
+fn as_results(results: impl Iterator<Item = Message>, forms: &Forms) -> Vec<Message> {
+    match forms.results {
+        Results::Role(role) => results
+            .map(|mut result| {
+                result.insert("role".to_owned(), role.into());
+                result
+            })
+            .collect(),
+        Results::User => {
+            let tagged = |result: Message| {
+                format!("<tool_response>\n{}\n</tool_response>", content_text(&result))
+            };
+            let results: Vec<String> = results.map(tagged).collect();
+            let said = json!({ "role": "user", "content": results.join("\n") });
+            said.as_object().filter(|_| !results.is_empty()).cloned().into_iter().collect()
+        }
+    }
+}
+
+/// The text of a message's content.
+fn content_text(message: &Message) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| part.as_str().or_else(|| text(part, "text"))).collect()
+        }
+        _ => String::new(),
+    }
+}
+
 fn function(call: &Value) -> &Value {
     call.get("function").filter(|it| it.is_object()).unwrap_or(call)
 }
@@ -154,6 +201,39 @@ impl Exchange {
             }
         }
         *calls_before += self.calls.len();
+    }
+
+    /// Writes calls as part of what the turn says, and their results as the template takes them.
+    fn put_as_text(
+        self,
+        mut turn: Message,
+        forms: &Forms,
+        (held, first): (&Held<'_>, usize),
+        arranged: &mut Vec<Message>,
+    ) {
+        turn.shift_remove("tool_calls");
+        let said = content_text(&turn).trim_end().to_owned();
+        let says = |turn: &mut Message, text: String| {
+            let content = match forms.contents.assistant {
+                form if form.parts && !form.text => json!([{ "type": "text", "text": text }]),
+                _ => text.into(),
+            };
+            turn.insert("content".to_owned(), content);
+        };
+        if let Some(before) = &forms.call_turn {
+            if !said.is_empty() {
+                arranged.push(turn.clone());
+            }
+            turn.insert("role".to_owned(), CALL_ROLE.into());
+            says(&mut turn, held.put(&self.calls, first, before));
+        } else {
+            let calls = held.put(&self.calls, first, "");
+            let break_before = if said.is_empty() { "" } else { "\n" };
+            says(&mut turn, format!("{said}{break_before}{calls}"));
+        }
+        arranged.push(turn);
+        let results = self.results.into_iter().map(|(_, result)| result);
+        arranged.extend(as_results(results, forms));
     }
 
     /// Writes the exchange as one turn, or as several.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::reads::Reads;
 
 /// The forms of a template.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Forms {
     /// Of a call's arguments; `None` where the template writes them in no form.
     pub arguments: Option<Arguments>,
@@ -30,7 +30,31 @@ pub(super) struct Forms {
     pub contents: Contents,
     /// Of the reasoning of earlier turns.
     pub thoughts: Thoughts,
+    /// Whether the message of the system has the tools, as text.
+    pub system_tools: bool,
+    /// Of the results of calls, where the template writes no calls.
+    pub results: Results,
+    /// What the template writes before the content of a turn of [`CALL_ROLE`], where it knows that.
+    pub call_turn: Option<String>,
 }
+
+/// The role of turns with nothing but calls, in templates of Granite 3.0.
+pub(super) const CALL_ROLE: &str = "assistant_tool_call";
+
+/// The form of the results of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Results {
+    /// Messages of this role.
+    Role(&'static str),
+    /// What the user says.
+    User,
+}
+
+/// What templates call the role of a result. The first that a template names counts, then `tool`,
+/// then those of the others.
+const RESULT_ROLES: [&str; 4] = ["tool", "tool_response", "tool_result", "observation"];
+/// What is the name of something else, too.
+const OTHER_RESULT_ROLES: [&str; 2] = ["function", "ipython"];
 
 /// The form of a call's arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +172,9 @@ impl Forms {
                 }),
             },
             thoughts: trial.thoughts(reads, given),
+            system_tools: reads.tools_of_message() && trial.shows_system_tools(),
+            results: if has_calls { Results::Role("tool") } else { trial.results(reads) },
+            call_turn: if has_calls { None } else { trial.call_turn(reads) },
         }
     }
 }
@@ -236,7 +263,7 @@ impl Trial<'_> {
             return Written::Not;
         }
         // What tools are told of by has these, too.
-        let harmed = ["\\\"probe_text", "{'probe_text'", "\\u0022probe_text", "&#34;probe_text"];
+        let harmed = ["\\\"probe_text", "{'probe_text'", "\\u0022probe_text", "&#34;"];
         match harmed.iter().any(|it| self.more(text, it) > 0) {
             true => Written::Harmed,
             false => Written::Whole,
@@ -300,6 +327,30 @@ impl Trial<'_> {
         // What a template shows until there is an answer, it takes for reasoning.
         let is_lost = !self.shows(&now, &words) && !self.shows(&together, &words);
         is_lost && self.shows(&apart, &words)
+    }
+
+    /// The form in which a result is written. The template knows nothing of its call.
+    fn results(&self, reads: &Reads) -> Results {
+        let shows = |role: &str| {
+            let mut result = result(0);
+            result["role"] = role.into();
+            self.shows(&[user(), turn("assistant", WORDS.into()), result], &[WORDS, RESULTS[0]])
+        };
+        let named = |roles: &'static [&'static str]| roles.iter().filter(|role| reads.field(role));
+        let mut roles = named(&RESULT_ROLES).chain(&["tool"]).chain(named(&OTHER_RESULT_ROLES));
+        roles.find(|role| shows(role)).map_or(Results::User, |role| Results::Role(role))
+    }
+
+    fn shows_system_tools(&self) -> bool {
+        let mut system = turn("system", "".into());
+        system["tools"] = WORDS.into();
+        self.shows(&[system, user()], &[WORDS])
+    }
+
+    fn call_turn(&self, reads: &Reads) -> Option<String> {
+        let is_known = reads.field(CALL_ROLE);
+        let text = is_known.then(|| self.text(&[user(), turn(CALL_ROLE, WORDS.into())]))??;
+        text.split_once(WORDS).map(|(before, _)| before.to_owned())
     }
 
     fn content(&self, messages: &dyn Fn(Value) -> Vec<Value>) -> Content {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ChatTemplate, ChatTemplateOptions};
+use super::{CallWriter, ChatTemplate, ChatTemplateOptions, WrittenCall};
 
 fn rendered(source: &str, messages: &Value) -> String {
     let options = ChatTemplateOptions {
@@ -250,4 +250,124 @@ fn arguments_that_are_no_json_and_older_calls_are_taken_too() {
         rendered(&source, &older),
         "<user>Rain?<assistant>[rain {\"city\": \"Ulm\"}]<tool rain>wet"
     );
+}
+
+/// Calls as `[f {…}]`, with their numbers.
+fn writer() -> CallWriter {
+    CallWriter::new(|calls| {
+        let call = |it: &WrittenCall| {
+            format!(
+                "{}:{} {}",
+                it.number,
+                it.name,
+                super::spaced_json(&it.arguments.clone().into())
+            )
+        };
+        let calls: Vec<String> = calls.iter().map(call).collect();
+        format!("<call>[{}]", calls.join(", "))
+    })
+}
+
+fn written(source: &str, messages: &Value) -> String {
+    let options = ChatTemplateOptions { calls: Some(writer()), ..ChatTemplateOptions::default() };
+    ChatTemplate::from_source(source).unwrap().render(messages, &options).unwrap()
+}
+
+#[test]
+fn calls_are_part_of_what_a_turn_says_where_a_template_writes_none() {
+    let source = "{% for m in messages %}<{{ m.role }}>{{ m.content.strip() }}{% endfor %}";
+    let calls = "<call>[0:rain {\"city\": \"Ulm\", \"days\": 2}, 1:time {\"zone\": \"CET\"}]";
+    let expected =
+        format!("<system>Be brief.<user>Rain?<assistant>{calls}<tool>wet<tool>noon<assistant>Yes.");
+    assert_eq!(written(source, &conversation()), expected);
+    for (form, messages) in variations() {
+        if form != "developer" {
+            assert_eq!(written(source, &messages), expected, "{form}");
+        }
+    }
+    // Text stands before the calls, and calls are numbered through the conversation.
+    let mut messages = conversation();
+    messages[2]["content"] = "Let me look.\n".into();
+    let mut again = messages[2].clone();
+    again["content"] = json!([{ "type": "text", "text": "Again." }]);
+    messages.as_array_mut().unwrap().push(again);
+    let more = calls.replace("0:", "2:").replace("1:", "3:");
+    assert_eq!(
+        written(source, &messages),
+        expected.replace("<call>", "Let me look.\n<call>") + &format!("<assistant>Again.\n{more}")
+    );
+    // A template that writes calls writes them itself.
+    let own = template("[{{ c.function.arguments | tojson }}]");
+    let written = written(&own, &conversation());
+    assert!(written.contains("<assistant>[{\"city\": \"Ulm\", \"days\": 2}]["), "{written}");
+}
+
+#[test]
+fn results_are_what_the_template_knows_of() {
+    let calls = "<call>[0:rain {\"city\": \"Ulm\", \"days\": 2}, 1:time {\"zone\": \"CET\"}]";
+    // As Granite 3.0's, which writes the marker of calls itself.
+    let granite = "{% for m in messages %}{% if m.role == 'assistant_tool_call' %}\
+        {{ '<assistant><call>' + m.content }}{% elif m.role == 'tool_response' %}\
+        {{ '<result>' + m.content }}{% elif m.role != 'tool' %}<{{ m.role }}>{{ m.content }}\
+        {% endif %}{% endfor %}";
+    let expected = format!(
+        "<system>Be brief.<user>Rain?<assistant>{calls}<result>wet<result>noon<assistant>Yes."
+    );
+    assert_eq!(written(granite, &conversation()), expected);
+    let mut messages = conversation();
+    messages[2]["content"] = "Look:".into();
+    assert_eq!(
+        written(granite, &messages),
+        expected.replace("<assistant><call>", "<assistant>Look:<assistant><call>")
+    );
+    // Results without a call are results.
+    let mut messages = conversation();
+    messages.as_array_mut().unwrap().insert(1, json!({ "role": "tool", "content": "old" }));
+    assert_eq!(written(granite, &messages), expected.replace("<user>", "<result>old<user>"));
+    let strict = "{% for m in messages %}{% if m.role not in ['system', 'user', 'assistant'] %}\
+        {{ raise_exception('roles') }}{% endif %}<{{ m.role }}>{{ m.content }}{% endfor %}";
+    assert_eq!(
+        written(strict, &conversation()),
+        format!(
+            "<system>Be brief.<user>Rain?<assistant>{calls}<user><tool_response>\nwet\n\
+             </tool_response>\n<tool_response>\nnoon\n</tool_response><assistant>Yes."
+        )
+    );
+}
+
+#[test]
+fn a_template_does_not_see_what_calls_are_made_of() {
+    let source = "{% for m in messages %}{{ m.content.split('<call>')[-1].strip() }}|{% endfor %}";
+    let mut messages = conversation();
+    messages[2]["tool_calls"][0]["function"]["arguments"] = "{\"city\": ".into();
+    assert_eq!(
+        written(source, &messages),
+        "Be brief.|Rain?|<call>[0:rain {\"arguments\": \"{\\\"city\\\": \"}, \
+         1:time {\"zone\": \"CET\"}]|wet|noon|Yes.|"
+    );
+    // The signs in its place are none that the messages have.
+    messages[1]["content"] = "\u{e010}0\u{e010}".into();
+    assert!(written(source, &messages).starts_with("Be brief.|\u{e010}0\u{e010}|<call>["));
+    messages[1]["content"] = ('\u{e010}'..='\u{e01f}').collect::<String>().into();
+    let options = ChatTemplateOptions { calls: Some(writer()), ..ChatTemplateOptions::default() };
+    let error = ChatTemplate::from_source(source).unwrap().render(&messages, &options).unwrap_err();
+    assert_eq!(error.code(), "INVALID_ARGUMENT");
+}
+
+#[test]
+fn tools_are_in_the_message_of_the_system_where_a_template_reads_them_there() {
+    // As Phi-4-mini's.
+    let source = "{% for m in messages %}{% if m.role == 'system' and 'tools' in m %}\
+        {{ '<system>' + m.content + '<|tool|>' + m.tools + '<|/tool|>' }}{% else %}\
+        {{ '<' + m.role + '>' + m.content }}{% endif %}{% endfor %}";
+    let tools = "<|tool|>[{\"name\": \"f\"}]<|/tool|>";
+    let asked = json!([{ "role": "user", "content": "Rain?" }]);
+    assert_eq!(rendered(source, &asked), format!("<system>{tools}<user>Rain?"));
+    let led = json!([{ "role": "system", "content": "Be brief." }, asked[0]]);
+    assert_eq!(rendered(source, &led), format!("<system>Be brief.{tools}<user>Rain?"));
+    let own = json!([{ "role": "system", "content": "", "tools": "mine" }, asked[0]]);
+    assert_eq!(rendered(source, &own), "<system><|tool|>mine<|/tool|><user>Rain?");
+    let template = ChatTemplate::from_source(source).unwrap();
+    let without = template.render(&asked, &ChatTemplateOptions::default()).unwrap();
+    assert_eq!(without, "<user>Rain?");
 }

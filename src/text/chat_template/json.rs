@@ -41,7 +41,7 @@ pub(super) fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<String,
 }
 
 /// JSON with a space behind each comma and colon, as Python writes it.
-pub(super) fn spaced(json: &serde_json::Value) -> String {
+pub fn spaced(json: &serde_json::Value) -> String {
     let written = tojson(&convert::value(json.clone()), Rest(Vec::new()));
     written.unwrap_or_else(|_| json.to_string())
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::arrange::{arranged, is_plain};
+use super::calls::Held;
 use super::forms::{self, Content, Forms, Thoughts};
 use super::messages::{Message, reasoning};
 use super::reads::Reads;
@@ -68,19 +69,32 @@ struct Found {
     nulls: bool,
 }
 
-/// Renders `messages` in the form that the template needs. Forms are tried for a quarter of the
-/// `time` that each rendering may take.
+/// How messages are laid out.
+pub(super) struct Given<'a> {
+    pub reads: &'a Reads,
+    /// Whether the final message stays open.
+    pub is_open: bool,
+    /// How long each rendering may take. Forms are tried for a quarter of that.
+    pub time: Duration,
+    /// Where calls are held that the template does not write.
+    pub held: Option<&'a Held<'a>>,
+    /// The tools that the model may call.
+    pub tools: Option<&'a Value>,
+}
+
+/// Renders `messages` in the form that the template needs.
 pub(super) fn render<'a>(
     messages: &[Message],
-    reads: &Reads,
+    given: &Given<'_>,
     forms: impl FnOnce() -> &'a Forms,
-    is_open: bool,
-    time: Duration,
     render: impl Fn(Vec<Message>) -> Result<String>,
 ) -> Result<String> {
     let begun = Instant::now();
-    let forms = (!is_plain(messages)).then(forms);
-    let shaped = forms.map(|forms| shaped(messages, reads, forms, is_open)).transpose()?;
+    let &Given { reads, time, .. } = given;
+    let has_tools = given.tools.and_then(Value::as_array).is_some_and(|it| !it.is_empty());
+    let is_plain = is_plain(messages) && !(has_tools && reads.tools_of_message());
+    let forms = (!is_plain).then(forms);
+    let shaped = forms.map(|forms| shaped(messages, given, forms)).transpose()?;
     let messages = shaped.as_deref().unwrap_or(messages);
     let found = find(messages);
     let first = Layout {
@@ -110,12 +124,8 @@ pub(super) fn render<'a>(
 }
 
 /// The messages as `forms` have them, whatever the layout. The final one may have to stay open.
-fn shaped(
-    messages: &[Message],
-    reads: &Reads,
-    forms: &Forms,
-    is_open: bool,
-) -> Result<Vec<Message>> {
+fn shaped(messages: &[Message], given: &Given<'_>, forms: &Forms) -> Result<Vec<Message>> {
+    let &Given { reads, is_open, held, tools, .. } = given;
     let mut shaped = messages.to_vec();
     let count = shaped.len();
     for (index, message) in shaped.iter_mut().enumerate() {
@@ -134,7 +144,28 @@ fn shaped(
             forms.thoughts.put(message, &thought);
         }
     }
-    Ok(arranged(&shaped, reads, forms))
+    let mut arranged = arranged(&shaped, reads, forms, held);
+    if let Some(Value::Array(tools)) = tools.filter(|_| forms.system_tools) {
+        tell_of(tools, &mut arranged);
+    }
+    Ok(arranged)
+}
+
+/// Puts tools into the message of the system, as JSON text.
+fn tell_of(tools: &[Value], messages: &mut Vec<Message>) {
+    if tools.is_empty() {
+        return;
+    }
+    let is_system = |it: &Message| it.get("role").is_some_and(|role| role == "system");
+    let place = messages.iter().position(is_system).unwrap_or_else(|| {
+        let fields = [("role", "system"), ("content", "")];
+        let system = fields.map(|(name, value)| (name.to_owned(), value.into()));
+        messages.insert(0, system.into_iter().collect());
+        0
+    });
+    let functions = tools.iter().map(|tool| tool.get("function").unwrap_or(tool).clone());
+    let written = text::spaced(&functions.collect());
+    messages[place].entry("tools").or_insert_with(|| written.into());
 }
 
 /// Brings a content into a form that its role can have.

@@ -5,6 +5,7 @@
 //! time, memory and recursion.
 
 mod arrange;
+mod calls;
 mod convert;
 mod effort;
 mod engine;
@@ -34,9 +35,12 @@ use std::sync::atomic::AtomicBool;
 
 use serde_json::{Map, Value};
 
+use self::calls::Held;
+pub use self::calls::{CallWriter, WrittenCall, has_calls};
 pub use self::convert::parse_json;
 pub use self::effort::{Level, Reasoning};
 use self::engine::Compiled;
+pub use self::json::spaced as spaced_json;
 pub use self::limits::TemplateLimits;
 use super::added_tokens::MarkedText;
 use super::marks::Marker;
@@ -75,6 +79,8 @@ pub struct ChatTemplateOptions {
     pub variables: Map<String, Value>,
     /// How much the model is to reason, for the template's own variables.
     pub reasoning: Option<Reasoning>,
+    /// How the model writes calls, for templates that write none.
+    pub calls: Option<CallWriter>,
 }
 
 impl ChatTemplate {
@@ -129,6 +135,17 @@ impl ChatTemplate {
     /// Whether the template that is used with these options has anything to do with reasoning.
     pub fn mentions_reasoning(&self, options: &ChatTemplateOptions) -> bool {
         self.choose(options).is_ok_and(|template| effort::mentions_reasoning(template.reads()))
+    }
+
+    /// Whether the template that is used with these options names a variable.
+    pub fn reads(&self, options: &ChatTemplateOptions, variable: &str) -> bool {
+        self.choose(options).is_ok_and(|template| template.reads().variable(variable))
+    }
+
+    /// Whether it tells the model of tools: by their variable, or in the message of the system.
+    pub fn reads_tools(&self, options: &ChatTemplateOptions) -> bool {
+        self.reads(options, "tools")
+            || self.choose(options).is_ok_and(|it| it.reads().tools_of_message())
     }
 
     /// The text of the template that is used with these options.
@@ -196,11 +213,17 @@ impl ChatTemplate {
         let marker = plain_for
             .map(|tokenizer| Marker::new(tokenizer, template.source(), values))
             .transpose()?;
-        let time = self.limits.time;
+        let writer = options.calls.as_ref().filter(|_| has_calls(messages));
+        let held = writer.map(|it| Held::new(it, marker.as_ref(), messages)).transpose()?;
         let forms = || template.forms(self.limits);
-        let is_open = options.continue_final_message;
-        let reads = template.reads();
-        let rendered = layout::render(chat.messages(), reads, forms, is_open, time, |messages| {
+        let given = layout::Given {
+            reads: template.reads(),
+            is_open: options.continue_final_message,
+            time: self.limits.time,
+            held: held.as_ref(),
+            tools: options.tools.as_ref(),
+        };
+        let rendered = layout::render(chat.messages(), &given, forms, |messages| {
             let messages = chat.open(messages)?.into_iter().map(Value::Object).collect();
             let mut variables = variables.clone();
             variables.insert("messages".into(), Value::Array(messages));
@@ -209,7 +232,11 @@ impl ChatTemplate {
             }
             template.render(variables, self.limits, cancelled)
         })?;
-        let MarkedText { text, mut marks } = match marker {
+        let rendered = match &held {
+            Some(held) => held.fill(&rendered),
+            None => rendered,
+        };
+        let MarkedText { text, mut marks } = match &marker {
             Some(marker) => marker.unmark(&rendered),
             None => MarkedText::unmarked(rendered),
         };

@@ -75,6 +75,11 @@ impl Reads {
         self.names.contains(name)
     }
 
+    /// Whether the template reads tools of a message, and no variable of them.
+    pub fn tools_of_message(&self) -> bool {
+        self.field("tools") && !self.variable("tools")
+    }
+
     fn content(&mut self, expr: &Expr, flow: &Flow) {
         match &expr.node {
             Node::Filter(Some(value), name, _) => {

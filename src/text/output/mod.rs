@@ -22,6 +22,7 @@ pub mod reasoning;
 pub mod schemas;
 pub mod tool_calls;
 mod value;
+mod written_calls;
 mod xml_call;
 
 use std::fmt;
