@@ -107,7 +107,7 @@ describe('options of generate', () => {
   it('reach the engine as they are, and what was left out is not there', () => {
     const options = {
       maxTokens: 10,
-      temperature: 0,
+      temperature: 0.5,
       topP: 1,
       topK: 0,
       minP: 0,

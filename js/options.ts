@@ -660,6 +660,12 @@ function checkSampling(options: GenerateOptions): void {
     if (name !== undefined && !options[other])
       throw invalidArgument(name, `has no effect without ${other}`)
   }
+  const { minTokens, maxTokens } = options
+  if (minTokens !== undefined && maxTokens !== undefined && minTokens > maxTokens)
+    throw invalidArgument('minTokens', `is more than maxTokens, which is ${maxTokens}`)
+  const random = RANDOM.find((name) => options[name])
+  if (options.temperature === 0 && random !== undefined)
+    throw invalidArgument(random, 'has no effect with temperature: 0')
   needs(['mirostatTau', 'mirostatEta'], 'mirostat')
   needs(['dynamicTemperatureExponent'], 'dynamicTemperatureRange')
   needs(['dryBase', 'dryAllowedLength', 'dryContextSize', 'drySequenceBreakers'], 'dryMultiplier')
@@ -668,6 +674,9 @@ function checkSampling(options: GenerateOptions): void {
   if (filter !== undefined)
     throw invalidArgument(filter, 'has no effect beside mirostat, which takes its place')
 }
+
+/** What changes a choice among several tokens, other than the filters that keep the likeliest. */
+const RANDOM = ['mirostat', 'xtcProbability', 'dynamicTemperatureRange'] as const
 
 /** What mirostat takes the place of. */
 const FILTERS = [

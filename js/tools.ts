@@ -217,9 +217,12 @@ export function checkToolOptions(options: GenerateOptions): GenerateOptions {
     }
     if (choice === 'required' || typeof choice === 'object')
       throw invalidArgument('toolChoice', 'cannot be kept with parseToolCalls: false')
+    const strict = tools?.findIndex((tool) => isStrict(tool)) ?? -1
+    if (strict >= 0)
+      throw invalidArgument(`tools[${strict}].strict`, 'cannot be kept with parseToolCalls: false')
   }
   if (tools === undefined || tools.length === 0) {
-    const needs = { toolChoice: choice, parallelToolCalls }
+    const needs = { toolChoice: choice, parallelToolCalls, validateToolCalls: validates }
     for (const [name, value] of Object.entries(needs)) {
       if (value !== undefined && value !== 'none' && value !== 'auto' && value !== true)
         throw invalidArgument(name, 'has no effect without tools')
@@ -235,6 +238,11 @@ export function checkToolOptions(options: GenerateOptions): GenerateOptions {
   if (typeof choice === 'object' && !names.includes(choice.name))
     throw invalidArgument('toolChoice.name', `${show(choice.name)} is none of the tools`)
   return options
+}
+
+/** Whether a tool's calls have to follow its schema. */
+function isStrict(tool: AnyTool): boolean {
+  return 'function' in tool ? tool.function.strict === true : tool.strict === true
 }
 
 /** The addon's form of the options for tools. */
