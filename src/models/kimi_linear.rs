@@ -60,7 +60,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let mut experts = match situ {
         Some(_) => file.without("hidden_act").sparse_layers(dims)?,
-        None => file.sparse_layers(dims)?,
+        None => {
+            // That of the convolutions, too.
+            file.expect_silu("hidden_act")?;
+            file.sparse_layers(dims)?
+        }
     };
     if let Some(config) = &mut experts.experts
         && let Routing::ScoresThenTop { score, normalize, .. } = &mut config.routing

@@ -43,7 +43,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     if file.flag_on("embeddings_scale_by_sqrt_dim")? {
         decoder.embedding_scale = Some(half::bf16::from_f32((dims as f32).sqrt()).into());
     }
-    decoder.logit_cap = Some(file.optional("logits_soft_cap")?.unwrap_or(30.0));
+    decoder.logit_cap = file.unless_null("logits_soft_cap", 30.0)?;
     decoder.attention.output_bias = true;
     let window = file.size_or("attention_window_size", 2048)?;
     decoder.set_windows(vec![Some(window); decoder.layers.len()]);

@@ -8,7 +8,7 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["smollm3"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(2_000_000.0))?;
     let rotated = file.rotated_layers()?;
     for (layer, &rotated) in decoder.layers.iter_mut().zip(&rotated) {
         layer.rope = layer.rope.take().filter(|_| rotated);

@@ -9,7 +9,7 @@ use crate::weights::Weights;
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["starcoder2"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let mut decoder = file.decoder(&RopeDefaults::base(100_000.0))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     let bias = file.flag_on("use_bias")?;
     decoder.norm = Norm::layer;
     decoder.attention.qkv_bias = bias;

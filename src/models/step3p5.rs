@@ -95,7 +95,10 @@ fn rope(file: &ConfigFile, head_dim: i32, layer: usize, near: bool) -> Result<Ro
     };
     let share = entry(file, "partial_rotary_factors", layer)?.unwrap_or(1.0);
     let share = file.with([("partial_rotary_factor", json!(share))]).rotated_share(Some(1.0))?;
-    let kind = if near { "sliding_attention" } else { "full_attention" };
+    let kind = match near && file.says("layer_types") {
+        true => "sliding_attention",
+        false => "full_attention",
+    };
     let scaled: Option<Vec<String>> = file.optional("yarn_only_types")?;
     let scaled = scaled.is_none_or(|it| it.is_empty() || it.iter().any(|scaled| scaled == kind));
     let file = if scaled { file.clone() } else { file.without_rope_scaling() };

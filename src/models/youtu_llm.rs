@@ -12,6 +12,6 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("q_lora_rank", json!(1536))]);
-    let latent = file.latent_decoder(1_600_000.0, true)?;
+    let latent = file.latent_decoder(10_000.0, true)?;
     Ok(Box::new(latent.build(w, mlp(file, latent.attention.dims)?)?))
 }

@@ -299,6 +299,9 @@ fn activations_that_mixers_do_not_have_are_refused() {
     for fixture in ["mamba", "mamba2", "bamba-raw", "falcon-h1", "granitemoehybrid", "jamba"] {
         expect_refusal(fixture, "hidden_act", &[json!("gelu"), json!("sine")]);
     }
+    for fixture in ["bailing-moe-v3", "kimi-linear", "olmo-hybrid", "qwen3-5", "qwen3-next"] {
+        expect_refusal(fixture, "hidden_act", &[json!("gelu"), json!("sine")]);
+    }
     expect_refusal("nemotron-h", "mamba_hidden_act", &[json!("gelu")]);
 }
 

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod batch;
+mod defaults;
 mod outline;
 mod table;
 

@@ -81,7 +81,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
                 return Ok(Box::new(LightningAttention::new(&w, &config, layer)?));
             }
             Ok(match w.has("A_log") {
-                true => Box::new(KimiDelta::new(&w, delta)?),
+                true => {
+                    // The activation of the MLPs is that of the convolutions, too.
+                    file.expect_silu("hidden_act")?;
+                    Box::new(KimiDelta::new(&w, delta)?)
+                }
                 false => Box::new(Mla::new(&w, mla, Some(rope.clone()))?),
             })
         },

@@ -2,14 +2,15 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ConfigFile, RopeDefaults};
 use crate::error::{Error, Result};
 use crate::nn::{
     AttentionConfig, AttentionSpan, DecoderNames, FusedOrder, LayerConfig, Linear, Norm,
-    NormLayout, StandardDecoder,
+    NormLayout, StandardDecoder, language_model,
 };
+use crate::weights::Weights;
 
 /// What a layer sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -119,6 +120,21 @@ impl ConfigFile {
             gate: None,
             output_head_norm: None,
             output_norm: None,
+        })
+    }
+
+    /// The same configuration with the features of a head that the first layer with keys has, where
+    /// `head_dim` is not said: some implementations derive it then, others assume it.
+    pub(in crate::models) fn with_head_dim_of(&self, w: &Weights) -> Result<Self> {
+        let layers = language_model(w).at("layers");
+        let keys =
+            |layer| layers.at(layer).at("self_attn.k_proj").shape("weight")?.first().copied();
+        let found = (0..self.layers()?).find_map(keys);
+        let Some(rows) = found.filter(|_| !self.says("head_dim")) else { return Ok(self.clone()) };
+        let kv_heads = self.kv_heads(self.size("num_attention_heads")?)?;
+        Ok(match rows % kv_heads {
+            0 => self.with([("head_dim", json!(rows / kv_heads))]),
+            _ => self.clone(),
         })
     }
 

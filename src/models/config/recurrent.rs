@@ -52,8 +52,11 @@ impl ConfigFile {
             time_step_limit: limit.unwrap_or((0.0, f32::INFINITY)),
         })
     }
+
     /// The measures of gated delta nets for `hidden_size` features, as Qwen names them.
     pub(in crate::models) fn gated_delta(&self) -> Result<GatedDeltaConfig> {
+        // Their convolutions have the activation of the MLPs.
+        self.expect_silu("hidden_act")?;
         let [keys, values] = ["linear_num_key_heads", "linear_num_value_heads"];
         let (key_heads, key_dim) = self.heads(keys, "linear_key_head_dim")?;
         let (value_heads, value_dim) = self.heads(values, "linear_value_head_dim")?;

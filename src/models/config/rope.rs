@@ -54,11 +54,14 @@ impl ConfigFile {
         file
     }
 
-    /// The same configuration without a field of `rope_parameters` that is read apart from them.
+    /// The same configuration without a field of `rope_parameters` or `rope_scaling` that is read
+    /// apart from them.
     pub(in crate::models) fn without_rope_parameter(&self, field: &str) -> Self {
         let mut file = self.clone();
-        if let Some(Value::Object(parameters)) = file.values.get_mut("rope_parameters") {
-            parameters.remove(field);
+        for name in ["rope_scaling", "rope_parameters"] {
+            if let Some(Value::Object(parameters)) = file.values.get_mut(name) {
+                parameters.remove(field);
+            }
         }
         file
     }
@@ -127,7 +130,10 @@ impl ConfigFile {
 
     /// A field of the rotation that stands at the top or among the others. These win, and
     /// those of `rope_scaling` over `rope_parameters`, as in transformers.
-    fn rope_field<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+    pub(in crate::models) fn rope_field<T: DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>> {
         let scaling = self.rope_fields("rope_scaling")?;
         let parameters = self.rope_fields("rope_parameters")?;
         let (top, nested) = (self.value(name), parameters.get(name));

@@ -68,6 +68,14 @@ fn layout(w: &Weights, attends: bool) -> NormLayout {
     }
 }
 
+/// The fields of linear attention whose defaults follow from others.
+const LINEAR_SIZES: [&str; 4] = [
+    "linear_num_key_heads",
+    "linear_num_value_heads",
+    "linear_key_head_dim",
+    "linear_value_head_dim",
+];
+
 /// Heads of linear attention are as many as those of attention, and keys take three quarters of the
 /// features, where nothing is said.
 fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
@@ -78,6 +86,13 @@ fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
         ("num_attention_heads", json!(30)),
         ("vocab_size", json!(100_352)),
     ]);
+    // Null means the default, too.
+    let mut file = file;
+    for field in LINEAR_SIZES {
+        if !file.says(field) {
+            file = file.without(field);
+        }
+    }
     let heads = file.size("num_attention_heads")?;
     let file = file.with_defaults([
         ("linear_num_key_heads", json!(heads)),

@@ -14,7 +14,10 @@ pub(super) const ARCHITECTURE: Architecture =
         .ignoring(|_, tensor| tensor.starts_with("model.embed_tokens_extend."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([("original_max_position_embeddings", json!(4096))]);
+    let file = &file.with_defaults([
+        ("max_position_embeddings", json!(4096)),
+        ("original_max_position_embeddings", json!(4096)),
+    ]);
     let share = Some(1.0);
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;

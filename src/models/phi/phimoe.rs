@@ -14,14 +14,13 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["phimoe"], bui
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut file = file.with_defaults([
         ("original_max_position_embeddings", json!(4096)),
-        ("num_experts_per_tok", json!(2)),
         ("num_local_experts", json!(16)),
         ("attention_bias", json!(w.at("model.layers.0.self_attn.q_proj").has("bias"))),
     ]);
     for field in ["rope_scaling", "rope_parameters"] {
         file = with_attention_factor(&file, field)?;
     }
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
     decoder.norm = Norm::layer;
     decoder.set_windows(vec![file.window_if_given()?; decoder.layers.len()]);
     let experts = file.size("num_local_experts")?;
@@ -29,7 +28,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         dims: decoder.attention.dims,
         hidden: file.size("intermediate_size")?,
         experts,
-        active: file.active_experts(experts, None)?,
+        // Two, whatever "num_experts_per_tok" says.
+        active: experts.min(2),
         activation: file.activation()?,
         routing: Routing::SparseMixer(file.optional("router_jitter_noise")?.unwrap_or(0.01)),
     };

@@ -1,6 +1,7 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024), and MiMo: Llama with biases on queries, keys and values.
 //! Of checkpoints that also see images, the language model.
 
+use super::base;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, mlp};
@@ -13,9 +14,9 @@ pub(super) const ARCHITECTURE: Architecture =
         .ignoring(|_, tensor| tensor.starts_with("model.mtp_layers."));
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let is_mimo = file.model_type()? == "mimo";
-    let base = if is_mimo { 10_000.0 } else { 1_000_000.0 };
-    let mut decoder = file.decoder(&RopeDefaults::base(base))?;
+    let model_type = file.model_type()?;
+    let is_mimo = model_type == "mimo";
+    let mut decoder = file.decoder(&RopeDefaults::base(base(&model_type)))?;
     decoder.attention.qkv_bias = true;
     let (place, names) = (PredictionPlace::BesideLayers("mtp_layers.0"), PredictionNames::MIMO);
     decoder.prediction = is_mimo.then_some(PredictionConfig { place, names, like: 0 });

@@ -11,7 +11,7 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["qwen2_moe"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let mut decoder = file.decoder(&RopeDefaults::base(1_000_000.0))?;
+    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qkv_bias = file.flag_on("qkv_bias")?;
     let end = file.max_window_layers()?;
     decoder.set_windows(file.windows_if_used(|layer| layer.is_multiple_of(2) && layer < end)?);

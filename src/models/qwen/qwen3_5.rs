@@ -31,8 +31,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("linear_conv_kernel_dim", json!(4)),
         ("norm_topk_prob", json!(true)),
     ]);
+    let file = &file.with_head_dim_of(w)?;
     let share = Some(0.25);
-    let rope = RopeDefaults { base: Some(100_000.0), traditional: false, share };
+    let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let decoder = file.decoder(&rope)?;
     let dims = decoder.attention.dims;
     let projections = DeltaProjections::Separate;

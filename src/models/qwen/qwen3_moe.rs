@@ -12,7 +12,7 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["qwen3_moe", "qwen3_vl_moe"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults::base(base(file)?);
+    let rope = RopeDefaults::base(base(&file.model_type()?));
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     decoder.set_windows(file.windows_if_used(|_| true)?);

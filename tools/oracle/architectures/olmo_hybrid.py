@@ -98,8 +98,8 @@ ARCHITECTURE = Architecture(
             config={
                 "layer_types": ABSENT,
                 "linear_num_key_heads": ABSENT,
-                "linear_num_value_heads": ABSENT,
-                "linear_key_head_dim": ABSENT,
+                "linear_num_value_heads": None,
+                "linear_key_head_dim": None,
                 "linear_value_head_dim": ABSENT,
                 "linear_conv_kernel_dim": ABSENT,
                 "linear_allow_neg_eigval": ABSENT,

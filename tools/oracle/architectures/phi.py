@@ -28,8 +28,8 @@ ARCHITECTURE = Architecture(
             config={
                 "num_attention_heads": 2,
                 "num_key_value_heads": 1,
-                # 0.4 where nothing is said: 6 of 16.
-                "partial_rotary_factor": ABSENT,
+                # 6 of 16.
+                "partial_rotary_factor": 0.4,
                 "layer_norm_eps": 1e-2,
                 "rope_theta": ABSENT,
             },
@@ -44,6 +44,19 @@ ARCHITECTURE = Architecture(
         Fixture("phi-raw", "raw"),
         Fixture(
             "phi-raw-null-heads", "raw", config={"num_key_value_heads": None, "rope_theta": 5000.0}, dtype="float32"
+        ),
+        Fixture(
+            "phi-raw-normed",
+            "raw",
+            config={
+                "partial_rotary_factor": ABSENT,
+                "hidden_act": "relu",
+                "qk_layernorm": True,
+                "layer_norm_eps": 1e-2,
+                "tie_word_embeddings": True,
+            },
+            oracle="transformers",
+            reason="mlx-lm has no norm over queries and keys, no other activation and no tied head",
         ),
     ],
 )

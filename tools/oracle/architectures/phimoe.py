@@ -1,6 +1,6 @@
 """phimoe: layer norms, and two experts of which the second is weighed without the first."""
 
-from generate.declaration import Architecture, Fixture
+from generate.declaration import ABSENT, Architecture, Fixture
 
 LONG = {
     "type": "longrope",
@@ -49,9 +49,14 @@ ARCHITECTURE = Architecture(
         Fixture(
             "phimoe-raw-no-biases",
             "raw",
-            config={"attention_bias": False, "lm_head_bias": False},
+            config={
+                "attention_bias": False,
+                "lm_head_bias": False,
+                "num_experts_per_tok": 3,
+                "rope_theta": ABSENT,
+            },
             oracle="transformers",
-            reason="mlx-lm has biases always",
+            reason="mlx-lm has biases always, other numbers of experts and another base by default",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """starcoder2: LayerNorms, a plain MLP and biases everywhere."""
 
-from generate.declaration import ABSENT, Architecture, Fixture
+from generate.declaration import Architecture, Fixture
 
 ARCHITECTURE = Architecture(
     transformers=("Starcoder2Config", "Starcoder2ForCausalLM"),
@@ -28,7 +28,7 @@ ARCHITECTURE = Architecture(
                 "tie_word_embeddings": False,
                 "norm_epsilon": 1e-2,
                 "num_key_value_heads": 4,
-                "rope_theta": ABSENT,
+                "rope_theta": 100000.0,
             },
             dtype="float16",
         ),

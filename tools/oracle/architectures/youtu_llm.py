@@ -23,7 +23,7 @@ ARCHITECTURE = Architecture(
         "tie_word_embeddings": True,
     },
     fixtures=[
-        Fixture("youtu-llm", "mlx", config={"attention_bias": True, "rms_norm_eps": ABSENT, "rope_theta": ABSENT}),
+        Fixture("youtu-llm", "mlx", config={"attention_bias": True, "rms_norm_eps": ABSENT}),
         Fixture(
             "youtu-llm-4bit",
             "mlx",

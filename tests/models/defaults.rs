@@ -1,0 +1,117 @@
+//! What configurations leave out is what transformers takes for it, where mlx-lm takes something
+//! else.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use nodemlx::fused::{Device, Precision};
+use nodemlx::mlx::{self, DeviceKind, Dtype};
+use nodemlx::models::{self, LoadOptions};
+use serde_json::{Map, Value, json};
+
+use super::{Golden, logits, relative_error};
+
+/// Fixtures, a field, what it is where nothing is said, and another value for it.
+fn cases() -> Vec<(&'static str, &'static str, Value, Value)> {
+    let base = |base: f32| (json!(base), json!(3.0 * base));
+    let bases = [
+        ("phimoe-raw", base(1e6)),
+        ("qwen2-raw", base(1e4)),
+        ("qwen2-moe-raw", base(1e4)),
+        ("qwen2-vl-raw", base(1e6)),
+        ("qwen3-raw", base(1e4)),
+        ("qwen3-vl-raw", base(5e5)),
+        ("smollm3-raw", base(2e6)),
+        ("starcoder2-raw", base(1e4)),
+        ("youtu-llm-raw", base(1e4)),
+    ];
+    let nested = |base: f32| json!({"rope_theta": base, "partial_rotary_factor": 0.25});
+    let bases =
+        bases.into_iter().map(|(fixture, (usual, other))| (fixture, "rope_theta", usual, other));
+    bases
+        .chain([
+            ("phi-raw", "hidden_act", json!("gelu_new"), json!("relu")),
+            ("phi-raw", "partial_rotary_factor", json!(0.5), json!(0.25)),
+            ("phi3-raw-longrope", "max_position_embeddings", json!(4096), json!(8192)),
+            ("qwen3-5-raw", "rope_parameters", nested(1e4), nested(3e4)),
+            ("qwen3-next-raw", "norm_topk_prob", json!(true), json!(false)),
+            ("recurrent-gemma-raw", "logits_soft_cap", json!(30.0), Value::Null),
+        ])
+        .collect()
+}
+
+/// The logits of a fixture whose configuration has this value for a field, or does not have it.
+fn logits_with(fixture: &str, field: &str, value: Option<&Value>) -> Vec<f32> {
+    logits_of(fixture, |fields| {
+        match value {
+            Some(value) => fields.insert(field.to_owned(), value.clone()),
+            None => fields.remove(field),
+        };
+    })
+}
+
+/// The logits of a fixture whose language model's configuration is changed.
+fn logits_of(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> Vec<f32> {
+    let copy = tempfile::tempdir().unwrap();
+    seeded::copy(&seeded::folder(fixture), copy.path());
+    let path = copy.path().join("config.json");
+    let mut config: Map<String, Value> =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let fields = match config.get_mut("text_config") {
+        Some(text) => text.as_object_mut().unwrap(),
+        None => &mut config,
+    };
+    edit(fields);
+    std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
+    run(copy.path(), &Golden::read(&seeded::folder(fixture)).tokens)
+}
+
+fn run(folder: &Path, tokens: &[u32]) -> Vec<f32> {
+    let device = Device::cpu(Some(1), Precision::Exact);
+    let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
+    let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    logits(&*loaded.model, tokens, tokens.len())
+}
+
+#[test]
+fn what_is_left_out_is_what_transformers_takes_for_it() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    for (fixture, field, usual, other) in cases() {
+        let left_out = logits_with(fixture, field, None);
+        let case = format!("{fixture} without {field}");
+        assert_eq!(left_out, logits_with(fixture, field, Some(&usual)), "{case}");
+        let error = relative_error(&left_out, &logits_with(fixture, field, Some(&other)));
+        assert!(error > 1e-4, "{case}: the field changes nothing ({error:.1e})");
+    }
+}
+
+#[test]
+fn biases_that_no_field_speaks_of_are_those_of_the_checkpoint() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    for (fixture, has_bias) in [("seed-oss-raw", true), ("seed-oss-raw-biases", false)] {
+        let left_out = logits_with(fixture, "attention_bias", None);
+        let said = logits_with(fixture, "attention_bias", Some(&json!(has_bias)));
+        assert_eq!(left_out, said, "{fixture}");
+    }
+}
+
+#[test]
+fn features_of_heads_that_no_field_speaks_of_are_those_of_the_checkpoint() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    for fixture in ["internlm3", "qwen3-5-raw", "qwen3-5-moe-raw"] {
+        let left_out = logits_with(fixture, "head_dim", None);
+        assert_eq!(left_out, logits_of(fixture, |_| {}), "{fixture}");
+    }
+}
+
+#[test]
+fn queries_grow_by_either_name_of_the_rotation() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    for fixture in ["ministral3", "mistral4"] {
+        let renamed = logits_of(fixture, |fields| {
+            let rotation = fields.remove("rope_parameters").unwrap();
+            fields.insert("rope_scaling".to_owned(), rotation);
+        });
+        assert_eq!(renamed, logits_of(fixture, |_| {}), "{fixture}");
+    }
+}
