@@ -140,6 +140,9 @@ impl Folder {
             // Opening a pipe of that name would wait for whoever reads it.
             options.mode(0o600).custom_flags(libc::O_NONBLOCK);
         }
+        // Who empties a folder of caches takes this one with it, and what is read from then on is
+        // worth keeping.
+        make_private(&self.root)?;
         let file = options.open(self.root.join(LOCK))?;
         let deadline = Instant::now() + PATIENCE;
         loop {

@@ -132,6 +132,20 @@ fn tokens(seed: u32, length: u32) -> Vec<u32> {
 }
 
 #[test]
+fn a_directory_that_somebody_removes_is_made_again() {
+    let folder = TempDir::new().unwrap();
+    let directory = folder.path().join("prefixes");
+    let store = open(&directory, ENOUGH);
+    save(&store, &[1, 2, 3], later(0));
+    fs::remove_dir_all(&directory).unwrap();
+    assert_eq!(read(&store, &[1, 2, 3, 4]), 0);
+    save(&store, &[1, 2, 5], later(0));
+    assert_eq!(read(&store, &[1, 2, 5, 4]), 3);
+    let mode = fs::metadata(&directory).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
 fn caches_of_all_kinds_come_back_as_they_were() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path(), ENOUGH);
