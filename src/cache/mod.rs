@@ -11,6 +11,7 @@ mod mask;
 mod parts;
 pub mod prefix_store;
 mod prefix_tree;
+mod remainder;
 mod rotating;
 mod size;
 mod standard;

@@ -28,15 +28,24 @@ impl StandardCache {
         keys: &Array,
         values: &Array,
     ) -> Result<(KvTensor, KvTensor)> {
+        let keys = KvTensor::new(keys, self.quantization)?;
+        let values = KvTensor::new(values, self.quantization)?;
+        self.append(&keys, &values)
+    }
+
+    /// The same of what is quantized already, where that is asked for.
+    pub(super) fn append(
+        &mut self,
+        keys: &KvTensor,
+        values: &KvTensor,
+    ) -> Result<(KvTensor, KvTensor)> {
         self.settle()?;
         let start = self.offset;
-        let end = start + keys.dim(2);
-        let new_keys = KvTensor::new(keys, self.quantization)?;
-        let new_values = KvTensor::new(values, self.quantization)?;
+        let end = start + keys.length();
         // The buffers stay until all is there: an error must not lose them.
         let (old_keys, old_values) = self.buffers.clone().unzip();
-        let (all_keys, seen_keys) = write(old_keys, &new_keys, start, end)?;
-        let (all_values, seen_values) = write(old_values, &new_values, start, end)?;
+        let (all_keys, seen_keys) = write(old_keys, keys, start, end)?;
+        let (all_values, seen_values) = write(old_values, values, start, end)?;
         self.buffers = Some((all_keys, all_values));
         self.offset = end;
         Ok((seen_keys, seen_values))

@@ -36,6 +36,9 @@ pub struct AdaptedSequence {
     adapter: Option<HeldAdapter>,
     /// With whom it shares what it reads.
     owner: Option<PrefixOwner>,
+    /// The prompt cache that was lent to it, if another adapter made that: it is of no use, and
+    /// comes back after a failure.
+    other: Option<AdaptedCache>,
 }
 
 /// The caches of a sequence that is only read, and its adapter.
@@ -160,13 +163,13 @@ impl Backend for AdaptedBackend {
             let begun = prefixes.borrow_mut().begin(self.core.model(), &owner, &prompt);
             let mut sequence = self
                 .adapters
-                .scope(adapter.as_ref(), || self.core.start(prompt, options, &mut { begun }))?;
+                .scope(adapter.as_ref(), || self.core.start_behind(prompt, options, begun))?;
             let mut prefixes = prefixes.borrow_mut();
             prefixes.plan_stops(&owner, &mut sequence);
             if let Some((begun, length)) = self.begin_drafts(&mut prefixes, &owner, &sequence) {
                 sequence.begin_drafts(begun, length);
             }
-            return Ok(AdaptedSequence { sequence, adapter, owner: Some(owner) });
+            return Ok(AdaptedSequence { sequence, adapter, owner: Some(owner), other: None });
         }
         let of_another =
             |cache: &AdaptedCache| cache.adapter.as_deref() != fingerprint(adapter.as_ref());
@@ -177,15 +180,18 @@ impl Backend for AdaptedBackend {
         };
         let started =
             self.adapters.scope(adapter.as_ref(), || self.core.start(prompt, options, &mut inner));
-        if started.is_err() {
-            // Nothing is taken.
-            let own = |cache| AdaptedCache {
-                cache,
-                adapter: fingerprint(adapter.as_ref()).map(str::to_owned),
-            };
-            *cache = other.or_else(|| inner.map(own));
+        match started {
+            Ok(sequence) => Ok(AdaptedSequence { sequence, adapter, owner: None, other }),
+            Err(error) => {
+                // Nothing is taken.
+                let own = |cache| AdaptedCache {
+                    cache,
+                    adapter: fingerprint(adapter.as_ref()).map(str::to_owned),
+                };
+                *cache = other.or_else(|| inner.map(own));
+                Err(error)
+            }
         }
-        started.map(|sequence| AdaptedSequence { sequence, adapter, owner: None })
     }
 
     fn cache_bytes(&self, limits: CacheLimits, tokens: usize, speculates: bool) -> Result<usize> {
@@ -228,7 +234,7 @@ impl Backend for AdaptedBackend {
     }
 
     fn keep(&self, sequence: AdaptedSequence) {
-        let AdaptedSequence { mut sequence, adapter, owner } = sequence;
+        let AdaptedSequence { mut sequence, adapter, owner, .. } = sequence;
         if let (Some(owner), Some(prefixes)) = (&owner, &self.prefixes) {
             self.adapters.scope(adapter.as_ref(), || {
                 sequence.catch_up(self.core.model());
@@ -290,8 +296,17 @@ impl Backend for AdaptedBackend {
         }
     }
 
+    fn fail(&self, sequence: &mut AdaptedSequence) {
+        sequence.sequence.fail();
+    }
+
     fn leave(&self, sequence: AdaptedSequence) -> AdaptedCache {
-        let AdaptedSequence { sequence, adapter, .. } = sequence;
+        let AdaptedSequence { mut sequence, adapter, other, .. } = sequence;
+        if !sequence.finish()
+            && let Some(other) = other
+        {
+            return other;
+        }
         let cache = self.adapters.scope(adapter.as_ref(), || self.core.leave(sequence));
         AdaptedCache { cache, adapter: fingerprint(adapter.as_ref()).map(str::to_owned) }
     }

@@ -104,6 +104,9 @@ pub trait Backend {
     /// Saves what was kept for others, as far as it shall be there for another time.
     fn finish(&self) {}
 
+    /// Notes that a sequence's generation has failed, so that it leaves what it began with.
+    fn fail(&self, sequence: &mut Self::Sequence);
+
     /// What a sequence leaves; after a failure, what it began with, as far as that is still there.
     fn leave(&self, sequence: Self::Sequence) -> Self::PromptCache;
 

@@ -59,7 +59,7 @@ impl CoreBackend {
         PromptCache::restore(file, &*self.model, &self.name_with(adapter))
     }
 
-    /// Begins a sequence that continues `prompt`; takes the cache only if that succeeds.
+    /// Begins a sequence that continues `prompt`; takes the lent cache only if that succeeds.
     pub fn start(
         &self,
         prompt: Vec<u32>,
@@ -69,6 +69,18 @@ impl CoreBackend {
         // A step that was in flight when its sequence ended may fail: nobody waits for it.
         let _ = mlx::settle();
         Sequence::resume(&*self.model, prompt, options, cache)
+    }
+
+    /// The same behind what others have left, if that is of use.
+    pub fn start_behind(
+        &self,
+        prompt: Vec<u32>,
+        options: SequenceOptions,
+        begun: Option<PromptCache>,
+    ) -> Result<Sequence> {
+        // As in `start`.
+        let _ = mlx::settle();
+        Sequence::new(&*self.model, prompt, options, begun)
     }
 
     /// Does something with who drafts for the model's sequences, if anybody does.

@@ -331,6 +331,11 @@ impl<B: Backend> ActiveGeneration<B> {
 
     /// Ends it with an error.
     fn fail(&mut self, error: Error, backend: &B) {
+        if self.checkout.is_some()
+            && let Some(sequence) = self.running()
+        {
+            backend.fail(sequence);
+        }
         self.release(backend);
         self.producer.fail(error);
         self.leave(backend);

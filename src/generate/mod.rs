@@ -7,6 +7,7 @@ mod dry;
 mod logprobs;
 mod mirostat;
 mod options;
+mod origin;
 mod prefill;
 mod prefix_cache;
 mod prefix_disk;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::origin::Origin;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
@@ -38,11 +39,6 @@ impl PromptCache {
         self.limits
     }
 
-    /// Whether it is known which tokens went in.
-    pub(super) fn knows_tokens(&self) -> bool {
-        self.tokens.is_some()
-    }
-
     /// The same as it was after the first `length` tokens; `None` where it cannot go back so far.
     pub(super) fn rewound(mut self, length: usize) -> Option<Self> {
         let tokens = self.tokens.as_mut()?;
@@ -53,6 +49,31 @@ impl PromptCache {
         // What a failed step has left uncomputed must not fail the next one.
         let arrays: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
         mlx::eval(&arrays).ok().map(|()| self)
+    }
+
+    /// Whether all that it holds can go back to what it was after the first `length` tokens.
+    pub(super) fn goes_back(&self, length: usize) -> bool {
+        let goes_back = |cache: &Cache| cache.shortest().unsigned_abs() as usize <= length;
+        self.tokens.is_some() && self.caches.iter().all(goes_back)
+    }
+
+    /// What brings it back after a sequence that begins with `prompt` has had it.
+    ///
+    /// # Errors
+    /// Those of MLX.
+    pub(super) fn origin(&self, prompt: &[u32]) -> Result<Origin> {
+        let Some(tokens) = &self.tokens else { return Ok(Origin::Whole(self.clone())) };
+        let kept = kept(tokens, prompt);
+        let parts = kept == tokens.len() || (kept > 0 && self.goes_back(kept));
+        match parts {
+            true => Origin::behind(&self.caches, tokens, kept, self.limits),
+            false => Ok(Origin::Whole(self.clone())),
+        }
+    }
+
+    /// Its caches.
+    pub(crate) fn into_caches(self) -> Vec<Cache> {
+        self.caches
     }
 
     /// How many positions went in.
@@ -75,9 +96,9 @@ impl PromptCache {
         prompt: &[u32],
     ) -> (Vec<Cache>, Option<Vec<u32>>, usize) {
         let Some(tokens) = &self.tokens else { return (self.caches, None, 0) };
-        let common_prefix = tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
-        let kept = common_prefix.min(prompt.len().saturating_sub(1));
-        if tokens.len() > kept && !rewind(&mut self.caches, kept) {
+        let kept = kept(tokens, prompt);
+        // Where nothing is kept, who lent it may still have the buffers.
+        if tokens.len() > kept && (kept == 0 || !rewind(&mut self.caches, kept)) {
             self = Self::new(model, self.limits);
             return (self.caches, Some(Vec::new()), 0);
         }
@@ -136,6 +157,12 @@ impl PromptCache {
         let limits = limits_of(model, &file.caches).ok_or_else(other)?;
         Ok(Self { caches: file.caches, tokens, limits })
     }
+}
+
+/// How many of the first tokens of `prompt` need not be read behind `tokens`.
+fn kept(tokens: &[u32], prompt: &[u32]) -> usize {
+    let common_prefix = tokens.iter().zip(prompt).take_while(|(a, b)| a == b).count();
+    common_prefix.min(prompt.len().saturating_sub(1))
 }
 
 /// Takes `caches` back to the first `length` positions; whether they could go back so far. Where

@@ -3,6 +3,7 @@
 use super::choice::{Choice, Chooser, ReadChoice, TokenOutput};
 use super::dry::IsBreaker;
 use super::options::GenerationOptions;
+use super::origin::Origin;
 use super::processors::Processors;
 use super::prompt_cache::PromptCache;
 use super::sampler::Sampler;
@@ -136,9 +137,8 @@ pub struct Sequence {
     pub(super) caches: Vec<Cache>,
     /// What can be said of the caches.
     state: CacheState,
-    /// What the caches were in the beginning, where nothing else can bring that back: the tokens
-    /// are not known. It costs a copy, because what is shared is not updated in place.
-    origin: Option<PromptCache>,
+    /// What the prompt cache was that it goes on from, if that was lent.
+    origin: Option<Origin>,
     pub(super) chooser: Chooser,
     /// What its caches may take.
     pub(super) limits: CacheLimits,
@@ -182,15 +182,26 @@ impl Sequence {
         options: SequenceOptions,
         mut cache: Option<PromptCache>,
     ) -> Result<Self> {
-        Self::resume(model, prompt, options, &mut cache)
+        Self::begin(model, prompt, options, &mut cache, false)
     }
 
-    /// [`Sequence::new`], which takes `cache` only if it succeeds.
+    /// The same with a prompt cache that is lent: it is taken only if this succeeds, and a failure
+    /// later on brings it back as it was, see [`Sequence::into_prompt_cache`].
     pub fn resume(
         model: &dyn LanguageModel,
         prompt: Vec<u32>,
         options: SequenceOptions,
         cache: &mut Option<PromptCache>,
+    ) -> Result<Self> {
+        Self::begin(model, prompt, options, cache, true)
+    }
+
+    fn begin(
+        model: &dyn LanguageModel,
+        prompt: Vec<u32>,
+        options: SequenceOptions,
+        cache: &mut Option<PromptCache>,
+        is_lent: bool,
     ) -> Result<Self> {
         let (vocabulary, device) = (model.vocabulary(), model.device());
         if prompt.is_empty() {
@@ -224,7 +235,8 @@ impl Sequence {
             Some(cache) => cache.limits(),
             None => generation.cache_limits(),
         };
-        let origin = cache.as_ref().filter(|cache| !cache.knows_tokens()).cloned();
+        let origin = cache.as_ref().filter(|_| is_lent).map(|cache| cache.origin(&prompt));
+        let origin = origin.transpose()?;
         let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, limits));
         let (caches, cached_tokens, cached) = cache.begin(model, &prompt);
         let end_tokens: Vec<u32> =
@@ -494,9 +506,7 @@ impl Sequence {
 
     /// Ends the sequence with an error after the tokens that are there.
     pub(super) fn end(&mut self, error: Error) {
-        if self.state == CacheState::Sound {
-            self.state = CacheState::WrongEnd;
-        }
+        self.fail();
         self.ended = Some(error);
     }
 
@@ -538,10 +548,10 @@ impl Sequence {
         let tokens = self.knows_tokens.then(|| self.tokens[..length].to_vec());
         let cache = PromptCache::of(std::mem::take(&mut self.caches), tokens, limits);
         let cache = match self.state {
-            CacheState::Unknown => None,
-            CacheState::Sound | CacheState::WrongEnd => cache.rewound(length),
+            CacheState::Unknown => self.restored(None),
+            _ if cache.goes_back(length) => cache.rewound(length),
+            CacheState::Sound | CacheState::WrongEnd => self.restored(Some(&cache.into_caches())),
         };
-        let cache = cache.or_else(|| self.origin.clone());
         let cache = cache.unwrap_or_else(|| PromptCache::new(model, limits));
         (self.caches, _, self.processed) = cache.begin(model, &self.tokens);
         self.restart_choices();
@@ -575,19 +585,42 @@ impl Sequence {
         self.speculation.as_ref()?.speculated()
     }
 
-    /// What it leaves for a sequence that begins alike. After a failure that is what it began with,
-    /// or, where the caches cannot go back, nothing, within the same limits.
+    /// What it leaves for a sequence that begins alike. After a failure that is the prompt cache
+    /// that was lent to it, as it was; without one, what it began with. Where MLX itself failed
+    /// nothing may be left of either, and it is an empty one within the same limits.
     pub fn into_prompt_cache(mut self, model: &dyn LanguageModel) -> PromptCache {
         let limits = self.limits;
-        self.finish_step();
-        let tokens = self.knows_tokens.then_some(self.tokens);
-        let cache = PromptCache::of(self.caches, tokens, limits);
-        let cache = match self.state {
-            CacheState::Sound => Some(cache),
-            CacheState::WrongEnd if self.origin.is_none() => cache.rewound(self.cached),
-            _ => self.origin,
+        let is_sound = self.finish();
+        let caches = std::mem::take(&mut self.caches);
+        let cache = match (self.state, &self.origin) {
+            (CacheState::WrongEnd, Some(origin)) => origin.restored(Some(&caches)),
+            (CacheState::Unknown, Some(origin)) => origin.restored(None),
+            (CacheState::Unknown, None) => None,
+            _ => {
+                let tokens = self.knows_tokens.then_some(self.tokens);
+                let cache = PromptCache::of(caches, tokens, limits);
+                if is_sound { Some(cache) } else { cache.rewound(self.cached) }
+            }
         };
         cache.unwrap_or_else(|| PromptCache::new(model, limits))
+    }
+
+    /// The lent prompt cache as it was; see [`Origin::restored`].
+    fn restored(&self, caches: Option<&[Cache]>) -> Option<PromptCache> {
+        self.origin.as_ref()?.restored(caches)
+    }
+
+    /// Lets it leave what it began with: who has it has failed.
+    pub fn fail(&mut self) {
+        if self.state == CacheState::Sound {
+            self.state = CacheState::WrongEnd;
+        }
+    }
+
+    /// Waits for its last step; whether all has gone well.
+    pub fn finish(&mut self) -> bool {
+        self.finish_step();
+        self.is_sound()
     }
 
     /// Its caches, and the tokens that went into them; `None` after a failure.

@@ -4,12 +4,13 @@ use std::ffi::CStr;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::cache::{Cache, CacheLimits};
+use crate::cache::{Cache, CacheLimits, CachePart};
 use crate::engine::core::CoreBackend;
 use crate::error::{Error, Result};
 use crate::fused::Device;
 use crate::generate::{
-    GenerationOptions, Prefill, PrefixCache, PrefixOwner, Sequence, SequenceOptions, TokenOutput,
+    GenerationOptions, Prefill, PrefixCache, PrefixOwner, PromptCache, Sequence, SequenceOptions,
+    TokenOutput,
 };
 use crate::mlx::primitive::{Input, Kernel, Output, custom_one};
 use crate::mlx::{self, Array, DeviceKind, Dtype, ops};
@@ -24,7 +25,11 @@ const NAN: u32 = 80;
 
 /// The likeliest token after one is the next number. The model in it is there for its embedding,
 /// which nobody asks for anything.
-struct Counting(Loaded);
+struct Counting {
+    loaded: Loaded,
+    /// Whether a layer has a state beside the one that attends.
+    has_state: bool,
+}
 
 struct Count;
 
@@ -54,6 +59,11 @@ impl LanguageModel for Counting {
             let own = ops::slice_axis(&column, 1, start, start + row.length)?;
             let positions = ops::reshape(&own, &[1, 1, row.length, 64])?;
             caches[0].update(&positions, &positions)?;
+            if self.has_state {
+                let state = caches[1].state()?;
+                state.set(0, positions);
+                state.advance(row.length);
+            }
             start += row.length;
             wanted.push(ops::slice_axis(&logits, 1, start - row.logits, start)?);
         }
@@ -61,7 +71,8 @@ impl LanguageModel for Counting {
     }
 
     fn make_caches(&self) -> Vec<Cache> {
-        vec![Cache::standard()]
+        let state = self.has_state.then(|| Cache::arrays_of(1));
+        std::iter::once(Cache::standard()).chain(state).collect()
     }
 
     fn layers(&self) -> usize {
@@ -69,7 +80,7 @@ impl LanguageModel for Counting {
     }
 
     fn embedding(&self) -> &Embedding {
-        self.0.model.embedding()
+        self.loaded.model.embedding()
     }
 
     fn vocabulary(&self) -> usize {
@@ -86,10 +97,14 @@ pub(super) fn backend() -> CoreBackend {
 }
 
 pub(super) fn counting() -> Box<dyn LanguageModel> {
+    counting_with(false)
+}
+
+fn counting_with(has_state: bool) -> Box<dyn LanguageModel> {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo");
     let loaded = models::load(&folder, &LoadOptions::default(), &mut |_| ControlFlow::Continue(()));
-    Box::new(Counting(loaded.unwrap()))
+    Box::new(Counting { loaded: loaded.unwrap(), has_state })
 }
 
 pub(super) fn greedy() -> GenerationOptions {
@@ -109,11 +124,7 @@ pub(super) fn options() -> SequenceOptions {
     sequence_options(greedy())
 }
 
-fn start(
-    backend: &CoreBackend,
-    first: u32,
-    cache: Option<crate::generate::PromptCache>,
-) -> Sequence {
+fn start(backend: &CoreBackend, first: u32, cache: Option<PromptCache>) -> Sequence {
     start_with(backend, first, cache, options())
 }
 
@@ -121,7 +132,7 @@ fn start(
 pub(super) fn start_with(
     backend: &CoreBackend,
     first: u32,
-    cache: Option<crate::generate::PromptCache>,
+    cache: Option<PromptCache>,
     options: SequenceOptions,
 ) -> Sequence {
     let prompt = (first..first + 5).collect();
@@ -227,27 +238,75 @@ fn a_prompt_that_fails_leaves_those_that_are_read_with_it() {
 
 #[test]
 fn a_failure_leaves_the_prompt_cache_as_it_was() {
-    let backend = backend();
-    for (culprit, code) in [(BAD, "MLX_ERROR"), (NAN, "INVALID_LOGITS")] {
-        let limits = CacheLimits { max_size: Some(200), quantization: None };
-        let mut first = start(&backend, culprit - 20, Some(backend.prompt_cache(limits)));
-        for _ in 0..3 {
-            step(&backend, &mut first).unwrap();
+    let kinds = [(false, None), (false, Some(200)), (false, Some(16)), (true, None)];
+    // In the answer, and in the prompt.
+    let culprits = [(BAD, 0, "MLX_ERROR"), (BAD, 12, "MLX_ERROR"), (NAN, 0, "INVALID_LOGITS")];
+    // Where the next prompt parts from what is there: at the end, before it, and at once.
+    for parting in [0, 1, 7, 30] {
+        for (culprit, more, code) in culprits {
+            for (has_state, max_size) in kinds {
+                let backend = CoreBackend::new(counting_with(has_state), String::new());
+                let limits = CacheLimits { max_size, quantization: None };
+                let mut first = start(&backend, 0, Some(backend.prompt_cache(limits)));
+                for _ in 0..20 {
+                    step(&backend, &mut first).unwrap();
+                }
+                let cache = backend.leave(first);
+                assert_eq!(backend.prompt_cache_size(&cache).tokens, 25);
+                let before = contents(&cache);
+                let kept = 25_u32.saturating_sub(parting);
+                let beside = start(&backend, 0, None);
+                let prompt = (0..kept).chain(culprit - 15..culprit - 8 + more);
+                let (mut lent, mut sequences) = (Some(cache), [None, Some(beside)]);
+                sequences[0] = backend.start(prompt.collect(), options(), &mut lent).ok();
+                let [failing, beside] = sequences.each_mut().map(|it| it.as_mut().unwrap());
+                let mut done = false;
+                let error = loop {
+                    if done {
+                        if let Err(error) = backend.decode(&mut [beside, failing]).remove(1) {
+                            break error;
+                        }
+                    } else {
+                        step(&backend, beside).unwrap();
+                        match read(&backend, &mut [failing], 4).remove(0) {
+                            Ok(progress) => done = progress.done,
+                            Err(error) => break error,
+                        }
+                    }
+                };
+                assert_eq!(error.code(), code, "{error}");
+                let cache = backend.leave(sequences[0].take().unwrap());
+                let case = format!("{parting}, {more}, {has_state}, {max_size:?}");
+                assert_eq!(cache.limits(), limits);
+                assert_eq!(backend.prompt_cache_size(&cache).tokens, 25, "{case}");
+                assert!(contents(&cache) == before, "{case}");
+            }
         }
-        let cache = backend.leave(first);
-        let held = backend.prompt_cache_size(&cache).tokens;
-        assert_eq!(held, 8);
-        // It begins alike, and goes on until it fails.
-        let mut second = start(&backend, culprit - 20, Some(cache));
-        assert_eq!(second.cached_tokens(), 4);
-        let error = (0..30).find_map(|_| step(&backend, &mut second).err()).unwrap();
-        assert_eq!(error.code(), code, "{error}");
-        let cache = backend.leave(second);
-        assert_eq!((backend.prompt_cache_size(&cache).tokens, cache.limits()), (4, limits));
-        let mut third = start(&backend, culprit - 20, Some(cache));
-        assert_eq!(third.cached_tokens(), 4);
-        assert_eq!(step(&backend, &mut third).unwrap().token, culprit - 15);
     }
+}
+
+/// What is in a prompt cache that later tokens may see.
+fn contents(cache: &PromptCache) -> Vec<Vec<f32>> {
+    let caches = CachePart::without_room(cache.clone().into_caches()).unwrap();
+    let arrays = caches.iter().flat_map(Cache::arrays);
+    arrays.map(|array| mlx::to_f32_vec(array).unwrap()).collect()
+}
+
+#[test]
+fn what_fails_later_on_leaves_the_prompt_cache_as_it_was() {
+    let backend = backend();
+    let mut first = start(&backend, 0, Some(backend.prompt_cache(CacheLimits::default())));
+    for _ in 0..3 {
+        step(&backend, &mut first).unwrap();
+    }
+    let cache = backend.leave(first);
+    let before = contents(&cache);
+    let mut second = start(&backend, 1, Some(cache));
+    step(&backend, &mut second).unwrap();
+    // Something that is done with its tokens fails, and not the sequence.
+    second.fail();
+    let cache = backend.leave(second);
+    assert!(contents(&cache) == before);
 }
 
 #[test]

@@ -214,6 +214,10 @@ impl Backend for Fake {
         done();
     }
 
+    fn fail(&self, sequence: &mut FakeSequence) {
+        sequence.failed = true;
+    }
+
     fn leave(&self, sequence: FakeSequence) -> usize {
         if sequence.failed {
             return sequence.cached;
