@@ -34,6 +34,11 @@ impl ArraysCache {
         Self { entries, offset: positions, max_size: None, grows: false }
     }
 
+    /// Takes what no entry shows, and no file says, of another one.
+    pub(super) fn set_like(&mut self, other: &Self) {
+        (self.max_size, self.grows) = (other.max_size, other.grows);
+    }
+
     pub(super) fn entries(&self) -> &[Option<Array>] {
         &self.entries
     }

@@ -149,6 +149,9 @@ fn join(
         }
         Cache::Rotating(_) | Cache::Chunked(_) | Cache::Arrays(_) => {
             let Some(mut cache) = state.cloned() else { return Ok(None) };
+            if let (Cache::Arrays(empty), Cache::Arrays(state)) = (&empty, &mut cache) {
+                state.set_like(empty);
+            }
             Ok((cache.offset() == length || cache.rewind(length)).then_some(cache))
         }
     }
