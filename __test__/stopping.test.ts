@@ -149,8 +149,6 @@ describe('sampling', () => {
     expect(option({ stopTokens: [-1] })).toBe('stopTokens[0]')
     expect(option({ bannedStrings: [''] })).toBe('bannedStrings[0]')
     expect(option({ maxTimeMs: 0 })).toBe('maxTimeMs')
-    expect(option({ minTokens: 5, maxTokens: 4 })).toBe('minTokens')
-    expect(option({ minTokens: 5, maxTokens: 5 })).toBeUndefined()
     for (const random of [
       { mirostat: 2 },
       { xtcProbability: 0.5 },

@@ -660,9 +660,6 @@ function checkSampling(options: GenerateOptions): void {
     if (name !== undefined && !options[other])
       throw invalidArgument(name, `has no effect without ${other}`)
   }
-  const { minTokens, maxTokens } = options
-  if (minTokens !== undefined && maxTokens !== undefined && minTokens > maxTokens)
-    throw invalidArgument('minTokens', `is more than maxTokens, which is ${maxTokens}`)
   const random = RANDOM.find((name) => options[name])
   if (options.temperature === 0 && random !== undefined)
     throw invalidArgument(random, 'has no effect with temperature: 0')
