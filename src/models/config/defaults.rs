@@ -71,6 +71,21 @@ mod tests {
     }
 
     #[test]
+    fn an_extended_rotation_counts_from_the_positions_of_the_architecture() {
+        let rotates = |text: &str, model_type: &str| {
+            file(text).with_default_sizes(model_type, model_type).rope(8, Some(1e4), false)
+        };
+        let dynamic = r#"{"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}"#;
+        assert!(rotates(dynamic, "llama").is_ok());
+        assert!(rotates(dynamic, "mamba").is_err());
+        let null = r#"{"max_position_embeddings": null, "rope_scaling": {"type": "dynamic"}}"#;
+        assert!(rotates(null, "llama").is_err());
+        let plain = file("{}").with_default_sizes("llama", "llama");
+        plain.rope(8, Some(1e4), false).unwrap();
+        assert!(plain.used_sizes.borrow().is_empty());
+    }
+
+    #[test]
     fn a_text_part_has_the_sizes_of_the_whole() {
         let config = file("{}").with_default_sizes("gemma2_text", "gemma2");
         assert_eq!(config.size("head_dim").unwrap(), 256);

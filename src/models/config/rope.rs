@@ -184,12 +184,18 @@ impl ConfigFile {
             Some(base) => return Err(self.error(format!("\"rope_theta\" is {base}, not above 0"))),
             None => return Err(self.error("\"rope_theta\" is missing")),
         };
-        let max_positions: Option<i32> = self.optional("max_position_embeddings")?;
+        let scaling = self.rope_scaling()?;
+        // A plain rotation does not ask for it, nor for the usual one where no file says it.
+        let max_positions: Option<i32> = match &scaling {
+            Some(scaling) if scaling.rule() != "default" => {
+                self.optional("max_position_embeddings")?
+            }
+            _ => None,
+        };
         // Phi 3 says beside the rule what others say within it, and that wins.
         let beside: Option<f32> = self.optional("original_max_position_embeddings")?;
         let usual = max_positions.map(|positions| positions as f32);
         let share = self.rope_field("partial_rotary_factor")?;
-        let scaling = self.rope_scaling()?;
         let scaling = scaling.map(|scaling| {
             let scaling = scaling.with_original_positions(beside, usual);
             scaling.with_share(share)

@@ -72,5 +72,13 @@ ARCHITECTURE = Architecture(
         ),
         Fixture("gemma3-raw", "raw", length=30, transformers_differs=ROUNDED),
         Fixture("gemma3-raw-sparse-config", "raw", config={"text_config": SPARSE}, length=30),
+        Fixture(
+            "gemma3-raw-extended",
+            "raw",
+            config={"text_config": {**SPARSE, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}},
+            length=30,
+            oracle="transformers",
+            reason="mlx-lm takes 4096 positions where the length before the extension is not said",
+        ),
     ],
 )

@@ -82,6 +82,8 @@ FIELDS = {
     "v_head_dim",
     "vocab_size",
 }
+# Rotations that are extended count from it. transformers' own goes first: mlx-lm has numbers of its own, or none.
+POSITIONS = "max_position_embeddings"
 
 
 def of_transformers(model_type: str) -> dict | None:
@@ -111,7 +113,8 @@ def found(model_type: str) -> dict[str, int]:
     theirs, ours = of_transformers(model_type) or {}, of_mlx(model_type)
     # What mlx-lm reads as the absence of a part (null or 0), or derives of other fields, is left to the architecture.
     both = {**theirs, **{name: value for name, value in ours.items() if value is not dataclasses.MISSING}}
-    kept = {name: value for name, value in sorted(both.items()) if name in FIELDS}
+    positions = {POSITIONS: theirs.get(POSITIONS) or both.get(POSITIONS)}
+    kept = {name: value for name, value in sorted((both | positions).items()) if name in FIELDS | {POSITIONS}}
     return {name: value for name, value in kept.items() if isinstance(value, int) and value}
 
 
