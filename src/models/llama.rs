@@ -25,8 +25,13 @@ pub(super) const ARCHITECTURE: Architecture = Architecture::new(
 .with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let is_mistral = ["mistral", "ministral"].contains(&file.model_type()?.as_str());
+    let model_type = file.model_type()?;
+    let is_mistral = ["mistral", "ministral"].contains(&model_type.as_str());
     let file = &if file.is_part() { with_defaults(file, is_mistral) } else { file.clone() };
+    let file = &match model_type.as_str() {
+        "iquestcoder" => file.with_default_eps(1e-5),
+        _ => file.clone(),
+    };
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     file.set_windows(&mut decoder, is_mistral)?;
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))

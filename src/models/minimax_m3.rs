@@ -70,10 +70,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         eps,
         rope: file.rope(rotated.min(index_dim), rope.base, false)?,
     };
-    if heads % indexer.heads != 0 {
-        let message = format!("\"index_n_heads\" {} does not divide {heads} heads", indexer.heads);
-        return Err(file.error(message));
-    }
     let mlp = |w: &Weights, hidden: i32| -> Result<_> {
         Ok(Mlp::new(w, dims, hidden, false, Activation::Silu)?.combined(combine))
     };
@@ -84,6 +80,13 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             let attention = decoder.attention.build(&w, decoder.layers[index].clone())?;
             // Which layers have an indexer is said by fields of many names, or not at all.
             let indexer = w.at("index_q_proj").has("weight").then(|| indexer.clone());
+            if let Some(heads_of_index) = indexer.as_ref().map(|it| it.heads)
+                && heads % heads_of_index != 0
+            {
+                let message =
+                    format!("\"index_n_heads\" {heads_of_index} does not divide {heads} heads");
+                return Err(file.error(message));
+            }
             Ok(Box::new(BlockSparseAttention::new(&w, attention, indexer)?))
         },
         |index, w| {
@@ -111,6 +114,10 @@ fn with_defaults(file: &ConfigFile) -> Result<ConfigFile> {
     let mut file = file.clone();
     let own: Map<String, Value> = file.optional("sparse_attention_config")?.unwrap_or_default();
     for (field, name) in INDEX {
+        // Null where no layer has an indexer.
+        if !file.says(field) {
+            file = file.without(field);
+        }
         if let Some(value) = own.get(name).filter(|value| !value.is_null()) {
             file = file.with([(field, value.clone())]);
         }

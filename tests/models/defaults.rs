@@ -30,6 +30,8 @@ fn cases() -> Vec<(&'static str, &'static str, Value, Value)> {
         bases.into_iter().map(|(fixture, (usual, other))| (fixture, "rope_theta", usual, other));
     bases
         .chain([
+            ("qwen2-vl-raw", "rms_norm_eps", json!(1e-5), json!(1e-2)),
+            ("qwen3-vl-moe-raw", "norm_topk_prob", json!(true), json!(false)),
             ("phi-raw", "hidden_act", json!("gelu_new"), json!("relu")),
             ("phi-raw", "partial_rotary_factor", json!(0.5), json!(0.25)),
             ("phi3-raw-longrope", "max_position_embeddings", json!(4096), json!(8192)),
@@ -83,6 +85,33 @@ fn what_is_left_out_is_what_transformers_takes_for_it() {
         let error = relative_error(&left_out, &logits_with(fixture, field, Some(&other)));
         assert!(error > 1e-4, "{case}: the field changes nothing ({error:.1e})");
     }
+}
+
+#[test]
+fn an_epsilon_that_is_left_out_is_that_of_the_kind_of_model() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let logits = |model_type: &str, eps: Option<f64>| {
+        logits_of("llama-raw", |fields| {
+            fields.insert("model_type".to_owned(), json!(model_type));
+            fields.insert("head_dim".to_owned(), json!(8));
+            fields.remove("rms_norm_eps");
+            fields.extend(eps.map(|eps| ("rms_norm_eps".to_owned(), json!(eps))));
+        })
+    };
+    assert_eq!(logits("llama", None), logits("llama", Some(1e-6)));
+    assert_eq!(logits("iquestcoder", None), logits("iquestcoder", Some(1e-5)));
+    assert_ne!(logits("iquestcoder", None), logits("llama", None));
+}
+
+#[test]
+fn a_unified_gemma_4_has_no_inputs_of_each_layer_unless_it_says_so() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let unified = logits_of("gemma4-raw-moe", |fields| {
+        fields.insert("model_type".to_owned(), json!("gemma4_unified_text"));
+        fields.remove("hidden_size_per_layer_input");
+        fields.remove("num_kv_shared_layers");
+    });
+    assert_eq!(unified, logits_of("gemma4-raw-moe", |_| {}));
 }
 
 #[test]

@@ -80,6 +80,9 @@ fn with_defaults(text: &ConfigFile) -> Result<ConfigFile> {
         Some(_) => Value::Null,
         None => json!(512),
     };
+    // Has neither inputs of each layer nor layers without keys of their own.
+    let is_unified = text.is_of("gemma4_unified")? || text.model_type()? == "gemma4_unified_text";
+    let few_layers = text.layers().is_ok_and(|it| it <= 20);
     Ok(text.with_defaults([
         ("hidden_size", json!(1536)),
         ("num_hidden_layers", json!(35)),
@@ -90,11 +93,9 @@ fn with_defaults(text: &ConfigFile) -> Result<ConfigFile> {
         ("global_head_dim", global_head_dim),
         ("vocab_size", json!(262_144)),
         ("vocab_size_per_layer_input", json!(262_144)),
-        ("hidden_size_per_layer_input", json!(256)),
-        (
-            "num_kv_shared_layers",
-            json!(if text.layers().is_ok_and(|it| it <= 20) { 0 } else { 20 }),
-        ),
+        ("hidden_size_per_layer_input", json!(if is_unified { 0 } else { 256 })),
+        ("num_kv_shared_layers", json!(if is_unified || few_layers { 0 } else { 20 })),
+        ("sliding_window", json!(if is_unified { 1024 } else { 512 })),
         ("final_logit_softcapping", json!(30.0)),
         ("tie_word_embeddings", json!(true)),
         (

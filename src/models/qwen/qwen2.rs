@@ -1,6 +1,8 @@
 //! Qwen 2 and 2.5 (Yang et al. 2024), and MiMo: Llama with biases on queries, keys and values.
 //! Of checkpoints that also see images, the language model.
 
+use serde_json::json;
+
 use super::base;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
@@ -16,6 +18,11 @@ pub(super) const ARCHITECTURE: Architecture =
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let model_type = file.model_type()?;
     let is_mimo = model_type == "mimo";
+    let sees = ["qwen2_vl", "qwen2_5_vl"].iter().any(|it| model_type.starts_with(it));
+    let file = &match sees {
+        true => file.with_default_eps(1e-5).with_defaults([("max_window_layers", json!(80))]),
+        false => file.clone(),
+    };
     let mut decoder = file.decoder(&RopeDefaults::base(base(&model_type)))?;
     decoder.attention.qkv_bias = true;
     let (place, names) = (PredictionPlace::BesideLayers("mtp_layers.0"), PredictionNames::MIMO);

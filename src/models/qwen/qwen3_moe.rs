@@ -1,6 +1,8 @@
 //! Qwen 3 MoE (Yang et al. 2025): Qwen 3 with experts in some or all layers. Of
 //! checkpoints that also see images, the language model.
 
+use serde_json::json;
+
 use super::base;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
@@ -12,7 +14,10 @@ pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["qwen3_moe", "qwen3_vl_moe"], build).with_eps(1e-6);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let rope = RopeDefaults::base(base(&file.model_type()?));
+    let model_type = file.model_type()?;
+    let normalizes = model_type.starts_with("qwen3_vl");
+    let file = &file.with_defaults([("norm_topk_prob", json!(normalizes))]);
+    let rope = RopeDefaults::base(base(&model_type));
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     decoder.set_windows(file.windows_if_used(|_| true)?);

@@ -139,6 +139,19 @@ ARCHITECTURE = Architecture(
             length=30,
         ),
         Fixture(
+            "minimax-m3-dense",
+            "mlx",
+            config=config(
+                # As many heads of indexers as are usual do not divide them.
+                num_attention_heads=2,
+                sparse_attention_config=ABSENT,
+                index_n_heads=None,
+                index_head_dim=None,
+                index_block_size=None,
+                index_topk_blocks=None,
+            ),
+        ),
+        Fixture(
             "minimax-m3-4bit",
             "mlx",
             config=config(
