@@ -84,22 +84,36 @@ fn tables(tiles: &[Tile], share: Option<i32>) -> [Vec<u32>; 2] {
 
 /// See [`super::cached_attention`].
 pub(super) fn attend<C: KvCache>(mut step: Step<C>) -> Result<Array> {
-    let AttentionParams { kv_heads, heads, head_dim, .. } = *step.params;
-    let (dtype, kv_heads_each) = (step.dtype(), kv_heads as usize);
-    let places = step.places()?;
     let rows: Vec<_> = step
         .rows
         .iter()
         .map(|row| Lengths { before: row.cache.offset(), new: row.length })
         .collect();
+    let placed = place(&mut step, &rows)?;
+    placed.attend(&step, &rows)
+}
+
+/// What chunk_place.cu has put to its place.
+struct Placed {
+    /// `[1, positions, heads · head_dim]`.
+    queries: Array,
+    /// Where each row's keys and values are.
+    places: Array,
+    /// Of each row its first new position among those of all rows, how many it had before, for how
+    /// many it has room, and how many are new.
+    table: Array,
+}
+
+fn place<C: KvCache>(step: &mut Step<C>, rows: &[Lengths]) -> Result<Placed> {
+    let AttentionParams { heads, head_dim, .. } = *step.params;
+    let places = step.places()?;
     let (mut table, mut all) = (Vec::with_capacity(4 * rows.len()), 0);
-    for (row, &Lengths { before, new }) in rows.iter().enumerate() {
-        let capacity = places[row].capacity;
-        table.extend([all, before, capacity, new].map(|number| number as u32));
+    for (&Lengths { before, new }, places) in rows.iter().zip(&places) {
+        table.extend([all, before, places.capacity, new].map(|number| number as u32));
         all += new;
     }
     let queries = [1, all, heads * head_dim];
-    let placing = Launch {
+    let launch = Launch {
         text: concat!(
             include_str!("../numbers.cuh"),
             include_str!("../rows.cuh"),
@@ -110,43 +124,48 @@ pub(super) fn attend<C: KvCache>(mut step: Step<C>) -> Result<Array> {
         settings: &[],
         block: Block { threads: 256, shared_memory: 0 },
         blocks: all as usize,
-        outputs: &[(&queries, dtype), (&[1], Dtype::Uint32)],
+        outputs: &[(&queries, step.dtype()), (&[1], Dtype::Uint32)],
         numbers: &[],
     };
-    let (places, table) = (&on_card(&addresses(&places))?, &on_card(&table)?);
-    let mut outputs = step.launch(places, table, &placing)?;
-    let (placed, queries) = (&outputs.swap_remove(1), &outputs.swap_remove(0));
+    let (places, table) = (on_card(&addresses(&places))?, on_card(&table)?);
+    let mut outputs = step.launch(&places, &table, &launch)?;
+    let (all_placed, queries) = (outputs.swap_remove(1), outputs.swap_remove(0));
     // So that keys and values can be computed without what follows.
-    step.written(placed);
-    let shape = Shape::of(step.params, dtype);
-    let tiles = tiles(&rows, shape.rows / shape.group);
-    let share = keys_of_share(&tiles, kv_heads_each, step.card.processors());
-    let [of_blocks, of_joins] = tables(&tiles, share);
-    let blocks = of_blocks.len() / 4 * kv_heads_each;
-    let of_blocks = on_card(&of_blocks)?;
-    let sinks = step.params.sinks.as_ref();
-    let attended = [1, all, heads * head_dim];
-    let found = [blocks as i32, shape.rows, head_dim + 2];
-    let (output, at_once) = match share {
-        Some(_) => ((&found[..], Dtype::Float32), None),
-        None => ((&attended[..], dtype), sinks),
-    };
-    let inputs: Vec<_> = [queries, places, table, &of_blocks].into_iter().chain(at_once).collect();
-    let AttentionParams { scale, soft_cap, .. } = *step.params;
-    let numbers =
-        [Number::Whole(kv_heads), Number::Real(scale), Number::Real(soft_cap.unwrap_or(1.0))];
-    let kernel = shape.kernel(step.params, share.is_some())?;
-    let mut outputs = kernel.run(blocks, &inputs, &[output], &numbers)?;
-    let output = outputs.swap_remove(0);
-    if share.is_none() {
-        return Ok(output);
+    step.written(&all_placed);
+    Ok(Placed { queries, places, table })
+}
+
+impl Placed {
+    fn attend<C: KvCache>(&self, step: &Step<C>, rows: &[Lengths]) -> Result<Array> {
+        let AttentionParams { kv_heads, head_dim, scale, soft_cap, .. } = *step.params;
+        let (sinks, heads) = (step.params.sinks.as_ref(), kv_heads as usize);
+        let shape = Shape::of(step.params, step.dtype());
+        let tiles = tiles(rows, shape.rows / shape.group);
+        let share = keys_of_share(&tiles, heads, step.card.processors());
+        let [of_blocks, of_joins] = tables(&tiles, share);
+        let blocks = of_blocks.len() / 4 * heads;
+        let of_blocks = on_card(&of_blocks)?;
+        let attended = (self.queries.shape(), step.dtype());
+        let found = [blocks as i32, shape.rows, head_dim + 2];
+        let (output, sinks_at_once) = match share {
+            Some(_) => ((&found[..], Dtype::Float32), None),
+            None => (attended, sinks),
+        };
+        let inputs = [&self.queries, &self.places, &self.table, &of_blocks];
+        let inputs: Vec<_> = inputs.into_iter().chain(sinks_at_once).collect();
+        let numbers =
+            [Number::Whole(kv_heads), Number::Real(scale), Number::Real(soft_cap.unwrap_or(1.0))];
+        let kernel = shape.kernel(step.params, share.is_some())?;
+        let output = kernel.run(blocks, &inputs, &[output], &numbers)?.swap_remove(0);
+        if share.is_none() {
+            return Ok(output);
+        }
+        let of_joins = on_card(&of_joins)?;
+        let inputs: Vec<_> = [&output, &self.table, &of_joins].into_iter().chain(sinks).collect();
+        let blocks = tiles.len() * heads * shape.rows as usize;
+        let join = shape.join_kernel(step.params)?;
+        Ok(join.run(blocks, &inputs, &[attended], &[Number::Whole(kv_heads)])?.swap_remove(0))
     }
-    let of_joins = on_card(&of_joins)?;
-    let inputs: Vec<_> = [&output, table, &of_joins].into_iter().chain(sinks).collect();
-    let blocks = tiles.len() * kv_heads_each * shape.rows as usize;
-    let join = shape.join_kernel(step.params)?;
-    let outputs = [(&attended[..], dtype)];
-    Ok(join.run(blocks, &inputs, &outputs, &[Number::Whole(kv_heads)])?.swap_remove(0))
 }
 
 /// What chunk_attention.cu makes of its settings.
