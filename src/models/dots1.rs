@@ -18,7 +18,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let first = file.max_window_layers()?;
     let used = file.with([("use_sliding_window", json!(true))]);
-    decoder.set_windows(used.windows_if_used(|layer| layer >= first)?);
+    decoder.set_windows(used.windows_if_used(Some(4096), |layer| layer >= first)?);
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
     layers.bias = file.flag("mlp_bias")?;
     layers.names.stacked = ["experts.gate_proj", "experts.up_proj", "experts.down_proj"];

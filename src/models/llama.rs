@@ -30,6 +30,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &if file.is_part() { with_defaults(file, is_mistral) } else { file.clone() };
     let file = &match model_type.as_str() {
         "iquestcoder" => file.with_default_eps(1e-5),
+        _ if is_mistral => file.with_defaults([("sliding_window", json!(4096))]),
         _ => file.clone(),
     };
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;

@@ -13,6 +13,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     for (layer, &rotated) in decoder.layers.iter_mut().zip(&rotated) {
         layer.rope = layer.rope.take().filter(|_| rotated);
     }
-    decoder.set_windows(file.windows_if_used(|layer| !rotated[layer])?);
+    decoder.set_windows(file.windows_if_used(None, |layer| !rotated[layer])?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

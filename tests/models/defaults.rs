@@ -4,10 +4,12 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use nodemlx::cache::Cache;
 use nodemlx::fused::{Device, Precision};
 use nodemlx::mlx::{self, DeviceKind, Dtype};
-use nodemlx::models::{self, LoadOptions};
+use nodemlx::models::{self, LoadOptions, Loaded};
 use serde_json::{Map, Value, json};
+use tempfile::TempDir;
 
 use super::{Golden, logits, relative_error};
 
@@ -54,6 +56,11 @@ fn logits_with(fixture: &str, field: &str, value: Option<&Value>) -> Vec<f32> {
 
 /// The logits of a fixture whose language model's configuration is changed.
 fn logits_of(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> Vec<f32> {
+    run(edited(fixture, edit).path(), &Golden::read(&seeded::folder(fixture)).tokens)
+}
+
+/// A fixture whose language model's configuration is changed.
+fn edited(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     seeded::copy(&seeded::folder(fixture), copy.path());
     let path = copy.path().join("config.json");
@@ -65,14 +72,17 @@ fn logits_of(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> Vec<f
     };
     edit(fields);
     std::fs::write(&path, serde_json::to_vec(&config).unwrap()).unwrap();
-    run(copy.path(), &Golden::read(&seeded::folder(fixture)).tokens)
+    copy
 }
 
 fn run(folder: &Path, tokens: &[u32]) -> Vec<f32> {
+    logits(&*load(folder).model, tokens, tokens.len())
+}
+
+fn load(folder: &Path) -> Loaded {
     let device = Device::cpu(Some(1), Precision::Exact);
     let options = LoadOptions { device, dtype: Some(Dtype::Float32), ..LoadOptions::default() };
-    let loaded = models::load(folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
-    logits(&*loaded.model, tokens, tokens.len())
+    models::load(folder, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
 #[test]
@@ -101,6 +111,38 @@ fn an_epsilon_that_is_left_out_is_that_of_the_kind_of_model() {
     assert_eq!(logits("llama", None), logits("llama", Some(1e-6)));
     assert_eq!(logits("iquestcoder", None), logits("iquestcoder", Some(1e-5)));
     assert_ne!(logits("iquestcoder", None), logits("llama", None));
+}
+
+#[test]
+fn a_window_that_is_left_out_is_usual_and_one_that_is_null_is_none() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let windows = |fixture: &str, used: bool, value: Option<Value>| {
+        let folder = edited(fixture, |fields| {
+            fields.remove("sliding_window");
+            fields.insert("use_sliding_window".to_owned(), json!(used));
+            fields.insert("max_window_layers".to_owned(), json!(0));
+            fields.extend(value.map(|value| ("sliding_window".to_owned(), value)));
+        });
+        let caches = load(folder.path()).model.make_caches();
+        let window = |cache: &Cache| match cache {
+            Cache::Rotating(cache) => Some(cache.window()),
+            _ => None,
+        };
+        caches.iter().map(window).collect::<Vec<_>>()
+    };
+    for fixture in ["mistral-raw", "qwen2-raw", "qwen3-raw", "gemma3-text-raw"] {
+        let usual = windows(fixture, true, None);
+        assert!(usual.contains(&Some(4096)), "{fixture}: {usual:?}");
+        let (said, none) = (windows(fixture, true, Some(json!(8))), windows(fixture, false, None));
+        assert!(said.contains(&Some(8)) && !said.contains(&Some(4096)), "{fixture}: {said:?}");
+        if fixture.starts_with("qwen") {
+            assert!(none.iter().all(Option::is_none), "{fixture}: {none:?}");
+        }
+    }
+    for fixture in ["mistral-raw", "qwen2-raw", "smollm3-raw"] {
+        let none = windows(fixture, true, Some(Value::Null));
+        assert!(none.iter().all(Option::is_none), "{fixture}: {none:?}");
+    }
 }
 
 #[test]

@@ -202,17 +202,20 @@ impl ConfigFile {
 
     /// How many positions each layer sees in Qwen's models and those that took up their fields:
     /// all, unless `use_sliding_window` says that layers of `layer_types`, or without it those that
-    /// `by_default` names, see `sliding_window`.
+    /// `by_default` names, see `sliding_window`, or `usual` positions where it is absent.
     pub(in crate::models) fn windows_if_used(
         &self,
+        usual: Option<i64>,
         by_default: impl Fn(usize) -> bool,
     ) -> Result<Vec<Option<i32>>> {
-        let layers = self.layers()?;
-        let given = self.optional::<i64>("sliding_window")?.is_some();
-        if !given || !self.flag("use_sliding_window")? {
-            return Ok(vec![None; layers]);
-        }
-        let window = self.window()?;
+        let (layers, field) = (self.layers()?, "sliding_window");
+        let window = match usual {
+            Some(usual) => self.unless_null(field, usual)?,
+            None => self.optional(field)?,
+        };
+        let is_used = self.flag("use_sliding_window")?;
+        let Some(window) = window.filter(|_| is_used) else { return Ok(vec![None; layers]) };
+        let window = self.bounded(field, window, 1 << 24)?;
         let near: Vec<bool> = match self.layer_types()? {
             Some(types) => types.iter().map(|it| *it == LayerType::SlidingAttention).collect(),
             None => (0..layers).map(by_default).collect(),

@@ -40,7 +40,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let scale = half::bf16::from_f32((decoder.attention.dims as f32).sqrt());
     decoder.embedding_scale = Some(scale.to_f32());
     let local = file.local_rope(decoder.attention.head_dim)?;
-    for (layer, window) in decoder.layers.iter_mut().zip(file.windows(512, 6)?) {
+    for (layer, window) in decoder.layers.iter_mut().zip(file.windows(4096, 6)?) {
         layer.span = match (sees_whole, window) {
             (false, window) => window.into(),
             (true, None) => AttentionSpan::Whole,

@@ -28,6 +28,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let (place, names) = (PredictionPlace::BesideLayers("mtp_layers.0"), PredictionNames::MIMO);
     decoder.prediction = is_mimo.then_some(PredictionConfig { place, names, like: 0 });
     let first = file.max_window_layers()?;
-    decoder.set_windows(file.windows_if_used(|layer| layer >= first)?);
+    decoder.set_windows(file.windows_if_used(Some(4096), |layer| layer >= first)?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

@@ -14,7 +14,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.attention.qkv_bias = file.flag_on("qkv_bias")?;
     let end = file.max_window_layers()?;
-    decoder.set_windows(file.windows_if_used(|layer| layer.is_multiple_of(2) && layer < end)?);
+    decoder.set_windows(
+        file.windows_if_used(Some(4096), |layer| layer.is_multiple_of(2) && layer < end)?,
+    );
     let dims = decoder.attention.dims;
     let shared = file.size("shared_expert_intermediate_size")?;
     let config = experts(file, dims)?;

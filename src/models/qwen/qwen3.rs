@@ -16,6 +16,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
     let first = file.max_window_layers()?;
-    decoder.set_windows(file.windows_if_used(|layer| layer >= first)?);
+    decoder.set_windows(file.windows_if_used(Some(4096), |layer| layer >= first)?);
     Ok(Box::new(decoder.build(w, mlp(file, decoder.attention.dims)?)?))
 }

@@ -20,7 +20,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults::base(base(&model_type));
     let mut decoder = file.decoder(&rope)?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
-    decoder.set_windows(file.windows_if_used(|_| true)?);
+    decoder.set_windows(file.windows_if_used(Some(4096), |_| true)?);
     let dims = decoder.attention.dims;
     let config = experts(file, dims)?;
     let (sparse, dense) = (sparse_layers(file)?, mlp(file, dims)?);
