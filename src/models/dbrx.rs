@@ -86,9 +86,14 @@ fn with_parts(file: &ConfigFile) -> Result<ConfigFile> {
         ("num_attention_heads", "n_heads"),
         ("num_hidden_layers", "n_layers"),
     ]);
+    let clip = match or(&attention, "clip_qkv", Value::Null) {
+        // Which counts as 1 in Python.
+        Value::Bool(true) => json!(1),
+        clip => clip,
+    };
     Ok(file.with([
         ("num_key_value_heads", or(&attention, "kv_n_heads", json!(1))),
-        ("clip_qkv", or(&attention, "clip_qkv", Value::Null)),
+        ("clip_qkv", clip),
         ("rope_theta", or(&attention, "rope_theta", base)),
         ("intermediate_size", or(&ffn, "ffn_hidden_size", json!(3584))),
         ("num_experts", or(&ffn, "moe_num_experts", json!(4))),

@@ -146,6 +146,15 @@ fn a_window_that_is_left_out_is_usual_and_one_that_is_null_is_none() {
 }
 
 #[test]
+fn a_bound_of_dbrx_that_is_true_is_one() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let logits =
+        |bound: Value| logits_of("dbrx-raw", |fields| fields["attn_config"]["clip_qkv"] = bound);
+    assert_eq!(logits(json!(true)), logits(json!(1.0)));
+    assert_ne!(logits(json!(true)), logits(json!(0.1)));
+}
+
+#[test]
 fn a_unified_gemma_4_has_no_inputs_of_each_layer_unless_it_says_so() {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let unified = logits_of("gemma4-raw-moe", |fields| {
