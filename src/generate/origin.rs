@@ -26,16 +26,14 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// That of `caches`, which hold `tokens`, and of which a sequence keeps the first `kept`.
+    /// What brings `cache` back after a sequence that begins with `prompt` has had it.
     ///
     /// # Errors
     /// Those of MLX.
-    pub(super) fn behind(
-        caches: &[Cache],
-        tokens: &[u32],
-        kept: usize,
-        limits: CacheLimits,
-    ) -> Result<Self> {
+    pub(super) fn of(cache: &PromptCache, prompt: &[u32]) -> Result<Self> {
+        let Some((caches, tokens, kept)) = cache.kept_by(prompt) else {
+            return Ok(Self::Whole(cache.clone()));
+        };
         let length = kept as i32;
         let rest: Result<Vec<Cache>> = caches.iter().map(|it| it.remainder(length)).collect();
         let rest = rest.and_then(|rest| match kept < tokens.len() {
@@ -45,7 +43,7 @@ impl Origin {
         });
         // MLX would tell whoever waits next.
         let rest = rest.inspect_err(|_| drop(mlx::settle()))?;
-        Ok(Self::Behind { tokens: tokens.to_vec(), kept, rest, limits })
+        Ok(Self::Behind { tokens: tokens.to_vec(), kept, rest, limits: cache.limits() })
     }
 
     /// The prompt cache as it was. `caches` are those of the sequence, if their beginning is what it

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::origin::Origin;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
@@ -57,18 +56,13 @@ impl PromptCache {
         self.tokens.is_some() && self.caches.iter().all(goes_back)
     }
 
-    /// What brings it back after a sequence that begins with `prompt` has had it.
-    ///
-    /// # Errors
-    /// Those of MLX.
-    pub(super) fn origin(&self, prompt: &[u32]) -> Result<Origin> {
-        let Some(tokens) = &self.tokens else { return Ok(Origin::Whole(self.clone())) };
+    /// Its caches, its tokens, and how many of these a sequence that begins with `prompt` keeps;
+    /// `None` where it is not known, or where the caches cannot go back.
+    pub(super) fn kept_by(&self, prompt: &[u32]) -> Option<(&[Cache], &[u32], usize)> {
+        let tokens = self.tokens.as_ref()?;
         let kept = kept(tokens, prompt);
-        let parts = kept == tokens.len() || (kept > 0 && self.goes_back(kept));
-        match parts {
-            true => Origin::behind(&self.caches, tokens, kept, self.limits),
-            false => Ok(Origin::Whole(self.clone())),
-        }
+        let goes_back = kept == tokens.len() || (kept > 0 && self.goes_back(kept));
+        goes_back.then_some((&self.caches, tokens, kept))
     }
 
     /// Its caches.

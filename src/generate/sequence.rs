@@ -235,7 +235,7 @@ impl Sequence {
             Some(cache) => cache.limits(),
             None => generation.cache_limits(),
         };
-        let origin = cache.as_ref().filter(|_| is_lent).map(|cache| cache.origin(&prompt));
+        let origin = cache.as_ref().filter(|_| is_lent).map(|cache| Origin::of(cache, &prompt));
         let origin = origin.transpose()?;
         let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, limits));
         let (caches, cached_tokens, cached) = cache.begin(model, &prompt);
