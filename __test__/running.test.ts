@@ -55,8 +55,11 @@ describe('a prompt of 2 MB', () => {
       const model = await loadModel('demo')
       const order = []
       const tokenized = model.tokenize(big).then(() => order.push('tokenized'))
-      const aborted = model.generate(big)
-      const ended = model.generate(big)
+      // Its format takes long to compile.
+      const options = Array.from({ length: 10_000 }, (_, at) => ('n ' + ((at * 7919) % 10_007) + ' ').repeat(10))
+      const slow = { responseFormat: { type: 'choice', options } }
+      const aborted = model.generate('Hi', slow)
+      const ended = model.generate('Hi', slow)
       const ends = [
         aborted.then(({ finishReason }) => order.push(finishReason)),
         ended.catch(({ code }) => order.push(code)),

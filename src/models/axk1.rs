@@ -10,9 +10,19 @@ use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
     Architecture::new(&["axk1"], build).with_eps(1e-6).ignoring(|file, tensor| {
-        // Layers without experts have the norm, too, and do not use it.
-        is_prediction_layer(file, tensor) || tensor.ends_with(".post_mlp_layernorm.weight")
+        is_prediction_layer(file, tensor) || is_norm_of_dense_layer(file, tensor)
     });
+
+/// Layers without experts have the norm behind them, too, and do not use it.
+fn is_norm_of_dense_layer(file: &ConfigFile, tensor: &str) -> bool {
+    let layer = tensor.strip_prefix("model.layers.");
+    let layer = layer.and_then(|it| it.strip_suffix(".post_mlp_layernorm.weight"));
+    let Some(layer) = layer.and_then(|layer| layer.parse::<usize>().ok()) else { return false };
+    match file.optional::<Vec<String>>("mlp_layer_types") {
+        Ok(Some(kinds)) => kinds.get(layer).is_some_and(|kind| kind == "dense"),
+        _ => layer < file.optional("first_k_dense_replace").ok().flatten().unwrap_or(1),
+    }
+}
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([

@@ -55,7 +55,13 @@ pub(super) fn build_hybrid(
         Some(kinds) => kinds[layer] == Kind::FullAttention,
         None => (layer + 1).is_multiple_of(interval),
     };
-    let published = is_published(w, decoder.layers.len());
+    // Published checkpoints store the norms less 1; those that were converted store the sum, and
+    // turn the convolutions.
+    let layers = language_model(w).at("layers");
+    let published = (0..decoder.layers.len()).any(|layer| {
+        let conv = layers.at(layer).at("linear_attn.conv1d");
+        conv.shape("weight").is_some_and(|shape| shape.last() != Some(&1))
+    });
     let (place, names) = (PredictionPlace::BesideHead("mtp"), PredictionNames::QWEN);
     let attending = (0..decoder.layers.len()).rfind(|&layer| attends(layer));
     decoder.prediction = attending.map(|like| PredictionConfig { place, names, like });
@@ -70,22 +76,6 @@ pub(super) fn build_hybrid(
         },
         feed_forward,
     )?))
-}
-
-/// Published checkpoints store the norms less 1; those that were converted store the sum, and turn
-/// the convolutions. Where there are none of these, or their turn is not seen because they see one
-/// position, the names tell that conversions give.
-fn is_published(w: &Weights, layers: usize) -> bool {
-    let model = language_model(w).at("layers");
-    let convolution = |layer: usize| {
-        let shape = model.at(layer).at("linear_attn.conv1d").shape("weight")?.to_vec();
-        shape.iter().skip(1).any(|&size| size != 1).then_some(shape)
-    };
-    if let Some(shape) = (0..layers).find_map(convolution) {
-        return shape.last() != Some(&1);
-    }
-    let is_stacked = |layer: usize| model.at(layer).at("mlp.switch_mlp.gate_proj").has("weight");
-    w.prefix() != "language_model" && !(0..layers).any(is_stacked)
 }
 
 /// Qwen's experts, one of which sees every token.

@@ -124,18 +124,5 @@ ARCHITECTURE = Architecture(
             },
             dtype="float16",
         ),
-        Fixture(
-            "qwen3-5-raw-attends",
-            "raw",
-            config={
-                "text_config": {
-                    **{k: v for k, v in TEXT.items() if k != "rope_parameters"},
-                    "num_hidden_layers": 2,
-                    "layer_types": ["full_attention"] * 2,
-                }
-            },
-            oracle="transformers",
-            reason="mlx-lm knows published norms by convolutions, and has a rotation of another base by default",
-        ),
     ],
 )
