@@ -56,7 +56,8 @@ describe('a prompt of 2 MB', () => {
       const order = []
       const tokenized = model.tokenize(big).then(() => order.push('tokenized'))
       // Its format takes long to compile.
-      const options = Array.from({ length: 10_000 }, (_, at) => ('n ' + ((at * 7919) % 10_007) + ' ').repeat(10))
+      const option = (_, at) => ('n ' + ((at * 7919) % 10_007) + ' ').repeat(10)
+      const options = Array.from({ length: 10_000 }, option)
       const slow = { responseFormat: { type: 'choice', options } }
       const aborted = model.generate('Hi', slow)
       const ended = model.generate('Hi', slow)

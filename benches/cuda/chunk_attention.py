@@ -217,7 +217,7 @@ def check():
 
 
 def time():
-    """Beside PyTorch's attention, which is cuDNN's or FlashAttention, of as many queries and keys."""
+    """Beside PyTorch's attention, cuDNN's or FlashAttention, of as many queries and keys."""
     print(torch.cuda.get_device_name(), flush=True)
     for rows, share in [
         *[
@@ -250,7 +250,8 @@ def time():
             theirs = replay(lambda: [ask() for _ in range(8)]) / 8
         print(
             f"{len(rows)} x {rows[0]}, shares of {share}: places {place_time * 1e6:.1f} us, "
-            f"attention {time * 1e6:.1f} us, {flops / time / 1e12:.0f} TFLOP/s; PyTorch {theirs * 1e6:.1f} us",
+            f"attention {time * 1e6:.1f} us, {flops / time / 1e12:.0f} TFLOP/s; "
+            f"PyTorch {theirs * 1e6:.1f} us",
             flush=True,
         )
 

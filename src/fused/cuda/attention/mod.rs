@@ -151,20 +151,24 @@ impl<C: KvCache> Step<'_, '_, C> {
         let (dtype, batch) = (self.dtype(), self.new.keys.dim(0));
         let AttentionParams { kv_heads, head_dim, .. } = *self.params;
         let room = |length| [batch, kv_heads, length, head_dim];
-        let mut made = Vec::new();
+        let own = |row: &AttentionRow<C>| row.cache.own_places(room(row.length), dtype);
+        let (mut places, mut made) = (Vec::with_capacity(self.rows.len()), Vec::new());
         for row in self.rows.iter_mut() {
-            if row.cache.own_places(room(row.length), dtype)?.is_none() {
+            let own = own(row)?;
+            if own.is_none() {
                 made.extend(row.cache.renew(room(row.length), dtype)?);
             }
+            places.push(own);
         }
         if !made.is_empty() {
             async_eval(&made.iter().collect::<Vec<_>>())?;
             drop(made);
         }
-        let places = self.rows.iter().map(|row| {
-            let places = row.cache.own_places(room(row.length), dtype)?;
-            let shape = self.new.keys.shape();
-            places.ok_or_else(|| Error::Mlx(format!("{shape:?} do not fit a cache")))
+        let shape = self.new.keys.shape();
+        let places = self.rows.iter().zip(places).map(|(row, places)| match places {
+            Some(places) => Ok(places),
+            // What was just made is there now.
+            None => own(row)?.ok_or_else(|| Error::Mlx(format!("{shape:?} do not fit a cache"))),
         });
         places.collect()
     }
