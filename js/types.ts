@@ -800,7 +800,7 @@ export interface GenerateOptions extends PromptOptions {
   maxTokens?: number | undefined
   /**
    * The least tokens to generate: until then no token ends the answer, and nothing of `stop` does.
-   * An answer that is complete by its `responseFormat` ends all the same. Not above `maxTokens`.
+   * An answer that is complete by its `responseFormat` ends all the same.
    *
    * @defaultValue 0
    */

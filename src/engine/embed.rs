@@ -158,9 +158,8 @@ impl Profile {
                         text = text.to_lowercase();
                     }
                     let tokenizer = self.text.tokenizer()?;
-                    if cut.is_none() && limit.is_some_and(|limit| text.len() > limit) {
-                        check_least(&name, self.text.least_tokens(&text), limit)?;
-                    }
+                    let whole = limit.filter(|_| !truncate);
+                    self.check_text_within(whole, &format!("{name} has"), &text, SHORTEN)?;
                     tokenizer.encode_whole(&text, None, cut)?.0
                 }
             };
@@ -222,22 +221,13 @@ fn prompt_of<'a>(embedder: &'a EmbedderInfo, task: Option<&str>) -> Result<&'a s
     }
 }
 
-/// Refuses a text that has more tokens than the model reads, however it is cut into them.
-fn check_least(name: &str, least: usize, limit: Option<usize>) -> Result<()> {
-    check_limit_of(&format!("{name} has at least"), least, limit)
-}
+/// What is to be done about a text that is too long.
+const SHORTEN: &str = "shorten it, or pass truncate: true";
 
 /// Refuses more tokens than the model reads.
 fn check_limit(name: &str, tokens: usize, limit: Option<usize>) -> Result<()> {
-    check_limit_of(&format!("{name} has"), tokens, limit)
-}
-
-fn check_limit_of(what: &str, tokens: usize, limit: Option<usize>) -> Result<()> {
     match limit.filter(|&limit| tokens > limit) {
         None => Ok(()),
-        Some(limit) => {
-            let advice = "shorten it, or pass truncate: true";
-            Err(Error::overflow(what, tokens, limit, advice))
-        }
+        Some(limit) => Err(Error::overflow(&format!("{name} has"), tokens, limit, SHORTEN)),
     }
 }

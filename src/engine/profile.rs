@@ -174,13 +174,22 @@ impl Profile {
 
     /// Refuses a text of more tokens than the context holds, as far as that is known at once.
     pub(super) fn check_text(&self, what: &str, text: &str, advice: &str) -> Result<()> {
+        self.check_text_within(self.context_length, what, text, advice)
+    }
+
+    /// The same for other limits.
+    pub(super) fn check_text_within(
+        &self,
+        limit: Option<usize>,
+        what: &str,
+        text: &str,
+        advice: &str,
+    ) -> Result<()> {
         // No token is without a byte.
-        let Some(length) = self.context_length.filter(|&length| text.len() > length) else {
-            return Ok(());
-        };
+        let Some(limit) = limit.filter(|&limit| text.len() > limit) else { return Ok(()) };
         match self.text.least_tokens(text) {
-            least if least > length => {
-                Err(Error::overflow(&format!("{what} at least"), least, length, advice))
+            least if least > limit => {
+                Err(Error::overflow(&format!("{what} at least"), least, limit, advice))
             }
             _ => Ok(()),
         }
