@@ -30,7 +30,7 @@ pub use standard::StandardCache;
 use crate::error::{Error, Result};
 use crate::fused::kv::{KvBuffers, KvCache, KvPlaces};
 use crate::mlx::fast::Mask;
-use crate::mlx::{Array, Dtype, ops};
+use crate::mlx::{self, Array, Dtype, ops};
 
 /// Buffers grow in steps of this many positions, so that most tokens are written in place. CUDA's
 /// fused attention for one token relies on a capacity that is a multiple of it.
@@ -96,6 +96,16 @@ pub enum Cache {
 }
 
 impl Cache {
+    /// `caches` with all of their arrays computed.
+    ///
+    /// # Errors
+    /// Those of MLX, also of what computes the arrays.
+    pub fn evaluated(caches: Vec<Self>) -> Result<Vec<Self>> {
+        let arrays: Vec<&Array> = caches.iter().flat_map(Self::arrays).collect();
+        mlx::eval(&arrays)?;
+        Ok(caches)
+    }
+
     /// An empty cache of every position.
     pub fn standard() -> Self {
         Self::Standard(StandardCache::default())

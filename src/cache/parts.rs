@@ -6,7 +6,6 @@
 
 use super::{Cache, RotatingCache, StandardCache};
 use crate::error::Result;
-use crate::mlx::{self, Array};
 
 /// A part of the caches of a sequence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -85,7 +84,7 @@ impl CachePart {
     pub fn copy_positions(caches: &[Cache], length: i32) -> Result<Vec<Cache>> {
         let copies: Vec<Cache> =
             caches.iter().map(|cache| copy(cache, length)).collect::<Result<_>>()?;
-        evaluated(copies)
+        Cache::evaluated(copies)
     }
 
     /// What of such a part is worth writing: no room for more, and nothing that no token sees.
@@ -113,7 +112,7 @@ impl CachePart {
     /// Those of MLX, also of what computes the state.
     pub fn copy_state(caches: &[Cache]) -> Result<Vec<Cache>> {
         let (_, state) = Self::split(caches.iter().cloned());
-        evaluated(state.into_iter().map(compact).collect::<Result<_>>()?)
+        Cache::evaluated(state.into_iter().map(compact).collect::<Result<_>>()?)
     }
 }
 
@@ -182,12 +181,6 @@ fn without_room(cache: Cache) -> Result<Cache> {
         Cache::List(parts) => Cache::List(CachePart::without_room(parts)?),
         other => other,
     })
-}
-
-fn evaluated(caches: Vec<Cache>) -> Result<Vec<Cache>> {
-    let arrays: Vec<&Array> = caches.iter().flat_map(Cache::arrays).collect();
-    mlx::eval(&arrays)?;
-    Ok(caches)
 }
 
 impl StandardCache {

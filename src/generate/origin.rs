@@ -3,7 +3,7 @@
 use super::prompt_cache::PromptCache;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::Result;
-use crate::mlx::{self, Array};
+use crate::mlx;
 
 /// What brings a prompt cache back.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Origin {
         let rest: Result<Vec<Cache>> = caches.iter().map(|it| it.remainder(length)).collect();
         let rest = rest.and_then(|rest| match kept < tokens.len() {
             // It must not hold on to the buffers, which would then be copied as a whole.
-            true => evaluated(rest),
+            true => Cache::evaluated(rest),
             false => Ok(rest),
         });
         // MLX would tell whoever waits next.
@@ -59,7 +59,7 @@ impl Origin {
                 let whole: Result<Vec<Cache>> = rest.iter().enumerate().filter_map(whole).collect();
                 let whole = whole.ok().filter(|whole| whole.len() == rest.len());
                 // What a failed step has left uncomputed must not fail the next one.
-                let whole = whole.and_then(|whole| evaluated(whole).ok());
+                let whole = whole.and_then(|whole| Cache::evaluated(whole).ok());
                 let whole =
                     whole.map(|whole| PromptCache::of(whole, Some(tokens.clone()), *limits));
                 if whole.is_none() {
@@ -69,10 +69,4 @@ impl Origin {
             }
         }
     }
-}
-
-fn evaluated(caches: Vec<Cache>) -> Result<Vec<Cache>> {
-    let arrays: Vec<&Array> = caches.iter().flat_map(Cache::arrays).collect();
-    mlx::eval(&arrays)?;
-    Ok(caches)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cache::file::{CacheBytes, OpenFile};
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
-use crate::mlx::{self, Array};
+use crate::mlx;
 use crate::models::LanguageModel;
 
 /// The header entries of ours in a prompt-cache file: the tokens, and what tells models apart.
@@ -46,8 +46,8 @@ impl PromptCache {
             return None;
         }
         // What a failed step has left uncomputed must not fail the next one.
-        let arrays: Vec<&Array> = self.caches.iter().flat_map(Cache::arrays).collect();
-        mlx::eval(&arrays).ok().map(|()| self)
+        self.caches = Cache::evaluated(self.caches).ok()?;
+        Some(self)
     }
 
     /// Whether all that it holds can go back to what it was after the first `length` tokens.
