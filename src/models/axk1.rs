@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::config::ConfigFile;
-use super::{Architecture, LanguageModel, is_prediction_layer};
+use super::{Architecture, LanguageModel, is_prediction_layer, layer_of};
 use crate::error::Result;
 use crate::nn::{NormLayout, language_model};
 use crate::weights::Weights;
@@ -15,22 +15,22 @@ pub(super) const ARCHITECTURE: Architecture =
 
 /// Layers without experts have the norm behind them, too, and do not use it.
 fn is_norm_of_dense_layer(file: &ConfigFile, tensor: &str) -> bool {
-    let layer = tensor.strip_prefix("model.layers.");
-    let layer = layer.and_then(|it| it.strip_suffix(".post_mlp_layernorm.weight"));
-    let Some(layer) = layer.and_then(|layer| layer.parse::<usize>().ok()) else { return false };
-    match file.optional::<Vec<String>>("mlp_layer_types") {
-        Ok(Some(kinds)) => kinds.get(layer).is_some_and(|kind| kind == "dense"),
-        _ => layer < file.optional("first_k_dense_replace").ok().flatten().unwrap_or(1),
-    }
+    let layer = layer_of(tensor).filter(|_| tensor.ends_with(".post_mlp_layernorm.weight"));
+    let sparse = with_defaults(file).layers_with_experts();
+    layer.zip(sparse.ok()).is_some_and(|(layer, sparse)| sparse.get(layer) == Some(&false))
 }
 
-fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    let file = &file.with_defaults([
+fn with_defaults(file: &ConfigFile) -> ConfigFile {
+    file.with_defaults([
         ("first_k_dense_replace", json!(1)),
         ("n_group", json!(8)),
         ("topk_group", json!(4)),
         ("routed_scaling_factor", json!(2.5)),
-    ]);
+    ])
+}
+
+fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
+    let file = &with_defaults(file);
     let mut latent = file.latent_decoder(10_000.0, true)?;
     let mut layers = file.sparse_layers(latent.attention.dims)?;
     let view = language_model(w).at("layers");

@@ -599,9 +599,12 @@ fn is_rotary_frequencies(tensor: &str) -> bool {
 /// The layers after the last one, which predict more tokens than the next (multi-token prediction,
 /// Gloeckle et al. 2024).
 fn is_prediction_layer(file: &ConfigFile, tensor: &str) -> bool {
-    let layer = tensor.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
-    let index = layer.and_then(|layer| layer.parse::<usize>().ok());
-    index.zip(file.layers().ok()).is_some_and(|(index, layers)| index >= layers)
+    layer_of(tensor).zip(file.layers().ok()).is_some_and(|(index, layers)| index >= layers)
+}
+
+/// The number of the layer that a tensor is of.
+fn layer_of(tensor: &str) -> Option<usize> {
+    tensor.strip_prefix("model.layers.")?.split('.').next()?.parse().ok()
 }
 
 /// The architectures that write texts, by name, each with the values of `model_type` that it runs.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::{ConfigFile, Mamba2Fields, RopeDefaults};
-use super::{Architecture, LanguageModel};
+use super::{Architecture, LanguageModel, layer_of};
 use crate::error::Result;
 use crate::nn::{
     Activation, AttentionConfig, AttentionSpan, Backbone, Block, Embedding, Head, LayerConfig,
@@ -22,9 +22,9 @@ pub(super) const ARCHITECTURE: Architecture =
 /// Whether a tensor is a low-rank matrix of another layer: each block has those of all, also where
 /// blocks are not shared, as heads and embeddings are not.
 fn is_of_another_layer(file: &ConfigFile, tensor: &str) -> bool {
-    let number = |text: &str| text.split('.').next().and_then(|it| it.parse::<usize>().ok());
-    let layer = tensor.strip_prefix("model.layers.").and_then(number);
-    let adapter = tensor.split_once("_adapter_list.").and_then(|(_, rest)| number(rest));
+    let adapter = tensor.split_once("_adapter_list.").and_then(|(_, rest)| rest.split('.').next());
+    let adapter = adapter.and_then(|number| number.parse::<usize>().ok());
+    let layer = layer_of(tensor);
     let (Some(layer), Some(adapter), Ok(kinds)) = (layer, adapter, kinds(file)) else {
         return false;
     };
