@@ -1,5 +1,5 @@
 // npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 96 --rounds 3 --device cpu
-// --model FOLDER]: how many tokens per second one model generates for several streams at once,
+// --model FOLDER --json]: how many tokens per second one model generates for several streams at once,
 // through the API: while all of them write, and from the call to the end, with the prompts, which
 // are read meanwhile. Every round has all numbers of streams, so that the ratios are those of one
 // run.
@@ -94,6 +94,7 @@ const { values: flags } = parseArgs({
     rounds: { type: 'string', default: '3' },
     device: { type: 'string', default: 'cpu' },
     model: { type: 'string' },
+    json: { type: 'boolean', default: false },
   },
 })
 const counts = flags.streams.split(',').map(Number)
@@ -148,16 +149,28 @@ for (let round = 0; round < rounds; round++) {
     `round ${round + 1}: ${rates.map((it) => it.map((rate) => rate.toFixed(1)).join('/')).join(' ')}\n`,
   )
 }
-console.log(
-  '| Streams | Tokens/s while all write | × one stream | with the prompts | × one stream |',
-)
-console.log('|---|---|---|---|---|')
-for (const [index, streams] of counts.entries()) {
-  const cells = ['writing', 'whole'].flatMap((kind) => {
+/** The medians of a number of streams, and how many times those of one stream they are. */
+const medians = counts.map((streams, index) => {
+  const kinds = ['writing', 'whole'].map((kind) => {
     const rates = samples[index].map((sample) => sample[kind])
     const ratios = rates.map((rate, round) => rate / samples[0][round][kind])
-    return [median(rates).toFixed(1), counts[0] === 1 ? median(ratios).toFixed(2) : '–']
+    return [kind, { rate: median(rates), ratio: counts[0] === 1 ? median(ratios) : undefined }]
   })
-  console.log(`| ${[streams, ...cells].join(' | ')} |`)
+  return { streams, ...Object.fromEntries(kinds) }
+})
+if (flags.json) {
+  console.log(JSON.stringify(medians))
+} else {
+  console.log(
+    '| Streams | Tokens/s while all write | × one stream | with the prompts | × one stream |',
+  )
+  console.log('|---|---|---|---|---|')
+  for (const { streams, writing, whole } of medians) {
+    const cells = [writing, whole].flatMap(({ rate, ratio }) => [
+      rate.toFixed(1),
+      ratio?.toFixed(2) ?? '–',
+    ])
+    console.log(`| ${[streams, ...cells].join(' | ')} |`)
+  }
 }
 await model.dispose()

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --tokens 32 --nice -5 --threads 1,2
-// --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of threads) and
+// npm run bench:peers [-- --rounds 3 --prompts 256,1024 --streams 4,8 --tokens 32 --nice -5
+// --threads 1,2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of threads) and
 // mlx-lm, in turns, with models of one shape and as many bits per weight. Prints a table of medians
 // and, unless it is only to be printed, writes it to docs/benchmarks.md.
 
@@ -28,6 +28,8 @@ const MARKS = ['<!-- bench:peers -->', '<!-- /bench:peers -->']
 
 /** mlx-lm is so slow that it gets this short a turn. */
 const [SHORT_PROMPT, SHORT_ANSWER] = [8, 2]
+/** Tokens of each of several streams. */
+const [STREAM_PROMPT, STREAM_ANSWER] = [32, 64]
 
 async function installPeers() {
   fs.mkdirSync(folder, { recursive: true })
@@ -120,6 +122,26 @@ function compare(settings, bench, prompt) {
   return samples
 }
 
+/** The rounds of so many streams at once, with short prompts. */
+function compareStreams(settings, streams) {
+  const peer = join(root, 'benches', 'peers', 'node-llama-cpp.mjs')
+  const serve = join(root, 'benches', 'serve.mjs')
+  const samples = []
+  for (let round = 0; round < Number(settings.rounds); round++) {
+    const turns = settings.threads.map((threads) => {
+      const lengths = [STREAM_PROMPT, STREAM_ANSWER, threads, streams]
+      return measured(settings, process.execPath, peer, folder, gguf, ...lengths)
+    })
+    const lengths = ['--prompt', STREAM_PROMPT, '--tokens', STREAM_ANSWER]
+    const flags = ['--model', checkpoint, '--rounds', 1, '--json']
+    const args = [serve, '--streams', streams, ...lengths, ...flags]
+    const ours = measured(settings, process.execPath, ...args)?.[0].writing.rate
+    samples.push({ ours: { decode: ours }, theirs: { decode: best(turns, 'decode') } })
+    process.stderr.write(`${JSON.stringify({ streams, ...samples.at(-1) })}\n`)
+  }
+  return samples
+}
+
 const figure = (value) => (value === undefined ? '–' : value.toFixed(value < 10 ? 2 : 1))
 
 /** A median, with the rounds that it rests on where some were cut off. */
@@ -153,7 +175,7 @@ function share(samples, bytes) {
   )
 }
 
-function report(settings, results, slow) {
+function report(settings, results, streams, slow) {
   const bytes = fs.statSync(join(checkpoint, 'model.safetensors')).size
   const all = results.flatMap(({ samples }) => samples)
   const before = all[0].load
@@ -170,6 +192,7 @@ function report(settings, results, slow) {
       row(`the same with precision 'fastest'`, samples, 'fastest', 'prefill'),
       row(`decode after ${prompt} tokens`, samples, 'decode'),
     ]),
+    ...streams.map(({ count, samples }) => row(`decode of ${count} streams`, samples, 'decode')),
     '',
     `A plain read reached ${figure(median(all.map(({ bandwidth }) => bandwidth)))} GB/s between the rounds; decoding after ${results[0].prompt} tokens read weights at ${figure(share(results[0].samples, bytes) * 100)} % of that. ` +
       (slow === undefined
@@ -205,6 +228,7 @@ async function main(args) {
     options: {
       rounds: text('3'),
       prompts: text('256,1024'),
+      streams: text('4,8'),
       tokens: text('32'),
       nice: text('0'),
       limit: text('600'),
@@ -226,9 +250,13 @@ async function main(args) {
     prompt,
     samples: compare(settings, bench, prompt),
   }))
+  const streams = settings.streams
+    .split(',')
+    .filter(Boolean)
+    .map((count) => ({ count, samples: compareStreams(settings, count) }))
   const script = join(root, 'benches', 'peers', 'mlx-lm.py')
   const slow = measured(settings, python, script, checkpoint, SHORT_PROMPT, SHORT_ANSWER)
-  const table = report(settings, results, slow)
+  const table = report(settings, results, streams, slow)
   if (!settings.print) publish(table)
   process.stdout.write(`${table}\n`)
 }

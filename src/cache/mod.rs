@@ -231,6 +231,15 @@ impl Cache {
         Ok((keys.dequantized()?, values.dequantized()?))
     }
 
+    /// Lets buffers that grow with the positions have room for so many at once, when they must grow.
+    pub fn expect(&mut self, positions: i32) {
+        match self {
+            Self::Standard(cache) => cache.expected = positions,
+            Self::List(parts) => parts.iter_mut().for_each(|part| part.expect(positions)),
+            Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) => {}
+        }
+    }
+
     /// The keys and values that the last [`Cache::update_and_fetch`] gave, for layers that attend
     /// to those of another; `None` before the first.
     pub fn last(&self) -> Result<Option<(KvTensor, KvTensor)>> {
@@ -367,12 +376,20 @@ impl KvCache for Cache {
         }
     }
 
-    fn renew(&mut self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
+    fn held(&self) -> Result<Option<KvBuffers>> {
         match self {
-            Self::Standard(cache) => cache.renew(new, dtype),
+            Self::Standard(cache) => cache.plain_buffers(),
             Self::Rotating(_) | Self::Chunked(_) | Self::Arrays(_) | Self::List(_) => {
                 Err(wrong_kind("every position"))
             }
+        }
+    }
+
+    fn capacity_with(&self, new: i32) -> i32 {
+        match self {
+            Self::Standard(cache) => cache.capacity_with(new),
+            // No other kind has room for more than it is given.
+            _ => self.offset() + new,
         }
     }
 

@@ -14,6 +14,9 @@ pub struct StandardCache {
     pub(super) buffers: Option<(KvTensor, KvTensor)>,
     pub(super) offset: i32,
     pub(super) quantization: Option<KvQuantization>,
+    /// How many positions there will be, as far as is known: buffers that must grow have room for
+    /// them at once.
+    pub(super) expected: i32,
     /// When this is computed, all positions are in the buffers.
     pub(super) writer: Option<Array>,
 }
@@ -44,8 +47,8 @@ impl StandardCache {
         let end = start + keys.length();
         // The buffers stay until all is there: an error must not lose them.
         let (old_keys, old_values) = self.buffers.clone().unzip();
-        let (all_keys, seen_keys) = write(old_keys, keys, start, end)?;
-        let (all_values, seen_values) = write(old_values, values, start, end)?;
+        let (all_keys, seen_keys) = self.write(old_keys, keys, start, end)?;
+        let (all_values, seen_values) = self.write(old_values, values, start, end)?;
         self.buffers = Some((all_keys, all_values));
         self.offset = end;
         Ok((seen_keys, seen_values))
@@ -71,23 +74,21 @@ impl StandardCache {
     /// New buffers with the positions so far, and room for `new` ones.
     fn grown(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
         let [batch, heads, length, head_dim] = new;
-        let (start, end) = (self.offset, self.offset + length);
-        let grow = |buffer: Option<KvTensor>| {
-            grown(buffer, start, end, |positions| {
-                ops::zeros(&[batch, heads, positions, head_dim], dtype).map(KvTensor::Plain)
-            })
+        let capacity = self.capacity_with(length);
+        let grow = |buffer: Option<&Array>| {
+            let room = [batch, heads, capacity - self.offset, head_dim];
+            let room = ops::zeros(&room, dtype)?;
+            match buffer {
+                Some(old) if self.offset > 0 => {
+                    ops::concatenate(&[&ops::slice_axis(old, 2, 0, self.offset)?, &room], 2)
+                }
+                _ => Ok(room),
+            }
         };
-        if self.buffers.is_some() {
-            // What is copied must be on its way before it is written again: MLX does not know that
-            // kernels write it.
-            async_eval(&self.arrays())?;
-        }
         // As in `update_and_fetch`.
-        let (keys, values) = self.buffers.clone().unzip();
-        let (KvTensor::Plain(keys), KvTensor::Plain(values)) = (grow(keys)?, grow(values)?) else {
-            return Err(Error::Mlx("quantized positions in a cache of plain ones".to_owned()));
-        };
-        Ok([keys, values])
+        let held = self.plain_buffers()?;
+        let [keys, values] = held.as_ref().map_or([None; 2], |it| it.each_ref().map(Some));
+        Ok([grow(keys)?, grow(values)?])
     }
 
     /// See [`KvCache::own_places`](crate::fused::kv::KvCache::own_places).
@@ -107,13 +108,49 @@ impl StandardCache {
         Ok(addresses.map(|(keys, values)| KvPlaces { addresses: [keys, values], capacity }))
     }
 
-    /// See [`KvCache::renew`](crate::fused::kv::KvCache::renew).
-    pub(super) fn renew(&mut self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
-        self.settle()?;
-        let buffers = self.grown(new, dtype)?;
-        let [keys, values] = buffers.clone().map(KvTensor::Plain);
-        self.buffers = Some((keys, values));
-        Ok(buffers)
+    /// See [`KvCache::held`](crate::fused::kv::KvCache::held).
+    pub(super) fn plain_buffers(&self) -> Result<Option<KvBuffers>> {
+        if self.buffers.is_some() {
+            // MLX does not know that kernels write them: they must be on their way before they are
+            // written again.
+            async_eval(&self.arrays())?;
+        }
+        match &self.buffers {
+            Some((KvTensor::Plain(keys), KvTensor::Plain(values))) => {
+                Ok(Some([keys.clone(), values.clone()]))
+            }
+            Some(_) => Err(Error::Mlx("quantized positions in a cache of plain ones".to_owned())),
+            None => Ok(None),
+        }
+    }
+
+    /// See [`KvCache::capacity_with`](crate::fused::kv::KvCache::capacity_with).
+    pub(super) fn capacity_with(&self, new: i32) -> i32 {
+        ((self.offset + new).max(self.expected) + STEP - 1) / STEP * STEP
+    }
+
+    /// Writes `new` at `start..end` of a buffer, which grows if it must; gives the buffer and its
+    /// part up to `end`.
+    fn write(
+        &self,
+        buffer: Option<KvTensor>,
+        new: &KvTensor,
+        start: i32,
+        end: i32,
+    ) -> Result<(KvTensor, KvTensor)> {
+        let buffer = match buffer {
+            Some(buffer) if end <= buffer.length() => buffer,
+            buffer => {
+                let room = new.zeros_like(self.capacity_with(end - start) - start)?;
+                match buffer {
+                    Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room])?,
+                    _ => room,
+                }
+            }
+        };
+        let buffer = buffer.update_slice(new, start)?;
+        let seen = buffer.take_prefix(end)?;
+        Ok((buffer, seen))
     }
 
     /// Takes buffers in which `length` positions are new.
@@ -168,48 +205,6 @@ impl StandardCache {
     }
 }
 
-/// Writes `new` at `start..end` of a buffer, which grows if it must; gives the buffer and its part
-/// up to `end`.
-fn write(
-    buffer: Option<KvTensor>,
-    new: &KvTensor,
-    start: i32,
-    end: i32,
-) -> Result<(KvTensor, KvTensor)> {
-    let buffer = with_room(buffer, start, end, |positions| new.zeros_like(positions))?;
-    let buffer = buffer.update_slice(new, start)?;
-    let seen = buffer.take_prefix(end)?;
-    Ok((buffer, seen))
-}
-
-/// The buffer with its first `start` positions and room up to `end`; where it must grow, with as
-/// many `zeros` as it takes.
-fn with_room(
-    buffer: Option<KvTensor>,
-    start: i32,
-    end: i32,
-    zeros: impl FnOnce(i32) -> Result<KvTensor>,
-) -> Result<KvTensor> {
-    match buffer {
-        Some(buffer) if end <= buffer.length() => Ok(buffer),
-        buffer => grown(buffer, start, end, zeros),
-    }
-}
-
-/// A new buffer with the first `start` positions of one, and room up to `end`.
-fn grown(
-    buffer: Option<KvTensor>,
-    start: i32,
-    end: i32,
-    zeros: impl FnOnce(i32) -> Result<KvTensor>,
-) -> Result<KvTensor> {
-    let room = zeros((end + STEP - 1) / STEP * STEP - start)?;
-    match buffer {
-        Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room]),
-        _ => Ok(room),
-    }
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
@@ -253,8 +248,11 @@ mod tests {
             places.map(|it| it.capacity)
         };
         assert_eq!(own(&cache, 1), None, "there are none");
-        let made = cache.renew([1, 2, 3, 8], Dtype::Float32).unwrap();
-        drop(made);
+        let grow = |cache: &mut StandardCache, length| {
+            let grown = cache.grown([1, 2, length, 8], Dtype::Float32).unwrap();
+            cache.put(grown, 0);
+        };
+        grow(&mut cache, 3);
         assert_eq!(own(&cache, 1), None, "nothing is there yet");
         eval(&cache.arrays()).unwrap();
         assert_eq!(own(&cache, 256), Some(256));
@@ -266,9 +264,21 @@ mod tests {
         drop(other);
         assert_eq!(own(&cache, 1), Some(256));
         cache.offset = 200;
-        let made = cache.renew([1, 2, 100, 8], Dtype::Float32).unwrap();
-        eval(&[&made[0], &made[1]]).unwrap();
-        drop(made);
+        grow(&mut cache, 100);
+        eval(&cache.arrays()).unwrap();
         assert_eq!(own(&cache, 100), Some(512));
+    }
+
+    #[test]
+    fn buffers_grow_once_to_what_is_expected() {
+        enter(DeviceKind::Cpu).unwrap();
+        let new = || ops::zeros(&[1, 2, 3, 8], Dtype::Float32).unwrap();
+        let mut cache = StandardCache { expected: 600, ..StandardCache::default() };
+        for _ in 0..2 {
+            cache.update_and_fetch(&new(), &new()).unwrap();
+            assert_eq!(cache.with_room([1, 2, 1, 8], Dtype::Float32).unwrap()[0].dim(2), 768);
+        }
+        cache.offset = 768;
+        assert_eq!(cache.capacity_with(1), 1024, "more than was expected");
     }
 }

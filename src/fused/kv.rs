@@ -62,15 +62,20 @@ pub trait KvCache {
     /// cache stays as it is until it gets them back.
     fn with_room(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers>;
 
-    /// Takes buffers that [`KvCache::with_room`] gave and that hold `length` new positions by now.
+    /// Takes buffers that [`KvCache::with_room`] gave, or others with what it
+    /// [has held](KvCache::held), which hold `length` new positions by now.
     fn put(&mut self, buffers: KvBuffers, length: i32);
 
     /// Where its buffers are for a kernel of a GPU, if they hold numbers of this type, have room for
     /// `new` positions, and nobody else has them.
     fn own_places(&self, new: [i32; 4], dtype: Dtype) -> Result<Option<KvPlaces>>;
 
-    /// Makes buffers of its own with room for `new` positions, which are yet to be computed.
-    fn renew(&mut self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers>;
+    /// The buffers of a cache that [is contiguous](KvCache::is_contiguous), if it has any. What
+    /// writes into them has been handed to the device, and so have they.
+    fn held(&self) -> Result<Option<KvBuffers>>;
+
+    /// For how many positions new buffers are to have room that have it for `new` ones.
+    fn capacity_with(&self, new: i32) -> i32;
 
     /// Takes note of `length` new positions in its own buffers, which are written when `by` is
     /// computed.

@@ -165,11 +165,9 @@ fn build(
     let step = Step::new(&tokens, inputs.iter().map(|input| input.row).collect())?;
     let (logits, states) = forward(model, rows, &step)?;
     let logits = ops::reshape(&logits, &[-1, logits.dim(-1)])?;
-    let plain = choose_plainly(model, rows, &inputs, &logits)?;
-    let of_position = |at: i32| match logits.dim(0) {
-        1 => Ok(logits.clone()),
-        _ => ops::slice_axis(&logits, 0, at, at + 1),
-    };
+    let wanted = inputs.iter().map(|input| input.row.logits);
+    let plain = choose_plainly(model, rows, wanted, &logits)?;
+    let of_position = |at: i32| row_of(&logits, at);
     let mut at = 0;
     let row = |(sequence, input): (&mut &mut Sequence, StepInput)| {
         let behind = at + 1..at + input.row.logits;
@@ -190,7 +188,14 @@ fn build(
                 trial.choices = choices[behind.start as usize..behind.end as usize].to_vec();
             }
             let choice = choices[own as usize].clone();
-            return Ok(Next::Chosen(Pending { choice, trial, states, failure, is_shared }));
+            return Ok(Next::Chosen(Pending {
+                choice,
+                trial,
+                states,
+                failure,
+                is_shared,
+                is_computed: false,
+            }));
         }
         let logits = of_position(own)?;
         let waits = sequence.waits_for_token();
@@ -199,7 +204,14 @@ fn build(
             sequence.choose_behind(trial, behind.map(of_position).collect::<Result<_>>()?)?;
         }
         Ok(match choice {
-            Some(choice) => Next::Chosen(Pending { choice, trial, states, failure, is_shared }),
+            Some(choice) => Next::Chosen(Pending {
+                choice,
+                trial,
+                states,
+                failure,
+                is_shared,
+                is_computed: false,
+            }),
             None => Next::Waits { logits, trial, states, failure, is_shared },
         })
     };
@@ -236,17 +248,40 @@ fn all_tokens(inputs: &[StepInput]) -> Result<Array> {
     }
 }
 
-/// What follows each position of `logits`, `[positions, vocabulary]`, if nothing but these decides:
-/// all of them are drawn at once then.
+/// `[1, vocabulary]` of `[positions, vocabulary]`.
+fn row_of(logits: &Array, at: i32) -> Result<Array> {
+    if logits.dim(0) == 1 { Ok(logits.clone()) } else { ops::slice_axis(logits, 0, at, at + 1) }
+}
+
+/// What follows each position of `logits`, `[positions, vocabulary]`, of which each row has so many
+/// as are `wanted`, if nothing but these decides: all of them are drawn at once then.
 fn choose_plainly(
     model: &dyn LanguageModel,
     rows: &[&mut Sequence],
-    inputs: &[StepInput],
+    wanted: impl Iterator<Item = i32>,
     logits: &Array,
 ) -> Result<Option<Vec<Choice>>> {
-    let plain = rows.iter().zip(inputs).map(|(row, input)| row.plain_rows(input.row.logits));
+    let plain = rows.iter().zip(wanted).map(|(row, count)| row.plain_rows(count));
     let plain: Option<Vec<_>> = plain.collect();
     plain.map(|rows| Choice::together(model.device(), logits, &rows.concat())).transpose()
+}
+
+/// What follows the prompts of `rows`, by logits `[rows, vocabulary]`, which are handed to the
+/// device together with `others`, or before a choice is waited for that something else decides.
+pub(super) fn choose_first(
+    model: &dyn LanguageModel,
+    rows: &mut [&mut Sequence],
+    logits: &Array,
+    others: &[&Array],
+) -> Result<Vec<Choice>> {
+    let one_each = std::iter::repeat_n(1, rows.len());
+    if let Some(choices) = choose_plainly(model, rows, one_each, logits)? {
+        rows.iter_mut().for_each(|row| row.count_choices(1));
+        return Ok(choices);
+    }
+    mlx::async_eval(&others.iter().copied().chain([logits]).collect::<Vec<_>>())?;
+    let choose = |(at, row): (i32, &mut &mut Sequence)| row.choose(&row_of(logits, at)?);
+    (0..).zip(rows.iter_mut()).map(choose).collect()
 }
 
 /// Reads the steps in flight of all `sequences`.
@@ -313,7 +348,7 @@ fn advance(
         Some(Next::Waits { logits, trial, states, failure, is_shared }) => {
             let chosen = failure.scope(|| sequence.choose(&logits)).and_then(|choice| {
                 mlx::async_eval(&choice.outputs().collect::<Vec<_>>())?;
-                Ok(Pending { choice, trial, states, failure, is_shared })
+                Ok(Pending { choice, trial, states, failure, is_shared, is_computed: false })
             });
             chosen.map(|pending| sequence.set_pending(pending))
         }

@@ -1,11 +1,13 @@
 //! Reading prompts, in chunks: one forward pass for those of several sequences.
 
-use super::sequence::{Prefill, Sequence};
+use super::choice::Choice;
+use super::decode::choose_first;
+use super::sequence::{Pending, Prefill, Sequence};
 use super::speculation::head::{self, StepStates};
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::primitive::Failure;
-use crate::mlx::{self, ops};
+use crate::mlx::{self, Array, ops};
 use crate::models::{LanguageModel, MultiTokenPredictor};
 use crate::nn::{Step, StepRow};
 
@@ -19,8 +21,8 @@ pub struct Reading {
 }
 
 /// Processes up to `count` tokens of the prompts of `sequences`, of the first ones first, in one
-/// pass; the last token of each is left to its first step. If the first one has its steps to
-/// itself, it is read alone, in chunks of its own size.
+/// pass. Behind the last token of each its first one is chosen, or the last one is left to its first
+/// step. If the first one has its steps to itself, it is read alone, in chunks of its own size.
 ///
 /// A failure is that sequence's alone, as in [`super::decode`].
 pub fn prefill(
@@ -35,11 +37,13 @@ pub fn prefill(
         true => (count, false),
         false => (first.chunk_size(), true),
     };
+    // Where a head reads hidden states there are no logits.
+    let can_follow = !sequences.iter().any(|sequence| sequence.has_head());
     let mut shares = vec![0; sequences.len()];
     let readers = if alone { 1 } else { sequences.len() };
     for (share, sequence) in shares.iter_mut().zip(sequences.iter()).take(readers) {
         if alone || sequence.shares_steps() {
-            *share = sequence.next_chunk(left).len();
+            *share = sequence.next_chunk(left, can_follow);
             left -= *share;
         }
     }
@@ -70,11 +74,21 @@ fn read(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Vec<R
         return Vec::new();
     }
     let failure = Failure::default();
-    if let Err(error) = failure.scope(|| run(model, rows)) {
-        return rows.iter().map(|_| Err(error.clone())).collect();
-    }
-    let results =
-        rows.iter_mut().map(|(row, count)| row.processed_chunk(*count, &failure)).collect();
+    let firsts = match failure.scope(|| run(model, rows)) {
+        Ok(firsts) => firsts,
+        Err(error) => return rows.iter().map(|_| Err(error.clone())).collect(),
+    };
+    let is_shared = rows.len() > 1;
+    let processed = |((row, count), first): (&mut (&mut Sequence, usize), Option<Choice>)| {
+        row.processed_chunk(*count, &failure)?;
+        if let Some(choice) = first {
+            let failure = failure.clone();
+            let (trial, states, is_computed) = (None, None, true);
+            row.set_pending(Pending { choice, trial, states, failure, is_shared, is_computed });
+        }
+        Ok(())
+    };
+    let results = rows.iter_mut().zip(firsts).map(processed).collect();
     if let Some(predictor) = model.multi_token_predictor() {
         read_by_head(predictor, rows);
     }
@@ -93,27 +107,36 @@ fn read_by_head(predictor: &dyn MultiTokenPredictor, rows: &mut [(&mut Sequence,
     }
 }
 
-/// Only the caches are computed, no logits, and the hidden states that a head is to read.
-fn run(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Result<()> {
+/// Computes the caches, the hidden states that a head is to read, and what follows the prompts that
+/// end here.
+fn run(
+    model: &dyn LanguageModel,
+    rows: &mut [(&mut Sequence, usize)],
+) -> Result<Vec<Option<Choice>>> {
+    let has_head = rows.iter().any(|(row, _)| row.has_head());
     let mut tokens = Vec::new();
     let mut lengths = Vec::new();
     for (row, count) in rows.iter() {
-        tokens.extend(row.next_chunk(*count));
+        tokens.extend(row.next_tokens(*count));
         let length = *count as i32;
-        lengths.push(StepRow { length, logits: if row.has_head() { length } else { 0 } });
+        let logits = if row.has_head() { length } else { i32::from(row.ends_with(*count)) };
+        lengths.push(StepRow { length, logits });
     }
     let tokens = mlx::from_u32(&tokens, &[1, tokens.len() as i32]);
     let step = Step::new(&tokens, lengths)?;
     let mut caches: Vec<_> = rows.iter_mut().map(|(row, _)| row.caches_mut()).collect();
-    let states = match step.rows().iter().any(|row| row.logits > 0) {
-        true => Some(model.states(&step, &mut caches)?),
-        false => {
-            model.forward(&step, &mut caches)?;
-            None
-        }
+    let (states, logits) = match has_head {
+        true => (Some(model.states(&step, &mut caches)?), None),
+        false => (None, Some(model.forward(&step, &mut caches)?)),
     };
-    let cached = caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays);
-    mlx::eval(&cached.chain(&states).collect::<Vec<_>>())?;
+    let cached: Vec<Array> =
+        caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays).cloned().collect();
+    let firsts = match logits {
+        Some(logits) => choose_behind(model, rows, &logits, &cached)?,
+        None => rows.iter().map(|_| None).collect(),
+    };
+    let chosen = firsts.iter().flatten().flat_map(Choice::outputs);
+    mlx::eval(&cached.iter().chain(&states).chain(chosen).collect::<Vec<_>>())?;
     if let Some(states) = states {
         let mut at = 0;
         for ((row, count), wanted) in rows.iter_mut().zip(step.rows()) {
@@ -128,7 +151,30 @@ fn run(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Result
     // Where decoding goes on in between, short chunks find their buffers again; giving them back
     // takes a GPU longer than such a chunk.
     let is_long = rows.first().is_some_and(|(row, _)| 2 * tokens.size() >= row.chunk_size());
-    if is_long { mlx::memory::clear_cache() } else { Ok(()) }
+    if is_long {
+        mlx::memory::limit_cache()?;
+    }
+    Ok(firsts)
+}
+
+/// The first tokens of the rows that end here, by the logits behind them, `[1, rows, vocabulary]`;
+/// `cached` is what the pass computes besides.
+fn choose_behind(
+    model: &dyn LanguageModel,
+    rows: &mut [(&mut Sequence, usize)],
+    logits: &Array,
+    cached: &[Array],
+) -> Result<Vec<Option<Choice>>> {
+    let ends: Vec<bool> = rows.iter().map(|(row, count)| row.ends_with(*count)).collect();
+    let ending = rows.iter_mut().zip(&ends).filter(|(_, ends)| **ends);
+    let mut ending: Vec<&mut Sequence> = ending.map(|((row, _), _)| &mut **row).collect();
+    let mut chosen = Vec::new();
+    if !ending.is_empty() {
+        let logits = ops::reshape(logits, &[-1, logits.dim(-1)])?;
+        chosen = choose_first(model, &mut ending, &logits, &cached.iter().collect::<Vec<_>>())?;
+    }
+    let mut chosen = chosen.into_iter();
+    Ok(ends.into_iter().map(|ends| if ends { chosen.next() } else { None }).collect())
 }
 
 impl Sequence {

@@ -13,6 +13,9 @@ use crate::models::LanguageModel;
 const TOKENS: &str = "nodemlx_tokens";
 const MODEL: &str = "nodemlx_model";
 
+/// Tokens of an answer for which there is room from the beginning.
+const SHORT_ANSWER: u64 = 128;
+
 /// The caches of a sequence, and the tokens that went into them.
 #[derive(Debug, Clone)]
 pub struct PromptCache {
@@ -83,8 +86,24 @@ impl PromptCache {
 
     /// The caches for `prompt`, the tokens in them, and how many of `prompt`'s first tokens need
     /// not be read again. The last one always is: what follows it is wanted. Where the tokens
-    /// differ and the caches cannot go back, everything is read anew.
+    /// differ and the caches cannot go back, everything is read anew. Buffers that must grow will
+    /// have room for the prompt and a short answer of at most `max_tokens`.
     pub(super) fn begin(
+        self,
+        model: &dyn LanguageModel,
+        prompt: &[u32],
+        max_tokens: u64,
+    ) -> (Vec<Cache>, Option<Vec<u32>>, usize) {
+        let before = if self.tokens.is_some() { 0 } else { self.length() };
+        let answer = max_tokens.min(SHORT_ANSWER) as usize;
+        let (mut caches, tokens, kept) = self.continued(model, prompt);
+        if let Ok(positions) = i32::try_from(before + prompt.len() + answer) {
+            caches.iter_mut().for_each(|cache| cache.expect(positions));
+        }
+        (caches, tokens, kept)
+    }
+
+    fn continued(
         mut self,
         model: &dyn LanguageModel,
         prompt: &[u32],

@@ -74,6 +74,8 @@ pub(super) struct Pending {
     pub failure: Failure,
     /// Whether the step has other rows, too, or drafts: what fails may succeed without these.
     pub is_shared: bool,
+    /// Whether it was waited for.
+    pub is_computed: bool,
 }
 
 impl Pending {
@@ -238,7 +240,8 @@ impl Sequence {
         let origin = cache.as_ref().filter(|_| is_lent).map(|cache| Origin::of(cache, &prompt));
         let origin = origin.transpose()?;
         let cache = cache.take().unwrap_or_else(|| PromptCache::new(model, limits));
-        let (caches, cached_tokens, cached) = cache.begin(model, &prompt);
+        let max_tokens = generation.max_tokens.map_or(u64::MAX, |count| count as u64);
+        let (caches, cached_tokens, cached) = cache.begin(model, &prompt, max_tokens);
         let end_tokens: Vec<u32> =
             end_tokens.into_iter().filter(|&it| (it as usize) < vocabulary).collect();
         // Where it is not known what is in the caches, what is lost cannot be read again.
@@ -269,7 +272,7 @@ impl Sequence {
             end_tokens: EndTokens::new(end_tokens, generation.min_tokens.unwrap_or_default()),
             limits,
             prefill_chunk: prefill_chunk.max(1),
-            max_tokens: generation.max_tokens.map_or(u64::MAX, |count| count as u64),
+            max_tokens,
             deterministic: generation.deterministic,
             mask,
             speculation,
@@ -285,17 +288,40 @@ impl Sequence {
         Prefill {
             processed: self.processed,
             total: self.tokens.len(),
-            done: self.processed + 1 == self.tokens.len(),
+            done: self.pending.is_some() || self.processed + 1 == self.tokens.len(),
         }
     }
 
-    /// The next `count` tokens to be processed, or as many as there are before the last one, which
-    /// is left to the first step.
-    pub(super) fn next_chunk(&self, count: usize) -> &[u32] {
-        let last = self.tokens.len() - 1;
+    /// How many tokens are to be processed at once, of at most `most`: no more than there are before
+    /// the next stop, and not the last one, which is left to the first step, unless the first token
+    /// `can_follow` in the same pass.
+    pub(super) fn next_chunk(&self, most: usize, can_follow: bool) -> usize {
+        let last = match can_follow && self.may_choose_at_once() {
+            true => self.tokens.len(),
+            false => self.tokens.len() - 1,
+        };
         let stop = self.stops.iter().copied().find(|&stop| stop > self.processed);
-        let end = last.min(stop.unwrap_or(last));
-        &self.tokens[self.processed..end.min(self.processed.saturating_add(count))]
+        most.min(last.min(stop.unwrap_or(last)).saturating_sub(self.processed))
+    }
+
+    /// The next tokens to be processed.
+    pub(super) fn next_tokens(&self, count: usize) -> &[u32] {
+        &self.tokens[self.processed..self.processed + count]
+    }
+
+    /// Whether the first token may be chosen in the pass that reads the end of the prompt, which
+    /// saves a step. Not where the state before the last token is kept for whoever asks again,
+    /// where something is drafted, or where it is to be found out who fails.
+    fn may_choose_at_once(&self) -> bool {
+        self.tokens.len() == self.prompt_tokens
+            && self.speculation.is_none()
+            && !self.is_suspect
+            && !CachePart::State.is_in(&self.caches)
+    }
+
+    /// Whether the next `count` tokens are the last ones, behind which the first token is chosen.
+    pub(super) fn ends_with(&self, count: usize) -> bool {
+        self.processed + count == self.tokens.len()
     }
 
     /// Lets a chunk of its prompt end at `length`.
@@ -378,9 +404,11 @@ impl Sequence {
         !self.deterministic && !self.is_suspect
     }
 
-    /// Whether a step is to follow the one in flight, if there is one.
+    /// Whether a step is to follow the one in flight, if there is one. The first token is there when
+    /// its prompt is read, and does not wait for a step to be queued behind it.
     pub(super) fn goes_on(&self) -> bool {
-        self.ended.is_none() && (self.pending.is_none() || self.queued < self.max_tokens)
+        let follows = |pending: &Pending| !pending.is_computed && self.queued < self.max_tokens;
+        self.ended.is_none() && self.pending.as_ref().is_none_or(follows)
     }
 
     /// How many more tokens it will be asked for, after those that were queued.
@@ -553,7 +581,7 @@ impl Sequence {
             CacheState::Sound | CacheState::WrongEnd => self.restored(Some(&cache.into_caches())),
         };
         let cache = cache.unwrap_or_else(|| PromptCache::new(model, limits));
-        (self.caches, _, self.processed) = cache.begin(model, &self.tokens);
+        (self.caches, _, self.processed) = cache.begin(model, &self.tokens, self.max_tokens);
         self.restart_choices();
         (self.state, self.is_suspect) = (CacheState::Sound, true);
     }

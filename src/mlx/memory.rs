@@ -51,6 +51,13 @@ pub fn reset_peak() -> Result<()> {
     check(unsafe { sys::mlx_reset_peak_memory() })
 }
 
+/// Gives the memory kept for reuse back to the system where it is more than an eighth of what is in
+/// use: what comes next asks for the same sizes, and a GPU takes longer to give memory out anew
+/// than to compute a short prompt.
+pub fn limit_cache() -> Result<()> {
+    if cache()? > active()? / 8 { clear_cache() } else { Ok(()) }
+}
+
 /// Gives the memory kept for reuse back to the system.
 pub fn clear_cache() -> Result<()> {
     metal::check()?;

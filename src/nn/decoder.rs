@@ -138,12 +138,13 @@ pub struct Decoder {
 impl Decoder {
     /// The logits that a step wants, `[batch, wanted, vocabulary]`.
     pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        self.logits(step, &self.stream(step, caches)?)
+        self.behind_layers(step, caches, self.embedding.vocabulary(), |stream| self.head(stream))
     }
 
     /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
     pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        self.normed(step, &self.stream(step, caches)?, &self.norm)
+        let normed = |stream: &Residual| stream.normed(&self.norm).array().cloned();
+        self.behind_layers(step, caches, self.embedding.dims(), normed)
     }
 
     /// The logits that a step wants, and the hidden states behind the last norm that they are made
@@ -182,18 +183,32 @@ impl Decoder {
         step.logits(stream, self.embedding.dims(), |stream| stream.normed(norm).array().cloned())
     }
 
-    /// The stream behind the last layer.
-    fn stream(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Residual> {
+    /// What `head` makes, of this `width`, of the stream behind the last layer, where the step wants
+    /// it.
+    fn behind_layers(
+        &self,
+        step: &Step,
+        caches: &mut [&mut [Cache]],
+        width: usize,
+        head: impl FnOnce(&Residual) -> Result<Array>,
+    ) -> Result<Array> {
         let mut x = self.embed(step.tokens())?;
         if let Some(positions) = &self.positions {
             x = ops::add(&x, &positions.forward(step, caches, x.dtype())?)?;
         }
         let mut stream = Residual::from(x);
         let mut rows = StepRows::new(step, caches)?;
-        for (index, layer) in self.layers.iter().enumerate() {
+        let Some((last, before)) = self.layers.split_last() else {
+            return step.logits(&stream, width, head);
+        };
+        for (index, layer) in before.iter().enumerate() {
             stream = layer.forward(&stream, &mut rows.layer(index)?)?;
         }
-        Ok(stream)
+        let rows = &mut rows.layer(before.len())?;
+        match step.some_wanted() {
+            Some(wanted) => head(&last.forward_some(&stream, rows, &wanted)?),
+            None => step.logits(&last.forward(&stream, rows)?, width, head),
+        }
     }
 
     /// Tokens `[batch, length]` to what the first layer gets, `[batch, length, dims]`.

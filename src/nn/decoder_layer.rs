@@ -1,5 +1,7 @@
 //! A layer of a transformer: what mixes positions, and what works on each.
 
+use std::ops::Range;
+
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
@@ -82,11 +84,35 @@ impl BlockNorms {
 impl DecoderLayer {
     /// The residual stream behind the layer.
     pub fn forward(&self, stream: &Residual, rows: &mut Rows) -> Result<Residual> {
+        self.forward_where(stream, rows, |stream| Ok(stream.clone()))
+    }
+
+    /// Some positions of the stream behind the layer, one behind the other. What works on each
+    /// position is spared the others.
+    pub fn forward_some(
+        &self,
+        stream: &Residual,
+        rows: &mut Rows,
+        wanted: &[Range<i32>],
+    ) -> Result<Residual> {
+        match self.feed_forward.is_of_one_layer() {
+            true => self.forward_where(stream, rows, |stream| stream.positions(wanted)),
+            false => self.forward(stream, rows)?.positions(wanted),
+        }
+    }
+
+    /// The stream behind the layer, of whose positions `some` go on behind the mixer.
+    fn forward_where(
+        &self,
+        stream: &Residual,
+        rows: &mut Rows,
+        some: impl Fn(&Residual) -> Result<Residual>,
+    ) -> Result<Residual> {
         match &self.norms {
             Norms::Sequential { mixer, feed_forward } => {
                 let input = mixer.before(stream)?;
                 let mixed = self.mixer.forward(&input, rows)?;
-                let stream = mixer.add(&input, mixed)?;
+                let stream = some(&mixer.add(&input, mixed)?)?;
                 let input = feed_forward.before(&stream)?;
                 let fed = self.feed_forward.forward(&input)?;
                 feed_forward.add(&input, fed)
@@ -96,17 +122,21 @@ impl DecoderLayer {
                 // Both blocks read the stream, and most the norm.
                 input.array()?;
                 let mixed = self.mixer.forward(&input, rows)?;
-                let x = input.add(mixed)?.materialize()?;
+                let x = some(&input.add(mixed)?)?.materialize()?;
                 let fed = match feed_forward {
-                    Some(norm) => self.feed_forward.forward(&stream.normed(norm))?,
-                    None => self.feed_forward.forward(&input)?,
+                    Some(norm) => self.feed_forward.forward(&some(stream)?.normed(norm))?,
+                    None => {
+                        let read = some(&input.array()?.clone().into())?.materialize()?;
+                        self.feed_forward.forward(&read.into())?
+                    }
                 };
                 Ok(Input::from(x).add(fed)?)
             }
             Norms::AfterSum { mixer, feed_forward } => {
                 let input = Input::from(stream.materialize()?);
                 let mixed = self.mixer.forward(&input, rows)?;
-                let input = Input::from(mixer.forward(&input.add(mixed)?.materialize()?)?);
+                let sum = some(&input.add(mixed)?)?.materialize()?;
+                let input = Input::from(mixer.forward(&sum)?);
                 let fed = self.feed_forward.forward(&input)?;
                 Ok(Residual::from(feed_forward.forward(&input.add(fed)?.materialize()?)?))
             }

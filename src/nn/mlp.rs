@@ -16,6 +16,11 @@ use crate::weights::Weights;
 pub trait FeedForward: Debug {
     /// `[batch, length, dims]` to the same shape.
     fn forward(&self, x: &Input) -> Result<Array>;
+
+    /// Whether nothing of another layer, which is of all positions of a step, is added to it.
+    fn is_of_one_layer(&self) -> bool {
+        true
+    }
 }
 
 impl FeedForward for Linear {

@@ -37,4 +37,8 @@ impl FeedForward for ResidualScale<dyn FeedForward> {
     fn forward(&self, x: &Input) -> Result<Array> {
         scaled(&self.block.forward(x)?, self.factor)
     }
+
+    fn is_of_one_layer(&self) -> bool {
+        self.block.is_of_one_layer()
+    }
 }

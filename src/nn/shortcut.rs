@@ -58,4 +58,8 @@ impl FeedForward for ShortcutTo {
             None => Ok(output),
         }
     }
+
+    fn is_of_one_layer(&self) -> bool {
+        false
+    }
 }

@@ -4,6 +4,8 @@
 //! length, so rows may be of unequal length and nothing is padded. What works on each position by
 //! itself sees one long sequence; what mixes positions goes through [`super::Rows`].
 
+use std::ops::Range;
+
 use super::residual::Residual;
 use crate::error::{Error, Result};
 use crate::mlx::{Array, Dtype, ops};
@@ -91,19 +93,24 @@ impl<'a> Step<'a> {
         if self.rows.iter().all(|row| row.logits == 0) {
             return ops::zeros(&[self.tokens.dim(0), 0, vocabulary as i32], Dtype::Float32);
         }
+        match self.some_wanted() {
+            Some(wanted) => head(&stream.positions(&wanted)?),
+            None => head(stream),
+        }
+    }
+
+    /// Where the positions are whose logits are wanted, if those are some of all.
+    pub fn some_wanted(&self) -> Option<Vec<Range<i32>>> {
         if self.rows.iter().all(|row| row.logits == row.length) {
-            return head(stream);
+            return None;
         }
         let mut end = 0;
-        let wanted: Vec<_> = self
-            .rows
-            .iter()
-            .map(|row| {
-                end += row.length;
-                end - row.logits..end
-            })
-            .filter(|wanted| !wanted.is_empty())
-            .collect();
-        head(&stream.positions(&wanted)?)
+        let of_row = |row: &StepRow| {
+            end += row.length;
+            end - row.logits..end
+        };
+        let wanted: Vec<_> =
+            self.rows.iter().map(of_row).filter(|wanted| !wanted.is_empty()).collect();
+        (!wanted.is_empty()).then_some(wanted)
     }
 }

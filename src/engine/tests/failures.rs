@@ -232,8 +232,27 @@ fn a_prompt_that_fails_leaves_those_that_are_read_with_it() {
         let progress = read(&backend, &mut [&mut sound], 8).remove(0).unwrap();
         progress.processed
     });
-    assert_eq!(processed, [4, 6], "by itself first, in chunks of its own size");
+    assert_eq!(processed, [4, 7], "by itself first, in chunks of its own size");
     assert_eq!(step(&backend, &mut sound).unwrap().token, 7);
+}
+
+#[test]
+fn the_first_token_comes_with_the_end_of_the_prompt() {
+    // Where the state before the last token is kept, that one is left to a step of its own.
+    for (has_state, read_tokens, first) in [(false, 7, vec![7]), (true, 6, vec![])] {
+        let backend = CoreBackend::new(counting_with(has_state), String::new());
+        let mut sequence = backend.start((0..7).collect(), options(), &mut None).unwrap();
+        let mut last = read(&backend, &mut [&mut sequence], 4).remove(0).unwrap();
+        assert!(!last.done);
+        while !last.done {
+            last = read(&backend, &mut [&mut sequence], 4).remove(0).unwrap();
+        }
+        assert_eq!(last.processed, read_tokens, "{has_state}");
+        let outputs = backend.decode(&mut [&mut sequence]).remove(0).unwrap();
+        let tokens: Vec<u32> = outputs.iter().map(|output| output.token).collect();
+        assert_eq!(tokens, first, "{has_state}");
+        assert_eq!(step(&backend, &mut sequence).unwrap().token, 7 + tokens.len() as u32);
+    }
 }
 
 #[test]

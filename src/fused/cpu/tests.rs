@@ -422,8 +422,12 @@ impl KvCache for Buffers {
         Ok(None)
     }
 
-    fn renew(&mut self, _: [i32; 4], _: Dtype) -> Result<KvBuffers> {
-        Ok(self.buffers.clone())
+    fn held(&self) -> Result<Option<KvBuffers>> {
+        Ok(Some(self.buffers.clone()))
+    }
+
+    fn capacity_with(&self, _: i32) -> i32 {
+        self.buffers[0].dim(2)
     }
 
     fn written(&mut self, _: &Array, length: i32) {

@@ -10,7 +10,7 @@ use std::ffi::CStr;
 
 use crate::error::{Error, Result};
 use crate::fused::attention::{AttentionParams, AttentionRow, Qkv};
-use crate::fused::kv::{KvCache, KvPlaces};
+use crate::fused::kv::{KvBuffers, KvCache, KvPlaces};
 use crate::fused::norm::NormParams;
 use crate::fused::rope::{RopeFreqs, RopeParams};
 use crate::mlx::fast::Mask;
@@ -28,8 +28,7 @@ pub fn cached_attention<C: KvCache>(
     rows: &mut [AttentionRow<C>],
     params: &AttentionParams,
 ) -> Result<Option<Array>> {
-    let planned = matches!(rows, [row] if is_sooner_planned(row.cache.offset(), row.length));
-    if planned || !supports(new, rows, params) || !addresses_are_known() {
+    if !supports(new, rows, params) || !addresses_are_known() {
         return Ok(None);
     }
     let step = Step { card, new, rows, params };
@@ -37,15 +36,6 @@ pub fn cached_attention<C: KvCache>(
         true => decode::attend(step).map(Some),
         false => chunk::attend(step).map(Some),
     }
-}
-
-/// Whether the chunk of a prompt is one of those that come again and again, whole ones of long
-/// prompts: cuDNN's kernel, which MLX asks for, looks at them in two thirds of the time, once it is
-/// planned. That takes some 70 ms for each pair of lengths.
-fn is_sooner_planned(before: i32, new: i32) -> bool {
-    const WHOLE: i32 = 256;
-    const LONG: i32 = 4096;
-    new >= 4 * WHOLE && new % WHOLE == 0 && before % WHOLE == 0 && before + new >= LONG
 }
 
 /// Rows that are all rotated alike, and see what is before them.
@@ -156,7 +146,9 @@ impl<C: KvCache> Step<'_, '_, C> {
         for row in self.rows.iter_mut() {
             let own = own(row)?;
             if own.is_none() {
-                made.extend(row.cache.renew(room(row.length), dtype)?);
+                let buffers = with_room(&*row.cache, room(row.length), dtype)?;
+                made.extend(buffers.clone());
+                row.cache.put(buffers, 0);
             }
             places.push(own);
         }
@@ -262,6 +254,35 @@ impl<C: KvCache> Step<'_, '_, C> {
     }
 }
 
+/// New buffers for a cache, with what it holds and room for `new` positions,
+/// `[batch, kv_heads, length, head_dim]`.
+fn with_room<C: KvCache>(cache: &C, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
+    const THREADS: usize = 256;
+    // A launch is kept for each set of numbers.
+    const STEP: i32 = 256;
+    let [batch, kv_heads, length, head_dim] = new;
+    let (positions, capacity) = (cache.offset(), cache.capacity_with(length));
+    let held = cache.held()?.filter(|_| positions > 0);
+    let held = held.iter().flatten().map(|it| ops::astype(it, dtype));
+    let held = held.collect::<Result<Vec<_>>>()?;
+    let held_capacity = held.first().map_or(0, |it| it.dim(2));
+    let source = Source {
+        text: include_str!("../cache_room.cu"),
+        name: c"nodemlx_cache_room",
+        settings: vec![("HELD", i32::from(!held.is_empty()))],
+    };
+    let (heads, parts) = (batch * kv_heads, head_dim / 8);
+    let copied = ((positions + STEP - 1) / STEP * STEP).min(held_capacity);
+    let numbers = [heads, parts, held_capacity, capacity, copied].map(Number::Whole);
+    let shape = [batch, kv_heads, capacity, head_dim];
+    let words = (heads * parts) as usize * capacity as usize;
+    let blocks = words.div_ceil(THREADS).min(1024);
+    let kernel = Kernel::of(&source, Block { threads: THREADS, shared_memory: 0 })?;
+    let inputs: Vec<_> = held.iter().collect();
+    let mut made = kernel.run(blocks, &inputs, &[(&shape, dtype), (&shape, dtype)], &numbers)?;
+    Ok([made.swap_remove(0), made.swap_remove(0)])
+}
+
 /// The addresses of each row's keys and values.
 fn addresses(places: &[KvPlaces]) -> Vec<u32> {
     let addresses = places.iter().flat_map(|it| it.addresses);
@@ -273,14 +294,6 @@ mod tests {
     use std::num::NonZero;
 
     use super::*;
-
-    #[test]
-    fn only_whole_chunks_of_long_prompts_are_left_to_cudnn() {
-        assert!(is_sooner_planned(2048, 2048) && is_sooner_planned(14_336, 1024));
-        assert!(!is_sooner_planned(0, 2048), "few keys");
-        assert!(!is_sooner_planned(2048, 2047) && !is_sooner_planned(2047, 2048), "seldom");
-        assert!(!is_sooner_planned(16_384, 8));
-    }
 
     #[test]
     fn addresses_are_in_two_halves() {
