@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // npm run bench:peers [-- --rounds 3 --prompts 256,1024 --streams 4,8 --tokens 32 --nice -5
-// --threads 1,2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of threads) and
+// --threads 1,2 --instructions avx2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of threads) and
 // mlx-lm, in turns, with models of one shape and as many bits per weight. Prints a table of medians
 // and, unless it is only to be printed, writes it to docs/benchmarks.md.
 
@@ -41,6 +41,37 @@ async function installPeers() {
   if (!fs.existsSync(python)) await run('python3', ['-m', 'venv', join(folder, 'venv')])
   const packages = [`mlx-lm==${MLX_LM}`, `mlx[cpu]==${mlxVersion}`]
   await run(python, ['-m', 'pip', 'install', '--quiet', ...packages])
+}
+
+/** What node-llama-cpp calls its library for an instruction set. */
+const LIBRARIES = { avx2: 'haswell' }
+
+/**
+ * A folder with node-llama-cpp installed, which by itself takes the best of its libraries for this
+ * processor: one that has no other than that for the `instructions`, if any are named.
+ */
+function peerWith(instructions) {
+  if (instructions === undefined) return folder
+  const library = LIBRARIES[instructions]
+  if (library === undefined) {
+    throw new Problem(`--instructions is one of ${Object.keys(LIBRARIES).join(', ')}.`)
+  }
+  const own = join(folder, instructions)
+  const isOfOthers = (path) => {
+    const [, platform] = /@node-llama-cpp[/\\]([^/\\]+)/.exec(path) ?? []
+    const [, variant] = /libggml-cpu-(\w+)\./.exec(path) ?? []
+    return (platform ?? 'linux-x64') !== 'linux-x64' || (variant ?? library) !== library
+  }
+  if (!fs.existsSync(own)) {
+    const partial = `${own}.partial`
+    fs.rmSync(partial, { recursive: true, force: true })
+    for (const entry of ['package.json', 'node_modules']) {
+      const filter = (path) => !isOfOthers(path)
+      fs.cpSync(join(folder, entry), join(partial, entry), { recursive: true, filter })
+    }
+    fs.renameSync(partial, own)
+  }
+  return own
 }
 
 /** The program of benches/throughput.rs, which writes our checkpoint and measures the memory. */
@@ -99,7 +130,7 @@ function compare(settings, bench, prompt) {
     // By itself it may take more threads than there are cores. It gets the number that suits it
     // better.
     const turns = settings.threads.map((threads) =>
-      measured(settings, process.execPath, peer, folder, gguf, prompt, tokens, threads),
+      measured(settings, process.execPath, peer, settings.peer, gguf, prompt, tokens, threads),
     )
     const flags = ['--json', '--device', 'cpu', '--rounds', 1]
     const lengths = ['--prompt-tokens', prompt, '--max-tokens', tokens]
@@ -130,7 +161,7 @@ function compareStreams(settings, streams) {
   for (let round = 0; round < Number(settings.rounds); round++) {
     const turns = settings.threads.map((threads) => {
       const lengths = [STREAM_PROMPT, STREAM_ANSWER, threads, streams]
-      return measured(settings, process.execPath, peer, folder, gguf, ...lengths)
+      return measured(settings, process.execPath, peer, settings.peer, gguf, ...lengths)
     })
     const lengths = ['--prompt', STREAM_PROMPT, '--tokens', STREAM_ANSWER]
     const flags = ['--model', checkpoint, '--rounds', 1, '--json']
@@ -182,7 +213,7 @@ function report(settings, results, streams, slow) {
   const cores = os.cpus()
   const length = `${SHORT_PROMPT} tokens of prompt and ${SHORT_ANSWER} of answer`
   return [
-    `On ${cores.length} × ${cores[0].model}${instructions()}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of ${settings.threads.join(' and ')} threads. ` +
+    `On ${cores.length} × ${cores[0].model}${instructions(settings)}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of ${settings.threads.join(' and ')} threads. ` +
       `The shape is that of Llama 3.2 1B with a vocabulary of 32000, random weights of 4.5 bits. Tokens per second, medians:`,
     '',
     `| | nodemlx | node-llama-cpp ${LLAMA} (Q4_0) | ratio |`,
@@ -208,9 +239,8 @@ function report(settings, results, streams, slow) {
 }
 
 /** The instruction set that is asked for in place of the best one. */
-function instructions() {
-  const { NODEMLX_SIMD } = process.env
-  return NODEMLX_SIMD ? ` with ${NODEMLX_SIMD} for nodemlx` : ''
+function instructions(settings) {
+  return settings.instructions ? `, both with ${settings.instructions}` : ''
 }
 
 function publish(text) {
@@ -233,6 +263,7 @@ async function main(args) {
       nice: text('0'),
       limit: text('600'),
       threads: text(`1,${os.cpus().length}`),
+      instructions: { type: 'string' },
       print: { type: 'boolean', default: false },
     },
   })
@@ -241,6 +272,8 @@ async function main(args) {
   if (currentAddon() !== 'release') buildAddon('release')
   await ensureDist()
   await installPeers()
+  settings.peer = peerWith(settings.instructions)
+  if (settings.instructions !== undefined) process.env.NODEMLX_SIMD = settings.instructions
   const bench = throughput()
   if (!fs.existsSync(join(checkpoint, 'config.json')))
     foreground(bench, ['--write', checkpoint], { what: 'Writing the checkpoint' })
