@@ -240,11 +240,9 @@ fn logits_agree_with_the_reference_on_a_gpu() {
                 };
                 let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(()))?;
                 let errors = in_rows(&*loaded.model, &golden, chunks)?;
-                let squares: f64 = errors.iter().map(|error| error * error).sum();
-                let all = (squares / errors.len() as f64).sqrt();
-                // Numbers of 16 bits have 8 of them, which lets a router choose another expert for
-                // some positions.
-                Ok(if dtype == Dtype::Float32 { all } else { median(errors) })
+                // Numbers of 16 bits have 8 of them, and MLX multiplies those of 32 bits with 11,
+                // which lets a router choose another expert for some positions.
+                Ok(median(errors))
             };
             let tolerance = match dtype {
                 Dtype::Float32 => TOLERANCE,
