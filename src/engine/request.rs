@@ -459,7 +459,8 @@ pub struct Timings {
     pub queue_ms: f64,
     /// Making tokens of the prompt, its template included, in milliseconds.
     pub prepare_ms: f64,
-    /// Reading the prompt, its last token excluded, in milliseconds.
+    /// Reading the prompt, in milliseconds: all of it where the first token is chosen in the same
+    /// pass, else without its last token.
     pub prefill_ms: Option<f64>,
     /// From the request to the first token, in milliseconds.
     pub first_token_ms: Option<f64>,

@@ -145,7 +145,7 @@ fn queue(
     }
     mlx::async_eval(&outputs)?;
     if rows[0].tokens_read().is_multiple_of(CLEAR_EVERY) {
-        mlx::memory::clear_cache()?;
+        mlx::memory::limit_cache()?;
     }
     Ok(next)
 }

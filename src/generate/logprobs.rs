@@ -90,7 +90,7 @@ fn run(
     let wanted = scores.iter().flat_map(Scores::arrays);
     mlx::eval(&states.chain(wanted).collect::<Vec<_>>())?;
     let scores = scores.map_or(Ok(Vec::new()), |scores| scores.read());
-    mlx::memory::clear_cache()?;
+    mlx::memory::limit_cache()?;
     scores
 }
 

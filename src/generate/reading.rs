@@ -70,7 +70,7 @@ pub fn read_texts(model: &dyn LanguageModel, parts: &mut [TextPart<EmbeddedText>
             }
         }
         mlx::eval(&arrays)?;
-        mlx::memory::clear_cache()
+        mlx::memory::limit_cache()
     })
 }
 
@@ -103,7 +103,7 @@ pub fn classify(model: &dyn LanguageModel, texts: &[Segmented]) -> Result<Vec<Ve
         let mut caches: Vec<&mut [Cache]> = made.iter_mut().map(Vec::as_mut_slice).collect();
         let logits = model.classify(&step, &mut caches)?;
         let rows = to_rows(&mlx::ops::astype(&logits, Dtype::Float32)?)?;
-        mlx::memory::clear_cache()?;
+        mlx::memory::limit_cache()?;
         Ok(rows)
     })
 }
