@@ -6,16 +6,12 @@ use serde_json::json;
 use super::config::{ConfigFile, RopeDefaults};
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
-use crate::nn::{Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, PlainMlp};
+use crate::nn::{Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, PlainMlp, Sums};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["bloom"], build);
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
-    if file.flag("apply_residual_connection_post_layernorm")? {
-        let field = "apply_residual_connection_post_layernorm";
-        return Err(file.error(format!("\"{field}\" is true, which is not supported")));
-    }
     // The first configurations have another name for it.
     let first = file.optional::<i64>("n_embed")?.is_some();
     let names: &[_] = if first { &NAMES } else { &NAMES[..2] };
@@ -29,6 +25,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     ]);
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
     decoder.norm = Norm::layer;
+    if file.flag("apply_residual_connection_post_layernorm")? {
+        decoder.layout.sums = Sums::Norms;
+    }
     decoder.embedding_norm = Some("word_embeddings_layernorm");
     // The first checkpoints have no name for the whole.
     let bare = w.at("word_embeddings").has("weight");

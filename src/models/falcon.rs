@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, NormLayout, PlainMlp};
+use crate::nn::{
+    Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, NormLayout, PlainMlp, Sums,
+};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["falcon"], build);
@@ -36,7 +38,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let parallel = grouped || file.flag_on("parallel_attn")?;
     let norms = file.size_or("num_ln_in_parallel_attn", if grouped { 2 } else { 1 })?;
     decoder.layout = match (parallel, grouped && norms == 2) {
-        (_, true) => NormLayout { parallel: true, ..NormLayout::pre(["ln_attn", "ln_mlp"]) },
+        (_, true) => NormLayout { sums: Sums::Parallel, ..NormLayout::pre(["ln_attn", "ln_mlp"]) },
         (true, false) => NormLayout::PARALLEL,
         (false, false) => NormLayout::PRE,
     };

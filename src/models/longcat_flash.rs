@@ -96,11 +96,13 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
     let (embedding, vocabulary) = (model.at(embedding), latent.decoder.vocabulary);
     Ok(Decoder {
         embedding: Embedding::new(&embedding, vocabulary, dims)?,
+        embedding_projection: None,
         embedding_scale: None,
         embedding_norm: None,
         positions: None,
         layers,
-        norm: Norm::rms(&model.at("norm"), dims, eps)?,
+        norm: Some(Norm::rms(&model.at("norm"), dims, eps)?),
+        head_projection: None,
         head: Head::new(&w.at("lm_head"), &embedding, latent.decoder.tied, dims, vocabulary)?,
         logit_scale: None,
         logit_cap: None,

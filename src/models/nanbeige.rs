@@ -46,7 +46,7 @@ impl LanguageModel for Looped {
         let mut rows = StepRows::new(step, caches)?;
         for index in 0..*loops {
             if *norm_between && index > 0 {
-                stream = Residual::from(stream.normed(&decoder.norm).array()?.clone());
+                stream = Residual::from(decoder.head_input(&stream)?);
             }
             for (layer, block) in decoder.layers.iter().enumerate() {
                 let mut rows = rows.layer(index * decoder.layers.len() + layer)?;

@@ -1,12 +1,15 @@
 //! OPT (Zhang et al. 2022): layer norms, embeddings of positions, biases everywhere, and a plain
-//! MLP that is named as a part of the layer.
+//! MLP that is named as a part of the layer. One size has narrower embeddings, and norms behind the
+//! sums.
 
 use serde_json::json;
 
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, DecoderNames, Norm, NormLayout, PlainMlp, PositionTable};
+use crate::nn::{
+    Activation, DecoderNames, FactorizedEmbedding, Norm, NormLayout, PlainMlp, PositionTable,
+};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture = Architecture::new(&["opt"], build);
@@ -19,17 +22,18 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("attention_bias", json!(file.flag_on("enable_bias")?)),
         ]);
     let dims = file.size("hidden_size")?;
-    if file.size_or("word_embed_proj_dim", dims)? != dims {
-        return Err(file.error("\"word_embed_proj_dim\" is not \"hidden_size\""));
-    }
-    for field in ["do_layer_norm_before", "layer_norm_elementwise_affine"] {
-        if !file.flag_on(field)? {
-            return Err(file.error(format!("\"{field}\" is false, which is not supported")));
-        }
-    }
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    decoder.norm = Norm::layer;
-    decoder.layout = NormLayout::pre(["self_attn_layer_norm", "final_layer_norm"]);
+    decoder.norm = match file.flag_on("layer_norm_elementwise_affine")? {
+        true => Norm::layer,
+        false => Norm::layer_unweighted,
+    };
+    let (before, norms) =
+        (file.flag_on("do_layer_norm_before")?, ["self_attn_layer_norm", "final_layer_norm"]);
+    decoder.layout = if before { NormLayout::pre(norms) } else { NormLayout::after_sums(norms) };
+    decoder.last_norm = before && !file.flag("_remove_final_layer_norm")?;
+    let width = file.size_or("word_embed_proj_dim", dims)?;
+    decoder.factorized = (width != dims)
+        .then_some(FactorizedEmbedding { dims: width, projections: ["project_in", "project_out"] });
     // The first checkpoints have no name for the whole.
     let bare = w.at("decoder.embed_tokens").has("weight");
     decoder.names = DecoderNames {

@@ -113,6 +113,8 @@ impl Unwritten {
 pub struct Decoder {
     /// Token embeddings.
     pub embedding: Embedding,
+    /// Makes them as wide as the residual stream; `None` where they are.
+    pub embedding_projection: Option<Linear>,
     /// Multiplies them, in their own type; `None` for 1.
     pub embedding_scale: Option<f32>,
     /// After that.
@@ -121,8 +123,10 @@ pub struct Decoder {
     pub positions: Option<Positions>,
     /// First to last.
     pub layers: Vec<DecoderLayer>,
-    /// After the last layer.
-    pub norm: Norm,
+    /// After the last layer; `None` where layers end with theirs.
+    pub norm: Option<Norm>,
+    /// Makes what the head reads as wide as an embedding; `None` where it is.
+    pub head_projection: Option<Linear>,
     /// The output.
     pub head: Head,
     /// Multiplies the logits; `None` for 1.
@@ -141,14 +145,14 @@ impl Decoder {
         self.behind_layers(step, caches, self.embedding.vocabulary(), |stream| self.head(stream))
     }
 
-    /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
+    /// The hidden states that a step wants, as the head reads them, `[batch, wanted, dims]`.
     pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        let normed = |stream: &Residual| stream.normed(&self.norm).array().cloned();
-        self.behind_layers(step, caches, self.embedding.dims(), normed)
+        let width = self.embedding.dims();
+        self.behind_layers(step, caches, width, |stream| self.head_input(stream))
     }
 
-    /// The logits that a step wants, and the hidden states behind the last norm that they are made
-    /// of, `[batch, wanted, dims]`.
+    /// The logits that a step wants, and the hidden states that they are made of,
+    /// `[batch, wanted, dims]`.
     pub fn forward_with_states(
         &self,
         step: &Step,
@@ -174,13 +178,18 @@ impl Decoder {
         };
         let mut rows = StepRows::new(step, caches)?;
         let stream = head.forward(&self.embed(step.tokens())?, states, &mut rows.layer(0)?)?;
-        let states = self.normed(step, &stream, &head.norm)?;
+        let norm = |stream: &Residual| stream.normed(&head.norm).array().cloned();
+        let states = step.logits(&stream, self.embedding.dims(), norm)?;
         Ok([self.project(&states)?, states])
     }
 
-    /// The norm of the positions of a stream that a step wants.
-    fn normed(&self, step: &Step, stream: &Residual, norm: &Norm) -> Result<Array> {
-        step.logits(stream, self.embedding.dims(), |stream| stream.normed(norm).array().cloned())
+    /// What the head reads of a stream, `[batch, length, dims]` as wide as an embedding.
+    pub fn head_input(&self, stream: &Residual) -> Result<Array> {
+        let x = match &self.norm {
+            Some(norm) => stream.normed(norm).array()?.clone(),
+            None => stream.materialize()?,
+        };
+        self.head_projection.as_ref().map_or(Ok(x.clone()), |narrow| narrow.forward(&x))
     }
 
     /// What `head` makes, of this `width`, of the stream behind the last layer, where the step wants
@@ -214,6 +223,9 @@ impl Decoder {
     /// Tokens `[batch, length]` to what the first layer gets, `[batch, length, dims]`.
     pub fn embed(&self, tokens: &Array) -> Result<Array> {
         let mut x = self.embedding.forward(tokens)?;
+        if let Some(projection) = &self.embedding_projection {
+            x = projection.forward(&x)?;
+        }
         if let Some(scale) = self.embedding_scale {
             x = scaled(&x, scale)?;
         }
@@ -232,10 +244,10 @@ impl Decoder {
 
     /// A stream to logits `[batch, length, vocabulary]`.
     fn head(&self, stream: &Residual) -> Result<Array> {
-        self.project(stream.normed(&self.norm).array()?)
+        self.project(&self.head_input(stream)?)
     }
 
-    /// Hidden states behind a last norm to logits.
+    /// Hidden states, as the head reads them, to logits.
     fn project(&self, x: &Array) -> Result<Array> {
         let mut logits = self.head.forward(x, &self.embedding)?;
         if let Some(scale) = self.logit_scale {

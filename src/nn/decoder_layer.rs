@@ -57,11 +57,15 @@ pub struct BlockNorms {
     /// α and β, `[dims]` each, of α · x + β · after(block(before(x))); `None` for 1 (Meta 2026,
     /// "Muse Spark").
     pub gates: Option<[Array; 2]>,
+    /// Whether the output is added to what the block read, before(x) + after(block(before(x))).
+    pub kept: bool,
 }
 
 impl BlockNorms {
     pub(super) fn before<'a>(&'a self, stream: &'a Residual) -> Result<Input<'a>> {
         match &self.before {
+            // An array is its own stream.
+            Some(norm) if self.kept => Ok(stream.normed(norm).array()?.clone().into()),
             Some(norm) => Ok(stream.normed(norm)),
             None => Ok(stream.materialize()?.into()),
         }

@@ -124,7 +124,8 @@ pub use shared_attention::{SharedAttention, shared_caches};
 pub use shared_transformer::{LayerOfShared, SharedTransformer, SharedTransformerConfig};
 pub use shortcut::{Shortcut, ShortcutFrom, ShortcutTo};
 pub use standard::{
-    DecoderNames, NESTED, NormLayout, PositionTable, StandardDecoder, language_model,
+    DecoderNames, FactorizedEmbedding, NESTED, NormLayout, PositionTable, StandardDecoder, Sums,
+    language_model,
 };
 pub use step::{Step, StepRow};
 pub use xielu::XieluMlp;

@@ -4,7 +4,7 @@ use super::attention_config::{AttentionConfig, LayerConfig};
 use super::decoder::{Decoder, Head, Unwritten};
 use super::decoder_layer::{BlockNorms, DecoderLayer, Norms};
 use super::embedding::Embedding;
-use super::linear::TakeLinear;
+use super::linear::{Linear, TakeLinear};
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::{Norm, TakeNorm};
@@ -29,10 +29,14 @@ pub struct StandardDecoder {
     pub layout: NormLayout,
     /// The same of each layer, first to last, where they differ.
     pub layouts: Vec<NormLayout>,
+    /// Whether there is a norm after the last layer.
+    pub last_norm: bool,
     /// How the checkpoint names its parts.
     pub names: DecoderNames,
     /// The layers from this one on, counted anew, where they have a name of their own.
     pub later_layers: Option<(usize, &'static str)>,
+    /// Embeddings of another width than the residual stream; `None` for the same.
+    pub factorized: Option<FactorizedEmbedding>,
     /// The name of a norm of the embeddings, after their scale; `None` for none.
     pub embedding_norm: Option<&'static str>,
     /// The embeddings of positions.
@@ -57,6 +61,16 @@ pub struct StandardDecoder {
     pub unwritten: Vec<u32>,
     /// What checkpoints may have that predicts the token after the next.
     pub prediction: Option<PredictionConfig>,
+}
+
+/// Embeddings of another width than the residual stream: a matrix behind them makes them as wide as
+/// that, and one in front of the head takes that back (Lan et al. 2019).
+#[derive(Debug, Clone, Copy)]
+pub struct FactorizedEmbedding {
+    /// Features of an embedding.
+    pub dims: i32,
+    /// The matrices, beside the token embedding.
+    pub projections: [&'static str; 2],
 }
 
 /// A table with an embedding for each position.
@@ -120,9 +134,22 @@ pub struct NormLayout {
     pub mixer: [Option<&'static str>; 2],
     /// Before and after the feed-forward block.
     pub feed_forward: [Option<&'static str>; 2],
-    /// Whether both blocks read the stream in front of the layer; without a name of its own the
+    /// What outputs of blocks are added to.
+    pub sums: Sums,
+}
+
+/// What the outputs of a layer's blocks are added to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sums {
+    /// The stream, one block after the other.
+    Stream,
+    /// The norm that the block read, one block after the other.
+    Norms,
+    /// The stream in front of the layer, which both blocks read; without a name of its own the
     /// feed-forward block reads the mixer's norm.
-    pub parallel: bool,
+    Parallel,
+    /// The stream, one block after the other, and the norms after the blocks are those of the sums.
+    BeforeNorms,
 }
 
 impl NormLayout {
@@ -133,7 +160,7 @@ impl NormLayout {
     pub const POST: Self = Self {
         mixer: [None, Some("post_attention_layernorm")],
         feed_forward: [None, Some("post_feedforward_layernorm")],
-        parallel: false,
+        sums: Sums::Stream,
     };
 
     /// Before and after the blocks, by Gemma 2's names.
@@ -152,7 +179,7 @@ impl NormLayout {
         Self {
             mixer: [Some(mixer), None],
             feed_forward: [Some(feed_forward), None],
-            parallel: false,
+            sums: Sums::Stream,
         }
     }
 
@@ -161,13 +188,22 @@ impl NormLayout {
         Self {
             mixer: [Some(mixer), Some(after_mixer)],
             feed_forward: [Some(feed_forward), Some(after)],
-            parallel: false,
+            sums: Sums::Stream,
         }
     }
 
     /// One norm for both blocks.
     pub const fn parallel(name: &'static str) -> Self {
-        Self { mixer: [Some(name), None], feed_forward: [None; 2], parallel: true }
+        Self { mixer: [Some(name), None], feed_forward: [None; 2], sums: Sums::Parallel }
+    }
+
+    /// After the sums of the stream and what the blocks give.
+    pub const fn after_sums([mixer, feed_forward]: [&'static str; 2]) -> Self {
+        Self {
+            mixer: [None, Some(mixer)],
+            feed_forward: [None, Some(feed_forward)],
+            sums: Sums::BeforeNorms,
+        }
     }
 
     /// The norms of a layer, each of which `take` takes by its name; it is told those behind a
@@ -176,15 +212,19 @@ impl NormLayout {
         let block = |[before, after]: [Option<&str>; 2]| -> Result<_> {
             let before = before.map(|name| take(name, false)).transpose()?;
             let after = after.map(|name| take(name, true)).transpose()?;
-            Ok(BlockNorms { before, after, gates: None })
+            Ok(BlockNorms { before, after, gates: None, kept: self.sums == Sums::Norms })
         };
-        let (mixer, feed_forward) = (block(self.mixer)?, block(self.feed_forward)?);
-        match (self.parallel, mixer.before) {
-            (true, Some(mixer)) => Ok(Norms::Parallel { mixer, feed_forward: feed_forward.before }),
-            (_, before) => {
-                Ok(Norms::Sequential { mixer: BlockNorms { before, ..mixer }, feed_forward })
+        Ok(match (self.sums, block(self.mixer)?, block(self.feed_forward)?) {
+            (Sums::Parallel, BlockNorms { before: Some(mixer), .. }, feed_forward) => {
+                Norms::Parallel { mixer, feed_forward: feed_forward.before }
             }
-        }
+            (
+                Sums::BeforeNorms,
+                BlockNorms { after: Some(mixer), .. },
+                BlockNorms { after: Some(feed_forward), .. },
+            ) => Norms::AfterSum { mixer, feed_forward },
+            (_, mixer, feed_forward) => Norms::Sequential { mixer, feed_forward },
+        })
     }
 }
 
@@ -288,17 +328,25 @@ impl StandardDecoder {
             let (w, PositionTable { positions, first, .. }) = (model.at(table.name), table);
             LearnedPositions::new(&w, positions, first, dims).map(Positions::Learned)
         };
+        let width = self.factorized.map_or(dims, |factorized| factorized.dims);
+        let projection = |index: usize, [inputs, outputs]: [i32; 2]| {
+            let name = self.factorized.map(|factorized| factorized.projections[index]);
+            name.map(|name| Linear::new(&model.at(name), inputs, outputs, false)).transpose()
+        };
+        let norm = || (self.norm)(&model.at(names.norm), dims, self.eps);
         Ok(Decoder {
-            embedding: Embedding::new(&embedding, self.vocabulary, dims)?,
+            embedding: Embedding::new(&embedding, self.vocabulary, width)?,
+            embedding_projection: projection(0, [width, dims])?,
             embedding_scale: self.embedding_scale,
             embedding_norm: self.embedding_norm.map(embedding_norm).transpose()?,
             positions: self.positions.map(positions).transpose()?,
             layers: (0..self.layers.len())
                 .map(|index| layer(index, layout(index), view(index)))
                 .collect::<Result<_>>()?,
-            norm: (self.norm)(&model.at(names.norm), dims, self.eps)?,
+            norm: self.last_norm.then(norm).transpose()?,
+            head_projection: projection(1, [dims, width])?,
             head: {
-                let (head, sizes) = (w.at(names.head), [dims, self.vocabulary]);
+                let (head, sizes) = (w.at(names.head), [width, self.vocabulary]);
                 match names.model == "model" && is_bare(w) && !head.has("weight") {
                     true => Head::Absent,
                     false => Head::taking(self.head, &head, &embedding, self.tied, sizes)?,

@@ -8,7 +8,8 @@ use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    Activation, DecoderNames, Linear, Norm, NormLayout, PlainMlp, PositionTable, TakeLinear,
+    Activation, DecoderNames, Linear, Norm, NormLayout, PlainMlp, PositionTable, StandardDecoder,
+    TakeLinear,
 };
 use crate::weights::Weights;
 
@@ -25,14 +26,27 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         }
     }
     let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
-    decoder.norm = Norm::layer;
+    decoder.names = DecoderNames::GPT2;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
-    // The first checkpoints have no name for the whole, and those that were converted another.
-    let names = ["", "transformer", "model"];
-    let model = names.into_iter().find(|name| root(w, name).at("wte").has("weight"));
-    decoder.names = DecoderNames { model: model.unwrap_or("transformer"), ..DecoderNames::GPT2 };
     let positions = file.size_or("max_position_embeddings", 1024)?;
     decoder.positions = Some(PositionTable { name: "wpe", positions, first: 0 });
+    let activation = file.optional("hidden_act")?.unwrap_or(Activation::GeluTanh);
+    build_with(file, w, decoder, activation)
+}
+
+/// The model that a decoder describes all but the attention and the MLP of.
+pub(super) fn build_with(
+    file: &ConfigFile,
+    w: &Weights,
+    mut decoder: StandardDecoder,
+    activation: Activation,
+) -> Result<Box<dyn LanguageModel>> {
+    decoder.norm = Norm::layer;
+    // The first checkpoints have no name for the whole, and those that were converted another.
+    let (names, embedding) = (["", "transformer", "model"], decoder.names.embedding);
+    let model = names.into_iter().find(|name| root(w, name).at(embedding).has("weight"));
+    let model = model.unwrap_or("transformer");
+    decoder.names = DecoderNames { model, embedding, ..DecoderNames::GPT2 };
     decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     let dims = decoder.attention.dims;
     let first = root(w, decoder.names.model).at("h.0.attn.c_attn");
@@ -43,7 +57,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.attention.qkv_bias = true;
     decoder.attention.output = "c_proj";
     decoder.attention.output_bias = true;
-    let activation = file.optional("hidden_act")?.unwrap_or(Activation::GeluTanh);
     let hidden = file.size_or("intermediate_size", 4 * dims)?;
     Ok(Box::new(decoder.build(w, |_, w| {
         let w = w.at("mlp");

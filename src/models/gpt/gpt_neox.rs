@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
-use crate::nn::{Activation, DecoderNames, FusedOrder, Norm, PlainMlp};
+use crate::nn::{Activation, DecoderNames, FusedOrder, Norm, PlainMlp, Sums};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -22,7 +22,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let rope = RopeDefaults { base: Some(10_000.0), traditional: false, share };
     let mut decoder = file.decoder(&rope)?;
     decoder.norm = Norm::layer;
-    decoder.layout.parallel = file.flag_on("use_parallel_residual")?;
+    if file.flag_on("use_parallel_residual")? {
+        decoder.layout.sums = Sums::Parallel;
+    }
     // Those that were converted have another name for most of it.
     let converted = w.at("model.embed_in").has("weight");
     decoder.names = DecoderNames {

@@ -41,5 +41,13 @@ ARCHITECTURE = Architecture(
             oracle="transformers",
             reason=REASON,
         ),
+        Fixture(
+            "bloom-raw-normed-stream",
+            "raw",
+            config={"apply_residual_connection_post_layernorm": True},
+            dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
     ],
 )

@@ -1,8 +1,14 @@
-"""opt: layer norms, embeddings of positions, biases everywhere."""
+"""opt: layer norms, embeddings of positions, biases everywhere; embeddings of another width, and norms behind the sums."""
 
 from generate.declaration import Architecture, Fixture
 
 REASON = "mlx-lm lacks this architecture"
+
+
+def without_prefix(tensors, config):
+    """The names of the first checkpoints."""
+    return {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
+
 
 ARCHITECTURE = Architecture(
     transformers=("OPTConfig", "OPTForCausalLM"),
@@ -25,6 +31,27 @@ ARCHITECTURE = Architecture(
             "raw",
             config={"enable_bias": False, "activation_function": "gelu", "tie_word_embeddings": False},
             dtype="float16",
+            oracle="transformers",
+            reason=REASON,
+        ),
+        Fixture(
+            "opt-raw-narrow",
+            "raw",
+            config={"word_embed_proj_dim": 16, "do_layer_norm_before": False},
+            dtype="float16",
+            published=without_prefix,
+            oracle="transformers",
+            reason=REASON,
+        ),
+        Fixture(
+            "opt-raw-plain-norms",
+            "raw",
+            config={
+                "layer_norm_elementwise_affine": False,
+                "_remove_final_layer_norm": True,
+                "word_embed_proj_dim": 48,
+                "tie_word_embeddings": False,
+            },
             oracle="transformers",
             reason=REASON,
         ),
