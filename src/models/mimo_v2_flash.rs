@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::models::config::{ConfigFile, LayerType, RopeDefaults};
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
-    AttentionConfig, AttentionSpan, LayerConfig, PredictionConfig, PredictionNames, PredictionPlace,
+    AttentionConfig, AttentionSpan, LayerConfig, PredictionConfig, PredictionNames,
+    PredictionPlace, language_model,
 };
 use crate::weights::Weights;
 
@@ -26,7 +27,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     ]);
     let sinks = |field, default| -> Result<bool> { Ok(file.optional(field)?.unwrap_or(default)) };
     let all = of_kind(file, "full_attention", 5_000_000.0)?;
-    let near = of_kind(&near_fields(file)?, "sliding_attention", 10_000.0)?;
+    let mut sees_all = layers_that_see_all(file)?;
+    let near = match sees_all.iter().position(|all| !all) {
+        Some(layer) => language_model(w).at("layers").at(layer).at("self_attn"),
+        None => w.clone(),
+    };
+    let near = of_kind(&near_fields(file, &near)?, "sliding_attention", 10_000.0)?;
     let with_sinks = [
         sinks("add_swa_attention_sink_bias", true)?,
         sinks("add_full_attention_sink_bias", false)?,
@@ -40,7 +46,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let share = Some(ROTATED);
     let mut decoder =
         own.decoder(&RopeDefaults { base: Some(5_000_000.0), traditional: false, share })?;
-    let mut sees_all = layers_that_see_all(file)?;
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
     // The layer of the prediction head looks at a window, and has no experts.
     sees_all.push(false);
@@ -76,17 +81,27 @@ fn of_kind(file: &ConfigFile, kind: &str, base: f32) -> Result<(AttentionConfig,
     Ok((attention, LayerConfig { span: AttentionSpan::Full, rope, temperature: None }))
 }
 
-/// The fields of layers within a window by the names of the others; these have half as many heads
-/// of keys and values where nothing is said.
-fn near_fields(file: &ConfigFile) -> Result<ConfigFile> {
-    let or = |field: &str, default: &str, times: i32| -> Result<_> {
-        Ok(json!(file.size_or(field, file.size(default)?.saturating_mul(times))?))
+/// The fields of layers within a window by the names of the others. `w` is the attention of such a
+/// layer, which tells how many heads of keys and values these have: transformers does not look at
+/// what is said of that, and takes twice as many as elsewhere.
+fn near_fields(file: &ConfigFile, w: &Weights) -> Result<ConfigFile> {
+    let or = |field: &str, default: &str| file.size_or(field, file.size(default)?);
+    let heads = or("swa_num_attention_heads", "num_attention_heads")?;
+    let head_dim = or("swa_head_dim", "head_dim")?;
+    let rows = w.at("k_proj").shape("weight").and_then(|shape| shape.first().copied());
+    let found = rows.filter(|rows| rows % head_dim == 0).map(|rows| rows / head_dim);
+    let kv_heads = match found.filter(|&kv_heads| kv_heads > 0 && heads % kv_heads == 0) {
+        Some(kv_heads) => kv_heads,
+        None => {
+            let twice = file.size("num_key_value_heads")?.saturating_mul(2);
+            file.size_or("swa_num_key_value_heads", twice)?
+        }
     };
     Ok(file.with([
-        ("num_attention_heads", or("swa_num_attention_heads", "num_attention_heads", 1)?),
-        ("num_key_value_heads", or("swa_num_key_value_heads", "num_key_value_heads", 2)?),
-        ("head_dim", or("swa_head_dim", "head_dim", 1)?),
-        ("v_head_dim", or("swa_v_head_dim", "v_head_dim", 1)?),
+        ("num_attention_heads", json!(heads)),
+        ("num_key_value_heads", json!(kv_heads)),
+        ("head_dim", json!(head_dim)),
+        ("v_head_dim", json!(or("swa_v_head_dim", "v_head_dim")?)),
         ("rope_theta", json!(file.optional::<f32>("swa_rope_theta")?)),
     ]))
 }

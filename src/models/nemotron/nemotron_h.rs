@@ -42,7 +42,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         }
         (one, other) => one.or(other).unwrap_or(false),
     };
-    let file = &file.with([("mamba_proj_bias", json!(bias))]);
+    let file = &file.with([("mamba_proj_bias", json!(bias))]).with_defaults([
+        ("n_routed_experts", json!(8)),
+        ("num_experts_per_tok", json!(2)),
+        ("moe_intermediate_size", json!(7688)),
+    ]);
     let kinds = kinds(file)?;
     let attention = file.attention()?;
     file.expect_silu("mamba_hidden_act")?;
@@ -135,9 +139,16 @@ fn experts(file: &ConfigFile, w: &Weights, dims: i32) -> Result<Moe> {
         let down = Linear::new(&w.at("fc1_latent_proj"), dims, inner, bias)?;
         moe = moe.within(down, Linear::new(&w.at("fc2_latent_proj"), inner, dims, bias)?);
     }
-    if file.optional::<i64>("n_shared_experts")?.is_some() {
-        let hidden = file.size("moe_shared_expert_intermediate_size")?;
-        moe = moe.with_shared(mlp(file, &w.at("shared_experts"), dims, hidden)?);
+    let shared = w.at("shared_experts");
+    // Where nothing is said, what the tensors are.
+    let found = shared.at("up_proj").shape("weight").and_then(|shape| shape.first().copied());
+    if file.optional::<i64>("n_shared_experts")?.is_some() || found.is_some() {
+        let field = "moe_shared_expert_intermediate_size";
+        let hidden = match found {
+            Some(found) => file.size_or(field, found)?,
+            None => file.size(field)?,
+        };
+        moe = moe.with_shared(mlp(file, &shared, dims, hidden)?);
     }
     Ok(moe)
 }

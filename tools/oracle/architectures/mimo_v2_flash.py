@@ -125,5 +125,12 @@ ARCHITECTURE = Architecture(
             oracle="transformers",
             reason="mlx-lm counts a token itself among those of sliding_window_size",
         ),
+        Fixture(
+            "mimo-v2-flash-raw-heads",
+            "raw",
+            config={"swa_num_key_value_heads": 1},
+            oracle="transformers",
+            reason="heads of keys within a window are twice those outside; mlx-lm follows swa_num_key_value_heads",
+        ),
     ],
 )

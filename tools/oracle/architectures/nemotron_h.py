@@ -13,9 +13,13 @@ def prediction_layer(config: dict) -> dict[str, np.ndarray]:
     return {"mtp.layers.0.norm.weight": np.full(config["hidden_size"], 0.5, np.float16)}
 
 
+# That which sees every token; transformers' default of its size is too large for a fixture.
+SHARED_EXPERT = {"n_shared_experts": 1, "moe_shared_expert_intermediate_size": 24}
+
 ARCHITECTURE = Architecture(
     adjust=positive_corrections,
     transformers=("NemotronHConfig", "NemotronHForCausalLM"),
+    transformers_arguments=lambda config: {**SHARED_EXPERT, **config},
     drawn_buffers=("e_score_correction_bias",),
     config={
         "model_type": "nemotron_h",
@@ -133,6 +137,20 @@ ARCHITECTURE = Architecture(
                 "no expert of another group is ever chosen; mlx-lm sets their scores to zero, which is more than a negative one,"
                 " and does not look at time_step_min"
             ),
+        ),
+        Fixture(
+            "nemotron-h-raw-sizes",
+            "raw",
+            config={
+                "n_routed_experts": ABSENT,
+                "num_experts_per_tok": ABSENT,
+                "n_group": ABSENT,
+                "topk_group": ABSENT,
+                "norm_topk_prob": ABSENT,
+                **{field: ABSENT for field in SHARED_EXPERT},
+            },
+            oracle="transformers",
+            reason="mlx-lm has no experts and no sizes where nothing is said",
         ),
     ],
 )
