@@ -569,6 +569,8 @@ export interface NativeLoadRequest {
    * yes.
    */
   predictionHeads?: boolean
+  /** The most tokens of a prompt and its answer. */
+  contextLength?: number
 }
 
 /** Logits, row by row. */

@@ -128,6 +128,7 @@ describe('mistakes', () => {
     [['--device', 'metal', 'Hi'], /--device: expected one of 'auto', 'gpu', 'cpu', got "metal"/],
     [['--dtype', 'fp16', 'Hi'], /--dtype: .*'float16'/],
     [['--threads', '0', 'Hi'], /--threads: .*from 1/],
+    [['--context-length', '0', 'Hi'], /--context-length: .*from 1/],
     [['--precision', 'double', 'Hi'], /--precision: .*exact/],
     [['Hi', '--model'], /--model needs a value: --model MODEL/],
     [['-m', '--json', 'Hi'], /-m needs a value.*--model=--json/],

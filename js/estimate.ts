@@ -271,7 +271,7 @@ function reasonOf(
  */
 export async function checkMemory(
   folder: string,
-  { device, force }: LoadModelOptions,
+  { device, force, contextLength = Infinity }: LoadModelOptions,
   weightsBytes?: number,
 ): Promise<number | undefined> {
   const tensors =
@@ -282,7 +282,7 @@ export async function checkMemory(
   const found = await outlineOf(folder, { device }, tensors).catch(() => undefined)
   if (found === undefined) return undefined
   const { maxContextLength, reason } = estimate(found, {})
-  if (maxContextLength > 0 || force === true) return maxContextLength
+  if (maxContextLength > 0 || force === true) return Math.min(maxContextLength, contextLength)
   throw new NodeMlxError(
     'INSUFFICIENT_MEMORY',
     `${folder} does not fit: ${reason}. Take a smaller model or one with fewer bits, or try all the same with the option "force".`,

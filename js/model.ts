@@ -141,7 +141,7 @@ export function loadRequest(
   draftPath?: string,
 ): NativeLoadRequest {
   const { device = 'auto', dtype = 'auto', threads, precision } = options
-  const { maxSequences, maxStallMs, memoryBytes, predictionHeads } = options
+  const { maxSequences, maxStallMs, memoryBytes, predictionHeads, contextLength } = options
   return {
     path,
     device,
@@ -154,6 +154,7 @@ export function loadRequest(
     ...nativePrefixCache(options.prefixCache),
     ...(draftPath === undefined ? {} : { draftPath }),
     ...(predictionHeads === undefined ? {} : { predictionHeads }),
+    ...(contextLength === undefined ? {} : { contextLength }),
   }
 }
 

@@ -311,6 +311,16 @@ export interface LoadModelOptions extends HubOptions {
    * @defaultValue true
    */
   predictionHeads?: boolean | undefined
+  /**
+   * How many tokens a prompt and its answer have together at the most: a longer prompt is refused
+   * with the code `CONTEXT_OVERFLOW`, and an answer ends there with the reason `'length'`. No more
+   * than the model is made for. Models whose contexts were extended by LongRoPE (Phi 3.5, Phi 4
+   * mini) are more exact with the length from before the extension
+   * (`original_max_position_embeddings`) or less.
+   *
+   * @defaultValue what the model is made for
+   */
+  contextLength?: number | undefined
   /** @defaultValue 'auto' */
   device?: Device | undefined
   /** @defaultValue 'auto' */
@@ -421,8 +431,8 @@ export interface ModelInfo {
   /** `null` where the weights are not quantized. */
   readonly quantization: Readonly<Quantization> | null
   /**
-   * How many tokens a prompt and its answer can have together; missing where the checkpoint does
-   * not say.
+   * How many tokens a prompt and its answer can have together: what the checkpoint says, or
+   * `contextLength` of `loadModel`; missing where neither does.
    */
   readonly contextLength?: number
   /**

@@ -87,6 +87,7 @@ pub static MAX_STALL_MS: Limit = whole("maxStallMs", 1, 60_000);
 pub static MEMORY_BYTES: Limit = whole("memoryBytes", 1, MAX_SAFE_INTEGER);
 pub static PREFIX_CACHE_BYTES: Limit = whole("prefixCache.memoryBytes", 0, MAX_SAFE_INTEGER);
 pub static PREFIX_CACHE_DISK_BYTES: Limit = whole("prefixCache.diskBytes", 0, MAX_SAFE_INTEGER);
+pub static CONTEXT_LENGTH: Limit = whole("contextLength", 1, MAX_COUNT);
 pub static THREADS: Limit = whole("threads", 1, 1024);
 
 impl Limit {

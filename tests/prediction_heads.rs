@@ -35,7 +35,12 @@ const COUNT: usize = 24;
 
 fn load(folder: &Path, device: Device) -> Loaded {
     mlx::enter(DeviceKind::Cpu).unwrap();
-    let options = LoadOptions { device, dtype: Some(Dtype::Float32), prediction_heads: true };
+    let options = LoadOptions {
+        device,
+        dtype: Some(Dtype::Float32),
+        prediction_heads: true,
+        ..LoadOptions::default()
+    };
     models::load(folder, &options, &mut |_| ControlFlow::Continue(())).unwrap()
 }
 

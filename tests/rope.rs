@@ -40,6 +40,7 @@ fn rope(arguments: &Arguments) -> nodemlx::error::Result<Rope> {
         traditional: arguments.traditional,
         scaling: arguments.scaling_config.clone(),
         max_positions: arguments.max_position_embeddings,
+        longest: None,
     })
 }
 

@@ -33,6 +33,11 @@ const HOW_TO_LOAD: readonly Flag[] = [
   { name: 'dtype', value: 'TYPE', help: 'auto, float32, bfloat16 or float16' },
   { name: 'threads', value: 'N', help: 'How many threads compute on the CPU' },
   { name: 'precision', value: 'P', help: 'fastest, fast or exact: how the CPU multiplies' },
+  {
+    name: 'context-length',
+    value: 'N',
+    help: 'The most tokens of a prompt and its answer, no more than the model is made for',
+  },
   { name: 'force', help: 'Load the model also where it seems not to fit the memory' },
   { name: 'adapter', value: 'ADAPTER', help: 'A folder or owner/name of an adapter to run with' },
   {

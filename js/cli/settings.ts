@@ -18,6 +18,7 @@ export function loadSettings(flags: FlagValues): LoadModelOptions {
       dtype: flags.get('dtype'),
       threads: flags.number('threads'),
       precision: flags.get('precision'),
+      contextLength: flags.number('context-length'),
       force: flags.has('force') || undefined,
       adapter: flags.get('adapter'),
       draftModel: flags.get('draft-model'),

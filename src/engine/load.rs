@@ -156,6 +156,12 @@ fn build(
         false => Ok(()),
     };
     check()?;
+    if let Some(wanted) = request.context_length
+        && let Some(most) = models::context_length(&request.path)?.filter(|&most| wanted > most)
+    {
+        let message = format!("the model is made for {most} tokens, not for {wanted}");
+        return Err(Error::argument("contextLength", message));
+    }
     let device = request.device.unwrap_or_else(best_device);
     mlx::enter(device)?;
     if device == DeviceKind::Gpu {
@@ -179,6 +185,7 @@ fn build(
         device,
         dtype: request.dtype,
         prediction_heads: request.prediction_heads && request.draft.is_none(),
+        context_length: request.context_length,
     };
     let loaded = models::load(&request.path, &options, &mut |step| {
         weights.loaded_bytes = step.loaded_bytes;

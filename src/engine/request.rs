@@ -45,6 +45,8 @@ pub struct LoadRequest {
     /// Whether a head of the model that predicts more tokens than the next is loaded to draft, where
     /// there is no such smaller model.
     pub prediction_heads: bool,
+    /// The most tokens of a prompt and its answer; `None` for as many as the model allows.
+    pub context_length: Option<usize>,
 }
 
 /// A directory for what sequences have read.

@@ -364,6 +364,9 @@ pub struct LoadOptions {
     /// Whether a head that predicts more tokens than the next is loaded, where the checkpoint has
     /// one.
     pub prediction_heads: bool,
+    /// The most tokens of a sequence, prompt and answer together; `None`, or more, for as many as
+    /// the model is made for.
+    pub context_length: Option<usize>,
 }
 
 /// How far loading has come.
@@ -631,6 +634,21 @@ pub fn architecture_of(dir: &Path) -> Result<&'static str> {
     Ok(architecture.name)
 }
 
+/// How many tokens a prompt and its answer can have together, of the model of a folder, of which no
+/// more than `config.json` needs to be there; `None` where it does not say.
+///
+/// # Errors
+/// As those of [`load`] about the configuration.
+pub fn context_length(dir: &Path) -> Result<Option<usize>> {
+    let config = ConfigFile::read(dir)?;
+    Ok(room(&config, &config.text_part_or_whole()?))
+}
+
+/// The same by the configuration of a whole model and that of its language model.
+fn room(config: &ConfigFile, text: &ConfigFile) -> Option<usize> {
+    config.context_length().map(|it| it - encoder::reserved(text, it))
+}
+
 /// The architecture of a language model: that of its `model_type`, which for the text part of a
 /// checkpoint with others is that of the whole where it has none of its own.
 fn find(text: &ConfigFile) -> Result<&'static Architecture> {
@@ -681,7 +699,9 @@ pub fn load(
     let (model_type, text) = (config.model_type()?, config.text_part_or_whole()?);
     let architecture = find(&text)?;
     let quantization = text.quantization()?;
-    let LoadOptions { device, dtype, prediction_heads } = *options;
+    let LoadOptions { device, dtype, prediction_heads, context_length } = *options;
+    let context_length = room(&config, &text).into_iter().chain(context_length).min();
+    let text = text.with_context(context_length);
     let plan = LoadPlan { prediction_heads, ..LoadPlan::new(device, dtype) };
     let mut checkpoint = Checkpoint::open(dir)?;
     if let Some(foreign) = quantization.foreign {
@@ -716,15 +736,19 @@ pub fn load(
         None => LabelActivation::Identity,
     };
     let dtype = plan.activations.or_else(|| weights.stored_dtype()).unwrap_or(Dtype::Float32);
+    let mut described = config.text();
+    if text.is_for_short_contexts() {
+        described.push_str("short");
+    }
     let info = Info {
-        fingerprint: format!("{model_type}-{:016x}", checkpoint.fingerprint(&config.text())),
+        fingerprint: format!("{model_type}-{:016x}", checkpoint.fingerprint(&described)),
         model_type,
         architecture: architecture.name,
         parameters: weights.parameters(),
         bytes: total_bytes,
         quantization,
         mixed_quantization,
-        context_length: config.context_length().map(|it| it - encoder::reserved(&text, it)),
+        context_length,
         vocabulary_size: model.vocabulary(),
         layers: model.layers(),
         dtype,

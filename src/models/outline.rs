@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::config::ConfigFile;
-use super::{LanguageModel, MultiTokenPredictor, build, encoder, find};
+use super::{LanguageModel, MultiTokenPredictor, build, find, room};
 use crate::cache::{Cache, CacheLimits, CacheSize};
 use crate::error::Result;
 use crate::fused::Device;
@@ -156,10 +156,7 @@ impl ModelOutline {
         let checkpoint = Checkpoint::outline(path, tensors, Outline::Rough(dtype))?;
         let _graphs = GraphsOnly::new();
         let model = outline(&text, &Quantization::default(), &checkpoint, device)?;
-        Ok(Self {
-            context_length: config.context_length().map(|it| it - encoder::reserved(&text, it)),
-            caches: cache_sizes(&*model, limits)?,
-        })
+        Ok(Self { context_length: room(&config, &text), caches: cache_sizes(&*model, limits)? })
     }
 }
 

@@ -56,6 +56,8 @@ pub struct NativeLoadRequest {
     /// Whether a head of the model that predicts more tokens than the next is loaded; left out for
     /// yes.
     pub prediction_heads: Option<bool>,
+    /// The most tokens of a prompt and its answer.
+    pub context_length: Option<f64>,
 }
 
 /// How far a load has come.
@@ -116,6 +118,10 @@ fn translate(request: NativeLoadRequest) -> EngineResult<LoadRequest> {
         path: absolute(&request.path),
         draft: request.draft_path.as_deref().map(absolute),
         prediction_heads: request.prediction_heads.unwrap_or(true),
+        context_length: match request.context_length {
+            Some(tokens) => Some(ranges::CONTEXT_LENGTH.check(tokens)? as usize),
+            None => None,
+        },
         device: match request.device.as_str() {
             "auto" => None,
             "gpu" => Some(DeviceKind::Gpu),

@@ -349,6 +349,7 @@ mod tests {
             traditional: true,
             scaling: None,
             max_positions: None,
+            longest: None,
         });
         let mla =
             Mla::new(&weights.at("model.layers.0.self_attn"), config, Some(rope.unwrap())).unwrap();

@@ -25,6 +25,8 @@ pub struct RopeConfig {
     pub scaling: Option<RopeScaling>,
     /// Positions the model is made for.
     pub max_positions: Option<i32>,
+    /// The most positions of a sequence, where these are fewer.
+    pub longest: Option<i32>,
 }
 
 /// `rope_scaling` (or `rope_parameters`) of `config.json`.
@@ -37,6 +39,7 @@ pub struct RopeScaling {
     partial_rotary_factor: Option<f32>,
     factor: Option<f32>,
     attention_factor: Option<f32>,
+    short_attention_factor: Option<f32>,
     low_freq_factor: Option<f32>,
     high_freq_factor: Option<f32>,
     original_max_position_embeddings: Option<f32>,
@@ -46,17 +49,17 @@ pub struct RopeScaling {
     mscale: Option<f32>,
     mscale_all_dim: Option<f32>,
     long_factor: Option<Factors>,
+    short_factor: Option<Factors>,
     mrope_section: Option<Vec<i32>>,
     /// Fields of other rules.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-/// Fields that do not change a rotation here: the base and the length, which [`RopeConfig`] has;
-/// the factors of short contexts (see [`longrope`]); how three equal positions are interleaved; and
-/// how a model was trained.
-const WITHOUT_EFFECT: [&str; 5] =
-    ["rope_theta", "max_position_embeddings", "short_factor", "mrope_interleaved", "finetuned"];
+/// Fields that do not change a rotation here: the base and the length, which [`RopeConfig`] has; how
+/// three equal positions are interleaved; and how a model was trained.
+const WITHOUT_EFFECT: [&str; 4] =
+    ["rope_theta", "max_position_embeddings", "mrope_interleaved", "finetuned"];
 
 /// One factor for all wavelengths, or one for each.
 #[derive(Debug, Clone, Deserialize)]
@@ -132,6 +135,7 @@ pub struct Rope {
     position_scale: f32,
     /// Multiplies the rotated features.
     attention_factor: f32,
+    is_short: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -161,6 +165,7 @@ impl Rope {
             angles: Angles::Fixed(RopeFreqs::Base(config.base)),
             position_scale: 1.0,
             attention_factor: 1.0,
+            is_short: false,
         };
         let Some(scaling) = &config.scaling else { return Ok(rope) };
         if let Some(field) = scaling.unknown_field() {
@@ -198,8 +203,16 @@ impl Rope {
                 rope.attention_factor = scaling.attention_factor.unwrap_or(computed);
             }
             "longrope" | "su" => {
-                rope.angles = explicit(&longrope(config, scaling)?);
-                rope.attention_factor = longrope_scale(config, scaling)?;
+                let original = scaling.original_max_position_embeddings;
+                let original = required(original, "original_max_position_embeddings", rule)?;
+                let longest = config.longest.into_iter().chain(config.max_positions).min();
+                rope.is_short = longest.is_some_and(|longest| longest as f32 <= original);
+                rope.angles = explicit(&longrope(config, scaling, rope.is_short)?);
+                rope.attention_factor = match rope.is_short {
+                    true => scaling.short_attention_factor.or(scaling.attention_factor),
+                    false => scaling.attention_factor,
+                }
+                .unwrap_or_else(|| longrope_scale(config, scaling, original));
             }
             "proportional" => rope.angles = explicit(&proportional(config, scaling)?),
             other => {
@@ -208,6 +221,11 @@ impl Rope {
             }
         }
         Ok(rope)
+    }
+
+    /// Whether it is one of short contexts, where long ones have another (LongRoPE).
+    pub fn is_short(&self) -> bool {
+        self.is_short
     }
 
     /// The same the other way round.
@@ -296,33 +314,33 @@ fn yarn_scale(factor: f32, k: f32) -> f32 {
     if factor <= 1.0 { 1.0 } else { 0.1 * k * factor.ln() + 1.0 }
 }
 
-/// LongRoPE (Ding et al. 2024), always with the factors for long contexts, as mlx-lm does.
-fn longrope(config: &RopeConfig, scaling: &RopeScaling) -> Result<Vec<f32>> {
+/// LongRoPE (Ding et al. 2024): factors for long contexts, and others for those that are not longer
+/// than the one before the extension. All positions of a sequence have the same, or keys in the
+/// cache would have to be rotated anew, so the longest one that there may be decides.
+fn longrope(config: &RopeConfig, scaling: &RopeScaling, is_short: bool) -> Result<Vec<f32>> {
+    let (field, factors) = match is_short {
+        true => ("short_factor", &scaling.short_factor),
+        false => ("long_factor", &scaling.long_factor),
+    };
     let mut wavelengths = plain(config.dims, config.base);
-    match required(scaling.long_factor.as_ref(), "long_factor", "longrope")? {
+    match required(factors.as_ref(), field, "longrope")? {
         Factors::One(factor) => wavelengths.iter_mut().for_each(|w| *w *= factor),
         Factors::Each(factors) if factors.len() == wavelengths.len() => {
             wavelengths.iter_mut().zip(factors).for_each(|(w, factor)| *w *= factor);
         }
         Factors::Each(factors) => {
             let message = format!("has {} values, expected {}", factors.len(), wavelengths.len());
-            return Err(Error::argument("rope_scaling.long_factor", message));
+            return Err(Error::argument(format!("rope_scaling.{field}"), message));
         }
     }
     Ok(wavelengths)
 }
 
-/// `attention_factor`, or √(1 + ln(factor) / ln(original)), where factor is max / original if it is
-/// not said.
-fn longrope_scale(config: &RopeConfig, scaling: &RopeScaling) -> Result<f32> {
-    let original = scaling.original_max_position_embeddings;
-    let original = required(original, "original_max_position_embeddings", "longrope")?;
-    if let Some(factor) = scaling.attention_factor {
-        return Ok(factor);
-    }
+/// √(1 + ln(factor) / ln(original)), where factor is max / original if it is not said.
+fn longrope_scale(config: &RopeConfig, scaling: &RopeScaling, original: f32) -> f32 {
     let extension = config.max_positions.unwrap_or(131_072) as f32 / original;
     let factor = scaling.factor.unwrap_or(extension);
-    Ok(if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() })
+    if factor <= 1.0 { 1.0 } else { (1.0 + factor.ln() / original.ln()).sqrt() }
 }
 
 /// Gemma 4: exponents over the whole head, rotation of its first part only.
@@ -351,6 +369,7 @@ mod tests {
             traditional: false,
             scaling: Some(serde_json::from_value(scaling).unwrap()),
             max_positions: Some(64),
+            longest: None,
         }
     }
 
@@ -385,6 +404,43 @@ mod tests {
         });
         let error = Rope::new(&config(scaling)).unwrap_err();
         assert!(error.to_string().contains("has 2 values, expected 4"), "{error}");
+    }
+
+    #[test]
+    fn longrope_is_that_of_the_longest_context_that_there_may_be() {
+        let rope = |longest: Option<i32>, max: Option<i32>, original: f32| {
+            let mut config = config(serde_json::json!({
+                "type": "longrope", "long_factor": [1.0, 2.0, 3.0, 4.0], "short_factor": 1.5,
+                "attention_factor": 1.25, "short_attention_factor": 1.125,
+                "original_max_position_embeddings": original
+            }));
+            (config.longest, config.max_positions) = (longest, max);
+            let rope = Rope::new(&config).unwrap();
+            (rope.is_short(), rope.attention_factor)
+        };
+        for (longest, max, is_short) in [
+            (None, Some(64), false),
+            (None, None, false),
+            (Some(17), Some(64), false),
+            (Some(16), Some(64), true),
+            (Some(64), Some(16), true),
+            (Some(9), None, true),
+            (None, Some(16), true),
+        ] {
+            let expected = (is_short, if is_short { 1.125 } else { 1.25 });
+            assert_eq!(rope(longest, max, 16.0), expected, "{longest:?} of {max:?}");
+        }
+    }
+
+    #[test]
+    fn longrope_of_a_short_context_wants_its_factors() {
+        let mut config = config(serde_json::json!({
+            "type": "longrope", "long_factor": 2.0, "original_max_position_embeddings": 16
+        }));
+        assert!(Rope::new(&config).is_ok());
+        config.longest = Some(16);
+        let error = Rope::new(&config).unwrap_err();
+        assert!(error.to_string().contains("rope_scaling.short_factor"), "{error}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ fn logits_of(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> Vec<f
 }
 
 /// A fixture whose language model's configuration is changed.
-fn edited(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> TempDir {
+pub(super) fn edited(fixture: &str, edit: impl FnOnce(&mut Map<String, Value>)) -> TempDir {
     let copy = tempfile::tempdir().unwrap();
     seeded::copy(&seeded::folder(fixture), copy.path());
     let path = copy.path().join("config.json");

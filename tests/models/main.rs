@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod batch;
+mod contexts;
 mod defaults;
 mod outline;
 mod table;
@@ -236,7 +237,7 @@ fn logits_agree_with_the_reference_on_a_gpu() {
                 let options = LoadOptions {
                     device: Device::gpu(),
                     dtype: Some(dtype),
-                    prediction_heads: false,
+                    ..LoadOptions::default()
                 };
                 let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(()))?;
                 let errors = in_rows(&*loaded.model, &golden, chunks)?;

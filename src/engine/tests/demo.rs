@@ -29,6 +29,7 @@ fn demo() -> LoadRequest {
         prefix_disk: None,
         draft: None,
         prediction_heads: true,
+        context_length: None,
     }
 }
 
@@ -207,6 +208,38 @@ fn a_prompt_beyond_the_context_is_refused() {
     let error = generation.wait_next().unwrap_err();
     assert_eq!(error.code(), "CONTEXT_OVERFLOW");
     assert!(error.to_string().starts_with("the prompt has at least "), "{error}");
+}
+
+#[test]
+fn a_context_may_be_shorter_than_the_models_and_not_longer() {
+    let most = load_demo().info().model.context_length.unwrap();
+    let load = |context_length| -> Result<Model> {
+        let request = LoadRequest { context_length: Some(context_length), ..demo() };
+        wait(|callback| drop(load(request, Box::new(|_| {}), callback)))
+    };
+    assert_eq!(load(most).unwrap().info().model.context_length, Some(most));
+    let error = load(most + 1).err().unwrap();
+    assert_eq!((error.code(), error.option()), ("INVALID_ARGUMENT", Some("contextLength")));
+    assert!(error.to_string().contains(&most.to_string()), "{error}");
+
+    let model = load(40).unwrap();
+    assert_eq!(model.info().model.context_length, Some(40));
+    let prompt = |length| Prompt::Tokens(vec![5; length]);
+    for max_tokens in [None, Some(1000)] {
+        let whole = generate(
+            &model,
+            GenerateRequest::new(prompt(30)).with(|options| {
+                options.max_tokens = max_tokens;
+                options.ignore_end_tokens = true;
+            }),
+        );
+        assert_eq!(whole.tokens.len(), 10);
+        assert_eq!(whole.done.reason, FinishReason::Length);
+    }
+    let generation = model.generate(GenerateRequest::new(prompt(40))).unwrap();
+    let error = generation.wait_next().unwrap_err();
+    assert_eq!(error.code(), "CONTEXT_OVERFLOW");
+    assert!(error.to_string().contains("40"), "{error}");
 }
 
 #[test]

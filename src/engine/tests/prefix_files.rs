@@ -8,10 +8,11 @@ use tempfile::TempDir;
 
 use super::PATIENCE;
 use super::prefixes::{
-    FIXTURES, ask_model, assert_same, fixture_folder, load_folder, request, text, wait,
+    FIXTURES, ask_model, assert_same, fixture_folder, load_folder, load_request, load_request_of,
+    request, text, wait,
 };
 use crate::cache::{CacheLimits, KvQuantization};
-use crate::engine::{Model, PrefixDisk};
+use crate::engine::{LoadRequest, Model, PrefixDisk};
 
 const IN_MEMORY: usize = 1 << 30;
 const NO_LIMITS: CacheLimits = CacheLimits { max_size: None, quantization: None };
@@ -84,6 +85,26 @@ fn a_later_load_goes_on_from_what_was_read_for_all_kinds_of_caches() {
             assert_eq!(answer.done.cached_tokens, 215, "{name}, {max_size:?}");
             dispose(&model);
         }
+    }
+}
+
+#[test]
+fn keys_of_short_contexts_are_not_those_of_long_ones() {
+    let disk = Disk::new("phi3-raw-longrope-short");
+    let load = |context_length: Option<usize>| {
+        let files = PrefixDisk { directory: disk.directory.path().to_owned(), bytes: 1 << 30 };
+        let request = load_request_of(disk.folder.path(), IN_MEMORY, Some(files));
+        load_request(LoadRequest { context_length, ..request }).unwrap()
+    };
+    let prompt = text(1, 150);
+    // The context before the extension has 256 tokens.
+    for (context_length, cached) in
+        [(Some(256), 0), (Some(200), 149), (None, 0), (Some(257), 149), (Some(256), 149)]
+    {
+        let model = load(context_length);
+        let answer = ask_model(&model, &prompt, NO_LIMITS);
+        assert_eq!(answer.done.cached_tokens, cached, "{context_length:?}");
+        dispose(&model);
     }
 }
 

@@ -82,7 +82,15 @@ pub(super) fn load_folder(
     prefix_cache_bytes: usize,
     prefix_disk: Option<PrefixDisk>,
 ) -> Result<Model> {
-    let request = LoadRequest {
+    load_request(load_request_of(folder, prefix_cache_bytes, prefix_disk))
+}
+
+pub(super) fn load_request_of(
+    folder: &Path,
+    prefix_cache_bytes: usize,
+    prefix_disk: Option<PrefixDisk>,
+) -> LoadRequest {
+    LoadRequest {
         path: folder.to_owned(),
         device: Some(DeviceKind::Cpu),
         dtype: Some(Dtype::Float32),
@@ -96,7 +104,11 @@ pub(super) fn load_folder(
         prefix_disk,
         draft: None,
         prediction_heads: true,
-    };
+        context_length: None,
+    }
+}
+
+pub(super) fn load_request(request: LoadRequest) -> Result<Model> {
     let (sender, receiver) = channel();
     load(request, Box::new(|_| {}), Box::new(move |model| sender.send(model).unwrap()));
     receiver.recv_timeout(PATIENCE).unwrap()

@@ -10,7 +10,7 @@ mod recurrent;
 mod rope;
 mod windows;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -45,6 +45,10 @@ pub(super) struct ConfigFile {
     used_sizes: Rc<RefCell<BTreeSet<&'static str>>>,
     /// The fields among `values` that the architecture has filled in.
     assumed: BTreeSet<String>,
+    /// The most tokens of a sequence, where that is known.
+    context: Option<usize>,
+    /// Whether a rotation was made for short contexts, which another context would change.
+    has_short_rope: Rc<Cell<bool>>,
     /// Fields and the architecture's own names of them.
     names: &'static [(&'static str, &'static str)],
 }
@@ -95,6 +99,8 @@ impl ConfigFile {
             sizes: None,
             used_sizes: Rc::default(),
             assumed: BTreeSet::new(),
+            context: None,
+            has_short_rope: Rc::default(),
             names: &[],
         })
     }
@@ -274,6 +280,17 @@ impl ConfigFile {
     /// The same configuration with this epsilon of norms where no field says it.
     pub(super) fn with_default_eps(&self, eps: f32) -> Self {
         Self { eps: Some(eps), ..self.clone() }
+    }
+
+    /// The same configuration of a model whose sequences have at most so many tokens.
+    pub(super) fn with_context(&self, context: Option<usize>) -> Self {
+        Self { context, ..self.clone() }
+    }
+
+    /// Whether the model that was built is one of short contexts, where longer ones would have given
+    /// another one.
+    pub(super) fn is_for_short_contexts(&self) -> bool {
+        self.has_short_rope.get()
     }
 
     /// The same configuration with these values, whatever it says.

@@ -82,6 +82,7 @@ impl ConfigFile {
                 traditional: false,
                 scaling: None,
                 max_positions: None,
+                longest: None,
             }),
         }
     }
@@ -200,7 +201,11 @@ impl ConfigFile {
             let scaling = scaling.with_original_positions(beside, usual);
             scaling.with_share(share)
         });
-        Rope::new(&RopeConfig { dims, base, traditional, scaling, max_positions })
-            .map_err(|error| self.error(error.to_string()))
+        let longest = self.context.map(|tokens| i32::try_from(tokens).unwrap_or(i32::MAX));
+        let rope =
+            Rope::new(&RopeConfig { dims, base, traditional, scaling, max_positions, longest })
+                .map_err(|error| self.error(error.to_string()))?;
+        self.has_short_rope.set(self.has_short_rope.get() || rope.is_short());
+        Ok(rope)
     }
 }

@@ -40,15 +40,17 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     ))
 }
 
-/// The factors of a long context and of a short one are said apart here; all contexts are rotated
-/// as long ones.
+/// The factors of a long context and of a short one are said apart here.
 pub(super) fn with_attention_factor(file: &ConfigFile, field: &str) -> Result<ConfigFile> {
     let Some(mut scaling) = file.optional::<serde_json::Map<String, Value>>(field)? else {
         return Ok(file.clone());
     };
-    scaling.remove("short_mscale");
-    if let Some(factor) = scaling.remove("long_mscale") {
-        scaling.insert("attention_factor".to_owned(), factor);
+    for (own, name) in
+        [("long_mscale", "attention_factor"), ("short_mscale", "short_attention_factor")]
+    {
+        if let Some(factor) = scaling.remove(own) {
+            scaling.insert(name.to_owned(), factor);
+        }
     }
     Ok(file.with([(field, Value::Object(scaling))]))
 }

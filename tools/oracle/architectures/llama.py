@@ -190,5 +190,21 @@ ARCHITECTURE = Architecture(
             config={"rope_scaling": {"rope_type": "linear", "factor": 2.0}, "rope_theta": 5000.0},
             nested_rope=True,
         ),
+        Fixture(
+            "llama-raw-longrope-short",
+            "raw",
+            config={
+                "rope_scaling": {
+                    "rope_type": "longrope",
+                    "short_factor": [1.0, 1.0, 1.5, 2.0],
+                    "long_factor": LONG,
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 256,
+                },
+            },
+            nested_rope=True,
+            oracle="transformers",
+            reason="mlx-lm has the factors of long contexts always",
+        ),
     ],
 )

@@ -90,6 +90,21 @@ ARCHITECTURE = Architecture(
             length=24,
         ),
         Fixture(
+            "phi3-raw-longrope-short",
+            "raw",
+            config={
+                "rope_scaling": {
+                    "type": "longrope",
+                    "short_factor": SHORT[:3],
+                    "long_factor": LONG[:3],
+                    "factor": 4.0,
+                },
+                "partial_rotary_factor": 0.75,
+            },
+            oracle="transformers",
+            reason="mlx-lm has the factors of long contexts always",
+        ),
+        Fixture(
             "phi3-raw-window",
             "raw",
             config={"sliding_window": 8},

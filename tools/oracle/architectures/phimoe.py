@@ -58,5 +58,12 @@ ARCHITECTURE = Architecture(
             oracle="transformers",
             reason="mlx-lm has biases always, other numbers of experts and another base by default",
         ),
+        Fixture(
+            "phimoe-raw-longrope-short",
+            "raw",
+            config={"rope_scaling": LONG, "max_position_embeddings": 64},
+            oracle="transformers",
+            reason="mlx-lm has the factors of long contexts always",
+        ),
     ],
 )
