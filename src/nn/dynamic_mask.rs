@@ -15,14 +15,18 @@ use crate::fused::Device;
 use crate::fused::attention::{
     Scores, join_heads, masked, scaled_dot_product_attention, split_heads,
 };
-use crate::fused::math::softplus;
+use crate::fused::math::{scaled, softplus};
 use crate::fused::rope::rope;
 use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype, ops, scalar};
 use crate::weights::Weights;
 
+/// Logarithms of biases that differ by less than about this are taken for equal: those of repeated
+/// tokens are, but for how the products that make them round.
+const EQUAL: f32 = 1.0 / 65_536.0;
+
 /// The attention block of a layer. The bias of a position and key head is exp(a · ln(1 + eᵗ)) with
-/// t, of the values of all heads.
+/// t, of the values of all heads. Of positions with equal biases the latest are looked at.
 #[derive(Debug)]
 pub struct DynamicMaskAttention {
     config: AttentionConfig,
@@ -64,23 +68,28 @@ impl DynamicMaskAttention {
         })
     }
 
-    /// The biases of positions with these values, `[batch, kv_heads, seen, head_dim]`:
-    /// `[batch, kv_heads, 1, seen]`.
-    fn biases(&self, values: &Array) -> Result<Array> {
+    /// The logarithms of the biases of positions with these values,
+    /// `[batch, kv_heads, seen, head_dim]`: `[batch, kv_heads, 1, seen]`.
+    fn log_biases(&self, values: &Array) -> Result<Array> {
         let steps = ops::astype(&self.steps.forward(&join_heads(values)?)?, Dtype::Float32)?;
-        let biases = ops::exp(&ops::multiply(&softplus(&steps)?, &self.rates)?)?;
-        ops::expand_dims(&ops::swap_axes(&biases, 1, 2)?, 2)
+        let logs = ops::multiply(&softplus(&steps)?, &self.rates)?;
+        ops::expand_dims(&ops::swap_axes(&logs, 1, 2)?, 2)
     }
 
     /// What `mask` leaves of the biases for `length` positions, and what is looked at of that:
     /// `[batch, heads, length, seen]`.
-    fn mask(&self, biases: &Array, length: i32, mask: &Mask) -> Result<Array> {
+    fn mask(&self, log_biases: &Array, length: i32, mask: &Mask) -> Result<Array> {
         let AttentionConfig { heads, kv_heads, .. } = self.config;
-        let (batch, seen) = (biases.dim(0), biases.dim(3));
+        let (batch, seen) = (log_biases.dim(0), log_biases.dim(3));
         let shape = [batch, kv_heads, length, seen];
-        let mut visible = masked(&ops::broadcast_to(biases, &shape)?, mask)?;
+        let of_all = |x: &Array| masked(&ops::broadcast_to(x, &shape)?, mask);
+        let mut visible = of_all(&ops::exp(log_biases)?)?;
         if seen > self.kept {
-            let order = ops::argpartition(&visible, seen - self.kept, -1)?;
+            // The place of each in their order, which leaves no two equal.
+            let rounded = ops::round(&scaled(log_biases, EQUAL.recip())?)?;
+            let places = ops::argsort(&ops::argsort(&rounded, -1)?, -1)?;
+            let places = of_all(&ops::astype(&places, Dtype::Float32)?)?;
+            let order = ops::argpartition(&places, seen - self.kept, -1)?;
             let left_out = ops::slice_axis(&order, 3, 0, seen - self.kept)?;
             visible = ops::put_along(&visible, &left_out, &scalar(f32::NEG_INFINITY), -1)?;
         }
@@ -102,7 +111,7 @@ impl DynamicMaskAttention {
         let queries = prepared(queries, heads, &self.norms[0])?;
         let keys = prepared(keys, kv_heads, &self.norms[1])?;
         let (keys, values) = cache.update(&keys, &split_heads(values, kv_heads)?)?;
-        let mask = self.mask(&self.biases(&values)?, length, &mask)?;
+        let mask = self.mask(&self.log_biases(&values)?, length, &mask)?;
         let mask = Mask::Array(ops::astype(&mask, queries.dtype())?);
         let scores = Scores::scaled(self.config.scale());
         join_heads(&scaled_dot_product_attention(

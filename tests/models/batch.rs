@@ -11,7 +11,7 @@ use nodemlx::mlx::{self, DeviceKind, Dtype};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 use nodemlx::nn::{Step, StepRow};
 
-use super::{Golden, fixtures, model_type, relative_error};
+use super::{Golden, fixtures, logits, model_type, relative_error};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -85,6 +85,27 @@ fn check(name: &str, device: Device, limits: CacheLimits) -> Option<String> {
     let errors = actual.iter().zip(&expected).map(|(a, b)| relative_error(a, b));
     let largest = errors.fold(0.0, f64::max);
     (largest > TOLERANCE).then(|| format!("{name}, {device:?}, {limits:?}: {largest:.2e}"))
+}
+
+/// Positions with equal biases are chosen among by their order alone, not by how a text is cut.
+#[test]
+fn repeated_tokens_are_looked_at_alike_however_they_are_read() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    let options = LoadOptions {
+        device: Device::cpu(Some(1), Precision::Exact),
+        dtype: Some(Dtype::Float32),
+        ..LoadOptions::default()
+    };
+    let folder = seeded::folder("doge-raw");
+    let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
+    // Three tokens over and over, of whose positions ten are looked at. Products of a few rows and of
+    // many round otherwise.
+    let tokens: Vec<u32> = (0..60).map(|index| [5, 9, 5, 7][index % 4]).collect();
+    let whole = logits(&*loaded.model, &tokens, tokens.len());
+    for chunk in [1, 2, 3, 5, 13] {
+        let error = relative_error(&logits(&*loaded.model, &tokens, chunk), &whole);
+        assert!(error < TOLERANCE, "chunks of {chunk}: {error:.2e}");
+    }
 }
 
 fn names() -> Vec<String> {
