@@ -9,6 +9,7 @@ mod batch;
 mod contexts;
 mod defaults;
 mod outline;
+mod reference_batches;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};

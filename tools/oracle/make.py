@@ -14,6 +14,7 @@ PARTS = [
     "tokenizers",
     "vocabularies",
     "models",
+    "batches",
     "conversions",
     "adapters",
     "configurations",
