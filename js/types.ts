@@ -903,7 +903,7 @@ export interface GenerateOptions extends PromptOptions {
   speculation?: false | 'auto' | SpeculationOptions | undefined
   /**
    * Where generations wait for others, those of a higher priority begin first and are read first
-   * (-1000 to 1000).
+   * (-1000 to 1000). After 15 in a row that went before it, whoever has waited the longest is next.
    *
    * @defaultValue 0
    */

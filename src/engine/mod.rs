@@ -29,6 +29,7 @@ mod open_answer;
 mod outline;
 mod output_plan;
 mod pace;
+mod patience;
 pub mod pool;
 mod prefix_files;
 mod profile;

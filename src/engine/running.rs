@@ -293,18 +293,17 @@ impl<B: Backend> ActiveGeneration<B> {
         Ok(sequence)
     }
 
-    /// Notes that its prompt's turn has come.
-    pub fn begin_reading(&mut self) {
-        self.clock.started.get_or_insert_with(Instant::now);
-    }
-
-    /// Takes how far the prompt was read; whether that is farther than before.
-    pub fn read(&mut self, progress: Result<Prefill>, backend: &B) -> bool {
+    /// Takes how far the prompt was read in a pass that began at `started`; whether that is farther
+    /// than before.
+    pub fn read(&mut self, progress: Result<Prefill>, started: Instant, backend: &B) -> bool {
         match progress {
             Ok(progress) => {
                 // The last token is left to the first step, but is as good as read.
                 let read = if progress.done { progress.total } else { progress.processed };
                 let went_on = read != std::mem::replace(&mut self.read_tokens, read);
+                if progress.done || read != self.cached_tokens {
+                    self.clock.started.get_or_insert(started);
+                }
                 // What is read again was reported before.
                 if went_on && self.clock.prefilled.is_none() {
                     self.producer.prefill(PrefillProgress {

@@ -7,8 +7,9 @@
 //! nothing can run the thread sleeps on its inbox.
 //!
 //! No more than a given number of generations run at once, and no more than fit into the memory
-//! that they may have; the others wait in their order, those of a higher priority first. One whose
-//! consumer is too far behind does not count, so that nobody waits for a consumer who waits.
+//! that they may have; the others wait in their order, those of a higher priority first, but not for
+//! ever: see [`Patience`]. One whose consumer is too far behind does not count, so that nobody waits
+//! for a consumer who waits.
 //!
 //! Of those who come with the same beginning, one reads it, and the others wait for that one.
 //!
@@ -25,6 +26,7 @@ use super::backend::Backend;
 use super::evaluation::{Evaluation, Evaluations};
 use super::exit;
 use super::pace::Pace;
+use super::patience::Patience;
 use super::pool;
 use super::profile::{Prepared, Profile};
 use super::prompt_caches::{PromptCacheId, PromptCacheRequest, PromptCaches};
@@ -80,10 +82,24 @@ pub struct Scheduler<B: Backend> {
     prompt_caches: PromptCaches<B>,
     evaluations: Evaluations<B>,
     pace: Pace,
+    /// That of those who wait to begin.
+    beginning: Patience,
+    /// That of those whose prompts are being read.
+    reading: Patience,
     /// The number of passes over prompts.
     passes: u64,
     /// Whether the last chunk was one of an evaluation, so that these and prompts alternate.
     evaluated: bool,
+}
+
+/// One that can begin.
+struct Queued {
+    /// Its place among the generations.
+    place: usize,
+    /// How many who are being prepared keep their turn before it.
+    kept: usize,
+    /// Whether another one has waited longer.
+    overtakes: bool,
 }
 
 impl<B: Backend> Scheduler<B> {
@@ -95,6 +111,8 @@ impl<B: Backend> Scheduler<B> {
             prompt_caches: PromptCaches::new(),
             evaluations: Evaluations::new(profile.vocabulary_size),
             pace: Pace::new(profile.max_stall),
+            beginning: Patience::default(),
+            reading: Patience::default(),
             passes: 0,
             evaluated: false,
             profile,
@@ -124,11 +142,10 @@ impl<B: Backend> Scheduler<B> {
     fn can_run(&self) -> bool {
         let runs = |next| !matches!(next, Next::Wait | Next::Start);
         let has_room = || {
-            let queued = self.generations.iter().filter(|it| it.poll() == Next::Start);
-            let first = queued.min_by_key(|generation| generation.rank());
-            first.is_some_and(|generation| {
-                generation.cache_bytes() <= self.free_bytes().saturating_add(self.paused_bytes())
-                    && self.prepared_before(generation.rank()) < self.profile.max_sequences
+            self.queue().first().is_some_and(|first| {
+                let bytes = self.generations[first.place].cache_bytes();
+                bytes <= self.free_bytes().saturating_add(self.paused_bytes())
+                    && first.kept < self.profile.max_sequences
             })
         };
         !self.evaluations.is_empty()
@@ -138,10 +155,32 @@ impl<B: Backend> Scheduler<B> {
             || self.backend.has_unsaved()
     }
 
-    /// How many whose turn is before `rank` are still being prepared: they keep their place.
-    fn prepared_before(&self, rank: Rank) -> usize {
-        let preparing = self.generations.iter().filter(|it| it.is_preparing());
-        preparing.filter(|generation| generation.rank() < rank).count()
+    /// Those who can begin, in their order.
+    fn queue(&self) -> Vec<Queued> {
+        let mut queued: Vec<(usize, Rank)> = Vec::new();
+        let mut preparing: Vec<Rank> = Vec::new();
+        for (place, generation) in self.generations.iter().enumerate() {
+            if generation.is_preparing() {
+                preparing.push(generation.rank());
+            } else if generation.poll() == Next::Start {
+                queued.push((place, generation.rank()));
+            }
+        }
+        let all = queued.iter().map(|(_, rank)| rank).chain(&preparing);
+        let longest = all.map(|(_, number)| *number).min();
+        let is_longest = |(_, number): Rank| longest == Some(number);
+        let is_due = |rank: Rank| is_longest(rank) && self.beginning.is_over();
+        queued.sort_by_key(|&(_, rank)| (!is_due(rank), rank));
+        let of = |(place, rank): (usize, Rank)| Queued {
+            place,
+            // Long prompts take longer to prepare, and do not lose their turn by that.
+            kept: match is_due(rank) {
+                true => 0,
+                false => preparing.iter().filter(|&&other| other < rank).count(),
+            },
+            overtakes: !is_longest(rank),
+        };
+        queued.into_iter().map(of).collect()
     }
 
     /// The bytes that are left for the caches of more generations.
@@ -247,26 +286,26 @@ impl<B: Backend> Scheduler<B> {
     fn admit(&mut self) {
         let running = self.count(&[Next::Prefill, Next::Decode]);
         let mut room = self.profile.max_sequences.saturating_sub(running);
-        let places = 0..self.generations.len();
-        let mut queued: Vec<usize> =
-            places.filter(|&place| self.generations[place].poll() == Next::Start).collect();
-        queued.sort_by_key(|&place| self.generations[place].rank());
-        for place in queued {
-            // Long prompts take longer to prepare, and do not lose their turn by that.
-            if room <= self.prepared_before(self.generations[place].rank()) {
+        let mut waits = vec![false; self.generations.len()];
+        let mut queue = self.queue().into_iter();
+        while let Some(Queued { place, kept, overtakes }) = queue.find(|it| !waits[it.place]) {
+            if room <= kept {
                 return;
             }
             self.free(self.generations[place].cache_bytes());
             let free = self.free_bytes();
             let (before, rest) = self.generations.split_at_mut(place);
-            let Some((generation, after)) = rest.split_first_mut() else { continue };
+            let Some((generation, after)) = rest.split_first_mut() else { return };
             if generation.cache_bytes() > free {
                 // Who comes later does not overtake, so that large ones have their turn, too.
                 return;
             }
-            if !generation.waits_for(before.iter_mut().chain(after), &self.backend) {
+            waits[place] = generation.waits_for(before.iter_mut().chain(after), &self.backend);
+            if !waits[place] {
                 generation.start(&self.backend, &self.profile);
+                self.beginning.note(overtakes);
                 room -= 1;
+                queue = self.queue().into_iter();
             }
         }
     }
@@ -315,25 +354,29 @@ impl<B: Backend> Scheduler<B> {
         self.pace.read(tokens, started.elapsed(), readers, decoders);
     }
 
-    /// Reads up to `count` tokens of prompts, of those first that have waited the longest; how many
-    /// were read.
+    /// Reads up to `count` tokens of prompts, of the highest priority first, and of these of those
+    /// that have waited the longest; how many were read.
     fn read_prompts(&mut self, count: usize) -> usize {
         let mut reading: Vec<&mut ActiveGeneration<B>> =
             self.generations.iter_mut().filter(|it| it.poll() == Next::Prefill).collect();
-        reading.sort_by_key(|generation| {
-            let (priority, number) = generation.rank();
-            (priority, generation.last_read, number)
-        });
-        reading.iter_mut().for_each(|generation| generation.begin_reading());
+        let waited = |generation: &ActiveGeneration<B>| (generation.last_read, generation.id().0);
+        let longest = reading.iter().map(|it| waited(it)).min();
+        let any = self.reading.is_over();
+        reading.sort_by_key(|it| ((!any).then(|| it.rank().0), waited(it)));
+        let started = Instant::now();
         let mut sequences: Vec<&mut B::Sequence> =
             reading.iter_mut().filter_map(|generation| generation.reading()).collect();
         let Reading { progress, tokens } = self.backend.prefill(&mut sequences, count);
         self.passes += 1;
+        let mut overtakes = true;
         for (generation, progress) in reading.into_iter().zip(progress) {
-            if generation.read(progress, &self.backend) {
+            let before = waited(generation);
+            if generation.read(progress, started, &self.backend) {
                 generation.last_read = self.passes;
+                overtakes &= longest != Some(before);
             }
         }
+        self.reading.note(overtakes);
         tokens
     }
 

@@ -1,6 +1,7 @@
 //! Who runs, who waits, and for how long.
 
 use super::*;
+use crate::engine::patience::MOST_OVERTAKES;
 
 /// The order in which prompts were begun.
 fn begun(control: &Control) -> Vec<u32> {
@@ -49,6 +50,74 @@ fn who_has_priority_begins_first_and_is_read_first() {
         collect(generation).unwrap();
     }
     assert_eq!(begun(&control), [10, 40, 50, 30, 20]);
+}
+
+/// However many of a higher priority come.
+#[test]
+fn nobody_waits_for_ever_to_begin() {
+    let (control, permits) = Control::gated();
+    let model = fake_model_with(&control, |profile| profile.max_sequences = 1);
+    let first = model.generate(request(&[10], 2)).unwrap();
+    permits.send(()).unwrap();
+    control.wait_for("its beginning", |it| it.count(Event::Prefill(10)) == 1);
+    let ask = |name, priority| {
+        let request = request(&[name], 2).with(|options| options.priority = Some(priority));
+        model.generate(request).unwrap()
+    };
+    let low = [20, 21].map(|name| ask(name, -3));
+    let high: Vec<_> = (100..140).map(|name| ask(name, 3)).collect();
+    drop(permits);
+    for generation in high.iter().chain(&low).chain([&first]) {
+        collect(generation).unwrap();
+    }
+    let most = MOST_OVERTAKES as u32;
+    let mut expected: Vec<u32> = (100..140).collect();
+    expected.insert(2 * most as usize, 21);
+    expected.insert(most as usize, 20);
+    expected.insert(0, 10);
+    assert_eq!(begun(&control), expected);
+}
+
+#[test]
+fn nobody_waits_for_ever_to_be_read() {
+    let (control, permits) = Control::gated();
+    let model = fake_model(&control);
+    let ask = |name, chunks, priority| {
+        let prompt = vec![name; chunks * CHUNK];
+        let request = request(&prompt, 1).with(|options| options.priority = Some(priority));
+        model.generate(request).unwrap()
+    };
+    let first = ask(10, 1, 0);
+    control.wait_for("its beginning", |it| it.live_sequences.load(SeqCst) == 1);
+    let (high, low) = (ask(30, 60, 3), ask(20, 2, -3));
+    drop(permits);
+    for generation in [&first, &low, &high] {
+        collect(generation).unwrap();
+    }
+    let events = control.events.lock().unwrap().clone();
+    let chunks: Vec<_> = events.iter().filter(|it| matches!(it, Event::Prefill(20 | 30))).collect();
+    let of_low: Vec<usize> =
+        (0..chunks.len()).filter(|&place| *chunks[place] == Event::Prefill(20)).collect();
+    let [first, second] = of_low[..] else { panic!("{of_low:?}") };
+    // The other one has waited longer by then.
+    assert_eq!(second - first, MOST_OVERTAKES + 2, "{of_low:?}");
+}
+
+/// Who has its place, and whose prompt is not read because those of others are, waits, too.
+#[test]
+fn the_time_in_which_the_prompts_of_others_are_read_is_waited_for() {
+    let time_of_token = Duration::from_millis(1);
+    let control = Arc::new(Control { time_of_token, ..Control::default() });
+    let model = fake_model(&control);
+    let ask = |name, tokens: usize, priority| {
+        let request = request(&vec![name; tokens], 1);
+        model.generate(request.with(|options| options.priority = Some(priority))).unwrap()
+    };
+    let (high, low) = (ask(20, 200, 1), ask(30, 1, 0));
+    let [high, low] = [high, low].map(|generation| collect(&generation).unwrap().1.timings);
+    // Sixteen chunks of four tokens of two hundred, at the least.
+    assert!(low.queue_ms > 0.25 * high.prefill_ms.unwrap(), "{low:?} beside {high:?}");
+    assert!(high.queue_ms < 0.25 * high.prefill_ms.unwrap(), "{high:?}");
 }
 
 #[test]
@@ -114,7 +183,8 @@ fn nobody_waits_for_the_memory_of_a_slow_consumer() {
     // Nobody has read the first.
     assert_eq!(collect(&waiting).unwrap().0.len(), 10);
     assert_eq!(collect(&slow).unwrap().0.len(), 2 * MAX_AHEAD);
-    assert_eq!(begun(&control), [10, 20]);
+    // Where the second one ends before the abort, the third one has begun, too.
+    assert_eq!(begun(&control)[..2], [10, 20]);
 }
 
 #[test]
