@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { convertModel, loadModel } from '../js/index.js'
+import { getNative } from '../js/native.js'
 import type { Adapter, GenerateOptions, Model } from '../js/types.js'
 import { adapterFiles, writeFiles } from './support/adapters.js'
 import { runCli } from './support/child.js'
@@ -120,6 +121,100 @@ describe('an adapter', () => {
     expect(() => model.generate(QUESTION, { adapter })).toThrow(
       expect.objectContaining({ code: 'DISPOSED' }) as Error,
     )
+  })
+})
+
+describe('adapters in a batch', () => {
+  const LONG = 24
+  let shared: Model
+  /** LoRA, DoRA, and none. */
+  const kinds: (Adapter | null)[] = [null]
+
+  beforeAll(async () => {
+    shared = await loadModel('demo', { precision: 'exact', prefixCache: false })
+    for (const kind of ['lora', 'dora'] as const) {
+      const path = writeFiles(join(folder, `batch-${kind}`), adapterFiles(4, 0.5, kind))
+      kinds.push(await shared.loadAdapter(path))
+    }
+    expect(kinds.map((adapter) => adapter?.info.kind)).toEqual([undefined, 'lora', 'dora'])
+  })
+  afterAll(() => shared.dispose())
+
+  /** A greedy and a drawn answer of each, of unequal lengths. */
+  const orders = (): GenerateOptions[] =>
+    kinds.flatMap((adapter, place) => [
+      { adapter, temperature: 0, minTokens: LONG, maxTokens: LONG },
+      {
+        adapter,
+        temperature: 0.9,
+        seed: place,
+        minTokens: 6 + 4 * place,
+        maxTokens: 6 + 4 * place,
+      },
+    ])
+  const alone = async (options: GenerateOptions): Promise<number[]> =>
+    (await shared.generate(QUESTION, options)).tokens
+
+  /** Begins when the one before has written something. */
+  async function staggered(
+    all: GenerateOptions[],
+    also?: () => Promise<void>,
+  ): Promise<number[][]> {
+    const running: Promise<number[]>[] = []
+    for (const options of all) {
+      const generation = shared.generate(QUESTION, options)
+      const events = generation[Symbol.asyncIterator]()
+      for (let next = await events.next(); !next.done; next = await events.next()) {
+        if (next.value.tokens.length > 0) break
+      }
+      running.push(generation.result.then(({ tokens }) => tokens))
+    }
+    await also?.()
+    return Promise.all(running)
+  }
+
+  it('give what each gives alone, joining and leaving', async () => {
+    const expected: number[][] = []
+    for (const options of orders()) expected.push(await alone(options))
+    expect(new Set(expected.map((tokens) => tokens.slice(0, 6).join())).size).toBeGreaterThan(4)
+    expect(await staggered(orders())).toEqual(expected)
+    expect(await staggered(orders().reverse())).toEqual(expected.reverse())
+  })
+
+  it('go while they are in use, and come, and nobody beside notices', async () => {
+    const { memoryStats } = getNative()
+    const before = memoryStats().activeBytes
+    const [short, other] = await Promise.all(
+      [5, 6].map((seed) => {
+        const files = adapterFiles(seed, 0.5, seed === 5 ? 'dora' : 'lora')
+        return shared.loadAdapter(writeFiles(join(folder, `hot-${seed}`), files))
+      }),
+    )
+    const withAll = memoryStats().activeBytes
+    const greedy = { temperature: 0, minTokens: LONG, maxTokens: LONG }
+    const drawn = { ...greedy, temperature: 0.9, seed: 3 }
+    const all = [
+      { ...greedy, adapter: short },
+      ...orders(),
+      { ...drawn, adapter: short },
+      { ...greedy, adapter: other },
+    ]
+    const expected: number[][] = []
+    for (const options of all) expected.push(await alone(options))
+    const together = await staggered(all, async () => {
+      short?.dispose()
+      other?.dispose()
+      const path = writeFiles(join(folder, 'late'), adapterFiles(7))
+      const late = await shared.loadAdapter(path)
+      expect((await alone({ ...greedy, adapter: late })).length).toBe(LONG)
+      late.dispose()
+    })
+    expect(together).toEqual(expected)
+    expect(() => shared.generate(QUESTION, { adapter: short })).toThrow(/disposed/)
+    // The engine's thread forgets them before it begins what comes next.
+    await alone({ maxTokens: 1 })
+    const left = memoryStats().activeBytes - before
+    expect(left).toBeLessThan((withAll - before) / 2)
   })
 })
 

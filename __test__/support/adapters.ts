@@ -36,7 +36,11 @@ export function noise(count: number, seed: number): Float32Array {
 }
 
 /** The files of an adapter for the embedded model, as mlx-lm writes them. */
-export function adapterFiles(seed: number, scale = 0.5): Record<string, Buffer | string> {
+export function adapterFiles(
+  seed: number,
+  scale = 0.5,
+  kind: 'lora' | 'dora' = 'lora',
+): Record<string, Buffer | string> {
   const tensors: Record<string, { shape: number[]; data: Float32Array }> = {}
   for (let layer = 0; layer < 8; layer++) {
     for (const [name, [inputs, outputs]] of Object.entries(SIZES)) {
@@ -44,10 +48,13 @@ export function adapterFiles(seed: number, scale = 0.5): Record<string, Buffer |
       const of = seed * 1000 + layer * 10 + inputs + outputs
       tensors[`${path}.lora_a`] = { shape: [inputs, RANK], data: noise(inputs * RANK, of) }
       tensors[`${path}.lora_b`] = { shape: [RANK, outputs], data: noise(RANK * outputs, of + 1) }
+      if (kind === 'lora') continue
+      const magnitudes = noise(outputs, of + 2).map((value) => 1 + 0.2 * value)
+      tensors[`${path}.m`] = { shape: [outputs], data: magnitudes }
     }
   }
   const config = {
-    fine_tune_type: 'lora',
+    fine_tune_type: kind,
     num_layers: 8,
     lora_parameters: { rank: RANK, scale, dropout: 0, keys: Object.keys(SIZES) },
   }
