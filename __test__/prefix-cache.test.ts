@@ -57,6 +57,21 @@ describe('the prefix cache', () => {
     expect(answers.map(({ text }) => text)).toEqual(alone.map(({ text }) => text))
   })
 
+  it('reads the long beginning of a hundred conversations once', async () => {
+    const [beginning, own, count] = [2000, 8, 100]
+    const token = (place: number): number => 300 + ((7919 * place) % 3000)
+    const begin = Array.from({ length: beginning }, (_, place) => token(place))
+    const answers = await Promise.all(
+      Array.from({ length: count }, (_, number) => {
+        const rest = Array.from({ length: own }, (_, place) => token(own * number + place + 11))
+        return model.generate({ tokens: [...begin, ...rest] }, { temperature: 0, maxTokens: 2 })
+      }),
+    )
+    const read = answers.map(({ usage }) => usage.promptTokens - usage.cachedTokens)
+    expect(read.filter((tokens) => tokens > own)).toHaveLength(1)
+    expect(read.reduce((sum, tokens) => sum + tokens)).toBeLessThanOrEqual(beginning + count * own)
+  })
+
   it('keeps what was read before an abort', async () => {
     const running = model.generate([SYSTEM, FRANCE], { temperature: 0 })
     for await (const chunk of running) if (chunk.tokens.length > 0) break
