@@ -190,14 +190,20 @@ fn foreseeable(folder: &Path, copy: &Path) {
     let (_, last_norm) = tensors
         .iter()
         .find(|(name, _)| {
-            *name == "model.norm.weight" || *name == "model.language_model.norm.weight"
+            let names =
+                ["model.norm.weight", "model.language_model.norm.weight", "backbone.norm_f.weight"];
+            names.contains(&name)
         })
         .unwrap();
-    let is_qwen = tensors.names().iter().any(|name| name.starts_with("mtp."));
-    let one = half::bf16::from_f32(if is_qwen { 0.0 } else { 1.0 }).to_le_bytes();
+    // Qwen's checkpoints store the norms less 1.
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let is_less = config.contains("qwen3_next") || config.contains("qwen3_5");
+    let one = half::bf16::from_f32(if is_less { 0.0 } else { 1.0 }).to_le_bytes();
     let changed = |name: &str, tensor: &TensorView| -> Vec<u8> {
         let size = tensor.data().len();
-        if ends(name, &["o_proj.weight", "out_proj.weight", "down_proj.weight", "down_proj"]) {
+        let outputs =
+            ["o_proj.weight", "out_proj.weight", "down_proj.weight", "down_proj", ".dense.weight"];
+        if ends(name, &outputs) {
             return vec![0; size];
         }
         if ends(name, &["enorm.weight", "norm_embedding.weight", "token_layernorm.weight"]) {
@@ -465,7 +471,18 @@ fn heads_are_loaded_on_demand() {
 /// As mlx-lm leaves them out.
 #[test]
 fn conversions_leave_heads_out() {
-    for name in ["glm4-moe", "qwen3-next", "mimo", "mimo-v2-flash"] {
+    let names = [
+        "glm4-moe",
+        "qwen3-next",
+        "mimo",
+        "mimo-v2-flash",
+        "hy-v3",
+        "bailing-moe-v3",
+        "mellum",
+        "exaone-moe",
+        "nemotron-h",
+    ];
+    for name in names {
         let (source, parent) = (seeded::folder_in(KIND, name), tempfile::tempdir().unwrap());
         let target = parent.path().join("converted");
         let go_on = &mut |_| ControlFlow::Continue(());

@@ -234,7 +234,26 @@ impl MultiTokenPredictor for Decoder {
     }
 
     fn make_prediction_caches(&self) -> Vec<Cache> {
-        self.prediction.iter().map(PredictionHead::make_cache).collect()
+        self.prediction.iter().flat_map(PredictionHead::make_caches).collect()
+    }
+}
+
+impl MultiTokenPredictor for Backbone {
+    fn forward_with_states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<[Array; 2]> {
+        Self::forward_with_states(self, step, caches)
+    }
+
+    fn predict(
+        &self,
+        step: &Step,
+        states: &Array,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]> {
+        Self::predict(self, step, states, caches)
+    }
+
+    fn make_prediction_caches(&self) -> Vec<Cache> {
+        self.prediction.iter().flat_map(PredictionHead::make_caches).collect()
     }
 }
 
@@ -276,6 +295,14 @@ impl LanguageModel for Backbone {
 
     fn make_caches(&self) -> Vec<Cache> {
         Self::make_caches(self)
+    }
+
+    fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        Self::states(self, step, caches)
+    }
+
+    fn multi_token_predictor(&self) -> Option<&dyn MultiTokenPredictor> {
+        self.prediction.is_some().then_some(self)
     }
 
     fn layers(&self) -> usize {

@@ -43,5 +43,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         layers,
         norm: Norm::layer(&model.at("norm"), dims, eps)?,
         head: Head::new(&w.at("lm_head"), &embedding, tied, dims, vocabulary)?,
+        prediction: None,
     }))
 }

@@ -89,6 +89,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         layers,
         norm: Norm::rms(&model.at("final_layernorm"), dims, eps)?,
         head: Head::new(&w.at("lm_head"), &embedding, tied, dims, decoder.vocabulary)?,
+        prediction: None,
     }))
 }
 

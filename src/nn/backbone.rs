@@ -5,12 +5,13 @@ use super::embedding::Embedding;
 use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::Norm;
+use super::prediction_head::{PredictionHead, PredictionLayers, PredictionNames};
 use super::residual::{Input, Residual};
 use super::rows::StepRows;
 use super::shared_transformer::LayerOfShared;
 use super::step::Step;
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mlx::Array;
 use crate::weights::Weights;
 
@@ -42,6 +43,22 @@ pub struct Backbone {
     pub norm: Norm,
     /// The output.
     pub head: Head,
+    /// What predicts the token after the next, where the checkpoint has that.
+    pub prediction: Option<PredictionHead>,
+}
+
+/// The blocks of a prediction head, each with the norm before it.
+#[derive(Debug)]
+struct PredictionBlocks(Vec<(Norm, Block)>);
+
+impl PredictionLayers for PredictionBlocks {
+    fn forward(&self, x: Array, rows: &mut StepRows) -> Result<Residual> {
+        through(&self.0, x, rows)
+    }
+
+    fn make_caches(&self) -> Vec<Cache> {
+        caches(&self.0)
+    }
 }
 
 /// The measures of a [`Backbone`].
@@ -67,56 +84,103 @@ impl Backbone {
         config: BackboneConfig,
         block: impl Fn(usize, &Weights) -> Result<Block>,
     ) -> Result<Self> {
-        let BackboneConfig { vocabulary, dims, layers, eps, tied } = config;
+        let BackboneConfig { vocabulary, dims, eps, tied, .. } = config;
         let backbone = w.at("backbone");
-        let layer = |index| {
-            let w = backbone.at("layers").at(index);
-            Ok((Norm::rms(&w.at("norm"), dims, eps)?, block(index, &w.at("mixer"))?))
-        };
         let embedding = backbone.at("embeddings");
         Ok(Self {
             embedding: Embedding::new(&embedding, vocabulary, dims)?,
             embedding_norm: None,
-            layers: (0..layers).map(layer).collect::<Result<_>>()?,
+            layers: blocks(&backbone.at("layers"), config, block)?,
             norm: Norm::rms(&backbone.at("norm_f"), dims, eps)?,
             head: Head::new(&w.at("lm_head"), &embedding, tied, dims, vocabulary)?,
+            prediction: None,
         })
+    }
+
+    /// The same with the prediction head that the checkpoint may have below `mtp`: blocks as those
+    /// of the backbone, with the head's norms and projection beside the first and the last of them.
+    pub fn with_prediction(
+        mut self,
+        w: &Weights,
+        config: BackboneConfig,
+        block: impl Fn(usize, &Weights) -> Result<Block>,
+    ) -> Result<Self> {
+        const NORMS: [&str; 4] =
+            ["0.final_layernorm", "1.final_layernorm", "2.final_layernorm", "3.final_layernorm"];
+        let BackboneConfig { dims, layers, eps, .. } = config;
+        let Some(&last) = layers.checked_sub(1).and_then(|last| NORMS.get(last)) else {
+            return Ok(self);
+        };
+        let names = PredictionNames {
+            embedding_norm: "0.enorm",
+            hidden_norm: "0.hnorm",
+            projection: "0.eh_proj",
+            norm: last,
+            ..PredictionNames::DEEPSEEK
+        };
+        let norm = |w: &Weights| Norm::rms(w, dims, eps);
+        self.prediction = PredictionHead::load(&w.at("mtp.layers"), names, dims, norm, |w| {
+            Ok(Box::new(PredictionBlocks(blocks(&w, config, block)?)))
+        })?;
+        Ok(self)
     }
 
     /// The logits that a step wants, `[batch, wanted, vocabulary]`.
     pub fn forward(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        let stream = self.stream(step, caches)?;
+        step.logits(&stream, self.embedding.vocabulary(), |stream| {
+            self.head.forward(stream.normed(&self.norm).array()?, &self.embedding)
+        })
+    }
+
+    /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
+    pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
+        self.normed(step, &self.stream(step, caches)?, &self.norm)
+    }
+
+    /// The logits that a step wants, and the hidden states behind the last norm that they are made
+    /// of, `[batch, wanted, dims]`.
+    pub fn forward_with_states(
+        &self,
+        step: &Step,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]> {
+        let states = self.states(step, caches)?;
+        Ok([self.head.forward(&states, &self.embedding)?, states])
+    }
+
+    /// The same of the prediction head, whose step has the tokens behind those of `states`,
+    /// `[batch, length, dims]`, and whose rows have its caches each.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where there is no such head.
+    pub fn predict(
+        &self,
+        step: &Step,
+        states: &Array,
+        caches: &mut [&mut [Cache]],
+    ) -> Result<[Array; 2]> {
+        let Some(head) = &self.prediction else {
+            return Err(Error::Unsupported("the model has no prediction head".to_owned()));
+        };
+        let embedded = self.embedding.forward(step.tokens())?;
+        let stream = head.forward(&embedded, states, &mut StepRows::new(step, caches)?)?;
+        let states = self.normed(step, &stream, &head.norm)?;
+        Ok([self.head.forward(&states, &self.embedding)?, states])
+    }
+
+    /// The norm of the positions of a stream that a step wants.
+    fn normed(&self, step: &Step, stream: &Residual, norm: &Norm) -> Result<Array> {
+        step.logits(stream, self.embedding.dims(), |stream| stream.normed(norm).array().cloned())
+    }
+
+    /// The stream behind the last layer.
+    fn stream(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Residual> {
         let mut x = self.embedding.forward(step.tokens())?;
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(&x)?;
         }
-        let mut stream = Residual::from(x.clone());
-        let (mut rows, mut mixers) = (StepRows::new(step, caches)?, 0);
-        for (norm, block) in &self.layers {
-            let input = stream.normed(norm);
-            let output = match block {
-                Block::FeedForward(block) => block.forward(&input)?,
-                Block::Mixer(mixer) => {
-                    mixers += 1;
-                    mixer.forward(&input, &mut rows.layer(mixers - 1)?)?
-                }
-                Block::Continued(mixer) => {
-                    mixer.forward(&input, &mut rows.layer(mixers.saturating_sub(1))?)?
-                }
-                Block::WithShared(transformer, mixer) => {
-                    mixers += 1;
-                    let mut rows = rows.layer(mixers - 1)?;
-                    let before = input.stream()?;
-                    let heard = transformer.forward(&before, &x, &mut rows.part(0, 2)?)?;
-                    let heard = Input::from(before).add(heard)?;
-                    mixer.forward(&heard.normed(norm), &mut rows.part(1, 2)?)?
-                }
-            };
-            stream = input.add(output)?;
-        }
-        step.logits(&stream, self.embedding.vocabulary(), |stream| {
-            let x = stream.normed(&self.norm);
-            self.head.forward(x.array()?, &self.embedding)
-        })
+        through(&self.layers, x, &mut StepRows::new(step, caches)?)
     }
 
     /// How many layers there are.
@@ -126,13 +190,60 @@ impl Backbone {
 
     /// An empty cache for each layer that mixes positions.
     pub fn make_caches(&self) -> Vec<Cache> {
-        let cache = |(_, block): &(Norm, Block)| match block {
-            Block::Mixer(mixer) => Some(mixer.make_cache()),
-            Block::WithShared(transformer, mixer) => {
-                Some(Cache::List(vec![transformer.make_cache(), mixer.make_cache()]))
-            }
-            Block::Continued(_) | Block::FeedForward(_) => None,
-        };
-        self.layers.iter().filter_map(cache).collect()
+        caches(&self.layers)
     }
+}
+
+/// Takes the blocks of layers and the norms before them.
+fn blocks(
+    w: &Weights,
+    config: BackboneConfig,
+    block: impl Fn(usize, &Weights) -> Result<Block>,
+) -> Result<Vec<(Norm, Block)>> {
+    let BackboneConfig { dims, layers, eps, .. } = config;
+    let layer = |index| {
+        let w = w.at(index);
+        Ok((Norm::rms(&w.at("norm"), dims, eps)?, block(index, &w.at("mixer"))?))
+    };
+    (0..layers).map(layer).collect()
+}
+
+/// The stream behind layers, for what the first of them gets, `[batch, length, dims]`.
+fn through(layers: &[(Norm, Block)], x: Array, rows: &mut StepRows) -> Result<Residual> {
+    let mut stream = Residual::from(x.clone());
+    let mut mixers = 0;
+    for (norm, block) in layers {
+        let input = stream.normed(norm);
+        let output = match block {
+            Block::FeedForward(block) => block.forward(&input)?,
+            Block::Mixer(mixer) => {
+                mixers += 1;
+                mixer.forward(&input, &mut rows.layer(mixers - 1)?)?
+            }
+            Block::Continued(mixer) => {
+                mixer.forward(&input, &mut rows.layer(mixers.saturating_sub(1))?)?
+            }
+            Block::WithShared(transformer, mixer) => {
+                mixers += 1;
+                let mut rows = rows.layer(mixers - 1)?;
+                let before = input.stream()?;
+                let heard = transformer.forward(&before, &x, &mut rows.part(0, 2)?)?;
+                let heard = Input::from(before).add(heard)?;
+                mixer.forward(&heard.normed(norm), &mut rows.part(1, 2)?)?
+            }
+        };
+        stream = input.add(output)?;
+    }
+    Ok(stream)
+}
+
+fn caches(layers: &[(Norm, Block)]) -> Vec<Cache> {
+    let cache = |(_, block): &(Norm, Block)| match block {
+        Block::Mixer(mixer) => Some(mixer.make_cache()),
+        Block::WithShared(transformer, mixer) => {
+            Some(Cache::List(vec![transformer.make_cache(), mixer.make_cache()]))
+        }
+        Block::Continued(_) | Block::FeedForward(_) => None,
+    };
+    layers.iter().filter_map(cache).collect()
 }

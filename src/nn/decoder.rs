@@ -177,7 +177,7 @@ impl Decoder {
             return Err(Error::Unsupported("the model has no prediction head".to_owned()));
         };
         let mut rows = StepRows::new(step, caches)?;
-        let stream = head.forward(&self.embed(step.tokens())?, states, &mut rows.layer(0)?)?;
+        let stream = head.forward(&self.embed(step.tokens())?, states, &mut rows)?;
         let norm = |stream: &Residual| stream.normed(&head.norm).array().cloned();
         let states = step.logits(&stream, self.embedding.dims(), norm)?;
         Ok([self.project(&states)?, states])

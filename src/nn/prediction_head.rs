@@ -11,11 +11,13 @@
 //! predicted, and y_i in place of h_{i+1}. That is how transformers (`MtpModel`) and vLLM compute
 //! it; the latter gives DeepSeek V3's and GLM 4.5's heads their own state as it is before the norm.
 
+use std::fmt::Debug;
+
 use super::decoder_layer::DecoderLayer;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::residual::Residual;
-use super::rows::Rows;
+use super::rows::StepRows;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::mlx::{Array, ops};
@@ -31,9 +33,28 @@ pub struct PredictionHead {
     /// Of both side by side, `[2 · dims]` to `[dims]`.
     projection: Linear,
     hidden_first: bool,
-    layer: DecoderLayer,
-    /// Behind the layer.
+    layers: Box<dyn PredictionLayers>,
+    /// Behind them.
     pub(super) norm: Norm,
+}
+
+/// What a head has between its projection and the norm behind it.
+pub(super) trait PredictionLayers: Debug {
+    /// The stream behind `x`, `[batch, length, dims]`.
+    fn forward(&self, x: Array, rows: &mut StepRows) -> Result<Residual>;
+
+    /// Its caches, empty.
+    fn make_caches(&self) -> Vec<Cache>;
+}
+
+impl PredictionLayers for DecoderLayer {
+    fn forward(&self, x: Array, rows: &mut StepRows) -> Result<Residual> {
+        Self::forward(self, &Residual::from(x), &mut rows.layer(0)?)
+    }
+
+    fn make_caches(&self) -> Vec<Cache> {
+        vec![self.mixer.make_cache()]
+    }
 }
 
 /// Where a checkpoint has a prediction head, and what it is like.
@@ -89,6 +110,9 @@ impl PredictionNames {
         norm: "shared_head.norm",
     };
 
+    /// Hy 3's and Ling 2.5's: DeepSeek V3's, but for the norm behind the layer.
+    pub const FINAL_NORM: Self = Self { norm: "final_layernorm", ..Self::DEEPSEEK };
+
     /// Qwen 3 Next's.
     pub const QWEN: Self = Self {
         embedding_norm: "pre_fc_norm_embedding",
@@ -112,11 +136,8 @@ impl PredictionNames {
     };
 
     /// MiMo V2's.
-    pub const MIMO_V2: Self = Self {
-        layer_norms: Some(["input_layernorm", "pre_mlp_layernorm"]),
-        norm: "final_layernorm",
-        ..Self::DEEPSEEK
-    };
+    pub const MIMO_V2: Self =
+        Self { layer_norms: Some(["input_layernorm", "pre_mlp_layernorm"]), ..Self::FINAL_NORM };
 }
 
 impl PredictionConfig {
@@ -143,40 +164,39 @@ impl PredictionConfig {
 }
 
 impl PredictionHead {
-    /// Takes the head's tensors from its view; `norm` takes one of its norms, `layer` its layer from
-    /// that layer's view. `None` where the checkpoint has none, where heads are not loaded, or where
+    /// Takes the head's tensors from its view; `norm` takes one of its norms, `layers` what is
+    /// between them from the layer's view. `None` where the checkpoint has none, where heads are not loaded, or where
     /// tensors are missing or do not fit, with a warning: a model runs without, too.
     pub(super) fn load<'a>(
         w: &Weights<'a>,
-        config: PredictionConfig,
+        names: PredictionNames,
         dims: i32,
         norm: impl Fn(&Weights<'a>) -> Result<Norm>,
-        layer: impl FnOnce(Weights<'a>) -> Result<DecoderLayer>,
+        layers: impl FnOnce(Weights<'a>) -> Result<Box<dyn PredictionLayers>>,
     ) -> Result<Option<Self>> {
-        let PredictionNames { projection, hidden_first, .. } = config.names;
+        let PredictionNames { projection, hidden_first, .. } = names;
         if !w.plan().prediction_heads || !w.at(projection).has("weight") {
             return Ok(None);
         }
         w.take_beside("the prediction head", || {
-            let names = config.names;
             Ok(Self {
                 embedding_norm: norm(&w.at(names.embedding_norm))?,
                 hidden_norm: norm(&w.at(names.hidden_norm))?,
                 projection: Linear::new(&w.at(projection), 2 * dims, dims, false)?,
                 hidden_first,
-                layer: layer(w.at(names.layer))?,
+                layers: layers(w.at(names.layer))?,
                 norm: norm(&w.at(names.norm))?,
             })
         })
     }
 
-    /// The stream behind the layer for embedded tokens and the hidden states in front of them,
+    /// The stream behind the layers for embedded tokens and the hidden states in front of them,
     /// `[batch, length, dims]` each.
     pub(super) fn forward(
         &self,
         embedded: &Array,
         states: &Array,
-        rows: &mut Rows,
+        rows: &mut StepRows,
     ) -> Result<Residual> {
         let embedded = self.embedding_norm.forward(embedded)?;
         let states = self.hidden_norm.forward(states)?;
@@ -185,11 +205,11 @@ impl PredictionHead {
             false => [&embedded, &states],
         };
         let x = self.projection.forward(&ops::concatenate(&both, -1)?)?;
-        self.layer.forward(&Residual::from(x), rows)
+        self.layers.forward(x, rows)
     }
 
-    /// An empty cache for its layer.
-    pub fn make_cache(&self) -> Cache {
-        self.layer.mixer.make_cache()
+    /// Empty caches for its layers.
+    pub fn make_caches(&self) -> Vec<Cache> {
+        self.layers.make_caches()
     }
 }

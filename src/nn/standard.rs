@@ -9,7 +9,7 @@ use super::mixer::Mixer;
 use super::mlp::FeedForward;
 use super::norm::{Norm, TakeNorm};
 use super::positions::{LearnedPositions, Positions};
-use super::prediction_head::{PredictionConfig, PredictionHead};
+use super::prediction_head::{PredictionConfig, PredictionHead, PredictionLayers};
 use super::residual_scale::ResidualScale;
 use crate::error::Result;
 use crate::weights::Weights;
@@ -361,8 +361,10 @@ impl StandardDecoder {
                     let norm = |w: &Weights| (self.norm)(w, dims, self.eps);
                     let own = config.names.layer_norms.map(NormLayout::pre);
                     let layout = own.unwrap_or_else(|| layout(config.like));
-                    let layer = |w| layer(config.like, layout, w);
-                    PredictionHead::load(&w, config, dims, norm, layer)?
+                    let layers = |w| -> Result<Box<dyn PredictionLayers>> {
+                        Ok(Box::new(layer(config.like, layout, w)?))
+                    };
+                    PredictionHead::load(&w, config.names, dims, norm, layers)?
                 }
                 None => None,
             },

@@ -10,7 +10,7 @@ use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
 use crate::nn::{
     GatePlace, KimiDelta, KimiDeltaConfig, LightningAttention, LightningConfig, Mla, MlaConfig,
-    MoeConfig, Routing,
+    MoeConfig, PredictionConfig, PredictionNames, Routing,
 };
 use crate::weights::Weights;
 
@@ -32,7 +32,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &with_defaults(file, is_delta, has("q_a_proj"));
     // Every head has keys and values of its own.
     let file = &file.with([("num_key_value_heads", json!(file.size("num_attention_heads")?))]);
-    let (decoder, mut experts) = parts(file, w)?;
+    let (mut decoder, mut experts) = parts(file, w)?;
     let dims = decoder.attention.dims;
     let latent = file.latent_attention(dims)?;
     let mla = MlaConfig {
@@ -69,6 +69,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         *normalize = file.flag("norm_topk_prob")?;
     }
     let layers = decoder.layers.len();
+    // The layer of the prediction head has latent attention and experts, too.
+    let mut head = PredictionConfig::next_layer(layers);
+    if w.at("model.layers").at(layers).at("final_layernorm").has("weight") {
+        head.names = PredictionNames::FINAL_NORM;
+    }
+    decoder.prediction = Some(head);
     Ok(Box::new(decoder.build_hybrid(
         w,
         |index, w| {

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::error::Result;
 use crate::models::config::{ConfigFile, RopeDefaults};
 use crate::models::{Architecture, LanguageModel, is_prediction_layer};
-use crate::nn::{Norm, QkNorm, Routing};
+use crate::nn::{Norm, PredictionConfig, PredictionNames, QkNorm, Routing};
 use crate::weights::Weights;
 
 pub(super) const ARCHITECTURE: Architecture =
@@ -16,6 +16,9 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("first_k_dense_replace", json!(1))]);
     let mut decoder = file.decoder(&RopeDefaults::base(11_158_840.0))?;
     decoder.attention.qk_norm = Some(QkNorm::each_head(Norm::rms, decoder.eps));
+    let names = PredictionNames::FINAL_NORM;
+    decoder.prediction =
+        Some(PredictionConfig { names, ..PredictionConfig::next_layer(file.layers()?) });
     let mut layers = file.sparse_layers(decoder.attention.dims)?;
     layers.bias = file.flag("mlp_bias")?;
     layers.names.router = "router.gate";

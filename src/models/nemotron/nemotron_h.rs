@@ -72,8 +72,8 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         eps: mamba.eps,
         tied: file.optional("tie_word_embeddings")?,
     };
-    Ok(Box::new(Backbone::new(w, config, |index, w| {
-        Ok(match kinds[index] {
+    let block = |kind: Kind, w: &Weights| -> Result<Block> {
+        Ok(match kind {
             Kind::Mamba => Block::Mixer(Box::new(Mamba2::new(w, mamba)?)),
             Kind::Attention => {
                 let (span, rope, temperature) = (AttentionSpan::Full, None, None);
@@ -83,31 +83,44 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             Kind::Mlp => Block::FeedForward(Box::new(mlp(file, w, dims, hidden)?)),
             Kind::Moe => Block::FeedForward(Box::new(experts(file, w, dims)?)),
         })
-    })?))
+    };
+    let backbone = Backbone::new(w, config, |index, w| block(kinds[index], w))?;
+    let of_head = pattern(file, &["mtp_hybrid_override_pattern", "mtp_layers_block_type"])?;
+    let of_head = of_head.unwrap_or_else(|| vec![Kind::Attention, Kind::Moe]);
+    let config = BackboneConfig { layers: of_head.len(), ..config };
+    let block = |index: usize, w: &Weights| block(of_head[index], w);
+    Ok(Box::new(backbone.with_prediction(w, config, block)?))
 }
 
-/// The kind of each layer: `hybrid_override_pattern`, a text or list of `M`, `*`, `-` and `E`, or
-/// the names that later configurations spell out.
+/// The kind of each layer: `hybrid_override_pattern`, or what later configurations call it.
 fn kinds(file: &ConfigFile) -> Result<Vec<Kind>> {
+    pattern(file, &["hybrid_override_pattern", "layers_block_type", "layer_types"])?
+        .ok_or_else(|| file.error("\"hybrid_override_pattern\" is missing"))
+}
+
+/// The kinds that the first of some fields lists: a text or list of `M`, `*`, `-` and `E`, or the
+/// names that later configurations spell out.
+fn pattern(file: &ConfigFile, fields: &[&str]) -> Result<Option<Vec<Kind>>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Pattern {
         Text(String),
         List(Vec<Kind>),
     }
-    let mut pattern = None;
-    for field in ["hybrid_override_pattern", "layers_block_type", "layer_types"] {
-        pattern = pattern.or(file.optional(field)?);
-    }
-    match pattern {
-        Some(Pattern::List(kinds)) => Ok(kinds),
-        Some(Pattern::Text(text)) => {
-            let letters = text.chars().map(String::from).collect();
-            serde_json::from_value(letters)
-                .map_err(|error| file.error(format!("\"hybrid_override_pattern\": {error}")))
+    for field in fields {
+        match file.optional(field)? {
+            Some(Pattern::List(kinds)) => return Ok(Some(kinds)),
+            Some(Pattern::Text(text)) => {
+                let letters = text.chars().map(String::from).collect();
+                let kinds = serde_json::from_value(letters);
+                return kinds
+                    .map(Some)
+                    .map_err(|error| file.error(format!("\"{field}\": {error}")));
+            }
+            None => {}
         }
-        None => Err(file.error("\"hybrid_override_pattern\" is missing")),
     }
+    Ok(None)
 }
 
 /// That of MLPs and experts.

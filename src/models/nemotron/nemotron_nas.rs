@@ -84,6 +84,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         layers: blocks,
         norm: Norm::rms(&model.at("norm"), dims, eps)?,
         head: Head::new(&w.at("lm_head"), &embedding, decoder.tied, dims, vocabulary)?,
+        prediction: None,
     }))
 }
 
