@@ -101,8 +101,10 @@ pub fn layout(dir: &Path) -> Result<Layout> {
     }
     let is_published = tensors.has("model.embed_tokens.weight");
     let source = Source { model_type: &model_type, config: &text };
-    if is_known {
-        source.convert(&mut tensors)?;
+    match is_known {
+        true => source.convert(&mut tensors)?,
+        false if model_type == "openai-gpt" => published::openai_gpt(&mut tensors)?,
+        false => {}
     }
     // Experts that are packed together are no modules of the checkpoint.
     if quantization.default.is_none()

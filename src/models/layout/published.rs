@@ -154,13 +154,30 @@ pub(super) fn bailing_moe(tensors: &mut Tensors, config: &ConfigFile) -> Result<
     )
 }
 
+/// The matrices of the first GPTs, which are published with inputs before outputs.
+const TRANSPOSED: [&str; 4] =
+    ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
+
+/// The first GPT with outputs before inputs, so that its matrices can be packed.
+pub(super) fn openai_gpt(tensors: &mut Tensors) -> Result<()> {
+    let first = tensors.iter().find(|(name, _)| name.ends_with(TRANSPOSED[0]));
+    // Queries, keys and values are outputs of one matrix.
+    if first.is_none_or(|(_, array)| array.dim(1) != 3 * array.dim(0)) {
+        return Ok(());
+    }
+    tensors.change(
+        |name| TRANSPOSED.iter().any(|matrix| name.ends_with(matrix)),
+        |_, array| ops::transpose(array, &[1, 0]),
+    )
+}
+
 /// GPT 2, whose published matrices have inputs before outputs. What has a head of its own keeps it,
 /// which mlx-lm lacks.
 pub(super) fn gpt2(tensors: &mut Tensors) -> Result<()> {
-    const MATRICES: [&str; 4] =
-        ["attn.c_attn.weight", "attn.c_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight"];
     tensors.change(
-        |name| !name.starts_with("model.") && MATRICES.iter().any(|matrix| name.ends_with(matrix)),
+        |name| {
+            !name.starts_with("model.") && TRANSPOSED.iter().any(|matrix| name.ends_with(matrix))
+        },
         |_, array| ops::transpose(array, &[1, 0]),
     )?;
     tensors.rename(|name| match name.starts_with("model.") || name.starts_with("lm_head.") {
