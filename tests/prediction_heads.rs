@@ -192,7 +192,7 @@ fn foreseeable(folder: &Path, copy: &Path) {
         .find(|(name, _)| {
             let names =
                 ["model.norm.weight", "model.language_model.norm.weight", "backbone.norm_f.weight"];
-            names.contains(&name)
+            names.contains(name)
         })
         .unwrap();
     // Qwen's checkpoints store the norms less 1.
