@@ -5,6 +5,7 @@
 
 mod blocks;
 mod cached;
+mod panels;
 mod products;
 
 use std::ops::Range;
@@ -21,8 +22,9 @@ pub use cached::{CachedRow, Scores, attend};
 /// Keys that are taken at a time.
 const BLOCK: usize = 64;
 
-/// Rows of scores (queries times the heads that share their keys) that a task has, about.
-const ROWS: usize = 32;
+/// Rows of scores (queries times the heads that share their keys) that a task has, about: whole
+/// tiles of products, and many, as keys and values are made panels for them alone.
+const ROWS: usize = 96;
 
 /// Keys that a task has at least when they are split.
 const SPLIT: usize = 256;
@@ -335,6 +337,18 @@ impl<'a> Attention<'a> {
 }
 
 impl Attention<'_> {
+    /// Whether the mask lets all of these queries see all of these keys as they are.
+    fn shows(&self, queries: (usize, usize), keys: &Range<usize>) -> bool {
+        match self.mask {
+            Mask::None => true,
+            Mask::Causal { .. } => {
+                let (first, last) = (self.visible(queries.0), self.visible(queries.1 - 1));
+                last.start <= keys.start && keys.end <= first.end
+            }
+            Mask::Bytes { .. } | Mask::Added { .. } => false,
+        }
+    }
+
     /// Applies the mask to the scores of one query with the keys from `start`.
     fn hide(&self, batch: usize, head: usize, query: usize, start: usize, scores: &mut [f32]) {
         match self.mask {

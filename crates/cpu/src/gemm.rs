@@ -68,6 +68,10 @@ impl Product {
                 self.rows::<S, 12>(i, &x, &y);
                 i += 12;
             }
+            while i + 8 <= self.count {
+                self.rows::<S, 8>(i, &x, &y);
+                i += 8;
+            }
         }
         while i + 6 <= self.count {
             self.rows::<S, 6>(i, &x, &y);

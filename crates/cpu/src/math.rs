@@ -30,6 +30,34 @@ pub unsafe fn exp<S: Simd>(x: S::F) -> S::F {
     S::mul(S::mul(p, S::exp2i(half)), S::exp2i(S::sub(n, half)))
 }
 
+/// 2ˣ for x ≤ 0, with a relative error below 3e-7; 0 below −126, NaN for NaN.
+///
+/// x = n + r with |r| ≤ ½; 2ʳ by its Taylor polynomial of degree 6, whose remainder is below
+/// 1.3e-7.
+#[inline(always)]
+pub unsafe fn exp2_of_negative<S: Simd>(x: S::F) -> S::F {
+    const LEAST: f32 = -126.0;
+    // (ln 2)ᵏ / k!, those of the highest degrees first.
+    const COEFFICIENTS: [f32; 7] = {
+        let (mut all, mut term, mut k) = ([1.0; 7], 1.0, 1);
+        while k <= 6 {
+            term *= std::f64::consts::LN_2 / k as f64;
+            all[6 - k] = term as f32;
+            k += 1;
+        }
+        all
+    };
+    let least = S::splat(LEAST);
+    let bounded = S::max(least, x);
+    let n = S::round(bounded);
+    let r = S::sub(bounded, n);
+    let mut p = S::splat(COEFFICIENTS[0]);
+    for k in 1..COEFFICIENTS.len() {
+        p = S::fma(p, r, S::splat(COEFFICIENTS[k]));
+    }
+    S::select_gt(least, x, S::splat(0.0), S::mul(p, S::exp2i(n)))
+}
+
 /// 1 / (1 + e⁻ˣ).
 #[inline(always)]
 pub unsafe fn sigmoid<S: Simd>(x: S::F) -> S::F {
@@ -94,6 +122,7 @@ mod tests {
     #[derive(Clone, Copy, Debug)]
     enum Function {
         Exp,
+        Exp2OfNegative,
         Sigmoid,
         Tanh,
         Erf,
@@ -109,6 +138,7 @@ mod tests {
                 let x = S::load(self.1.as_ptr().add(i));
                 let y = match self.0 {
                     Function::Exp => exp::<S>(x),
+                    Function::Exp2OfNegative => exp2_of_negative::<S>(x),
                     Function::Sigmoid => sigmoid::<S>(x),
                     Function::Tanh => tanh::<S>(x),
                     Function::Erf => erf::<S>(x),
@@ -146,6 +176,11 @@ mod tests {
                 let error = (f64::from(y) - expected).abs();
                 assert!(error <= bound * expected + 1e-45, "{isa:?}: exp {x} = {y}");
             }
+            let negative: Vec<_> = x.iter().map(|x| -x.abs()).collect();
+            for (&x, y) in negative.iter().zip(apply(isa, Function::Exp2OfNegative, &negative)) {
+                let error = (f64::from(y) / f64::from(x).exp2() - 1.0).abs();
+                assert!(error <= 3e-7, "{isa:?}: 2^{x} = {y}");
+            }
             for (&x, y) in x.iter().zip(apply(isa, Function::Sigmoid, &x)) {
                 let expected = 1.0 / (1.0 + (-f64::from(x)).exp());
                 assert!((f64::from(y) - expected).abs() <= 3e-7, "{isa:?}: sigmoid {x} = {y}");
@@ -175,6 +210,10 @@ mod tests {
             check(Function::Sigmoid, [0.0, 0.0, 0.5, 1.0, 1.0]);
             check(Function::Tanh, [-1.0, -1.0, 0.0, 1.0, 1.0]);
             check(Function::Erf, [-1.0, -1.0, 0.0, 1.0, 1.0]);
+            let x = [f32::NEG_INFINITY, -200.0, -126.0, -1.0, 0.0, f32::NAN];
+            let y = apply(isa, Function::Exp2OfNegative, &x);
+            assert_eq!(y[..5], [0.0, 0.0, f32::MIN_POSITIVE, 0.5, 1.0], "{isa:?}");
+            assert!(y[5].is_nan(), "{isa:?}");
         }
     }
 }

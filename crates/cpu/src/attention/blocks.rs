@@ -1,9 +1,13 @@
 //! The work of one task: blocks of keys and values, with a running maximum and sum.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
+use std::f32::consts::LOG2_E;
+
+use super::panels::{FEATURES, KeyPanels, MANY, ValuePanel};
 use super::products::{Block, Scores, Sums};
-use super::{Attention, BLOCK, Cached, Task};
-use crate::math::{exp, tanh};
+use super::{Attention, BLOCK, Cached, Task, panels};
+use crate::gemm::VECTORS;
+use crate::math::{exp2_of_negative, tanh};
 use crate::pool::DisjointSliceMut;
 use crate::scratch::Scratch;
 use crate::simd::{Kernel, Simd};
@@ -26,11 +30,15 @@ impl Kernel for Compute<'_> {
         let dim = queries.shape[3];
         let value_dim = values.shape[3];
         let rows = (task.queries.1 - task.queries.0) * group;
+        let many = rows >= MANY;
         let wide = dim.next_multiple_of(S::LANES);
-        let value_wide = value_dim.next_multiple_of(S::LANES);
-        let mut memory = Scratch::new(rows * (wide + BLOCK + value_wide + 2) + 16);
+        let value_wide = value_dim.next_multiple_of(if many { VECTORS } else { 1 } * S::LANES);
+        // Of many rows the features lie in parts.
+        let (part, q_wide) =
+            if many { (FEATURES, wide.next_multiple_of(FEATURES)) } else { (wide, wide) };
+        let mut memory = Scratch::new(rows * (q_wide + BLOCK + value_wide + 2) + 16);
         let q = memory.floats().as_mut_ptr();
-        let scores = q.add(rows * wide);
+        let scores = q.add(rows * q_wide);
         let acc = scores.add(rows * BLOCK);
         let sums = acc.add(rows * value_wide);
         let most = sums.add(rows);
@@ -38,14 +46,19 @@ impl Kernel for Compute<'_> {
         for row in 0..rows {
             let head = task.kv_head * group + row % group;
             let from = queries.vector(task.batch, head, task.queries.0 + row / group);
-            let to = q.add(row * wide);
-            std::ptr::write_bytes(to.add(dim), 0, wide - dim);
-            for (k, x) in from.iter().enumerate() {
-                *to.add(k) = x * attention.scale;
+            for at in (0..q_wide).step_by(part) {
+                let to = q.add(at * rows + row * part);
+                std::ptr::write_bytes(to, 0, part);
+                for (k, x) in from.iter().skip(at).take(part).enumerate() {
+                    *to.add(k) = x * attention.scale;
+                }
             }
             *sums.add(row) = 0.0;
             *most.add(row) = f32::NEG_INFINITY;
         }
+        let mut panel_memory =
+            Scratch::new(if many { (BLOCK + S::LANES) * wide.max(value_wide) } else { 0 });
+        let panel = panel_memory.floats().as_mut_ptr();
         for start in (task.keys.0..task.keys.1).step_by(BLOCK) {
             let count = BLOCK.min(task.keys.1 - start);
             let block = |cached, start| {
@@ -53,7 +66,14 @@ impl Kernel for Compute<'_> {
                 Block { cached, from, count }
             };
             let (key_block, value_block) = (block(keys, start), block(values, start));
-            S::enter(Scores { keys: key_block, next: value_block, q, wide, rows, scores });
+            if many {
+                let lines = panel.add(BLOCK * wide);
+                S::enter(KeyPanels { keys: key_block, next: value_block, lines, panels: panel });
+                S::enter(panels::Scores { panels: panel, count, wide, q, rows, scores });
+            } else {
+                S::enter(Scores { keys: key_block, next: value_block, q, wide, rows, scores });
+            }
+            let all_seen = attention.shows(task.queries, &(start..start + count));
             for row in 0..rows {
                 let query = task.queries.0 + row / group;
                 // The last block is filled up to whole vectors.
@@ -68,8 +88,10 @@ impl Kernel for Compute<'_> {
                     }
                     scores[count..].fill(f32::NEG_INFINITY);
                 }
-                let head = task.kv_head * group + row % group;
-                attention.hide(task.batch, head, query, start, &mut scores[..count]);
+                if !all_seen {
+                    let head = task.kv_head * group + row % group;
+                    attention.hide(task.batch, head, query, start, &mut scores[..count]);
+                }
                 let factor = soften::<S>(scores, &mut *most.add(row), &mut *sums.add(row));
                 if factor != 1.0 {
                     for k in (0..value_wide).step_by(S::LANES) {
@@ -86,7 +108,12 @@ impl Kernel for Compute<'_> {
                 Block { from: first.from + keys.strides[1], ..first }
             };
             let (weights, sums, wide) = (scores.cast_const(), acc, value_wide);
-            S::enter(Sums { values: value_block, next, weights, wide, rows, sums });
+            if many {
+                S::enter(ValuePanel { values: value_block, next, wide, panel });
+                S::enter(panels::Sums { panel, count, weights, wide, rows, sums });
+            } else {
+                S::enter(Sums { values: value_block, next, weights, wide, rows, sums });
+            }
         }
         for row in 0..rows {
             let head = task.kv_head * group + row % group;
@@ -124,10 +151,12 @@ unsafe fn soften<S: Simd>(scores: &mut [f32], most: &mut f32, sum: &mut f32) -> 
     }
     let new_most = S::max_lane(block_most);
     let base = if new_most == f32::NEG_INFINITY { 0.0 } else { new_most };
+    // e^(x − base) = 2^(x log₂ e − base log₂ e).
+    let (factor, addend) = (S::splat(LOG2_E), S::splat(-base * LOG2_E));
     let mut block_sum = S::splat(0.0);
     for i in (0..scores.len()).step_by(S::LANES) {
         let to = scores.as_mut_ptr().add(i);
-        let weight = exp::<S>(S::sub(S::load(to), S::splat(base)));
+        let weight = exp2_of_negative::<S>(S::fma(S::load(to), factor, addend));
         block_sum = S::add(block_sum, weight);
         S::store(to, weight);
     }

@@ -23,7 +23,7 @@ impl Block<'_> {
     /// Calls `go` with the block as it lies in memory or, where vectors would not end with its
     /// features, with a copy of it whose features are filled up with zeros.
     #[inline(always)]
-    unsafe fn read<S: Simd>(self, go: impl Lines) {
+    pub unsafe fn read<S: Simd>(self, go: impl Lines) {
         let Self { cached, from, count } = self;
         let (dim, stride) = (cached.shape[3], cached.strides[2]);
         if dim.is_multiple_of(S::LANES) {
@@ -46,21 +46,21 @@ impl Block<'_> {
 }
 
 /// What is done with the lines of a block.
-trait Lines {
+pub trait Lines {
     /// Lines of `dim` elements, whole vectors, are `stride` elements apart.
     unsafe fn run<S: Simd, E: Element>(self, lines: *const E, stride: usize, dim: usize);
 }
 
 /// Asks for the same of another block while one is worked on.
 #[derive(Clone, Copy)]
-struct Next {
+pub struct Next {
     start: *const u8,
     stride: usize,
     bytes: usize,
 }
 
 impl Next {
-    fn new(block: Block) -> Self {
+    pub fn new(block: Block) -> Self {
         let Block { cached, from, .. } = block;
         let size = cached.values.element_size();
         Self {
@@ -73,7 +73,7 @@ impl Next {
 
     /// Asks for lines `from..to`.
     #[inline(always)]
-    unsafe fn fetch<S: Simd>(&self, from: usize, to: usize) {
+    pub unsafe fn fetch<S: Simd>(&self, from: usize, to: usize) {
         for i in from..to {
             prefetch_all::<S>(self.start.wrapping_add(i * self.stride), self.bytes);
         }
