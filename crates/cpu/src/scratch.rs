@@ -7,9 +7,9 @@ use std::cell::RefCell;
 #[repr(C, align(64))]
 struct Line([f32; 16]);
 
-/// Lines of one memory that are kept at most; what needs more takes long enough for fresh pages not
-/// to matter.
-const KEPT: usize = (4 << 20) / size_of::<Line>();
+/// Lines that are kept at most, of all memories together: what the products of a prompt's tokens
+/// need.
+const KEPT: usize = (64 << 20) / size_of::<Line>();
 
 /// How many are kept at most: as many as kernels that call each other need.
 const MAX_FREE: usize = 8;
@@ -74,7 +74,8 @@ impl Drop for Scratch {
         // A thread that is ending has no list any more; the memory is then simply freed.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
-            if lines.is_empty() || lines.len() > KEPT {
+            let kept: usize = free.iter().map(Vec::len).sum();
+            if lines.is_empty() || kept + lines.len() > KEPT {
                 return;
             }
             free.push(lines);
