@@ -30,7 +30,13 @@ pub enum Form {
     Halves,
     /// The same of [`Self::Bytes`], without low ones.
     ByteHalves,
+    /// Integers too, as words of 16 bits, of every eight in the order [`WORDS`].
+    Words,
 }
+
+/// The order of eight columns as words: pairs as those of codes of 4 bits that are unpacked with the
+/// least work.
+pub const WORDS: [usize; 8] = [0, 4, 2, 6, 1, 5, 3, 7];
 
 impl Form {
     fn integer(self) -> bool {
@@ -47,7 +53,11 @@ impl Form {
 /// product needs. All rows are padded with 0: values to pairs of blocks, units to a multiple of 16.
 pub struct Activations {
     memory: Scratch,
+    /// Of the rows that are computed in f32.
+    values: Scratch,
     rows: usize,
+    /// Floats of a row in `memory`.
+    each: usize,
     /// Padded columns.
     pub cols: usize,
     /// Padded units.
@@ -63,49 +73,63 @@ pub struct Row {
     pub high: *const i8,
     /// The low bytes, if there are any.
     pub low: *const i8,
-    /// Both, where they are [`Form::Halves`] (and then not where `high` and `low` point).
+    /// Both, where they are [`Form::Halves`] or [`Form::Words`] (and then not where `high` and
+    /// `low` point).
     pub halves: *const i8,
     /// The scale of each unit.
     pub scales: *const f32,
     /// The sum of the integers of each unit times the scale.
     pub integer_sums: *const f32,
-    /// As they are.
+    /// As they are, where they are kept.
     pub values: *const f32,
     /// The sum of the values of each unit.
     pub sums: *const f32,
 }
 
 impl Activations {
-    /// Prepares `x`, `[rows, weights.cols]`.
-    pub fn new(weights: &Weights, x: &[f32], form: Form, isa: Isa) -> Self {
+    /// Prepares `x`, `[rows, weights.cols]`. Rows that have integers keep their values where
+    /// `values` says so, and where they are not finite.
+    pub fn new(weights: &Weights, x: &[f32], form: Form, values: bool, isa: Isa) -> Self {
         let rows = x.len() / weights.cols;
         let unit = weights.format.unit();
         let cols = weights.cols.next_multiple_of(2 * BLOCK);
         let units = (weights.cols / unit).next_multiple_of(16);
-        let mut prepared = Self { memory: Scratch::new(0), rows, cols, units, form };
-        prepared.memory = Scratch::new(rows * prepared.row_floats());
-        let each = prepared.row_floats();
+        // A row is: sums, a flag, then, with integers: scales, their sums, high bytes, low bytes (or
+        // both in another order).
+        let integers = match form {
+            Form::Floats => 0,
+            Form::Bytes | Form::ByteHalves => 2 * units + cols / 4,
+            Form::Integers | Form::Halves | Form::Words => 2 * units + cols / 2,
+        };
+        let each = (units + 16 + integers).next_multiple_of(16);
+        let memory = Scratch::new(rows * each);
+        let mut prepared = Self { memory, values: Scratch::new(0), rows, each, cols, units, form };
         let memory = DisjointSliceMut::new(prepared.memory.floats());
         parallel_for(rows.div_ceil(ROWS), |i| {
             for row in i * ROWS..((i + 1) * ROWS).min(rows) {
                 let x = &x[row * weights.cols..(row + 1) * weights.cols];
                 // SAFETY: every row is prepared once, in its own part.
                 let to = unsafe { memory.slice(row * each, each) };
-                isa.run(Prepare { x, to, unit, cols, units, form });
+                isa.run(Prepare { x, to, unit, units, form, cols });
             }
         });
+        let floats = |row: &usize| values || !form.integer() || !prepared.finite(*row);
+        let floats: Vec<_> = (0..rows).filter(floats).collect();
+        if !floats.is_empty() {
+            let mut copies = Scratch::new(rows * cols);
+            let to = DisjointSliceMut::new(copies.floats());
+            parallel_for(floats.len().div_ceil(ROWS), |i| {
+                for &row in floats.iter().skip(i * ROWS).take(ROWS) {
+                    // SAFETY: every row is copied once.
+                    let to = unsafe { to.slice(row * cols, cols) };
+                    let (own, padding) = to.split_at_mut(weights.cols);
+                    own.copy_from_slice(&x[row * weights.cols..][..weights.cols]);
+                    padding.fill(0.0);
+                }
+            });
+            prepared.values = copies;
+        }
         prepared
-    }
-
-    /// A row is: values, sums, a flag, then, with integers: scales, their sums, high bytes, low
-    /// bytes.
-    fn row_floats(&self) -> usize {
-        let integers = match self.form {
-            Form::Floats => 0,
-            Form::Bytes | Form::ByteHalves => 2 * self.units + self.cols / 4,
-            Form::Integers | Form::Halves => 2 * self.units + self.cols / 2,
-        };
-        (self.cols + self.units + 16 + integers).next_multiple_of(16)
     }
 
     /// What they were made.
@@ -119,8 +143,8 @@ impl Activations {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         // SAFETY: the parts lie within the row, which lies within the memory.
         unsafe {
-            let values = self.memory.as_ptr().add(row * self.row_floats());
-            let sums = values.add(self.cols);
+            let sums = self.memory.as_ptr().add(row * self.each);
+            let values = self.values.as_ptr().wrapping_add(row * self.cols);
             let scales = sums.add(self.units + 16);
             let integer_sums = scales.wrapping_add(self.units);
             let high: *const i8 = integer_sums.wrapping_add(self.units).cast();
@@ -150,17 +174,14 @@ impl Kernel for Prepare<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Self { x, to, unit, cols, units, form } = self;
-        let values = to.as_mut_ptr();
-        let sums = values.add(cols);
+        let sums = to.as_mut_ptr();
         let flag = sums.add(units);
         let scales = flag.add(16);
         let integer_sums = scales.wrapping_add(units);
         let high = integer_sums.wrapping_add(units).cast::<i8>();
         let low = high.wrapping_add(cols);
-        std::ptr::copy_nonoverlapping(x.as_ptr(), values, x.len());
         // The padding.
         let (own, rest) = (x.len() / unit, units - x.len() / unit);
-        std::ptr::write_bytes(values.add(x.len()), 0, cols - x.len());
         std::ptr::write_bytes(sums.add(own), 0, rest + 16);
         if form.integer() {
             std::ptr::write_bytes(scales.add(own), 0, rest);
@@ -173,7 +194,7 @@ impl Kernel for Prepare<'_> {
         // 0 · v is 0 for numbers, NaN for NaN and infinities.
         let mut zeros = S::splat(0.0);
         for u in 0..x.len() / unit {
-            let from = values.add(u * unit);
+            let from = x.as_ptr().add(u * unit);
             let (mut sum, mut most) = (S::splat(0.0), S::splat(0.0));
             for i in (0..unit).step_by(S::LANES) {
                 let v = S::load(from.add(i));
@@ -210,17 +231,17 @@ impl Kernel for Prepare<'_> {
             *integer_sums.add(u) = S::sum(sum) * scale;
         }
         *flag = S::sum(zeros);
-        if matches!(form, Form::Halves | Form::ByteHalves) {
+        if matches!(form, Form::Halves | Form::ByteHalves | Form::Words) {
             // The low bytes follow the high ones.
             let bytes = if form.bytes() { cols } else { 2 * cols };
             let mut natural = Scratch::of_bytes(bytes);
             let natural = natural.bytes();
             let to = std::slice::from_raw_parts_mut(high.cast::<u8>(), bytes);
             natural.copy_from_slice(to);
-            if form.bytes() {
-                split::<1>(natural, to);
-            } else {
-                split::<2>(natural, to);
+            match form {
+                Form::Words => join(natural, to),
+                Form::ByteHalves => split::<1>(natural, to),
+                _ => split::<2>(natural, to),
             }
         }
     }
@@ -238,6 +259,21 @@ fn split<const KINDS: usize>(natural: &[u8], to: &mut [u8]) {
             for i in 0..BLOCK {
                 (to[i], to[BLOCK + i]) = (from[2 * i], from[2 * i + 1]);
             }
+        }
+    }
+}
+
+/// Turns high bytes and low bytes, all of one after all of the other, into words in the order
+/// [`WORDS`].
+#[inline(always)]
+fn join(natural: &[u8], to: &mut [u8]) {
+    let (high, low) = natural.split_at(natural.len() / 2);
+    let (high, low) = (high.as_chunks::<8>().0, low.as_chunks::<8>().0);
+    for ((to, high), low) in to.as_chunks_mut::<16>().0.iter_mut().zip(high).zip(low) {
+        for (to, column) in to.as_chunks_mut::<2>().0.iter_mut().zip(WORDS) {
+            // A negative low byte borrows of the high one.
+            let (high, low) = (high[column] as i8, low[column] as i8);
+            *to = (256 * i16::from(high) + i16::from(low)).to_le_bytes();
         }
     }
 }

@@ -126,7 +126,10 @@ pub fn gather_matmul_each(
     let integer = exec.precision != Precision::Exact && first.format != Format::Mxfp8;
     let tile = exec.isa.run(gemm::Width);
     let lanes = tile / VECTORS;
-    let x = Activations::new(first, x, form(first, routes, integer, exec), exec.isa);
+    let form = form(first, routes, integer, exec);
+    // Tiles of f32 need no integers, but a matrix with few rows may, beside others with many.
+    let values = form == Form::Integers && !exec.isa.run(IntegerTiles(form, first.format));
+    let x = Activations::new(first, x, form, values, exec.isa);
     let kind = |route: &Route| integer && x.finite(route.x);
     let plan = |w: &Weights| {
         let few = few(w.row_bytes());
@@ -155,8 +158,8 @@ pub fn gather_matmul_each(
     Ok(())
 }
 
-/// Halves for codes of 4 bits, but not where rows are so many that tiles are made of them. Where the
-/// precision allows it, bytes for tiles and panels.
+/// Halves or words for codes of 4 bits, but not where rows are so many that tiles are made of them.
+/// Where the precision allows it, bytes for tiles and panels.
 fn form(weights: &Weights, routes: &[Route], integer: bool, exec: ExecOptions) -> Form {
     let halves = matches!(weights.format, Format::Affine { bits: 4, .. } | Format::Mxfp4);
     let fastest = exec.precision == Precision::Fastest;
@@ -168,11 +171,13 @@ fn form(weights: &Weights, routes: &[Route], integer: bool, exec: ExecOptions) -
     for route in routes {
         counts[route.slab] += 1;
     }
-    let most = counts.into_iter().max().unwrap_or_default();
-    let tiled = if halves { exec.isa.run(panels::Rows(weights.format)).end } else { TILED };
+    let most = counts.iter().copied().max().unwrap_or_default();
+    let least = counts.into_iter().filter(|&count| count > 0).min().unwrap_or_default();
+    let tiled = if halves { exec.isa.run(panels::Rows).end } else { TILED };
     match halves {
         _ if fastest && most >= tiled => Form::Bytes,
         true if fastest && most >= panels::BYTES => Form::ByteHalves,
+        true if least >= exec.isa.run(panels::Words) => Form::Words,
         true if most < tiled => Form::Halves,
         _ => Form::Integers,
     }
@@ -194,7 +199,7 @@ impl Way {
     /// For `count` rows of activations of one kind.
     fn new(weights: &Weights, x: &Activations, isa: Isa, count: usize, kind: bool) -> Self {
         let lanes = isa.run(gemm::Width) / VECTORS;
-        let panels = isa.run(panels::Rows(weights.format));
+        let panels = isa.run(panels::Rows);
         match x.form() {
             // Where one row of activations is all there is, the memory is the limit either way,
             // and there it is read in its order.
@@ -205,7 +210,7 @@ impl Way {
                 Self::Lanes
             }
             Form::Halves if kind && count >= TILED => Self::Panels,
-            Form::ByteHalves if kind => Self::Panels,
+            Form::ByteHalves | Form::Words if kind => Self::Panels,
             Form::Bytes if kind => Self::Tiles,
             _ if count >= TILED => Self::Tiles,
             _ => Self::Dots,

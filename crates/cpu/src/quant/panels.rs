@@ -3,6 +3,11 @@
 //! that stays in the first-level cache, and multiplied with all rows of activations: each of their
 //! numbers is loaded once for both vectors, because loads are as scarce as multiplications. The
 //! arithmetic is the limit.
+//!
+//! Without an instruction that adds four products of bytes, two bytes of an activation take two
+//! multiplications, two additions in 16 bits, and now and then two more to widen the sums. As a word
+//! of 16 bits it takes two multiplications and two additions for as many products: with many rows
+//! codes are unpacked to words, too. The sums are the same to the bit.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use std::marker::PhantomData;
@@ -10,9 +15,8 @@ use std::ops::Range;
 
 use super::activations::Form;
 use super::codes::{Nibbles, ReadScales};
-use super::tiles::{LONG_RUN, run_of};
-use super::{Format, Kernel, Piece, Simd, Weights};
-use crate::gemm::VECTORS;
+use super::{Kernel, Piece, Simd, Weights};
+use crate::gemm::{self, VECTORS};
 use crate::routes::TILED;
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, LINE, PAGE, prefetch_all};
@@ -43,23 +47,61 @@ pub const BYTES: usize = 8;
 
 /// How many rows of activations are best computed here: fewer in [`lanes`](super::lanes), more in
 /// [`tiles`](super::tiles).
-pub struct Rows(pub Format);
+pub struct Rows;
 
 impl Kernel for Rows {
     type Output = Range<usize>;
     #[inline(always)]
     unsafe fn run<S: Simd>(self) -> Range<usize> {
         let fewest = if S::REGISTERS >= 32 { 14 } else { TILED };
-        let most = match run_of(self.0) {
-            _ if S::FAST_DOT => usize::MAX,
-            LONG_RUN if S::PAIRS => 64,
-            _ => 20,
-        };
-        fewest..most
+        fewest..if S::FAST_DOT || S::PAIRS { usize::MAX } else { 20 }
     }
 }
 
-/// Computes a piece. Activations are [`Form::Halves`] or [`Form::ByteHalves`].
+/// From how many rows of activations on they are best words.
+pub struct Words;
+
+impl Kernel for Words {
+    type Output = usize;
+    #[inline(always)]
+    unsafe fn run<S: Simd>(self) -> usize {
+        if S::WORDS { 16 } else { usize::MAX }
+    }
+}
+
+/// What the numbers of activations are.
+trait Numbers {
+    /// Bytes of each.
+    const BYTES: usize;
+    /// Whether codes are words of 16 bits, as these numbers are.
+    const WORDS: bool;
+}
+
+/// [`Form::ByteHalves`].
+struct High;
+
+impl Numbers for High {
+    const BYTES: usize = 1;
+    const WORDS: bool = false;
+}
+
+/// [`Form::Halves`].
+struct HighLow;
+
+impl Numbers for HighLow {
+    const BYTES: usize = 2;
+    const WORDS: bool = false;
+}
+
+/// [`Form::Words`].
+struct Whole;
+
+impl Numbers for Whole {
+    const BYTES: usize = 2;
+    const WORDS: bool = true;
+}
+
+/// Computes a piece. Activations are [`Form::Halves`], [`Form::ByteHalves`] or [`Form::Words`].
 pub struct Panels<'a, C>(Piece<'a>, PhantomData<C>);
 
 impl<'a, C: Nibbles> Panels<'a, C> {
@@ -73,6 +115,17 @@ impl<C: Nibbles> Kernel for Panels<'_, C> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
+        match self.0.x.form() {
+            Form::Words => self.with::<S, Whole>(),
+            Form::ByteHalves => self.with::<S, High>(),
+            _ => self.with::<S, HighLow>(),
+        }
+    }
+}
+
+impl<C: Nibbles> Panels<'_, C> {
+    #[inline(always)]
+    unsafe fn with<S: Simd, N: Numbers>(self) {
         let piece = &self.0;
         let weights = piece.weights;
         let outputs = &piece.task.outputs;
@@ -81,7 +134,7 @@ impl<C: Nibbles> Kernel for Panels<'_, C> {
         let most = UNITS.min(all_units.next_multiple_of(S::LANES));
         let count = piece.order.len();
         let panel_bytes = if count < LARGE { PANEL } else { 2 * PANEL };
-        let span = panel_bytes / width / unit;
+        let span = panel_bytes / width / unit / if N::WORDS { 2 } else { 1 };
         let mut floats = Scratch::new((2 * width + 2 * S::LANES) * most);
         let scales = floats.floats().as_mut_ptr();
         let (biases, rows) = (scales.add(width * most), scales.add(2 * width * most));
@@ -106,24 +159,28 @@ impl<C: Nibbles> Kernel for Panels<'_, C> {
                     know_pages(tile);
                 }
                 std::ptr::write_bytes(sums, 0, count * width);
+                let mut asked = 0;
                 for start in (0..units).step_by(span) {
                     let span = Span { tile, start, units: span.min(units - start) };
-                    S::enter(CodePanel::<C>(span, PhantomData));
+                    S::enter(CodePanel::<C, N>(span, PhantomData));
                     let mut i = 0;
                     while i < count {
-                        i += if piece.x.form() == Form::ByteHalves {
-                            pass::<S, C, false>(span, i)
-                        } else {
-                            pass::<S, C, true>(span, i)
-                        };
+                        // Outputs of a row lie pages from those of the next: they are waited for
+                        // less if they are asked for before.
+                        let last = start + span.units == units;
+                        while last && asked < count.min(i + MOST_ROWS) {
+                            let y = &piece.output(asked)[first - outputs.start..][..n];
+                            prefetch_all::<S>(y.as_ptr().cast(), size_of_val(y));
+                            asked += 1;
+                        }
+                        i += pass::<S, C, N>(span, i);
                     }
                 }
                 for i in 0..count {
                     let y = &mut piece.output(i)[first - outputs.start..][..n];
-                    let sums = std::slice::from_raw_parts(sums.add(i * width), n);
-                    for (y, sum) in y.iter_mut().zip(sums) {
-                        *y = if from > 0 { *y + sum } else { *sum };
-                    }
+                    let sums = sums.add(i * width);
+                    let sums = [S::load(sums), S::load(sums.add(S::LANES))];
+                    gemm::put::<S, VECTORS>(sums, y.as_mut_ptr(), n, from > 0);
                 }
             }
         }
@@ -149,7 +206,9 @@ struct Tile<'a> {
     scales: *mut f32,
     /// Of the same shape.
     biases: *mut f32,
-    /// `[columns / 4, VECTORS * LANES, 4]` codes: of every eight columns first those at even places.
+    /// `[columns / 4, VECTORS * LANES, 4]` codes: of every eight columns first those at even places;
+    /// or as words `[columns / 2, VECTORS * LANES, 2]` in the order
+    /// [`WORDS`](super::activations::WORDS).
     panel: *mut u8,
     /// `[rows of activations, VECTORS * LANES]`, and room for [`MOST_ROWS`] more.
     sums: *mut f32,
@@ -237,9 +296,9 @@ struct Span<'a> {
 }
 
 /// Transposes and unpacks the codes of a span.
-struct CodePanel<'a, C>(Span<'a>, PhantomData<C>);
+struct CodePanel<'a, C, N>(Span<'a>, PhantomData<(C, N)>);
 
-impl<C: Nibbles> Kernel for CodePanel<'_, C> {
+impl<C: Nibbles, N: Numbers> Kernel for CodePanel<'_, C, N> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
@@ -267,10 +326,19 @@ impl<C: Nibbles> Kernel for CodePanel<'_, C> {
                     let to = words.as_mut_ptr().cast();
                     S::transpose(lines.add(4 * word), stride, to, vector_bytes);
                     for (i, &words) in words.iter().enumerate().take(S::LANES) {
-                        let [even, odd] = C::nibbles::<S>(words);
-                        let at = panel_at::<S>(byte / 4 + word + i) + vector * vector_bytes;
-                        S::store_i(panel.add(at), even);
-                        S::store_i(panel.add(at + VECTORS * vector_bytes), odd);
+                        let codes = C::nibbles::<S>(words);
+                        let at = panel_at::<S, N>(byte / 4 + word + i) + vector * vector_bytes;
+                        let to = panel.add(at);
+                        for part in 0..2 {
+                            if N::WORDS {
+                                let words = S::widen(codes[part]);
+                                let to = to.add(2 * part * VECTORS * vector_bytes);
+                                S::store_i(to, words[0]);
+                                S::store_i(to.add(VECTORS * vector_bytes), words[1]);
+                            } else {
+                                S::store_i(to.add(part * VECTORS * vector_bytes), codes[part]);
+                            }
+                        }
                     }
                 }
             }
@@ -284,18 +352,18 @@ struct Lines([[u8; LINE]; 16]);
 
 /// Where in the panel the codes of eight columns begin.
 #[inline(always)]
-fn panel_at<S: Simd>(eight: usize) -> usize {
-    8 * eight * VECTORS * S::LANES
+fn panel_at<S: Simd, N: Numbers>(eight: usize) -> usize {
+    8 * eight * VECTORS * S::LANES * if N::WORDS { 2 } else { 1 }
 }
 
 /// How many of so many rows of activations are multiplied next: of equal parts one. Their sums are
 /// to stay in registers.
 #[inline(always)]
-fn at_once<S: Simd>(rows: usize) -> usize {
+fn at_once<S: Simd, N: Numbers>(rows: usize) -> usize {
     let most = if S::REGISTERS >= 32 {
         MOST_ROWS
-    } else if S::PAIRS {
-        3
+    } else if S::PAIRS && !N::WORDS {
+        if N::BYTES == 1 { 4 } else { 3 }
     } else {
         6
     };
@@ -305,93 +373,118 @@ fn at_once<S: Simd>(rows: usize) -> usize {
 /// [`Multiply`] for the rows from `first`, or a few more, as not every number of rows has code of
 /// its own; gives their number back.
 #[inline(always)]
-unsafe fn pass<S: Simd, C: Nibbles, const LOW: bool>(span: Span, first: usize) -> usize {
-    let rows = at_once::<S>(span.tile.x.len() - first);
-    if S::REGISTERS >= 32 {
-        match rows {
-            7 | 8 => multiply::<S, C, LOW, 8>(span, first),
-            5 | 6 => multiply::<S, C, LOW, 6>(span, first),
-            3 | 4 => multiply::<S, C, LOW, 4>(span, first),
-            _ => multiply::<S, C, LOW, 2>(span, first),
-        }
-    } else if !S::PAIRS {
-        match rows {
-            5 | 6 => multiply::<S, C, LOW, 6>(span, first),
-            3 | 4 => multiply::<S, C, LOW, 4>(span, first),
-            _ => multiply::<S, C, LOW, 2>(span, first),
-        }
-    } else {
-        match rows {
-            3 => multiply::<S, C, LOW, 3>(span, first),
-            _ => multiply::<S, C, LOW, 2>(span, first),
-        }
+unsafe fn pass<S: Simd, C: Nibbles, N: Numbers>(span: Span, first: usize) -> usize {
+    let rows = at_once::<S, N>(span.tile.x.len() - first);
+    if S::PAIRS && N::BYTES == 2 && !N::WORDS {
+        return match rows {
+            3 => multiply::<S, C, N, 3>(span, first),
+            _ => multiply::<S, C, N, 2>(span, first),
+        };
+    }
+    match rows {
+        7 | 8 => multiply::<S, C, N, 8>(span, first),
+        5 | 6 => multiply::<S, C, N, 6>(span, first),
+        3 | 4 => multiply::<S, C, N, 4>(span, first),
+        _ => multiply::<S, C, N, 2>(span, first),
     }
 }
 
 /// [`Multiply`]; gives the number of rows back.
 #[inline(always)]
-unsafe fn multiply<S: Simd, C: Nibbles, const LOW: bool, const M: usize>(
+unsafe fn multiply<S: Simd, C: Nibbles, N: Numbers, const M: usize>(
     span: Span,
     first: usize,
 ) -> usize {
-    S::enter(Multiply::<C, LOW, M> { span, first, codes: PhantomData });
+    S::enter(Multiply::<C, N, M> { span, first, kinds: PhantomData });
     M
 }
 
-/// Adds the products of the codes of a unit with the high or the low bytes of `M` rows of
-/// activations.
+/// Adds the products of the codes of four columns, of eight those at even or at odd places, with the
+/// high or the low bytes of `M` rows of activations.
 #[inline(always)]
-unsafe fn add<S: Simd, C: Nibbles, const M: usize>(
+unsafe fn add_four<S: Simd, N: Numbers, const M: usize>(
+    dots: &mut [[S::I; VECTORS]; M],
+    codes: *const u8,
+    (eight, half): (usize, usize),
+    x: &[*const i8; M],
+    at: usize,
+) {
+    let codes = codes.add(panel_at::<S, N>(eight) + 4 * half * VECTORS * S::LANES);
+    let codes = [S::load_i(codes), S::load_i(codes.add(4 * S::LANES))];
+    let at = at + 4 * eight + half * BLOCK;
+    for m in 0..M {
+        let x = S::splat_i(x[m].add(at).cast::<i32>().read_unaligned());
+        for r in 0..VECTORS {
+            dots[m][r] = if S::PAIRS {
+                S::add_pairs(dots[m][r], codes[r], x)
+            } else {
+                S::dot4::<false>(dots[m][r], codes[r], x)
+            };
+        }
+    }
+}
+
+/// The same with the codes of a unit.
+#[inline(always)]
+unsafe fn add<S: Simd, C: Nibbles, N: Numbers, const M: usize>(
     dots: &mut [[S::I; VECTORS]; M],
     codes: *const u8,
     unit: usize,
     x: &[*const i8; M],
     at: usize,
 ) {
-    // Sums of 16 bits are widened before they can be too large.
-    let run = if S::PAIRS { C::RUN / 2 } else { usize::MAX };
-    let eights = unit / 8;
-    let mut from = 0;
-    while from < eights {
-        let to = eights.min(from.saturating_add(run));
+    if !S::PAIRS {
+        for eight in 0..unit / 8 {
+            add_four::<S, N, M>(dots, codes, (eight, 0), x, at);
+            add_four::<S, N, M>(dots, codes, (eight, 1), x, at);
+        }
+        return;
+    }
+    // Sums of 16 bits are widened before they can be too large. Units are whole runs.
+    for from in (0..unit / 8).step_by(C::RUN / 2) {
         let mut sums = [[S::zero_i(); VECTORS]; M];
-        for eight in from..to {
-            for half in 0..2 {
-                let codes = codes.add(panel_at::<S>(eight) + 4 * half * VECTORS * S::LANES);
-                let codes = [S::load_i(codes), S::load_i(codes.add(4 * S::LANES))];
-                let at = at + 4 * eight + half * BLOCK;
-                for m in 0..M {
-                    let x = S::splat_i(x[m].add(at).cast::<i32>().read_unaligned());
-                    for r in 0..VECTORS {
-                        if S::PAIRS {
-                            sums[m][r] = S::add_pairs(sums[m][r], codes[r], x);
-                        } else {
-                            dots[m][r] = S::dot4::<false>(dots[m][r], codes[r], x);
-                        }
-                    }
-                }
+        for eight in from..from + C::RUN / 2 {
+            add_four::<S, N, M>(&mut sums, codes, (eight, 0), x, at);
+            add_four::<S, N, M>(&mut sums, codes, (eight, 1), x, at);
+        }
+        for m in 0..M {
+            for r in 0..VECTORS {
+                dots[m][r] = S::add_sums(dots[m][r], sums[m][r]);
             }
         }
-        if S::PAIRS {
-            for m in 0..M {
-                for r in 0..VECTORS {
-                    dots[m][r] = S::add_sums(dots[m][r], sums[m][r]);
-                }
-            }
-        }
-        from = to;
     }
 }
 
-/// Multiplies up to `M` rows of activations, from `first`; `LOW` says that they have low bytes. A
-/// kernel of its own, so that it has all registers to itself.
-struct Multiply<'a, C, const LOW: bool, const M: usize> {
-    span: Span<'a>,
-    first: usize,
-    codes: PhantomData<C>,
+/// Adds the products of the codes of a unit, as words, with `M` rows of activations.
+#[inline(always)]
+unsafe fn add_words<S: Simd, const M: usize>(
+    dots: &mut [[S::I; VECTORS]; M],
+    codes: *const u8,
+    unit: usize,
+    x: &[*const i8; M],
+    at: usize,
+) {
+    for pair in 0..unit / 2 {
+        let codes = codes.add(4 * pair * VECTORS * S::LANES);
+        let codes = [S::load_i(codes), S::load_i(codes.add(4 * S::LANES))];
+        for m in 0..M {
+            let x = S::splat_i(x[m].add(at + 4 * pair).cast::<i32>().read_unaligned());
+            for r in 0..VECTORS {
+                dots[m][r] = S::dot2(dots[m][r], codes[r], x);
+            }
+        }
+    }
 }
 
-impl<C: Nibbles, const LOW: bool, const M: usize> Kernel for Multiply<'_, C, LOW, M> {
+/// Multiplies up to `M` rows of activations, from `first`. A kernel of its own, so that it has all
+/// registers to itself.
+struct Multiply<'a, C, N, const M: usize> {
+    span: Span<'a>,
+    first: usize,
+    kinds: PhantomData<(C, N)>,
+}
+
+impl<C: Nibbles, N: Numbers, const M: usize> Kernel for Multiply<'_, C, N, M> {
     type Output = ();
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
@@ -417,19 +510,23 @@ impl<C: Nibbles, const LOW: bool, const M: usize> Kernel for Multiply<'_, C, LOW
             for line in lines * u / units..lines * (u + 1) / units {
                 S::prefetch(next.wrapping_add(line * LINE));
             }
-            // Of two blocks those at even places, those at odd ones, and the low bytes.
-            let pair = if LOW { 4 * BLOCK } else { 2 * BLOCK };
-            let at = column / COLUMNS * pair + column % COLUMNS / 2;
-            let codes = panel.add(panel_at::<S>(u * unit / 8));
+            let codes = panel.add(panel_at::<S, N>(u * unit / 8));
             let mut dots = [[S::zero_i(); VECTORS]; M];
-            add::<S, C, M>(&mut dots, codes, unit, &x, at);
-            if LOW {
-                for row in &mut dots {
-                    for dot in row {
-                        *dot = S::times_256(*dot);
+            if N::WORDS {
+                add_words::<S, M>(&mut dots, codes, unit, &x, 2 * column);
+            } else {
+                // Of two blocks those at even places, those at odd ones, and the low bytes.
+                let pair = 2 * BLOCK * N::BYTES;
+                let at = column / COLUMNS * pair + column % COLUMNS / 2;
+                add::<S, C, N, M>(&mut dots, codes, unit, &x, at);
+                if N::BYTES == 2 {
+                    for row in &mut dots {
+                        for dot in row {
+                            *dot = S::times_256(*dot);
+                        }
                     }
+                    add::<S, C, N, M>(&mut dots, codes, unit, &x, at + 2 * BLOCK);
                 }
-                add::<S, C, M>(&mut dots, codes, unit, &x, at + 2 * BLOCK);
             }
             let (mut scale, mut bias) = ([S::splat(0.0); VECTORS], [S::splat(0.0); VECTORS]);
             for r in 0..VECTORS {

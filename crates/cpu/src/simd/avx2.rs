@@ -71,6 +71,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     const OFFSET8: i32 = if VNNI { 0 } else { 128 };
     const FAST_DOT: bool = VNNI;
     const PAIRS: bool = !VNNI;
+    const WORDS: bool = !VNNI;
 
     #[inline]
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
@@ -227,10 +228,18 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         _mm256_add_epi32(acc, _mm256_madd_epi16(sums, _mm256_set1_epi16(1)))
     }
     #[inline(always)]
+    unsafe fn dot2(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
+        _mm256_add_epi32(acc, _mm256_madd_epi16(codes, x))
+    }
+    #[inline(always)]
     unsafe fn nibbles(bytes: __m256i) -> [__m256i; 2] {
         let mask = _mm256_set1_epi8(0x0f);
         let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(bytes), mask);
         [_mm256_and_si256(bytes, mask), upper]
+    }
+    #[inline(always)]
+    unsafe fn widen(bytes: __m256i) -> [__m256i; 2] {
+        [_mm256_and_si256(bytes, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(bytes)]
     }
     #[inline(always)]
     unsafe fn lookup_i(codes: __m256i, table: &[u8; 16]) -> __m256i {

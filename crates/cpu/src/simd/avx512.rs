@@ -228,10 +228,18 @@ impl Simd for Avx512 {
         _mm512_dpbusd_epi32(acc, codes, x)
     }
     #[inline(always)]
+    unsafe fn dot2(acc: __m512i, codes: __m512i, x: __m512i) -> __m512i {
+        _mm512_dpwssd_epi32(acc, codes, x)
+    }
+    #[inline(always)]
     unsafe fn nibbles(bytes: __m512i) -> [__m512i; 2] {
         let mask = _mm512_set1_epi8(0x0f);
         let upper = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
         [_mm512_and_si512(bytes, mask), upper]
+    }
+    #[inline(always)]
+    unsafe fn widen(bytes: __m512i) -> [__m512i; 2] {
+        [_mm512_and_si512(bytes, _mm512_set1_epi16(0xff)), _mm512_srli_epi16::<8>(bytes)]
     }
     #[inline(always)]
     unsafe fn lookup_i(codes: __m512i, table: &[u8; 16]) -> __m512i {

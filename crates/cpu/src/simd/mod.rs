@@ -201,6 +201,8 @@ pub trait Simd: 'static {
     const FAST_DOT: bool;
     /// Whether sums of a few products are best kept in 16 bits ([`Simd::add_pairs`]).
     const PAIRS: bool = false;
+    /// Whether [`Simd::dot2`] takes no longer than the same by two kinds of bytes.
+    const WORDS: bool = false;
 
     /// Calls the kernel with the unit's instructions switched on. Never inlined: a kernel that
     /// calls another one shares its code.
@@ -271,8 +273,13 @@ pub trait Simd: 'static {
         // SAFETY: the machine has the instructions.
         unsafe { Self::add_i(acc, sums) }
     }
+    /// Adds to every lane the product of its two codes, 16 bits each, with its two signed numbers of
+    /// `x`.
+    unsafe fn dot2(acc: Self::I, codes: Self::I, x: Self::I) -> Self::I;
     /// Of every byte the lower four bits, and the upper ones.
     unsafe fn nibbles(bytes: Self::I) -> [Self::I; 2];
+    /// The bytes at even places, and those at odd ones, as words of 16 bits.
+    unsafe fn widen(bytes: Self::I) -> [Self::I; 2];
     /// [`Simd::lookup`], in lanes.
     unsafe fn lookup_i(codes: Self::I, table: &[u8; 16]) -> Self::I;
     /// Four 32-bit elements of each of [`Simd::LANES`] rows, `stride` bytes apart: each element of

@@ -246,10 +246,22 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         Self::dot(acc, vreinterpretq_u8_s32(codes), vreinterpretq_s8_s32(x))
     }
     #[inline(always)]
+    unsafe fn dot2(acc: int32x4_t, codes: int32x4_t, x: int32x4_t) -> int32x4_t {
+        let (codes, x) = (vreinterpretq_s16_s32(codes), vreinterpretq_s16_s32(x));
+        let low = vmull_s16(vget_low_s16(codes), vget_low_s16(x));
+        vaddq_s32(acc, vpaddq_s32(low, vmull_high_s16(codes, x)))
+    }
+    #[inline(always)]
     unsafe fn nibbles(bytes: int32x4_t) -> [int32x4_t; 2] {
         let bytes = vreinterpretq_u8_s32(bytes);
         let lower = vandq_u8(bytes, vdupq_n_u8(0x0f));
         [vreinterpretq_s32_u8(lower), vreinterpretq_s32_u8(vshrq_n_u8::<4>(bytes))]
+    }
+    #[inline(always)]
+    unsafe fn widen(bytes: int32x4_t) -> [int32x4_t; 2] {
+        let words = vreinterpretq_u16_s32(bytes);
+        let even = vandq_u16(words, vdupq_n_u16(0xff));
+        [vreinterpretq_s32_u16(even), vreinterpretq_s32_u16(vshrq_n_u16::<8>(words))]
     }
     #[inline(always)]
     unsafe fn lookup_i(codes: int32x4_t, table: &[u8; 16]) -> int32x4_t {

@@ -163,8 +163,19 @@ impl Simd for Portable {
         })
     }
     #[inline(always)]
+    unsafe fn dot2(acc: [i32; N], codes: [i32; N], x: [i32; N]) -> [i32; N] {
+        let low = |word: i32| i32::from(word as i16);
+        std::array::from_fn(|i| {
+            acc[i] + low(codes[i]) * low(x[i]) + (codes[i] >> 16) * (x[i] >> 16)
+        })
+    }
+    #[inline(always)]
     unsafe fn nibbles(bytes: [i32; N]) -> [[i32; N]; 2] {
         [bytes.map(|word| word & 0x0f0f_0f0f), bytes.map(|word| word >> 4 & 0x0f0f_0f0f)]
+    }
+    #[inline(always)]
+    unsafe fn widen(bytes: [i32; N]) -> [[i32; N]; 2] {
+        [bytes.map(|word| word & 0x00ff_00ff), bytes.map(|word| word >> 8 & 0x00ff_00ff)]
     }
     #[inline(always)]
     unsafe fn lookup_i(codes: [i32; N], table: &[u8; 16]) -> [i32; N] {
