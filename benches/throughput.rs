@@ -1,7 +1,7 @@
 //! Tokens per second of a whole model on the CPU, and what share of the memory's bandwidth its
 //! decoding uses.
 //!
-//!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12]
+//!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12] [--precision fast]
 //!
 //! The weights are random; 0 bits means bfloat16. What a token must read, the weights and the keys
 //! and values before it, is compared with a plain read of the same file by the same threads, just
@@ -20,6 +20,7 @@ use std::time::Instant;
 use common::{Checkpoint, VOCABULARY, argument, median, number, read, seconds};
 use nodemlx::cache::Cache;
 use nodemlx::fused::sampling::{Draw, RowDraw, Sampling, SamplingOptions, draw_tokens};
+use nodemlx::fused::{Device, Precision};
 use nodemlx::mlx::{self, Array, DeviceKind, MappedFile, ops};
 use nodemlx::models::{self, LanguageModel, LoadOptions};
 
@@ -116,7 +117,12 @@ fn main() {
     checkpoint.write(dir.path(), false);
     let bytes = checkpoint.bytes_per_token();
     mlx::enter(DeviceKind::Cpu).unwrap();
-    let options = LoadOptions::default();
+    let precision = match argument("--precision").as_deref() {
+        Some("exact") => Precision::Exact,
+        Some("fastest") => Precision::Fastest,
+        _ => Precision::Fast,
+    };
+    let options = LoadOptions { device: Device::cpu(None, precision), ..Default::default() };
     let start = Instant::now();
     let loaded = models::load(dir.path(), &options, &mut |_| ControlFlow::Continue(())).unwrap();
     let (_, first) = Sequences::begin(&*loaded.model, 1, 16);
@@ -132,6 +138,9 @@ fn main() {
     read();
     let (mut one, prefill) = Sequences::begin(&*loaded.model, 1, prompt);
     println!("prefill of {prompt}: {:.1} tokens/s", prompt as f64 / prefill);
+    if rounds == 0 {
+        return;
+    }
     let mut many = (batch > 1).then(|| Sequences::begin(&*loaded.model, batch, prompt).0);
     let (mut reads, mut steps, mut gains) = (vec![], vec![], vec![]);
     let (mut rates, mut shares) = (vec![], vec![]);
