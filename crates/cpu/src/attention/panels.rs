@@ -89,9 +89,8 @@ impl Kernel for Scores {
                 };
                 let q = q.add(from * rows);
                 product.run::<S>(
-                    // SAFETY: both lie within what the caller gives.
-                    |i| unsafe { q.add(i * FEATURES) },
-                    |i| unsafe { scores.add(i * BLOCK + first) },
+                    |i| q.wrapping_add(i * FEATURES),
+                    |i| scores.wrapping_add(i * BLOCK + first),
                 );
             }
         }
@@ -152,9 +151,8 @@ impl Kernel for Sums {
             let product =
                 Product { panel, stride: wide, k: count, count: rows, n: width, add: true };
             product.run::<S>(
-                // SAFETY: both lie within what the caller gives.
-                |i| unsafe { weights.add(i * BLOCK) },
-                |i| unsafe { sums.add(i * wide + at) },
+                |i| weights.wrapping_add(i * BLOCK),
+                |i| sums.wrapping_add(i * wide + at),
             );
         }
     }
