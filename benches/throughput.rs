@@ -6,8 +6,8 @@
 //! The weights are random; 0 bits means bfloat16. What a token must read, the weights and the keys
 //! and values before it, is compared with a plain read of the same file by the same threads, just
 //! before and after each round; sequences that are decoded as a batch are compared with a single
-//! one in turns. `--write FOLDER` only writes the checkpoint, `--bandwidth ROUNDS` only measures
-//! the memory.
+//! one in turns. `--rounds 0` only reads the prompt, `--write FOLDER` only writes the checkpoint,
+//! `--bandwidth ROUNDS` only measures the memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a benchmark")]
 
 mod common;
