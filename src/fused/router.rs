@@ -12,6 +12,12 @@ use crate::mlx::{Array, Dtype, ops, scalar};
 pub enum Routing {
     /// The largest logits are taken; soft-max over them.
     TopThenSoftmax,
+    /// The largest logits are taken, with the correction added; weights are the logistic functions
+    /// of those without it (Aleph Alpha 2026, "Kolibri").
+    TopThenSigmoid {
+        /// Whether the weights are divided by their sum.
+        normalize: bool,
+    },
     /// The largest logit is taken; its logistic function multiplies what the expert sees, not what
     /// it gives (Meta 2025, "Llama 4").
     SigmoidOfInput,
@@ -119,6 +125,15 @@ pub fn route_top_k_plain(logits: &Array, params: &RouterParams) -> Result<[Array
             let scores = ops::softmax(&ops::take_along(logits, &chosen, -1)?, -1, true)?;
             Ok([chosen, scores])
         }
+        Routing::TopThenSigmoid { normalize } => {
+            let logits = ops::astype(logits, Dtype::Float32)?;
+            let chosen = match &params.correction {
+                Some(correction) => top(&ops::add(&logits, correction)?, params)?,
+                None => top(&logits, params)?,
+            };
+            let scores = ops::sigmoid(&ops::take_along(&logits, &chosen, -1)?)?;
+            Ok([chosen, if normalize { normalized(&scores)? } else { scores }])
+        }
         Routing::SigmoidOfInput => {
             let chosen = top(logits, params)?;
             let scores = ops::take_along(logits, &chosen, -1)?;
@@ -197,5 +212,36 @@ impl ExpertGroups {
         let worst = ops::slice_axis(&worst, 2, 0, count - kept)?;
         let limited = ops::put_along(&grouped, &worst, &scalar(f32::NEG_INFINITY), -2)?;
         ops::reshape(&limited, &[batch, length, experts])
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::mlx::{DeviceKind, enter, from_f32, to_f32_vec, to_u32_vec};
+
+    #[test]
+    fn a_correction_is_of_logits_or_of_their_scores() {
+        enter(DeviceKind::Cpu).unwrap();
+        // The logistic functions of both logits are nearly 1, so that a correction of scores
+        // decides, and one of logits does not.
+        let logits = from_f32(&[5.0, 4.0], &[1, 1, 2]);
+        let chosen_by = |routing| {
+            let correction = Some(from_f32(&[0.0, 0.5], &[2]));
+            let (logit_scale, logit_cap) = (1.0, None);
+            let params =
+                RouterParams { experts: 2, active: 1, routing, correction, logit_scale, logit_cap };
+            let device = Device::default();
+            let [chosen, weights] = route_top_k(device, &logits, &params).unwrap();
+            (to_u32_vec(&chosen).unwrap()[0], to_f32_vec(&weights).unwrap()[0])
+        };
+        let (chosen, weight) = chosen_by(Routing::TopThenSigmoid { normalize: false });
+        assert_eq!(chosen, 0);
+        assert!((weight - 1.0 / (1.0 + (-5.0_f32).exp())).abs() < 1e-6, "{weight}");
+        assert_eq!(chosen_by(Routing::TopThenSigmoid { normalize: true }), (0, 1.0));
+        let (score, groups, normalize, scale) = (Score::Sigmoid, None, false, 1.0);
+        let of_scores = Routing::ScoresThenTop { score, groups, normalize, scale };
+        assert_eq!(chosen_by(of_scores).0, 1);
     }
 }

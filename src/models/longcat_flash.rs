@@ -103,6 +103,7 @@ pub(super) fn decoder(file: &ConfigFile, w: &Weights, embedding: &str) -> Result
         layers,
         norm: Some(Norm::rms(&model.at("norm"), dims, eps)?),
         head_projection: None,
+        before_head: None,
         head: Head::new(&w.at("lm_head"), &embedding, latent.decoder.tied, dims, vocabulary)?,
         logit_scale: None,
         logit_cap: None,

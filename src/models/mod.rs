@@ -13,6 +13,7 @@ mod afm7;
 mod afmoe;
 mod apertus;
 mod arcee;
+mod aria;
 mod axk1;
 mod baichuan_m1;
 mod bailing;
@@ -23,6 +24,7 @@ mod bloom;
 mod cohere;
 mod cohere2;
 mod cohere2_moe;
+mod cohere_compass;
 mod config;
 mod cwm;
 mod dbrx;
@@ -36,6 +38,7 @@ mod ernie4_5_moe;
 mod exaone;
 mod falcon;
 mod falcon_h1;
+mod flint;
 mod gear;
 mod gemma;
 mod glm;
@@ -52,6 +55,7 @@ mod jais2;
 mod jamba;
 mod kimi_linear;
 mod klear;
+mod kolibri1;
 mod laguna;
 mod layout;
 mod lfm2;
@@ -71,6 +75,7 @@ mod minicpm3;
 mod minimax;
 mod minimax_m3;
 mod mistral;
+mod modernbert_decoder;
 mod mpt;
 mod muse_glimmer;
 mod muse_spark;
@@ -511,6 +516,7 @@ const FAMILIES: &[&[Architecture]] = &[
         afmoe,
         apertus,
         arcee,
+        aria,
         axk1,
         baichuan_m1,
         bamba,
@@ -520,6 +526,7 @@ const FAMILIES: &[&[Architecture]] = &[
         cohere,
         cohere2,
         cohere2_moe,
+        cohere_compass,
         cwm,
         dbrx,
         diffllama,
@@ -529,6 +536,7 @@ const FAMILIES: &[&[Architecture]] = &[
         ernie4_5_moe,
         falcon,
         falcon_h1,
+        flint,
         gear,
         granite,
         granitemoehybrid,
@@ -541,6 +549,7 @@ const FAMILIES: &[&[Architecture]] = &[
         jamba,
         kimi_linear,
         klear,
+        kolibri1,
         laguna,
         lfm2,
         lfm2_moe,
@@ -558,6 +567,7 @@ const FAMILIES: &[&[Architecture]] = &[
         minicpm3,
         minimax,
         minimax_m3,
+        modernbert_decoder,
         mpt,
         muse_glimmer,
         muse_spark,

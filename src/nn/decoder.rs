@@ -11,6 +11,7 @@ use super::rows::StepRows;
 use super::step::Step;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
+use crate::fused::activation::Activation;
 use crate::fused::math::{scaled, soft_cap};
 use crate::mlx::{Array, Dtype, from_u32, ops, scalar};
 use crate::weights::Weights;
@@ -85,6 +86,25 @@ fn no_head() -> Error {
     Error::Unsupported(message.to_owned())
 }
 
+/// What stands in front of the output of models like BERT (Devlin et al. 2018):
+/// norm(act(dense(x))).
+#[derive(Debug)]
+pub struct HeadTransform {
+    /// Of as many outputs as inputs.
+    pub dense: Linear,
+    /// Behind that.
+    pub activation: Activation,
+    /// Behind that.
+    pub norm: Norm,
+}
+
+impl HeadTransform {
+    /// `[…, dims]` to the same shape.
+    fn forward(&self, x: &Array) -> Result<Array> {
+        self.norm.forward(&self.activation.apply(&self.dense.forward(x)?)?)
+    }
+}
+
 /// Tokens that are never written: their logits are −∞.
 #[derive(Debug)]
 pub struct Unwritten(Array);
@@ -127,6 +147,8 @@ pub struct Decoder {
     pub norm: Option<Norm>,
     /// Makes what the head reads as wide as an embedding; `None` where it is.
     pub head_projection: Option<Linear>,
+    /// Between that and the output; `None` for nothing.
+    pub before_head: Option<HeadTransform>,
     /// The output.
     pub head: Head,
     /// Multiplies the logits; `None` for 1.
@@ -249,7 +271,10 @@ impl Decoder {
 
     /// Hidden states, as the head reads them, to logits.
     fn project(&self, x: &Array) -> Result<Array> {
-        let mut logits = self.head.forward(x, &self.embedding)?;
+        let mut logits = match &self.before_head {
+            Some(transform) => self.head.forward(&transform.forward(x)?, &self.embedding)?,
+            None => self.head.forward(x, &self.embedding)?,
+        };
         if let Some(scale) = self.logit_scale {
             logits = scaled(&logits, scale)?;
         }

@@ -80,7 +80,7 @@ pub use compressed_attention::{CompressedAttention, CompressedConfig, Compressed
 pub use conv::{CausalConv, ShortConv};
 pub use conv_attention::ConvAttention;
 pub use cross_layer::{CrossLayerAttention, LentKeys};
-pub use decoder::{Decoder, Head};
+pub use decoder::{Decoder, Head, HeadTransform};
 pub use decoder_layer::{BlockNorms, DecoderLayer, Norms};
 pub use dense_and_moe::DenseAndMoe;
 pub use differential::DifferentialAttention;

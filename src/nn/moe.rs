@@ -266,9 +266,14 @@ impl Experts {
     /// gates, and `down_proj` `[experts, hidden, dims]`: inputs before outputs, as Llama 4 is
     /// published.
     pub fn transposed(w: &Weights, config: MoeConfig) -> Result<Self> {
+        Self::transposed_named(w, ["gate_up_proj", "down_proj"], config)
+    }
+
+    /// The same by these names.
+    pub fn transposed_named(w: &Weights, names: [&str; 2], config: MoeConfig) -> Result<Self> {
         let MoeConfig { dims, hidden, experts, .. } = config;
-        let gate_up = w.take_matrix("gate_up_proj", &[experts, dims, 2 * hidden])?;
-        let down = w.take_matrix("down_proj", &[experts, hidden, dims])?;
+        let gate_up = w.take_matrix(names[0], &[experts, dims, 2 * hidden])?;
+        let down = w.take_matrix(names[1], &[experts, hidden, dims])?;
         let part = |stored: &Array, start: i32, end: i32| -> Result<_> {
             ExpertMatrix::transposed(&ops::slice_axis(stored, 2, start, end)?)
         };

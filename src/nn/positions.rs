@@ -25,8 +25,13 @@ impl Positions {
     /// Waves of speeds from 1 to 1/10000, the first at position `first`; `dims` is even, and 4 or
     /// more.
     pub fn waves(dims: i32, first: i32) -> Self {
+        Self::waves_in_steps(dims, dims / 2 - 1, first)
+    }
+
+    /// Waves of speeds from 1 on, of which 1/10000 would be that of number `steps`; `dims` is even.
+    pub fn waves_in_steps(dims: i32, steps: i32, first: i32) -> Self {
         let half = dims / 2;
-        let step = 10_000.0_f32.ln() / (half - 1) as f32;
+        let step = 10_000.0_f32.ln() / steps as f32;
         let speeds: Vec<_> = (0..half).map(|wave| (-step * wave as f32).exp()).collect();
         Self::Waves { speeds: from_f32(&speeds, &[1, half]), first }
     }

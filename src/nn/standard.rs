@@ -345,6 +345,7 @@ impl StandardDecoder {
                 .collect::<Result<_>>()?,
             norm: self.last_norm.then(norm).transpose()?,
             head_projection: projection(1, [dims, width])?,
+            before_head: None,
             head: {
                 let (head, sizes) = (w.at(names.head), [width, self.vocabulary]);
                 match names.model == "model" && is_bare(w) && !head.has("weight") {

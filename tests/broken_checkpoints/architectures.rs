@@ -235,6 +235,12 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
     expect_refusal("bloom-raw", "apply_residual_connection_post_layernorm", &[json!(true)]);
     expect_refusal("codegen-raw", "n_head", &[json!(2), json!(0)]);
+    expect_refusal("ctrl-raw", "n_embd", &[json!(33), json!(0)]);
+    expect_refusal("kolibri1-raw", "sliding_window", &[Value::Null, json!(0)]);
+    expect_refusal("aria-text-raw", "moe_num_shared_experts", &[json!(0), json!(1_u64 << 40)]);
+    expect_refusal("aria-text-raw", "moe_topk", &[json!(0), json!(5)]);
+    let absurd = [json!(0), json!(-1), json!(65)];
+    expect_refusal("gpt-neox-japanese-raw", "intermediate_multiple_size", &absurd);
     expect_refusal("kimi-linear", "moe_router_activation_func", &[json!("tanh")]);
     expect_refusal("longcat-flash", "zero_expert_type", &[json!("drop")]);
     expect_refusal("longcat-flash", "attention_method", &[json!("MHA")]);

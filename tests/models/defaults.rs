@@ -17,6 +17,9 @@ use super::{Golden, logits, relative_error};
 fn cases() -> Vec<(&'static str, &'static str, Value, Value)> {
     let base = |base: f32| (json!(base), json!(3.0 * base));
     let bases = [
+        ("aria-text-raw", base(1e4)),
+        ("flint-raw", base(1e4)),
+        ("kolibri1-raw", base(1e4)),
         ("phimoe-raw", base(1e6)),
         ("qwen2-raw", base(1e4)),
         ("qwen2-moe-raw", base(1e4)),
@@ -32,6 +35,21 @@ fn cases() -> Vec<(&'static str, &'static str, Value, Value)> {
         bases.into_iter().map(|(fixture, (usual, other))| (fixture, "rope_theta", usual, other));
     bases
         .chain([
+            ("aria-text-raw", "hidden_act", json!("silu"), json!("gelu")),
+            ("aria-text-raw", "moe_topk", json!(2), json!(1)),
+            ("aria-text-raw", "rms_norm_eps", json!(1e-6), json!(1e-2)),
+            ("cohere-compass-text-raw", "layer_norm_eps", json!(1e-5), json!(1e-2)),
+            ("cohere-compass-text-raw", "logit_scale", json!(1.0), json!(0.5)),
+            ("ctrl-raw", "layer_norm_epsilon", json!(1e-6), json!(1e-2)),
+            ("flint-raw", "norm_topk_prob", json!(true), json!(false)),
+            ("flint-raw", "rms_norm_eps", json!(1e-6), json!(1e-2)),
+            ("kolibri1-raw", "norm_topk_prob", json!(false), json!(true)),
+            ("kolibri1-raw", "rms_norm_eps", json!(1e-6), json!(1e-2)),
+            ("modernbert-decoder-raw", "classifier_activation", json!("gelu"), json!("relu")),
+            ("modernbert-decoder-raw", "global_rope_theta", json!(160_000.0), json!(500.0)),
+            ("modernbert-decoder-raw", "hidden_activation", json!("gelu"), json!("relu")),
+            ("modernbert-decoder-raw", "local_attention", json!(128), json!(16)),
+            ("modernbert-decoder-raw", "local_rope_theta", json!(10_000.0), json!(500.0)),
             ("qwen2-vl-raw", "rms_norm_eps", json!(1e-5), json!(1e-2)),
             ("qwen3-vl-moe-raw", "norm_topk_prob", json!(true), json!(false)),
             ("phi-raw", "hidden_act", json!("gelu_new"), json!("relu")),

@@ -52,9 +52,10 @@ What transformers 5.24 lists among its causal language models and does not run h
 
 | `model_type` | Why |
 |---|---|
-| `deepseek_v4`, `qwen4_exp`, `hy_v4`, `dots3_note`, `inkling_text`, `inkling2_text`, `inkling2_loop_text`, `axk2`, `zaya`, `apertus1p5_text`, `dory`, `lara_mini`, `hrm_text` | recent; each mixes positions or streams in a way that no block has yet |
-| `kolibri1`, `flint`, `modernbert-decoder`, `aria_text`, `cohere_compass_text` | little used; they are made of blocks that are here |
-| `jetmoe`, `zamba`, `rwkv`, `xlstm`, `ctrl`, `cpmant`, `xlnet`, `xlm`, `reformer` | older; recurrences, attention and positions of their own |
+| `deepseek_v4` | V4.1's layers, but for groups of positions that overlap, with weights of their own for an indexer's keys, and experts that the token itself chooses |
+| `qwen4_exp`, `hy_v4`, `dots3_note`, `inkling_text`, `inkling2_text`, `inkling2_loop_text`, `axk2`, `zaya`, `apertus1p5_text`, `dory`, `lara_mini`, `hrm_text` | recent; each mixes positions or streams in a way that no block has yet |
+| `jetmoe`, `zamba` | older; attention whose projections of queries and outputs are those of experts, and Mamba mixers with matrices for each head |
+| `rwkv`, `xlstm`, `cpmant`, `xlnet`, `xlm`, `reformer` | older; recurrences, attention and positions of their own |
 | `mllama`, `emu3`, `fuyu`, `git`, `got_ocr2`, `moss_transcribe_diarize` | language models within others, which read what is seen through layers of their own, or lie below other names |
 | `blt`, `moshi`, `musicgen`, `musicgen_melody` | bytes or sound in place of tokens |
 | `gemma4_assistant`, `gemma4_unified_assistant` | write drafts for another model alone |

@@ -33,6 +33,7 @@ pub fn top_k(params: &RouterParams) -> Option<TopK> {
             of(scoring, normalize, scale)
         }
         Routing::ScoresThenTop { groups: Some(_), .. }
+        | Routing::TopThenSigmoid { .. }
         | Routing::SparseMixer(_)
         | Routing::SigmoidOfInput => None,
     }

@@ -41,6 +41,7 @@ impl<'a> Choice<'a> {
                 (scoring, normalize, scale)
             }
             Routing::ScoresThenTop { groups: Some(_), .. }
+            | Routing::TopThenSigmoid { .. }
             | Routing::SparseMixer(_)
             | Routing::SigmoidOfInput => return None,
         };

@@ -82,16 +82,18 @@ impl ConfigFile {
             Some(head_dim) => self.bounded("head_dim", head_dim, 1 << 14)?,
             None if dims % heads == 0 => dims / heads,
             None => {
-                return Err(self.error(format!(
-                    "\"hidden_size\" {dims} is not divisible by \"num_attention_heads\" {heads}"
-                )));
+                let [all, parts] =
+                    ["hidden_size", "num_attention_heads"].map(|field| self.own_name(field));
+                return Err(
+                    self.error(format!("\"{all}\" {dims} is not divisible by \"{parts}\" {heads}"))
+                );
             }
         };
         if heads % kv_heads != 0 {
-            return Err(self.error(format!(
-                "\"num_attention_heads\" {heads} is not a multiple of \"num_key_value_heads\" \
-                 {kv_heads}"
-            )));
+            let [all, groups] =
+                ["num_attention_heads", "num_key_value_heads"].map(|field| self.own_name(field));
+            return Err(self
+                .error(format!("\"{all}\" {heads} is not a multiple of \"{groups}\" {kv_heads}")));
         }
         let bias = self.flag("attention_bias")?;
         Ok(AttentionConfig {

@@ -2,7 +2,7 @@
 
 use super::{ConfigFile, LayerType};
 use crate::error::Result;
-use crate::nn::StandardDecoder;
+use crate::nn::{AttentionSpan, LayerConfig, StandardDecoder};
 
 impl ConfigFile {
     /// How far the layers see. Mistral's first release says it `for_all` of them; Llama's never
@@ -32,5 +32,31 @@ impl ConfigFile {
             Some(_) => Ok(Some(self.window()?)),
             None => Ok(None),
         }
+    }
+
+    /// The layers of ModernBERT (Warner et al. 2024), each of which has the rotation of its kind:
+    /// those of `layer_types`, or without it the first and every `global_attn_every_n_layers`-th
+    /// from there, see as far as the first of `spans`, and the others as far as the second.
+    pub(in crate::models) fn modernbert_layers(
+        &self,
+        head_dim: i32,
+        spans: [AttentionSpan; 2],
+    ) -> Result<Vec<LayerConfig>> {
+        let kind = |layers: &str, field: &str, base: f32, span| -> Result<_> {
+            let base = self.optional(field)?.unwrap_or(base);
+            let own = self.rope_parameters_of(layers);
+            let rope = own.as_ref().unwrap_or(self).rope(head_dim, Some(base), false)?;
+            Ok(LayerConfig { span, rope: Some(rope), temperature: None })
+        };
+        let far = kind("full_attention", "global_rope_theta", 160_000.0, spans[0])?;
+        let near = kind("sliding_attention", "local_rope_theta", 10_000.0, spans[1])?;
+        let sees_all: Vec<bool> = match self.layer_types()? {
+            Some(kinds) => kinds.iter().map(|kind| *kind == LayerType::FullAttention).collect(),
+            None => {
+                let every = self.size_or("global_attn_every_n_layers", 3)?.unsigned_abs() as usize;
+                (0..self.layers()?).map(|layer| layer.is_multiple_of(every)).collect()
+            }
+        };
+        Ok(sees_all.into_iter().map(|all| if all { far.clone() } else { near.clone() }).collect())
     }
 }

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::{encoder_view, is_of_training, judges, labels};
 use crate::error::Result;
-use crate::models::config::{ConfigFile, LayerType};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
     Activation, AttentionConfig, AttentionSpan, BlockNorms, Classifier, ClassifierPooling,
-    DecoderLayer, Embedding, Encoder, LayerConfig, Linear, Mlp, Norm, Norms,
+    DecoderLayer, Embedding, Encoder, Linear, Mlp, Norm, Norms,
 };
 use crate::weights::Weights;
 
@@ -36,33 +36,16 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let (dims, eps, hidden) = (attention.dims, file.eps()?, file.size("intermediate_size")?);
     let activation = file.optional("hidden_activation")?.unwrap_or(Activation::Gelu);
     let mlp_bias = file.flag("mlp_bias")?;
-    let [global, local] = [
-        ("full_attention", "global_rope_theta", 160_000.0),
-        ("sliding_attention", "local_rope_theta", 10_000.0),
-    ];
-    let rope = |(layers, field, base): (&str, &str, f32)| {
-        let base = file.optional(field)?.unwrap_or(base);
-        file.rope_parameters_of(layers).as_ref().unwrap_or(file).rope(
-            attention.head_dim,
-            Some(base),
-            false,
-        )
-    };
-    let (global, local) = (rope(global)?, rope(local)?);
     let reach = file.size_or("local_attention", 128)? / 2;
-    let kinds = kinds(file)?;
+    let spans = [AttentionSpan::Whole, AttentionSpan::Around(reach)];
+    let layers = file.modernbert_layers(attention.head_dim, spans)?;
     let layer = |index: usize| -> Result<DecoderLayer> {
         let w = inner.at("layers").at(index);
-        let (span, rope) = match kinds[index] {
-            LayerType::FullAttention => (AttentionSpan::Whole, &global),
-            LayerType::SlidingAttention => (AttentionSpan::Around(reach), &local),
-        };
-        let config = LayerConfig { span, rope: Some(rope.clone()), temperature: None };
         let norm = |name: &str| Norm::layer(&w.at(name), dims, eps).map(Some);
         let block = |before| BlockNorms { before, ..BlockNorms::default() };
         let mlp = Mlp::fused(&w.at("mlp"), ["Wi", "Wo"], dims, hidden, mlp_bias, activation)?;
         Ok(DecoderLayer {
-            mixer: Box::new(attention.build(&w.at("attn"), config)?),
+            mixer: Box::new(attention.build(&w.at("attn"), layers[index].clone())?),
             feed_forward: Box::new(mlp),
             norms: Norms::Sequential {
                 // The embeddings have just been normalized.
@@ -85,19 +68,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         norm: Some(Norm::layer(&inner.at("final_norm"), dims, eps)?),
         classifier: if judges(file)? { Some(classifier(file, w, dims, eps)?) } else { None },
     }))
-}
-
-/// What each layer sees: `layer_types`, or the whole text every so many layers, from the first on.
-fn kinds(file: &ConfigFile) -> Result<Vec<LayerType>> {
-    if let Some(kinds) = file.layer_types()? {
-        return Ok(kinds);
-    }
-    let every = file.size_or("global_attn_every_n_layers", 3)?.unsigned_abs() as usize;
-    let kind = |index: usize| match index.is_multiple_of(every) {
-        true => LayerType::FullAttention,
-        false => LayerType::SlidingAttention,
-    };
-    Ok((0..file.layers()?).map(kind).collect())
 }
 
 fn classifier(file: &ConfigFile, w: &Weights, dims: i32, eps: f32) -> Result<Classifier> {

@@ -1,6 +1,7 @@
 //! Models of the GPT family.
 
 mod codegen;
+mod ctrl;
 mod gpt2;
 mod gpt_bigcode;
 mod gpt_neo;
@@ -14,6 +15,7 @@ use super::Architecture;
 
 pub(super) const ARCHITECTURES: &[Architecture] = architectures![
     codegen,
+    ctrl,
     gpt2,
     gpt_bigcode,
     gpt_neo,
