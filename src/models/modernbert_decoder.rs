@@ -32,8 +32,11 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     // The embeddings have just been normalized.
     decoder.layouts[0].mixer = [None; 2];
     // The field counts positions on both sides, as in the encoder.
-    let window = AttentionSpan::SlidingWindow(file.size_or("local_attention", 128)?.max(2) / 2);
-    let spans = [AttentionSpan::Full, window];
+    let window = file.size_or("local_attention", 128)? / 2;
+    if window == 0 {
+        return Err(file.error("\"local_attention\" is 1, and a token sees itself at least"));
+    }
+    let spans = [AttentionSpan::Full, AttentionSpan::SlidingWindow(window)];
     decoder.layers = file.modernbert_layers(decoder.attention.head_dim, spans)?;
     decoder.attention.output = "Wo";
     let activation = file.optional("hidden_activation")?.unwrap_or(Activation::Gelu);

@@ -236,6 +236,7 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("bloom-raw", "apply_residual_connection_post_layernorm", &[json!(true)]);
     expect_refusal("codegen-raw", "n_head", &[json!(2), json!(0)]);
     expect_refusal("ctrl-raw", "n_embd", &[json!(33), json!(0)]);
+    expect_refusal("modernbert-decoder-raw", "local_attention", &[json!(0), json!(1)]);
     expect_refusal("kolibri1-raw", "sliding_window", &[Value::Null, json!(0)]);
     expect_refusal("aria-text-raw", "moe_num_shared_experts", &[json!(0), json!(1_u64 << 40)]);
     expect_refusal("aria-text-raw", "moe_topk", &[json!(0), json!(5)]);
