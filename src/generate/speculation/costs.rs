@@ -15,8 +15,8 @@ const MARGIN: f64 = 1.03;
 /// How many steps of a kind are measured before its mean is believed.
 const ENOUGH: u32 = 3;
 
-/// After so many steps in a row without drafts, those with drafts are thought to take this part of
-/// what they took: they are tried again now and then, for a computer is not always as busy.
+/// After so many steps in a row without drafts, those with drafts, and the draft model, are thought
+/// to take this part of what they took: they are tried again now and then, for a computer is not always as busy.
 const UNTRIED: u32 = 256;
 const HOPE: f64 = 0.9;
 
@@ -93,7 +93,8 @@ impl Costs {
         self.untried = if is_ahead { self.untried + 1 } else { 0 };
         if self.untried == UNTRIED {
             self.untried = 0;
-            self.waiting.iter_mut().for_each(|mean| mean.value *= HOPE);
+            let waiting = self.waiting.iter_mut().chain([&mut self.draft]);
+            waiting.for_each(|mean| mean.value *= HOPE);
         }
     }
 
@@ -268,6 +269,16 @@ mod tests {
             length > 0
         });
         assert!(tries.count() > 1000);
+    }
+
+    /// Its first steps touch its memory for the first time.
+    #[test]
+    fn a_draft_model_that_was_slow_is_tried_again() {
+        let mut costs = device(1.0, 0.05);
+        costs.add_draft(Duration::from_secs(3));
+        assert_eq!(length(&costs, ALONE, true, 0.9), 0);
+        (0..20 * UNTRIED).for_each(|_| costs.add(1, true, Duration::from_secs(1)));
+        assert!(length(&costs, ALONE, true, 0.9) > 0);
     }
 
     #[test]
