@@ -1,7 +1,8 @@
 //! Tokens per second of a whole model on the CPU, and what share of the memory's bandwidth its
 //! decoding uses.
 //!
-//!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] [--batch 1] [--rounds 12] [--precision fast]
+//!     cargo bench --bench throughput [-- --bits 4] [--experts 1] [--prompt 256] [--tokens 8] \
+//!         [--batch 1] [--rounds 12] [--precision fast]
 //!
 //! The weights are random; 0 bits means bfloat16. What a token must read, the weights and the keys
 //! and values before it, is compared with a plain read of the same file by the same threads, just

@@ -1,6 +1,6 @@
-// One round of node-llama-cpp: node node-llama-cpp.mjs FOLDER MODEL PROMPT TOKENS THREADS [STREAMS],
-// where FOLDER has it installed. Prints JSON; of several streams, sequences of one batch, the tokens
-// per second of all together while all of them write.
+// One round of node-llama-cpp: node node-llama-cpp.mjs FOLDER MODEL PROMPT TOKENS THREADS
+// [STREAMS], where FOLDER has it installed. Prints JSON; of several streams, sequences of one
+// batch, the tokens per second of all together while all of them write.
 
 import { createRequire } from 'node:module'
 import { resolve } from 'node:path'

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 // npm run bench:peers [-- --rounds 3 --prompts 256,1024 --streams 4,8 --tokens 32 --nice -5
-// --threads 1,2 --instructions avx2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of these numbers of threads) and
-// mlx-lm, in turns, with models of one shape and as many bits per weight. Prints a table of medians
-// and, unless it is only to be printed, writes it to docs/benchmarks.md.
+// --threads 1,2 --instructions avx2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of
+// these numbers of threads) and mlx-lm, in turns, with models of one shape and as many bits per
+// weight. Prints a table of medians and, unless it is only to be printed, writes it to
+// docs/benchmarks.md.
 
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'

@@ -16,7 +16,8 @@ const MARGIN: f64 = 1.03;
 const ENOUGH: u32 = 3;
 
 /// After so many steps in a row without drafts, those with drafts, and the draft model, are thought
-/// to take this part of what they took: they are tried again now and then, for a computer is not always as busy.
+/// to take this part of what they took: they are tried again now and then, for a computer is not
+/// always as busy.
 const UNTRIED: u32 = 256;
 const HOPE: f64 = 0.9;
 
