@@ -233,7 +233,6 @@ fn what_an_architecture_is_not_written_for_is_refused() {
     expect_refusal("iquestloopcoder", "loop_window_size", &[json!(0), json!(-1)]);
     expect_refusal("nanbeige", "num_loops", &[json!(0), json!(1 << 20)]);
     expect_refusal("gemma4-text", "use_bidirectional_attention", &[json!("all")]);
-    expect_refusal("bloom-raw", "apply_residual_connection_post_layernorm", &[json!(true)]);
     expect_refusal("codegen-raw", "n_head", &[json!(2), json!(0)]);
     expect_refusal("ctrl-raw", "n_embd", &[json!(33), json!(0)]);
     expect_refusal("modernbert-decoder-raw", "local_attention", &[json!(0), json!(1)]);
