@@ -356,7 +356,8 @@ fn some_speculate_and_others_do_not() {
 
 #[test]
 fn what_is_in_the_caches_is_a_beginning_that_the_head_does_not_know() {
-    for name in ["glm4-moe", "qwen3-5"] {
+    // Where a state is kept, the last of twelve tokens is left to the first step.
+    for (name, cached) in [("glm4-moe", 12), ("qwen3-5", 11)] {
         let folder = seeded::folder_in(KIND, name);
         let copy = tempfile::tempdir().unwrap();
         foreseeable(&folder, copy.path());
@@ -371,7 +372,7 @@ fn what_is_in_the_caches_is_a_beginning_that_the_head_does_not_know() {
         let speculation = Some(SpeculationOptions { draft_tokens: Some(2), lookup: false });
         let options = SequenceOptions { speculation, ..SequenceOptions::new(greedy, 7) };
         let behind = Sequence::new(model, prompt, options, Some(cache)).unwrap();
-        assert_eq!(behind.cached_tokens(), 11, "{name}");
+        assert_eq!(behind.cached_tokens(), cached, "{name}");
         let (tokens, speculated) = run(model, vec![behind]).remove(0);
         assert_eq!(tokens, plain, "{name}");
         assert!(speculated.unwrap().accepted > COUNT / 2, "{name}: {speculated:?}");
