@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::config::{ConfigFile, RopeDefaults};
+use super::config::ConfigFile;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{Activation, DecoderNames, Norm, NormLayout, PlainMlp, PositionTable};
@@ -14,7 +14,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     // The norms have this epsilon, whatever a configuration says.
     let file = &file.with([("layer_norm_eps", json!(1e-5)), ("attention_bias", json!(true))]);
     let file = &file.with_defaults([("tie_word_embeddings", json!(true))]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     let dims = decoder.attention.dims;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["self_attn_layer_norm", "final_layer_norm"]);
@@ -26,7 +26,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let positions = file.size_or("max_position_embeddings", 1024)?;
     decoder.positions = Some(PositionTable { name: "embed_positions", positions, first: 2 });
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.output = "out_proj";
     let is_scaled = file.flag_on("scale_embedding")?;
     decoder.embedding_scale = is_scaled.then(|| (dims as f32).sqrt());

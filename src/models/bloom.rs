@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::config::{ConfigFile, RopeDefaults};
+use super::config::ConfigFile;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{Activation, AlibiConfig, DecoderNames, FusedOrder, Norm, PlainMlp, Sums};
@@ -23,7 +23,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         ("attention_bias", json!(true)),
         ("tie_word_embeddings", json!(true)),
     ]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.norm = Norm::layer;
     if file.flag("apply_residual_connection_post_layernorm")? {
         decoder.layout.sums = Sums::Norms;
@@ -39,7 +39,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         norm: "ln_f",
         head: "lm_head",
     };
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.alibi = Some(AlibiConfig::PLAIN);
     decoder.attention.qkv = &["query_key_value"];
     decoder.attention.fused_order = FusedOrder::ByKeyHead;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{ExpertNames, Mamba, MambaConfig, Mlp, Moe, MoeConfig, Norm, NormLayout, Routing};
 use crate::weights::Weights;
@@ -23,10 +23,9 @@ enum Kind {
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.with_defaults([("mamba_d_state", json!(16)), ("mamba_d_conv", json!(4))]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.layout = NormLayout::pre(["input_layernorm", "pre_ff_layernorm"]);
     decoder.names.norm = "final_layernorm";
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     let attends = every(file, ["attn_layer_period", "attn_layer_offset"], [8, 4])?;
     let kinds = match file.layer_kinds::<Kind>()? {
         Some(kinds) => kinds.into_iter().map(|kind| kind == Kind::Attention).collect(),

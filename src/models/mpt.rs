@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::config::{ConfigFile, RopeDefaults};
+use super::config::ConfigFile;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{Activation, AlibiConfig, DecoderNames, Norm, NormLayout, PlainMlp};
@@ -63,11 +63,10 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("vocab_size", json!(50_368)),
             ("tie_word_embeddings", json!(true)),
         ]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["norm_1", "norm_2"]);
     decoder.names = DecoderNames { layers: "blocks", norm: "norm_f", ..DecoderNames::GPT2 };
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.alibi =
         Some(AlibiConfig { max: attention.alibi_bias_max, ..AlibiConfig::PLAIN });
     decoder.attention.qkv = &["Wqkv"];

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
     Activation, DecoderNames, FactorizedEmbedding, Norm, NormLayout, PlainMlp, PositionTable,
@@ -22,7 +22,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("attention_bias", json!(file.flag_on("enable_bias")?)),
         ]);
     let dims = file.size("hidden_size")?;
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.norm = match file.flag_on("layer_norm_elementwise_affine")? {
         true => Norm::layer,
         false => Norm::layer_unweighted,
@@ -43,7 +43,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     };
     let positions = file.size_or("max_position_embeddings", 2048)?;
     decoder.positions = Some(PositionTable { name: "embed_positions", positions, first: 2 });
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.output = "out_proj";
     let activation = file.optional("hidden_act")?.unwrap_or(Activation::Relu);
     let (hidden, bias) = (file.size("intermediate_size")?, decoder.attention.qkv_bias);

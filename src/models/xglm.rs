@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::config::{ConfigFile, RopeDefaults};
+use super::config::ConfigFile;
 use super::{Architecture, LanguageModel};
 use crate::error::Result;
 use crate::nn::{Activation, DecoderNames, Norm, NormLayout, PlainMlp, Positions};
@@ -38,7 +38,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     if file.flag("add_cross_attention")? {
         return Err(file.error("\"add_cross_attention\" is true, which is not supported"));
     }
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     let dims = decoder.attention.dims;
     if dims < 4 || dims % 2 != 0 {
         return Err(file.error(format!("\"d_model\" {dims} is not even, and 4 or more")));
@@ -46,7 +46,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["self_attn_layer_norm", "final_layer_norm"]);
     decoder.names = DecoderNames { norm: "layer_norm", ..DecoderNames::default() };
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.output = "out_proj";
     let is_scaled = file.flag_on("scale_embedding")?;
     decoder.embedding_scale = is_scaled.then(|| (dims as f32).sqrt());

@@ -1,5 +1,9 @@
 //! Fields that some architectures have, with values that no model can have.
 
+use std::ops::ControlFlow;
+
+use nodemlx::mlx::{self, DeviceKind};
+use nodemlx::models::{self, LoadOptions};
 use serde_json::{Value, json};
 
 use super::{copy_of, edit_config, edit_header, expect};
@@ -322,5 +326,32 @@ fn sizes_that_a_part_does_not_say_are_those_of_the_whole() {
             text.retain(|field, _| !["hidden_size", "hidden_act"].contains(&field.as_str()));
         });
         expect(&dir, "INVALID_WEIGHTS", &["embed_tokens", size]);
+    }
+}
+
+#[test]
+fn heads_of_an_odd_number_of_features_are_fine_where_nothing_is_rotated() {
+    mlx::enter(DeviceKind::Cpu).unwrap();
+    for (fixture, heads) in [
+        ("biogpt-raw", "num_attention_heads"),
+        ("bloom-raw", "n_head"),
+        ("ctrl-raw", "n_head"),
+        ("gpt-neo-raw", "num_heads"),
+        ("gpt2-raw", "n_head"),
+        ("mpt-raw", "n_heads"),
+        ("openai-gpt-raw", "n_head"),
+        ("opt-raw", "num_attention_heads"),
+        ("xglm-raw", "attention_heads"),
+    ] {
+        let dir = copy_of(fixture);
+        edit_config(&dir, |config| {
+            config.insert(heads.to_owned(), json!(32));
+        });
+        let options = LoadOptions::default();
+        let loaded = models::load(dir.path(), &options, &mut |_| ControlFlow::Continue(()));
+        let model = loaded.unwrap_or_else(|error| panic!("{fixture}: {error}")).model;
+        let tokens = mlx::from_u32(&[1, 2, 3], &[1, 3]);
+        let logits = model.logits(&tokens, &mut model.make_caches()).unwrap();
+        assert!(mlx::to_f32_vec(&logits).unwrap().iter().all(|it| it.is_finite()), "{fixture}");
     }
 }

@@ -24,11 +24,6 @@ impl ConfigFile {
     /// The decoder that the usual fields describe, with full attention in every layer. An
     /// architecture changes what is its own.
     pub(in crate::models) fn decoder(&self, rope: &RopeDefaults) -> Result<StandardDecoder> {
-        let field = "per_layer_config";
-        if self.value(field).and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
-            let message = format!("\"{field}\" is not supported in this architecture");
-            return Err(self.error(message));
-        }
         // That of rules which count the rotated features themselves.
         let file = match rope.share {
             Some(share) if !self.says_rope_field("partial_rotary_factor")? => {
@@ -36,8 +31,8 @@ impl ConfigFile {
             }
             _ => self,
         };
-        let attention = self.attention()?;
-        let eps = self.eps()?;
+        let mut decoder = self.unrotated_decoder()?;
+        let attention = &decoder.attention;
         let rotated = match self.optional("rotary_dim")? {
             Some(rotated) if rope.share.is_some() => {
                 self.bounded("rotary_dim", rotated, attention.head_dim.into())?
@@ -45,11 +40,22 @@ impl ConfigFile {
             _ => (attention.head_dim as f32 * self.rotated_share(rope.share)?) as i32,
         };
         let rope = file.rope(rotated, rope.base, rope.traditional)?;
-        let layer = LayerConfig { span: AttentionSpan::Full, rope: Some(rope), temperature: None };
+        decoder.layers.iter_mut().for_each(|layer| layer.rope = Some(rope.clone()));
+        Ok(decoder)
+    }
+
+    /// The same without a rotation.
+    pub(in crate::models) fn unrotated_decoder(&self) -> Result<StandardDecoder> {
+        let field = "per_layer_config";
+        if self.value(field).and_then(Value::as_object).is_some_and(|layers| !layers.is_empty()) {
+            let message = format!("\"{field}\" is not supported in this architecture");
+            return Err(self.error(message));
+        }
+        let layer = LayerConfig { span: AttentionSpan::Full, rope: None, temperature: None };
         Ok(StandardDecoder {
             vocabulary: self.size("vocab_size")?,
             norm: Norm::rms,
-            eps,
+            eps: self.eps()?,
             after_eps: None,
             layout: NormLayout::PRE,
             layouts: Vec::new(),
@@ -59,7 +65,7 @@ impl ConfigFile {
             factorized: None,
             embedding_norm: None,
             positions: None,
-            attention,
+            attention: self.attention()?,
             layers: vec![layer; self.layers()?],
             tied: self.optional("tie_word_embeddings")?,
             head: Linear::new,

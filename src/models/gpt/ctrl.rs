@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::FIELDS;
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, DecoderNames, Norm, NormLayout, PlainMlp, Positions};
 use crate::weights::Weights;
@@ -16,7 +16,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file
         .renamed(&FIELDS)
         .with_defaults([("tie_word_embeddings", json!(true)), ("attention_bias", json!(true))]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     let dims = decoder.attention.dims;
     decoder.norm = norm;
     decoder.layout = NormLayout::pre(["layernorm1", "layernorm2"]);
@@ -26,7 +26,6 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
         norm: "layernorm",
         ..DecoderNames::GPT2
     };
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.embedding_scale = Some((dims as f32).sqrt());
     decoder.attention.qkv = &["Wq", "Wk", "Wv"];
     decoder.attention.output = "dense";

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::FIELDS;
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{
     Activation, DecoderNames, Linear, Norm, NormLayout, PlainMlp, PositionTable, StandardDecoder,
@@ -25,7 +25,7 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             return Err(file.error(format!("\"{field}\" is {}, which is not supported", !expected)));
         }
     }
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.names = DecoderNames::GPT2;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
     let positions = file.size_or("max_position_embeddings", 1024)?;
@@ -47,7 +47,6 @@ pub(super) fn build_with(
     let model = names.into_iter().find(|name| root(w, name).at(embedding).has("weight"));
     let model = model.unwrap_or("transformer");
     decoder.names = DecoderNames { model, embedding, ..DecoderNames::GPT2 };
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     let dims = decoder.attention.dims;
     let first = root(w, decoder.names.model).at("h.0.attn.c_attn");
     let published = first.shape("weight") == Some(&[dims, 3 * dims]);

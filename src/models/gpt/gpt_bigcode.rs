@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::FIELDS;
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, DecoderNames, FusedOrder, Norm, NormLayout, PlainMlp, PositionTable};
 use crate::weights::Weights;
@@ -20,13 +20,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let heads = file.size("num_attention_heads")?;
     let kv_heads = if shared { 1 } else { heads };
     let own = file.with([("num_key_value_heads", json!(kv_heads))]);
-    let mut decoder = own.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = own.unrotated_decoder()?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
     decoder.names = DecoderNames::GPT2;
     let positions = file.size_or("max_position_embeddings", 1024)?;
     decoder.positions = Some(PositionTable { name: "wpe", positions, first: 0 });
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.attention.qkv = &["c_attn"];
     if !shared {
         decoder.attention.fused_order = FusedOrder::ByKeyHead;

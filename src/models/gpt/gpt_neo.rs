@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, DecoderNames, Norm, NormLayout, PlainMlp, PositionTable};
 use crate::weights::Weights;
@@ -30,13 +30,12 @@ fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
             ("hidden_act", "activation_function"),
         ])
         .with_defaults([("tie_word_embeddings", json!(true))]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.norm = Norm::layer;
     decoder.layout = NormLayout::pre(["ln_1", "ln_2"]);
     decoder.names = DecoderNames { attention: "attn.attention", ..DecoderNames::GPT2 };
     let positions = file.size_or("max_position_embeddings", 2048)?;
     decoder.positions = Some(PositionTable { name: "wpe", positions, first: 0 });
-    decoder.layers.iter_mut().for_each(|layer| layer.rope = None);
     decoder.set_windows(windows(file)?);
     decoder.attention.scale = Some(1.0);
     decoder.attention.output = "out_proj";

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::gpt2;
 use crate::error::Result;
-use crate::models::config::{ConfigFile, RopeDefaults};
+use crate::models::config::ConfigFile;
 use crate::models::{Architecture, LanguageModel};
 use crate::nn::{Activation, NormLayout, PositionTable};
 use crate::weights::Weights;
@@ -15,7 +15,7 @@ pub(super) const ARCHITECTURE: Architecture =
 
 fn build(file: &ConfigFile, w: &Weights) -> Result<Box<dyn LanguageModel>> {
     let file = &file.renamed(&FIELDS).with_defaults([("tie_word_embeddings", json!(true))]);
-    let mut decoder = file.decoder(&RopeDefaults::base(10_000.0))?;
+    let mut decoder = file.unrotated_decoder()?;
     decoder.layout = NormLayout::after_sums(["ln_1", "ln_2"]);
     decoder.last_norm = false;
     decoder.names.embedding = "tokens_embed";
