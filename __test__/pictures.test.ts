@@ -14,7 +14,9 @@ it('the picture of the benchmarks has the figures of their page', async () => {
   const read = (name: string): string => readFileSync(join(ROOT, 'docs', name), 'utf8')
   // "npm run pictures" makes it anew.
   expect(read('benchmarks.svg')).toBe(benchmarksPicture(read('benchmarks.md')))
-  expect(() => benchmarksPicture(read('benchmarks.md').replace('| 46.2 |', '| fast |'))).toThrow(
-    'no figure',
-  )
+  expect(() =>
+    benchmarksPicture(
+      read('benchmarks.md').replace(/(?<=^\| decode after 256 tokens \|) [\d.]+/m, ' –'),
+    ),
+  ).toThrow('no figure')
 })
