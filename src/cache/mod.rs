@@ -231,7 +231,8 @@ impl Cache {
         Ok((keys.dequantized()?, values.dequantized()?))
     }
 
-    /// Lets buffers that grow with the positions have room for so many at once, when they must grow.
+    /// Lets buffers that grow with the positions have room for so many at once, when they must
+    /// grow.
     pub fn expect(&mut self, positions: i32) {
         match self {
             Self::Standard(cache) => cache.expected = positions,

@@ -74,20 +74,13 @@ impl StandardCache {
     /// New buffers with the positions so far, and room for `new` ones.
     fn grown(&self, new: [i32; 4], dtype: Dtype) -> Result<KvBuffers> {
         let [batch, heads, length, head_dim] = new;
-        let capacity = self.capacity_with(length);
-        let grow = |buffer: Option<&Array>| {
-            let room = [batch, heads, capacity - self.offset, head_dim];
-            let room = ops::zeros(&room, dtype)?;
-            match buffer {
-                Some(old) if self.offset > 0 => {
-                    ops::concatenate(&[&ops::slice_axis(old, 2, 0, self.offset)?, &room], 2)
-                }
-                _ => Ok(room),
-            }
+        let room = [batch, heads, self.capacity_with(length) - self.offset, head_dim];
+        let grow = |held: Option<Array>| {
+            let room = KvTensor::Plain(ops::zeros(&room, dtype)?);
+            self.with_room_behind(held.map(KvTensor::Plain), room)?.dequantized()
         };
         // As in `update_and_fetch`.
-        let held = self.plain_buffers()?;
-        let [keys, values] = held.as_ref().map_or([None; 2], |it| it.each_ref().map(Some));
+        let (keys, values) = self.plain_buffers()?.map(|[keys, values]| (keys, values)).unzip();
         Ok([grow(keys)?, grow(values)?])
     }
 
@@ -140,17 +133,22 @@ impl StandardCache {
     ) -> Result<(KvTensor, KvTensor)> {
         let buffer = match buffer {
             Some(buffer) if end <= buffer.length() => buffer,
-            buffer => {
+            held => {
                 let room = new.zeros_like(self.capacity_with(end - start) - start)?;
-                match buffer {
-                    Some(old) if start > 0 => old.slice(0, start)?.concatenated(&[&room])?,
-                    _ => room,
-                }
+                self.with_room_behind(held, room)?
             }
         };
         let buffer = buffer.update_slice(new, start)?;
         let seen = buffer.take_prefix(end)?;
         Ok((buffer, seen))
+    }
+
+    /// The positions that a buffer holds, if there is one, and room behind them.
+    fn with_room_behind(&self, held: Option<KvTensor>, room: KvTensor) -> Result<KvTensor> {
+        match held {
+            Some(held) if self.offset > 0 => held.slice(0, self.offset)?.concatenated(&[&room]),
+            _ => Ok(room),
+        }
     }
 
     /// Takes buffers in which `length` positions are new.

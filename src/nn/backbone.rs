@@ -11,7 +11,7 @@ use super::rows::StepRows;
 use super::shared_transformer::LayerOfShared;
 use super::step::Step;
 use crate::cache::Cache;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mlx::Array;
 use crate::weights::Weights;
 
@@ -135,7 +135,10 @@ impl Backbone {
 
     /// The hidden states that a step wants, behind the last norm, `[batch, wanted, dims]`.
     pub fn states(&self, step: &Step, caches: &mut [&mut [Cache]]) -> Result<Array> {
-        self.normed(step, &self.stream(step, caches)?, &self.norm)
+        let stream = self.stream(step, caches)?;
+        step.logits(&stream, self.embedding.dims(), |stream| {
+            stream.normed(&self.norm).array().cloned()
+        })
     }
 
     /// The logits that a step wants, and the hidden states behind the last norm that they are made
@@ -160,18 +163,10 @@ impl Backbone {
         states: &Array,
         caches: &mut [&mut [Cache]],
     ) -> Result<[Array; 2]> {
-        let Some(head) = &self.prediction else {
-            return Err(Error::Unsupported("the model has no prediction head".to_owned()));
-        };
+        let head = PredictionHead::of(self.prediction.as_ref())?;
         let embedded = self.embedding.forward(step.tokens())?;
-        let stream = head.forward(&embedded, states, &mut StepRows::new(step, caches)?)?;
-        let states = self.normed(step, &stream, &head.norm)?;
+        let states = head.predict(step, &embedded, states, caches)?;
         Ok([self.head.forward(&states, &self.embedding)?, states])
-    }
-
-    /// The norm of the positions of a stream that a step wants.
-    fn normed(&self, step: &Step, stream: &Residual, norm: &Norm) -> Result<Array> {
-        step.logits(stream, self.embedding.dims(), |stream| stream.normed(norm).array().cloned())
     }
 
     /// The stream behind the last layer.

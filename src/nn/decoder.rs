@@ -185,7 +185,7 @@ impl Decoder {
     }
 
     /// The same of the prediction head, whose step has the tokens behind those of `states`,
-    /// `[batch, length, dims]`, and whose rows have a cache each.
+    /// `[batch, length, dims]`, and whose rows have its caches each.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where there is no such head.
@@ -195,13 +195,8 @@ impl Decoder {
         states: &Array,
         caches: &mut [&mut [Cache]],
     ) -> Result<[Array; 2]> {
-        let Some(head) = &self.prediction else {
-            return Err(Error::Unsupported("the model has no prediction head".to_owned()));
-        };
-        let mut rows = StepRows::new(step, caches)?;
-        let stream = head.forward(&self.embed(step.tokens())?, states, &mut rows)?;
-        let norm = |stream: &Residual| stream.normed(&head.norm).array().cloned();
-        let states = step.logits(&stream, self.embedding.dims(), norm)?;
+        let head = PredictionHead::of(self.prediction.as_ref())?;
+        let states = head.predict(step, &self.embed(step.tokens())?, states, caches)?;
         Ok([self.project(&states)?, states])
     }
 

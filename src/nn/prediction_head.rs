@@ -18,8 +18,9 @@ use super::linear::Linear;
 use super::norm::Norm;
 use super::residual::Residual;
 use super::rows::StepRows;
+use super::step::Step;
 use crate::cache::Cache;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::mlx::{Array, ops};
 use crate::weights::Weights;
 
@@ -35,7 +36,7 @@ pub struct PredictionHead {
     hidden_first: bool,
     layers: Box<dyn PredictionLayers>,
     /// Behind them.
-    pub(super) norm: Norm,
+    norm: Norm,
 }
 
 /// What a head has between its projection and the norm behind it.
@@ -165,8 +166,9 @@ impl PredictionConfig {
 
 impl PredictionHead {
     /// Takes the head's tensors from its view; `norm` takes one of its norms, `layers` what is
-    /// between them from the layer's view. `None` where the checkpoint has none, where heads are not loaded, or where
-    /// tensors are missing or do not fit, with a warning: a model runs without, too.
+    /// between them from the layer's view. `None` where the checkpoint has none, where heads are
+    /// not loaded, or where tensors are missing or do not fit, with a warning: a model runs
+    /// without, too.
     pub(super) fn load<'a>(
         w: &Weights<'a>,
         names: PredictionNames,
@@ -190,14 +192,26 @@ impl PredictionHead {
         })
     }
 
-    /// The stream behind the layers for embedded tokens and the hidden states in front of them,
-    /// `[batch, length, dims]` each.
-    pub(super) fn forward(
+    /// The head of a model.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where there is none.
+    pub(super) fn of(head: Option<&Self>) -> Result<&Self> {
+        let message = "the model has no prediction head";
+        head.ok_or_else(|| Error::Unsupported(message.to_owned()))
+    }
+
+    /// What the output head reads for the embedded tokens of a step, whose rows have the head's
+    /// caches each, and the hidden states in front of them, `[batch, length, dims]` each:
+    /// `[batch, wanted, dims]`.
+    pub(super) fn predict(
         &self,
+        step: &Step,
         embedded: &Array,
         states: &Array,
-        rows: &mut StepRows,
-    ) -> Result<Residual> {
+        caches: &mut [&mut [Cache]],
+    ) -> Result<Array> {
+        let mut rows = StepRows::new(step, caches)?;
         let embedded = self.embedding_norm.forward(embedded)?;
         let states = self.hidden_norm.forward(states)?;
         let both = match self.hidden_first {
@@ -205,7 +219,9 @@ impl PredictionHead {
             false => [&embedded, &states],
         };
         let x = self.projection.forward(&ops::concatenate(&both, -1)?)?;
-        self.layers.forward(x, rows)
+        let stream = self.layers.forward(x, &mut rows)?;
+        let width = embedded.dim(-1) as usize;
+        step.logits(&stream, width, |stream| stream.normed(&self.norm).array().cloned())
     }
 
     /// Empty caches for its layers.

@@ -263,8 +263,8 @@ impl ConfigFile {
         if self.values.contains_key("text_config") { self.text_part() } else { Ok(self.clone()) }
     }
 
-    /// The same configuration with these values for the fields that it lacks. A list that is null is
-    /// one that it lacks.
+    /// The same configuration with these values for the fields that it lacks. A list that is null
+    /// is one that it lacks.
     pub(super) fn with_defaults<const N: usize>(&self, defaults: [(&str, Value); N]) -> Self {
         let mut file = self.clone();
         for (field, value) in defaults {
@@ -287,8 +287,8 @@ impl ConfigFile {
         Self { context, ..self.clone() }
     }
 
-    /// Whether the model that was built is one of short contexts, where longer ones would have given
-    /// another one.
+    /// Whether the model that was built is one of short contexts, where longer ones would have
+    /// given another one.
     pub(super) fn is_for_short_contexts(&self) -> bool {
         self.has_short_rope.get()
     }

@@ -34,8 +34,8 @@ pub enum Form {
     Words,
 }
 
-/// The order of eight columns as words: pairs as those of codes of 4 bits that are unpacked with the
-/// least work.
+/// The order of eight columns as words: pairs as those of codes of 4 bits that are unpacked with
+/// the least work.
 pub const WORDS: [usize; 8] = [0, 4, 2, 6, 1, 5, 3, 7];
 
 impl Form {
@@ -94,8 +94,8 @@ impl Activations {
         let unit = weights.format.unit();
         let cols = weights.cols.next_multiple_of(2 * BLOCK);
         let units = (weights.cols / unit).next_multiple_of(16);
-        // A row is: sums, a flag, then, with integers: scales, their sums, high bytes, low bytes (or
-        // both in another order).
+        // A row is: sums, a flag, then, with integers: scales, their sums, high bytes, low bytes
+        // (or both in another order).
         let integers = match form {
             Form::Floats => 0,
             Form::Bytes | Form::ByteHalves => 2 * units + cols / 4,
