@@ -1,5 +1,7 @@
 //! Few rows of activations: every row of weights is read once and multiplied with all of them. The
-//! memory is the limit.
+//! memory is the limit, so rows are taken one after the other: of several at once activations would
+//! be loaded less often, but the processor foresees one stream of addresses and not four within a
+//! page, and the memory gives a fifth less.
 #![allow(unsafe_op_in_unsafe_fn, reason = "pure vector code with the conditions of `Simd`")]
 
 use std::marker::PhantomData;
@@ -9,7 +11,7 @@ use super::codes::{Codes, Nibbles, ReadScales};
 use super::{Kernel, Piece, Simd};
 use crate::routes::TILED;
 use crate::scratch::Scratch;
-use crate::simd::{BLOCK, PAGE, prefetch_all};
+use crate::simd::{BLOCK, prefetch_all};
 
 /// Units whose scales are read at a time: those of several rows, or part of a very long one.
 const UNITS: usize = 1024;
@@ -17,9 +19,6 @@ const UNITS: usize = 1024;
 /// Products of scales that there is room for, one after the other: not the size of a page, lest
 /// reads of one row of them wait for writes of another.
 const PRODUCTS: usize = UNITS + 16;
-
-/// Rows of weights that are taken at once, so that activations are loaded once for all.
-const MOST_ROWS: usize = 4;
 
 /// Rows of activations that are taken at once.
 const MOST_X: usize = 4;
@@ -60,21 +59,19 @@ pub trait Way {
     const UNITS: usize;
     /// Rows of activations that are best taken at once.
     const ROWS: usize;
-    /// Whether several rows of weights are best taken at once with a single row of activations.
-    const SEVERAL: bool;
     /// Whether activations are integers.
     const INTEGER: bool;
 
-    /// Adds the products of `chunks` chunks of each row of codes with the columns from `at` of each
-    /// row of activations, unit by unit multiplied by the factors of both. There are at most
-    /// [`RUN`] units.
-    unsafe fn add<S: Simd, const R: usize, const M: usize>(
-        acc: &mut [[S::F; M]; R],
-        codes: [*const u8; R],
+    /// Adds the products of `chunks` chunks of codes with the columns from `at` of each row of
+    /// activations, unit by unit multiplied by the factors of both. There are at most [`RUN`]
+    /// units.
+    unsafe fn add<S: Simd, const M: usize>(
+        acc: &mut [S::F; M],
+        codes: *const u8,
         chunks: usize,
         x: &[Row; M],
         at: usize,
-        factors: [[*const f32; M]; R],
+        factors: [*const f32; M],
     );
 }
 
@@ -87,27 +84,24 @@ impl<C: Codes, const GROUPS: usize> Way for Floats<C, GROUPS> {
     const COLUMNS: usize = BLOCK;
     const UNITS: usize = GROUPS;
     const ROWS: usize = 1;
-    const SEVERAL: bool = true;
     const INTEGER: bool = false;
 
     #[inline(always)]
-    unsafe fn add<S: Simd, const R: usize, const M: usize>(
-        acc: &mut [[S::F; M]; R],
-        codes: [*const u8; R],
+    unsafe fn add<S: Simd, const M: usize>(
+        acc: &mut [S::F; M],
+        codes: *const u8,
         chunks: usize,
         x: &[Row; M],
         at: usize,
-        factors: [[*const f32; M]; R],
+        factors: [*const f32; M],
     ) {
         for chunk in 0..chunks {
             let at = at + chunk * BLOCK;
-            for r in 0..R {
-                let block = C::block::<S>(fetch::<S, C>(codes[r], chunk * BLOCK));
-                for m in 0..M {
-                    let factors = factors[r][m].add(chunk * GROUPS);
-                    let x = x[m].values.add(at);
-                    acc[r][m] = C::dot_f32::<S, GROUPS>(acc[r][m], block, x, factors);
-                }
+            let block = C::block::<S>(fetch::<S, C>(codes, chunk * BLOCK));
+            for m in 0..M {
+                let factors = factors[m].add(chunk * GROUPS);
+                let x = x[m].values.add(at);
+                acc[m] = C::dot_f32::<S, GROUPS>(acc[m], block, x, factors);
             }
         }
     }
@@ -121,28 +115,24 @@ impl<C: Codes, const GROUPS: usize> Way for Integers<C, GROUPS> {
     const COLUMNS: usize = BLOCK;
     const UNITS: usize = GROUPS;
     const ROWS: usize = MOST_X;
-    // Bytes need no unpacking: what counts is that they are read in their order.
-    const SEVERAL: bool = C::BITS != 8;
     const INTEGER: bool = true;
 
     #[inline(always)]
-    unsafe fn add<S: Simd, const R: usize, const M: usize>(
-        acc: &mut [[S::F; M]; R],
-        codes: [*const u8; R],
+    unsafe fn add<S: Simd, const M: usize>(
+        acc: &mut [S::F; M],
+        codes: *const u8,
         chunks: usize,
         x: &[Row; M],
         at: usize,
-        factors: [[*const f32; M]; R],
+        factors: [*const f32; M],
     ) {
         for chunk in 0..chunks {
             let at = at + chunk * BLOCK;
-            for r in 0..R {
-                let block = C::block::<S>(fetch::<S, C>(codes[r], chunk * BLOCK));
-                for m in 0..M {
-                    let factors = factors[r][m].add(chunk * GROUPS);
-                    let (high, low) = (x[m].high.add(at), x[m].low.add(at));
-                    acc[r][m] = C::dot::<S, GROUPS>(acc[r][m], block, high, low, factors);
-                }
+            let block = C::block::<S>(fetch::<S, C>(codes, chunk * BLOCK));
+            for m in 0..M {
+                let factors = factors[m].add(chunk * GROUPS);
+                let (high, low) = (x[m].high.add(at), x[m].low.add(at));
+                acc[m] = C::dot::<S, GROUPS>(acc[m], block, high, low, factors);
             }
         }
     }
@@ -157,32 +147,27 @@ impl<C: Nibbles, const UNITS: usize> Way for Halves<C, UNITS> {
     const COLUMNS: usize = 2 * BLOCK;
     const UNITS: usize = UNITS;
     const ROWS: usize = MOST_X;
-    const SEVERAL: bool = true;
     const INTEGER: bool = true;
 
     #[inline(always)]
-    unsafe fn add<S: Simd, const R: usize, const M: usize>(
-        acc: &mut [[S::F; M]; R],
-        codes: [*const u8; R],
+    unsafe fn add<S: Simd, const M: usize>(
+        acc: &mut [S::F; M],
+        codes: *const u8,
         chunks: usize,
         x: &[Row; M],
         at: usize,
-        factors: [[*const f32; M]; R],
+        factors: [*const f32; M],
     ) {
-        let mut scales = [[S::scales(factors[0][0]); M]; R];
-        for r in 0..R {
-            for m in 0..M {
-                scales[r][m] = S::scales(factors[r][m]);
-            }
+        let mut scales = [S::scales(factors[0]); M];
+        for m in 0..M {
+            scales[m] = S::scales(factors[m]);
         }
         for chunk in 0..chunks {
             let at = 2 * (at + chunk * 2 * BLOCK);
-            for r in 0..R {
-                let blocks = C::split::<S>(fetch::<S, C>(codes[r], chunk * 2 * BLOCK));
-                for m in 0..M {
-                    let x = x[m].halves.add(at);
-                    acc[r][m] = S::dot_split::<UNITS>(acc[r][m], blocks, x, scales[r][m], chunk);
-                }
+            let blocks = C::split::<S>(fetch::<S, C>(codes, chunk * 2 * BLOCK));
+            for m in 0..M {
+                let x = x[m].halves.add(at);
+                acc[m] = S::dot_split::<UNITS>(acc[m], blocks, x, scales[m], chunk);
             }
         }
     }
@@ -225,12 +210,11 @@ impl<W: Way> Kernel for Rows<'_, W> {
         }
         let units_at_once = if count > 1 { UNITS.min(COLUMNS / unit) } else { UNITS };
         let rows_at_once = (UNITS / units.min(units_at_once)).max(1);
-        let mut memory = Scratch::new(2 * UNITS + MOST_ROWS * MOST_X * PRODUCTS);
+        let mut memory = Scratch::new(2 * UNITS + MOST_X * PRODUCTS);
         let (scales, rest) = memory.floats().split_at_mut(UNITS);
         let (biases, products) = rest.split_at_mut(UNITS);
         let products = products.as_mut_ptr();
         let scale_bytes = weights.scale_bytes();
-        let many = S::REGISTERS >= 32 && !weights.row_bytes().is_multiple_of(PAGE);
         for from in (0..units).step_by(units_at_once) {
             let n = units_at_once.min(units - from);
             for first in (0..outputs).step_by(rows_at_once) {
@@ -251,50 +235,31 @@ impl<W: Way> Kernel for Rows<'_, W> {
                         prefetch_all::<S>(scales.wrapping_add(next), each * n * size);
                     }
                 }
-                let part = |row: usize| Part {
-                    codes: weights
-                        .packed
-                        .as_ptr()
-                        .add(unit_of(first + row) * unit * W::Codes::BITS / 8),
-                    row_bytes: weights.row_bytes(),
-                    scales: scales.as_ptr().add(row * n),
-                    biases: biases.as_ptr().add(row * n),
-                    products,
-                    from,
-                    units: n,
-                };
-                let mut row = 0;
-                if count == 1 && W::SEVERAL {
-                    while many && row + MOST_ROWS <= rows {
-                        part(row).all::<S, W, MOST_ROWS>(&x, &y, count, first + row);
-                        row += MOST_ROWS;
-                    }
-                    while row + 2 <= rows {
-                        part(row).all::<S, W, 2>(&x, &y, count, first + row);
-                        row += 2;
-                    }
-                }
-                while row < rows {
-                    part(row).all::<S, W, 1>(&x, &y, count, first + row);
-                    row += 1;
+                for row in 0..rows {
+                    let codes = unit_of(first + row) * unit * W::Codes::BITS / 8;
+                    let part = Part {
+                        codes: weights.packed.as_ptr().add(codes),
+                        scales: scales.as_ptr().add(row * n),
+                        biases: biases.as_ptr().add(row * n),
+                        products,
+                        from,
+                        units: n,
+                    };
+                    part.all::<S, W>(&x, &y, count, first + row);
                 }
             }
         }
     }
 }
 
-/// Some rows of weights, or a part of each.
+/// A row of weights, or a part of it.
 struct Part {
-    /// Those of the first row.
     codes: *const u8,
-    /// From one row to the next.
-    row_bytes: usize,
-    /// `[rows, units]`.
+    /// `[units]`.
     scales: *const f32,
-    /// `[rows, units]`.
+    /// `[units]`.
     biases: *const f32,
-    /// Room for [`PRODUCTS`] floats for each of [`MOST_ROWS`] rows of weights and [`MOST_X`] of
-    /// activations.
+    /// Room for [`PRODUCTS`] floats for each of [`MOST_X`] rows of activations.
     products: *mut f32,
     /// The first unit in the row.
     from: usize,
@@ -302,121 +267,89 @@ struct Part {
 }
 
 impl Part {
-    /// The outputs from `output` of `R` rows of weights, for `count` rows of activations.
+    /// Output `output` of `count` rows of activations.
     #[inline(always)]
-    unsafe fn all<S: Simd, W: Way, const R: usize>(
+    unsafe fn all<S: Simd, W: Way>(
         &self,
         x: &[Row; FEW],
         y: &[*mut f32; FEW],
         count: usize,
         output: usize,
     ) {
-        let put = |i: usize, r: usize, dot: f32| {
-            let y = y[i].add(output + r);
+        let put = |i: usize, dot: f32| {
+            let y = y[i].add(output);
             *y = if self.from > 0 { *y + dot } else { dot };
         };
         for i in (0..count).step_by(W::ROWS) {
             if W::ROWS == 1 || i + 1 == count {
-                let dots = self.dots::<S, W, R, 1>([x[i]]);
-                for (r, &[dot]) in dots.iter().enumerate() {
-                    put(i, r, dot);
-                }
+                let [dot] = self.dots::<S, W, 1>([x[i]]);
+                put(i, dot);
             } else {
-                let x = [x[i], x[i + 1], x[i + 2], x[i + 3]];
-                let dots = self.dots::<S, W, R, MOST_X>(x);
-                for (r, dots) in dots.iter().enumerate() {
-                    for (m, &dot) in dots.iter().enumerate().take(count - i) {
-                        put(i + m, r, dot);
-                    }
+                let dots = self.dots::<S, W, MOST_X>([x[i], x[i + 1], x[i + 2], x[i + 3]]);
+                for (m, &dot) in dots.iter().enumerate().take(count - i) {
+                    put(i + m, dot);
                 }
             }
         }
     }
 
-    /// The dot products of `R` rows of weights with `M` rows of activations.
+    /// The dot products with `M` rows of activations.
     #[inline(always)]
-    unsafe fn dots<S: Simd, W: Way, const R: usize, const M: usize>(
-        &self,
-        x: [Row; M],
-    ) -> [[f32; M]; R] {
-        let &Self { codes, row_bytes, scales, biases, products, from, units } = self;
+    unsafe fn dots<S: Simd, W: Way, const M: usize>(&self, x: [Row; M]) -> [f32; M] {
+        let &Self { codes, scales, biases, products, from, units } = self;
         let unit = W::COLUMNS / W::UNITS;
-        let mut acc = [[S::splat(0.0); M]; R];
+        let mut acc = [S::splat(0.0); M];
         // The biases with the sums of the activations, and the scales of both sides multiplied.
-        let mut factors = [[scales; M]; R];
+        let mut factors = [scales; M];
         for u in (0..units).step_by(S::LANES) {
             // What follows the row's last scale is another row's.
             let zero = S::splat(0.0);
             let own = S::load(OWN.as_ptr().add(16 - (units - u).min(16)));
-            for r in 0..R {
-                let at = r * units + u;
-                let scale = S::select_gt(own, zero, S::load(scales.add(at)), zero);
-                let bias = S::select_gt(own, zero, S::load(biases.add(at)), zero);
-                for m in 0..M {
-                    let x_sums = if W::INTEGER { x[m].integer_sums } else { x[m].sums };
-                    acc[r][m] = S::fma(bias, S::load(x_sums.add(from + u)), acc[r][m]);
-                    if W::INTEGER {
-                        let product = S::mul(scale, S::load(x[m].scales.add(from + u)));
-                        S::store(products.add((r * MOST_X + m) * PRODUCTS + u), product);
-                    }
+            let scale = S::select_gt(own, zero, S::load(scales.add(u)), zero);
+            let bias = S::select_gt(own, zero, S::load(biases.add(u)), zero);
+            for m in 0..M {
+                let x_sums = if W::INTEGER { x[m].integer_sums } else { x[m].sums };
+                acc[m] = S::fma(bias, S::load(x_sums.add(from + u)), acc[m]);
+                if W::INTEGER {
+                    let product = S::mul(scale, S::load(x[m].scales.add(from + u)));
+                    S::store(products.add(m * PRODUCTS + u), product);
                 }
             }
         }
-        for r in 0..R {
+        if W::INTEGER {
             for m in 0..M {
-                factors[r][m] = if W::INTEGER {
-                    products.add((r * MOST_X + m) * PRODUCTS)
-                } else {
-                    scales.add(r * units)
-                };
+                factors[m] = products.add(m * PRODUCTS);
             }
         }
         let bytes = |u: usize| u * unit * W::Codes::BITS / 8;
         let whole = units - units % W::UNITS;
         for u in (0..whole).step_by(RUN) {
             let chunks = RUN.min(whole - u) / W::UNITS;
-            let (mut codes, mut factors) = ([codes; R], factors);
-            for r in 0..R {
-                codes[r] = codes[r].wrapping_add(r * row_bytes + bytes(u));
-                for m in 0..M {
-                    factors[r][m] = factors[r][m].wrapping_add(u);
-                }
-            }
-            W::add::<S, R, M>(&mut acc, codes, chunks, &x, (from + u) * unit, factors);
+            let factors = factors.map(|factors| factors.wrapping_add(u));
+            let at = (from + u) * unit;
+            W::add::<S, M>(&mut acc, codes.wrapping_add(bytes(u)), chunks, &x, at, factors);
         }
         if whole < units {
             // What follows the row's last code and scale may be anything, and 0 · NaN would be
             // seen.
-            let mut last_codes = [[0; 2 * BLOCK]; R];
-            let mut last = [[[0.0; RUN]; M]; R];
-            for r in 0..R {
-                let rest = codes.add(r * row_bytes + bytes(whole));
-                let to = last_codes[r].as_mut_ptr();
-                std::ptr::copy_nonoverlapping(rest, to, bytes(units - whole));
-                for m in 0..M {
-                    for u in whole..units {
-                        last[r][m][u - whole] = *factors[r][m].add(u);
-                    }
+            let mut last_codes = [0; 2 * BLOCK];
+            let rest = codes.add(bytes(whole));
+            std::ptr::copy_nonoverlapping(rest, last_codes.as_mut_ptr(), bytes(units - whole));
+            let mut last = [[0.0; RUN]; M];
+            for m in 0..M {
+                for u in whole..units {
+                    last[m][u - whole] = *factors[m].add(u);
                 }
+                factors[m] = last[m].as_ptr();
             }
-            let (mut codes, mut factors) = ([codes; R], factors);
-            for r in 0..R {
-                codes[r] = last_codes[r].as_ptr();
-                for m in 0..M {
-                    factors[r][m] = last[r][m].as_ptr();
-                }
-            }
-            W::add::<S, R, M>(&mut acc, codes, 1, &x, (from + whole) * unit, factors);
+            let at = (from + whole) * unit;
+            W::add::<S, M>(&mut acc, last_codes.as_ptr(), 1, &x, at, factors);
         }
-        let mut sums = [[0.0; M]; R];
-        for r in 0..R {
-            if M == 1 {
-                sums[r][0] = S::sum(acc[r][0]);
-                continue;
-            }
-            let totals = S::sums([acc[r][0], acc[r][1], acc[r][2], acc[r][3]]);
-            sums[r].copy_from_slice(&totals[..M]);
+        if M == 1 {
+            return [S::sum(acc[0]); M];
         }
+        let mut sums = [0.0; M];
+        sums.copy_from_slice(&S::sums([acc[0], acc[1], acc[2], acc[3]])[..M]);
         sums
     }
 }
