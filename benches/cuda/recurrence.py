@@ -1,4 +1,4 @@
-"""Checks and times `src/fused/cuda/recurrence_step.cu` and `conv_step.cu`.
+"""Checks and times `src/fused/cuda/recurrence_step.cu` and `causal_conv.cu`.
 
 python3 recurrence.py [check] [time]
 """
@@ -107,26 +107,28 @@ def check_steps():
 
 
 def check_convolutions():
-    cases = list(itertools.product(DTYPES, (2, 3, 4), (0, 1), (0, 1), (1, 300, 2048)))
-    text = source("conv_step.cu")
+    sizes = [(1, 1), (1, 300), (1, 2048), (2, 300), (3, 7), (513, 2048)]
+    cases = list(itertools.product(DTYPES, (1, 2, 3, 4), (0, 1), (0, 1), sizes))
+    text = source("causal_conv.cu")
     kernels = compile_all(
         [(text, dict(X=x, KERNEL=k, BIAS=bias, SILU=silu)) for x, k, bias, silu, _ in cases]
     )
     bad = 0
-    for (x, k, bias, silu, channels), kernel in zip(cases, kernels):
+    for (x, k, bias, silu, (length, channels)), kernel in zip(cases, kernels):
         make = lambda *shape: randn(*shape, dtype=DTYPES[x])
         before, weight = make(k - 1, channels), make(k, channels)
-        new, added = make(channels), make(channels)
+        new, added = make(length, channels), make(channels)
         y, after = torch.empty_like(new), torch.empty_like(before)
         arrays = [before, new, weight, *([added] if bias else []), y, after]
-        kernel.launch(-(-channels // 256), 256, 0, arrays, [channels])
+        kernel.launch(-(-length * channels // 256), 256, 0, arrays, [length, channels])
         torch.cuda.synchronize()
-        inputs = torch.cat([before, new[None]])
-        expected = (inputs.double() * weight.double()).sum(0) + bias * added.double()
+        inputs = torch.cat([before, new])
+        seen = inputs.double().unfold(0, k, 1)
+        expected = (seen * weight.double().T).sum(-1) + bias * added.double()
         expected = F.silu(expected) if silu else expected
-        if not (relative(y, expected) < LIMITS[x] and torch.equal(after, inputs[1:])):
+        if not (relative(y, expected) < LIMITS[x] and torch.equal(after, inputs[length:])):
             bad += 1
-            print("WRONG", relative(y, expected), x, k, bias, silu, channels, flush=True)
+            print("WRONG", relative(y, expected), x, k, bias, silu, length, channels, flush=True)
     print("convolutions wrong:", bad, "of", len(cases), flush=True)
 
 

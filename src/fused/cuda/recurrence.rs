@@ -1,4 +1,5 @@
-//! One new position of what a recurrent layer does between its projections, on an NVIDIA card.
+//! What a recurrent layer does between its projections, on an NVIDIA card: the recurrence for one new
+//! position, and the convolution before it.
 
 use crate::error::Result;
 use crate::fused::conv::ConvWeights;
@@ -40,13 +41,13 @@ pub fn causal_conv(
 ) -> Result<Option<(Array, Array)>> {
     let ConvWeights { weight, bias, silu } = weights;
     let alike = bias.iter().chain([weight]).all(|it| it.dtype() == x.dtype());
-    let (Some(x_kind), true, true) = (kind(x.dtype()), alike, one_position(&[x])) else {
+    let (kernel, length, channels) = (weight.dim(0), x.dim(1), x.dim(2));
+    let (Some(x_kind), true, 1, 2..) = (kind(x.dtype()), alike, x.dim(0), kernel) else {
         return Ok(None);
     };
-    let (kernel, channels) = (weight.dim(0), x.dim(2));
     let source = Source {
-        text: concat!(include_str!("numbers.cuh"), include_str!("conv_step.cu")),
-        name: c"nodemlx_conv_step",
+        text: concat!(include_str!("numbers.cuh"), include_str!("causal_conv.cu")),
+        name: c"nodemlx_causal_conv",
         settings: vec![
             ("X", x_kind),
             ("KERNEL", kernel),
@@ -57,8 +58,9 @@ pub fn causal_conv(
     let conv = Kernel::of(&source, Block { threads: THREADS_OF_CONV, shared_memory: 0 })?;
     let inputs: Vec<_> = [before, x, weight].into_iter().chain(bias).collect();
     let outputs = [(x.shape(), x.dtype()), (before.shape(), x.dtype())];
-    let blocks = (channels as usize).div_ceil(THREADS_OF_CONV);
-    Ok(pair(conv.run(blocks, &inputs, &outputs, &[Number::Whole(channels)])?))
+    let blocks = (length as usize * channels as usize).div_ceil(THREADS_OF_CONV);
+    let numbers = [length, channels].map(Number::Whole);
+    Ok(pair(conv.run(blocks, &inputs, &outputs, &numbers)?))
 }
 
 /// Sizes of a recurrence, as the kernel has them.

@@ -1,4 +1,4 @@
-//! AVX2 with FMA, F16C and BMI2 (Haswell, Zen and later); `VNNI` says that there is AVX-VNNI too.
+//! AVX2 with FMA and F16C (Haswell, Zen and later); `VNNI` says that there is AVX-VNNI too.
 #![allow(
     unsafe_op_in_unsafe_fn,
     reason = "every operation has the trait's one condition: the machine has the instructions"
@@ -6,26 +6,99 @@
 
 use std::arch::x86_64::*;
 
-use super::{Kernel, Simd};
+use super::{BLOCK, Kernel, Simd};
 
 /// The unit.
 pub struct Avx2<const VNNI: bool>;
 
 impl<const VNNI: bool> Avx2<VNNI> {
-    /// Sums of four products of codes and signed bytes. Without VNNI two products are first added
-    /// in 16 bits, which holds twice 127 · 127, and also 128 · 127 for the offset 8-bit codes, of
-    /// which the absolute value is taken.
+    /// Products of codes and signed bytes, every two of them added in 16 bits, which hold twice 127 ·
+    /// 127, and also 128 · 127 for the offset 8-bit codes, of which the absolute value is taken.
+    #[inline(always)]
+    unsafe fn pairs<const WIDE: bool>(codes: __m256i, x: __m256i) -> __m256i {
+        match WIDE {
+            true => _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes)),
+            false => _mm256_maddubs_epi16(codes, x),
+        }
+    }
+
+    /// Sums of four products of codes and signed bytes.
     #[inline(always)]
     unsafe fn dot<const WIDE: bool>(acc: __m256i, codes: __m256i, x: __m256i) -> __m256i {
         if VNNI {
             return _mm256_dpbusd_avx_epi32(acc, codes, x);
         }
-        let pairs = if WIDE {
-            _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes))
-        } else {
-            _mm256_maddubs_epi16(codes, x)
-        };
+        let pairs = Self::pairs::<WIDE>(codes, x);
         _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    }
+
+    /// The sum of the products of `N` vectors of codes with numbers `256 * high + low`, in f32. What
+    /// two vectors of codes below 64 give with bytes, 16 bits hold; where `WIDE`, `N` is 1.
+    #[inline(always)]
+    unsafe fn dot_wide<const WIDE: bool, const N: usize>(
+        codes: [__m256i; N],
+        high: [*const i8; N],
+        low: [*const i8; N],
+    ) -> __m256 {
+        let mut high_sum = _mm256_setzero_si256();
+        if VNNI {
+            for n in 0..N {
+                let high = _mm256_loadu_si256(high[n].cast());
+                high_sum = _mm256_dpbusd_avx_epi32(high_sum, codes[n], high);
+            }
+            let mut sum = _mm256_slli_epi32::<8>(high_sum);
+            for n in 0..N {
+                let low = _mm256_loadu_si256(low[n].cast());
+                sum = _mm256_dpbusd_avx_epi32(sum, codes[n], low);
+            }
+            return _mm256_cvtepi32_ps(sum);
+        }
+        let mut low_sum = _mm256_setzero_si256();
+        for n in 0..N {
+            let high = _mm256_loadu_si256(high[n].cast());
+            let low = _mm256_loadu_si256(low[n].cast());
+            high_sum = _mm256_add_epi16(high_sum, Self::pairs::<WIDE>(codes[n], high));
+            low_sum = _mm256_add_epi16(low_sum, Self::pairs::<WIDE>(codes[n], low));
+        }
+        let high = _mm256_madd_epi16(high_sum, _mm256_set1_epi16(256));
+        let low = _mm256_madd_epi16(low_sum, _mm256_set1_epi16(1));
+        _mm256_cvtepi32_ps(_mm256_add_epi32(high, low))
+    }
+
+    /// Half a block of codes of 3, 5 or 6 bits. Quadwords of 8 codes are halved until every byte has
+    /// one; what lies above is not cleared before.
+    #[inline(always)]
+    unsafe fn spread<const BITS: usize>(block: *const u8, half: usize) -> __m256i {
+        let quarter = |quarter: usize| {
+            let bytes = _mm_loadu_si128(block.add(Quarters::<BITS>::STARTS[quarter]).cast());
+            let table = &Quarters::<BITS>::TABLES[quarter];
+            _mm_shuffle_epi8(bytes, _mm_loadu_si128(table.as_ptr().cast()))
+        };
+        let by = |bits: usize| _mm_cvtsi32_si128(bits as i32);
+        let eights = _mm256_set_m128i(quarter(2 * half + 1), quarter(2 * half));
+        let upper = _mm256_sll_epi64(eights, by(32 - 4 * BITS));
+        let fours = _mm256_blend_epi32::<0b1010_1010>(eights, upper);
+        let upper = _mm256_sll_epi32(fours, by(16 - 2 * BITS));
+        let pairs = _mm256_blend_epi16::<0b1010_1010>(fours, upper);
+        let upper = _mm256_sll_epi16(pairs, by(8 - BITS));
+        let code = (1 << BITS) - 1;
+        _mm256_or_si256(
+            _mm256_and_si256(pairs, _mm256_set1_epi16(code)),
+            _mm256_and_si256(upper, _mm256_set1_epi16(code << 8)),
+        )
+    }
+
+    /// Which of the scales of `GROUPS` equal parts each lane has that sums up a half of them.
+    #[inline(always)]
+    unsafe fn scales_of<const GROUPS: usize>(scales: *const f32, half: usize) -> __m256 {
+        match GROUPS {
+            1 => _mm256_set1_ps(*scales),
+            2 => _mm256_set1_ps(*scales.add(half)),
+            _ => {
+                let scales = scales.add(2 * half);
+                _mm256_set_m128(_mm_set1_ps(*scales.add(1)), _mm_set1_ps(*scales))
+            }
+        }
     }
 
     /// The 8 codes from `8 * eighth`.
@@ -46,12 +119,34 @@ impl<const VNNI: bool> Avx2<VNNI> {
     }
 }
 
-/// The `N` bytes (at most 8) from `from`, as a number.
-#[inline(always)]
-unsafe fn bytes<const N: usize>(from: *const u8) -> u64 {
-    let mut bytes = [0; 8];
-    std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), N);
-    u64::from_le_bytes(bytes)
+/// For `vpshufb`, of each quarter of a block of codes of `BITS` bits: the bytes of 8 codes begin each
+/// quadword. A quarter is read with what lies before it, where the block would end too soon.
+struct Quarters<const BITS: usize>;
+
+impl<const BITS: usize> Quarters<BITS> {
+    /// The first byte of the block that is read with each quarter.
+    const STARTS: [usize; 4] = {
+        let mut starts = [0; 4];
+        let mut quarter = 0;
+        while quarter < 4 {
+            let (first, last) = (2 * BITS * quarter, (8 * BITS).saturating_sub(16));
+            starts[quarter] = if first < last { first } else { last };
+            quarter += 1;
+        }
+        starts
+    };
+
+    const TABLES: [[u8; 16]; 4] = {
+        let mut tables = [[0x80; 16]; 4];
+        let mut i = 0;
+        while i < 4 * 2 * BITS {
+            let (quarter, byte) = (i / (2 * BITS), i % (2 * BITS));
+            let place = 8 * (byte / BITS) + byte % BITS;
+            tables[quarter][place] = (2 * BITS * quarter + byte - Self::STARTS[quarter]) as u8;
+            i += 1;
+        }
+        tables
+    };
 }
 
 #[inline(always)]
@@ -76,12 +171,12 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline]
     unsafe fn enter<K: Kernel>(kernel: K) -> K::Output {
         #[inline(never)]
-        #[target_feature(enable = "avx2,fma,f16c,bmi2")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         unsafe fn plain<K: Kernel>(kernel: K) -> K::Output {
             kernel.run::<Avx2<false>>()
         }
         #[inline(never)]
-        #[target_feature(enable = "avx2,fma,f16c,bmi2,avxvnni")]
+        #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
         unsafe fn vnni<K: Kernel>(kernel: K) -> K::Output {
             kernel.run::<Avx2<true>>()
         }
@@ -261,9 +356,9 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     }
 
     #[inline(always)]
-    unsafe fn unpack<const BITS: usize>(from: *const u8) -> [__m256i; 2] {
+    unsafe fn unpack<const BITS: usize>(block: *const u8) -> [__m256i; 2] {
         let half = |half: usize| {
-            let from = from.add(4 * BITS * half);
+            let from = block.add(4 * BITS * half);
             match BITS {
                 8 => {
                     let codes = _mm256_loadu_si256(from.cast());
@@ -280,12 +375,7 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
                     let words = _mm256_or_si256(words, _mm256_slli_epi32::<6>(words));
                     _mm256_and_si256(words, _mm256_set1_epi8(0x03))
                 }
-                _ => {
-                    let mask = 0x0101_0101_0101_0101 * ((1 << BITS) - 1);
-                    let eight =
-                        |i: usize| _pdep_u64(bytes::<BITS>(from.add(BITS * i)), mask) as i64;
-                    _mm256_setr_epi64x(eight(0), eight(1), eight(2), eight(3))
-                }
+                _ => Self::spread::<BITS>(block, half),
             }
         };
         [half(0), half(1)]
@@ -308,26 +398,17 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
         low: *const i8,
         scales: *const f32,
     ) -> __m256 {
-        let dot = |half: usize| {
-            let high = _mm256_loadu_si256(high.add(32 * half).cast());
-            let low = _mm256_loadu_si256(low.add(32 * half).cast());
-            let dots = Self::dot::<WIDE>(_mm256_setzero_si256(), codes[half], high);
-            Self::dot::<WIDE>(_mm256_slli_epi32::<8>(dots), codes[half], low)
-        };
-        let (first, second) = (dot(0), dot(1));
-        let pair =
-            |i| _mm256_set_m128(_mm_set1_ps(*scales.add(i + 1)), _mm_set1_ps(*scales.add(i)));
-        if GROUPS == 1 {
-            let both = _mm256_add_epi32(first, second);
-            return _mm256_fmadd_ps(_mm256_cvtepi32_ps(both), _mm256_set1_ps(*scales), acc);
+        if GROUPS == 1 && !WIDE {
+            let dots = Self::dot_wide::<WIDE, 2>(codes, [high, high.add(32)], [low, low.add(32)]);
+            return _mm256_fmadd_ps(dots, _mm256_set1_ps(*scales), acc);
         }
-        let (first_scale, second_scale) = if GROUPS == 2 {
-            (_mm256_set1_ps(*scales), _mm256_set1_ps(*scales.add(1)))
-        } else {
-            (pair(0), pair(2))
-        };
-        let acc = _mm256_fmadd_ps(_mm256_cvtepi32_ps(first), first_scale, acc);
-        _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), second_scale, acc)
+        let mut acc = acc;
+        for half in 0..2 {
+            let (high, low) = (high.add(32 * half), low.add(32 * half));
+            let dots = Self::dot_wide::<WIDE, 1>([codes[half]], [high], [low]);
+            acc = _mm256_fmadd_ps(dots, Self::scales_of::<GROUPS>(scales, half), acc);
+        }
+        acc
     }
     #[inline(always)]
     unsafe fn split(from: *const u8) -> [[__m256i; 2]; 2] {
@@ -346,12 +427,21 @@ impl<const VNNI: bool> Simd for Avx2<VNNI> {
     #[inline(always)]
     unsafe fn dot_split<const GROUPS: usize>(
         acc: __m256,
-        blocks: [[__m256i; 2]; 2],
+        [even, odd]: [[__m256i; 2]; 2],
         x: *const i8,
         scales: *const f32,
         chunk: usize,
     ) -> __m256 {
-        super::dot_blocks::<Self, GROUPS>(acc, blocks, x, scales, chunk)
+        let (low, scales) = (x.add(2 * BLOCK), scales.add(GROUPS * chunk));
+        let mut acc = acc;
+        for half in 0..2 {
+            // The first halves of both blocks are the first half of the columns.
+            let (high, low) = (x.add(32 * half), low.add(32 * half));
+            let (high, low) = ([high, high.add(BLOCK)], [low, low.add(BLOCK)]);
+            let dots = Self::dot_wide::<false, 2>([even[half], odd[half]], high, low);
+            acc = _mm256_fmadd_ps(dots, Self::scales_of::<GROUPS>(scales, half), acc);
+        }
+        acc
     }
     #[inline(always)]
     unsafe fn load_codes<const WIDE: bool>(from: *const u8) -> __m256 {

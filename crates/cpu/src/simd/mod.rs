@@ -36,7 +36,7 @@ pub unsafe fn prefetch_all<S: Simd>(start: *const u8, bytes: usize) {
 pub enum Isa {
     /// Plain Rust, which the compiler vectorizes as it can.
     Portable,
-    /// AVX2 with FMA, F16C and BMI2.
+    /// AVX2 with FMA and F16C.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX2 and the 8-bit dot product of AVX-VNNI.
@@ -60,7 +60,7 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             use std::is_x86_feature_detected as has;
-            if has!("avx2") && has!("fma") && has!("f16c") && has!("bmi2") {
+            if has!("avx2") && has!("fma") && has!("f16c") {
                 found.push(Self::Avx2);
                 if has!("avxvnni") {
                     found.push(Self::AvxVnni);

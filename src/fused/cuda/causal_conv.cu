@@ -1,5 +1,5 @@
-// A short causal convolution of one new position, each channel by itself, from the inputs before:
-// what it gives, and the inputs that the next position looks at.
+// A short causal convolution of each channel by itself over the new positions of a sequence, from
+// the inputs before them: what it gives, and the inputs that the next position looks at.
 //
 // Settings, defined before this text:
 //   NAME     of the kernel
@@ -17,17 +17,23 @@ extern "C" __global__ void NAME(
 #endif
     u16* __restrict__ y,
     u16* __restrict__ after,
+    int length,
     int channels
 ) {
-  const int channel = blockIdx.x * blockDim.x + threadIdx.x;
-  if (channel >= channels) {
+  const size_t element = (size_t)blockIdx.x * blockDim.x + threadIdx.x;
+  if (element >= (size_t)length * channels) {
     return;
   }
+  const int channel = element % channels;
+  const int position = element / channels;
   float sum = 0;
 #pragma unroll
   for (int k = 0; k < KERNEL; ++k) {
-    const u16 input = k + 1 < KERNEL ? before[(size_t)k * channels + channel] : x[channel];
-    if (k > 0) {
+    const int new_position = position + k - (KERNEL - 1);
+    const u16 input = new_position < 0
+        ? before[(size_t)(position + k) * channels + channel]
+        : x[(size_t)new_position * channels + channel];
+    if (k > 0 && position + 1 == length) {
       after[(size_t)(k - 1) * channels + channel] = input;
     }
     sum += to_float(input) * to_float(weight[(size_t)k * channels + channel]);
@@ -38,5 +44,5 @@ extern "C" __global__ void NAME(
 #if SILU
   sum = sum / (1.f + __expf(-sum));
 #endif
-  y[channel] = from_float(sum);
+  y[element] = from_float(sum);
 }
