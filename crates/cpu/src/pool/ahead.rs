@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::lock;
 use crate::simd::{Isa, Kernel, Simd, prefetch_all};
 
-/// Bytes that a thread fetches at most: half a second-level cache.
-const MAX_BYTES: usize = 512 * 1024;
+/// Bytes that a thread fetches at most: what the memory gives it between two kernels, and about a
+/// second-level cache. What that one is too small for waits in the next one.
+const MAX_BYTES: usize = 1024 * 1024;
 
 /// Bytes after which a thread looks whether there is work.
 const STEP: usize = 1024;

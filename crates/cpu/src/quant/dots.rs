@@ -13,8 +13,12 @@ use crate::routes::TILED;
 use crate::scratch::Scratch;
 use crate::simd::{BLOCK, prefetch_all};
 
-/// Units whose scales are read at a time: those of several rows, or part of a very long one.
+/// Units of a row that are taken at a time, of a very long one.
 const UNITS: usize = 1024;
+
+/// Units whose scales are read at a time, where that is several rows: enough for the rows before
+/// them to hide how long the memory takes, and so few that codes do not wait for them.
+const SCALES: usize = 128;
 
 /// Products of scales that there is room for, one after the other: not the size of a page, lest
 /// reads of one row of them wait for writes of another.
@@ -209,7 +213,7 @@ impl<W: Way> Kernel for Rows<'_, W> {
             *y = piece.output(i).as_mut_ptr();
         }
         let units_at_once = if count > 1 { UNITS.min(COLUMNS / unit) } else { UNITS };
-        let rows_at_once = (UNITS / units.min(units_at_once)).max(1);
+        let rows_at_once = (SCALES / units.min(units_at_once)).max(1);
         let mut memory = Scratch::new(2 * UNITS + MOST_X * PRODUCTS);
         let (scales, rest) = memory.floats().split_at_mut(UNITS);
         let (biases, products) = rest.split_at_mut(UNITS);
