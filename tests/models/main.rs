@@ -8,6 +8,7 @@
 mod batch;
 mod contexts;
 mod defaults;
+mod long_prompts;
 mod outline;
 mod reference_batches;
 mod table;
