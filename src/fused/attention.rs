@@ -123,6 +123,21 @@ pub fn attention<C: KvCache>(
     project_output(device, attended, gate, params)
 }
 
+/// Room in a cache for new positions, `[batch, length]`, before the layers that fill it: what is then
+/// to be computed, with that of other layers. Nothing where that gains nothing.
+pub fn make_room<C: KvCache>(
+    device: Device,
+    cache: &mut C,
+    new: [i32; 2],
+    dtype: Dtype,
+    params: &AttentionParams,
+) -> Result<Vec<Array>> {
+    match device.cuda() {
+        Some(_) => cuda::attention::make_room(cache, new, dtype, params),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// What rows attend to, `[batch, length, heads · head_dim]`; `new` are their positions, whose gate
 /// is left out.
 fn attend<C: KvCache>(

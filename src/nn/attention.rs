@@ -12,7 +12,7 @@ use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::Device;
 use crate::fused::activation::clipped;
-use crate::fused::attention::{AttentionParams, AttentionRow, Qkv, attention};
+use crate::fused::attention::{AttentionParams, AttentionRow, Qkv, attention, make_room};
 use crate::fused::math::{scaled, softplus};
 use crate::mlx::fast::Mask;
 use crate::mlx::{Array, Dtype, from_f32, ops};
@@ -303,6 +303,15 @@ impl Mixer for Attention {
     fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         let (qkv, factors) = self.project(x)?;
         self.attend(qkv, factors.as_ref(), rows)
+    }
+
+    fn make_room(&self, rows: &mut Rows, batch: i32, dtype: Dtype) -> Result<Vec<Array>> {
+        let mut made = Vec::new();
+        for row in rows.iter_mut() {
+            let new = [batch, row.length];
+            made.extend(make_room(self.device, row.cache, new, dtype, &self.params)?);
+        }
+        Ok(made)
     }
 
     fn make_cache(&self) -> Cache {

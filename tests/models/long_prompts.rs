@@ -36,7 +36,7 @@ fn whole_chunks_give_what_short_ones_do() {
 }
 
 #[test]
-#[ignore = "takes a GPU, where it runs by: cargo test --test models on_a_gpu -- --ignored"]
+#[ignore = "takes a GPU, where it runs by: MLX_ENABLE_TF32=0 cargo test --test models on_a_gpu -- --ignored"]
 fn whole_chunks_give_what_short_ones_do_on_a_gpu() {
     let reference = || on_the_cpu(Precision::Exact, 2048);
     let exact = thread::scope(|scope| scope.spawn(reference).join().unwrap());
@@ -45,7 +45,6 @@ fn whole_chunks_give_what_short_ones_do_on_a_gpu() {
             let error = relative_error(&long(DeviceKind::Gpu, Device::gpu(), dtype, chunk), &exact);
             // What is rounded to 8 or 11 bits between layers.
             let tolerance = if dtype == Dtype::Bfloat16 { 2e-2 } else { 3e-3 };
-            println!("{dtype:?}, chunks of {chunk}: {error:.1e}");
             assert!(error < tolerance, "{dtype:?}, chunks of {chunk}: {error:.1e}");
         }
     }

@@ -38,6 +38,37 @@ pub fn cached_attention<C: KvCache>(
     }
 }
 
+/// New buffers for a cache that has no room for so many new positions, which it takes at once. To
+/// compute those of all layers together costs the host a fraction of one after the other. Nothing
+/// where the kernels do not write into the cache.
+pub fn make_room<C: KvCache>(
+    cache: &mut C,
+    [batch, length]: [i32; 2],
+    dtype: Dtype,
+    params: &AttentionParams,
+) -> Result<Vec<Array>> {
+    let dtype = params.kv_dtype.unwrap_or(dtype);
+    let room = [batch, params.kv_heads, length, params.head_dim];
+    let writes = takes(params, dtype) && cache.is_contiguous() && addresses_are_known();
+    if !writes || cache.own_places(room, dtype)?.is_some() {
+        return Ok(Vec::new());
+    }
+    let buffers = with_room(cache, room, dtype)?;
+    cache.put(buffers.clone(), 0);
+    Ok(buffers.into())
+}
+
+/// Whether there are kernels for such attention.
+fn takes(params: &AttentionParams, dtype: Dtype) -> bool {
+    matches!(dtype, Dtype::Bfloat16 | Dtype::Float16)
+        && matches!(params.head_dim, 64 | 128 | 256)
+        && (1..=8).contains(&(params.heads / params.kv_heads))
+        && params.v_norm.is_none()
+        && params.kv_steps.is_none()
+        && params.v_head_dim == params.head_dim
+        && !params.rotate_first
+}
+
 /// Rows that are all rotated alike, and see what is before them.
 fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &AttentionParams) -> bool {
     let dtype = params.kv_dtype.unwrap_or(new.keys.dtype());
@@ -69,15 +100,9 @@ fn supports<C: KvCache>(new: &Qkv, rows: &[AttentionRow<C>], params: &AttentionP
         };
         sees_all && row.cache.is_contiguous() && row.query_scale.is_none() && rotated
     };
-    matches!(dtype, Dtype::Bfloat16 | Dtype::Float16)
+    takes(params, dtype)
         && [new.queries, new.keys, new.values].into_iter().all(alike)
-        && matches!(params.head_dim, 64 | 128 | 256)
-        && (1..=8).contains(&(params.heads / params.kv_heads))
         && norms_fit
-        && params.v_norm.is_none()
-        && params.kv_steps.is_none()
-        && params.v_head_dim == params.head_dim
-        && !params.rotate_first
         && params.sinks.as_ref().is_none_or(alike)
         && (rows.len() == 1 || rows.len() <= MOST_ROWS && one_in_batch)
         && rows.iter().all(fits)
