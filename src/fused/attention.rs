@@ -123,8 +123,8 @@ pub fn attention<C: KvCache>(
     project_output(device, attended, gate, params)
 }
 
-/// Room in a cache for new positions, `[batch, length]`, before the layers that fill it: what is then
-/// to be computed, with that of other layers. Nothing where that gains nothing.
+/// Room in a cache for new positions, `[batch, length]`, before the layers that fill it: what is
+/// then to be computed, with that of other layers. Nothing where that gains nothing.
 pub fn make_room<C: KvCache>(
     device: Device,
     cache: &mut C,

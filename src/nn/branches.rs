@@ -6,7 +6,7 @@ use super::rows::Rows;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::math::scaled;
-use crate::mlx::{Array, ops};
+use crate::mlx::{Array, Dtype, ops};
 
 /// output_scale · mixer(input_scale · x).
 #[derive(Debug)]
@@ -40,6 +40,15 @@ impl Mixer for Branches {
         x.array()?;
         let mixed = first.forward(x, &mut rows.part(0, self.0.len())?)?;
         ops::add(&mixed, &second.forward(x, &mut rows.part(1, self.0.len())?)?)
+    }
+
+    fn make_room(&self, rows: &mut Rows, batch: i32, dtype: Dtype) -> Result<Vec<Array>> {
+        let mut made = Vec::new();
+        for (index, branch) in self.0.iter().enumerate() {
+            let rows = &mut rows.part(index, self.0.len())?;
+            made.extend(branch.mixer.make_room(rows, batch, dtype)?);
+        }
+        Ok(made)
     }
 
     fn make_cache(&self) -> Cache {

@@ -11,7 +11,7 @@ use super::residual::Input;
 use super::rows::Rows;
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::Array;
+use crate::mlx::{Array, Dtype};
 use crate::weights::Weights;
 
 /// The keys and values that a layer lends in the current step.
@@ -57,6 +57,10 @@ impl Mixer for CrossLayerAttention {
             qkv.extend(self.keys.0.borrow().iter().cloned());
         }
         self.attention.attend(qkv, factors.as_ref(), rows)
+    }
+
+    fn make_room(&self, rows: &mut Rows, batch: i32, dtype: Dtype) -> Result<Vec<Array>> {
+        self.attention.make_room(rows, batch, dtype)
     }
 
     fn make_cache(&self) -> Cache {

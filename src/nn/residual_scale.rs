@@ -7,7 +7,7 @@ use super::rows::Rows;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::math::scaled;
-use crate::mlx::Array;
+use crate::mlx::{Array, Dtype};
 
 /// factor · block(x).
 #[derive(Debug)]
@@ -26,6 +26,10 @@ impl<B: ?Sized> ResidualScale<B> {
 impl Mixer for ResidualScale<dyn Mixer> {
     fn forward(&self, x: &Input, rows: &mut Rows) -> Result<Array> {
         scaled(&self.block.forward(x, rows)?, self.factor)
+    }
+
+    fn make_room(&self, rows: &mut Rows, batch: i32, dtype: Dtype) -> Result<Vec<Array>> {
+        self.block.make_room(rows, batch, dtype)
     }
 
     fn make_cache(&self) -> Cache {

@@ -1,5 +1,5 @@
-//! What a recurrent layer does between its projections, on an NVIDIA card: the recurrence for one new
-//! position, and the convolution before it.
+//! What a recurrent layer does between its projections, on an NVIDIA card: the recurrence for one
+//! new position, and the convolution before it.
 
 use crate::error::Result;
 use crate::fused::conv::ConvWeights;

@@ -49,13 +49,31 @@ pub fn make_room<C: KvCache>(
 ) -> Result<Vec<Array>> {
     let dtype = params.kv_dtype.unwrap_or(dtype);
     let room = [batch, params.kv_heads, length, params.head_dim];
-    let writes = takes(params, dtype) && cache.is_contiguous() && addresses_are_known();
-    if !writes || cache.own_places(room, dtype)?.is_some() {
+    if !takes(params, dtype) || !cache.is_contiguous() || !addresses_are_known() {
         return Ok(Vec::new());
     }
-    let buffers = with_room(cache, room, dtype)?;
+    Ok(match room_in(cache, room, dtype)? {
+        Room::Own(_) => Vec::new(),
+        Room::Made(buffers) => buffers.into(),
+    })
+}
+
+/// Room for new positions in buffers that a cache has for itself.
+enum Room {
+    /// It was there.
+    Own(KvPlaces),
+    /// The cache has taken new ones, which have a place when they are computed.
+    Made(KvBuffers),
+}
+
+/// For `new` positions, `[batch, kv_heads, length, head_dim]`.
+fn room_in<C: KvCache>(cache: &mut C, new: [i32; 4], dtype: Dtype) -> Result<Room> {
+    if let Some(places) = cache.own_places(new, dtype)? {
+        return Ok(Room::Own(places));
+    }
+    let buffers = with_room(cache, new, dtype)?;
     cache.put(buffers.clone(), 0);
-    Ok(buffers.into())
+    Ok(Room::Made(buffers))
 }
 
 /// Whether there are kernels for such attention.
@@ -166,16 +184,15 @@ impl<C: KvCache> Step<'_, '_, C> {
         let (dtype, batch) = (self.dtype(), self.new.keys.dim(0));
         let AttentionParams { kv_heads, head_dim, .. } = *self.params;
         let room = |length| [batch, kv_heads, length, head_dim];
-        let own = |row: &AttentionRow<C>| row.cache.own_places(room(row.length), dtype);
         let (mut places, mut made) = (Vec::with_capacity(self.rows.len()), Vec::new());
         for row in self.rows.iter_mut() {
-            let own = own(row)?;
-            if own.is_none() {
-                let buffers = with_room(&*row.cache, room(row.length), dtype)?;
-                made.extend(buffers.clone());
-                row.cache.put(buffers, 0);
-            }
-            places.push(own);
+            places.push(match room_in(row.cache, room(row.length), dtype)? {
+                Room::Own(places) => Some(places),
+                Room::Made(buffers) => {
+                    made.extend(buffers);
+                    None
+                }
+            });
         }
         if !made.is_empty() {
             async_eval(&made.iter().collect::<Vec<_>>())?;
@@ -185,7 +202,10 @@ impl<C: KvCache> Step<'_, '_, C> {
         let places = self.rows.iter().zip(places).map(|(row, places)| match places {
             Some(places) => Ok(places),
             // What was just made is there now.
-            None => own(row)?.ok_or_else(|| Error::Mlx(format!("{shape:?} do not fit a cache"))),
+            None => {
+                let own = row.cache.own_places(room(row.length), dtype)?;
+                own.ok_or_else(|| Error::Mlx(format!("{shape:?} do not fit a cache")))
+            }
         });
         places.collect()
     }
