@@ -36,8 +36,9 @@ fn whole_chunks_give_what_short_ones_do() {
 }
 
 #[test]
-#[ignore = "takes a GPU, where it runs by: MLX_ENABLE_TF32=0 cargo test --test models on_a_gpu -- --ignored"]
+#[ignore = "takes a GPU: MLX_ENABLE_TF32=0 cargo test --test models on_a_gpu -- --ignored"]
 fn whole_chunks_give_what_short_ones_do_on_a_gpu() {
+    // A thread has one kind of device.
     let reference = || on_the_cpu(Precision::Exact, 2048);
     let exact = thread::scope(|scope| scope.spawn(reference).join().unwrap());
     for dtype in [Dtype::Bfloat16, Dtype::Float16] {

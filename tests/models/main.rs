@@ -227,7 +227,7 @@ fn logits_and_greedy_tokens_agree_with_the_reference() {
 /// multiplies numbers of 32 bits with 11 of them, and a router with a near tie (`mistral4-4bit`)
 /// chooses another expert.
 #[test]
-#[ignore = "takes a GPU, where it runs by: MLX_ENABLE_TF32=0 cargo test --test models on_a_gpu -- --ignored"]
+#[ignore = "takes a GPU: MLX_ENABLE_TF32=0 cargo test --test models on_a_gpu -- --ignored"]
 fn logits_agree_with_the_reference_on_a_gpu() {
     const TOLERANCE: f64 = 2e-2;
     mlx::enter(DeviceKind::Gpu).unwrap();

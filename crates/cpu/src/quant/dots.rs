@@ -329,9 +329,12 @@ impl Part {
         let whole = units - units % W::UNITS;
         for u in (0..whole).step_by(RUN) {
             let chunks = RUN.min(whole - u) / W::UNITS;
-            let factors = factors.map(|factors| factors.wrapping_add(u));
+            let mut own = factors;
+            for m in 0..M {
+                own[m] = own[m].wrapping_add(u);
+            }
             let at = (from + u) * unit;
-            W::add::<S, M>(&mut acc, codes.wrapping_add(bytes(u)), chunks, &x, at, factors);
+            W::add::<S, M>(&mut acc, codes.wrapping_add(bytes(u)), chunks, &x, at, own);
         }
         if whole < units {
             // What follows the row's last code and scale may be anything, and 0 · NaN would be

@@ -12,8 +12,9 @@ use super::{BLOCK, Kernel, Simd};
 pub struct Avx2<const VNNI: bool>;
 
 impl<const VNNI: bool> Avx2<VNNI> {
-    /// Products of codes and signed bytes, every two of them added in 16 bits, which hold twice 127 ·
-    /// 127, and also 128 · 127 for the offset 8-bit codes, of which the absolute value is taken.
+    /// Products of codes and signed bytes, every two of them added in 16 bits, which hold twice
+    /// 127 · 127, and also 128 · 127 for the offset 8-bit codes, of which the absolute value is
+    /// taken.
     #[inline(always)]
     unsafe fn pairs<const WIDE: bool>(codes: __m256i, x: __m256i) -> __m256i {
         match WIDE {
@@ -32,8 +33,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
         _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     }
 
-    /// The sum of the products of `N` vectors of codes with numbers `256 * high + low`, in f32. What
-    /// two vectors of codes below 64 give with bytes, 16 bits hold; where `WIDE`, `N` is 1.
+    /// The sum of the products of `N` vectors of codes with numbers `256 * high + low`, in f32.
+    /// What two vectors of codes below 64 give with bytes, 16 bits hold; where `WIDE`, `N` is 1.
     #[inline(always)]
     unsafe fn dot_wide<const WIDE: bool, const N: usize>(
         codes: [__m256i; N],
@@ -65,8 +66,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
         _mm256_cvtepi32_ps(_mm256_add_epi32(high, low))
     }
 
-    /// Half a block of codes of 3, 5 or 6 bits. Quadwords of 8 codes are halved until every byte has
-    /// one; what lies above is not cleared before.
+    /// Half a block of codes of 3, 5 or 6 bits. Quadwords of 8 codes are halved until every byte
+    /// has one; what lies above is not cleared before.
     #[inline(always)]
     unsafe fn spread<const BITS: usize>(block: *const u8, half: usize) -> __m256i {
         let quarter = |quarter: usize| {
@@ -119,8 +120,8 @@ impl<const VNNI: bool> Avx2<VNNI> {
     }
 }
 
-/// For `vpshufb`, of each quarter of a block of codes of `BITS` bits: the bytes of 8 codes begin each
-/// quadword. A quarter is read with what lies before it, where the block would end too soon.
+/// For `vpshufb`, of each quarter of a block of codes of `BITS` bits: the bytes of 8 codes begin
+/// each quadword. A quarter is read with what lies before it, where the block would end too soon.
 struct Quarters<const BITS: usize>;
 
 impl<const BITS: usize> Quarters<BITS> {
