@@ -7,12 +7,12 @@ use super::mlp::FeedForward;
 use super::norm::Norm;
 use super::prediction_head::{PredictionHead, PredictionLayers, PredictionNames};
 use super::residual::{Input, Residual};
-use super::rows::StepRows;
+use super::rows::{Rows, StepRows};
 use super::shared_transformer::LayerOfShared;
 use super::step::Step;
 use crate::cache::Cache;
 use crate::error::Result;
-use crate::mlx::Array;
+use crate::mlx::{Array, Dtype};
 use crate::weights::Weights;
 
 /// What a layer adds to the residual stream: x + block(norm(x)).
@@ -27,6 +27,24 @@ pub enum Block {
     WithShared(Box<LayerOfShared>, Box<dyn Mixer>),
     /// What works on each position, and has no cache.
     FeedForward(Box<dyn FeedForward>),
+}
+
+impl Block {
+    /// Whether it has a cache of its own.
+    fn has_cache(&self) -> bool {
+        matches!(self, Self::Mixer(_) | Self::WithShared(..))
+    }
+
+    /// See [`Mixer::make_room`].
+    fn make_room(&self, rows: &mut Rows, batch: i32, dtype: Dtype) -> Result<Vec<Array>> {
+        match self {
+            Self::Mixer(mixer) => mixer.make_room(rows, batch, dtype),
+            Self::WithShared(transformer, _) => {
+                transformer.make_room(&mut rows.part(0, 2)?, batch, dtype)
+            }
+            Self::Continued(_) | Self::FeedForward(_) => Ok(Vec::new()),
+        }
+    }
 }
 
 /// A whole model.
@@ -175,7 +193,17 @@ impl Backbone {
         if let Some(norm) = &self.embedding_norm {
             x = norm.forward(&x)?;
         }
-        through(&self.layers, x, &mut StepRows::new(step, caches)?)
+        let mut rows = StepRows::new(step, caches)?;
+        rows.make_room(|rows| {
+            let (batch, dtype) = (x.dim(0), x.dtype());
+            let has_cache = |(_, block): &&(Norm, Block)| block.has_cache();
+            let mut made = Vec::new();
+            for (index, (_, block)) in self.layers.iter().filter(has_cache).enumerate() {
+                made.extend(block.make_room(&mut rows.layer(index)?, batch, dtype)?);
+            }
+            Ok(made)
+        })?;
+        through(&self.layers, x, &mut rows)
     }
 
     /// How many layers there are.
@@ -228,6 +256,9 @@ fn through(layers: &[(Norm, Block)], x: Array, rows: &mut StepRows) -> Result<Re
             }
         };
         stream = input.add(output)?;
+        if block.has_cache() {
+            rows.layer(mixers - 1)?.begin(&stream)?;
+        }
     }
     Ok(stream)
 }

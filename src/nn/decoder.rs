@@ -13,7 +13,7 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::fused::activation::Activation;
 use crate::fused::math::{scaled, soft_cap};
-use crate::mlx::{Array, Dtype, async_eval, from_u32, ops, scalar};
+use crate::mlx::{Array, Dtype, from_u32, ops, scalar};
 use crate::weights::Weights;
 
 /// What turns the last hidden states into logits.
@@ -223,9 +223,13 @@ impl Decoder {
             x = ops::add(&x, &positions.forward(step, caches, x.dtype())?)?;
         }
         let mut rows = StepRows::new(step, caches)?;
-        if step.rows().iter().any(|row| row.length > 1) {
-            self.make_room(&mut rows, x.dim(0), x.dtype())?;
-        }
+        rows.make_room(|rows| {
+            let mut made = Vec::new();
+            for (index, layer) in self.layers.iter().enumerate() {
+                made.extend(layer.mixer.make_room(&mut rows.layer(index)?, x.dim(0), x.dtype())?);
+            }
+            Ok(made)
+        })?;
         let mut stream = Residual::from(x);
         let Some((last, before)) = self.layers.split_last() else {
             return step.logits(&stream, width, head);
@@ -237,18 +241,6 @@ impl Decoder {
         match step.some_wanted() {
             Some(wanted) => head(&last.forward_some(&stream, rows, &wanted)?),
             None => step.logits(&last.forward(&stream, rows)?, width, head),
-        }
-    }
-
-    /// Lets caches grow that have no room for what a step adds, those of all layers at once.
-    fn make_room(&self, rows: &mut StepRows, batch: i32, dtype: Dtype) -> Result<()> {
-        let mut made = Vec::new();
-        for (index, layer) in self.layers.iter().enumerate() {
-            made.extend(layer.mixer.make_room(&mut rows.layer(index)?, batch, dtype)?);
-        }
-        match made.is_empty() {
-            true => Ok(()),
-            false => async_eval(&made.iter().collect::<Vec<_>>()),
         }
     }
 

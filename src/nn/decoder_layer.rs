@@ -88,7 +88,9 @@ impl BlockNorms {
 impl DecoderLayer {
     /// The residual stream behind the layer.
     pub fn forward(&self, stream: &Residual, rows: &mut Rows) -> Result<Residual> {
-        self.forward_where(stream, rows, |stream| Ok(stream.clone()))
+        let stream = self.forward_where(stream, rows, |stream| Ok(stream.clone()))?;
+        rows.begin(&stream)?;
+        Ok(stream)
     }
 
     /// Some positions of the stream behind the layer, one behind the other. What works on each

@@ -166,13 +166,15 @@ impl HyperDecoder {
             };
             let mixture = connections[0].mixture(decoder, &streams)?;
             let stream = Residual::from(read(&streams, &next)?);
-            let mixed = layer.mixer.forward(&mixer.before(&stream)?, &mut rows.layer(index)?)?;
+            let rows = &mut rows.layer(index)?;
+            let mixed = layer.mixer.forward(&mixer.before(&stream)?, rows)?;
             streams = mixture.add(&streams, &mixed)?;
             let after = connections[1].mixture(decoder, &streams)?;
             let stream = Residual::from(read(&streams, &mixture.next)?);
             let fed = layer.feed_forward.forward(&feed_forward.before(&stream)?)?;
             streams = after.add(&streams, &fed)?;
             next = after.next;
+            rows.begin(&streams.clone().into())?;
         }
         decoder.logits(step, &read(&streams, &next)?.into())
     }

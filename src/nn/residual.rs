@@ -39,6 +39,11 @@ impl Residual {
         }
     }
 
+    /// What it is made of.
+    pub fn arrays(&self) -> impl Iterator<Item = &Array> {
+        std::iter::once(&self.x).chain(&self.delta)
+    }
+
     /// Some of the positions, one behind the other.
     pub fn positions(&self, ranges: &[Range<i32>]) -> Result<Self> {
         let of = |x: &Array| {

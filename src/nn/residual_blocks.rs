@@ -100,7 +100,8 @@ impl DepthDecoder {
                 return Err(crate::error::Error::Unsupported("norms that stand elsewhere".into()));
             };
             let stream = Residual::from(mix(&depths[0], &sums, &own)?);
-            let mixed = layer.mixer.forward(&mixer.before(&stream)?, &mut rows.layer(index)?)?;
+            let rows = &mut rows.layer(index)?;
+            let mixed = layer.mixer.forward(&mixer.before(&stream)?, rows)?;
             own = if index.is_multiple_of(self.group) {
                 sums.push(own);
                 mixed
@@ -110,6 +111,7 @@ impl DepthDecoder {
             let stream = Residual::from(mix(&depths[1], &sums, &own)?);
             let fed: Input = feed_forward.before(&stream)?;
             own = ops::add(&own, &layer.feed_forward.forward(&fed)?)?;
+            rows.begin(&own.clone().into())?;
         }
         self.decoder.logits(step, &mix(&self.output, &sums, &own)?.into())
     }

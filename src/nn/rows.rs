@@ -1,10 +1,15 @@
 //! The sequences of a step, as what mixes positions sees them.
 
 use super::masks::Masks;
+use super::residual::Residual;
 use super::step::Step;
 use crate::cache::Cache;
 use crate::error::{Error, Result};
-use crate::mlx::{Array, ops};
+use crate::mlx::{Array, async_eval, ops};
+
+/// So many layers are built between two times that the device is handed what there is: the host may
+/// take as long for a layer as the device.
+const LAYERS_AT_ONCE: usize = 4;
 
 /// The rows of a step in all layers: their caches, and the masks that layers share.
 #[derive(Debug)]
@@ -40,13 +45,27 @@ impl<'a, 'b> StepRows<'a, 'b> {
             Ok(Row { length, masks, cache })
         })
         .collect::<Result<_>>()
-        .map(Rows)
+        .map(|rows| Rows { rows, layer: index })
+    }
+
+    /// Lets caches get room for a step of several positions of a row, those of all layers at once:
+    /// `make` gives what is to be computed for that.
+    pub fn make_room(&mut self, make: impl FnOnce(&mut Self) -> Result<Vec<Array>>) -> Result<()> {
+        if self.lengths.iter().all(|&length| length == 1) {
+            return Ok(());
+        }
+        let made = make(self)?;
+        if made.is_empty() { Ok(()) } else { async_eval(&made.iter().collect::<Vec<_>>()) }
     }
 }
 
 /// The rows of a step in one layer, as a mixer sees them.
 #[derive(Debug)]
-pub struct Rows<'a>(Vec<Row<'a>>);
+pub struct Rows<'a> {
+    rows: Vec<Row<'a>>,
+    /// The number of the layer's caches.
+    layer: usize,
+}
 
 /// A sequence in one layer.
 #[derive(Debug)]
@@ -62,18 +81,34 @@ pub struct Row<'a> {
 impl Rows<'_> {
     /// First to last.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = Row<'_>> {
-        self.0.iter_mut().map(|row| Row { length: row.length, masks: row.masks, cache: row.cache })
+        self.rows.iter_mut().map(|row| Row {
+            length: row.length,
+            masks: row.masks,
+            cache: row.cache,
+        })
     }
 
     /// The same with cache number `index` of lists of `count` caches.
     pub fn part(&mut self, index: usize, count: usize) -> Result<Rows<'_>> {
-        self.0
+        let layer = self.layer;
+        self.rows
             .iter_mut()
             .map(|Row { length, masks, cache }| {
                 Ok(Row { length: *length, masks, cache: &mut cache.list(count)?[index] })
             })
             .collect::<Result<_>>()
-            .map(Rows)
+            .map(|rows| Rows { rows, layer })
+    }
+
+    /// Lets the device compute the `stream` behind the layer while the next ones are built: behind the
+    /// first one and every [`LAYERS_AT_ONCE`], if a row has several new positions. Steps of one
+    /// position each are built while the step before runs.
+    pub fn begin(&self, stream: &Residual) -> Result<()> {
+        let is_long = self.rows.iter().any(|row| row.length > 1);
+        match is_long && self.layer.is_multiple_of(LAYERS_AT_ONCE) {
+            true => async_eval(&stream.arrays().collect::<Vec<_>>()),
+            false => Ok(()),
+        }
     }
 
     /// Mixes each row by itself: `mix` gets its positions of `parts`, `[batch, length, …]`, and
@@ -83,10 +118,10 @@ impl Rows<'_> {
         parts: [&Array; N],
         mut mix: impl FnMut([&Array; N], Row) -> Result<Array>,
     ) -> Result<Array> {
-        if let [Row { length, masks, cache }] = &mut *self.0 {
+        if let [Row { length, masks, cache }] = &mut *self.rows {
             return mix(parts, Row { length: *length, masks, cache });
         }
-        let (mut start, mut mixed) = (0, Vec::with_capacity(self.0.len()));
+        let (mut start, mut mixed) = (0, Vec::with_capacity(self.rows.len()));
         for row in self.iter_mut() {
             let end = start + row.length;
             let of_row = parts.map(|part| ops::slice_axis(part, 1, start, end));

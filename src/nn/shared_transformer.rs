@@ -13,7 +13,7 @@ use super::rows::Rows;
 use crate::cache::Cache;
 use crate::error::Result;
 use crate::fused::activation::Activation;
-use crate::mlx::{Array, ops};
+use crate::mlx::{Array, Dtype, ops};
 use crate::weights::Weights;
 
 /// The measures of a [`SharedTransformer`].
@@ -144,6 +144,11 @@ impl LayerOfShared {
         let gate_up = ops::split_at(&gate_up, &[shared.hidden], -1)?;
         let hidden = ops::multiply(&shared.activation.apply(&gate_up[0])?, &gate_up[1])?;
         self.output.forward(&shared.down.forward(&hidden)?)
+    }
+
+    /// Room in the caches of its attention; see [`Mixer::make_room`].
+    pub fn make_room(&self, rows: &mut Rows, batch: i32, dtype: Dtype) -> Result<Vec<Array>> {
+        self.shared.attention.make_room(rows, batch, dtype)
     }
 
     /// An empty cache of its attention.

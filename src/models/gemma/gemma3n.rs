@@ -173,6 +173,7 @@ impl LanguageModel for Gemma3n {
         for (index, layer) in self.layers.iter().enumerate() {
             let mut rows = rows.layer(self.caches[index])?;
             streams = layer.forward(&streams, &inputs[index], &mut rows)?;
+            rows.begin(&streams.clone().into())?;
         }
         let stream = self.streams.merge(&streams)?.into();
         step.logits(&stream, self.embedding.vocabulary(), |stream| {
