@@ -260,7 +260,8 @@ fn run(
     mut sequences: Vec<Sequence>,
 ) -> Vec<(Vec<u32>, Option<Speculated>)> {
     let mut all: Vec<&mut Sequence> = sequences.iter_mut().collect();
-    while !prefill(model, &mut all, 11).progress.iter().all(|it| it.as_ref().unwrap().done) {}
+    while !prefill(model, &mut all, 11, false).progress.iter().all(|it| it.as_ref().unwrap().done) {
+    }
     let mut tokens = vec![Vec::new(); all.len()];
     let mut speculator = Speculator::default();
     while tokens.iter().any(|tokens| tokens.len() < COUNT) {
@@ -356,8 +357,7 @@ fn some_speculate_and_others_do_not() {
 
 #[test]
 fn what_is_in_the_caches_is_a_beginning_that_the_head_does_not_know() {
-    // Where a state is kept, the last of twelve tokens is left to the first step.
-    for (name, cached) in [("glm4-moe", 12), ("qwen3-5", 11)] {
+    for name in ["glm4-moe", "qwen3-5"] {
         let folder = seeded::folder_in(KIND, name);
         let copy = tempfile::tempdir().unwrap();
         foreseeable(&folder, copy.path());
@@ -372,7 +372,7 @@ fn what_is_in_the_caches_is_a_beginning_that_the_head_does_not_know() {
         let speculation = Some(SpeculationOptions { draft_tokens: Some(2), lookup: false });
         let options = SequenceOptions { speculation, ..SequenceOptions::new(greedy, 7) };
         let behind = Sequence::new(model, prompt, options, Some(cache)).unwrap();
-        assert_eq!(behind.cached_tokens(), cached, "{name}");
+        assert_eq!(behind.cached_tokens(), 12, "{name}");
         let (tokens, speculated) = run(model, vec![behind]).remove(0);
         assert_eq!(tokens, plain, "{name}");
         assert!(speculated.unwrap().accepted > COUNT / 2, "{name}: {speculated:?}");

@@ -332,25 +332,30 @@ impl Backend for AdaptedBackend {
         Ok(AdaptedCache { cache, adapter })
     }
 
-    fn prefill(&self, sequences: &mut [&mut AdaptedSequence], tokens: usize) -> Reading {
+    fn prefill(
+        &self,
+        sequences: &mut [&mut AdaptedSequence],
+        tokens: usize,
+        alone: bool,
+    ) -> Reading {
         let mut left = tokens;
         let before: Vec<usize> =
             sequences.iter().map(|it| it.sequence.progress().processed).collect();
         let progress = self.by_adapter(sequences, |group| {
             let reading = match left {
                 0 => return group.iter().map(|sequence| Ok(sequence.progress())).collect(),
-                left => self.core.prefill(group, left),
+                left => self.core.prefill(group, left, alone),
             };
             left = left.saturating_sub(reading.tokens);
             reading.progress
         });
         self.make_room(&progress);
-        for ((sequence, before), progress) in sequences.iter().zip(before).zip(&progress) {
+        for ((sequence, before), progress) in sequences.iter_mut().zip(before).zip(&progress) {
             if let (Some(owner), Some(prefixes), Ok(progress)) =
                 (&sequence.owner, &self.prefixes, progress)
                 && progress.processed != before
             {
-                prefixes.borrow_mut().note(owner, &sequence.sequence);
+                prefixes.borrow_mut().note(owner, &mut sequence.sequence);
             }
         }
         Reading { progress, tokens: tokens - left }

@@ -122,9 +122,10 @@ pub trait Backend {
     /// Reads one from a file.
     fn load_prompt_cache(&self, file: OpenFile) -> Result<Self::PromptCache>;
 
-    /// Reads up to `tokens` of the sequences' prompts, of the first ones first. A failure is that
-    /// sequence's alone.
-    fn prefill(&self, sequences: &mut [&mut Self::Sequence], tokens: usize) -> Reading;
+    /// Reads up to `tokens` of the sequences' prompts, of the first ones first. `alone` tells that
+    /// nobody else reads or decodes. A failure is that sequence's alone.
+    fn prefill(&self, sequences: &mut [&mut Self::Sequence], tokens: usize, alone: bool)
+    -> Reading;
 
     /// Makes the next tokens of each of `sequences`, in their order; none for one that needs
     /// another turn for that. A failure is that sequence's alone.

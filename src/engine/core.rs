@@ -139,9 +139,9 @@ impl CoreBackend {
     }
 
     /// Reads up to `tokens` of prompts; see [`prefill`].
-    pub fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize) -> Reading {
+    pub fn prefill(&self, sequences: &mut [&mut Sequence], tokens: usize, alone: bool) -> Reading {
         self.interrupt();
-        prefill(&*self.model, sequences, tokens)
+        prefill(&*self.model, sequences, tokens, alone)
     }
 
     /// Makes the next tokens; see [`decode`].

@@ -347,7 +347,7 @@ impl<B: Backend> Scheduler<B> {
         let started = Instant::now();
         let tokens = match evaluates {
             true => self.evaluations.read(&self.backend, count),
-            false => self.read_prompts(count),
+            false => self.read_prompts(count, readers == 1 && decoders == 0),
         };
         // An evaluation is one who reads.
         let readers = if evaluates { 1 } else { readers };
@@ -355,8 +355,9 @@ impl<B: Backend> Scheduler<B> {
     }
 
     /// Reads up to `count` tokens of prompts, of the highest priority first, and of these of those
-    /// that have waited the longest; how many were read.
-    fn read_prompts(&mut self, count: usize) -> usize {
+    /// that have waited the longest; how many were read. `alone` tells that one reads and nobody
+    /// decodes.
+    fn read_prompts(&mut self, count: usize, alone: bool) -> usize {
         let mut reading: Vec<&mut ActiveGeneration<B>> =
             self.generations.iter_mut().filter(|it| it.poll() == Next::Prefill).collect();
         let waited = |generation: &ActiveGeneration<B>| (generation.last_read, generation.id().0);
@@ -366,7 +367,7 @@ impl<B: Backend> Scheduler<B> {
         let started = Instant::now();
         let mut sequences: Vec<&mut B::Sequence> =
             reading.iter_mut().filter_map(|generation| generation.reading()).collect();
-        let Reading { progress, tokens } = self.backend.prefill(&mut sequences, count);
+        let Reading { progress, tokens } = self.backend.prefill(&mut sequences, count, alone);
         self.passes += 1;
         let mut overtakes = true;
         for (generation, progress) in reading.into_iter().zip(progress) {

@@ -24,25 +24,29 @@ pub struct Reading {
 /// pass. Behind the last token of each its first one is chosen, or the last one is left to its first
 /// step. If the first one has its steps to itself, it is read alone, in chunks of its own size.
 ///
+/// Who is `alone`, with nobody who reads or decodes beside it, gets its first step with its prompt,
+/// too; others had better share that step.
+///
 /// A failure is that sequence's alone, as in [`super::decode`].
 pub fn prefill(
     model: &dyn LanguageModel,
     sequences: &mut [&mut Sequence],
     count: usize,
+    alone: bool,
 ) -> Reading {
     let Some(first) = sequences.first() else {
         return Reading { progress: Vec::new(), tokens: 0 };
     };
-    let (mut left, alone) = match first.shares_steps() {
+    let (mut left, is_read_alone) = match first.shares_steps() {
         true => (count, false),
         false => (first.chunk_size(), true),
     };
     // Where a head reads hidden states there are no logits.
     let can_follow = !sequences.iter().any(|sequence| sequence.has_head());
     let mut shares = vec![0; sequences.len()];
-    let readers = if alone { 1 } else { sequences.len() };
+    let readers = if is_read_alone { 1 } else { sequences.len() };
     for (share, sequence) in shares.iter_mut().zip(sequences.iter()).take(readers) {
-        if alone || sequence.shares_steps() {
+        if is_read_alone || sequence.shares_steps() {
             *share = sequence.next_chunk(left, can_follow);
             left -= *share;
         }
@@ -52,7 +56,7 @@ pub fn prefill(
         rows.push((sequence, share));
     }
     let is_shared = rows.len() > 1;
-    let mut results = read(model, &mut rows).into_iter();
+    let mut results = read(model, &mut rows, alone).into_iter();
     let mut progress = Vec::with_capacity(sequences.len());
     for (sequence, &share) in sequences.iter_mut().zip(&shares) {
         let read = if share > 0 { results.next().unwrap_or(Ok(())) } else { Ok(()) };
@@ -68,13 +72,17 @@ pub fn prefill(
     Reading { progress, tokens: shares.iter().sum() }
 }
 
-/// Lets each of `rows` read so many tokens.
-fn read(model: &dyn LanguageModel, rows: &mut [(&mut Sequence, usize)]) -> Vec<Result<()>> {
+/// Lets each of `rows` read so many tokens, and one that is `alone` its last one, too.
+fn read(
+    model: &dyn LanguageModel,
+    rows: &mut [(&mut Sequence, usize)],
+    alone: bool,
+) -> Vec<Result<()>> {
     if rows.is_empty() {
         return Vec::new();
     }
     let failure = Failure::default();
-    let firsts = match failure.scope(|| run(model, rows)) {
+    let firsts = match failure.scope(|| run(model, rows, alone)) {
         Ok(firsts) => firsts,
         Err(error) => return rows.iter().map(|_| Err(error.clone())).collect(),
     };
@@ -108,10 +116,11 @@ fn read_by_head(predictor: &dyn MultiTokenPredictor, rows: &mut [(&mut Sequence,
 }
 
 /// Computes the caches, the hidden states that a head is to read, and what follows the prompts that
-/// end here.
+/// end here. One that is `alone` ends here if all but its last token is read.
 fn run(
     model: &dyn LanguageModel,
     rows: &mut [(&mut Sequence, usize)],
+    alone: bool,
 ) -> Result<Vec<Option<Choice>>> {
     let has_head = rows.iter().any(|(row, _)| row.has_head());
     let mut tokens = Vec::new();
@@ -129,11 +138,21 @@ fn run(
         true => (Some(model.states(&step, &mut caches)?), None),
         false => (None, Some(model.forward(&step, &mut caches)?)),
     };
-    let cached: Vec<Array> =
+    let mut cached: Vec<Array> =
         caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays).cloned().collect();
-    let firsts = match logits {
-        Some(logits) => choose_behind(model, rows, &logits, &cached)?,
-        None => rows.iter().map(|_| None).collect(),
+    let firsts = match (logits, &mut *rows) {
+        (Some(_), [(row, count)]) if alone && row.may_step_behind(*count) => {
+            mlx::async_eval(&cached.iter().collect::<Vec<_>>())?;
+            cached = row.leave_behind()?;
+            let token = mlx::from_u32(&row.next_tokens(*count + 1)[*count..], &[1, 1]);
+            *count += 1;
+            let step = Step::new(&token, vec![StepRow { length: 1, logits: 1 }])?;
+            let logits = model.forward(&step, &mut [row.caches_mut()])?;
+            cached.extend(row.caches().iter().flat_map(Cache::arrays).cloned());
+            choose_behind(model, rows, &logits, &cached)?
+        }
+        (Some(logits), _) => choose_behind(model, rows, &logits, &cached)?,
+        (None, _) => rows.iter().map(|_| None).collect(),
     };
     let chosen = firsts.iter().flatten().flat_map(Choice::outputs);
     mlx::eval(&cached.iter().chain(&states).chain(chosen).collect::<Vec<_>>())?;
@@ -185,10 +204,10 @@ impl Sequence {
         }
     }
 
-    /// [`prefill`] of this sequence alone, in a chunk of its own size.
+    /// [`prefill`] of this sequence alone, in a chunk of its own size, and its first step.
     pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
         let count = self.chunk_size();
-        let mut progress = prefill(model, &mut [&mut *self], count).progress;
+        let mut progress = prefill(model, &mut [&mut *self], count, true).progress;
         progress.pop().unwrap_or_else(|| Ok(self.progress()))
     }
 }

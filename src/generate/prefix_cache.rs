@@ -225,11 +225,12 @@ impl PrefixCache {
         self.tree.longest_length(&(owner.clone(), part), tokens)
     }
 
-    /// Lets chunks of a sequence's prompt end where its state is to be kept.
+    /// Lets a sequence leave its state, and chunks of its prompt end where that is to be kept.
     pub fn plan_stops(&self, owner: &PrefixOwner, sequence: &mut Sequence) {
         if !owner.has_state {
             return;
         }
+        sequence.leave_state();
         let tokens = sequence.tokens();
         let (first, last) = (sequence.cached_tokens() + WORTH_WAITING, tokens.len() - 1);
         let part = if owner.has_positions { CachePart::Positions } else { CachePart::State };
@@ -252,12 +253,8 @@ impl PrefixCache {
     }
 
     /// Keeps the state of a sequence that has come to a stop.
-    pub fn note(&mut self, owner: &PrefixOwner, sequence: &Sequence) {
-        if !owner.has_state || !sequence.is_at_stop() {
-            return;
-        }
-        let Some(tokens) = sequence.tokens_in_caches() else { return };
-        if let Some(state) = sequence.copy_state() {
+    pub fn note(&mut self, owner: &PrefixOwner, sequence: &mut Sequence) {
+        if let Some((tokens, state)) = sequence.take_state() {
             self.insert(owner, CachePart::State, tokens, state);
         }
     }

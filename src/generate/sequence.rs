@@ -134,6 +134,10 @@ pub struct Sequence {
     /// Lengths, in their order, at which its caches are wanted: no chunk of the prompt goes beyond
     /// the next of them.
     stops: Vec<usize>,
+    /// Whether others are to go on from its state at stops, and before its prompt's last token.
+    leaves_state: bool,
+    /// That before the last token, with its length, where the pass over the prompt went beyond it.
+    left_behind: Option<(usize, Vec<Cache>)>,
     /// Whether nothing else is in the caches.
     knows_tokens: bool,
     pub(super) caches: Vec<Cache>,
@@ -258,6 +262,8 @@ impl Sequence {
             processed: cached,
             cached,
             stops: Vec::new(),
+            leaves_state: false,
+            left_behind: None,
             knows_tokens: cached_tokens.is_some(),
             caches,
             state: CacheState::Sound,
@@ -310,18 +316,43 @@ impl Sequence {
     }
 
     /// Whether the first token may be chosen in the pass that reads the end of the prompt, which
-    /// saves a step. Not where the state before the last token is kept for whoever asks again,
-    /// where something is drafted, or where it is to be found out who fails.
+    /// saves a step. Not where the state before the last token is kept for whoever asks again.
     fn may_choose_at_once(&self) -> bool {
-        self.tokens.len() == self.prompt_tokens
-            && self.speculation.is_none()
-            && !self.is_suspect
-            && !CachePart::State.is_in(&self.caches)
+        self.may_choose_behind_prompt() && !self.leaves_state
+    }
+
+    /// Whether the first token may be chosen before anybody looks at what came of the prompt. Not
+    /// where something is drafted, or where it is to be found out who fails.
+    fn may_choose_behind_prompt(&self) -> bool {
+        self.tokens.len() == self.prompt_tokens && self.speculation.is_none() && !self.is_suspect
+    }
+
+    /// Whether its first step may be queued behind a pass over its next `count` tokens, which waits
+    /// for neither: the device reads while the step is built.
+    pub(super) fn may_step_behind(&self, count: usize) -> bool {
+        self.may_choose_behind_prompt() && self.ends_with(count + 1)
+    }
+
+    /// Keeps its state for others, in front of its prompt's last token; gives the arrays of it, which
+    /// are yet to be computed.
+    pub(super) fn leave_behind(&mut self) -> Result<Vec<Array>> {
+        if !self.leaves_state {
+            return Ok(Vec::new());
+        }
+        let state = CachePart::copy_state(&self.caches)?;
+        let arrays = state.iter().flat_map(Cache::arrays).cloned().collect();
+        self.left_behind = Some((self.prompt_tokens - 1, state));
+        Ok(arrays)
     }
 
     /// Whether the next `count` tokens are the last ones, behind which the first token is chosen.
     pub(super) fn ends_with(&self, count: usize) -> bool {
         self.processed + count == self.tokens.len()
+    }
+
+    /// Lets it keep its state at stops, and before the last token of its prompt, for others.
+    pub fn leave_state(&mut self) {
+        self.leaves_state = true;
     }
 
     /// Lets a chunk of its prompt end at `length`.
@@ -331,12 +362,22 @@ impl Sequence {
         }
     }
 
-    /// Whether its caches are such as others are to go on from: the prompt, or what leads up to a
-    /// stop, has just been processed.
-    pub(super) fn is_at_stop(&self) -> bool {
-        self.pending.is_none()
-            && self.state == CacheState::Sound
-            && (self.processed + 1 == self.tokens.len() || self.stops.contains(&self.processed))
+    /// Its state at the stop that it has come to, which others are to go on from, with the tokens
+    /// that lead up to it: the prompt without its last token is one. `None` where it is at none, or
+    /// if something fails.
+    pub(super) fn take_state(&mut self) -> Option<(&[u32], Vec<Cache>)> {
+        let left_behind = self.left_behind.take();
+        if !self.leaves_state || !self.knows_tokens || !self.is_sound() {
+            return None;
+        }
+        let is_at_stop = self.pending.is_none()
+            && (self.processed + 1 == self.tokens.len() || self.stops.contains(&self.processed));
+        let (length, state) = match left_behind {
+            Some(left_behind) => left_behind,
+            None if is_at_stop => (self.processed, self.copy_state()?),
+            None => return None,
+        };
+        Some((&self.tokens[..length], state))
     }
 
     /// The tokens in the caches; `None` where more may be in them, or something else.
@@ -366,9 +407,9 @@ impl Sequence {
         copied.ok().filter(|_| is_sound)
     }
 
-    /// Its state at a stop; `None` if something fails.
-    pub(super) fn copy_state(&self) -> Option<Vec<Cache>> {
-        let copied = CachePart::copy_state(&self.caches);
+    /// Its state as it is now; `None` if something fails.
+    fn copy_state(&self) -> Option<Vec<Cache>> {
+        let copied = CachePart::copy_state(&self.caches).and_then(Cache::evaluated);
         if copied.is_err() {
             // MLX would tell whoever waits next.
             let _ = mlx::settle();

@@ -148,7 +148,7 @@ pub(super) fn read(
     sequences: &mut [&mut Sequence],
     tokens: usize,
 ) -> Vec<Result<Prefill>> {
-    backend.prefill(sequences, tokens).progress
+    backend.prefill(sequences, tokens, false).progress
 }
 
 fn step(backend: &CoreBackend, sequence: &mut Sequence) -> Result<TokenOutput> {
@@ -238,20 +238,86 @@ fn a_prompt_that_fails_leaves_those_that_are_read_with_it() {
 
 #[test]
 fn the_first_token_comes_with_the_end_of_the_prompt() {
-    // Where the state before the last token is kept, that one is left to a step of its own.
-    for (has_state, read_tokens, first) in [(false, 7, vec![7]), (true, 6, vec![])] {
+    // Where others are to go on from the state before the last token, and share its step, that one
+    // is left to a step of its own.
+    let kinds = [(false, false, 7, vec![7]), (true, false, 7, vec![7]), (true, true, 6, vec![])];
+    for (has_state, leaves_state, read_tokens, first) in kinds {
         let backend = CoreBackend::new(counting_with(has_state), String::new());
         let mut sequence = backend.start((0..7).collect(), options(), &mut None).unwrap();
+        if leaves_state {
+            sequence.leave_state();
+        }
         let mut last = read(&backend, &mut [&mut sequence], 4).remove(0).unwrap();
         assert!(!last.done);
         while !last.done {
             last = read(&backend, &mut [&mut sequence], 4).remove(0).unwrap();
         }
-        assert_eq!(last.processed, read_tokens, "{has_state}");
+        assert_eq!(last.processed, read_tokens, "{has_state}, {leaves_state}");
         let outputs = backend.decode(&mut [&mut sequence]).remove(0).unwrap();
         let tokens: Vec<u32> = outputs.iter().map(|output| output.token).collect();
-        assert_eq!(tokens, first, "{has_state}");
+        assert_eq!(tokens, first, "{has_state}, {leaves_state}");
         assert_eq!(step(&backend, &mut sequence).unwrap().token, 7 + tokens.len() as u32);
+    }
+}
+
+#[test]
+fn who_is_alone_has_its_first_step_with_its_prompt_and_leaves_the_state_before_it() {
+    let backend = CoreBackend::new(counting_with(true), String::new());
+    let owner = PrefixOwner::new(backend.model(), None, CacheLimits::default());
+    // One token is left after a chunk of four, and after one of two.
+    for length in [5, 7] {
+        let mut prefixes = PrefixCache::new(1 << 20, Vec::new());
+        let prompt: Vec<u32> = (0..length).collect();
+        let mut sequence = backend.start(prompt.clone(), options(), &mut None).unwrap();
+        prefixes.plan_stops(&owner, &mut sequence);
+        let mut passes = 0;
+        while !sequence.progress().done {
+            let progress = backend.prefill(&mut [&mut sequence], 4, true).progress;
+            assert!(progress[0].is_ok());
+            prefixes.note(&owner, &mut sequence);
+            passes += 1;
+        }
+        assert_eq!(passes, length.div_ceil(4) as usize - usize::from(length == 5));
+        assert_eq!(sequence.progress().processed, length as usize);
+        for token in length..length + 20 {
+            assert_eq!(step(&backend, &mut sequence).unwrap().token, token);
+        }
+        prefixes.keep(&owner, None, sequence);
+        // The same again, and another last token.
+        for last in [length - 1, 90] {
+            let again = [&prompt[..prompt.len() - 1], &[last]].concat();
+            let begun = prefixes.begin(backend.model(), &owner, &again).unwrap();
+            assert_eq!(begun.length(), length as usize - 1);
+            let mut next = backend.start_behind(again, options(), Some(begun)).unwrap();
+            assert_eq!(step(&backend, &mut next).unwrap().token, last + 1);
+            let state = next.caches()[1].arrays()[0];
+            assert_eq!(mlx::to_f32_vec(state).unwrap().len(), 64, "that of one step");
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_who_is_alone_leaves_no_state() {
+    let backend = CoreBackend::new(counting_with(true), String::new());
+    let owner = PrefixOwner::new(backend.model(), None, CacheLimits::default());
+    // In the pass, and in the step behind it.
+    for bad in [5, 6] {
+        let mut prefixes = PrefixCache::new(1 << 20, Vec::new());
+        let mut lent = Some(backend.prompt_cache(CacheLimits::default()));
+        let prompt: Vec<u32> = (BAD - bad..BAD - bad + 7).collect();
+        let mut failing = backend.start(prompt.clone(), options(), &mut lent).unwrap();
+        prefixes.plan_stops(&owner, &mut failing);
+        let error = loop {
+            match backend.prefill(&mut [&mut failing], 4, true).progress.remove(0) {
+                Ok(progress) => assert!(!progress.done),
+                Err(error) => break error,
+            }
+        };
+        assert!(error.to_string().contains("met a bad token"), "{error}");
+        prefixes.note(&owner, &mut failing);
+        assert_eq!(prefixes.nbytes(), 0);
+        assert_eq!(backend.prompt_cache_size(&backend.leave(failing)).tokens, 0);
+        assert_eq!(step(&backend, &mut start(&backend, 0, None)).unwrap().token, 5);
     }
 }
 

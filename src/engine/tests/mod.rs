@@ -241,7 +241,7 @@ impl Backend for Fake {
         Err(Error::prompt_cache(file.path(), "broken"))
     }
 
-    fn prefill(&self, sequences: &mut [&mut FakeSequence], tokens: usize) -> Reading {
+    fn prefill(&self, sequences: &mut [&mut FakeSequence], tokens: usize, _: bool) -> Reading {
         let mut left = tokens;
         let mut progress = Vec::new();
         for sequence in sequences {

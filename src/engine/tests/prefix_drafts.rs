@@ -72,7 +72,7 @@ fn drafting() -> SequenceOptions {
 /// known.
 fn answer(backend: &AdaptedBackend, prompt: &[u32]) -> (Vec<u32>, Speculated, usize) {
     let mut sequence = backend.start(prompt.to_vec(), drafting(), None, &mut None).unwrap();
-    while !backend.prefill(&mut [&mut sequence], 64).progress[0].as_ref().unwrap().done {}
+    while !backend.prefill(&mut [&mut sequence], 64, true).progress[0].as_ref().unwrap().done {}
     let mut made = Vec::new();
     while made.len() < 20 {
         made.extend(tokens(&backend.decode(&mut [&mut sequence]).remove(0).unwrap()));

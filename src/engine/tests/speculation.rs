@@ -230,7 +230,7 @@ fn what_is_left_for_the_next_sequence_has_no_drafts() {
         let prompt = (0..5 + made + 2).collect();
         let mut next = backend.start(prompt, options(), &mut Some(cache)).unwrap();
         assert_eq!(next.cached_tokens() as u32, 5 + made);
-        while !backend.prefill(&mut [&mut next], 8).progress[0].as_ref().unwrap().done {}
+        while !backend.prefill(&mut [&mut next], 8, false).progress[0].as_ref().unwrap().done {}
         let positions = next.caches()[0].offset();
         assert_eq!(positions as u32, 5 + made + 1, "the last token is left to the first step");
     }
