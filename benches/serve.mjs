@@ -1,5 +1,5 @@
 // npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 96 --rounds 3 --device cpu
-// --model FOLDER --json]: how many tokens per second one model generates for several streams at
+// --precision fast --model FOLDER --json]: how many tokens per second one model generates for several streams at
 // once, through the API: while all of them write, and from the call to the end, with the prompts,
 // which are read meanwhile. Every round has all numbers of streams, so that the ratios are those of
 // one run.
@@ -93,6 +93,7 @@ const { values: flags } = parseArgs({
     tokens: { type: 'string', default: '96' },
     rounds: { type: 'string', default: '3' },
     device: { type: 'string', default: 'cpu' },
+    precision: { type: 'string' },
     model: { type: 'string' },
     json: { type: 'boolean', default: false },
   },
@@ -106,6 +107,7 @@ if (flags.model === undefined && !fs.existsSync(join(synthetic, 'model.safetenso
 }
 const model = await loadModel(flags.model ?? synthetic, {
   device: flags.device,
+  precision: flags.precision,
   maxSequences: Math.max(...counts),
   // Rounds have the same prompts, which each is to read anew.
   prefixCache: false,

@@ -1,16 +1,15 @@
 """Checks and times `src/fused/cuda/decode_attention.cu` and what joins its shares.
 
-python3 attention.py [check] [time]
+python3 attention.py [check[:CASES]] [time]
 """
 
 import functools
 import itertools
 import math
-import sys
 
 import torch
 
-from card import compile_all, copy_bandwidth, relative, replay, source, start
+from card import asked, compile_all, copy_bandwidth, relative, replay, sample, source, start
 
 SOURCES = ("rows.cuh", "prepare.cuh", "decode_attention.cu"), ("decode_attention_join.cu",)
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
@@ -193,7 +192,7 @@ def run(case, kernels, check=True):
     return error, intact
 
 
-def check():
+def check(count):
     cases = [
         Case(x=x, dim=dim, heads=heads, kv_heads=kv, at=(at,), batch=batch)
         for x, (dim, heads, kv), (at, batch) in itertools.product(
@@ -219,6 +218,7 @@ def check():
     for x, rows, rope in itertools.product(DTYPES, (2, 7, 16, 17, 32), (1, 2)):
         at = tuple(37 * row * row for row in range(rows))
         cases.append(Case(x=x, rope=rope, at=at))
+    cases = sample(cases, count)
     keys = list({str(defines): defines for case in cases for defines in [case.defines()]}.items())
     texts = [source(*names) for names in SOURCES]
     kernels = compile_all([(text, pair[i]) for _, pair in keys for i, text in enumerate(texts)])
@@ -240,7 +240,7 @@ def check():
     print("worst", worst, "wrong:", bad, "of", len(cases), flush=True)
 
 
-def time():
+def time(_):
     bandwidth = copy_bandwidth()
     print(torch.cuda.get_device_name(), f"copy {bandwidth / 1e9:.0f} GB/s", flush=True)
     case = Case()
@@ -266,8 +266,4 @@ def time():
 
 if __name__ == "__main__":
     start()
-    todo = sys.argv[1:] or ["check", "time"]
-    if "check" in todo:
-        check()
-    if "time" in todo:
-        time()
+    asked(["check", "time"], check=check, time=time)

@@ -3,6 +3,8 @@
 import concurrent.futures
 import ctypes
 import pathlib
+import random
+import sys
 
 import torch
 from cuda.bindings import driver, nvrtc
@@ -14,6 +16,20 @@ SHARED = 227 * 1024
 def source(*names):
     """The text of a kernel of 16-bit numbers, with what stands before it."""
     return "".join((KERNELS / name).read_text() for name in ("numbers.cuh", *names))
+
+
+def sample(cases, count):
+    """So many of the cases, always the same ones; all of them without a count."""
+    return random.Random(1).sample(cases, min(count, len(cases))) if count else cases
+
+
+def asked(default, **functions):
+    """Runs the functions that the command line names, with the number behind a colon, if any."""
+    for what in sys.argv[1:] or default:
+        name, _, count = what.partition(":")
+        if name not in functions:
+            sys.exit(f"there is no {name}, only {', '.join(functions)}")
+        functions[name](int(count or 0))
 
 
 def ok(result):

@@ -1,17 +1,16 @@
 """Checks and times `src/fused/cuda/chunk_place.cu`, `chunk_attention.cu` and what joins its shares.
 
-python3 chunk_attention.py [check] [time]
+python3 chunk_attention.py [check[:CASES]] [time]
 """
 
 import itertools
 import math
-import sys
 
 import torch
 import torch.nn.attention.bias
 
 from attention import Case, DTYPES, addresses, normed, rotated
-from card import compile_all, relative, replay, source, start
+from card import asked, compile_all, relative, replay, sample, source, start
 
 PLACE = source("rows.cuh", "prepare.cuh", "chunk_place.cu")
 ATTEND = source("rows.cuh", "chunk_attention.cu")
@@ -154,7 +153,7 @@ def run(case, kernels, check=True):
     return error, intact
 
 
-def check():
+def check(count):
     sizes = [
         ((0, 1),),
         ((0, 2),),
@@ -200,6 +199,7 @@ def check():
         ]
     many = tuple((37 * row, 1 + row * row % 90) for row in range(32))
     cases += [Chunk(x=x, rows=many, rope=rope) for x in DTYPES for rope in (1, 2)]
+    cases = sample(cases, count)
     texts = (PLACE, ATTEND, JOIN)
     wanted = {str(pair): pair for case in cases for pair in zip(texts, case.defines())}
     compiled = dict(zip(wanted, compile_all(list(wanted.values()))))
@@ -216,7 +216,7 @@ def check():
     print("worst", worst, "wrong:", bad, "of", len(cases), flush=True)
 
 
-def time():
+def time(_):
     """Beside PyTorch's attention, cuDNN's or FlashAttention, of as many queries and keys."""
     print(torch.cuda.get_device_name(), flush=True)
     for rows, share in [
@@ -258,8 +258,4 @@ def time():
 
 if __name__ == "__main__":
     start()
-    todo = sys.argv[1:] or ["check", "time"]
-    if "check" in todo:
-        check()
-    if "time" in todo:
-        time()
+    asked(["check", "time"], check=check, time=time)

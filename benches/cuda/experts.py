@@ -1,14 +1,13 @@
 """Checks and times experts: `src/fused/cuda/route.cu`, and `few_rows.cu` with chosen matrices.
 
-python3 experts.py [check] [sweep]
+python3 experts.py [check[:CASES]] [sweep]
 """
 
 import itertools
 import random
-import sys
 
 import torch
-from card import KERNELS, compile_all, copy_bandwidth, relative, replay, start
+from card import KERNELS, asked, compile_all, copy_bandwidth, relative, replay, sample, start
 from few_rows import (
     ACTIVATIONS,
     AFFINE,
@@ -65,7 +64,7 @@ def stacked(fmt, bits, group, experts, n, k, dtype):
     return arrays, matrix.reshape(experts, n, k)
 
 
-def check_products():
+def check_products(count):
     cases = list(
         itertools.product(
             [(AFFINE, 4, 64), (AFFINE, 8, 64), (AFFINE, 4, 32), (AFFINE, 3, 128), (MXFP4, 4, 32)]
@@ -78,7 +77,7 @@ def check_products():
         )
     )
     random.seed(2)
-    cases = random.sample(cases, 90)
+    cases = sample(cases, count or 90)
     wrong, worst = 0, {}
     work = []
     for (fmt, bits, group), x, (experts, active, k, hidden), rows, tiles in cases:
@@ -157,13 +156,14 @@ def check_products():
     print("products:", {key: f"{error:.1e}" for key, error in worst.items()}, "wrong:", wrong)
 
 
-def check_choices():
+def check_choices(count):
     wrong = 0
     cases = list(
         itertools.product(
             DTYPES, [(8, 2), (60, 4), (128, 8), (512, 10), (64, 1), (32, 32)], (0, 1, 2), (0, 1)
         )
     )
+    cases = sample(cases, count)
     settings = [
         dict(
             X=x,
@@ -207,6 +207,11 @@ def check_choices():
             wrong += 1
             print("WRONG", x, experts, active, scoring, normalize, bool(fine), error, flush=True)
     print("choices:", len(cases), "wrong:", wrong, flush=True)
+
+
+def check(count):
+    check_choices(count)
+    check_products(count)
 
 
 def sweep():
@@ -272,11 +277,4 @@ def sweep():
 
 if __name__ == "__main__":
     start()
-    for name in sys.argv[1:] or ["check"]:
-        if name == "check":
-            check_choices()
-            check_products()
-        elif name == "sweep":
-            sweep()
-        else:
-            sys.exit(__doc__)
+    asked(["check"], check=check, sweep=lambda _: sweep())

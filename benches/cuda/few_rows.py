@@ -6,11 +6,10 @@ python3 few_rows.py [check[:CASES]] [sweep] [rows] [plain] [profile]
 import itertools
 import math
 import random
-import sys
 
 import torch
 
-from card import KERNELS, SHARED, compile_all, copy_bandwidth, relative, replay, start
+from card import KERNELS, SHARED, asked, compile_all, copy_bandwidth, relative, replay, start
 
 SOURCE = "".join(
     (KERNELS / name).read_text()
@@ -515,19 +514,14 @@ def profile():
 
 if __name__ == "__main__":
     start()
-    todo = sys.argv[1:] or ["check"]
-    for name in todo:
-        name, _, count = name.partition(":")
-        if name == "check":
-            check(int(count or 300))
-        elif name == "sweep":
-            sweep([(AFFINE, 4, 64)], (1, 2, 4, 8, 16), True)
-            sweep([(AFFINE, 8, 64), (PLAIN, 0, 0)], (1, 4, 8, 16), True)
-        elif name == "rows":
-            many_rows()
-        elif name == "plain":
-            sweep([(AFFINE, 4, 64)], (1,), False)
-        elif name == "profile":
-            profile()
-        else:
-            sys.exit(__doc__)
+    asked(
+        ["check"],
+        check=lambda count: check(count or 300),
+        sweep=lambda _: [
+            sweep([(AFFINE, 4, 64)], (1, 2, 4, 8, 16), True),
+            sweep([(AFFINE, 8, 64), (PLAIN, 0, 0)], (1, 4, 8, 16), True),
+        ],
+        rows=lambda _: many_rows(),
+        plain=lambda _: sweep([(AFFINE, 4, 64)], (1,), False),
+        profile=lambda _: profile(),
+    )

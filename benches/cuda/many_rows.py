@@ -5,11 +5,20 @@ python3 many_rows.py [check[:CASES]] [sweep] [shapes] [profile]
 
 import itertools
 import random
-import sys
 
 import few_rows
 import torch
-from card import KERNELS, SHARED, compile_all, copy_bandwidth, relative, replay, source, start
+from card import (
+    KERNELS,
+    SHARED,
+    asked,
+    compile_all,
+    copy_bandwidth,
+    relative,
+    replay,
+    source,
+    start,
+)
 from few_rows import (
     ACTIVATIONS,
     AFFINE,
@@ -291,17 +300,13 @@ def profile():
 
 if __name__ == "__main__":
     start()
-    for name in sys.argv[1:] or ["check"]:
-        name, _, count = name.partition(":")
-        if name == "check":
-            check_norms()
-            check_products(int(count or 300))
-        elif name == "sweep":
-            sweep([(AFFINE, 4, 64)], (8, 16, 24, 32, 48, 64), True)
-            sweep([(AFFINE, 8, 64)], (8, 16, 32, 64), False)
-        elif name == "shapes":
-            sweep([(AFFINE, 4, 64), (AFFINE, 8, 64)], (8, 16, 32), False)
-        elif name == "profile":
-            profile()
-        else:
-            sys.exit(__doc__)
+    asked(
+        ["check"],
+        check=lambda count: [check_norms(), check_products(count or 300)],
+        sweep=lambda _: [
+            sweep([(AFFINE, 4, 64)], (8, 16, 24, 32, 48, 64), True),
+            sweep([(AFFINE, 8, 64)], (8, 16, 32, 64), False),
+        ],
+        shapes=lambda _: sweep([(AFFINE, 4, 64), (AFFINE, 8, 64)], (8, 16, 32), False),
+        profile=lambda _: profile(),
+    )

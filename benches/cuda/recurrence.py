@@ -5,11 +5,10 @@ python3 recurrence.py [check] [time]
 
 import itertools
 import math
-import sys
 
 import torch
 
-from card import compile_all, copy_bandwidth, relative, replay, source, start
+from card import asked, compile_all, copy_bandwidth, relative, replay, source, start
 
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 LIMITS = {0: 6e-3, 1: 1e-3}
@@ -149,9 +148,8 @@ def time():
 
 if __name__ == "__main__":
     start()
-    todo = sys.argv[1:] or ["check", "time"]
-    if "check" in todo:
-        check_steps()
-        check_convolutions()
-    if "time" in todo:
-        time()
+    asked(
+        ["check", "time"],
+        check=lambda _: [check_steps(), check_convolutions()],
+        time=lambda _: time(),
+    )

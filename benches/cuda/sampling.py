@@ -4,11 +4,10 @@ python3 sampling.py [check[:CASES]] [time]
 """
 
 import random
-import sys
 
 import numpy
 import torch
-from card import KERNELS, compile_all, replay, start
+from card import KERNELS, asked, compile_all, replay, start
 
 SOURCE = (KERNELS / "logits.cuh").read_text() + (KERNELS / "draw.cu").read_text()
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -169,6 +168,4 @@ def time():
 
 if __name__ == "__main__":
     start()
-    for word in sys.argv[1:] or ["check", "time"]:
-        name, _, count = word.partition(":")
-        check(int(count or 300)) if name == "check" else time()
+    asked(["check", "time"], check=lambda count: check(count or 300), time=lambda _: time())
