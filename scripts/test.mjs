@@ -1,7 +1,7 @@
 #!/usr/bin/env node
-// npm test: the Rust tests and those of the package, side by side, the latter against the addon that
-// is there or a debug one. npm test -- <arguments> hands them to vitest, and leaves the Rust tests
-// out.
+// npm test: the Rust tests and those of the package, side by side, the latter against a release
+// addon, which is what is published. npm test -- <arguments> hands them to vitest, leaves the Rust
+// tests out, and takes the addon that is there or a debug one, which is built sooner.
 
 import { join } from 'node:path'
 import { buildAddon, currentAddon } from './lib/addon.mjs'
@@ -14,8 +14,10 @@ import { ensureSetUp } from './setup.mjs'
 async function main(args) {
   await ensureSetUp()
   const env = cacheEnvironment()
-  if (args.length === 0) checkRust()
-  if (currentAddon() === undefined) buildAddon('debug')
+  const all = args.length === 0
+  if (all) checkRust()
+  const addon = currentAddon()
+  if (addon === undefined || (all && addon !== 'release')) buildAddon(all ? 'release' : 'debug')
   await ensureDist()
   const vitest = {
     command: process.execPath,
@@ -24,7 +26,7 @@ async function main(args) {
     env,
     what: 'vitest',
   }
-  if (args.length > 0) return foreground(vitest.command, vitest.args, vitest)
+  if (!all) return foreground(vitest.command, vitest.args, vitest)
   // Most of vitest's time goes by in waiting for clocks, sockets and children. Rust gets that time
   // and little more: it is compiled and tested without a pause, which would slow all of them down.
   const rust = {
