@@ -140,19 +140,17 @@ fn run(
     };
     let mut cached: Vec<Array> =
         caches.iter().flat_map(|it| it.iter()).flat_map(Cache::arrays).cloned().collect();
-    let firsts = match (logits, &mut *rows) {
-        (Some(_), [(row, count)]) if alone && row.may_step_behind(*count) => {
-            mlx::async_eval(&cached.iter().collect::<Vec<_>>())?;
-            cached = row.leave_behind()?;
-            let token = mlx::from_u32(&row.next_tokens(*count + 1)[*count..], &[1, 1]);
-            *count += 1;
-            let step = Step::new(&token, vec![StepRow { length: 1, logits: 1 }])?;
-            let logits = model.forward(&step, &mut [row.caches_mut()])?;
-            cached.extend(row.caches().iter().flat_map(Cache::arrays).cloned());
-            choose_behind(model, rows, &logits, &cached)?
+    let logits = match (logits, &mut *rows) {
+        (Some(none), [row]) if alone && row.0.may_step_behind(row.1) => {
+            // They are of no position, but hold the last layer's caches, which would be copied.
+            drop(none);
+            Some(step_behind(model, row, &mut cached)?)
         }
-        (Some(logits), _) => choose_behind(model, rows, &logits, &cached)?,
-        (None, _) => rows.iter().map(|_| None).collect(),
+        (logits, _) => logits,
+    };
+    let firsts = match logits {
+        Some(logits) => choose_behind(model, rows, &logits, &cached)?,
+        None => rows.iter().map(|_| None).collect(),
     };
     let chosen = firsts.iter().flatten().flat_map(Choice::outputs);
     mlx::eval(&cached.iter().chain(&states).chain(chosen).collect::<Vec<_>>())?;
@@ -174,6 +172,23 @@ fn run(
         mlx::memory::limit_cache()?;
     }
     Ok(firsts)
+}
+
+/// The step of the last token of a prompt, built while the device reads what is before it; gives its
+/// logits, and in `cached`, which was what is before it, all that it computes besides.
+fn step_behind(
+    model: &dyn LanguageModel,
+    (row, count): &mut (&mut Sequence, usize),
+    cached: &mut Vec<Array>,
+) -> Result<Array> {
+    mlx::async_eval(&cached.iter().collect::<Vec<_>>())?;
+    *cached = row.leave_behind()?;
+    let token = mlx::from_u32(&row.next_tokens(*count + 1)[*count..], &[1, 1]);
+    *count += 1;
+    let step = Step::new(&token, vec![StepRow { length: 1, logits: 1 }])?;
+    let logits = model.forward(&step, &mut [row.caches_mut()])?;
+    cached.extend(row.caches().iter().flat_map(Cache::arrays).cloned());
+    Ok(logits)
 }
 
 /// The first tokens of the rows that end here, by the logits behind them, `[1, rows, vocabulary]`;
