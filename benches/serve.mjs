@@ -1,6 +1,6 @@
 // npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 96 --rounds 3 --device cpu
-// --precision fast --model FOLDER --json]: how many tokens per second one model generates for several streams at
-// once, through the API: while all of them write, and from the call to the end, with the prompts,
+// --precision fast --model FOLDER --json]: how many tokens per second one model generates for several
+// streams at once, through the API: while all of them write, and from the call to the end, with the prompts,
 // which are read meanwhile. Every round has all numbers of streams, so that the ratios are those of
 // one run.
 //

@@ -1,6 +1,6 @@
 """Checks and times `src/fused/cuda/recurrence_step.cu` and `causal_conv.cu`.
 
-python3 recurrence.py [check] [time]
+python3 recurrence.py [check[:CASES]] [time]
 """
 
 import itertools
@@ -8,7 +8,7 @@ import math
 
 import torch
 
-from card import asked, compile_all, copy_bandwidth, relative, replay, source, start
+from card import asked, compile_all, copy_bandwidth, relative, replay, sample, source, start
 
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 LIMITS = {0: 6e-3, 1: 1e-3}
@@ -84,10 +84,11 @@ def launch(kernel, step):
     kernel.launch(step.value_heads, 512, 0, step.arrays, step.numbers)
 
 
-def check_steps():
+def check_steps(count):
     sizes = [(128, 128, 16, 32), (64, 128, 1, 80), (64, 64, 8, 24)]
     sizes += [(128, 256, 2, 2), (72, 32, 3, 9)]
     steps = [Step(rule, x, *each) for rule, x, each in itertools.product((0, 1), DTYPES, sizes)]
+    steps = sample(steps, count)
     text = source("recurrence_step.cu")
     kernels = compile_all([(text, step.defines()) for step in steps])
     print(len(steps), "steps; spilled", max(kernel.spilled for kernel in kernels), flush=True)
@@ -105,9 +106,10 @@ def check_steps():
     print("worst", worst, "wrong:", bad, "of", len(steps), flush=True)
 
 
-def check_convolutions():
+def check_convolutions(count):
     sizes = [(1, 1), (1, 300), (1, 2048), (2, 300), (3, 7), (513, 2048)]
     cases = list(itertools.product(DTYPES, (1, 2, 3, 4), (0, 1), (0, 1), sizes))
+    cases = sample(cases, count)
     text = source("causal_conv.cu")
     kernels = compile_all(
         [(text, dict(X=x, KERNEL=k, BIAS=bias, SILU=silu)) for x, k, bias, silu, _ in cases]
@@ -150,6 +152,6 @@ if __name__ == "__main__":
     start()
     asked(
         ["check", "time"],
-        check=lambda _: [check_steps(), check_convolutions()],
+        check=lambda count: [check_steps(count), check_convolutions(count)],
         time=lambda _: time(),
     )

@@ -21,6 +21,7 @@ function sourcesKey() {
       join(root, name),
     ),
     ...filesUnder(join(root, 'src')),
+    ...filesUnder(join(root, 'crates'), ['target']),
     ...filesUnder(join(root, 'native'), ['target']),
   ]
   return keyOf(

@@ -150,7 +150,7 @@ fn queue(
     Ok(next)
 }
 
-/// The graph of the next step of all `rows`; nothing is computed.
+/// The graph of the next step of all `rows`. The device may have begun with it.
 fn build(
     model: &dyn LanguageModel,
     rows: &mut [&mut Sequence],
@@ -370,7 +370,7 @@ fn advance(
 fn recover(model: &dyn LanguageModel, sequence: &mut Sequence) -> Result<()> {
     sequence.go_back(model, sequence.tokens_read() - 1);
     while !sequence.progress().done {
-        sequence.prefill(model)?;
+        sequence.read_chunk(model, false)?;
     }
     // Its next step shows whether it is the one that failed.
     sequence.suspect();

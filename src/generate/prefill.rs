@@ -219,10 +219,15 @@ impl Sequence {
         }
     }
 
-    /// [`prefill`] of this sequence alone, in a chunk of its own size, and its first step.
+    /// [`prefill`] of this sequence, for which there is no other, in a chunk of its own size.
     pub fn prefill(&mut self, model: &dyn LanguageModel) -> Result<Prefill> {
+        self.read_chunk(model, true)
+    }
+
+    /// [`prefill`] of this sequence in a chunk of its own size.
+    pub(super) fn read_chunk(&mut self, model: &dyn LanguageModel, alone: bool) -> Result<Prefill> {
         let count = self.chunk_size();
-        let mut progress = prefill(model, &mut [&mut *self], count, true).progress;
+        let mut progress = prefill(model, &mut [&mut *self], count, alone).progress;
         progress.pop().unwrap_or_else(|| Ok(self.progress()))
     }
 }

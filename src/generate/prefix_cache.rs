@@ -1,8 +1,8 @@
 //! What sequences have read, for all others that begin alike.
 //!
 //! A sequence leaves its caches at its end, without a copy; what cannot be cut (see [`CachePart`])
-//! it leaves on its way, too: where messages end, where another prompt went on differently, and
-//! every so many tokens. Sequences that run at the same time share as well: who finds that another
+//! it leaves on its way, too: where messages end, where another prompt went on differently, every so
+//! many tokens, and before the last token of its prompt. Sequences that run at the same time share as well: who finds that another
 //! one is reading the same beginning waits for it.
 
 use std::sync::Arc;
@@ -276,7 +276,7 @@ impl PrefixCache {
         for (index, other) in others.iter().enumerate() {
             let Some(read) = other.tokens_in_caches() else { continue };
             let common = common_length(other.tokens(), before_last);
-            // Its last token is left to its first step, which may have to wait.
+            // Its last token may be left to its first step, which may have to wait.
             let to_read = common.min(other.tokens().len() - 1);
             if read.len() < to_read && to_read > expected.0 {
                 expected = (to_read, Some(index));

@@ -316,7 +316,8 @@ impl Sequence {
     }
 
     /// Whether the first token may be chosen in the pass that reads the end of the prompt, which
-    /// saves a step. Not where the state before the last token is kept for whoever asks again.
+    /// saves a step. Not where the state before the last token is kept for whoever asks again; a
+    /// caller's own prompt cache goes on from the end.
     fn may_choose_at_once(&self) -> bool {
         self.may_choose_behind_prompt() && !self.leaves_state
     }
@@ -327,14 +328,14 @@ impl Sequence {
         self.tokens.len() == self.prompt_tokens && self.speculation.is_none() && !self.is_suspect
     }
 
-    /// Whether its first step may be queued behind a pass over its next `count` tokens, which waits
-    /// for neither: the device reads while the step is built.
+    /// Whether its first step may be queued behind a pass over its next `count` tokens without waiting
+    /// for that pass: the device reads while the step is built.
     pub(super) fn may_step_behind(&self, count: usize) -> bool {
         self.may_choose_behind_prompt() && self.ends_with(count + 1)
     }
 
-    /// Keeps its state for others, in front of its prompt's last token; gives the arrays of it, which
-    /// are yet to be computed.
+    /// Keeps its state for others, in front of its prompt's last token; gives the arrays of it,
+    /// which are yet to be computed.
     pub(super) fn leave_behind(&mut self) -> Result<Vec<Array>> {
         if !self.leaves_state {
             return Ok(Vec::new());
@@ -609,7 +610,7 @@ impl Sequence {
     /// show whose failure it was.
     pub(super) fn go_back(&mut self, model: &dyn LanguageModel, length: usize) {
         let limits = self.limits;
-        self.pending = None;
+        (self.pending, self.left_behind) = (None, None);
         if let Some(speculation) = &mut self.speculation {
             speculation.forget_draft();
             speculation.forget_states();

@@ -256,9 +256,7 @@ fn through(layers: &[(Norm, Block)], x: Array, rows: &mut StepRows) -> Result<Re
             }
         };
         stream = input.add(output)?;
-        if block.has_cache() {
-            rows.layer(mixers - 1)?.begin(&stream)?;
-        }
+        rows.begin(&stream)?;
     }
     Ok(stream)
 }

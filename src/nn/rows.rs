@@ -1,5 +1,7 @@
 //! The sequences of a step, as what mixes positions sees them.
 
+use std::cell::Cell;
+
 use super::masks::Masks;
 use super::residual::Residual;
 use super::step::Step;
@@ -8,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::mlx::{Array, async_eval, ops};
 
 /// So many layers are built between two times that the device is handed what there is: the host may
-/// take as long for a layer as the device.
+/// take as long for a layer as the device. The first time is behind the second layer, so that models
+/// of one, as heads are, gain nothing and lose nothing.
 const LAYERS_AT_ONCE: usize = 4;
 
 /// The rows of a step in all layers: their caches, and the masks that layers share.
@@ -16,6 +19,8 @@ const LAYERS_AT_ONCE: usize = 4;
 pub struct StepRows<'a, 'b> {
     lengths: Vec<i32>,
     masks: Vec<Masks>,
+    /// How many layers were built.
+    built: Cell<usize>,
     /// The caches of each row.
     caches: &'a mut [&'b mut [Cache]],
 }
@@ -30,7 +35,7 @@ impl<'a, 'b> StepRows<'a, 'b> {
         }
         let lengths: Vec<_> = step.rows().iter().map(|row| row.length).collect();
         let masks = lengths.iter().map(|_| Masks::default()).collect();
-        Ok(Self { lengths, masks, caches })
+        Ok(Self { lengths, masks, built: Cell::new(0), caches })
     }
 
     /// The rows with their caches number `index`.
@@ -45,7 +50,14 @@ impl<'a, 'b> StepRows<'a, 'b> {
             Ok(Row { length, masks, cache })
         })
         .collect::<Result<_>>()
-        .map(|rows| Rows { rows, layer: index })
+        .map(|rows| Rows { rows, built: &self.built })
+    }
+
+    /// Takes the `stream` behind a layer. Of those of every [`LAYERS_AT_ONCE`] layers the device
+    /// begins to compute one while the next layers are built, if a row has several new positions:
+    /// steps of one position each are built while the step before runs.
+    pub fn begin(&self, stream: &Residual) -> Result<()> {
+        begin(&self.built, self.lengths.iter().any(|&length| length > 1), stream)
     }
 
     /// Lets caches get room for a step of several positions of a row, those of all layers at once:
@@ -59,12 +71,20 @@ impl<'a, 'b> StepRows<'a, 'b> {
     }
 }
 
+fn begin(built: &Cell<usize>, is_long: bool, stream: &Residual) -> Result<()> {
+    let before = built.replace(built.get() + 1);
+    match is_long && before % LAYERS_AT_ONCE == 1 {
+        true => async_eval(&stream.arrays().collect::<Vec<_>>()),
+        false => Ok(()),
+    }
+}
+
 /// The rows of a step in one layer, as a mixer sees them.
 #[derive(Debug)]
 pub struct Rows<'a> {
     rows: Vec<Row<'a>>,
-    /// The number of the layer's caches.
-    layer: usize,
+    /// How many layers of the step were built.
+    built: &'a Cell<usize>,
 }
 
 /// A sequence in one layer.
@@ -90,25 +110,19 @@ impl Rows<'_> {
 
     /// The same with cache number `index` of lists of `count` caches.
     pub fn part(&mut self, index: usize, count: usize) -> Result<Rows<'_>> {
-        let layer = self.layer;
+        let built = self.built;
         self.rows
             .iter_mut()
             .map(|Row { length, masks, cache }| {
                 Ok(Row { length: *length, masks, cache: &mut cache.list(count)?[index] })
             })
             .collect::<Result<_>>()
-            .map(|rows| Rows { rows, layer })
+            .map(|rows| Rows { rows, built })
     }
 
-    /// Lets the device compute the `stream` behind the layer while the next ones are built: behind the
-    /// first one and every [`LAYERS_AT_ONCE`], if a row has several new positions. Steps of one
-    /// position each are built while the step before runs.
+    /// See [`StepRows::begin`].
     pub fn begin(&self, stream: &Residual) -> Result<()> {
-        let is_long = self.rows.iter().any(|row| row.length > 1);
-        match is_long && self.layer.is_multiple_of(LAYERS_AT_ONCE) {
-            true => async_eval(&stream.arrays().collect::<Vec<_>>()),
-            false => Ok(()),
-        }
+        begin(self.built, self.rows.iter().any(|row| row.length > 1), stream)
     }
 
     /// Mixes each row by itself: `mix` gets its positions of `parts`, `[batch, length, …]`, and

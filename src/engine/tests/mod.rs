@@ -65,6 +65,8 @@ struct Control {
     live_models: AtomicUsize,
     /// How many tokens of prompts were read in each pass.
     chunks: Mutex<Vec<usize>>,
+    /// Whether nobody else read or decoded meanwhile.
+    alone: Mutex<Vec<bool>>,
     /// What sequences have left for others: their names and tokens.
     kept: Mutex<Vec<(u32, usize)>>,
     /// How long one of them takes, and a step.
@@ -241,7 +243,8 @@ impl Backend for Fake {
         Err(Error::prompt_cache(file.path(), "broken"))
     }
 
-    fn prefill(&self, sequences: &mut [&mut FakeSequence], tokens: usize, _: bool) -> Reading {
+    fn prefill(&self, sequences: &mut [&mut FakeSequence], tokens: usize, alone: bool) -> Reading {
+        self.0.alone.lock().unwrap().push(alone);
         let mut left = tokens;
         let mut progress = Vec::new();
         for sequence in sequences {
@@ -541,6 +544,31 @@ fn prompts_take_turns_chunk_by_chunk() {
     let long_before =
         events[..short_end].iter().filter(|&&event| event == Event::Prefill(10)).count();
     assert!(long_before <= 4, "the short prompt waited for {long_before} chunks of the long one");
+}
+
+#[test]
+fn who_reads_is_alone_if_nobody_else_reads_or_decodes() {
+    let (control, permits) = Control::gated();
+    let model = fake_model(&control);
+    let alone = || control.alone.lock().unwrap().clone();
+    let first = model.generate(request(&[10; 3 * CHUNK], 40)).unwrap();
+    control.wait_for("a pass", |it| it.alone.lock().unwrap().len() == 1);
+    // One who reads beside it, and then one beside two who decode.
+    let second = model.generate(request(&[20; 3 * CHUNK], 40)).unwrap();
+    control.wait_for("both prompts", |it| {
+        permits.send(()).unwrap();
+        it.count(Event::Step(20)) > 0
+    });
+    let third = model.generate(request(&[30; CHUNK], 1)).unwrap();
+    drop(permits);
+    for generation in [first, second, third] {
+        collect(&generation).unwrap();
+    }
+    let passes = alone();
+    assert!(passes[0] && passes.len() > 4, "{passes:?}");
+    assert!(passes[1..].iter().all(|alone| !alone), "{passes:?}");
+    collect(&model.generate(request(&[40; 3 * CHUNK], 1)).unwrap()).unwrap();
+    assert_eq!(alone()[passes.len()..], [true; 3]);
 }
 
 #[test]
