@@ -55,10 +55,11 @@ describe('a prompt of 2 MB', () => {
       const model = await loadModel('demo')
       const order = []
       const tokenized = model.tokenize(big).then(() => order.push('tokenized'))
-      // Its format takes long to compile.
-      const option = (_, at) => ('n ' + ((at * 7919) % 10_007) + ' ').repeat(10)
-      const options = Array.from({ length: 10_000 }, option)
-      const slow = { responseFormat: { type: 'choice', options } }
+      // Its format takes seconds to compile.
+      const property = (_, at) => ['p' + at, { type: 'string', pattern: '^(a|b){1,' + (50 + (at % 50)) + '}$' }]
+      const properties = Object.fromEntries(Array.from({ length: 5000 }, property))
+      const schema = { type: 'object', properties }
+      const slow = { responseFormat: { type: 'json', schema } }
       const aborted = model.generate('Hi', slow)
       const ended = model.generate('Hi', slow)
       const ends = [
