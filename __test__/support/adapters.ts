@@ -40,14 +40,15 @@ export function adapterFiles(
   seed: number,
   scale = 0.5,
   kind: 'lora' | 'dora' = 'lora',
+  rank = RANK,
 ): Record<string, Buffer | string> {
   const tensors: Record<string, { shape: number[]; data: Float32Array }> = {}
   for (let layer = 0; layer < 8; layer++) {
     for (const [name, [inputs, outputs]] of Object.entries(SIZES)) {
       const path = `model.layers.${layer}.${name}`
       const of = seed * 1000 + layer * 10 + inputs + outputs
-      tensors[`${path}.lora_a`] = { shape: [inputs, RANK], data: noise(inputs * RANK, of) }
-      tensors[`${path}.lora_b`] = { shape: [RANK, outputs], data: noise(RANK * outputs, of + 1) }
+      tensors[`${path}.lora_a`] = { shape: [inputs, rank], data: noise(inputs * rank, of) }
+      tensors[`${path}.lora_b`] = { shape: [rank, outputs], data: noise(rank * outputs, of + 1) }
       if (kind === 'lora') continue
       const magnitudes = noise(outputs, of + 2).map((value) => 1 + 0.2 * value)
       tensors[`${path}.m`] = { shape: [outputs], data: magnitudes }
@@ -56,7 +57,7 @@ export function adapterFiles(
   const config = {
     fine_tune_type: kind,
     num_layers: 8,
-    lora_parameters: { rank: RANK, scale, dropout: 0, keys: Object.keys(SIZES) },
+    lora_parameters: { rank, scale, dropout: 0, keys: Object.keys(SIZES) },
   }
   return {
     'adapter_config.json': JSON.stringify(config),
