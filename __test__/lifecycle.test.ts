@@ -178,7 +178,8 @@ describe('dispose', () => {
       'before' | 'after',
       { rss: number; activeBytes: number; threads: number }
     >
-    expect(after.threads).toBeLessThanOrEqual(before.threads)
+    // Threads for texts come and go. One that stayed of each model would be 180.
+    expect(after.threads).toBeLessThan(before.threads + 20)
     // Memory of outputs is kept for the next ones: how much depends on how far the graph was ahead.
     // A leaked tokenizer would be 180 × 1 MB, leaked weights 180 × 7 MB.
     expect(after.activeBytes - before.activeBytes).toBeLessThan(2e6)

@@ -56,7 +56,8 @@ async function expectWaiting(model: Model): Promise<void> {
   expect(second.totalMs).toBeGreaterThan(1.5 * first.totalMs)
 }
 
-describe('queueMs', () => {
+// Shares of time: something else may have the processors for a part of it.
+describe('queueMs', { retry: 2 }, () => {
   it('is how long one waits for its place', () => withModel({ maxSequences: 1 }, expectWaiting))
 
   it('is how long one waits for memory', async () => {
