@@ -56,7 +56,8 @@ describe('a prompt of 2 MB', () => {
       const order = []
       const tokenized = model.tokenize(big).then(() => order.push('tokenized'))
       // Its format takes seconds to compile.
-      const property = (_, at) => ['p' + at, { type: 'string', pattern: '^(a|b){1,' + (50 + (at % 50)) + '}$' }]
+      const pattern = (most) => '^(a|b){1,' + most + '}$'
+      const property = (_, at) => ['p' + at, { type: 'string', pattern: pattern(50 + (at % 50)) }]
       const properties = Object.fromEntries(Array.from({ length: 5000 }, property))
       const schema = { type: 'object', properties }
       const slow = { responseFormat: { type: 'json', schema } }

@@ -1,8 +1,8 @@
 // npm run bench:serve [-- --streams 1,4,8,16 --prompt 32 --tokens 96 --rounds 3 --device cpu
-// --precision fast --model FOLDER --json]: how many tokens per second one model generates for several
-// streams at once, through the API: while all of them write, and from the call to the end, with the prompts,
-// which are read meanwhile. Every round has all numbers of streams, so that the ratios are those of
-// one run.
+// --precision fast --model FOLDER --json]: how many tokens per second one model generates for
+// several streams at once, through the API: while all of them write, and from the call to the end,
+// with the prompts, which are read meanwhile. Every round has all numbers of streams, so that the
+// ratios are those of one run.
 //
 // Without a model it is one of the shape of Llama 3.2 1B in 4 bits with a vocabulary of 32000 and
 // weights that mean nothing, which is written once (0.7 GB).

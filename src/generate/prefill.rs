@@ -174,8 +174,8 @@ fn run(
     Ok(firsts)
 }
 
-/// The step of the last token of a prompt, built while the device reads what is before it; gives its
-/// logits, and in `cached`, which was what is before it, all that it computes besides.
+/// The step of the last token of a prompt, built while the device reads what is before it; gives
+/// its logits, and in `cached`, which was what is before it, all that it computes besides.
 fn step_behind(
     model: &dyn LanguageModel,
     (row, count): &mut (&mut Sequence, usize),

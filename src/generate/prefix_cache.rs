@@ -1,9 +1,9 @@
 //! What sequences have read, for all others that begin alike.
 //!
 //! A sequence leaves its caches at its end, without a copy; what cannot be cut (see [`CachePart`])
-//! it leaves on its way, too: where messages end, where another prompt went on differently, every so
-//! many tokens, and before the last token of its prompt. Sequences that run at the same time share as well: who finds that another
-//! one is reading the same beginning waits for it.
+//! it leaves on its way, too: where messages end, where another prompt went on differently, every
+//! so many tokens, and before the last token of its prompt. Sequences that run at the same time
+//! share as well: who finds that another one is reading the same beginning waits for it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};

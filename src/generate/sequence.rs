@@ -328,8 +328,8 @@ impl Sequence {
         self.tokens.len() == self.prompt_tokens && self.speculation.is_none() && !self.is_suspect
     }
 
-    /// Whether its first step may be queued behind a pass over its next `count` tokens without waiting
-    /// for that pass: the device reads while the step is built.
+    /// Whether its first step may be queued behind a pass over its next `count` tokens without
+    /// waiting for that pass: the device reads while the step is built.
     pub(super) fn may_step_behind(&self, count: usize) -> bool {
         self.may_choose_behind_prompt() && self.ends_with(count + 1)
     }

@@ -194,15 +194,8 @@ impl Backbone {
             x = norm.forward(&x)?;
         }
         let mut rows = StepRows::new(step, caches)?;
-        rows.make_room(|rows| {
-            let (batch, dtype) = (x.dim(0), x.dtype());
-            let has_cache = |(_, block): &&(Norm, Block)| block.has_cache();
-            let mut made = Vec::new();
-            for (index, (_, block)) in self.layers.iter().filter(has_cache).enumerate() {
-                made.extend(block.make_room(&mut rows.layer(index)?, batch, dtype)?);
-            }
-            Ok(made)
-        })?;
+        let with_cache = self.layers.iter().map(|(_, block)| block).filter(|it| it.has_cache());
+        rows.make_room(with_cache, |block, rows| block.make_room(rows, x.dim(0), x.dtype()))?;
         through(&self.layers, x, &mut rows)
     }
 

@@ -223,12 +223,8 @@ impl Decoder {
             x = ops::add(&x, &positions.forward(step, caches, x.dtype())?)?;
         }
         let mut rows = StepRows::new(step, caches)?;
-        rows.make_room(|rows| {
-            let mut made = Vec::new();
-            for (index, layer) in self.layers.iter().enumerate() {
-                made.extend(layer.mixer.make_room(&mut rows.layer(index)?, x.dim(0), x.dtype())?);
-            }
-            Ok(made)
+        rows.make_room(self.layers.iter(), |layer, rows| {
+            layer.mixer.make_room(rows, x.dim(0), x.dtype())
         })?;
         let mut stream = Residual::from(x);
         let Some((last, before)) = self.layers.split_last() else {

@@ -9,18 +9,37 @@ use crate::cache::Cache;
 use crate::error::{Error, Result};
 use crate::mlx::{Array, async_eval, ops};
 
-/// So many layers are built between two times that the device is handed what there is: the host may
-/// take as long for a layer as the device. The first time is behind the second layer, so that models
-/// of one, as heads are, gain nothing and lose nothing.
+/// So many layers are built between two times that the device is handed what there is: the host
+/// may take as long for a layer as the device. The first time is behind the second layer, so that
+/// models of one, as heads are, gain nothing and lose nothing.
 const LAYERS_AT_ONCE: usize = 4;
+
+/// How far a step is built.
+#[derive(Debug)]
+struct Progress {
+    /// Whether a row has several new positions.
+    is_long: bool,
+    /// How many layers were built.
+    layers: Cell<usize>,
+}
+
+impl Progress {
+    /// See [`StepRows::begin`].
+    fn begin(&self, stream: &Residual) -> Result<()> {
+        let before = self.layers.replace(self.layers.get() + 1);
+        match self.is_long && before % LAYERS_AT_ONCE == 1 {
+            true => async_eval(&stream.arrays().collect::<Vec<_>>()),
+            false => Ok(()),
+        }
+    }
+}
 
 /// The rows of a step in all layers: their caches, and the masks that layers share.
 #[derive(Debug)]
 pub struct StepRows<'a, 'b> {
     lengths: Vec<i32>,
     masks: Vec<Masks>,
-    /// How many layers were built.
-    built: Cell<usize>,
+    progress: Progress,
     /// The caches of each row.
     caches: &'a mut [&'b mut [Cache]],
 }
@@ -35,7 +54,9 @@ impl<'a, 'b> StepRows<'a, 'b> {
         }
         let lengths: Vec<_> = step.rows().iter().map(|row| row.length).collect();
         let masks = lengths.iter().map(|_| Masks::default()).collect();
-        Ok(Self { lengths, masks, built: Cell::new(0), caches })
+        let is_long = lengths.iter().any(|&length| length > 1);
+        let progress = Progress { is_long, layers: Cell::new(0) };
+        Ok(Self { lengths, masks, progress, caches })
     }
 
     /// The rows with their caches number `index`.
@@ -50,32 +71,30 @@ impl<'a, 'b> StepRows<'a, 'b> {
             Ok(Row { length, masks, cache })
         })
         .collect::<Result<_>>()
-        .map(|rows| Rows { rows, built: &self.built })
+        .map(|rows| Rows { rows, progress: &self.progress })
     }
 
     /// Takes the `stream` behind a layer. Of those of every [`LAYERS_AT_ONCE`] layers the device
     /// begins to compute one while the next layers are built, if a row has several new positions:
     /// steps of one position each are built while the step before runs.
     pub fn begin(&self, stream: &Residual) -> Result<()> {
-        begin(&self.built, self.lengths.iter().any(|&length| length > 1), stream)
+        self.progress.begin(stream)
     }
 
-    /// Lets caches get room for a step of several positions of a row, those of all layers at once:
-    /// `make` gives what is to be computed for that.
-    pub fn make_room(&mut self, make: impl FnOnce(&mut Self) -> Result<Vec<Array>>) -> Result<()> {
-        if self.lengths.iter().all(|&length| length == 1) {
-            return Ok(());
+    /// Lets caches get room for a step of several positions of a row, those of all `layers` that have
+    /// caches at once: `make` gives what is to be computed for those of one.
+    pub fn make_room<T>(
+        &mut self,
+        layers: impl Iterator<Item = T>,
+        make: impl Fn(T, &mut Rows) -> Result<Vec<Array>>,
+    ) -> Result<()> {
+        let mut made = Vec::new();
+        if self.progress.is_long {
+            for (index, layer) in layers.enumerate() {
+                made.extend(make(layer, &mut self.layer(index)?)?);
+            }
         }
-        let made = make(self)?;
         if made.is_empty() { Ok(()) } else { async_eval(&made.iter().collect::<Vec<_>>()) }
-    }
-}
-
-fn begin(built: &Cell<usize>, is_long: bool, stream: &Residual) -> Result<()> {
-    let before = built.replace(built.get() + 1);
-    match is_long && before % LAYERS_AT_ONCE == 1 {
-        true => async_eval(&stream.arrays().collect::<Vec<_>>()),
-        false => Ok(()),
     }
 }
 
@@ -83,8 +102,8 @@ fn begin(built: &Cell<usize>, is_long: bool, stream: &Residual) -> Result<()> {
 #[derive(Debug)]
 pub struct Rows<'a> {
     rows: Vec<Row<'a>>,
-    /// How many layers of the step were built.
-    built: &'a Cell<usize>,
+    /// How far the step is built.
+    progress: &'a Progress,
 }
 
 /// A sequence in one layer.
@@ -110,19 +129,19 @@ impl Rows<'_> {
 
     /// The same with cache number `index` of lists of `count` caches.
     pub fn part(&mut self, index: usize, count: usize) -> Result<Rows<'_>> {
-        let built = self.built;
+        let progress = self.progress;
         self.rows
             .iter_mut()
             .map(|Row { length, masks, cache }| {
                 Ok(Row { length: *length, masks, cache: &mut cache.list(count)?[index] })
             })
             .collect::<Result<_>>()
-            .map(|rows| Rows { rows, built })
+            .map(|rows| Rows { rows, progress })
     }
 
     /// See [`StepRows::begin`].
     pub fn begin(&self, stream: &Residual) -> Result<()> {
-        begin(self.built, self.rows.iter().any(|row| row.length > 1), stream)
+        self.progress.begin(stream)
     }
 
     /// Mixes each row by itself: `mix` gets its positions of `parts`, `[batch, length, …]`, and

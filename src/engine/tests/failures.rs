@@ -260,16 +260,23 @@ fn the_first_token_comes_with_the_end_of_the_prompt() {
     }
 }
 
+/// A sequence of a backend whose model has a state, which leaves that for others.
+fn start_leaving(backend: &CoreBackend, prompt: Vec<u32>) -> (PrefixOwner, PrefixCache, Sequence) {
+    let owner = PrefixOwner::new(backend.model(), None, CacheLimits::default());
+    let prefixes = PrefixCache::new(1 << 20, Vec::new());
+    let mut lent = Some(backend.prompt_cache(CacheLimits::default()));
+    let mut sequence = backend.start(prompt, options(), &mut lent).unwrap();
+    prefixes.plan_stops(&owner, &mut sequence);
+    (owner, prefixes, sequence)
+}
+
 #[test]
 fn who_is_alone_has_its_first_step_with_its_prompt_and_leaves_the_state_before_it() {
     let backend = CoreBackend::new(counting_with(true), String::new());
-    let owner = PrefixOwner::new(backend.model(), None, CacheLimits::default());
     // One token is left after a chunk of four, and after one of two.
     for length in [5, 7] {
-        let mut prefixes = PrefixCache::new(1 << 20, Vec::new());
         let prompt: Vec<u32> = (0..length).collect();
-        let mut sequence = backend.start(prompt.clone(), options(), &mut None).unwrap();
-        prefixes.plan_stops(&owner, &mut sequence);
+        let (owner, mut prefixes, mut sequence) = start_leaving(&backend, prompt.clone());
         let mut passes = 0;
         while !sequence.progress().done {
             let progress = backend.prefill(&mut [&mut sequence], 4, true).progress;
@@ -299,14 +306,10 @@ fn who_is_alone_has_its_first_step_with_its_prompt_and_leaves_the_state_before_i
 #[test]
 fn a_failure_of_who_is_alone_leaves_no_state() {
     let backend = CoreBackend::new(counting_with(true), String::new());
-    let owner = PrefixOwner::new(backend.model(), None, CacheLimits::default());
     // In the pass, and in the step behind it.
     for bad in [5, 6] {
-        let mut prefixes = PrefixCache::new(1 << 20, Vec::new());
-        let mut lent = Some(backend.prompt_cache(CacheLimits::default()));
-        let prompt: Vec<u32> = (BAD - bad..BAD - bad + 7).collect();
-        let mut failing = backend.start(prompt.clone(), options(), &mut lent).unwrap();
-        prefixes.plan_stops(&owner, &mut failing);
+        let prompt = (BAD - bad..BAD - bad + 7).collect();
+        let (owner, mut prefixes, mut failing) = start_leaving(&backend, prompt);
         let error = loop {
             match backend.prefill(&mut [&mut failing], 4, true).progress.remove(0) {
                 Ok(progress) => assert!(!progress.done),

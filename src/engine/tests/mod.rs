@@ -65,8 +65,9 @@ struct Control {
     live_models: AtomicUsize,
     /// How many tokens of prompts were read in each pass.
     chunks: Mutex<Vec<usize>>,
-    /// Whether nobody else read or decoded meanwhile.
-    alone: Mutex<Vec<bool>>,
+    /// Of each pass over prompts whether it was said to be that of one who is alone, and how many
+    /// sequences there were.
+    passes: Mutex<Vec<(bool, usize)>>,
     /// What sequences have left for others: their names and tokens.
     kept: Mutex<Vec<(u32, usize)>>,
     /// How long one of them takes, and a step.
@@ -244,7 +245,8 @@ impl Backend for Fake {
     }
 
     fn prefill(&self, sequences: &mut [&mut FakeSequence], tokens: usize, alone: bool) -> Reading {
-        self.0.alone.lock().unwrap().push(alone);
+        let live = self.0.live_sequences.load(SeqCst);
+        self.0.passes.lock().unwrap().push((alone, live));
         let mut left = tokens;
         let mut progress = Vec::new();
         for sequence in sequences {
@@ -550,25 +552,25 @@ fn prompts_take_turns_chunk_by_chunk() {
 fn who_reads_is_alone_if_nobody_else_reads_or_decodes() {
     let (control, permits) = Control::gated();
     let model = fake_model(&control);
-    let alone = || control.alone.lock().unwrap().clone();
-    let first = model.generate(request(&[10; 3 * CHUNK], 40)).unwrap();
-    control.wait_for("a pass", |it| it.alone.lock().unwrap().len() == 1);
-    // One who reads beside it, and then one beside two who decode.
-    let second = model.generate(request(&[20; 3 * CHUNK], 40)).unwrap();
-    control.wait_for("both prompts", |it| {
-        permits.send(()).unwrap();
-        it.count(Event::Step(20)) > 0
+    let first = model.generate(request(&[10; 3 * CHUNK], 1_000_000)).unwrap();
+    thread::scope(|scope| {
+        // Who is read does not pause.
+        scope.spawn(|| collect(&first).unwrap());
+        control.wait_for("a pass", |it| !it.passes.lock().unwrap().is_empty());
+        let second = model.generate(request(&[20; 3 * CHUNK], 1)).unwrap();
+        control.wait_for("the second prompt", |it| {
+            permits.send(()).unwrap();
+            it.count(Event::Step(20)) > 0
+        });
+        drop(permits);
+        collect(&second).unwrap();
+        first.abort();
     });
-    let third = model.generate(request(&[30; CHUNK], 1)).unwrap();
-    drop(permits);
-    for generation in [first, second, third] {
-        collect(&generation).unwrap();
-    }
-    let passes = alone();
-    assert!(passes[0] && passes.len() > 4, "{passes:?}");
-    assert!(passes[1..].iter().all(|alone| !alone), "{passes:?}");
-    collect(&model.generate(request(&[40; 3 * CHUNK], 1)).unwrap()).unwrap();
-    assert_eq!(alone()[passes.len()..], [true; 3]);
+    collect(&model.generate(request(&[30; 3 * CHUNK], 1)).unwrap()).unwrap();
+    let passes = control.passes.lock().unwrap();
+    assert!(passes.iter().all(|&(alone, live)| alone == (live == 1)), "{passes:?}");
+    assert!(passes[0].0 && passes[passes.len() - 1].0, "{passes:?}");
+    assert!(passes.iter().any(|(alone, _)| !alone), "{passes:?}");
 }
 
 #[test]
