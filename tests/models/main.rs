@@ -1,8 +1,8 @@
 //! Parity with mlx-lm: every file of `tests/fixtures/models` describes a checkpoint, with the
 //! reference's logits and greedy tokens beside it, computed in float32 on the CPU. Adding a case is
 //! adding these files; `FIXTURES=llama cargo test --test models` checks those whose names begin so
-//! (or `FIXTURES=llama,phi`, in one of these ways). What passes is what `docs/models.md` says (see
-//! `table.rs`).
+//! (or `FIXTURES=llama,phi.json`, where `phi` is the whole name). What passes is what
+//! `docs/models.md` says (see `table.rs`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod batch;
@@ -45,7 +45,11 @@ const SENSITIVE: ([&str; 2], f64) = (["qwen3-next-4bit", "qwen3-5-moe-4bit"], 2e
 fn fixtures() -> Vec<PathBuf> {
     let mut names = seeded::names();
     if let Ok(prefixes) = std::env::var("FIXTURES") {
-        names.retain(|name| prefixes.split(',').any(|prefix| name.starts_with(prefix)));
+        let chosen = |name: &String| {
+            let file = format!("{name}.json");
+            prefixes.split(',').any(|prefix| file.starts_with(prefix))
+        };
+        names.retain(chosen);
         assert!(!names.is_empty(), "no fixture is named {prefixes}…");
     }
     names.iter().map(|name| seeded::folder(name)).collect()

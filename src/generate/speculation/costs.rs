@@ -12,8 +12,13 @@ const POSITION: f64 = 0.05;
 /// How much better than without it speculation must promise to be: estimates are a bit off.
 const MARGIN: f64 = 1.03;
 
-/// How many steps of a kind are measured before its mean is believed.
+/// How many steps of a kind are measured before its mean is believed. Of so many the fastest counts:
+/// in the first ones kernels are compiled, and memory is touched for the first time.
 const ENOUGH: u32 = 3;
+
+/// How much slower than expected the first step of a kind is thought to be, at most: one that has
+/// taken a second for kernels to be compiled would never be tried again.
+const MOST_SURPRISE: f64 = 2.0;
 
 /// After so many steps in a row without drafts, those with drafts, and the draft model, are thought
 /// to take this part of what they took: they are tried again now and then, for a computer is not
@@ -32,10 +37,20 @@ impl Mean {
     /// Takes a measurement. One that is far off is believed only if it comes again and again: what
     /// else a computer does takes time as well.
     pub fn add(&mut self, value: f64) {
-        let value = if self.count > 1 { value.min(2.0 * self.value) } else { value };
         self.count += 1;
+        if self.count <= ENOUGH {
+            self.value = if self.count > 1 { value.min(self.value) } else { value };
+            return;
+        }
+        let value = value.min(2.0 * self.value);
         let weight = (1.0 / f64::from(self.count)).max(0.1);
         self.value += weight * (value - self.value);
+    }
+
+    /// Takes a measurement, of which the first is not believed to be far beyond what is `expected`.
+    fn add_expected(&mut self, value: f64, expected: Option<f64>) {
+        let most = expected.filter(|_| self.count == 0).map_or(f64::MAX, |it| MOST_SURPRISE * it);
+        self.add(value.min(most));
     }
 
     /// `None` before the first.
@@ -89,8 +104,12 @@ impl Default for Costs {
 impl Costs {
     /// Takes how long a step took.
     pub fn add(&mut self, positions: usize, is_ahead: bool, took: Duration) {
+        let expected = match is_ahead {
+            true => estimate(&self.ahead, positions),
+            false => estimate(&self.waiting, positions).or(estimate(&self.ahead, positions)),
+        };
         let table = if is_ahead { &mut self.ahead } else { &mut self.waiting };
-        table[positions.min(MOST)].add(took.as_secs_f64());
+        table[positions.min(MOST)].add_expected(took.as_secs_f64(), expected);
         self.untried = if is_ahead { self.untried + 1 } else { 0 };
         if self.untried == UNTRIED {
             self.untried = 0;
@@ -99,9 +118,11 @@ impl Costs {
         }
     }
 
-    /// Takes how long the draft model took for a token.
+    /// Takes how long the draft model took for a token: the first time not much more than the model
+    /// that it drafts for.
     pub fn add_draft(&mut self, took: Duration) {
-        self.draft.add(took.as_secs_f64());
+        let expected = estimate(&self.ahead, 1).or(estimate(&self.waiting, 1));
+        self.draft.add_expected(took.as_secs_f64(), expected);
     }
 
     /// Whether it is known how long steps take that do not wait.
@@ -279,6 +300,23 @@ mod tests {
         costs.add_draft(Duration::from_secs(3));
         assert_eq!(length(&costs, ALONE, true, 0.9), 0);
         (0..20 * UNTRIED).for_each(|_| costs.add(1, true, Duration::from_secs(1)));
+        assert!(length(&costs, ALONE, true, 0.9) > 0);
+    }
+
+    /// Kernels for a number of positions are compiled as they are first needed.
+    #[test]
+    fn first_steps_in_which_kernels_are_compiled_are_forgotten() {
+        let mut costs = Costs::default();
+        costs.add(1, true, Duration::from_secs(20));
+        (0..3).for_each(|_| costs.add(1, true, Duration::from_millis(2)));
+        let first = length(&costs, ALONE, false, 0.9);
+        costs.add(1 + first, false, Duration::from_secs(1));
+        let second = length(&costs, ALONE, false, 0.9);
+        assert!(first > 0 && second > 0, "{first}, {second}");
+        costs.add(1 + second, false, Duration::from_millis(3));
+        assert!(length(&costs, ALONE, false, 0.9) > 0);
+        costs.add_draft(Duration::from_secs(1));
+        (0..4).for_each(|_| costs.add_draft(Duration::from_micros(200)));
         assert!(length(&costs, ALONE, true, 0.9) > 0);
     }
 
