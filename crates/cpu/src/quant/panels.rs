@@ -241,6 +241,22 @@ unsafe fn know_pages(tile: Tile) {
     }
 }
 
+/// What the rows that come next have for each unit of these, from unit `unit` on, in the order in
+/// which it lies: where codes, scales and biases begin, and how many bytes they are.
+#[inline(always)]
+unsafe fn ahead(tile: Tile, unit: usize) -> [(*const u8, usize); 3] {
+    let Tile { weights, row, n, .. } = tile;
+    let units = weights.cols / weights.format.unit();
+    let next = (row + n) * units + n * unit;
+    let [scales, biases] = weights.scale_bytes();
+    let mut parts = [(weights.packed.as_ptr(), weights.format.unit() / 2), scales, biases];
+    for (start, bytes) in &mut parts {
+        *start = start.wrapping_add(next * *bytes);
+        *bytes *= n;
+    }
+    parts
+}
+
 /// Reads scales and biases and transposes them.
 struct ScalePanel<'a> {
     tile: Tile<'a>,
@@ -277,11 +293,6 @@ impl Kernel for ScalePanel<'_> {
                     S::transpose(from.as_ptr().add(u).cast(), 4 * units, to, 4 * S::LANES);
                 }
             }
-        }
-        // Those of the rows that come next.
-        for (start, size) in weights.scale_bytes() {
-            let next = (row + VECTORS * S::LANES) * all_units + from;
-            prefetch_all::<S>(start.wrapping_add(next * size), VECTORS * S::LANES * units * size);
         }
     }
 }
@@ -489,7 +500,7 @@ impl<C: Nibbles, N: Numbers, const M: usize> Kernel for Multiply<'_, C, N, M> {
     #[inline(always)]
     unsafe fn run<S: Simd>(self) {
         let Span { tile, start, units } = self.span;
-        let Tile { weights, x_units, row, n, from, scales, biases, panel, sums, .. } = tile;
+        let Tile { weights, x_units, from, scales, biases, panel, sums, .. } = tile;
         let (unit, width) = (weights.format.unit(), VECTORS * S::LANES);
         // Less than `M` rows are filled up with the first one; nobody reads their sums.
         let rows = &tile.x[self.first..];
@@ -499,16 +510,16 @@ impl<C: Nibbles, N: Numbers, const M: usize> Kernel for Multiply<'_, C, N, M> {
         }
         let sums = sums.add(self.first * width);
         let stride = tile.stride::<S>();
-        // The rows that come next, in their order, by the first two passes: what the processor
-        // ignored once it may do the second time. As many lines for each unit: a division for each
-        // takes a twentieth of the time.
-        let lines = (n * units * unit / 2).div_ceil(LINE);
-        let bytes = if self.first < 2 * M { lines.div_ceil(units) * LINE } else { 0 };
-        let next = (row + n) * weights.row_bytes() + n * (from + start) * unit / 2;
-        let next = weights.packed.as_ptr().wrapping_add(next);
+        // By the first pass.
+        let parts = if self.first == 0 { 3 } else { 0 };
+        let ahead = ahead(tile, from + start);
+        let ahead = &ahead[..parts];
         for u in 0..units {
             let column = (from + start + u) * unit;
-            prefetch_all::<S>(next.wrapping_add(u * bytes), bytes);
+            // A little at a time: of many lines that are asked for at once processors ignore most.
+            for &(next, bytes) in ahead {
+                prefetch_all::<S>(next.wrapping_add(u * bytes), bytes);
+            }
             let codes = panel.add(panel_at::<S, N>(u * unit / 8));
             let mut dots = [[S::zero_i(); VECTORS]; M];
             if N::WORDS {
