@@ -510,15 +510,15 @@ impl<C: Nibbles, N: Numbers, const M: usize> Kernel for Multiply<'_, C, N, M> {
         }
         let sums = sums.add(self.first * width);
         let stride = tile.stride::<S>();
-        // By the first pass.
-        let parts = if self.first == 0 { 3 } else { 0 };
         let ahead = ahead(tile, from + start);
-        let ahead = &ahead[..parts];
         for u in 0..units {
             let column = (from + start + u) * unit;
-            // A little at a time: of many lines that are asked for at once processors ignore most.
-            for &(next, bytes) in ahead {
-                prefetch_all::<S>(next.wrapping_add(u * bytes), bytes);
+            // By one pass, and a little at a time: of many lines that are asked for at once
+            // processors ignore most.
+            if self.first == 0 {
+                for (next, bytes) in ahead {
+                    prefetch_all::<S>(next.wrapping_add(u * bytes), bytes);
+                }
             }
             let codes = panel.add(panel_at::<S, N>(u * unit / 8));
             let mut dots = [[S::zero_i(); VECTORS]; M];
