@@ -41,6 +41,9 @@ const LONGEST_REST: usize = 1024;
 const TRIES: usize = 2;
 const TRIED_LENGTH: usize = 3;
 
+/// How often a good draft model is right. One that takes too long even then is not tried.
+const HOPED: f64 = 0.9;
+
 /// How a sequence speculates.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpeculationOptions {
@@ -332,6 +335,7 @@ impl Speculation {
                 Some(plan(Source::Model, model))
             }
             (None, None) if !has_model || self.rest > 0 => None,
+            (None, None) if costs.what_pays(others, own, most, true, |_| HOPED).is_none() => None,
             (None, None) if self.tries > 0 => {
                 Some(Plan { source: Source::Model, length: TRIED_LENGTH.min(most), expected: 0.0 })
             }
@@ -365,5 +369,46 @@ impl Speculation {
         make: impl FnOnce() -> DraftSequence,
     ) -> (&mut DraftSequence, &[u32]) {
         (self.draft.get_or_insert_with(make), &self.end_tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// How many drafts are planned in 2000 steps, of which a tenth of a draft's first tokens are
+    /// right, with a draft model that takes so long for a token; a step takes 10 ms.
+    fn drafts(draft: Duration) -> usize {
+        let mut costs = Costs::default();
+        for positions in [1, 2, 4, 8, 16] {
+            for _ in 0..5 {
+                costs.add(positions, true, Duration::from_millis(10));
+                costs.add(positions, false, Duration::from_millis(11));
+            }
+        }
+        (0..5).for_each(|_| costs.add_draft(draft));
+        let mut sequence = Speculation::new(Some(SpeculationOptions::default()), Vec::new(), 100);
+        let room = Room { in_flight: 1, own: 1, most: 100, forced: 0 };
+        let mut tokens = vec![0];
+        let mut planned = |step: usize| {
+            let prospects = Prospects { costs: Some(&costs), has_model: true };
+            let plan = sequence.plan(prospects, Others::default(), room);
+            let proposal =
+                plan.map(|plan| Proposal { source: plan.source, tokens: vec![1; plan.length] });
+            let accepted = usize::from(proposal.is_some() && step.is_multiple_of(10));
+            tokens.extend(vec![1; 1 + accepted]);
+            sequence.read(&tokens, 1 + accepted, proposal.as_ref());
+            plan.is_some()
+        };
+        (0..2000).filter(|&step| planned(step)).count()
+    }
+
+    #[test]
+    fn a_draft_model_is_tried_again_only_where_it_could_pay() {
+        let tried = drafts(Duration::from_millis(1));
+        assert!((4..100).contains(&tried), "{tried}");
+        assert_eq!(drafts(Duration::from_millis(9)), 0);
     }
 }
