@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::prefix_owner::Drafter;
 use super::sequence::Sequence;
+use super::speculation::acceptance::DraftAcceptance;
 use super::speculation::costs::{Costs, Others};
 use super::speculation::draft::{self, DraftRow};
 use super::speculation::head::{self, HeadRow};
@@ -25,6 +26,8 @@ pub struct Speculator {
     /// What tells that model from others.
     name: String,
     costs: Costs,
+    /// How often its drafts, or those of the model's own head, are right.
+    acceptance: DraftAcceptance,
     /// How many steps in a row have waited.
     waited: usize,
     /// For how many steps nothing is drafted, to see how long these take.
@@ -105,6 +108,7 @@ impl Speculator {
             waits |= sequence.is_on_trial();
             if let (Some(room), Some(speculation)) = (room, &mut sequence.speculation) {
                 speculation.begin(&sequence.tokens);
+                speculation.learn(&mut self.acceptance);
                 waits |= speculation.is_head_behind();
                 waits |= speculation.plan(self.prospects(), others, room).is_some();
             }

@@ -68,11 +68,16 @@ pub struct DraftAcceptance(Share);
 
 impl Default for DraftAcceptance {
     fn default() -> Self {
-        Self(Share::assumed(0.7))
+        Self::assumed(0.7)
     }
 }
 
 impl DraftAcceptance {
+    /// That of a text of which nothing is known.
+    pub fn assumed(share: f64) -> Self {
+        Self(Share::assumed(share))
+    }
+
     /// That of each token, if those before it are right.
     pub fn of_token(&self) -> f64 {
         self.0.get()

@@ -37,12 +37,8 @@ impl Mean {
     /// Takes a measurement. One that is far off is believed only if it comes again and again: what
     /// else a computer does takes time as well.
     pub fn add(&mut self, value: f64) {
+        let value = if self.count > 1 { value.min(2.0 * self.value) } else { value };
         self.count += 1;
-        if self.count <= ENOUGH {
-            self.value = if self.count > 1 { value.min(self.value) } else { value };
-            return;
-        }
-        let value = value.min(2.0 * self.value);
         let weight = (1.0 / f64::from(self.count)).max(0.1);
         self.value += weight * (value - self.value);
     }

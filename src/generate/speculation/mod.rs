@@ -12,7 +12,7 @@
 //! How much is drafted follows from how often drafts are right ([`acceptance`]) and from how long
 //! steps take ([`costs`]).
 
-mod acceptance;
+pub(super) mod acceptance;
 pub(super) mod costs;
 pub(super) mod draft;
 pub(super) mod head;
@@ -142,6 +142,9 @@ pub(super) struct Speculation {
     lookup: Lookup,
     of_lookup: LookupAcceptance,
     of_model: DraftAcceptance,
+    /// How many tokens the last draft of a model had, and how many of these were right, until other
+    /// sequences learn of it.
+    untold: Option<(usize, usize)>,
     /// What the draft model knows of the sequence.
     pub draft: Option<DraftSequence>,
     /// What the model's own head knows of it, where there is one.
@@ -174,6 +177,7 @@ impl Speculation {
             lookup: Lookup::default(),
             of_lookup: LookupAcceptance::default(),
             of_model: DraftAcceptance::default(),
+            untold: None,
             draft: None,
             head: None,
             rest: 0,
@@ -205,6 +209,17 @@ impl Speculation {
         }
     }
 
+    /// Assumes of a draft model, before the first step, what came of its drafts for `all` sequences,
+    /// and tells these of the last one.
+    pub fn learn(&mut self, all: &mut DraftAcceptance) {
+        if self.speculated.steps == 0 {
+            self.of_model = DraftAcceptance::assumed(all.of_token());
+        }
+        if let Some((drafted, accepted)) = self.untold.take() {
+            all.add(drafted, accepted);
+        }
+    }
+
     /// Takes the tokens of a step, which are the last `count` of all. If they were drafted, all of
     /// them but the last were right.
     pub fn read(&mut self, tokens: &[u32], count: usize, proposal: Option<&Proposal>) {
@@ -217,6 +232,7 @@ impl Speculation {
             self.speculated.accepted += accepted;
             if *source == Source::Model {
                 self.of_model.add(drafted.len(), accepted);
+                self.untold = Some((drafted.len(), accepted));
                 self.tries = self.tries.saturating_sub(1);
             }
         }
@@ -378,9 +394,8 @@ mod tests {
 
     use super::*;
 
-    /// How many drafts are planned in 2000 steps, of which a tenth of a draft's first tokens are
-    /// right, with a draft model that takes so long for a token; a step takes 10 ms.
-    fn drafts(draft: Duration) -> usize {
+    /// Where a step takes 10 ms, and a draft model so long for a token.
+    fn costs(draft: Duration) -> Costs {
         let mut costs = Costs::default();
         for positions in [1, 2, 4, 8, 16] {
             for _ in 0..5 {
@@ -389,26 +404,57 @@ mod tests {
             }
         }
         (0..5).for_each(|_| costs.add_draft(draft));
+        costs
+    }
+
+    /// In which of so many steps of a new sequence something is drafted, of which as many tokens are
+    /// right as `accepted` says of the step's number.
+    fn drafts(
+        costs: &Costs,
+        all: &mut DraftAcceptance,
+        steps: usize,
+        accepted: impl Fn(usize) -> usize,
+    ) -> Vec<usize> {
         let mut sequence = Speculation::new(Some(SpeculationOptions::default()), Vec::new(), 100);
         let room = Room { in_flight: 1, own: 1, most: 100, forced: 0 };
         let mut tokens = vec![0];
-        let mut planned = |step: usize| {
-            let prospects = Prospects { costs: Some(&costs), has_model: true };
+        let mut planned = |step: &usize| {
+            sequence.learn(all);
+            let prospects = Prospects { costs: Some(costs), has_model: true };
             let plan = sequence.plan(prospects, Others::default(), room);
             let proposal =
                 plan.map(|plan| Proposal { source: plan.source, tokens: vec![1; plan.length] });
-            let accepted = usize::from(proposal.is_some() && step.is_multiple_of(10));
+            let accepted = proposal.as_ref().map_or(0, |it| accepted(*step).min(it.tokens.len()));
             tokens.extend(vec![1; 1 + accepted]);
             sequence.read(&tokens, 1 + accepted, proposal.as_ref());
             plan.is_some()
         };
-        (0..2000).filter(|&step| planned(step)).count()
+        (0..steps).filter(|step| planned(step)).collect()
     }
 
     #[test]
     fn a_draft_model_is_tried_again_only_where_it_could_pay() {
-        let tried = drafts(Duration::from_millis(1));
-        assert!((4..100).contains(&tried), "{tried}");
-        assert_eq!(drafts(Duration::from_millis(9)), 0);
+        let tried = |draft| {
+            let few = |step: usize| usize::from(step.is_multiple_of(10));
+            drafts(&costs(draft), &mut DraftAcceptance::default(), 2000, few).len()
+        };
+        let cheap = tried(Duration::from_millis(1));
+        assert!((4..100).contains(&cheap), "{cheap}");
+        assert_eq!(tried(Duration::from_millis(9)), 0);
+    }
+
+    #[test]
+    fn a_text_begins_with_what_was_learnt_of_those_before() {
+        // With seven tokens of ten right this draft model would not pay.
+        let (costs, mut all) = (costs(Duration::from_millis(6)), DraftAcceptance::default());
+        let mut begun = |accepted: usize| {
+            let drafts = drafts(&costs, &mut all, 130, |_| accepted);
+            drafts.first().copied().unwrap_or(usize::MAX)
+        };
+        assert!(begun(9) > 50);
+        (0..5).for_each(|_| _ = begun(9));
+        assert_eq!(begun(9), 0, "drafts are right");
+        (0..5).for_each(|_| _ = begun(0));
+        assert!(begun(0) > 50, "they are wrong now");
     }
 }
