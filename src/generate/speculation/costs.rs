@@ -307,8 +307,9 @@ mod tests {
         costs.add(1 + first, false, Duration::from_secs(1));
         let second = length(&costs, ALONE, false, 0.9);
         assert!(first > 0 && second > 0, "{first}, {second}");
+        costs.add(1 + second, false, Duration::from_millis(3));
         costs.add_draft(Duration::from_secs(1));
-        (0..2).for_each(|_| costs.add_draft(Duration::from_micros(200)));
+        (0..4).for_each(|_| costs.add_draft(Duration::from_micros(200)));
         assert!(length(&costs, ALONE, true, 0.9) > 0);
     }
 
