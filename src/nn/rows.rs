@@ -81,8 +81,8 @@ impl<'a, 'b> StepRows<'a, 'b> {
         self.progress.begin(stream)
     }
 
-    /// Lets caches get room for a step of several positions of a row, those of all `layers` that have
-    /// caches at once: `make` gives what is to be computed for those of one.
+    /// Lets caches get room for a step of several positions of a row, those of all `layers` that
+    /// have caches at once: `make` gives what is to be computed for those of one.
     pub fn make_room<T>(
         &mut self,
         layers: impl Iterator<Item = T>,

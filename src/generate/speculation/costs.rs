@@ -101,7 +101,7 @@ impl Costs {
     pub fn add(&mut self, positions: usize, is_ahead: bool, took: Duration) {
         let expected = match is_ahead {
             true => estimate(&self.ahead, positions),
-            false => estimate(&self.waiting, positions).or(estimate(&self.ahead, positions)),
+            false => self.waiting(positions),
         };
         let table = if is_ahead { &mut self.ahead } else { &mut self.waiting };
         table[positions.min(MOST)].add_expected(took.as_secs_f64(), expected);
@@ -116,8 +116,7 @@ impl Costs {
     /// Takes how long the draft model took for a token: the first time not much more than the model
     /// that it drafts for.
     pub fn add_draft(&mut self, took: Duration) {
-        let expected = estimate(&self.ahead, 1).or(estimate(&self.waiting, 1));
-        self.draft.add_expected(took.as_secs_f64(), expected);
+        self.draft.add_expected(took.as_secs_f64(), self.ahead(1));
     }
 
     /// Whether it is known how long steps take that do not wait.
@@ -125,15 +124,12 @@ impl Costs {
         self.ahead.iter().any(|mean| mean.count >= ENOUGH)
     }
 
-    fn ahead(&self, rows: usize) -> f64 {
-        estimate(&self.ahead, rows).or(estimate(&self.waiting, rows)).unwrap_or(1.0)
+    fn ahead(&self, rows: usize) -> Option<f64> {
+        estimate(&self.ahead, rows).or(estimate(&self.waiting, rows))
     }
 
-    fn waiting(&self, positions: usize) -> f64 {
-        match estimate(&self.waiting, positions) {
-            Some(cost) => cost,
-            None => estimate(&self.ahead, positions).unwrap_or(1.0),
-        }
+    fn waiting(&self, positions: usize) -> Option<f64> {
+        estimate(&self.waiting, positions).or(estimate(&self.ahead, positions))
     }
 
     /// The most tokens that are to be drafted before it is known how long so many take: about
@@ -161,13 +157,16 @@ impl Costs {
             true => self.waiting(positions),
             false => self.ahead(positions),
         };
+        // Where nothing is known, all steps are thought to take the same time.
+        let without = without.unwrap_or(1.0);
         let drafting = if uses_model { self.draft.get().unwrap_or(0.0) } else { 0.0 };
         let mut least = (others.tokens + 1.0) / without * MARGIN;
         let (mut best, mut expected, mut reached) = (None, 0.0, 1.0);
         for length in 1..=most {
             reached *= acceptance(length - 1);
             expected += reached;
-            let took = self.waiting(positions + length) + drafting * length as f64;
+            let step = self.waiting(positions + length).unwrap_or(1.0);
+            let took = step + drafting * length as f64;
             let rate = (others.tokens + 1.0 + expected) / took;
             if rate > least {
                 (best, least) = (Some(Pays { length, expected, rate }), rate);

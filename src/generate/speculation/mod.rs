@@ -209,8 +209,8 @@ impl Speculation {
         }
     }
 
-    /// Assumes of a draft model, before the first step, what came of its drafts for `all` sequences,
-    /// and tells these of the last one.
+    /// Assumes of a draft model, before the first step, what came of its drafts for `all`
+    /// sequences, and tells these of the last one.
     pub fn learn(&mut self, all: &mut DraftAcceptance) {
         if self.speculated.steps == 0 {
             self.of_model = DraftAcceptance::assumed(all.of_token());
@@ -407,8 +407,8 @@ mod tests {
         costs
     }
 
-    /// In which of so many steps of a new sequence something is drafted, of which as many tokens are
-    /// right as `accepted` says of the step's number.
+    /// In which of so many steps of a new sequence something is drafted, of which as many tokens
+    /// are right as `accepted` says of the step's number.
     fn drafts(
         costs: &Costs,
         all: &mut DraftAcceptance,
