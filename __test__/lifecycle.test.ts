@@ -170,9 +170,6 @@ describe('dispose', () => {
       for (let n = 0; n < 20; n++) await round()
       const before = level()
       for (let n = 0; n < 180; n++) await round()
-      // Threads for texts come and go.
-      const end = performance.now() + 10_000
-      while (level().threads > before.threads && performance.now() < end) await sleep(10)
       say({ before, after: level() })
     `,
       { flags: ['--expose-gc'], timeoutMs: 280_000 },
@@ -181,7 +178,9 @@ describe('dispose', () => {
       'before' | 'after',
       { rss: number; activeBytes: number; threads: number }
     >
-    expect(after.threads).toBeLessThanOrEqual(before.threads)
+    // Threads are kept: as many as were ever busy at once, which is a matter of luck. One that was
+    // lost with each model would be 180.
+    expect(after.threads - before.threads).toBeLessThan(18)
     // Memory of outputs is kept for the next ones: how much depends on how far the graph was ahead.
     // A leaked tokenizer would be 180 × 1 MB, leaked weights 180 × 7 MB.
     expect(after.activeBytes - before.activeBytes).toBeLessThan(2e6)
