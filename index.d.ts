@@ -127,6 +127,12 @@ export declare function convertModel(request: NativeConvertRequest, onProgress?:
  */
 export declare function foreignFormat(name: string): string | null
 
+/**
+ * Why the kernels for NVIDIA cards do not run on the one that there is, and MLX's operations do the
+ * work; nothing where they run, and where there is no such card. Never throws.
+ */
+export declare function kernelProblem(): string | null
+
 /** Begins to load a model. */
 export declare function loadModel(request: NativeLoadRequest, onProgress?: ((arg: NativeLoadProgress) => void) | undefined | null): NativeLoad
 
@@ -528,7 +534,7 @@ export interface NativeLayerReport {
 /** How far a load has come. */
 export interface NativeLoadProgress {
   /** What is being loaded. */
-  stage: 'weights' | 'tokenizer'
+  stage: 'weights' | 'tokenizer' | 'kernels'
   /** The bytes of the weights that have been read. */
   loadedBytes: number
   /** All bytes of the weights. */

@@ -154,6 +154,20 @@ describe('the report', () => {
     ])
   })
 
+  it('says why kernels do not run on a card', async () => {
+    const facts = await report(around(H100))
+    const addon = { ...facts.addon, kernelProblem: 'a CUDA kernel does not compile: no' }
+    const told = (more: object) => findings({ ...facts, addon, ...more } as Report)
+    expect(told({})).toContainEqual({
+      severity: 'warning',
+      message: 'The kernels of nodemlx do not run on this card: a CUDA kernel does not compile: no',
+      advice: expect.stringContaining('nodemlx setup cuda') as string,
+    })
+    const card = { name: 'Tesla T4', memoryBytes: 16e9, computeCapability: '7.5' }
+    const old = told({ cuda: { ...facts.cuda, cards: [card] } })
+    expect(old.filter(({ message }) => message.includes('do not run'))).toEqual([])
+  })
+
   it('counts kernels and models, and says where there is little room', async () => {
     file('proc/driver/nvidia/version', DRIVER)
     file('kernels/few_rows_1_2.ptx', 'x'.repeat(100))

@@ -40,7 +40,7 @@ export type {
 } from '../index.js'
 
 /** What checks before anything is done. */
-type Checks = 'checkMachine' | 'checkLoadRequest' | 'checkGenerateRequest'
+type Checks = 'checkMachine' | 'checkLoadRequest' | 'checkGenerateRequest' | 'kernelProblem'
 
 /**
  * The addon's functions, as its build describes them; they throw errors with a `code`. Its classes

@@ -25,8 +25,9 @@ export type Precision = 'fastest' | 'fast' | 'exact'
 /** How far a model has been downloaded and loaded. */
 export interface LoadProgress {
   /**
-   * What is being done now: `'download'`, then `'weights'` and `'tokenizer'`, or in a conversion
-   * `'calibrate'` and `'convert'`.
+   * What is being done now: `'download'`, then `'weights'`, `'tokenizer'` and on an NVIDIA card
+   * `'kernels'`, which are compiled for the card the first time that a model needs them; or in a
+   * conversion `'calibrate'` and `'convert'`.
    */
   stage: string
   /**
@@ -573,11 +574,19 @@ export interface ModelWarning {
    *   prediction head with tensors that are missing or do not fit.
    * - `'DEQUANTIZED'`: matrices that another program has quantized are loaded as numbers, because
    *   MLX has no packed form for them.
+   * - `'KERNELS_UNAVAILABLE'`: the kernels for NVIDIA cards do not run on the one that there is, for
+   *   a reason that the message gives: MLX's operations do the work, more slowly.
    */
-  readonly code: 'UNUSABLE_FILE' | 'UNUSABLE_FIELD' | 'STALE_INDEX' | 'UNUSED_HEAD' | 'DEQUANTIZED'
+  readonly code:
+    | 'UNUSABLE_FILE'
+    | 'UNUSABLE_FIELD'
+    | 'STALE_INDEX'
+    | 'UNUSED_HEAD'
+    | 'DEQUANTIZED'
+    | 'KERNELS_UNAVAILABLE'
   /** What is wrong with which file, and what is done without it. */
   readonly message: string
-  /** The file. */
+  /** The file; the model's folder where it is about none. */
   readonly path: string
 }
 

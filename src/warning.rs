@@ -1,4 +1,4 @@
-//! What of a model's files could not be used, and the model runs without.
+//! What of a model's files or of the device could not be used, and the model runs without.
 
 use std::path::{Path, PathBuf};
 
@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 pub struct Warning {
     /// Its kind.
     pub code: WarningCode,
-    /// The file that it is about.
+    /// The file that it is about; the model's folder where it is about none.
     pub path: PathBuf,
-    /// What is wrong, and what is done without it; the file's name is part of it.
+    /// What is wrong, and what is done without it; a file's name is part of it.
     pub message: String,
 }
 
@@ -29,6 +29,8 @@ pub enum WarningCode {
     /// Matrices that another program has quantized have no packed form in MLX, and are loaded as
     /// numbers.
     Dequantized,
+    /// Our kernels do not run on the card that there is, and MLX's operations do the work.
+    KernelsUnavailable,
 }
 
 impl WarningCode {
@@ -40,6 +42,7 @@ impl WarningCode {
             Self::StaleIndex => "STALE_INDEX",
             Self::UnusedHead => "UNUSED_HEAD",
             Self::Dequantized => "DEQUANTIZED",
+            Self::KernelsUnavailable => "KERNELS_UNAVAILABLE",
         }
     }
 }

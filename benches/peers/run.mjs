@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 // npm run bench:peers [-- --rounds 3 --prompts 256,1024 --streams 4,8 --tokens 32 --nice -5
-// --threads 1,2 --instructions avx2 --print]: nodemlx on the CPU beside node-llama-cpp (the best of
-// these numbers of threads) and mlx-lm, in turns, with models of one shape and as many bits per
-// weight. Prints a table of medians and, unless it is only to be printed, writes it to
-// docs/benchmarks.md.
+// --threads 1,2 --instructions avx2 --print]: nodemlx on the CPU beside node-llama-cpp and
+// ik_llama.cpp (the best of these numbers of threads) and mlx-lm, in turns, with models of one shape
+// and as many bits per weight. Prints a table of medians and, unless it is only to be printed, writes
+// it to docs/benchmarks.md.
 
 import { spawnSync } from 'node:child_process'
 import * as fs from 'node:fs'
@@ -19,6 +19,8 @@ import { writeGguf } from './gguf.mjs'
 
 const LLAMA = '3.22.1'
 const MLX_LM = '0.32.2'
+/** Python's bindings, whose builds have AVX2 and no AVX-512. */
+const IK_LLAMA = '0.1.5'
 /** Outside of what git knows; nothing of it is a dependency of the project. */
 const folder = join(buildDir, 'peers')
 const python = join(folder, 'venv', 'bin', 'python')
@@ -40,7 +42,11 @@ async function installPeers() {
     await run('npm', ['install', ...flags, `node-llama-cpp@${LLAMA}`], { cwd: folder })
   }
   if (!fs.existsSync(python)) await run('python3', ['-m', 'venv', join(folder, 'venv')])
-  const packages = [`mlx-lm==${MLX_LM}`, `mlx[cpu]==${mlxVersion}`]
+  const packages = [
+    `mlx-lm==${MLX_LM}`,
+    `mlx[cpu]==${mlxVersion}`,
+    `ik-llama-cpp-python==${IK_LLAMA}`,
+  ]
   await run(python, ['-m', 'pip', 'install', '--quiet', ...packages])
 }
 
@@ -119,20 +125,37 @@ function best(turns, field) {
   return figures.length === 0 ? undefined : Math.max(...figures)
 }
 
+/**
+ * The best figures of node-llama-cpp and of ik_llama.cpp: by themselves they may take more threads
+ * than there are cores, so each gets the number that suits it best.
+ */
+function peers(settings, prompt, tokens, streams = []) {
+  const scripts = ['node-llama-cpp.mjs', 'ik-llama.py'].map((name) =>
+    join(root, 'benches', 'peers', name),
+  )
+  const commands = {
+    llama: [process.execPath, scripts[0], settings.peer],
+    ik: [python, scripts[1]],
+  }
+  return Object.fromEntries(
+    Object.entries(commands).map(([who, command]) => {
+      const turns = settings.threads.map((threads) =>
+        measured(settings, ...command, gguf, prompt, tokens, threads, ...streams),
+      )
+      return [who, { prefill: best(turns, 'prefill'), decode: best(turns, 'decode') }]
+    }),
+  )
+}
+
 /** The rounds of one length of prompt. */
 function compare(settings, bench, prompt) {
   const { rounds, tokens } = settings
   const cli = join(root, 'dist', 'cli', 'main.js')
-  const peer = join(root, 'benches', 'peers', 'node-llama-cpp.mjs')
   const samples = []
   for (let round = 0; round < Number(rounds); round++) {
     const load = os.loadavg()[0]
     const bandwidth = measured(settings, bench, '--bandwidth', 5)
-    // By itself it may take more threads than there are cores. It gets the number that suits it
-    // better.
-    const turns = settings.threads.map((threads) =>
-      measured(settings, process.execPath, peer, settings.peer, gguf, prompt, tokens, threads),
-    )
+    const others = peers(settings, prompt, tokens)
     const flags = ['--json', '--device', 'cpu', '--rounds', 1]
     const lengths = ['--prompt-tokens', prompt, '--max-tokens', tokens]
     const [fast, fastest] = ['fast', 'fastest'].map((precision) => {
@@ -147,7 +170,7 @@ function compare(settings, bench, prompt) {
         fastest: fastest.promptTokensPerSecond,
         decode: fast.tokensPerSecond,
       },
-      theirs: { prefill: best(turns, 'prefill'), decode: best(turns, 'decode') },
+      ...others,
     })
     process.stderr.write(`${JSON.stringify({ prompt, ...samples.at(-1) })}\n`)
   }
@@ -156,19 +179,15 @@ function compare(settings, bench, prompt) {
 
 /** The rounds of so many streams at once, with short prompts. */
 function compareStreams(settings, streams) {
-  const peer = join(root, 'benches', 'peers', 'node-llama-cpp.mjs')
   const serve = join(root, 'benches', 'serve.mjs')
   const samples = []
   for (let round = 0; round < Number(settings.rounds); round++) {
-    const turns = settings.threads.map((threads) => {
-      const lengths = [STREAM_PROMPT, STREAM_ANSWER, threads, streams]
-      return measured(settings, process.execPath, peer, settings.peer, gguf, ...lengths)
-    })
+    const others = peers(settings, STREAM_PROMPT, STREAM_ANSWER, [streams])
     const lengths = ['--prompt', STREAM_PROMPT, '--tokens', STREAM_ANSWER]
     const flags = ['--model', checkpoint, '--rounds', 1, '--json']
     const args = [serve, '--streams', streams, ...lengths, ...flags]
     const ours = measured(settings, process.execPath, ...args)?.[0].writing.rate
-    samples.push({ ours: { decode: ours }, theirs: { decode: best(turns, 'decode') } })
+    samples.push({ ours: { decode: ours }, ...others })
     process.stderr.write(`${JSON.stringify({ streams, ...samples.at(-1) })}\n`)
   }
   return samples
@@ -184,17 +203,16 @@ function middle(values) {
 }
 
 function row(what, samples, field, theirField = field) {
-  // Each round has its own ratio: what disturbs a round disturbs both.
-  const ratios = samples.map(({ ours, theirs }) =>
-    ours[field] !== undefined && theirs[theirField] !== undefined
-      ? ours[field] / theirs[theirField]
-      : undefined,
-  )
-  const columns = [
-    samples.map(({ ours }) => ours[field]),
-    samples.map(({ theirs }) => theirs[theirField]),
-    ratios,
+  // Each round has its own ratio: what disturbs a round disturbs all.
+  const of = (who) => [
+    samples.map((sample) => sample[who][theirField]),
+    samples.map(({ ours, [who]: theirs }) =>
+      ours[field] !== undefined && theirs[theirField] !== undefined
+        ? ours[field] / theirs[theirField]
+        : undefined,
+    ),
   ]
+  const columns = [samples.map(({ ours }) => ours[field]), ...of('llama'), ...of('ik')]
   return `| ${what} | ${columns.map(middle).join(' | ')} |`
 }
 
@@ -214,11 +232,11 @@ function report(settings, results, streams, slow) {
   const cores = os.cpus()
   const length = `${SHORT_PROMPT} tokens of prompt and ${SHORT_ANSWER} of answer`
   return [
-    `On ${cores.length} × ${cores[0].model}${instructions(settings)}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of node-llama-cpp the better figure of ${settings.threads.join(' and ')} threads. ` +
+    `On ${cores.length} × ${cores[0].model}${instructions(settings)}, ${settings.rounds} rounds in turns, ${settings.tokens} tokens generated, at most ${settings.limit} s for a program's turn; of the peers the better figure of ${settings.threads.join(' and ')} threads. ` +
       `The shape is that of Llama 3.2 1B with a vocabulary of 32000, random weights of 4.5 bits. Tokens per second, medians:`,
     '',
-    `| | nodemlx | node-llama-cpp ${LLAMA} (Q4_0) | ratio |`,
-    '|---|---|---|---|',
+    `| | nodemlx | node-llama-cpp ${LLAMA} (Q4_0) | ratio | ik_llama.cpp (Q4_0, AVX2, of ik-llama-cpp-python ${IK_LLAMA}) | ratio |`,
+    '|---|---|---|---|---|---|',
     ...results.flatMap(({ prompt, samples }) => [
       row(`prefill, ${prompt} tokens`, samples, 'prefill'),
       row(`the same with precision 'fastest'`, samples, 'fastest', 'prefill'),
@@ -239,9 +257,12 @@ function report(settings, results, streams, slow) {
   ].join('\n')
 }
 
-/** The instruction set that is asked for in place of the best one. */
+/** The instruction set that is asked for, or the best one that there is. */
 function instructions(settings) {
-  return settings.instructions ? `, both with ${settings.instructions}` : ''
+  if (settings.instructions) return `, all with ${settings.instructions}`
+  const flags = fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : ''
+  const set = ['avx512_vnni', 'avx2'].find((flag) => flags.includes(flag))
+  return set === undefined ? '' : ` with ${set}`
 }
 
 function publish(text) {

@@ -2,6 +2,11 @@ import type { LoadProgress } from '../types.js'
 import { bytes, duration } from './format.js'
 import { styleFor } from './style.js'
 
+/** Stages that read no more bytes, and what they are called. */
+const WITHOUT_BYTES: Record<string, string> = {
+  tokenizer: 'tokenizer',
+  kernels: 'compiling kernels',
+}
 /** What is done faster than this needs no bar. */
 const PATIENCE_MS = 150
 const WIDTH = 24
@@ -55,7 +60,7 @@ export class ProgressBar {
       fileTotalBytes = 0,
     } = progress
     if (stage !== 'download') {
-      const amount = stage === 'tokenizer' ? stage : amountOf(loadedBytes, totalBytes)
+      const amount = WITHOUT_BYTES[stage] ?? amountOf(loadedBytes, totalBytes)
       return [
         this.#bar(
           { convert: 'Converting', calibrate: 'Calibrating' }[stage] ?? 'Loading',

@@ -7,12 +7,17 @@ use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
 use crate::generate::{
-    Drafter, EmbeddedText, Likelihood, PromptCache, Reading, ScoredRow, Segmented, Sequence,
-    SequenceOptions, Speculator, TextPart, TokenOutput, classify, decode, embeddings, guarded,
-    logprobs, prefill, read_texts,
+    Drafter, EmbeddedText, GenerationOptions, Likelihood, PromptCache, Reading, ScoredRow,
+    Segmented, Sequence, SequenceOptions, Speculator, TextPart, TokenOutput, classify, decode,
+    embeddings, guarded, logprobs, prefill, read_texts,
 };
 use crate::mlx;
 use crate::models::{EmbedOptions, Embedder, LanguageModel, cache_sizes, head_cache_sizes};
+
+/// How long the prompts are whose kernels are compiled when a model is loaded: of different lengths,
+/// prompts are multiplied by different kernels.
+const WARM_UP_PROMPTS: [usize; 2] = [40, 160];
+const WARM_UP_TOKENS: usize = 2;
 
 /// A language model.
 pub struct CoreBackend {
@@ -204,6 +209,34 @@ impl CoreBackend {
         self.embedder.as_ref().ok_or_else(|| {
             Error::Unsupported("the model gives no hidden states, so it embeds no texts".to_owned())
         })
+    }
+
+    /// Makes a few tokens that nobody sees, so that what they need is compiled for the card before
+    /// the first text: for a step of one position, and for prompts of a line and of a page.
+    ///
+    /// What fails is left for the first text to fail with.
+    pub fn warm_up(
+        &self,
+        generation: &GenerationOptions,
+        longest: usize,
+        go_on: impl Fn() -> bool,
+    ) {
+        for length in WARM_UP_PROMPTS.map(|it| it.min(longest)) {
+            let options = SequenceOptions::new(generation.clone(), length);
+            let Ok(mut sequence) = self.start_behind(vec![0; length], options, None) else {
+                return;
+            };
+            while !sequence.progress().done {
+                if !go_on() || sequence.prefill(&*self.model).is_err() {
+                    return;
+                }
+            }
+            for _ in 0..WARM_UP_TOKENS {
+                if !go_on() || sequence.step(&*self.model).is_err() {
+                    return;
+                }
+            }
+        }
     }
 
     /// Measures the peak from now on.

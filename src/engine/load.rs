@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
@@ -24,7 +25,7 @@ use super::text::Text;
 use crate::adapters::Adapters;
 use crate::error::{Error, Result};
 use crate::fused::{Device, Precision};
-use crate::generate::PrefixCache;
+use crate::generate::{GenerationOptions, PrefixCache};
 use crate::mlx::{self, DeviceKind};
 use crate::models;
 use crate::panics;
@@ -213,6 +214,19 @@ fn build(
         .map(|folder| load_draft(folder, &options, model.vocabulary_size, &text, aborted))
         .transpose()?;
     check()?;
+    let (writes, has_draft) = (model.abilities.writes, draft.is_some());
+    let has_prediction_head = loaded.model.multi_token_predictor().is_some();
+    let core = CoreBackend::new(loaded.model, model.fingerprint.clone())
+        .with_embedder(loaded.embedder)
+        .with_draft(draft);
+    if writes && device.compiles_kernels() {
+        progress(LoadProgress { stage: LoadStage::Kernels, ..weights });
+        let options = GenerationOptions::default().or_defaults(&model.generation);
+        let longest = model.context_length.unwrap_or(usize::MAX) / 2;
+        core.warm_up(&options, longest, || !aborted.load(Ordering::Relaxed));
+        check()?;
+    }
+    model.warnings.extend(device_warning(device, &request.path));
     let store = prefix_store(request, &device, &model)?.map(Arc::new);
     let profile = Profile {
         text,
@@ -225,8 +239,8 @@ fn build(
         prefill_chunk: prefill_chunk(device.kind),
         fixed_prefill_chunk: fixed_prefill_chunk(device.kind),
         max_sequences: request.max_sequences.unwrap_or(max_sequences(device.kind)),
-        has_draft: draft.is_some(),
-        has_prediction_head: loaded.model.multi_token_predictor().is_some(),
+        has_draft,
+        has_prediction_head,
         max_stall: request.max_stall_ms.map_or(max_stall(device.kind), Duration::from_millis),
         memory_bytes: request.memory_bytes,
         prefix_store: store.clone(),
@@ -241,9 +255,6 @@ fn build(
         has_chat_template: profile.text.has_chat_template(),
         end_tokens: profile.text.end_tokens().to_vec(),
     };
-    let core = CoreBackend::new(loaded.model, info.model.fingerprint.clone())
-        .with_embedder(loaded.embedder)
-        .with_draft(draft);
     let adapters = Adapters::new(loaded.sites, loaded.activations);
     let bytes = request.prefix_cache_bytes;
     let bytes = bytes.unwrap_or_else(|| prefix_cache_bytes(device.kind, info.model.bytes));
@@ -251,6 +262,15 @@ fn build(
     let keeps = bytes > 0 || store.is_some();
     let prefixes = keeps.then(|| PrefixCache::new(bytes, end_tokens).with_store(store));
     Ok((AdaptedBackend::new(core, adapters, prefixes), info, Arc::new(profile)))
+}
+
+/// That our kernels do not run on the card, where that is so.
+fn device_warning(device: Device, folder: &Path) -> Option<Warning> {
+    let reason = device.complaint()?;
+    let message = format!(
+        "MLX's own operations do the work on this card, more slowly, because the kernels made for it do not run: {reason}"
+    );
+    Some(Warning { code: WarningCode::KernelsUnavailable, path: folder.to_owned(), message })
 }
 
 fn best_device() -> DeviceKind {

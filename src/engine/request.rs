@@ -76,6 +76,8 @@ pub enum LoadStage {
     Weights,
     /// The tokenizer, the chat template and the generation defaults.
     Tokenizer,
+    /// Kernels that are compiled for the card.
+    Kernels,
 }
 
 impl LoadStage {
@@ -84,6 +86,7 @@ impl LoadStage {
         match self {
             Self::Weights => "weights",
             Self::Tokenizer => "tokenizer",
+            Self::Kernels => "kernels",
         }
     }
 }

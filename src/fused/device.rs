@@ -65,6 +65,16 @@ impl Device {
         if self.kind == DeviceKind::Gpu && !self.plain { Card::current() } else { None }
     }
 
+    /// Whether kernels are compiled when they are first needed, which takes seconds: by MLX, too.
+    pub fn compiles_kernels(self) -> bool {
+        self.kind == DeviceKind::Gpu && cfg!(target_os = "linux")
+    }
+
+    /// Why our kernels do not run on the NVIDIA card that it is, if so.
+    pub fn complaint(self) -> Option<&'static str> {
+        if self.kind == DeviceKind::Gpu { Card::complaint() } else { None }
+    }
+
     /// The column of an operation's table for an operation on `x`.
     pub(super) fn backend(self, x: &Array) -> Backend {
         self.backend_of(x.dtype())

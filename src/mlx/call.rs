@@ -39,7 +39,20 @@ pub(super) fn install_error_handler() {
 /// The message of the calling thread's last failure.
 fn last_error() -> Error {
     let message = LAST_ERROR.with(|last| last.borrow_mut().take());
-    Error::Mlx(message.unwrap_or_else(|| "an operation failed without a message".to_owned()))
+    Error::Mlx(message.map_or("an operation failed without a message".to_owned(), plain))
+}
+
+/// The message in place of a compiler's log about a header that is missing: MLX compiles some of its
+/// CUDA kernels when they are needed.
+fn plain(message: String) -> String {
+    let missing = |log: &str| {
+        let name = log.split_once("cannot open source file \"")?.1.split_once('"')?.0;
+        Some(format!(
+            "a kernel of MLX does not compile, because the header {name} of CUDA is missing: \
+             \"nodemlx setup cuda\" brings it, \"nodemlx doctor\" says what else is missing"
+        ))
+    };
+    missing(&message).unwrap_or(message)
 }
 
 /// Turns a status of the C API into a result.
@@ -100,4 +113,20 @@ impl Drop for Arrays {
 /// The handle of an optional array; an absent one is a null handle, as the C API wants it.
 pub(super) fn optional(array: Option<&Array>) -> sys::mlx_array {
     array.map_or(sys::mlx_array { ctx: std::ptr::null_mut() }, Array::as_ptr)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_header_is_named_and_said_how_to_get() {
+        let log = "Failed to compile kernel: mlx.cu(3): catastrophic error: cannot open source file \"cuda_bf16.h\"\n  #include <cuda_bf16.h>\n";
+        let text = plain(log.to_owned());
+        assert!(text.contains("the header cuda_bf16.h of CUDA is missing"), "{text}");
+        assert!(text.contains("nodemlx setup cuda"), "{text}");
+        assert_eq!(plain("out of memory".to_owned()), "out of memory");
+        let cut = "cannot open source file \"cuda";
+        assert_eq!(plain(cut.to_owned()), cut);
+    }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::hash::{Hash, Hasher};
 use std::num::NonZero;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 
 use mlx_sys as sys;
 
@@ -16,6 +16,12 @@ use super::call::{Arrays, check};
 use super::kernel_images::{self, Image};
 use super::{Array, Dtype, device, eval, from_u32, ops, to_u32_vec};
 use crate::error::{Error, Result};
+
+/// The compute capability from which on our kernels run.
+const OLDEST_MAJOR: c_int = 8;
+
+/// Why our kernels do not run any more: one could not be compiled. MLX's operations take over.
+static LOST: OnceLock<String> = OnceLock::new();
 
 /// `nodemlx_gpu_card` of native/primitives/gpu.h: what the kernels' settings depend on.
 #[repr(C)]
@@ -32,24 +38,60 @@ impl Card {
     /// The card of this process, if our kernels run there: compute capability 8.0 and up, and a
     /// compiler for it.
     pub fn current() -> Option<Self> {
-        static CARD: LazyLock<Option<Card>> = LazyLock::new(|| {
-            if !device::gpu_available() {
-                return None;
+        #[cfg(test)]
+        if let Some(card) = rehearsal::card() {
+            return Some(card);
+        }
+        if LOST.get().is_some() { None } else { Self::found().as_ref().ok().copied() }
+    }
+
+    /// Why our kernels do not run on the NVIDIA card that there is; `None` where they do, and where
+    /// there is none.
+    pub fn complaint() -> Option<&'static str> {
+        LOST.get().or_else(|| Self::found().as_ref().err()?.as_ref()).map(String::as_str)
+    }
+
+    /// The card, or why our kernels do not run there; without a reason where there is none.
+    fn found() -> &'static std::result::Result<Self, Option<String>> {
+        static CARD: LazyLock<std::result::Result<Card, Option<String>>> = LazyLock::new(|| {
+            if cfg!(not(target_os = "linux")) || !device::gpu_available() {
+                return Err(None);
             }
             let mut card = Card::default();
             // SAFETY: `card` is live.
-            check(unsafe { nodemlx_gpu_card_of_mlx(&mut card) }).ok()?;
-            // Where one kernel cannot be compiled, none can.
-            (card.major >= 8 && image(&card, &address_source()).is_ok()).then_some(card)
+            check(unsafe { nodemlx_gpu_card_of_mlx(&mut card) })
+                // Where one kernel cannot be compiled, none can.
+                .and_then(|()| card.check())
+                .and_then(|()| image(&card, &address_source()))
+                .map(|_| card)
+                .map_err(|error| Some(error.to_string()))
         });
-        *CARD
+        &CARD
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.major >= OLDEST_MAJOR {
+            return Ok(());
+        }
+        Err(Error::DeviceUnavailable(format!(
+            "the card has compute capability {}.{}, and they need {OLDEST_MAJOR}.0",
+            self.major, self.minor
+        )))
     }
 
     /// One with the measures of an H100.
     #[cfg(test)]
     pub fn h100() -> Self {
-        let (shared_per_block, shared_per_processor) = (227 * 1024, 228 * 1024);
-        Self { major: 9, minor: 0, processors: 132, shared_per_block, shared_per_processor }
+        Self::like((9, 0), 132, 228)
+    }
+
+    /// One of this compute capability with so many multiprocessors, each of which has so many KiB of
+    /// shared memory.
+    #[cfg(test)]
+    pub fn like((major, minor): (c_int, c_int), processors: c_int, kibibytes: c_int) -> Self {
+        let shared_per_processor = kibibytes * 1024;
+        let shared_per_block = shared_per_processor - 1024;
+        Self { major, minor, processors, shared_per_block, shared_per_processor }
     }
 
     /// Whether it has warp groups that multiply together (compute capability 9.0).
@@ -146,6 +188,10 @@ pub fn own_address(array: &Array) -> Option<NonZero<u64>> {
 
 /// Whether kernels find arrays at their [`own_address`]: asked of the card once.
 pub fn addresses_are_known() -> bool {
+    #[cfg(test)]
+    if rehearsal::card().is_some() {
+        return true;
+    }
     static KNOWN: LazyLock<bool> =
         LazyLock::new(|| is_where_a_kernel_finds_it().is_ok_and(|it| it));
     *KNOWN
@@ -265,6 +311,11 @@ impl Kernel {
     /// The kernel of `source`, which is compiled the first time that it is asked for in this
     /// process, unless it was compiled in an earlier one.
     pub fn of(source: &Source, block: Block) -> Result<Arc<Self>> {
+        #[cfg(test)]
+        if rehearsal::card().is_some() {
+            rehearsal::note(source, block);
+            return Ok(Arc::new(Self(std::ptr::null_mut())));
+        }
         type Kernels = HashMap<(Source, Block), Arc<Kernel>>;
         static KERNELS: LazyLock<Mutex<Kernels>> = LazyLock::new(Mutex::default);
         let mut kernels = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -275,7 +326,10 @@ impl Kernel {
         let card = Card::current().ok_or_else(|| {
             Error::DeviceUnavailable("our kernels do not run on this device".to_owned())
         })?;
-        let image = image(&card, source)?;
+        let image = image(&card, source).inspect_err(|error| {
+            let name = source.name.to_string_lossy();
+            let _ = LOST.set(format!("{name} with {:?}: {error}", source.settings));
+        })?;
         let (name, bytes) = match &image {
             Image::Kept(name) => (&**name, &[][..]),
             Image::Loose(bytes) => (source.name, &bytes[..]),
@@ -306,6 +360,10 @@ impl Kernel {
         outputs: &[(&[i32], Dtype)],
         numbers: &[Number],
     ) -> Result<Vec<Array>> {
+        #[cfg(test)]
+        if self.0.is_null() {
+            return outputs.iter().map(|(shape, dtype)| ops::zeros(shape, *dtype)).collect();
+        }
         let stream = device::current_stream()?;
         let inputs: Vec<_> = inputs.iter().map(|array| array.as_ptr()).collect();
         let shapes: Vec<_> = outputs.iter().flat_map(|(shape, _)| *shape).copied().collect();
@@ -394,6 +452,51 @@ fn compile(options: &[String], text: &str) -> Result<Vec<u8>> {
     // SAFETY: given back once.
     unsafe { nodemlx_gpu_free(image) };
     Ok(bytes)
+}
+
+/// A card that is not there: kernels are asked for as on it, noted, and give zeros.
+#[cfg(test)]
+pub mod rehearsal {
+    use std::cell::{Cell, RefCell};
+    use std::collections::HashSet;
+
+    use super::{Block, Card, Source};
+    use crate::error::Result;
+
+    thread_local! {
+        static CARD: Cell<Option<Card>> = const { Cell::new(None) };
+        static ASKED: RefCell<HashSet<(Source, Block)>> = RefCell::default();
+    }
+
+    pub(super) fn card() -> Option<Card> {
+        CARD.get()
+    }
+
+    pub(super) fn note(source: &Source, block: Block) {
+        ASKED.with_borrow_mut(|asked| asked.insert((source.clone(), block)));
+    }
+
+    /// The kernels that `run` asks for on this card.
+    pub fn on(card: Card, run: impl FnOnce() -> Result<()>) -> Result<Vec<(Source, Block)>> {
+        CARD.set(Some(card));
+        let done = run();
+        CARD.set(None);
+        let asked = ASKED.take();
+        done.map(|()| asked.into_iter().collect())
+    }
+
+    /// Loads NVIDIA's compiler, as MLX does where it runs on a card.
+    pub fn load_compiler() {
+        // SAFETY: the library has no initializers but NVIDIA's own, and stays loaded.
+        let loaded = unsafe { libc::dlopen(c"libnvrtc.so.13".as_ptr(), libc::RTLD_NOW) };
+        assert!(!loaded.is_null(), "the compiler does not load");
+    }
+
+    /// How many bytes the image of a kernel has, compiled for this card.
+    pub fn compile(card: &Card, source: &Source) -> Result<usize> {
+        let options = super::options(card, source)?;
+        super::compile(&options, source.text).map(|image| image.len())
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! They lie in the folder in which MLX keeps those of its own, in its layout: `NAME_KEY.ptx` is
 //! the image, `NAME_KEY.txt` says which kernel in it is meant by the name. MLX would otherwise
 //! compute a key from the image each time that a kernel runs, which takes longer than all else
-//! that the host does for it. The folder is private: whoever can write there can run code.
+//! that the host does for it. The folder is private: whoever can write there can run code. One that
+//! others may write to is left alone.
 
 use std::ffi::{CString, OsStr};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -33,6 +34,7 @@ pub(super) fn announce() {
     if std::env::var_os(VARIABLE).is_none_or(|it| it.is_empty())
         && let Some(folder) = folder()
         && create_private(folder).is_ok()
+        && is_private(folder)
     {
         // SAFETY: sets a variable that MLX alone reads, once, when it loads its first kernel,
         // which is after this.
@@ -62,7 +64,9 @@ fn image_in(
     let file = |extension: &str| {
         folder.map(|folder| folder.join(format!("{name}_{EMPTY_KEY}.{extension}")))
     };
-    let (Some(binary), Some(facts), Ok(known)) = (file("ptx"), file("txt"), CString::new(&*name))
+    let is_trusted = folder.is_some_and(|it| create_private(it).is_ok() && is_private(it));
+    let (Some(binary), Some(facts), Ok(known), true) =
+        (file("ptx"), file("txt"), CString::new(&*name), is_trusted)
     else {
         return compile().map(Image::Loose);
     };
@@ -96,7 +100,6 @@ fn is_whole(binary: &Path, facts: &Path) -> bool {
 
 fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = file.parent().unwrap_or(file);
-    create_private(folder)?;
     let mut new = tempfile::NamedTempFile::new_in(folder)?;
     new.write_all(bytes)?;
     new.persist(file)?;
@@ -107,6 +110,22 @@ fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
 fn create_private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+/// Whether nobody may write there but this user and who may write everywhere.
+#[cfg(unix)]
+fn is_private(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    // SAFETY: asks for a number of this process.
+    let user = unsafe { libc::geteuid() };
+    let is_private =
+        |it: std::fs::Metadata| [user, 0].contains(&it.uid()) && it.mode() & 0o022 == 0;
+    std::fs::metadata(folder).is_ok_and(is_private)
+}
+
+#[cfg(not(unix))]
+fn is_private(_: &Path) -> bool {
+    true
 }
 
 #[cfg(not(unix))]
@@ -204,5 +223,22 @@ mod tests {
         std::fs::write(&file, b"").unwrap();
         let image = image_in(Some(&file), &[], "x", "kernel", || Ok(b"two".to_vec())).unwrap();
         assert_eq!(image, Image::Loose(b"two".to_vec()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_may_write_to_is_neither_read_nor_written() {
+        use std::fs::{Permissions, set_permissions};
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let ask = |mode: u32, image: &[u8]| {
+            set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
+            image_in(Some(folder.path()), &[], "x", "kernel", || Ok(image.to_vec())).unwrap()
+        };
+        assert_eq!(ask(0o777, b"one"), Image::Loose(b"one".to_vec()));
+        assert_eq!(ask(0o770, b"two"), Image::Loose(b"two".to_vec()));
+        assert!(files(folder.path()).is_empty());
+        assert!(matches!(ask(0o755, b"three"), Image::Kept(_)));
+        assert_eq!(ask(0o777, b"four"), Image::Loose(b"four".to_vec()));
     }
 }

@@ -64,7 +64,7 @@ pub struct NativeLoadRequest {
 #[napi(object, object_from_js = false)]
 pub struct NativeLoadProgress {
     /// What is being loaded.
-    #[napi(ts_type = "'weights' | 'tokenizer'")]
+    #[napi(ts_type = "'weights' | 'tokenizer' | 'kernels'")]
     pub stage: &'static str,
     /// The bytes of the weights that have been read.
     pub loaded_bytes: f64,

@@ -79,6 +79,14 @@ pub fn system_info() -> NativeSystemInfo {
     NativeSystemInfo { devices, default_device: device_name(kinds[0]) }
 }
 
+/// Why the kernels for NVIDIA cards do not run on the one that there is, and MLX's operations do the
+/// work; nothing where they run, and where there is no such card. Never throws.
+#[napi]
+pub fn kernel_problem() -> Option<String> {
+    mlx::init();
+    mlx::gpu::Card::complaint().map(str::to_owned)
+}
+
 /// The device's name in JavaScript.
 pub fn device_name(kind: DeviceKind) -> &'static str {
     match kind {

@@ -27,7 +27,15 @@ export interface Report {
   node: string
   platform: string
   addon:
-    | { place: string; version: string; mlx: string; devices: Device[]; defaultDevice: string }
+    | {
+        place: string
+        version: string
+        mlx: string
+        devices: Device[]
+        defaultDevice: string
+        /** Why the kernels of nodemlx do not run on the NVIDIA card that there is. */
+        kernelProblem?: string
+      }
     | { error: string; code: string }
   machine: Machine
   cuda?: CudaReport
@@ -46,7 +54,8 @@ const LITTLE_ROOM = 5e9
 /** Looks at everything. Never throws: what cannot be found out is left out. */
 export async function report(around: Surroundings): Promise<Report> {
   const onNvidia = around.platform === 'linux-x64' ? cuda(around) : undefined
-  const kernels = onNvidia?.driver === undefined ? undefined : await kernelCache(around)
+  const usesCuda = onNvidia?.driver !== undefined || onNvidia?.package !== undefined
+  const kernels = usesCuda ? await kernelCache(around) : undefined
   const facts = {
     version: VERSION,
     node: process.versions.node,
@@ -66,7 +75,15 @@ function addon(): Report['addon'] {
     native.checkMachine?.()
     const { addon: version, mlx } = native.nativeVersion()
     const { devices, defaultDevice } = native.systemInfo()
-    return { place: addonPlace() ?? '', version, mlx, devices, defaultDevice }
+    const kernelProblem = native.kernelProblem?.() ?? undefined
+    return {
+      place: addonPlace() ?? '',
+      version,
+      mlx,
+      devices,
+      defaultDevice,
+      ...(kernelProblem !== undefined && { kernelProblem }),
+    }
   } catch (error) {
     return { error: messageOf(error), code: String(codeOf(error)) }
   }
@@ -83,6 +100,13 @@ export function findings(facts: Omit<Report, 'findings'>): Finding[] {
     found.push({ severity: 'error', message, advice: facts.addon.error })
   }
   if (facts.cuda?.driver !== undefined) cudaFindings(facts.cuda, facts.cuda.driver, warn)
+  const isOld = facts.cuda?.cards.some(isTooOld) === true
+  if ('kernelProblem' in facts.addon && !isOld) {
+    warn(
+      `The kernels of nodemlx do not run on this card: ${facts.addon.kernelProblem ?? ''}`,
+      'MLX computes in their place, more slowly; "nodemlx setup cuda" brings the compiler anew.',
+    )
+  }
   const { freeBytes } = facts.hubCache
   if (freeBytes !== undefined && freeBytes < LITTLE_ROOM) {
     warn(
@@ -97,6 +121,10 @@ export function findings(facts: Omit<Report, 'findings'>): Finding[] {
     )
   }
   return found
+}
+
+function isTooOld({ computeCapability }: CudaReport['cards'][number]): boolean {
+  return Number.parseInt(computeCapability, 10) < OLDEST_CARD
 }
 
 function cudaFindings(
@@ -123,8 +151,7 @@ function cudaFindings(
       'See what "nvidia-smi" says; a container needs to be started with --gpus all.',
     )
   }
-  for (const { name, computeCapability } of cards) {
-    if (Number.parseInt(computeCapability, 10) >= OLDEST_CARD) continue
+  for (const { name, computeCapability } of cards.filter(isTooOld)) {
     warn(
       `${name} has compute capability ${computeCapability}: ` +
         'models run on it without the kernels of nodemlx.',

@@ -1,5 +1,6 @@
 //! Sequences that share their steps.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -284,4 +285,24 @@ fn a_mask_that_allows_nothing_is_told() {
     let [Ok(first), Err(error)] = outputs else { panic!("{outputs:?}") };
     assert!(first.is_empty());
     assert!(error.to_string().contains("leave no token to choose"), "{error}");
+}
+
+#[test]
+fn what_is_made_to_warm_up_changes_nothing_and_ends_when_it_is_to() {
+    let backend = demo(Precision::Exact);
+    let before = tokens(&alone(&backend, false));
+    let turns = Cell::new(0);
+    let turn = || turns.set(turns.get() + 1);
+    backend.warm_up(&greedy(), 100, || {
+        turn();
+        true
+    });
+    assert!(turns.take() >= 6, "two prompts, and two tokens behind each");
+    backend.warm_up(&greedy(), 100, || {
+        turn();
+        false
+    });
+    assert_eq!(turns.take(), 1);
+    backend.warm_up(&greedy(), 0, || true);
+    assert_eq!(tokens(&alone(&backend, false)), before);
 }

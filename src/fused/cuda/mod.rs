@@ -14,3 +14,6 @@ pub mod recurrence;
 pub mod router;
 pub mod sampling;
 pub mod unpack;
+
+#[cfg(test)]
+mod tests;

@@ -15,8 +15,8 @@ const MARGIN: f64 = 1.03;
 /// How many steps of a kind are measured before its mean is believed.
 const ENOUGH: u32 = 3;
 
-/// How much slower than expected the first step of a kind is thought to be, at most: one that has
-/// taken a second for kernels to be compiled would never be tried again.
+/// How much slower than expected, or than the second one, the first step of a kind is thought to be,
+/// at most: one that has taken a second for kernels to be compiled would never be tried again.
 const MOST_SURPRISE: f64 = 2.0;
 
 /// After so many steps in a row without drafts, those with drafts, and the draft model, are thought
@@ -34,8 +34,11 @@ pub struct Mean {
 
 impl Mean {
     /// Takes a measurement. One that is far off is believed only if it comes again and again: what
-    /// else a computer does takes time as well.
+    /// else a computer does takes time as well. So does what comes before the first.
     pub fn add(&mut self, value: f64) {
+        if self.count == 1 {
+            self.value = self.value.min(MOST_SURPRISE * value);
+        }
         let value = if self.count > 1 { value.min(2.0 * self.value) } else { value };
         self.count += 1;
         let weight = (1.0 / f64::from(self.count)).max(0.1);
@@ -310,6 +313,22 @@ mod tests {
         costs.add_draft(Duration::from_secs(1));
         (0..4).for_each(|_| costs.add_draft(Duration::from_micros(200)));
         assert!(length(&costs, ALONE, true, 0.9) > 0);
+    }
+
+    /// Nothing is expected of the first step of all.
+    #[test]
+    fn a_first_step_of_all_that_is_slow_is_soon_forgotten() {
+        let mut costs = Costs::default();
+        costs.add(1, true, Duration::from_secs(2));
+        (0..3).for_each(|_| costs.add(1, true, Duration::from_millis(2)));
+        for positions in [2, 3] {
+            (0..3).for_each(|_| costs.add(positions, false, Duration::from_millis(4)));
+        }
+        assert_eq!(
+            length(&costs, ALONE, false, 0.3),
+            0,
+            "a step with a draft takes as long as two"
+        );
     }
 
     #[test]
