@@ -440,7 +440,7 @@ describe('models', () => {
     expect(events).toEqual(['load a'])
     await vi.waitFor(() => {
       expect(events).toEqual(['load a', 'dispose a'])
-    })
+    }, 20_000)
     await ask('a')
     expect(events).toEqual(['load a', 'dispose a', 'load a'])
   })
@@ -455,7 +455,7 @@ describe('models', () => {
     await reader.cancel()
     await vi.waitFor(() => {
       expect(events).toEqual(['load a', 'dispose a'])
-    })
+    }, 20_000)
   })
 
   it('make room for each other', async () => {

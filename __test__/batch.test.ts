@@ -139,12 +139,17 @@ describe('a batch', () => {
   })
 
   it('leaves nothing running behind a loop that is left', async () => {
-    for await (const item of model.generateBatch(PROMPTS, { ...OPTIONS, maxTokens: 4 })) {
-      expect(item.error).toBeUndefined()
+    const generate = vi.spyOn(model, 'generate')
+    // The first one fails at once, beside others that have no end.
+    const prompts = [{ tokens: [-1] }, ...PROMPTS]
+    for await (const item of model.generateBatch(prompts, { ...OPTIONS, ...endless() })) {
+      expect(item.error).toBeDefined()
       break
     }
-    const { timings } = await model.generate('Hi', { maxTokens: 1 })
-    expect(timings.queueMs).toBeLessThan(60_000)
+    const begun = generate.mock.results.filter(({ type }) => type === 'return')
+    generate.mockRestore()
+    const results = await Promise.all(begun.map(({ value }) => (value as Generation).result))
+    expect(results.map(({ finishReason }) => finishReason)).toEqual(Array(4).fill('abort'))
   })
 
   it('rejects with what its prompts throw', async () => {

@@ -23,8 +23,11 @@ interface Streams {
   stdin?: 'pipe' | 'ignore'
   stdout?: 'pipe' | number
   stderr?: 'pipe' | number
-  /** Called with what writes to the program's input. */
-  feed?: (write: (text: string) => void, end: () => void) => void
+  /**
+   * Called with what writes to the program's input, and with what comes once the program has said
+   * that it waits for that.
+   */
+  feed?: (write: (text: string) => void, end: () => void, waits: Promise<void>) => void
   /** The program is killed once it has written this to standard error. */
   until?: RegExp
 }
@@ -40,15 +43,19 @@ function run(
       env: { ...process.env, NO_COLOR: undefined, FORCE_COLOR: undefined, DEBUG: undefined },
     })
     const texts = { stdout: '', stderr: '' }
+    let waits = (): void => undefined
+    const waiting = new Promise<void>((resolve) => (waits = resolve))
     child.stdout?.on('data', (text: Buffer) => (texts.stdout += text.toString()))
     child.stderr?.on('data', (text: Buffer) => {
       texts.stderr += text.toString()
       if (until?.test(texts.stderr) === true) child.kill('SIGKILL')
+      if (texts.stderr.includes('reading standard input')) waits()
     })
     const timer = setTimeout(() => child.kill('SIGKILL'), 50_000)
     feed?.(
       (text) => child.stdin?.write(text),
       () => child.stdin?.end(),
+      waiting,
     )
     child.on('close', (code) => {
       clearTimeout(timer)
@@ -66,15 +73,16 @@ describe('an input that stays open', () => {
 
   it('is read to its end once something has come', async () => {
     const { code, stdout, stderr } = await run(['--json', '-n', '1', 'One'], {
-      feed: (write, end) => {
+      feed: (write, end, waits) => {
         write('two ')
-        setTimeout(() => {
+        void waits.then(() => {
           write('three')
           end()
-        }, 1500)
+        })
       },
     })
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(code).toBe(0)
+    expect(stderr).toMatch(/^nodemlx: reading standard input to its end[^\n]*\n$/)
     const { stdout: typed } = await run(['--json', '-n', '1', 'One\n\ntwo three'], {
       stdin: 'ignore',
     })
@@ -88,11 +96,11 @@ describe('an input that stays open', () => {
     ['no prompt', ['-t', '0', '--no-stats'], '"</dev/null" leaves it out'],
   ])('is waited for with %s, and that is said', async (_, args, says) => {
     const { code, stdout, stderr } = await run(args, {
-      feed: (write, end) => {
-        setTimeout(() => {
+      feed: (write, end, waits) => {
+        void waits.then(() => {
           write('What is the capital of France?')
           end()
-        }, 6000)
+        })
       },
     })
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'The capital of France is Paris.\n' })
@@ -105,8 +113,16 @@ describe('an input that stays open', () => {
   })
 
   it('of a shell is waited for: the program before takes its time', async () => {
-    const command = `(sleep 4; echo "What is the capital of France?") | "${process.execPath}" "${MAIN}" -t 0 --no-stats --stop zzz "Answer:" | cat`
-    const { stdout, stderr } = await runProgram('sh', ['-c', command])
+    const folder = mkdtempSync(join(tmpdir(), 'nodemlx-'))
+    const said = join(folder, 'said')
+    // It takes until the program behind it has said that it waits, or half a minute.
+    const hint = `grep -q "reading standard input" "${said}"`
+    const before = `for _ in $(seq 300); do ${hint} && break; sleep 0.1; done; echo "What is 2 + 2?"`
+    const program = `"${process.execPath}" "${MAIN}" -t 0 --no-stats --stop zzz "Answer:"`
+    const command = `(${before}) | ${program} 2>"${said}" | cat`
+    const { stdout } = await runProgram('sh', ['-c', command])
+    const stderr = readFileSync(said, 'utf8')
+    rmSync(folder, { recursive: true })
     expect(stdout).not.toBe('')
     expect(stderr).toContain('reading standard input')
   })

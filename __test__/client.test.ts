@@ -577,7 +577,7 @@ describe('a client that ends', () => {
     const loading = client.loadModel('x')
     await vi.waitFor(() => {
       expect(signal).toBeDefined()
-    })
+    }, 20_000)
     client.close()
     await expect(loading).rejects.toMatchObject({ code: 'HOST_GONE' })
     await host.closed
@@ -627,7 +627,7 @@ describe('a client that ends', () => {
     const refused = expect(client.loadModel('x')).rejects.toMatchObject({ code: 'HOST_GONE' })
     await vi.waitFor(() => {
       expect(start).toBeDefined()
-    })
+    }, 20_000)
     client.close()
     start?.(port)
     await host.closed
@@ -664,7 +664,7 @@ describe('a client that ends', () => {
     const pid = Number(stdout.split(' ')[0])
     await vi.waitFor(() => {
       expect(() => process.kill(pid, 0)).toThrow(/ESRCH/)
-    }, 10_000)
+    }, 20_000)
   })
 })
 

@@ -372,7 +372,7 @@ describe('two generations at once', () => {
   it('both go on', async () => {
     const prompt = 'Tell me a short story about a dog.'
     // So many that the one is not through before the other's prompt is prepared.
-    const tokens = 300
+    const tokens = 1500
     const options = { ...GREEDY, maxTokens: tokens, minTokens: tokens }
     const order: string[] = []
     const read = async (name: string) => {
@@ -388,12 +388,16 @@ describe('two generations at once', () => {
   })
 
   it('do not change what a seed gives', async () => {
-    const seeded = () => ask('Tell me a short story.', { temperature: 1.2, seed: 7, maxTokens: 12 })
+    // With less precision who shares a step may change a token.
+    const exact = await loadModel('demo', { precision: 'exact', prefixCache: false })
+    const options = { temperature: 1.2, seed: 7, maxTokens: 12 }
+    const seeded = async () => (await exact.generate('Tell me a short story.', options)).text
     const alone = await seeded()
     const others = [3, 4].map((seed) =>
-      model.generate('Count to ten.', { temperature: 2, seed, maxTokens: 12 }),
+      exact.generate('Count to ten.', { temperature: 2, seed, maxTokens: 12 }),
     )
     const [together] = await Promise.all([seeded(), ...others])
+    await exact.dispose()
     expect(together).toBe(alone)
   })
 })

@@ -179,10 +179,17 @@ describe('a model that cannot fit', () => {
   })
 
   it('with a long context is told how much fits', async () => {
-    const estimate = await estimateModel('demo', { sequences: 10_000, contextLength: 4096 })
-    expect(estimate).toMatchObject({ fits: false, contextLength: 4096 })
+    // Terabytes of caches, and megabytes for each token.
+    const contextLength = 1_000_000
+    const path = mkdtempSync(join(folder, 'long-'))
+    const config = JSON.parse(readFileSync(join(ROOT, 'models/demo/config.json'), 'utf8')) as object
+    const long = { ...config, max_position_embeddings: contextLength }
+    writeFileSync(join(path, 'config.json'), JSON.stringify(long))
+    sparseWeights(join(path, 'model.safetensors'), 1000)
+    const estimate = await estimateModel(path, { sequences: 1000, contextLength })
+    expect(estimate).toMatchObject({ fits: false, contextLength })
     expect(estimate.maxContextLength).toBeGreaterThan(0)
-    expect(estimate.maxContextLength).toBeLessThan(4096)
+    expect(estimate.maxContextLength).toBeLessThan(contextLength)
     expect(estimate.reason).toContain(`enough for ${estimate.maxContextLength} tokens`)
   })
 })

@@ -69,9 +69,10 @@ describe('a connection', () => {
   })
 
   it('that is slow is waited for', async () => {
-    process.env['HF_HUB_DOWNLOAD_TIMEOUT'] = '0.5'
+    // It takes longer than that in all, and not for any of its pieces.
+    process.env['HF_HUB_DOWNLOAD_TIMEOUT'] = '3'
     hub.server.add('owner/slow', modelFiles(WEIGHTS))
-    faults({ slowMs: 60 })
+    faults({ slowMs: 200 })
     expect(weightsOf(await download('owner/slow')).equals(WEIGHTS)).toBe(true)
     expect(hub.server.requests.filter(isContent)).toHaveLength(1)
   })
@@ -543,8 +544,8 @@ describe('a cache that another tool empties while a file comes', () => {
     hub.server.fault = (seen) =>
       isContent(seen) ? { slowMs: requests++ === 0 ? 20 : 60 } : undefined
     const first = download('owner/emptied').catch((error: unknown) => error)
-    await expect.poll(() => requests).toBe(1)
-    await expect.poll(() => existsSync(partial('owner/emptied'))).toBe(true)
+    await expect.poll(() => requests, { timeout: 20_000 }).toBe(1)
+    await expect.poll(() => existsSync(partial('owner/emptied')), { timeout: 20_000 }).toBe(true)
     for (const folder of ['models--owner--emptied', '.locks/models--owner--emptied'])
       rmSync(join(hub.cacheDir, folder), { recursive: true })
     const second = download('owner/emptied')
@@ -562,7 +563,7 @@ describe('a file that somebody else downloads', () => {
     hub.server.add('owner/shared', modelFiles(weights))
     hub.server.fault = (seen) => (isContent(seen) ? { slowMs: 4 } : undefined)
     const first = download('owner/shared')
-    await expect.poll(() => existsSync(partial('owner/shared'))).toBe(true)
+    await expect.poll(() => existsSync(partial('owner/shared')), { timeout: 20_000 }).toBe(true)
     const reports: LoadProgress[] = []
     const second = await download('owner/shared', {
       onProgress: (report: LoadProgress) => reports.push(report),

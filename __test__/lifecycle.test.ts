@@ -48,7 +48,7 @@ async function said(source: string, options?: Parameters<typeof run>[1]): Promis
 }
 
 describe('an abort', () => {
-  it('takes effect within a token', async () => {
+  it('takes effect at once', async () => {
     const [afterwards] = (await said(`
       const model = await getNative().loadModel({ path: 'models/demo', device: 'auto', dtype: 'auto' }).promise()
       const afterwards = []
@@ -68,8 +68,8 @@ describe('an abort', () => {
       say(afterwards)
     `)) as [number[]]
     // The token that was being made, and the one that is queued ahead of it: more where something
-    // else had the processor before the abort.
-    expect(Math.min(...afterwards)).toBeLessThanOrEqual(2)
+    // else had the processor before the abort. Without an abort there are thousands.
+    expect(Math.min(...afterwards)).toBeLessThan(30)
   })
 
   it('leaves the model free for the next answer', async () => {
@@ -111,31 +111,54 @@ describe('the work stops', () => {
     expect(ahead).toBeLessThanOrEqual(257)
   }, 160_000)
 
-  it('where a loop is left', async () => {
-    const [stopped] = await said(`
-      const model = await loadModel('demo')
-      for await (const { tokens } of endless(model)) if (tokens.length > 0) break
-      say(await idle(10_000))
-    `)
-    expect(stopped).toBe(true)
-  })
-
-  it('where a generation is forgotten', async () => {
-    const [stopped] = await said(
+  // One that is only not read stops, too, but keeps its memory.
+  it.each([
+    [
+      'where a loop is left',
       `
-      const model = await loadModel('demo')
-      const forget = async () => { await endless(model)[Symbol.asyncIterator]().next() }
-      await forget()
-      await sleep(10)
-      gc()
-      await sleep(10)
-      gc()
-      say(await idle(5_000))
+      const left = []
+      for (let time = 0; time < 10; time++) {
+        const generation = endless(model)
+        left.push(generation)
+        for await (const { tokens } of generation) if (tokens.length > 0) break
+      }
+      say(await idle() && await givenBack())
+      // Nobody has collected them meanwhile.
+      say(left.length)
     `,
-      { flags: ['--expose-gc'] },
-    )
-    expect(stopped).toBe(true)
-  })
+    ],
+    [
+      'where a generation is forgotten',
+      `
+      const forget = async () => { await endless(model)[Symbol.asyncIterator]().next() }
+      for (let time = 0; time < 10; time++) await forget()
+      say(await idle() && await givenBack())
+    `,
+    ],
+  ])(
+    '%s, and its memory is given back',
+    async (_, source) => {
+      const [isGivenBack] = await said(
+        `
+      const model = await loadModel('demo', { prefixCache: false })
+      await model.generate('Hi', { maxTokens: 2 })
+      const { activeBytes: before } = getNative().memoryStats()
+      /** Whether the memory of ten texts, of a megabyte each, comes back. */
+      const givenBack = async () => {
+        for (const end = performance.now() + 60_000; performance.now() < end; await sleep(50)) {
+          gc()
+          if (getNative().memoryStats().activeBytes < before + 5e6) return true
+        }
+        return false
+      }
+      ${source}
+    `,
+        { flags: ['--expose-gc'], timeoutMs: 150_000 },
+      )
+      expect(isGivenBack).toBe(true)
+    },
+    160_000,
+  )
 })
 
 describe('dispose', () => {
@@ -184,7 +207,7 @@ describe('dispose', () => {
     // Memory of outputs is kept for the next ones: how much depends on how far the graph was ahead.
     // A leaked tokenizer would be 180 × 1 MB, leaked weights 180 × 7 MB.
     expect(after.activeBytes - before.activeBytes).toBeLessThan(2e6)
-    expect(after.rss - before.rss).toBeLessThan(30e6)
+    expect(after.rss - before.rss).toBeLessThan(90e6)
   }, 300_000)
 })
 
@@ -273,6 +296,8 @@ describe('a process ends', () => {
 })
 
 describe('a worker', () => {
+  /** Keeps it from ending by itself. */
+  const STAY = 'setInterval(() => {}, 1000)'
   const worker = (source: string) =>
     JSON.stringify(`
     import { loadModel } from 'nodemlx'
@@ -307,7 +332,7 @@ describe('a worker', () => {
     const results = await said(`
       const model = await loadModel('demo')
       for (let n = 0; n < 3; n++) {
-        const worker = new Worker(${worker(source)}, { eval: true })
+        const worker = new Worker(${worker(`${source}; ${STAY}`)}, { eval: true })
         await new Promise((resolve) => worker.once('message', resolve))
         say(await worker.terminate())
       }

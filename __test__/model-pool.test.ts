@@ -46,7 +46,7 @@ describe('a pool of models', () => {
     await expect(models.use('a', AbortSignal.timeout(1))).rejects.toThrow('timeout')
     await vi.waitFor(() => {
       expect(loaded['a']?.[0]?.disposed).toBe(true)
-    })
+    }, 20_000)
   })
 
   it('ends loads where it is disposed of, and loads again for who comes later', async () => {

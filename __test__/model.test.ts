@@ -91,11 +91,13 @@ describe('loadModel', () => {
     const controller = new AbortController()
     const onProgress = vi.fn()
     const loading = loadModel('a', { signal: controller.signal, onProgress })
-    setTimeout(() => {
+    const aborted = vi.waitFor(() => {
+      expect(onProgress).toHaveBeenCalledOnce()
       controller.abort('enough')
-    }, 10)
+    }, 20_000)
     await expect(loading).rejects.toMatchObject({ code: 'ABORTED', cause: 'enough' })
-    expect(onProgress).toHaveBeenCalledTimes(1)
+    await aborted
+    expect(onProgress).toHaveBeenCalledOnce()
   })
 
   it('disposes of a model that came in spite of an abort', async () => {

@@ -70,7 +70,7 @@ beforeAll(() => {
   tarballs = { main, platform: native }
   writeFileSync(join(app, 'package.json'), '{ "private": true }\n')
   npm(app, 'install', ...BLOCKED, main, native)
-}, 600_000)
+}, 1_800_000)
 
 afterAll(() => {
   rmSync(app, { recursive: true, force: true })

@@ -63,6 +63,9 @@ async function answer(source: string, options?: ChildOptions): Promise<Answer> {
 
 const ASK = 'const model = await load(); await ask(model)'
 
+/** Keeps a program from ending by itself. */
+const STAY = 'setInterval(() => {}, 1000)'
+
 /** All files of what was read. */
 const files = (root = directory): string[] =>
   readdirSync(root, { recursive: true, encoding: 'utf8' })
@@ -90,8 +93,9 @@ describe('the prefix cache on disk', () => {
   it('survives a process that is killed at any time', async () => {
     const first = await answer(ASK)
     const kills = [
-      `const model = await load(); await ask(model, 'What is 2 + 2?'); setInterval(() => {}, 1000)`,
-      `const model = await load(); await ask(model, 'What is 3 + 3?'); await model.dispose()`,
+      `const model = await load(); await ask(model, 'What is 2 + 2?'); ${STAY}`,
+      `const model = await load(); await ask(model, 'What is 3 + 3?')
+       await model.dispose(); ${STAY}`,
       // What leaves the memory at once is written all the time.
       `const model = await load({ memoryBytes: 0 })
        for (let number = 0; ; number++) await ask(model, 'What is ' + number + ' + 4?')`,

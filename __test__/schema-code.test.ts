@@ -16,7 +16,16 @@ const schema = (validate: Validate) =>
     },
   }) as unknown as StandardSchema
 
-const never: Validate = () => new Promise(() => undefined)
+/** A check that never ends, and what tells that it has begun. */
+function endless(): { validate: Validate; begun: Promise<void> } {
+  let begin = (): void => undefined
+  const begun = new Promise<void>((resolve) => (begin = resolve))
+  const validate: Validate = () => {
+    begin()
+    return new Promise(() => undefined)
+  }
+  return { validate, begun }
+}
 const mine = new Error('mine')
 
 describe('the checks of a format', () => {
@@ -26,12 +35,13 @@ describe('the checks of a format', () => {
 
   it.each(['a signal', 'abort()'])('that never end are ended by %s', async (by) => {
     const controller = new AbortController()
-    const generation = model.generate('Hi', { ...format(never), signal: controller.signal })
-    setTimeout(() => {
-      if (by === 'a signal') controller.abort('enough')
-      else generation.abort('enough')
-    }, 20)
-    const result = await generation
+    const { validate, begun } = endless()
+    const generation = model.generate('Hi', { ...format(validate), signal: controller.signal })
+    const ended = generation.result
+    await begun
+    if (by === 'a signal') controller.abort('enough')
+    else generation.abort('enough')
+    const result = await ended
     expect(result).toMatchObject({ finishReason: 'abort', abortReason: 'enough', text: '{"a":1}' })
     expect(result).not.toHaveProperty('object')
   })
@@ -66,21 +76,25 @@ describe('the checks of a format', () => {
 
 describe("the checks of a tool's arguments", () => {
   const model = fakeModel({ answers: { toolCalls: [{ name: 'f', arguments: { a: 1 } }] } })
-  const tools = [{ name: 'f', parameters: schema(never), execute: () => 'done' }]
+  const tools = (validate: Validate) => [
+    { name: 'f', parameters: schema(validate), execute: () => 'done' },
+  ]
 
   it('that never end are ended by an abort', async () => {
-    const generation = model.generate('Hi', { tools })
-    setTimeout(() => {
-      generation.abort('enough')
-    }, 20)
-    expect(await generation).toMatchObject({ finishReason: 'abort', abortReason: 'enough' })
+    const { validate, begun } = endless()
+    const generation = model.generate('Hi', { tools: tools(validate) })
+    const ended = generation.result
+    await begun
+    generation.abort('enough')
+    expect(await ended).toMatchObject({ finishReason: 'abort', abortReason: 'enough' })
   })
 
   it('that never end are ended by an abort of a chat', async () => {
-    const answer = model.chat({ tools }).send('Hi')
-    setTimeout(() => {
-      answer.abort('enough')
-    }, 20)
-    expect(await answer).toMatchObject({ finishReason: 'abort' })
+    const { validate, begun } = endless()
+    const answer = model.chat({ tools: tools(validate) }).send('Hi')
+    const ended = answer.then()
+    await begun
+    answer.abort('enough')
+    expect(await ended).toMatchObject({ finishReason: 'abort' })
   })
 })

@@ -140,7 +140,7 @@ describe('hostile bytes', () => {
         socket.write(
           header.endsWith('chunked') ? `2710\r\n${'x'.repeat(10_000)}\r\n` : 'x'.repeat(10_000),
         )
-        await new Promise((resolve) => setTimeout(resolve, 10))
+        await new Promise((resolve) => setImmediate(resolve))
       }
       if (header.endsWith('chunked')) socket.write('0\r\n\r\n')
       const read = (async () => {
@@ -203,7 +203,7 @@ describe('a client that does not read', () => {
     const answers = { text: Array.from({ length: 400 }, () => 'x'.repeat(100_000)) }
     const info = { contextLength: 100_000_000 }
     const fake = fakeModel({ answers, info })
-    const limits = { concurrent: 1, stallMs: 400 }
+    const limits = { concurrent: 1, stallMs: 2000 }
     const server = await started({ models: { demo: fake }, limits })
     const ended = new Promise((resolve) => {
       const socket = connect(server.port, '127.0.0.1', () => {
@@ -239,6 +239,8 @@ describe('a client that does not read', () => {
 
 describe('limits', () => {
   const LONG = { prompt: 'Once', max_tokens: 3000, logit_bias: { 2: -100, 0: -100 } }
+  /** A model that takes half a minute for them, however fast the machine is. */
+  const endless = () => fakeModel({ answers: 'word '.repeat(3000), tokenMs: 10 })
 
   it('of the queue refuse with 429 and when to try again', async () => {
     const server = await started({ limits: { concurrent: 1, queued: 0 } })
@@ -256,7 +258,8 @@ describe('limits', () => {
   })
 
   it('of waiting and answering end them', async () => {
-    const server = await started({ limits: { concurrent: 1, queueMs: 100, answerMs: 1500 } })
+    const limits = { concurrent: 1, queueMs: 100, answerMs: 1500 }
+    const server = await started({ models: { demo: endless() }, limits })
     const first = post(server, { ...LONG, stream: true })
     await (await first).body?.getReader().read()
     expect((await post(server, { prompt: 'x' })).status).toBe(429)
@@ -275,17 +278,19 @@ describe('limits', () => {
   })
 
   it('of silence are bridged by comments', async () => {
-    const server = await started({ limits: { concurrent: 1, keepAliveMs: 50 } })
+    const limits = { concurrent: 1, keepAliveMs: 50 }
+    const server = await started({ models: { demo: endless() }, limits })
     const leaving = new AbortController()
     const first = await post(server, { ...LONG, stream: true }, { signal: leaving.signal })
     void first.body?.getReader().read()
-    const second = post(server, { prompt: 'x', max_tokens: 1, stream: true })
-    const response = await second
+    const response = await post(server, { prompt: 'x', max_tokens: 1, stream: true })
     expect(response.status).toBe(200)
-    setTimeout(() => {
-      leaving.abort()
-    }, 300)
-    const text = await response.text()
+    let text = ''
+    const decoder = new TextDecoder()
+    for await (const bytes of response.body ?? []) {
+      text += decoder.decode(bytes as Uint8Array, { stream: true })
+      if (text.split('keep-alive').length > 2) leaving.abort()
+    }
     expect(text).toMatch(/^(?:: keep-alive\n\n){2,}data: /)
     expect(text).toMatch(/data: \[DONE\]\n\n$/)
   })

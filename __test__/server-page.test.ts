@@ -108,20 +108,21 @@ describe('Markdown', () => {
       expect(blocks(nasty).length).toBeGreaterThan(0)
   })
 
+  // Each takes half a minute, or more memory than there is, where the time grows with the square.
   it.each([
-    ['emphasis that nothing ends', '*a **b _c __d ~~e '.repeat(10_000)],
-    ['code that nothing ends', '*a `b ``c '.repeat(10_000)],
-    ['links that nothing ends', '[a *b [c]( '.repeat(10_000)],
-    ['items with gaps', '- a\n\n'.repeat(20_000)],
-    ['gaps in an item', `- a${'\n'.repeat(50_000)}b`],
+    ['emphasis that nothing ends', '*a **b _c __d ~~e '.repeat(20_000)],
+    ['code that nothing ends', '*a `b ``c '.repeat(60_000)],
+    ['links that nothing ends', '[a *b [c]( '.repeat(60_000)],
+    ['items with gaps', '- a\n\n'.repeat(120_000)],
+    ['gaps in an item', `- a${'\n'.repeat(150_000)}  b`],
     [
       'a table that is wide and long',
-      `${'|a'.repeat(3000)}\n${'|-'.repeat(3000)}\n${'|\n'.repeat(3000)}`,
+      `${'|a'.repeat(12_000)}\n${'|-'.repeat(12_000)}\n${'|\n'.repeat(12_000)}`,
     ],
   ])('takes no longer for %s', (_, source) => {
     const start = performance.now()
     expect(blocks(source).length).toBeGreaterThan(0)
-    expect(performance.now() - start).toBeLessThan(1500)
+    expect(performance.now() - start).toBeLessThan(15_000)
   })
 
   it('links to pages and mails alone', () => {

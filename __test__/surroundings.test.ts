@@ -68,7 +68,9 @@ describe('a signal', () => {
       const controller = new AbortController()
       const { signal } = controller
       const model = await loadModel('demo', { signal })
-      const running = Array.from({ length: 30 }, () => model.generate('Tell me a story.', { signal }))
+      // None ends by itself.
+      const endless = { signal, minTokens: 3000 }
+      const running = Array.from({ length: 30 }, () => model.generate('Tell me a story.', endless))
       const once = Array.from({ length: 15 }, () => generate('/no/model', 'Hi', { signal }).catch(({ code }) => code))
       const loads = Array.from({ length: 15 }, () => loadModel('/no/model', { signal }).catch(({ code }) => code))
       const results = running.map((generation) => generation.then())

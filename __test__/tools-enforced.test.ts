@@ -63,7 +63,7 @@ const call = (toolFormat: string, options: GenerateOptions = {}) =>
     ...options,
   })
 
-it('is what the schema allows, whatever the format', { timeout: 240_000 }, async () => {
+it('is what the schema allows, whatever the format', { timeout: 600_000 }, async () => {
   expect(formats.length).toBeGreaterThan(30)
   const isValid = new Ajv2020().compile(parameters)
   for (const format of formats) {
@@ -77,7 +77,7 @@ it('is what the schema allows, whatever the format', { timeout: 240_000 }, async
   }
 })
 
-it('has no arguments where the tool takes none', { timeout: 240_000 }, async () => {
+it('has no arguments where the tool takes none', { timeout: 600_000 }, async () => {
   for (const format of formats) {
     const { toolCalls } = await call(format, { toolChoice: { name: 'now' } })
     expect(toolCalls, format).toMatchObject([{ name: 'now', arguments: {} }])

@@ -9,6 +9,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nodemlx::error::Result;
@@ -24,6 +25,13 @@ const CODES: [&str; 4] =
 
 /// More than any fixture needs, and less than any absurd size asks for.
 const MEMORY: usize = 64 << 20;
+
+/// Held while memory is measured, and by whatever else takes some: a peak is that of the process.
+static MEASURED: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    MEASURED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Random numbers (Steele et al. 2014, "SplitMix").
 struct Random(u64);
@@ -89,6 +97,7 @@ fn run(dir: &Path) -> Result<()> {
 
 /// Loads a broken folder; what is wrong with that, if anything.
 fn try_out(dir: &Path) -> Option<String> {
+    let _alone = alone();
     memory::clear_cache().unwrap();
     memory::reset_peak().unwrap();
     let before = memory::active().unwrap();
@@ -304,6 +313,7 @@ fn a_changed_prompt_cache_is_refused_or_harmless() {
     let count = cases(30);
     let mut failures = Vec::new();
     for (file, folder) in prompt_caches() {
+        let _alone = alone();
         let options = LoadOptions::default();
         let loaded = models::load(&folder, &options, &mut |_| ControlFlow::Continue(())).unwrap();
         let whole = fs::read(&file).unwrap();
@@ -357,6 +367,7 @@ fn weights_that_are_no_numbers_are_told_of() {
     mlx::enter(DeviceKind::Cpu).unwrap();
     let mut failures = Vec::new();
     for folders in fixtures().into_values() {
+        let _alone = alone();
         let source = &folders[0];
         let mut weights = fs::read(source.join("model.safetensors")).unwrap();
         let length = u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;

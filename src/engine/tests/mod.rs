@@ -78,8 +78,13 @@ struct Control {
 
 impl Control {
     fn gated() -> (Arc<Self>, Sender<()>) {
+        Self::gated_and_slow(Duration::ZERO)
+    }
+
+    fn gated_and_slow(time_of_token: Duration) -> (Arc<Self>, Sender<()>) {
         let (sender, receiver) = channel();
-        (Arc::new(Self { permits: Some(Mutex::new(receiver)), ..Self::default() }), sender)
+        let permits = Some(Mutex::new(receiver));
+        (Arc::new(Self { permits, time_of_token, ..Self::default() }), sender)
     }
 
     fn record(&self, event: Event) {
@@ -643,6 +648,8 @@ fn a_generation_aborted_before_its_turn_never_runs() {
     let (control, permits) = Control::gated();
     let model = fake_model(&control);
     let first = model.generate(request(&[10], 3)).unwrap();
+    // Which the second one would be part of if it came before.
+    control.wait_for("a pass", |it| !it.passes.lock().unwrap().is_empty());
     let second = model.generate(request(&[20], 3)).unwrap();
     second.abort();
     drop(permits);

