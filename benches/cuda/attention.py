@@ -6,15 +6,29 @@ python3 attention.py [check[:CASES]] [time]
 import functools
 import itertools
 import math
+import random
 
 import torch
 
-from card import asked, compile_all, copy_bandwidth, relative, replay, sample, source, start
+from card import (
+    asked,
+    compile_all,
+    copy_bandwidth,
+    masks,
+    relative,
+    replay,
+    sample,
+    source,
+    spoils,
+    start,
+)
 
 SOURCES = ("rows.cuh", "prepare.cuh", "decode_attention.cu"), ("decode_attention_join.cu",)
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 # Positions of a share, at least.
 SHARE = 32
+# Of keys and values, four positions for each thread.
+STAGED = 2 * 4 * 2 * 16
 
 
 class Case:
@@ -146,11 +160,12 @@ def run(case, kernels, check=True):
         eps,
     ]
 
-    def launch():
+    # The kernels know caches by their addresses alone, so somebody must keep them.
+    def launch(_=caches):
         kernels[0].launch(
             blocks,
             256,
-            8 * 256 * g * 4,
+            256 * max(STAGED, 8 * 4 * g),
             [places, together, together, together, on_card, *extra, found],
             numbers,
         )
@@ -189,7 +204,35 @@ def run(case, kernels, check=True):
         bits = lambda cache: cache[:, :, others].view(torch.int16)
         intact &= all(torch.equal(bits(x), bits(y)) for x, y in zip(new, old))
         intact &= relative(new[0][:, :, at], key) < 6e-3 and torch.equal(new[1][:, :, at], v[row])
+    intact &= keeps_apart(case, launch, together, caches, out)
     return error, intact
+
+
+def keeps_apart(case, launch, together, caches, out):
+    """Whether what is not finite in a row spoils what sees it, and no other row and head."""
+    kv, g, d = case.kv_heads, case.heads, case.dim
+    row, batch, head = (random.randrange(most) for most in (len(case.at), case.batch, kv))
+    at, position, feature = case.at[row], row * case.batch + batch, random.randrange(d)
+    outputs, heads = [out, *caches], slice(head * g, head * g + g)
+    keys, values = 1 + 2 * row, 2 + 2 * row
+
+    def run():
+        launch()
+        return [output.clone() for output in outputs]
+
+    # A query, and a key, whose norm and rotation spoil more of it.
+    query, column = head * g + random.randrange(g), (g * kv + head) * d + feature
+    lost = masks(outputs, (0, (row, batch, query)))
+    fine = spoils(run, lambda: lost, together, (position, query * d + feature), math.nan)
+    lost = masks(outputs, (0, (row, batch, heads)), (keys, (batch, head, at, feature)))
+    reached = masks(outputs, (keys, (batch, head, at)))
+    fine &= spoils(run, lambda: lost, together, (position, column), math.nan, reached)
+    # A value that was there before.
+    if at:
+        place = batch, head, random.randrange(at), feature
+        lost = masks(outputs, (0, (row, batch, heads, feature)), (values, place))
+        fine &= spoils(run, lambda: lost, caches[2 * row + 1], place, math.inf)
+    return fine
 
 
 def check(count):

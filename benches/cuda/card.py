@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import ctypes
+import functools
 import pathlib
 import random
 import sys
@@ -10,7 +11,8 @@ import torch
 from cuda.bindings import driver, nvrtc
 
 KERNELS = pathlib.Path(__file__).parents[2] / "src/fused/cuda"
-SHARED = 227 * 1024
+# Numbers that are not finite.
+ODD = (float("nan"), float("inf"))
 
 
 def source(*names):
@@ -38,12 +40,34 @@ def ok(result):
     return rest[0] if rest else None
 
 
+@functools.cache
+def attribute(name):
+    """What the driver says of the card."""
+    device = ok(driver.cuDeviceGet(torch.cuda.current_device()))
+    attributes = driver.CUdevice_attribute
+    return ok(
+        driver.cuDeviceGetAttribute(getattr(attributes, f"CU_DEVICE_ATTRIBUTE_{name}"), device)
+    )
+
+
+def shared_memory(blocks=1):
+    """Bytes of shared memory that a block may have if so many are to fit on a multiprocessor; as
+    `Card::shared_memory` in src/mlx/gpu.rs."""
+    # The driver keeps 1 KiB for itself for each block.
+    share = attribute("MAX_SHARED_MEMORY_PER_MULTIPROCESSOR") // blocks - 1024
+    return min(attribute("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN"), share)
+
+
+def is_hopper():
+    """Whether the card has warp groups that multiply together."""
+    return torch.cuda.get_device_capability() == (9, 0)
+
+
 def compile_image(source, defines):
     program = ok(nvrtc.nvrtcCreateProgram(source.encode(), b"kernel.cu", 0, [], []))
-    capability = torch.cuda.get_device_capability()
     options = [
         # With "a" a kernel may use what only this generation has: Hopper's warp groups.
-        b"--gpu-architecture=sm_%d%d" % capability + b"a" * (capability == (9, 0)),
+        b"--gpu-architecture=sm_%d%d" % torch.cuda.get_device_capability() + b"a" * is_hopper(),
         b"--std=c++17",
         b"-DNAME=kernel",
     ]
@@ -75,7 +99,7 @@ class Kernel:
             driver.cuFuncSetAttribute(
                 self.function,
                 attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                SHARED - static,
+                shared_memory() - static,
             )
         )
 
@@ -148,7 +172,36 @@ def relative(a, b):
     return float((a.double() - b).norm() / b.norm())
 
 
+def masks(outputs, *places):
+    """A mask of each output. Places come with the number of theirs."""
+    made = [torch.zeros(output.shape, dtype=torch.bool, device="cuda") for output in outputs]
+    for which, place in places:
+        made[which][place] = True
+    return made
+
+
+def spoils(run, lost, array, place, number, reached=None):
+    """Whether `number`, NaN or infinite, at a place of an input spoils what it has to, and nothing
+    else. `run` gives the outputs, new ones each time. `lost` gives for each the mask of what is not
+    finite then, and NaN if `number` is. All else has the bits of a run without it, but for what the
+    masks `reached` let differ."""
+    before, known = run(), array[place].clone()
+    array[place] = number
+    found, lost = run(), lost()
+    torch.cuda.synchronize()
+    array[place] = known
+    fine = True
+    for old, new, mask, more in zip(before, found, lost, reached or lost):
+        is_spoilt = new[mask].isnan() if number != number else ~new[mask].isfinite()
+        # As whole numbers NaN is equal to itself.
+        whole = {2: torch.int16, 4: torch.int32}[new.element_size()]
+        others = [it.view(whole).masked_fill(mask | more, 0) for it in (old, new)]
+        fine &= bool(is_spoilt.all()) and torch.equal(*others)
+    return fine
+
+
 def start():
     torch.manual_seed(1)
+    random.seed(1)
     torch.cuda.init()
     torch.zeros(1, device="cuda")

@@ -5,12 +5,13 @@ python3 chunk_attention.py [check[:CASES]] [time]
 
 import itertools
 import math
+import random
 
 import torch
 import torch.nn.attention.bias
 
 from attention import Case, DTYPES, addresses, normed, rotated
-from card import asked, compile_all, relative, replay, sample, source, start
+from card import asked, compile_all, masks, relative, replay, sample, source, spoils, start
 
 PLACE = source("rows.cuh", "prepare.cuh", "chunk_place.cu")
 ATTEND = source("rows.cuh", "chunk_attention.cu")
@@ -150,7 +151,46 @@ def run(case, kernels, check=True):
         intact &= relative(new[0][0, :, start_at:end], key.transpose(0, 1)) < 6e-3
         intact &= torch.equal(new[1][0, :, start_at:end].double(), v.transpose(0, 1))
         first += length
+    intact &= keeps_apart(case, lambda: [place(), attend()], together, caches, out)
     return error, intact
+
+
+def keeps_apart(case, launch, together, caches, out):
+    """Whether what is not finite in a row spoils what sees it, and no other row, head or position
+    before."""
+    kv, g, d = case.kv_heads, case.heads, case.dim
+    row, head, feature = (random.randrange(most) for most in (len(case.at), kv, d))
+    start_at, length = case.at[row]
+    first, new = sum(length for _, length in case.at[:row]), random.randrange(length)
+    position, at = first + new, start_at + new
+    outputs, heads = [out, *caches], slice(head * g, head * g + g)
+    seen_by, keys, values = slice(position, first + length), 1 + 2 * row, 2 + 2 * row
+
+    def run():
+        launch()
+        return [output.clone() for output in outputs]
+
+    # A query, and a key, whose norm and rotation spoil more of it.
+    query, column = head * g + random.randrange(g), (g * kv + head) * d + feature
+    lost = masks(outputs, (0, (position, query)))
+    fine = spoils(run, lambda: lost, together, (position, query * d + feature), math.nan)
+    lost = masks(outputs, (0, (seen_by, heads)), (keys, (0, head, at, feature)))
+    reached = masks(outputs, (keys, (0, head, at)))
+    fine &= spoils(run, lambda: lost, together, (position, column), math.nan, reached)
+    # A value. A tile multiplies it with 0 for positions that do not see it, which NaN survives: of
+    # positions before, it spares those of other tiles only.
+    step, column = case.tile // g, column + kv * d
+    lost = masks(outputs, (0, (seen_by, heads, feature)), (values, (0, head, at, feature)))
+    of_tile = slice(first + new // step * step, position)
+    reached = masks(outputs, (0, (of_tile, heads, feature)))
+    fine &= spoils(run, lambda: lost, together, (position, column), math.nan, reached)
+    # One that was there before.
+    if start_at:
+        known = 0, head, random.randrange(start_at), feature
+        of_out = slice(first, first + length), heads, feature
+        lost = masks(outputs, (0, of_out), (values, known))
+        fine &= spoils(run, lambda: lost, caches[2 * row + 1], known, math.inf)
+    return fine
 
 
 def check(count):

@@ -3,13 +3,26 @@
 python3 few_rows.py [check[:CASES]] [sweep] [rows] [plain] [profile]
 """
 
+import copy
 import itertools
 import math
 import random
 
 import torch
 
-from card import KERNELS, SHARED, asked, compile_all, copy_bandwidth, relative, replay, start
+from card import (
+    KERNELS,
+    ODD,
+    asked,
+    compile_all,
+    copy_bandwidth,
+    masks,
+    relative,
+    replay,
+    shared_memory,
+    spoils,
+    start,
+)
 
 SOURCE = "".join(
     (KERNELS / name).read_text()
@@ -20,6 +33,7 @@ BF16, F16, F32 = range(3)
 DTYPES = {BF16: torch.bfloat16, F16: torch.float16, F32: torch.float32}
 F = torch.nn.functional
 ACTIVATIONS = [F.silu, F.gelu, lambda x: F.gelu(x, approximate="tanh"), F.relu]
+EPS = 1e-5
 
 
 class Spec:
@@ -32,9 +46,9 @@ class Spec:
         bits,
         group,
         cols,
-        tiles,
-        stages,
-        blocks,
+        tiles=1,
+        stages=2,
+        blocks=1,
         scale_bytes=4,
         stream_x=0,
         norm=0,
@@ -56,6 +70,13 @@ class Spec:
 
     def key(self):
         return tuple(vars(self).values())
+
+    def shaped(self, tiles, warps, stages, blocks, stream_x):
+        """The same with another shape."""
+        made = copy.copy(self)
+        made.tiles, made.warps, made.stages = tiles, warps, stages
+        made.blocks, made.stream_x = blocks, stream_x
+        return made
 
     def defines(self):
         return dict(
@@ -117,8 +138,8 @@ class Spec:
         )
 
     def fits(self, k):
-        fixed = 1024 + (512 if self.norm or self.experts else 0)
-        return self.shared(k) <= (SHARED + 1024) // self.blocks - fixed
+        fixed = 1024 if self.norm or self.experts else 0
+        return self.shared(k) <= shared_memory(self.blocks) - fixed
 
 
 def scale_bytes(fmt, group, entry_bytes, k):
@@ -191,21 +212,62 @@ def columns(m, x):
     return next(c for c in (1, 2, 4, 8, 16) if c >= min(16, m * (3 if x == F32 else 1)))
 
 
-def default(x, fmt, bits, group, m, k, n=4096, **more):
-    """The settings for a product; as in the Rust side."""
-    spec = Spec(x, fmt, bits, group, columns(m, x), 1, 4, 2, **more)
+def shapes(spec, n, k, m):
+    """The shapes that the Rust side tries, the best first: tiles, warps, stages, blocks, stream_x.
+    The table is that of `shapes()` in few_rows.rs, line by line."""
+    plain, cols, experts = spec.fmt == PLAIN, spec.cols, spec.experts
+    long, wide = k >= 8 * 1024, n >= 16 * 1024
+    table = [
+        (experts == 1, (2, 4, 2, 4, 0)),
+        (experts == 2 and m == 1, (1, 8, 3, 2, 0)),
+        (experts == 2, (2, 8, 2, 2, 0)),
+        (plain and cols == 1, (1, 8, 4, 1, 0)),
+        (plain and cols == 16, (2, 8, 2, 1, 1)),
+        (plain, (1, 8, 4, 1, 1)),
+        (spec.bits > 6 and cols == 1, (1, 8, 2, 2, 0)),
+        (spec.bits > 6 and cols <= 4 and not wide, (1, 8, 3, 1, 0)),
+        (cols >= 8 and long, (2, 8, 2, 1, 1)),
+        (spec.bits > 6, (1, 16, 2, 1, 0)),
+        (cols == 1 and n >= 64 * 1024, (2, 8, 2, 2, 0)),
+        (cols == 1 and wide, (2, 8, 3, 1, 0)),
+        (cols <= 4 and long, (2, 8, 2, 1, 0)),
+        (cols == 1 and n <= 4 * 1024, (1, 4, 3, 2, 0)),
+        (cols <= 4 and not wide, (1, 8, 3, 1, 0)),
+        (cols <= 4, (2, 8, 3, 1, 0)),
+        (cols == 8 and wide, (2, 16, 2, 1, 0)),
+        (True, (1, 16, 2, 1, 0)),
+    ]
+    others = [(1, 16, 2, 1, 0), (1, 8, 3, 1, 0), (1, 8, 2, 1, 0)]
+    others += [(2, 8, 3, 1, 1), (2, 8, 2, 1, 1), (1, 8, 2, 1, 1), (1, 4, 2, 1, 0)]
+    return [next(shape for holds, shape in table if holds), *others]
+
+
+def fitting(spec, n, k, m):
+    """A product with each of these shapes that it can have and that fits on the card."""
+    can_stream = not spec.norm and not spec.experts and spec.x != F32 and spec.fmt != NVFP4
+    # A tile has gates and ups of one expert.
+    whole = lambda made: spec.experts != 1 or n // spec.active % (8 * made.tiles) == 0  # noqa: E731
+    found = [spec.shaped(*shape) for shape in shapes(spec, n, k, m)]
+    found = [made for made in found if whole(made) and (can_stream or not made.stream_x)]
+    return [made for made in found if made.fits(k)]
+
+
+def unshaped(x, fmt, bits, group, m, k, **more):
+    """The settings of a product but for its shape."""
+    spec = Spec(x, fmt, bits, group, columns(m, x), **more)
     spec.scale_bytes = scale_bytes(fmt, group, spec.entry_bytes, k)
-    if spec.cols > 1 and n > 2048:
-        spec.tiles = 2
-    streams = (0,) if more.get("norm") or x == F32 or fmt == NVFP4 else (0, 1)
-    for spec.stream_x, spec.blocks, spec.stages in itertools.product(streams, (2, 1), (4, 3, 2)):
-        if spec.fits(k):
-            return spec
-    for spec.tiles, spec.stages in ((1, 3), (1, 2)):
-        spec.blocks = 1
-        if spec.fits(k):
-            return spec
-    return None
+    return spec
+
+
+def drawn(spec, n, k, m):
+    """A product with one of the shapes that the Rust side has for it, or for more outputs: every
+    second time the best that fits. None where none does."""
+    found = [fitting(spec, outputs, k, m) for outputs in (n, 16 * 1024, 64 * 1024)]
+    found = [specs for specs in found if specs]
+    if not found:
+        return None
+    specs = random.choice(found)
+    return random.choice((specs[0], random.choice(specs)))
 
 
 def inputs_of(spec, weights, n, k, m):
@@ -220,49 +282,31 @@ def inputs_of(spec, weights, n, k, m):
     return *weights[key], x
 
 
-def keeps_to_its_row(run, x, out):
-    """Whether a number that is not finite spoils its own row of the product `out` and no other."""
-    (m, k), shift = x.shape, x.data_ptr() // x.element_size() % 8
-    broken = torch.empty(m * k + shift, device="cuda", dtype=x.dtype)[shift:].reshape(m, k).copy_(x)
-    broken[1, k // 3] = float("nan") if k % 3 else float("inf")
-    again = torch.zeros_like(out)
-    run(broken, again)
-    torch.cuda.synchronize()
-    fine = torch.ones(m, dtype=torch.bool, device="cuda")
-    fine[1] = False
-    return torch.equal(again[fine], out[fine]) and not again[1].isfinite().any()
+def activated(y, gated):
+    """What is gated of a product, if it is."""
+    if not gated:
+        return y
+    gate, up = y.chunk(2, -1)
+    return ACTIVATIONS[gated - 1](gate) * up
 
 
 def check(count=300):
+    random.seed(1)
     formats = [(AFFINE, b, g) for b in (4, 8) for g in (32, 64, 128)] + [
         (AFFINE, b, g) for b in (2, 3, 5, 6) for g in (32, 64, 128)
     ]
     formats += [(PLAIN, 0, 0), (MXFP4, 4, 32), (MXFP8, 8, 32), (NVFP4, 4, 16)]
     sizes = [(24, 256), (100, 512), (1000, 1152), (4104, 640), (520, 4096), (264, 14336)]
-    cases = []
+    wanted = []
     for (fmt, bits, group), x in itertools.product(formats, DTYPES):
         if x == F32 and fmt == PLAIN:
             continue
         main = fmt in (PLAIN,) or (fmt == AFFINE and bits in (4, 8))
-        for i, (n, k) in enumerate(sizes):
+        for n, k in sizes:
             for m in (1, 2, 3, 5, 8, 11, 16, 17, 33, 64) if main and x != F32 else (1, 2, 5, 19):
                 if fmt and (k % 256 and (bits in (3, 5, 6)) and k * bits // 8 % 16):
                     continue
-                spec = default(x, fmt, bits, group, m, k, n)
-                if spec is None or spec.scale_bytes < 4:
-                    continue
-                cases.append((spec, n, k, m, False))
-                if m in (2, 16) and x == BF16 and main:
-                    for tiles, stream_x in ((1, 0), (2, 1), (1, 1)):
-                        other = Spec(*spec.key())
-                        other.tiles, other.stream_x, other.blocks, other.stages = (
-                            tiles,
-                            stream_x,
-                            1,
-                            2,
-                        )
-                        if other.fits(k):
-                            cases.append((other, n, k, m, False))
+                wanted.append((unshaped(x, fmt, bits, group, m, k), n, k, m, False))
     # Norms and gates.
     for (fmt, bits, group), x, (n, k), m in itertools.product(
         [(AFFINE, 4, 64), (AFFINE, 8, 64), (PLAIN, 0, 0), (AFFINE, 4, 32)],
@@ -282,11 +326,23 @@ def check(count=300):
             dict(gated=4),
             dict(gated=1),
         ):
-            spec = default(x, fmt, bits, group, m, k, n, **more)
-            if spec is not None and spec.scale_bytes >= 4:
-                cases.append((spec, n, k, m, True))
-    random.seed(1)
-    cases = random.sample(cases, min(count, len(cases)))
+            wanted.append((unshaped(x, fmt, bits, group, m, k, **more), n, k, m, True))
+    wanted = [case for case in wanted if case[0].scale_bytes >= 4]
+    cases = [(drawn(spec, n, k, m), n, k, m, fused) for spec, n, k, m, fused in wanted]
+    cases = [case for case in cases if case[0]]
+    print(len(wanted) - len(cases), "of", len(wanted), "products have no shape that fits")
+    random.shuffle(cases)
+    seen = set()
+
+    def is_known(case):
+        spec = case[0]
+        kind = spec.fmt, spec.tiles, spec.warps, spec.stages, spec.blocks, spec.stream_x
+        known = kind in seen
+        seen.add(kind)
+        return known
+
+    # Each format comes with each of its shapes first.
+    cases = sorted(cases, key=is_known)[:count]
     print(len(cases), "cases", len({c[0].key() for c in cases}), "kernels", flush=True)
     prepare([c[0] for c in cases])
     print(
@@ -301,31 +357,27 @@ def check(count=300):
     for spec, n, k, m, fused in cases:
         dtype = DTYPES[spec.x]
         arrays, w, x = inputs_of(spec, weights, n, k, m)
-        h, before, extra = x.double(), [x], []
-        eps = 1e-5
+        randn = lambda *shape: torch.randn(*shape, device="cuda")  # noqa: E731
+        inputs = [x, randn(m, k).to(dtype)] if spec.norm == 2 else [x]
+        weight = [(1 + 0.2 * randn(k)).to(dtype)] if spec.norm_weight else []
+        width = n // 2 if spec.gated else n
+
+        def run():
+            """The product, and the sum if there is one."""
+            outputs = [torch.full((m, width), float("nan"), device="cuda", dtype=dtype)]
+            outputs += [torch.full_like(delta, float("nan")) for delta in inputs[1:]]
+            launch(spec, [*inputs, *weight, *arrays, *outputs], n, k, m, EPS)
+            torch.cuda.synchronize()
+            return outputs
+
+        total = sum(inputs)
+        h = total.double()
         if spec.norm:
-            weight = (1 + 0.2 * torch.randn(k, device="cuda")).to(dtype)
-            if spec.norm == 2:
-                delta = torch.randn(m, k, device="cuda").to(dtype)
-                total = x + delta
-                h = total.double()
-                before.append(delta)
-                extra = [torch.full((m, k), float("nan"), device="cuda", dtype=dtype)]
-            h = h / (h.pow(2).mean(-1, keepdim=True) + eps).sqrt()
-            if spec.norm_weight:
-                before.append(weight)
-                h = h * weight.double()
-        ref = h @ w.T
-        width = n
-        if spec.gated:
-            width = n // 2
-            gate, up = ref[:, :width], ref[:, width:]
-            ref = ACTIVATIONS[spec.gated - 1](gate) * up
-        out = torch.full((m, width), float("nan"), device="cuda", dtype=dtype)
-        launch(spec, before + arrays + [out] + extra, n, k, m, eps)
-        torch.cuda.synchronize()
-        error = relative(out, ref)
-        if spec.norm == 2 and not torch.equal(extra[0], total):
+            h = h / (h.pow(2).mean(-1, keepdim=True) + EPS).sqrt()
+            h = h * weight[0].double() if weight else h
+        outputs = run()
+        error = relative(outputs[0], activated(h @ w.T, spec.gated))
+        if spec.norm == 2 and not torch.equal(outputs[1], total):
             error = float("nan")
         limit = {BF16: 4e-3, F16: 6e-4, F32: 3e-5}[spec.x] * (2 if spec.gated or spec.norm else 1)
         name = (spec.fmt, spec.bits, spec.group, spec.x, fused)
@@ -334,13 +386,12 @@ def check(count=300):
             bad += 1
             if bad < 30:
                 print("WRONG", error, spec.defines(), n, k, m, flush=True)
-
-        def run(x, out):
-            launch(spec, [x, *arrays, out], n, k, m, eps)
-
-        if m > 1 and not fused and not keeps_to_its_row(run, x, out):
+        # What is not finite spoils all outputs of its row, and its place of the sum.
+        number, place = random.choice(ODD), (random.randrange(m), random.randrange(k))
+        lost = masks(outputs, *[(0, place[0]), (1, place)][: len(outputs)])
+        if not spoils(run, lambda: lost, random.choice(inputs), place, number):
             bad += 1
-            print("NOT FINITE", spec.defines(), n, k, m, flush=True)
+            print("NOT FINITE", number, spec.defines(), n, k, m, flush=True)
     for name, error in worst.items():
         print(name, f"{error:.1e}")
     print("wrong:", bad, "of", len(cases), flush=True)

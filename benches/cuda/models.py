@@ -5,6 +5,10 @@ python3 models.py compare FOLDER [PROMPT [ANSWER [ROUNDS]]]   in tokens per seco
 python3 models.py batch FOLDER SEQUENCES [PROMPT [ANSWER [ROUNDS]]]   of all together
 
 The command of nodemlx is in NODEMLX, `nodemlx` by default; that of Node.js in NODE, `node`.
+
+Each round prints the medians of both, their extremes, and how many times as fast nodemlx is, and so
+does the end for all rounds. The first of mlx-lm's runs in a process, in which it compiles, is left
+out of all of them.
 """
 
 import json
@@ -12,6 +16,7 @@ import os
 import pathlib
 import random
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -212,28 +217,90 @@ def time_mlx_lm_batch(folder, sequences, prompt, answer):
 def compare_batches(folder, sequences, prompt=512, answer=128, rounds=2):
     serve = pathlib.Path(__file__).parents[1] / "serve.mjs"
     ours = [*shlex.split(os.environ.get("NODE", "node")), str(serve), "--model", str(folder)]
-    ours += ["--device", "gpu", "--streams", f"1,{sequences}"]
-    ours += ["--prompt", str(prompt), "--tokens", str(answer), "--rounds", "2"]
+    ours += ["--device", "gpu", "--streams", f"1,{sequences}", "--json"]
+    ours += ["--prompt", str(prompt), "--tokens", str(answer), "--rounds", "3"]
     theirs = [sys.executable, __file__, "time-batch", str(folder)]
     theirs += [str(number) for number in (sequences, prompt, answer)]
-    in_turns(f"{folder.name} {sequences} × {prompt}+{answer}", ours, theirs, rounds)
+    # The medians of one stream, and then of all.
+    read = lambda printed: [{"decode": printed[0][1]["writing"]["rate"]}]
+    in_turns(f"{folder.name} {sequences} × {prompt}+{answer}", ours, theirs, rounds, read)
 
 
 def compare(folder, prompt=512, answer=128, rounds=2):
     ours = shlex.split(os.environ.get("NODEMLX", "nodemlx"))
     ours += ["bench", "-m", str(folder), "-p", str(prompt), "-n", str(answer), "--json"]
     theirs = [sys.executable, __file__, "time", str(folder), str(prompt), str(answer)]
-    in_turns(f"{folder.name} {prompt}+{answer}", ours, theirs, rounds)
+    fields = {"prefill": "promptTokensPerSecond", "decode": "tokensPerSecond"}
+    read = lambda printed: [
+        {kind: one[field] for kind, field in fields.items()} for one in printed[0]["rounds"]
+    ]
+    measured = in_turns(f"{folder.name} {prompt}+{answer}", ours, theirs, rounds, read)
+    if measured:
+        size, copied = bytes_read(folder), copy_bandwidth()
+        rate = statistics.median(one["decode"] for one in measured) * size
+        share = f", {rate / copied:.0%} of a copy's {copied / 1e9:.0f}" if copied else ""
+        print(f"nodemlx reads {size / 1e9:.2f} GB a token: {rate / 1e9:.0f} GB/s{share}")
 
 
-def in_turns(title, ours, theirs, rounds):
-    for _ in range(rounds):
+def in_turns(title, ours, theirs, rounds, read):
+    """Reports tokens per second of both, and gives nodemlx's, which `read` makes of what it
+    printed."""
+    known = {"nodemlx": [], "mlx-lm": []}
+    for turn in range(rounds):
+        measured = {}
         for who, command in (("nodemlx", ours), ("mlx-lm", theirs)):
             done = subprocess.run(command, capture_output=True, text=True)
-            text = " ".join(done.stdout.split())
-            print(f"{title} {who}: {text}", flush=True)
             if done.returncode:
-                print(done.stderr[-1500:], flush=True)
+                print(f"{who} failed: {done.stdout[-500:]} {done.stderr[-1500:]}", flush=True)
+                continue
+            printed = [json.loads(it) for it in done.stdout.splitlines() if it[:1] in ("{", "[")]
+            measured[who] = read(printed) if who == "nodemlx" else printed[1:]
+            known[who] += measured[who]
+        report(f"{title} round {turn + 1}", measured)
+    report(f"{title} all rounds", known)
+    return known["nodemlx"]
+
+
+def report(title, measured):
+    """A line of the medians and extremes of each kind of rates, and their ratio."""
+    cells = []
+    for kind in ("prefill", "decode"):
+        rates = {who: [one[kind] for one in all if kind in one] for who, all in measured.items()}
+        each = {who: statistics.median(all) for who, all in rates.items() if all}
+        cells += [
+            f"{kind} {who} {rate:.0f} ({min(rates[who]):.0f}–{max(rates[who]):.0f})"
+            for who, rate in each.items()
+        ]
+        if len(each) == 2:
+            cells.append(f"ratio {each['nodemlx'] / each['mlx-lm']:.2f}")
+    print(f"{title}:", ", ".join(cells) or "nothing", flush=True)
+
+
+def bytes_read(folder):
+    """Bytes of weights that a token reads: of experts those that are active, and of the table of
+    embeddings nothing unless it is the head, too."""
+    with open(folder / "model.safetensors", "rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    config = json.loads((folder / "config.json").read_text())
+    config = config.get("text_config", config)
+    active = config.get("num_experts_per_tok", 1) / config.get("num_experts", 1)
+    tied = not any("lm_head" in name for name in header)
+    total = 0
+    for name, tensor in header.items():
+        if name == "__metadata__" or "embed" in name and not tied:
+            continue
+        begin, end = tensor["data_offsets"]
+        total += (end - begin) * (active if "switch_mlp" in name else 1)
+    return total
+
+
+def copy_bandwidth():
+    """Bytes per second that a copy reads and writes; None without PyTorch."""
+    try:
+        import card
+    except ImportError:
+        return None
+    return card.copy_bandwidth()
 
 
 RUNS = {

@@ -5,10 +5,23 @@ python3 recurrence.py [check[:CASES]] [time]
 
 import itertools
 import math
+import random
 
 import torch
 
-from card import asked, compile_all, copy_bandwidth, relative, replay, sample, source, start
+from card import (
+    ODD,
+    asked,
+    compile_all,
+    copy_bandwidth,
+    masks,
+    relative,
+    replay,
+    sample,
+    source,
+    spoils,
+    start,
+)
 
 DTYPES = {0: torch.bfloat16, 1: torch.float16}
 LIMITS = {0: 6e-3, 1: 1e-3}
@@ -79,6 +92,28 @@ class Step:
             y = torch.einsum("hvk,hk->hv", after, each(c)) + self.skip.double()[:, None] * value
         return y.reshape(-1), after
 
+    def inputs(self):
+        """Each input: a place of it, the heads that see it, and what infinity there spoils of y."""
+        head, row, column = map(random.randrange, (self.value_heads, self.rows, self.key_dim))
+        group = self.value_heads // self.key_heads
+        key_head, keys = head // group, self.key_heads * self.key_dim
+        key, value = key_head * self.key_dim + column, head * self.rows + row
+        own, shared = slice(head, head + 1), slice(key_head * group, key_head * group + group)
+        all_of_y = slice(None)
+        yield self.before, (head, row, column), own, value
+        yield self.raw, head, own, all_of_y
+        if self.rule == DELTA:
+            yield self.mixed, key, shared, all_of_y
+            yield self.mixed, keys + key, shared, all_of_y
+            yield self.mixed, 2 * keys + value, own, value
+            yield self.rate, head, own, all_of_y
+            yield self.gate, value, own, all_of_y
+        else:
+            values = self.value_heads * self.rows
+            yield self.mixed, value, own, value
+            yield self.mixed, values + key, shared, all_of_y
+            yield self.mixed, values + keys + key, shared, all_of_y
+
 
 def launch(kernel, step):
     kernel.launch(step.value_heads, 512, 0, step.arrays, step.numbers)
@@ -95,14 +130,36 @@ def check_steps(count):
     bad, worst = 0, {}
     for step, kernel in zip(steps, kernels):
         step.arguments()
-        launch(kernel, step)
-        torch.cuda.synchronize()
+
+        def run():
+            launch(kernel, step)
+            return [step.out.clone(), step.after.clone()]
+
+        run()
         y, after = step.expected()
         errors = relative(step.out, y), relative(step.after, after)
         worst[step.x] = max(worst.get(step.x, 0), errors[0])
         if not (errors[0] < LIMITS[step.x] and errors[1] < 1e-5):
             bad += 1
             print("WRONG", errors, step.defines(), flush=True)
+        for number, (array, place, heads, spoilt) in itertools.product(ODD, step.inputs()):
+            if step.rule == SCAN and array is step.raw and number != number:
+                # The limits of a step, fmaxf and fminf, make the shortest one of NaN.
+                continue
+            reached = None
+
+            def lost():
+                y, after = (~it.isfinite() for it in step.expected())
+                return [y & masks([y], (0, spoilt))[0] if reached else y, after]
+
+            if number == math.inf:
+                # An infinite sum of squares leaves zeros in the rest of its head, where float64 has
+                # NaN already, as it adds up y in another order.
+                of_y = slice(heads.start * step.rows, heads.stop * step.rows)
+                reached = masks([y, after], (0, of_y), (1, heads))
+            if not spoils(run, lost, array, place, number, reached):
+                bad += 1
+                print("NOT FINITE", number, place, heads, step.defines(), flush=True)
     print("worst", worst, "wrong:", bad, "of", len(steps), flush=True)
 
 
@@ -119,17 +176,33 @@ def check_convolutions(count):
         make = lambda *shape: randn(*shape, dtype=DTYPES[x])
         before, weight = make(k - 1, channels), make(k, channels)
         new, added = make(length, channels), make(channels)
-        y, after = torch.empty_like(new), torch.empty_like(before)
-        arrays = [before, new, weight, *([added] if bias else []), y, after]
-        kernel.launch(-(-length * channels // 256), 256, 0, arrays, [length, channels])
-        torch.cuda.synchronize()
-        inputs = torch.cat([before, new])
-        seen = inputs.double().unfold(0, k, 1)
-        expected = (seen * weight.double().T).sum(-1) + bias * added.double()
-        expected = F.silu(expected) if silu else expected
-        if not (relative(y, expected) < LIMITS[x] and torch.equal(after, inputs[length:])):
+
+        def run():
+            y, after = torch.empty_like(new), torch.empty_like(before)
+            arrays = [before, new, weight, *([added] if bias else []), y, after]
+            kernel.launch(-(-length * channels // 256), 256, 0, arrays, [length, channels])
+            return [y, after]
+
+        def expected():
+            inputs = torch.cat([before, new])
+            seen = inputs.double().unfold(0, k, 1)
+            y = (seen * weight.double().T).sum(-1) + bias * added.double()
+            return F.silu(y) if silu else y, inputs[length:]
+
+        (y, after), (expected_y, expected_after) = run(), expected()
+        error = relative(y, expected_y)
+        if not (error < LIMITS[x] and torch.equal(after, expected_after)):
             bad += 1
-            print("WRONG", relative(y, expected), x, k, bias, silu, length, channels, flush=True)
+            print("WRONG", error, x, k, bias, silu, length, channels, flush=True)
+        # The positions that see it.
+        at, channel = random.randrange(k - 1 + length), random.randrange(channels)
+        reached = masks([y, after], (0, (slice(max(0, at - (k - 1)), at + 1), channel)))
+        array, place = (before, at) if at < k - 1 else (new, at - (k - 1))
+        for number in ODD:
+            lost = lambda: [~it.isfinite() for it in expected()]
+            if not spoils(run, lost, array, (place, channel), number, reached):
+                bad += 1
+                print("NOT FINITE", number, x, k, bias, silu, length, channels, flush=True)
     print("convolutions wrong:", bad, "of", len(cases), flush=True)
 
 

@@ -4,9 +4,10 @@ python3 unpack.py
 """
 
 import itertools
+import random
 
 import torch
-from card import compile_all, copy_bandwidth, relative, replay, source, start
+from card import ODD, compile_all, copy_bandwidth, masks, relative, replay, source, spoils, start
 from few_rows import AFFINE, packed
 
 SOURCE = source("unpack.cu")
@@ -28,13 +29,24 @@ def main():
         dtype = (torch.bfloat16, torch.float16)[x]
         for n, k in ((24, 256), (1000, 1152), (4104, 640)):
             arrays, matrix = packed(AFFINE, bits, group, n, k, dtype)
-            out = torch.full((n, k), float("nan"), device="cuda", dtype=dtype)
-            run(kernel, arrays, out)
-            torch.cuda.synchronize()
+
+            def unpacked():
+                out = torch.full((n, k), float("nan"), device="cuda", dtype=dtype)
+                run(kernel, arrays, out)
+                return [out]
+
+            [out] = unpacked()
             error = relative(out, matrix)
             if not error < (4e-3, 5e-4)[x]:
                 wrong += 1
                 print("WRONG", error, x, bits, group, n, k, flush=True)
+            # A scale or a bias spoils its group.
+            row, at = random.randrange(n), random.randrange(k // group)
+            lost = masks([out], (0, (row, slice(at * group, at * group + group))))
+            for array, number in itertools.product(arrays[1:], ODD):
+                if not spoils(unpacked, lambda: lost, array, (row, at), number):
+                    wrong += 1
+                    print("NOT FINITE", number, x, bits, group, n, k, flush=True)
     print("cases:", 3 * len(formats), "wrong:", wrong)
     bandwidth = copy_bandwidth()
     for bits in (3, 4, 8):

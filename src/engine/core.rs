@@ -1,11 +1,14 @@
 //! A language model on this thread's MLX stream, as the scheduler uses it.
 
 use std::cell::RefCell;
+use std::num::NonZero;
+use std::thread;
 
 use super::backend::PromptCacheSize;
 use crate::cache::file::OpenFile;
 use crate::cache::{Cache, CacheLimits};
 use crate::error::{Error, Result};
+use crate::fused::Device;
 use crate::generate::{
     Drafter, EmbeddedText, GenerationOptions, Likelihood, PromptCache, Reading, ScoredRow,
     Segmented, Sequence, SequenceOptions, Speculator, TextPart, TokenOutput, classify, decode,
@@ -18,6 +21,11 @@ use crate::models::{EmbedOptions, Embedder, LanguageModel, cache_sizes, head_cac
 /// prompts are multiplied by different kernels.
 const WARM_UP_PROMPTS: [usize; 2] = [40, 160];
 const WARM_UP_TOKENS: usize = 2;
+
+/// How many sequences are stepped together then, at most, behind prompts of so many tokens. Products
+/// have kernels for so many rows or fewer.
+const WARM_UP_BATCHES: [usize; 6] = [2, 4, 8, 16, 24, 32];
+const SHORT_PROMPT: usize = 4;
 
 /// A language model.
 pub struct CoreBackend {
@@ -212,31 +220,56 @@ impl CoreBackend {
     }
 
     /// Makes a few tokens that nobody sees, so that what they need is compiled for the card before
-    /// the first text: for a step of one position, and for prompts of a line and of a page.
+    /// the first text: for prompts of a line and of a page, and for steps of one sequence. Kernels of
+    /// ours are compiled beside each other, those for steps of more sequences too where there are
+    /// processors to do so.
     ///
     /// What fails is left for the first text to fail with.
     pub fn warm_up(
         &self,
+        device: Device,
         generation: &GenerationOptions,
         longest: usize,
-        go_on: impl Fn() -> bool,
+        go_on: &dyn Fn() -> bool,
     ) {
-        for length in WARM_UP_PROMPTS.map(|it| it.min(longest)) {
+        let prompts = WARM_UP_PROMPTS.map(|it| it.min(longest));
+        let make = |length: usize, count: usize| {
+            // Nobody looks at what went wrong.
+            let _ = self.make_unseen(generation, length, count, go_on);
+        };
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        device.prepare(|| {
+            prompts.iter().for_each(|&length| make(length, 1));
+            let batches = WARM_UP_BATCHES.into_iter().filter(|&it| it <= 2 * processors);
+            batches.for_each(|count| make(SHORT_PROMPT.min(longest), count));
+        });
+        prompts.iter().for_each(|&length| make(length, 1));
+    }
+
+    /// Makes tokens of so many sequences together, behind prompts of this length.
+    fn make_unseen(
+        &self,
+        generation: &GenerationOptions,
+        length: usize,
+        count: usize,
+        go_on: &dyn Fn() -> bool,
+    ) -> Result<()> {
+        let begin = |_| {
             let options = SequenceOptions::new(generation.clone(), length);
-            let Ok(mut sequence) = self.start_behind(vec![0; length], options, None) else {
-                return;
-            };
-            while !sequence.progress().done {
-                if !go_on() || sequence.prefill(&*self.model).is_err() {
-                    return;
-                }
-            }
-            for _ in 0..WARM_UP_TOKENS {
-                if !go_on() || sequence.step(&*self.model).is_err() {
-                    return;
-                }
+            self.start_behind(vec![0; length], options, None)
+        };
+        let mut sequences = (0..count).map(begin).collect::<Result<Vec<_>>>()?;
+        let mut all: Vec<_> = sequences.iter_mut().collect();
+        while go_on() && all.iter().any(|sequence| !sequence.progress().done) {
+            let reading = self.prefill(&mut all, length * count, count == 1);
+            reading.progress.into_iter().collect::<Result<Vec<_>>>()?;
+        }
+        for _ in 0..WARM_UP_TOKENS {
+            if go_on() {
+                self.decode(&mut all).into_iter().collect::<Result<Vec<_>>>()?;
             }
         }
+        Ok(())
     }
 
     /// Measures the peak from now on.

@@ -223,7 +223,7 @@ fn build(
         progress(LoadProgress { stage: LoadStage::Kernels, ..weights });
         let options = GenerationOptions::default().or_defaults(&model.generation);
         let longest = model.context_length.unwrap_or(usize::MAX) / 2;
-        core.warm_up(&options, longest, || !aborted.load(Ordering::Relaxed));
+        core.warm_up(device, &options, longest, &|| !aborted.load(Ordering::Relaxed));
         check()?;
     }
     model.warnings.extend(device_warning(device, &request.path));

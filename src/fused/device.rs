@@ -4,7 +4,7 @@ use super::cpu::NodeOptions;
 use crate::cpu::pool::{self, Pool};
 use crate::cpu::{ExecOptions, Isa};
 use crate::error::Result;
-use crate::mlx::gpu::Card;
+use crate::mlx::gpu::{Card, Kernel, rehearsal};
 use crate::mlx::{Array, DeviceKind, Dtype};
 
 pub use crate::cpu::Precision;
@@ -68,6 +68,14 @@ impl Device {
     /// Whether kernels are compiled when they are first needed, which takes seconds: by MLX, too.
     pub fn compiles_kernels(self) -> bool {
         self.kind == DeviceKind::Gpu && cfg!(target_os = "linux")
+    }
+
+    /// Has what `run` needs of kernels for an NVIDIA card compiled, all of them beside each other;
+    /// `run` computes nothing that is of use, and is not called elsewhere.
+    pub fn prepare(self, run: impl FnOnce()) {
+        if let Some(card) = self.cuda() {
+            Kernel::prepare(&rehearsal::on(card, run));
+        }
     }
 
     /// Why our kernels do not run on the NVIDIA card that it is, if so.

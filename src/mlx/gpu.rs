@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::hash::{Hash, Hasher};
 use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::thread;
 
 use mlx_sys as sys;
 
@@ -38,11 +40,8 @@ impl Card {
     /// The card of this process, if our kernels run there: compute capability 8.0 and up, and a
     /// compiler for it.
     pub fn current() -> Option<Self> {
-        #[cfg(test)]
-        if let Some(card) = rehearsal::card() {
-            return Some(card);
-        }
-        if LOST.get().is_some() { None } else { Self::found().as_ref().ok().copied() }
+        let found = || Self::found().as_ref().ok().copied().filter(|_| LOST.get().is_none());
+        rehearsal::card().or_else(found)
     }
 
     /// Why our kernels do not run on the NVIDIA card that there is; `None` where they do, and where
@@ -64,7 +63,7 @@ impl Card {
                 .and_then(|()| card.check())
                 .and_then(|()| image(&card, &address_source()))
                 .map(|_| card)
-                .map_err(|error| Some(error.to_string()))
+                .map_err(|error| Some(reason(&error)))
         });
         &CARD
     }
@@ -109,6 +108,14 @@ impl Card {
         // The driver keeps 1 KiB for itself for each block.
         let share = self.shared_per_processor as usize / blocks;
         (self.shared_per_block as usize).min(share.saturating_sub(1024))
+    }
+}
+
+/// What is wrong, without the name of whom the message came through.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::Mlx(message) => message.clone(),
+        error => error.to_string(),
     }
 }
 
@@ -188,7 +195,6 @@ pub fn own_address(array: &Array) -> Option<NonZero<u64>> {
 
 /// Whether kernels find arrays at their [`own_address`]: asked of the card once.
 pub fn addresses_are_known() -> bool {
-    #[cfg(test)]
     if rehearsal::card().is_some() {
         return true;
     }
@@ -311,16 +317,15 @@ impl Kernel {
     /// The kernel of `source`, which is compiled the first time that it is asked for in this
     /// process, unless it was compiled in an earlier one.
     pub fn of(source: &Source, block: Block) -> Result<Arc<Self>> {
-        #[cfg(test)]
+        type Kernels = HashMap<(Source, Block), Arc<Kernel>>;
+        static KERNELS: LazyLock<Mutex<Kernels>> = LazyLock::new(Mutex::default);
+        let kernels = || KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
         if rehearsal::card().is_some() {
             rehearsal::note(source, block);
             return Ok(Arc::new(Self(std::ptr::null_mut())));
         }
-        type Kernels = HashMap<(Source, Block), Arc<Kernel>>;
-        static KERNELS: LazyLock<Mutex<Kernels>> = LazyLock::new(Mutex::default);
-        let mut kernels = KERNELS.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (source.clone(), block);
-        if let Some(kernel) = kernels.get(&key) {
+        if let Some(kernel) = kernels().get(&key) {
             return Ok(Arc::clone(kernel));
         }
         let card = Card::current().ok_or_else(|| {
@@ -328,7 +333,7 @@ impl Kernel {
         })?;
         let image = image(&card, source).inspect_err(|error| {
             let name = source.name.to_string_lossy();
-            let _ = LOST.set(format!("{name} with {:?}: {error}", source.settings));
+            let _ = LOST.set(format!("{name} with {:?}: {}", source.settings, reason(error)));
         })?;
         let (name, bytes) = match &image {
             Image::Kept(name) => (&**name, &[][..]),
@@ -346,9 +351,25 @@ impl Kernel {
                 block.shared_memory as c_int,
             )
         })?;
-        let kernel = Arc::new(Self(kernel));
-        kernels.insert(key, Arc::clone(&kernel));
-        Ok(kernel)
+        // Others may be compiled meanwhile, and this one elsewhere, too.
+        Ok(Arc::clone(kernels().entry(key).or_insert_with(|| Arc::new(Self(kernel)))))
+    }
+
+    /// Has kernels compiled beside each other, by as many threads as there are processors. What
+    /// fails is told to who asks for it.
+    pub fn prepare(kernels: &[(Source, Block)]) {
+        let next = AtomicUsize::new(0);
+        let compile = || {
+            while let Some((source, block)) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let _ = Self::of(source, *block);
+            }
+        };
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        thread::scope(|scope| {
+            for _ in 0..threads.min(kernels.len()) {
+                scope.spawn(compile);
+            }
+        });
     }
 
     /// Adds a launch of so many blocks to the graph. Arguments are `inputs`, which are contiguous
@@ -360,8 +381,8 @@ impl Kernel {
         outputs: &[(&[i32], Dtype)],
         numbers: &[Number],
     ) -> Result<Vec<Array>> {
-        #[cfg(test)]
         if self.0.is_null() {
+            // Of a rehearsal.
             return outputs.iter().map(|(shape, dtype)| ops::zeros(shape, *dtype)).collect();
         }
         let stream = device::current_stream()?;
@@ -454,14 +475,13 @@ fn compile(options: &[String], text: &str) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A card that is not there: kernels are asked for as on it, noted, and give zeros.
-#[cfg(test)]
+/// Steps that are gone through without kernels: these are asked for as on a card, which need not be
+/// there, noted, and give zeros.
 pub mod rehearsal {
     use std::cell::{Cell, RefCell};
     use std::collections::HashSet;
 
     use super::{Block, Card, Source};
-    use crate::error::Result;
 
     thread_local! {
         static CARD: Cell<Option<Card>> = const { Cell::new(None) };
@@ -476,16 +496,27 @@ pub mod rehearsal {
         ASKED.with_borrow_mut(|asked| asked.insert((source.clone(), block)));
     }
 
+    /// Ends a rehearsal, also where it panics.
+    struct End;
+
+    impl Drop for End {
+        fn drop(&mut self) {
+            CARD.set(None);
+        }
+    }
+
     /// The kernels that `run` asks for on this card.
-    pub fn on(card: Card, run: impl FnOnce() -> Result<()>) -> Result<Vec<(Source, Block)>> {
+    pub fn on(card: Card, run: impl FnOnce()) -> Vec<(Source, Block)> {
+        ASKED.take();
         CARD.set(Some(card));
-        let done = run();
-        CARD.set(None);
-        let asked = ASKED.take();
-        done.map(|()| asked.into_iter().collect())
+        let end = End;
+        run();
+        drop(end);
+        ASKED.take().into_iter().collect()
     }
 
     /// Loads NVIDIA's compiler, as MLX does where it runs on a card.
+    #[cfg(test)]
     pub fn load_compiler() {
         // SAFETY: the library has no initializers but NVIDIA's own, and stays loaded.
         let loaded = unsafe { libc::dlopen(c"libnvrtc.so.13".as_ptr(), libc::RTLD_NOW) };
@@ -493,7 +524,8 @@ pub mod rehearsal {
     }
 
     /// How many bytes the image of a kernel has, compiled for this card.
-    pub fn compile(card: &Card, source: &Source) -> Result<usize> {
+    #[cfg(test)]
+    pub fn compile(card: &Card, source: &Source) -> crate::error::Result<usize> {
         let options = super::options(card, source)?;
         super::compile(&options, source.text).map(|image| image.len())
     }

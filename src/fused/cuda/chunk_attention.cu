@@ -28,13 +28,6 @@ __device__ __forceinline__ u32 place(int vector, int part) {
   return (vector * PARTS + (part ^ (vector & 7))) * 16;
 }
 
-__device__ __forceinline__ void copy_async(u32 to, const void* from, bool inside) {
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to),
-               "l"(from),
-               "r"(inside ? 16 : 0)
-               : "memory");
-}
-
 __device__ __forceinline__ void load_matrices(u32 (&to)[4], u32 from) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])

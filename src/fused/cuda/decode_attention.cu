@@ -5,7 +5,8 @@
 //
 // A quarter, half or whole warp reads the vectors of a position, 16 bytes a lane, several positions
 // at a time, and keeps what it found itself (the largest score, the sum of weights, the weighted
-// sum of values) until the end.
+// sum of values) until the end. A lane copies its own bytes of the next positions into shared memory
+// meanwhile, which takes no registers and no barrier.
 //
 // Settings, defined before this text, besides those of numbers.cuh, rows.cuh and prepare.cuh:
 //   NAME   of the kernel
@@ -16,8 +17,12 @@ constexpr int THREADS = 256;
 // Lanes that read a vector, and vectors that are read at a time.
 constexpr int LANES = DIM / 8;
 constexpr int READERS = THREADS / LANES;
-// Positions that a reader has on their way.
-constexpr int AHEAD = 4;
+// Positions that a reader looks at together.
+constexpr int TOGETHER = 4;
+// Lots of these in shared memory, all but one of them on their way.
+constexpr int STAGES = 2;
+// Between the pieces of a lane in shared memory, and of their keys and values.
+constexpr int PIECE = THREADS * 16, VALUES = TOGETHER * PIECE, STAGE = 2 * VALUES;
 
 __device__ __forceinline__ void unpack8(uint4 v, float* f) {
   const u32 words[4] = {v.x, v.y, v.z, v.w};
@@ -118,20 +123,38 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
       query[h][i] = prepared[h][own + i] * scale * (CAP ? 1.f : LOG2E);
     }
   }
-#pragma unroll 1
-  for (int from = first + reader; from - reader < last; from += READERS * AHEAD) {
-    uint4 k[AHEAD], v[AHEAD];
+  const char* const stages = (const char*)memory + threadIdx.x * 16;
+  const u32 stages_at = (u32)__cvta_generic_to_shared(stages);
+  constexpr int STEP = READERS * TOGETHER;
+  auto fetch = [&](int from, int stage) {
+    // What lies beyond may be anything, also no number.
 #pragma unroll
-    for (int j = 0; j < AHEAD; ++j) {
-      const size_t row = (size_t)min(from + j * READERS, last - 1) * DIM + own;
-      k[j] = *(const uint4*)(key + row);
-      v[j] = *(const uint4*)(value + row);
+    for (int j = 0; j < TOGETHER; ++j) {
+      const int position = from + j * READERS;
+      const bool inside = position < last;
+      const size_t place = (size_t)(inside ? position : 0) * DIM + own;
+      const u32 to = stages_at + stage * STAGE + j * PIECE;
+      copy_async(to, key + place, inside);
+      copy_async(to + VALUES, value + place, inside);
     }
-    float score[AHEAD][HEADS];
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
 #pragma unroll
-    for (int j = 0; j < AHEAD; ++j) {
+  for (int stage = 0; stage < STAGES - 1; ++stage) {
+    fetch(first + stage * STEP + reader, stage);
+  }
+#pragma unroll 1
+  for (int from = first + reader, stage = 0; from - reader < last; from += STEP) {
+    asm volatile("cp.async.wait_group %0;" ::"n"(STAGES - 2) : "memory");
+    const int free = stage == 0 ? STAGES - 1 : stage - 1;
+    fetch(from + (STAGES - 1) * STEP, free);
+    const char* const keys = stages + stage * STAGE;
+    stage = stage == STAGES - 1 ? 0 : stage + 1;
+    float score[TOGETHER][HEADS];
+#pragma unroll
+    for (int j = 0; j < TOGETHER; ++j) {
       float f[8];
-      unpack8(k[j], f);
+      unpack8(*(const uint4*)(keys + j * PIECE), f);
 #pragma unroll
       for (int h = 0; h < HEADS; ++h) {
         float s = 0;
@@ -153,7 +176,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
     for (int h = 0; h < HEADS; ++h) {
       float now = top[h];
 #pragma unroll
-      for (int j = 0; j < AHEAD; ++j) {
+      for (int j = 0; j < TOGETHER; ++j) {
         now = fmaxf(now, score[j][h]);
       }
       // A reader without positions has found nothing so far.
@@ -166,9 +189,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
       }
     }
 #pragma unroll
-    for (int j = 0; j < AHEAD; ++j) {
+    for (int j = 0; j < TOGETHER; ++j) {
       float f[8];
-      unpack8(v[j], f);
+      unpack8(*(const uint4*)(keys + VALUES + j * PIECE), f);
       const bool inside = from + j * READERS < last;
 #pragma unroll
       for (int h = 0; h < HEADS; ++h) {
@@ -176,14 +199,15 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
         weight[h] += p;
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
-          // What lies beyond the last position may be anything.
-          sum[h][i] += inside ? p * f[i] : 0.f;
+          sum[h][i] += p * f[i];
         }
       }
     }
   }
 
-  // What the readers found is put together.
+  // What the readers found is put together, where the stages were.
+  asm volatile("cp.async.wait_group 0;" ::: "memory");
+  __syncthreads();
 #pragma unroll
   for (int h = 0; h < HEADS; ++h) {
 #pragma unroll

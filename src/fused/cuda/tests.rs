@@ -301,35 +301,36 @@ fn draws(rows: usize, vocabulary: i32, dtype: Dtype) -> Result<()> {
 /// All kernels that models ask for on a card.
 fn kernels(card: Card) -> Vec<(Source, Block)> {
     enter(DeviceKind::Cpu).unwrap();
-    rehearsal::on(card, || {
-        for dtype in [Dtype::Bfloat16, Dtype::Float16] {
-            for rows in [1, 8] {
-                products(card, &formats(), rows, [6144, 4096], dtype)?;
-            }
-            for rows in [2, 3, 16, 32, 64] {
-                products(card, &USUAL, rows, [6144, 4096], dtype)?;
-            }
-            for matrix in [[28672, 4096], [4096, 14336], [131072, 2048], [640, 1152]] {
-                products(card, &USUAL, 1, matrix, dtype)?;
-                products(card, &USUAL, 8, matrix, dtype)?;
-            }
-            for rows in [1, 4] {
-                experts(card, rows, dtype)?;
-            }
-            for (head_dim, group) in [(64, 1), (64, 8), (128, 4), (256, 2), (256, 8)] {
-                for new in [&[1][..], &[1, 1, 1], &[300], &[40, 1, 7]] {
-                    attention(card, head_dim, group, new, dtype)?;
-                }
-            }
-            recurrences(dtype)?;
-            let features = zeros(&[1, 5, 96], dtype);
-            activation::gated(card, Activation::GeluTanh, &features, &features)?;
-            draws(1, 32000, dtype)?;
+    rehearsal::on(card, || ask_for_all(card).unwrap())
+}
+
+fn ask_for_all(card: Card) -> Result<()> {
+    for dtype in [Dtype::Bfloat16, Dtype::Float16] {
+        for rows in [1, 8] {
+            products(card, &formats(), rows, [6144, 4096], dtype)?;
         }
-        products(card, &USUAL, 1, [4096, 4096], Dtype::Float32)?;
-        draws(3, 151_935, Dtype::Float32)
-    })
-    .unwrap()
+        for rows in [2, 3, 16, 32, 64] {
+            products(card, &USUAL, rows, [6144, 4096], dtype)?;
+        }
+        for matrix in [[28672, 4096], [4096, 14336], [131072, 2048], [640, 1152]] {
+            products(card, &USUAL, 1, matrix, dtype)?;
+            products(card, &USUAL, 8, matrix, dtype)?;
+        }
+        for rows in [1, 4] {
+            experts(card, rows, dtype)?;
+        }
+        for (head_dim, group) in [(64, 1), (64, 8), (128, 4), (256, 2), (256, 8)] {
+            for new in [&[1][..], &[1, 1, 1], &[300], &[40, 1, 7]] {
+                attention(card, head_dim, group, new, dtype)?;
+            }
+        }
+        recurrences(dtype)?;
+        let features = zeros(&[1, 5, 96], dtype);
+        activation::gated(card, Activation::GeluTanh, &features, &features)?;
+        draws(1, 32000, dtype)?;
+    }
+    products(card, &USUAL, 1, [4096, 4096], Dtype::Float32)?;
+    draws(3, 151_935, Dtype::Float32)
 }
 
 /// CUDA adds what a kernel has of its own to what it is launched with.

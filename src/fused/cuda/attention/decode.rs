@@ -12,6 +12,8 @@ use crate::mlx::{Array, Dtype};
 const THREADS: usize = 256;
 /// Positions that a block looks at, at least.
 const SHARE: usize = 64;
+/// Bytes of keys and values that a thread has in shared memory: two lots of four positions.
+const STAGED: usize = 2 * 4 * 2 * 16;
 
 /// See [`super::cached_attention`].
 pub(super) fn attend<C: KvCache>(mut step: Step<C>) -> Result<Array> {
@@ -33,8 +35,11 @@ pub(super) fn attend<C: KvCache>(mut step: Step<C>) -> Result<Array> {
         ),
         name: c"nodemlx_decode_attention",
         settings: &[("CAP", i32::from(soft_cap.is_some()))],
-        // What each of the block's readers found.
-        block: Block { threads: THREADS, shared_memory: 8 * THREADS * group as usize * 4 },
+        // What is on its way, and then what each of the block's readers found.
+        block: Block {
+            threads: THREADS,
+            shared_memory: THREADS * STAGED.max(8 * 4 * group as usize),
+        },
         blocks,
         outputs: &[(&found, Dtype::Float32)],
         numbers: &[
