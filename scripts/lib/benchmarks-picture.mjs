@@ -55,13 +55,14 @@ function cpu(page) {
   const part = between(page, '<!-- bench:peers -->', '<!-- /bench:peers -->')
   const [, where] = /On (.+?), \d+ rounds/.exec(part) ?? []
   const [head, ...rows] = table(part)
+  const name = (column) => head[column].replace(/ \(.*/, '')
   return {
     title: `CPU, ${where}: 1B in 4 bits, tokens per second`,
     rows: rows
       .filter(([label]) => label.startsWith('decode'))
-      .map(([label, own, other]) => ({
+      .map(([label, own, llama, , ik]) => ({
         label,
-        bars: [bar(head[1], own, 'own'), bar(head[2].replace(/ \(.*/, ''), other, 'other')],
+        bars: [bar(name(1), own, 'own'), bar(name(2), llama, 'other'), bar(name(4), ik, 'other')],
       })),
   }
 }
