@@ -157,7 +157,7 @@ describe('the report', () => {
   it('says why kernels do not run on a card', async () => {
     const facts = await report(around(H100))
     const addon = { ...facts.addon, kernelProblem: 'a CUDA kernel does not compile: no' }
-    const told = (more: object) => findings({ ...facts, addon, ...more } as Report)
+    const told = (more: object) => findings({ ...facts, addon, ...more })
     expect(told({})).toContainEqual({
       severity: 'warning',
       message: 'The kernels of nodemlx do not run on this card: a CUDA kernel does not compile: no',

@@ -19,7 +19,7 @@ export function benchmarksPicture(page) {
     y += 14
     const most = Math.max(...rows.flatMap(({ bars }) => bars.map(({ value }) => value)))
     for (const { label, bars } of rows) {
-      body.push(`<text x="0" y="${y + bars.length * BAR - 10}">${escaped(label)}</text>`)
+      body.push(`<text x="0" y="${y + (bars.length * BAR) / 2 + 4}">${escaped(label)}</text>`)
       for (const { name, value, kind } of bars) {
         const width = Math.max(1, ((WIDTH - LABEL - NUMBER - 90) * value) / most)
         const size = `width="${width.toFixed(1)}" height="${BAR - 3}"`

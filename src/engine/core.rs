@@ -230,7 +230,7 @@ impl CoreBackend {
         device: Device,
         generation: &GenerationOptions,
         longest: usize,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) {
         let prompts = WARM_UP_PROMPTS.map(|it| it.min(longest));
         let make = |length: usize, count: usize| {
@@ -238,11 +238,12 @@ impl CoreBackend {
             let _ = self.make_unseen(generation, length, count, go_on);
         };
         let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        device.prepare(|| {
+        let rehearse = || {
             prompts.iter().for_each(|&length| make(length, 1));
             let batches = WARM_UP_BATCHES.into_iter().filter(|&it| it <= 2 * processors);
             batches.for_each(|count| make(SHORT_PROMPT.min(longest), count));
-        });
+        };
+        device.prepare(rehearse, go_on);
         prompts.iter().for_each(|&length| make(length, 1));
     }
 
@@ -252,7 +253,7 @@ impl CoreBackend {
         generation: &GenerationOptions,
         length: usize,
         count: usize,
-        go_on: &dyn Fn() -> bool,
+        go_on: &(dyn Fn() -> bool + Sync),
     ) -> Result<()> {
         let begin = |_| {
             let options = SequenceOptions::new(generation.clone(), length);

@@ -71,10 +71,11 @@ impl Device {
     }
 
     /// Has what `run` needs of kernels for an NVIDIA card compiled, all of them beside each other;
-    /// `run` computes nothing that is of use, and is not called elsewhere.
-    pub fn prepare(self, run: impl FnOnce()) {
+    /// `run` computes nothing that is of use, and is not called elsewhere. Ends early where `go_on`
+    /// says no.
+    pub fn prepare(self, run: impl FnOnce(), go_on: &(dyn Fn() -> bool + Sync)) {
         if let Some(card) = self.cuda() {
-            Kernel::prepare(&rehearsal::on(card, run));
+            Kernel::prepare(&rehearsal::on(card, run), go_on);
         }
     }
 

@@ -355,12 +355,14 @@ impl Kernel {
         Ok(Arc::clone(kernels().entry(key).or_insert_with(|| Arc::new(Self(kernel)))))
     }
 
-    /// Has kernels compiled beside each other, by as many threads as there are processors. What
-    /// fails is told to who asks for it.
-    pub fn prepare(kernels: &[(Source, Block)]) {
+    /// Has kernels compiled beside each other, by as many threads as there are processors, as long
+    /// as `go_on` says yes. What fails is told to who asks for it.
+    pub fn prepare(kernels: &[(Source, Block)], go_on: &(dyn Fn() -> bool + Sync)) {
         let next = AtomicUsize::new(0);
         let compile = || {
-            while let Some((source, block)) = kernels.get(next.fetch_add(1, Ordering::Relaxed)) {
+            while go_on()
+                && let Some((source, block)) = kernels.get(next.fetch_add(1, Ordering::Relaxed))
+            {
                 let _ = Self::of(source, *block);
             }
         };

@@ -1,8 +1,8 @@
 //! Sequences that share their steps.
 
-use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::failures::{backend, greedy, options, read, sequence_options, start_with};
 use crate::engine::core::CoreBackend;
@@ -291,18 +291,17 @@ fn a_mask_that_allows_nothing_is_told() {
 fn what_is_made_to_warm_up_changes_nothing_and_ends_when_it_is_to() {
     let backend = demo(Precision::Exact);
     let before = tokens(&alone(&backend, false));
-    let turns = Cell::new(0);
-    let turn = || turns.set(turns.get() + 1);
+    let turns = AtomicUsize::new(0);
     let warm_up = |longest, goes_on: bool| {
         backend.warm_up(Device::default(), &greedy(), longest, &|| {
-            turn();
+            turns.fetch_add(1, Ordering::Relaxed);
             goes_on
         });
     };
     warm_up(100, true);
-    assert!(turns.take() >= 6, "two prompts, and two tokens behind each");
+    assert!(turns.swap(0, Ordering::Relaxed) >= 6, "two prompts, and two tokens behind each");
     warm_up(100, false);
-    assert!(turns.take() <= 6, "nothing is read or made");
+    assert!(turns.load(Ordering::Relaxed) <= 6, "nothing is read or made");
     warm_up(0, true);
     assert_eq!(tokens(&alone(&backend, false)), before);
 }
