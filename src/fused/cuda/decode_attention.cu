@@ -192,10 +192,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
     for (int j = 0; j < TOGETHER; ++j) {
       float f[8];
       unpack8(*(const uint4*)(keys + VALUES + j * PIECE), f);
-      const bool inside = from + j * READERS < last;
 #pragma unroll
       for (int h = 0; h < HEADS; ++h) {
-        const float p = inside ? exp2f(score[j][h] - top[h]) : 0.f;
+        // Of what lies beyond the last position, and of an infinite key: the largest score may be
+        // that of no position yet.
+        const bool weighs = score[j][h] != -__int_as_float(0x7f800000);
+        const float p = weighs ? exp2f(score[j][h] - top[h]) : 0.f;
         weight[h] += p;
 #pragma unroll
         for (int i = 0; i < 8; ++i) {

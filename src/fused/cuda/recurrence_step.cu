@@ -140,7 +140,9 @@ extern "C" __global__ void __launch_bounds__(THREADS) NAME(
   __shared__ float results[ROWS], squares[WARPS];
   float square = 0;
 #else
-  const float step = fminf(fmaxf(steps, least), largest), decay = expf(a[head] * step);
+  // The limits would make the least step of one that is no number.
+  const float step = steps != steps ? steps : fminf(fmaxf(steps, least), largest);
+  const float decay = expf(a[head] * step);
   const Columns key = load_half(mixed + VALUES + key_head * KEY_DIM, lane);
   const Columns query = load_half(mixed + VALUES + KEYS + key_head * KEY_DIM, lane);
   const float overlap = dot(key, query);
