@@ -22,7 +22,7 @@ import { ensureSetUp } from './setup.mjs'
 const manifest = JSON.parse(fs.readFileSync(join(root, 'package.json'), 'utf8'))
 
 /** The most bytes that a package takes once it is installed; a debug addon is larger. */
-const BUDGETS = { nodemlx: 9e6, 'linux-x64': 50e6 }
+const BUDGETS = { nodemlx: 9.3e6, 'linux-x64': 50e6 }
 
 /** Where CI packs, the repository: npm wants it to be the one that a provenance names. */
 function repository() {
