@@ -268,7 +268,8 @@ fn build(
 fn device_warning(device: Device, folder: &Path) -> Option<Warning> {
     let reason = device.complaint()?;
     let message = format!(
-        "MLX's own operations do the work on this card, more slowly, because the kernels made for it do not run: {reason}"
+        "MLX's own operations do the work on this card, more slowly, because the kernels made for it \
+         do not run: {reason}"
     );
     Some(Warning { code: WarningCode::KernelsUnavailable, path: folder.to_owned(), message })
 }

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn a_missing_header_is_named_and_said_how_to_get() {
-        let log = "Failed to compile kernel: mlx.cu(3): catastrophic error: cannot open source file \"cuda_bf16.h\"\n  #include <cuda_bf16.h>\n";
+        let log = "Failed to compile kernel: mlx.cu(3): catastrophic error: cannot open source \
+                   file \"cuda_bf16.h\"\n  #include <cuda_bf16.h>\n";
         let text = plain(log.to_owned());
         assert!(text.contains("the header cuda_bf16.h of CUDA is missing"), "{text}");
         assert!(text.contains("nodemlx setup cuda"), "{text}");

@@ -33,8 +33,7 @@ pub(super) enum Image {
 pub(super) fn announce() {
     if std::env::var_os(VARIABLE).is_none_or(|it| it.is_empty())
         && let Some(folder) = folder()
-        && create_private(folder).is_ok()
-        && is_private(folder)
+        && make_private(folder)
     {
         // SAFETY: sets a variable that MLX alone reads, once, when it loads its first kernel,
         // which is after this.
@@ -64,9 +63,8 @@ fn image_in(
     let file = |extension: &str| {
         folder.map(|folder| folder.join(format!("{name}_{EMPTY_KEY}.{extension}")))
     };
-    let is_trusted = folder.is_some_and(|it| create_private(it).is_ok() && is_private(it));
     let (Some(binary), Some(facts), Ok(known), true) =
-        (file("ptx"), file("txt"), CString::new(&*name), is_trusted)
+        (file("ptx"), file("txt"), CString::new(&*name), folder.is_some_and(make_private))
     else {
         return compile().map(Image::Loose);
     };
@@ -104,6 +102,11 @@ fn write(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     new.write_all(bytes)?;
     new.persist(file)?;
     Ok(())
+}
+
+/// Makes the folder, if it is not there; whether nobody else may write to it.
+fn make_private(folder: &Path) -> bool {
+    create_private(folder).is_ok() && is_private(folder)
 }
 
 #[cfg(unix)]

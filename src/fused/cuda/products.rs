@@ -186,44 +186,9 @@ pub fn norm_moe_mlp(
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::fused::cuda::tests::{every_format, quantized, zeros};
     use crate::mlx::quantized::{Mode, QuantizationParams};
-    use crate::mlx::{DeviceKind, enter, ops};
-
-    fn zeros(shape: &[i32], dtype: Dtype) -> Array {
-        ops::zeros(shape, dtype).unwrap()
-    }
-
-    fn quantized(
-        outputs: i32,
-        inputs: i32,
-        params: QuantizationParams,
-        dtype: Dtype,
-    ) -> QuantizedTensor {
-        let of_scales = if params.mode == Mode::Affine { dtype } else { Dtype::Uint8 };
-        let scales = zeros(&[outputs, inputs / params.group_size], of_scales);
-        QuantizedTensor {
-            weight: zeros(&[outputs, inputs * params.bits / 32], Dtype::Uint32),
-            biases: (params.mode == Mode::Affine).then(|| scales.clone()),
-            scales,
-            params,
-            dtype,
-        }
-    }
-
-    fn every_format() -> Vec<QuantizationParams> {
-        let affine = [2, 3, 4, 5, 6, 8].into_iter().flat_map(|bits| {
-            [32, 64, 128].map(|group_size| QuantizationParams {
-                mode: Mode::Affine,
-                group_size,
-                bits,
-            })
-        });
-        let others = [Mode::Mxfp4, Mode::Mxfp8, Mode::Nvfp4].map(|mode| {
-            let (group_size, bits) = mode.defaults();
-            QuantizationParams { mode, group_size, bits }
-        });
-        affine.chain(others).collect()
-    }
+    use crate::mlx::{DeviceKind, enter};
 
     #[test]
     fn few_rows_of_every_format_find_a_shape_that_fits() {
@@ -231,7 +196,7 @@ mod tests {
         let card = Card::h100();
         for params in every_format() {
             for dtype in [Dtype::Bfloat16, Dtype::Float16, Dtype::Float32] {
-                let matrix = quantized(6144, 4096, params, dtype);
+                let matrix = quantized(&[6144, 4096], params, dtype);
                 let most = if params.bits > 6 { 16 } else { 32 };
                 for rows in (1..=16).chain([most - 1, most]) {
                     let x = zeros(&[1, rows, 4096], dtype);
@@ -255,7 +220,7 @@ mod tests {
     fn what_the_kernels_do_not_take_is_left_to_mlx() {
         enter(DeviceKind::Cpu).unwrap();
         let params = QuantizationParams { mode: Mode::Affine, group_size: 64, bits: 4 };
-        let matrix = quantized(64, 512, params, Dtype::Bfloat16);
+        let matrix = quantized(&[64, 512], params, Dtype::Bfloat16);
         let takes = |shape: &[i32], dtype| {
             Product::of(&zeros(shape, dtype), Operand::Quantized(&matrix))
                 .is_some_and(|product| product.has_few_rows())
@@ -273,7 +238,7 @@ mod tests {
         let odd = QuantizationParams { bits: 3, ..params };
         let x = zeros(&[1, 64], Dtype::Bfloat16);
         for params in [odd, params] {
-            let matrix = quantized(8, 64, params, Dtype::Bfloat16);
+            let matrix = quantized(&[8, 64], params, Dtype::Bfloat16);
             assert!(Product::of(&x, Operand::Quantized(&matrix)).is_none());
         }
     }

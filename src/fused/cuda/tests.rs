@@ -40,43 +40,47 @@ fn cards() -> [(&'static str, Card); 6] {
 }
 
 /// Zeros that are never computed.
-fn zeros(shape: &[i32], dtype: Dtype) -> Array {
+pub(super) fn zeros(shape: &[i32], dtype: Dtype) -> Array {
     ops::zeros(shape, dtype).unwrap()
 }
 
-fn quantized(
-    mode: Mode,
-    bits: i32,
-    group_size: i32,
+/// Quantized weights of this shape, for activations of type `dtype`.
+pub(super) fn quantized(
     shape: &[i32],
+    params: QuantizationParams,
     dtype: Dtype,
 ) -> QuantizedTensor {
     let with_last = |last: i32| [&shape[..shape.len() - 1], &[last]].concat();
     let inputs = shape[shape.len() - 1];
-    let of_scales = if mode == Mode::Affine { dtype } else { Dtype::Uint8 };
-    let scales = zeros(&with_last(inputs / group_size), of_scales);
+    let of_scales = if params.mode == Mode::Affine { dtype } else { Dtype::Uint8 };
+    let scales = zeros(&with_last(inputs / params.group_size), of_scales);
     QuantizedTensor {
-        weight: zeros(&with_last(inputs * bits / 32), Dtype::Uint32),
-        biases: (mode == Mode::Affine).then(|| scales.clone()),
+        weight: zeros(&with_last(inputs * params.bits / 32), Dtype::Uint32),
+        biases: (params.mode == Mode::Affine).then(|| scales.clone()),
         scales,
-        params: QuantizationParams { mode, group_size, bits },
+        params,
         dtype,
     }
 }
 
-/// Mode, bits and group of quantized weights.
-type Format = (Mode, i32, i32);
+const fn format(mode: Mode, bits: i32, group_size: i32) -> QuantizationParams {
+    QuantizationParams { mode, group_size, bits }
+}
 
-const USUAL: [Format; 4] =
-    [(Mode::Affine, 4, 64), (Mode::Affine, 8, 64), (Mode::Mxfp4, 4, 32), (Mode::Nvfp4, 4, 16)];
+const USUAL: [QuantizationParams; 4] = [
+    format(Mode::Affine, 4, 64),
+    format(Mode::Affine, 8, 64),
+    format(Mode::Mxfp4, 4, 32),
+    format(Mode::Nvfp4, 4, 16),
+];
 
 /// Every format that there are kernels for.
-fn formats() -> Vec<Format> {
-    let affine =
-        [2, 3, 4, 5, 6, 8].map(|bits| [32, 64, 128].map(|group| (Mode::Affine, bits, group)));
+pub(super) fn every_format() -> Vec<QuantizationParams> {
+    let affine = [2, 3, 4, 5, 6, 8]
+        .map(|bits| [32, 64, 128].map(|group_size| format(Mode::Affine, bits, group_size)));
     let others = [Mode::Mxfp4, Mode::Mxfp8, Mode::Nvfp4].map(|mode| {
-        let (group, bits) = mode.defaults();
-        (mode, bits, group)
+        let (group_size, bits) = mode.defaults();
+        format(mode, bits, group_size)
     });
     affine.into_iter().flatten().chain(others).collect()
 }
@@ -84,7 +88,7 @@ fn formats() -> Vec<Format> {
 /// Products of rows with matrices of these outputs and inputs, quantized and as numbers.
 fn products(
     card: Card,
-    formats: &[Format],
+    formats: &[QuantizationParams],
     rows: i32,
     [outputs, inputs]: [i32; 2],
     dtype: Dtype,
@@ -93,10 +97,8 @@ fn products(
     let weight = zeros(&[inputs], dtype);
     let norm = AddRmsNorm { x: &x, delta: Some(&x), weight: Some(&weight), eps: 1e-6 };
     let dense = zeros(&[outputs, inputs], dtype);
-    let tensors: Vec<_> = formats
-        .iter()
-        .map(|&(mode, bits, group)| quantized(mode, bits, group, &[outputs, inputs], dtype))
-        .collect();
+    let tensors: Vec<_> =
+        formats.iter().map(|&params| quantized(&[outputs, inputs], params, dtype)).collect();
     let operands = tensors.iter().map(Operand::Quantized).chain([Operand::Dense(&dense)]);
     for matrix in operands {
         products::matmul(card, &x, matrix, None)?;
@@ -122,7 +124,8 @@ fn experts(card: Card, rows: i32, dtype: Dtype) -> Result<()> {
         logit_scale: 1.0,
         logit_cap: None,
     };
-    let of = |outputs, inputs| quantized(Mode::Affine, 4, 64, &[128, outputs, inputs], dtype);
+    let of =
+        |outputs, inputs| quantized(&[128, outputs, inputs], format(Mode::Affine, 4, 64), dtype);
     let (gate, down) = (of(768, 2048), of(2048, 768));
     let matrices = [&gate, &gate, &down];
     products::norm_moe_mlp(
@@ -307,7 +310,7 @@ fn kernels(card: Card) -> Vec<(Source, Block)> {
 fn ask_for_all(card: Card) -> Result<()> {
     for dtype in [Dtype::Bfloat16, Dtype::Float16] {
         for rows in [1, 8] {
-            products(card, &formats(), rows, [6144, 4096], dtype)?;
+            products(card, &every_format(), rows, [6144, 4096], dtype)?;
         }
         for rows in [2, 3, 16, 32, 64] {
             products(card, &USUAL, rows, [6144, 4096], dtype)?;
